@@ -1,0 +1,275 @@
+"""The client: opens, binds a tenant, hands out resources."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import Any, Self, TypedDict, Unpack
+
+import attrs
+
+from clarus_async.checks import plain_or_problem
+from clarus_async.config import (
+    DEFAULT_BASE_URL,
+    PacingPolicy,
+    RetryPolicy,
+    Timeouts,
+    base_url_problem,
+    read_environment,
+    subdomain_problem,
+)
+from clarus_async.credentials import Credentials, check_credentials
+from clarus_async.errors import ConfigurationError, InvalidInputError
+from clarus_async.events import Observer
+from clarus_async.integrations import Integrations
+from clarus_async.queries import graphql_request, run_query
+from clarus_async.transport.call import Caller
+from clarus_async.transport.request import Request
+from clarus_async.transport.session import ClientSession
+from clarus_async.transport.shared import Shared
+from clarus_async.wire.graphql import PING
+
+
+class ClientOptions(TypedDict, total=False):
+    """The constructor's options, for :meth:`ClarusClient.from_env`."""
+
+    subdomain: str
+    credentials: Credentials
+    base_url: str
+    timeouts: Timeouts
+    retry: RetryPolicy
+    pacing: PacingPolicy
+    max_connections: int
+    session: ClientSession | None
+    observer: Observer | None
+    allow_http: bool
+
+
+@attrs.frozen(kw_only=True)
+class PaceState:
+    """What is known and believed of a tenant's rate limit now.
+
+    Args:
+        paused_until: nothing is sent before this (UTC); ``None`` where nothing is paused.
+        waiting: calls that wait for the pace.
+        queued: calls that wait for a connection.
+    """
+
+    paused_until: datetime | None
+    waiting: int
+    queued: int
+
+
+class ClarusClient:
+    """The Clarus API for one tenant; one client serves a process for its life.
+
+    Making one needs no running event loop and opens nothing. Close it with ``async with`` or :meth:`close`.
+
+    Args:
+        subdomain: the tenant: one DNS label of ``a-z 0-9 -``.
+        credentials: :class:`ClientCredentials`, :class:`RefreshToken`, :class:`AccessToken` or a token source.
+        base_url: ``https``, with no user, query or fragment; plain ``http`` to loopback only.
+        timeouts: how long to wait, in seconds.
+        retry: when a request goes out again.
+        pacing: how a rate limit is kept to.
+        max_connections: requests on the wire at once, 1 to 10,000.
+        session: your own :class:`aiohttp.ClientSession`, for proxies, CAs and mutual TLS; it is never closed here, must
+            have ``cookie_jar=aiohttp.DummyCookieJar()``, and its redirect, status, timeout and header defaults are not
+            used.
+        observer: is told what happens; see :mod:`clarus_async.events`.
+        allow_http: let plain ``http`` through to hosts that are not loopback.
+
+    Raises:
+        ConfigurationError: a setting is wrong.
+    """
+
+    def __init__(
+        self,
+        subdomain: str,
+        credentials: Credentials,
+        *,
+        base_url: str = DEFAULT_BASE_URL,
+        timeouts: Timeouts | None = None,
+        retry: RetryPolicy | None = None,
+        pacing: PacingPolicy | None = None,
+        max_connections: int = 64,
+        session: ClientSession | None = None,
+        observer: Observer | None = None,
+        allow_http: bool = False,
+    ) -> None:
+        options: dict[str, tuple[object, type]] = {
+            "timeouts": (timeouts, Timeouts),
+            "retry": (retry, RetryPolicy),
+            "pacing": (pacing, PacingPolicy),
+            "session": (session, ClientSession),
+        }
+        problems = [
+            f"{name}: must be {kind.__name__}, not {type(value).__name__}"
+            for name, (value, kind) in options.items()
+            if not (value is None or isinstance(value, kind))
+        ]
+        if observer is not None and not callable(getattr(observer, "on_event", None)):
+            problems.append("observer: must have a method on_event(event)")
+        if (
+            isinstance(max_connections, bool)
+            or not isinstance(max_connections, int)
+            or not 1 <= max_connections <= 10_000
+        ):
+            problems.append("max_connections: must be an integer from 1 to 10,000")
+        problems += filter(None, [subdomain_problem(subdomain), base_url_problem(base_url, allow_http=allow_http)])
+        if problems:
+            raise ConfigurationError("; ".join(problems))
+        check_credentials(credentials)
+        shared = Shared(base_url.rstrip("/"), max_connections, pacing or PacingPolicy(), session, observer)
+        self._bind(Caller(shared, subdomain, credentials, timeouts or Timeouts(), retry or RetryPolicy()), owner=True)
+
+    def _bind(self, caller: Caller, *, owner: bool) -> None:
+        self._caller = caller
+        self._owner = owner
+        self.integrations = Integrations(caller)
+
+    @classmethod
+    def from_env(cls, **overrides: Unpack[ClientOptions]) -> Self:
+        """Make a client from the environment.
+
+        Reads ``CLARUS_SUBDOMAIN``, ``CLARUS_CLIENT_ID``, ``CLARUS_CLIENT_SECRET``, ``CLARUS_SCOPES``,
+        ``CLARUS_ACCESS_TOKEN``, ``CLARUS_REFRESH_TOKEN`` and ``CLARUS_BASE_URL``.
+
+        Args:
+            overrides: the constructor's own options, which win over the environment.
+
+        Raises:
+            ConfigurationError: variables are missing or bad; every one is named.
+        """
+        settings = read_environment(overrides, allow_http=overrides.get("allow_http", False))
+        overrides["subdomain"] = settings.subdomain
+        overrides["credentials"] = settings.credentials
+        overrides["base_url"] = settings.base_url
+        return cls(**overrides)
+
+    @property
+    def subdomain(self) -> str:
+        """The tenant."""
+        return self._caller.subdomain
+
+    @property
+    def pace(self) -> PaceState:
+        """What is known and believed of this tenant's rate limit now."""
+        tenant = self._caller.shared.known(self.subdomain)
+        if tenant is None:
+            return PaceState(paused_until=None, waiting=0, queued=0)
+        until = None
+        if tenant.turnstile.pace.paused_until is not None:
+            until = datetime.now(UTC) + timedelta(seconds=tenant.turnstile.pace.wait(self._caller.shared.time()))
+        return PaceState(
+            paused_until=until,
+            waiting=tenant.turnstile.waiting,
+            queued=self._caller.shared.gate.waiting(self.subdomain),
+        )
+
+    def for_subdomain(self, subdomain: str, credentials: Credentials | None = None) -> ClarusClient:
+        """Return a view for another tenant: the same pool, a pace of its own. Closing a view closes nothing.
+
+        Args:
+            subdomain: the tenant.
+            credentials: its own; the same tokens are used where there are none.
+
+        Raises:
+            ConfigurationError: the subdomain or the credentials are none.
+        """
+        if problem := subdomain_problem(subdomain):
+            raise ConfigurationError(problem)
+        if credentials is not None:
+            check_credentials(credentials)
+        ours = self._caller
+        return self._view(Caller(ours.shared, subdomain, credentials or ours.credentials, ours.timeouts, ours.retry))
+
+    def with_options(self, *, timeouts: Timeouts | None = None, retry: RetryPolicy | None = None) -> ClarusClient:
+        """Return a view with other options: the same pool, tenant and tokens. Closing a view closes nothing.
+
+        Args:
+            timeouts: how long to wait.
+            retry: when a request goes out again.
+
+        Raises:
+            ConfigurationError: an option has the wrong type.
+        """
+        if not isinstance(timeouts, Timeouts | None) or not isinstance(retry, RetryPolicy | None):
+            raise ConfigurationError("with_options: takes timeouts=Timeouts(…) and retry=RetryPolicy(…)")
+        ours = self._caller
+        return self._view(
+            Caller(ours.shared, ours.subdomain, ours.credentials, timeouts or ours.timeouts, retry or ours.retry)
+        )
+
+    @staticmethod
+    def _view(caller: Caller) -> ClarusClient:
+        view = ClarusClient.__new__(ClarusClient)
+        view._bind(caller, owner=False)  # noqa: SLF001  it is one of us
+        return view
+
+    async def ping(self) -> None:
+        """Ask the API for a trifle: the connectivity check that the vendor recommends (clarus-api.md §4).
+
+        Raises:
+            ClarusError: what is wrong; the class says whose move it is.
+        """
+        await run_query(self._caller, graphql_request("ping", PING, {"first": 1}, dict))
+
+    async def graphql(self, query: str, variables: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Send a GraphQL document for what is not wrapped yet, and return its ``data``.
+
+        Args:
+            query: a query or mutation. A mutation is never repeated after an unknown outcome.
+            variables: its variables.
+
+        Raises:
+            InvalidInputError: the query is empty, or the variables are no JSON object.
+            GraphQLError: the answer has ``errors``.
+            OutcomeUnknownError: a mutation may have been applied.
+            ClarusError: it can't be had; the class says why.
+        """
+        request = _graphql(query, variables)
+        # From here on, no frame holds the variables as they are: an error tracker would ship them.
+        del variables
+        if isinstance(request, InvalidInputError):
+            raise request
+        data: dict[str, Any] = await run_query(self._caller, request)
+        return data
+
+    async def close(self) -> None:
+        """Refuse new calls, let those in flight end within their attempt timeout, and close the pool.
+
+        On a view it does nothing: closing the client that it came from closes all.
+        """
+        if self._owner:
+            await self._caller.shared.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        closing = asyncio.ensure_future(self.close())
+        try:
+            await asyncio.shield(closing)
+        except asyncio.CancelledError:
+            # A second cancellation must not leave sockets behind.
+            await closing
+            raise
+
+    def __repr__(self) -> str:
+        return f"<ClarusClient {self.subdomain} at {self._caller.shared.base_url}>"
+
+
+def _graphql(query: str, variables: Mapping[str, Any] | None) -> Request | InvalidInputError:
+    if not isinstance(query, str) or not query.strip():
+        return InvalidInputError("graphql: the query must be a string that is not empty")
+    if not isinstance(variables, Mapping | None):
+        return InvalidInputError(f"graphql: variables must be a mapping, not {type(variables).__name__}")
+    values, problem = plain_or_problem(variables or {}, "variables")
+    if problem is not None:
+        return InvalidInputError.of("graphql", [problem])
+    return graphql_request("graphql", query, values, dict)

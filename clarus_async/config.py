@@ -1,0 +1,213 @@
+"""Settings and options, and what the environment says of them."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import attrs
+
+from clarus_async.checks import checked, refuse
+from clarus_async.credentials import (
+    AccessToken,
+    ClientCredentials,
+    Credentials,
+    RefreshToken,
+    bearer_problem,
+    scopes_problem,
+)
+from clarus_async.errors import ConfigurationError
+
+DEFAULT_BASE_URL: Final = "https://clarus-api.com"
+"""Where the vendor's API is (clarus-api.md §2: the token URL's origin)."""
+
+# One DNS label, RFC 1123: a subdomain goes into a header, and nothing else must get in with it.
+_SUBDOMAIN = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+def _seconds_problem(value: object) -> str | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return f"must be a number of seconds, not {type(value).__name__}"
+    return None if math.isfinite(value) and value > 0 else "must be a finite number of seconds above 0"
+
+
+@checked
+@attrs.frozen(kw_only=True)
+class Timeouts:
+    """How long to wait, in seconds.
+
+    Args:
+        connect: for a connection, TLS included.
+        attempt: for one request and its whole answer.
+        settle: how long after we gave an attempt up the server may still apply it; at least ``attempt``.
+        deadline: for a whole call, waits and retries included.
+
+    Raises:
+        InvalidInputError: a value is no finite number above 0, or ``settle`` is under ``attempt``.
+    """
+
+    connect: float = 5.0
+    attempt: float = 30.0
+    settle: float = 60.0
+    deadline: float = 120.0
+
+    def __attrs_post_init__(self) -> None:
+        refuse("Timeouts", [(a.name, _seconds_problem(getattr(self, a.name))) for a in attrs.fields(Timeouts)])
+        if self.settle < self.attempt:
+            refuse("Timeouts", [("settle", "must be at least as long as attempt")])
+
+
+@checked
+@attrs.frozen(kw_only=True)
+class RetryPolicy:
+    """When a request goes out again: full jitter over an exponential backoff.
+
+    Args:
+        max_attempts: requests in all that a call may cost. 1 turns retries off, for use under an engine that
+            retries itself.
+        base: seconds; the first backoff is drawn from 0 to this.
+        cap: seconds; no backoff is drawn from more than this.
+
+    Raises:
+        InvalidInputError: ``max_attempts`` is no integer from 1 to 100, or a time is no finite number above 0.
+    """
+
+    max_attempts: int = 4
+    base: float = 0.05
+    cap: float = 20.0
+
+    def __attrs_post_init__(self) -> None:
+        attempts = self.max_attempts
+        ok = isinstance(attempts, int) and not isinstance(attempts, bool) and 1 <= attempts <= 100
+        refuse("RetryPolicy", [
+            ("max_attempts", None if ok else "must be an integer from 1 to 100"),
+            ("base", _seconds_problem(self.base)),
+            ("cap", _seconds_problem(self.cap)),
+        ])  # fmt: skip
+
+
+@checked
+@attrs.frozen(kw_only=True)
+class PacingPolicy:
+    """How a tenant's rate limit is kept to: one 429 pauses the tenant, one probe reopens it.
+
+    Args:
+        max_wait: seconds; a longer wait raises ``RateLimitedError`` at once, with when to come back.
+
+    Raises:
+        InvalidInputError: ``max_wait`` is no finite number above 0.
+    """
+
+    max_wait: float = 300.0
+
+    def __attrs_post_init__(self) -> None:
+        refuse("PacingPolicy", [("max_wait", _seconds_problem(self.max_wait))])
+
+
+def subdomain_problem(value: object) -> str | None:
+    """Say why a value can't name a tenant, or ``None``."""
+    if isinstance(value, str) and _SUBDOMAIN.fullmatch(value):
+        return None
+    return "subdomain: must be one DNS label, 1 to 63 of a-z 0-9 -, neither first nor last a -"
+
+
+def base_url_problem(value: object, *, allow_http: bool = False) -> str | None:
+    """Say why a value can't be a base URL, or ``None``.
+
+    Args:
+        value: the base URL as given.
+        allow_http: let plain ``http`` through to hosts that are not loopback.
+    """
+    if not isinstance(value, str) or not value.isascii() or re.search(r"[\x00-\x20\\]", value):
+        return "base_url: must be an absolute https URL of ASCII characters without spaces"
+    try:
+        url = urlsplit(value)
+        host, _ = url.hostname, url.port
+    except ValueError:
+        return "base_url: is not a URL (host or port is malformed)"
+    if url.scheme not in {"http", "https"} or not host:
+        return "base_url: must be an absolute https URL, such as https://clarus-api.com"
+    if "@" in url.netloc:
+        return "base_url: must hold no user name or password"
+    if "?" in value or "#" in value:
+        return "base_url: must hold no query and no fragment"
+    if url.scheme == "http" and not (allow_http or host in _LOOPBACK):
+        return "base_url: plain http would send the token unprotected; use https, or pass allow_http=True"
+    return None
+
+
+@attrs.frozen(kw_only=True)
+class Environment:
+    """The client's settings as ``CLARUS_*`` environment variables give them."""
+
+    subdomain: str
+    credentials: Credentials
+    base_url: str
+
+
+def read_environment(
+    overrides: Mapping[str, Any], environ: Mapping[str, str] | None = None, *, allow_http: bool = False
+) -> Environment:
+    """Read the settings that are not overridden, and name all that is missing or bad at once.
+
+    Args:
+        overrides: ``subdomain``, ``credentials`` and ``base_url`` where the caller gave them.
+        environ: the variables; those of the process by default.
+        allow_http: as for the client.
+
+    Raises:
+        ConfigurationError: variables are missing or bad; the message names each.
+    """
+    environ = os.environ if environ is None else environ
+    values = {name: text for name in _VARIABLES if (text := environ.get(name, "").strip())}
+    problems: list[str] = []
+
+    subdomain = overrides.get("subdomain") or values.get("CLARUS_SUBDOMAIN")
+    if subdomain is None:
+        problems.append("CLARUS_SUBDOMAIN is missing")
+    elif problem := subdomain_problem(subdomain):
+        problems.append(f"CLARUS_SUBDOMAIN: {problem}")
+
+    base_url = overrides.get("base_url") or values.get("CLARUS_BASE_URL", DEFAULT_BASE_URL)
+    if problem := base_url_problem(base_url, allow_http=allow_http):
+        problems.append(f"CLARUS_BASE_URL: {problem}")
+
+    credentials = overrides.get("credentials")
+    if credentials is None:
+        credentials = _credentials_from(values, problems)
+    if problems or credentials is None:
+        del environ, values, overrides
+        raise ConfigurationError("; ".join(problems))
+    return Environment(subdomain=str(subdomain), credentials=credentials, base_url=base_url)
+
+
+_VARIABLES = (
+    "CLARUS_SUBDOMAIN", "CLARUS_CLIENT_ID", "CLARUS_CLIENT_SECRET", "CLARUS_SCOPES",
+    "CLARUS_ACCESS_TOKEN", "CLARUS_REFRESH_TOKEN", "CLARUS_BASE_URL",
+)  # fmt: skip
+
+
+def _credentials_from(values: Mapping[str, str], problems: list[str]) -> Credentials | None:
+    access_token = values.get("CLARUS_ACCESS_TOKEN")
+    if access_token is not None:
+        if problem := bearer_problem(access_token):
+            problems.append(f"CLARUS_ACCESS_TOKEN: {problem}")
+            return None
+        return AccessToken(access_token)
+    pair = ("CLARUS_CLIENT_ID", "CLARUS_CLIENT_SECRET")
+    missing = [name for name in pair if name not in values]
+    problems += [f"{name} is missing (or give CLARUS_ACCESS_TOKEN)" for name in missing]
+    scopes = tuple(values.get("CLARUS_SCOPES", "").replace(",", " ").split())
+    if problem := scopes_problem(scopes):
+        problems.append(f"CLARUS_SCOPES: {problem}")
+    if missing or problem:
+        return None
+    client_id, client_secret = (values[name] for name in pair)
+    if (refresh_token := values.get("CLARUS_REFRESH_TOKEN")) is not None:
+        return RefreshToken(client_id, client_secret, refresh_token)
+    return ClientCredentials(client_id, client_secret, scopes)

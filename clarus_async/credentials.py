@@ -1,0 +1,171 @@
+"""What a client authenticates with; none of it shows, logs or pickles its secret (clarus-api.md §2)."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any, NoReturn, Protocol, TypeAlias, runtime_checkable
+
+import attrs
+
+from clarus_async.checks import checked, refuse
+from clarus_async.errors import ConfigurationError
+
+# RFC 6750, section 2.1. Anything else could end the header line early.
+_BEARER_TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
+# RFC 6749, section 3.3.
+_SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
+
+
+class _Secretive:
+    """Credentials don't pickle: a secret in a queue or a cache is a secret lost."""
+
+    __slots__ = ()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"{type(self).__name__} holds a secret and refuses to be pickled")
+
+
+def _text_problem(value: object) -> str | None:
+    return None if isinstance(value, str) and value else "must be a string that is not empty"
+
+
+def scopes_problem(value: object) -> str | None:
+    """Say why these are no scopes (RFC 6749, section 3.3), or ``None``."""
+    if isinstance(value, tuple) and all(isinstance(s, str) and _SCOPE.fullmatch(s) for s in value):
+        return None
+    return "must be scope names without spaces"
+
+
+def _scopes(value: Any) -> Any:  # noqa: ANN401
+    return tuple(value) if isinstance(value, list) else value
+
+
+@checked
+@attrs.frozen
+class ClientCredentials(_Secretive):
+    """The client credentials grant (RFC 6749, section 4.4; clarus-api.md §2).
+
+    Args:
+        client_id: as the vendor gave it.
+        client_secret: as the vendor gave it; never shown, logged or pickled.
+        scopes: scope names, if the vendor named any.
+
+    Raises:
+        InvalidInputError: a value is missing or malformed.
+    """
+
+    client_id: str
+    client_secret: str = attrs.field(repr=False)
+    scopes: tuple[str, ...] = attrs.field(default=(), converter=_scopes)
+
+    def __attrs_post_init__(self) -> None:
+        refuse("ClientCredentials", [
+            ("client_id", _text_problem(self.client_id)),
+            ("client_secret", _text_problem(self.client_secret)),
+            ("scopes", scopes_problem(self.scopes)),
+        ])  # fmt: skip
+
+
+@checked
+@attrs.frozen
+class RefreshToken(_Secretive):
+    """The refresh token grant, with rotation (RFC 6749, section 6; clarus-api.md §2).
+
+    Args:
+        client_id: as the vendor gave it.
+        client_secret: as the vendor gave it.
+        refresh_token: the token to start from.
+        on_rotate: called with each new refresh token before its first use, so that it can be stored; may be async.
+
+    Raises:
+        InvalidInputError: a value is missing or malformed.
+    """
+
+    client_id: str
+    client_secret: str = attrs.field(repr=False)
+    refresh_token: str = attrs.field(repr=False)
+    on_rotate: Callable[[str], Awaitable[None] | None] | None = attrs.field(default=None, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        on_rotate = None if self.on_rotate is None or callable(self.on_rotate) else "must be callable"
+        refuse("RefreshToken", [
+            ("client_id", _text_problem(self.client_id)),
+            ("client_secret", _text_problem(self.client_secret)),
+            ("refresh_token", _text_problem(self.refresh_token)),
+            ("on_rotate", on_rotate),
+        ])  # fmt: skip
+
+
+def bearer_problem(value: object) -> str | None:
+    """Say why a value can't be a bearer token (RFC 6750, section 2.1), or ``None``."""
+    if isinstance(value, str) and _BEARER_TOKEN.fullmatch(value):
+        return None
+    return "must be a bearer token: letters, digits and - . _ ~ + / only, = at the end"
+
+
+@checked
+@attrs.frozen
+class AccessToken(_Secretive):
+    """An access token got elsewhere; when it is refused, there is no other.
+
+    Args:
+        token: the bearer token.
+
+    Raises:
+        InvalidInputError: it is not the form of a bearer token.
+    """
+
+    token: str = attrs.field(repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        refuse("AccessToken", [("token", bearer_problem(self.token))])
+
+
+@checked
+@attrs.frozen
+class Token(_Secretive):
+    """What a :class:`TokenSource` answers.
+
+    Args:
+        value: the bearer token.
+        expires_in: seconds of life, counted from before it was asked for; ``None`` where nobody said.
+
+    Raises:
+        InvalidInputError: the value is not the form of a bearer token.
+    """
+
+    value: str = attrs.field(repr=False)
+    expires_in: float | None = None
+
+    def __attrs_post_init__(self) -> None:
+        refuse("Token", [("value", bearer_problem(self.value))])
+
+
+@runtime_checkable
+class TokenSource(Protocol):
+    """Where tokens come from, when not from the token endpoint: a vault, a sidecar."""
+
+    async def fetch(self) -> Token:
+        """Return a token that was just made; called by one caller at a time, and only when one is needed."""
+        ...
+
+
+Credentials: TypeAlias = ClientCredentials | RefreshToken | AccessToken | TokenSource
+"""What a client can be given to authenticate with."""
+
+
+def check_credentials(credentials: object) -> None:
+    """Refuse what can't authenticate.
+
+    Raises:
+        ConfigurationError: it is none of the credentials this client knows.
+    """
+    if isinstance(credentials, ClientCredentials | RefreshToken | AccessToken):
+        return
+    if not inspect.iscoroutinefunction(getattr(credentials, "fetch", None)):
+        raise ConfigurationError(
+            "credentials: must be ClientCredentials, RefreshToken, AccessToken or an object with "
+            f"`async def fetch(self) -> Token`, not {type(credentials).__name__}"
+        )

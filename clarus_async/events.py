@@ -1,0 +1,123 @@
+"""What an observer is told: frozen facts, and no tenant's data.
+
+Each event names the call it belongs to by ``call_id``, a number that counts up within a client. Times are seconds
+on the event loop's clock, durations are seconds.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+import attrs
+
+if TYPE_CHECKING:
+    from clarus_async.errors import Applied
+
+
+class WaitReason(StrEnum):
+    """What a call waits for."""
+
+    BACKOFF = "backoff"
+    PACE = "pace"
+    GATE = "gate"
+    TOKEN = "token"  # noqa: S105  no secret, a reason
+
+
+@attrs.frozen(kw_only=True)
+class AttemptEvent:
+    """One request ended.
+
+    Args:
+        call_id: the call it belongs to.
+        operation: such as ``create``.
+        number: 1 for the call's first request.
+        started_at: when it was sent.
+        duration: until its answer was read, or it was given up.
+        status: the HTTP status, if an answer came.
+        failure: why there was no answer, if there was none.
+        proves: what it proves: ``not_sent``, ``rejected``, ``unknown``, ``applied``, ``done`` or ``misconfigured``.
+        request_id: the server's ``X-Request-Id``.
+    """
+
+    call_id: int
+    operation: str
+    number: int
+    started_at: float
+    duration: float
+    status: int | None
+    failure: str | None
+    proves: str
+    request_id: str | None
+
+
+@attrs.frozen(kw_only=True)
+class WaitEvent:
+    """A call is about to wait.
+
+    Args:
+        call_id: the call.
+        operation: such as ``create``.
+        reason: what it waits for.
+        seconds: how long, where that is known beforehand.
+    """
+
+    call_id: int
+    operation: str
+    reason: WaitReason
+    seconds: float | None
+
+
+@attrs.frozen(kw_only=True)
+class TokenEvent:
+    """The token endpoint, or a token source, was asked for a token.
+
+    Args:
+        duration: until it answered, or was given up.
+        expires_in: seconds of life that the token was given, if one came.
+        failure: why none came.
+    """
+
+    duration: float
+    expires_in: float | None
+    failure: str | None
+
+
+@attrs.frozen(kw_only=True)
+class CallEvent:
+    """A call ended.
+
+    Args:
+        call_id: the call.
+        operation: such as ``create``.
+        method: the HTTP method.
+        path: the path's template: ids are left out.
+        started_at: when the call began.
+        duration: waits and retries included.
+        attempts: how many requests went out.
+        status: the last HTTP status, if any answer came.
+        applied: the most that any attempt may have done, where the call failed.
+        error: the error's class name, ``CancelledError`` included; ``None`` where all went well.
+    """
+
+    call_id: int
+    operation: str
+    method: str
+    path: str
+    started_at: float
+    duration: float
+    attempts: int
+    status: int | None
+    applied: Applied | None
+    error: str | None
+
+
+Event: TypeAlias = CallEvent | AttemptEvent | WaitEvent | TokenEvent
+
+
+class Observer(Protocol):
+    """What ``ClarusClient(observer=…)`` takes."""
+
+    def on_event(self, event: Event) -> None:
+        """Be told of an event; called on the event loop, so it must be quick. What it raises is logged, not raised."""
+        ...

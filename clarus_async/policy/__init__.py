@@ -1,0 +1,1 @@
+"""What to do next: pure decisions. Time, randomness and ids are arguments."""

@@ -1,0 +1,173 @@
+"""What an attempt proves, and what follows: the one table that decides it.
+
+The server has no idempotency key and no bulk endpoint (clarus-api.md §1 and §3), so what matters of a failure is
+whether the thing may have been applied. :func:`judge` is a pure function of what was seen; nothing else in this
+package decides it.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TypeAlias
+
+import attrs
+
+from clarus_async.errors import Applied
+
+
+class Kind(StrEnum):
+    """What repeating a call would do."""
+
+    READ = "read"
+    CREATE = "create"
+    UPDATE = "update"
+    DELETE = "delete"
+    ACTION = "action"  # synchronize, a GraphQL mutation: a second one is a second effect
+
+
+class NoAnswer(StrEnum):
+    """Why an attempt has no answer."""
+
+    NO_CONNECTION = "no connection could be made"
+    BAD_CERTIFICATE = "the server's certificate is not valid"
+    CONNECTION_LOST = "the connection was lost before an answer came"
+    TIMED_OUT = "no answer came in time"
+
+
+@attrs.frozen
+class Answer:
+    """An answer whose status line was read.
+
+    Args:
+        status: the HTTP status code.
+        retry_after: seconds, where Retry-After was there.
+        readable: whether a 2xx holds what it must; whatever other bodies hold decides nothing.
+        whole: whether the body came whole; where it did not, the same read may do better next time.
+    """
+
+    status: int
+    retry_after: float | None = None
+    readable: bool = True
+    whole: bool = True
+
+
+Seen: TypeAlias = Answer | NoAnswer
+
+
+class Proof(StrEnum):
+    """What an attempt proves."""
+
+    NOT_SENT = "not_sent"
+    REJECTED = "rejected"
+    UNKNOWN = "unknown"
+    APPLIED = "applied"
+    DONE = "done"
+    MISCONFIGURED = "misconfigured"
+
+
+class Step(StrEnum):
+    """What follows an attempt."""
+
+    DONE = "done"
+    AGAIN = "again"  # after a backoff; costs an attempt
+    LATER = "later"  # not before Retry-After; costs an attempt
+    PACE = "pace"  # when the pace allows; costs no attempt
+    REFRESH = "refresh"  # with a new token, once
+    LOOK = "look"  # after Retry-After: look whether it is there, then again
+    RAISE = "raise"  # nothing of it was applied, or it does not matter
+    UNSETTLED = "unsettled"  # it may have been applied: never again blindly
+
+
+@attrs.frozen
+class Verdict:
+    """What an attempt proves, and what follows."""
+
+    proof: Proof
+    step: Step
+
+
+_DONE = Verdict(Proof.DONE, Step.DONE)
+_REJECTED = Verdict(Proof.REJECTED, Step.RAISE)
+_APPLIED = {
+    # The record is there and its id is not known: sending it again would make a second one.
+    Kind.CREATE: Verdict(Proof.APPLIED, Step.UNSETTLED),
+    Kind.READ: Verdict(Proof.APPLIED, Step.RAISE),
+    Kind.UPDATE: Verdict(Proof.APPLIED, Step.UNSETTLED),
+    Kind.DELETE: _DONE,
+    Kind.ACTION: Verdict(Proof.APPLIED, Step.UNSETTLED),
+}
+# Repeating these changes nothing more, and may bring the body.
+_CUT_SHORT = {
+    Kind.READ: Verdict(Proof.APPLIED, Step.AGAIN),
+    Kind.UPDATE: Verdict(Proof.APPLIED, Step.AGAIN),
+}
+_UNKNOWN = {
+    Kind.READ: Verdict(Proof.UNKNOWN, Step.AGAIN),
+    Kind.UPDATE: Verdict(Proof.UNKNOWN, Step.AGAIN),
+    Kind.DELETE: Verdict(Proof.UNKNOWN, Step.AGAIN),
+    Kind.CREATE: Verdict(Proof.UNKNOWN, Step.UNSETTLED),
+    Kind.ACTION: Verdict(Proof.UNKNOWN, Step.UNSETTLED),
+}
+
+
+def judge(kind: Kind, seen: Seen, *, repeatable: bool = False, doubt: bool = False) -> Verdict:
+    """Say what an attempt proves, and what follows.
+
+    Args:
+        kind: what repeating the call would do.
+        seen: the answer, or why there is none.
+        repeatable: the caller says that a second effect of an action does no harm.
+        doubt: an earlier attempt of the same call may have been applied.
+    """
+    if isinstance(seen, NoAnswer):
+        return _no_answer(kind, seen, repeatable=repeatable)
+    status = seen.status
+    if 200 <= status < 300:
+        if seen.readable:
+            return _DONE
+        return _APPLIED[kind] if seen.whole else _CUT_SHORT.get(kind, _APPLIED[kind])
+    if 300 <= status < 400:
+        return Verdict(Proof.MISCONFIGURED, Step.RAISE)
+    if status == 401:
+        return Verdict(Proof.REJECTED, Step.REFRESH)
+    if status == 429:
+        return Verdict(Proof.REJECTED, Step.PACE)
+    if status == 503 and seen.retry_after is not None:
+        return Verdict(Proof.REJECTED, Step.LOOK if kind is Kind.CREATE else Step.LATER)
+    if 400 <= status < 500 and status != 408:
+        if status == 404 and kind is Kind.DELETE and doubt:
+            # It is gone, and nobody but us was asked to delete it.
+            return _DONE
+        return _REJECTED
+    return _unknown(kind, repeatable=repeatable)
+
+
+def _no_answer(kind: Kind, seen: NoAnswer, *, repeatable: bool) -> Verdict:
+    if seen is NoAnswer.NO_CONNECTION:
+        return Verdict(Proof.NOT_SENT, Step.AGAIN)
+    if seen is NoAnswer.BAD_CERTIFICATE:
+        return Verdict(Proof.NOT_SENT, Step.RAISE)
+    return _unknown(kind, repeatable=repeatable)
+
+
+def _unknown(kind: Kind, *, repeatable: bool) -> Verdict:
+    if kind is Kind.ACTION and repeatable:
+        return Verdict(Proof.UNKNOWN, Step.AGAIN)
+    return _UNKNOWN[kind]
+
+
+def worst(applied: Applied, verdict: Verdict, kind: Kind) -> Applied:
+    """Add an attempt to the most that a call's attempts may have done.
+
+    Args:
+        applied: what the attempts before it may have done.
+        verdict: what this one proves.
+        kind: reads apply nothing.
+    """
+    if kind is Kind.READ or applied is Applied.YES:
+        return applied
+    if verdict.proof in {Proof.APPLIED, Proof.DONE}:
+        return Applied.YES
+    if verdict.proof is Proof.UNKNOWN:
+        return Applied.MAYBE
+    return applied

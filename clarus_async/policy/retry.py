@@ -1,0 +1,66 @@
+"""Backoff with full jitter, and the budget that keeps retries from feeding an outage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from clarus_async.config import RetryPolicy
+
+# At 1,000 calls in the first minute and total failure: 10 + 80 + 10 = 100 retries, a tenth of the calls.
+_RESERVE: Final = 10.0
+_PER_CALL: Final = 0.08
+_PER_SECOND: Final = 10.0 / 60.0
+
+
+def backoff(policy: RetryPolicy, retry: int, random: Callable[[], float]) -> float:
+    """Draw the seconds to wait before a retry: full jitter, so that callers who failed together part.
+
+    Args:
+        policy: base and cap.
+        retry: 1 for the first.
+        random: draws from 0 to 1.
+    """
+    # An exponent that large is far past any cap, and a larger one overflows.
+    return random() * min(policy.cap, policy.base * 2.0 ** min(retry - 1, 60))
+
+
+class RetryBudget:
+    """A tenant's allowance of retries: a reserve that calls and time refill, up to a tenth of the calls.
+
+    First attempts never ask it. A quiet client finds the reserve full, so it always has all its retries; a busy one
+    whose calls all fail sends 1.1 times its calls, and no more.
+
+    Args:
+        now: seconds on a monotonic clock.
+        most: retries that one call may need; the reserve holds at least these.
+    """
+
+    __slots__ = ("_capacity", "_left", "_seen")
+
+    def __init__(self, now: float, most: int = 0) -> None:
+        self._capacity = max(_RESERVE, float(most))
+        self._left = self._capacity
+        self._seen = now
+
+    @property
+    def left(self) -> float:
+        """The retries that were left when it was last asked."""
+        return self._left
+
+    def called(self) -> None:
+        """Count a first attempt."""
+        self._left = min(self._capacity, self._left + _PER_CALL)
+
+    def take(self, now: float) -> bool:
+        """Take one retry, if there is one.
+
+        Args:
+            now: seconds on the same clock.
+        """
+        self._left = min(self._capacity, self._left + (now - self._seen) * _PER_SECOND)
+        self._seen = now
+        if self._left < 1.0:
+            return False
+        self._left -= 1.0
+        return True

@@ -1,0 +1,164 @@
+"""What became of each record, and of all of them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Mapping, Sequence
+from enum import StrEnum
+from typing import Any, Self
+
+import attrs
+import orjson
+
+from clarus_async.errors import ApiError, Applied, ClarusError
+
+
+class OutcomeStatus(StrEnum):
+    """What became of one input record."""
+
+    CREATED = "created"
+    ADOPTED = "adopted"
+    UPDATED = "updated"
+    FAILED = "failed"
+    CONFLICT = "conflict"
+    UNRESOLVED = "unresolved"
+    DUPLICATED = "duplicated"
+
+    @property
+    def ok(self) -> bool:
+        """Whether the record is there as it should be."""
+        return self in {OutcomeStatus.CREATED, OutcomeStatus.ADOPTED, OutcomeStatus.UPDATED}
+
+
+@attrs.frozen(kw_only=True)
+class Problem:
+    """An error as plain data.
+
+    Args:
+        type: the error's class name.
+        message: its one line.
+        applied: the most that any attempt may have done.
+        retryable: whether the same record may succeed later, unchanged.
+        status: the HTTP status, if an answer came.
+    """
+
+    type: str
+    message: str
+    applied: Applied
+    retryable: bool
+    status: int | None = None
+
+    @classmethod
+    def of(cls, error: ClarusError) -> Problem:
+        """Take what can be kept of an error.
+
+        Args:
+            error: which.
+        """
+        return cls(
+            type=type(error).__name__,
+            message=str(error),
+            applied=error.applied,
+            retryable=error.retryable,
+            status=error.status if isinstance(error, ApiError) else None,
+        )
+
+
+@attrs.frozen(kw_only=True)
+class Outcome:
+    """What became of one input record; there is exactly one for each.
+
+    Args:
+        index: the record's place in the input, from 0.
+        key: its first reference, else its name.
+        status: what became of it.
+        integration_id: the Clarus id, where it is known.
+        matched_by: ``reference`` or ``name``, where a record that was found answers for it.
+        error: why, where it is not there as it should be.
+        attempts: how many requests went out for it.
+        others: ids of further records that our sends left.
+    """
+
+    index: int
+    key: str
+    status: OutcomeStatus
+    integration_id: int | None = None
+    matched_by: str | None = None
+    error: Problem | None = None
+    attempts: int = 0
+    others: Sequence[int] = ()
+
+    def to_json(self) -> bytes:
+        """Write it as one line of JSON."""
+        return orjson.dumps(attrs.asdict(self))
+
+    @classmethod
+    def from_json(cls, line: bytes | str) -> Outcome:
+        """Read what :meth:`to_json` wrote.
+
+        Args:
+            line: one line of JSON.
+        """
+        fields: dict[str, Any] = orjson.loads(line)
+        error = fields.pop("error")
+        return cls(
+            **fields
+            | {
+                "status": OutcomeStatus(fields["status"]),
+                "others": tuple(fields["others"]),
+                "error": error and Problem(**error | {"applied": Applied(error["applied"])}),
+            }
+        )
+
+
+@attrs.define(kw_only=True)
+class Report:
+    """How many records came to what.
+
+    Args:
+        counts: by status; every status is there.
+        attempts: requests that went out.
+    """
+
+    counts: dict[OutcomeStatus, int] = attrs.field(factory=lambda: dict.fromkeys(OutcomeStatus, 0))
+    attempts: int = 0
+
+    @property
+    def total(self) -> int:
+        """How many records there were."""
+        return sum(self.counts.values())
+
+    @property
+    def ok(self) -> bool:
+        """Whether every record is there as it should be."""
+        return all(status.ok for status, count in self.counts.items() if count)
+
+    def add(self, outcome: Outcome) -> None:
+        """Count an outcome.
+
+        Args:
+            outcome: which.
+        """
+        self.counts[outcome.status] += 1
+        self.attempts += outcome.attempts
+
+    @classmethod
+    async def collect(cls, run: AsyncIterable[Outcome]) -> Self:
+        """Run to the end, keep the counts and let the outcomes go.
+
+        Args:
+            run: what ``provision`` returned.
+
+        Raises:
+            ClarusError: what would have failed every record.
+        """
+        report = cls()
+        async for outcome in run:
+            report.add(outcome)
+        return report
+
+    def as_dict(self) -> Mapping[str, int]:
+        """Return the counts by status name, with ``total`` and ``attempts``."""
+        return {status.value: count for status, count in self.counts.items()} | {
+            "total": self.total,
+            "attempts": self.attempts,
+        }

@@ -1,0 +1,226 @@
+"""What is read over GraphQL: any document, the list of integrations, and what a tenant's schema can do."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from typing import Any, Self
+
+from clarus_async.errors import (
+    Applied,
+    ClarusError,
+    ErrorDetail,
+    GraphQLError,
+    PermissionDeniedError,
+    ResponseError,
+)
+from clarus_async.policy.deadline import Deadline
+from clarus_async.policy.outcome import Kind
+from clarus_async.records import IntegrationRow, NewIntegration
+from clarus_async.transport.call import Caller
+from clarus_async.transport.request import Request
+from clarus_async.wire.converter import Unreadable
+from clarus_async.wire.faults import scrub, secrets_in
+from clarus_async.wire.graphql import (
+    INTROSPECTION,
+    REFERENCE,
+    GraphQLAnswer,
+    Page,
+    list_document,
+    only_reads,
+    read_answer,
+    read_page,
+    request_body,
+    searches_by_reference,
+)
+
+
+def graphql_request(
+    operation: str, document: str, variables: Mapping[str, Any], read: Callable[[Mapping[str, Any]], Any]
+) -> Request:
+    """Make the request of a GraphQL document.
+
+    Args:
+        operation: what it is called in logs and events.
+        document: the query or mutation.
+        variables: its variables, plain data.
+        read: turns the answer's ``data`` into a value, or says where it can't be read.
+    """
+
+    def read_body(body: bytes) -> Any:  # noqa: ANN401
+        answer = read_answer(body)
+        if isinstance(answer, Unreadable) or answer.data is None or answer.errors:
+            return answer
+        return read(answer.data)
+
+    return Request(
+        operation=operation,
+        kind=Kind.READ if only_reads(document) else Kind.ACTION,
+        method="POST",
+        path="/graphql",
+        template="/graphql",
+        body=request_body(document, variables),
+        read=read_body,
+        secrets=lambda: secrets_in(variables),
+    )
+
+
+async def run_query(caller: Caller, request: Request, deadline: Deadline | None = None) -> Any:  # noqa: ANN401
+    """Send a GraphQL request, and return what its ``read`` made of the answer.
+
+    Args:
+        caller: makes the call.
+        request: from :func:`graphql_request`.
+        deadline: by when, where that is not the view's own.
+
+    Raises:
+        GraphQLError: the answer has ``errors``, whatever else it has (clarus-api.md §3).
+        ClarusError: it can't be had; the class says why.
+    """
+    call = await caller.run(request, deadline)
+    if not isinstance(call.value, GraphQLAnswer):
+        return call.value
+    errors: tuple[ErrorDetail, ...] = scrub(call.value.errors, request.secrets())
+    raise GraphQLError(
+        "; ".join(map(str, errors)),
+        errors=errors,
+        # A mutation that fails in part may have done the other part.
+        applied=Applied.NO if request.kind is Kind.READ else Applied.MAYBE,
+        method=request.method,
+        path=request.path,
+        request_id=call.request_id,
+        attempts=call.attempts,
+    )
+
+
+async def read_list_page(
+    caller: Caller,
+    wanted: Mapping[str, Any],
+    first: int,
+    after: str | None = None,
+    *,
+    with_reference: bool = False,
+    deadline: Deadline | None = None,
+) -> Page:
+    """Read one page of the list.
+
+    Args:
+        caller: makes the call.
+        wanted: the filter's operators; all rows where there is none.
+        first: rows that are asked for.
+        after: the cursor of the page before.
+        with_reference: ask for the first reference, too.
+        deadline: by when, where that is not the view's own.
+
+    Raises:
+        ClarusError: it can't be had; the class says why.
+    """
+    variables: dict[str, Any] = {"first": first}
+    if wanted:
+        variables["filter"] = wanted
+    if after is not None:
+        variables["after"] = after
+    document = list_document(with_reference=with_reference)
+    page: Page = await run_query(caller, graphql_request("list", document, variables, read_page), deadline)
+    return page
+
+
+async def searches_references(caller: Caller, deadline: Deadline | None = None) -> bool:
+    """Whether the tenant's list can be searched by reference; its schema is asked once per client.
+
+    Args:
+        caller: makes the call.
+        deadline: by when, where that is not the view's own.
+
+    Raises:
+        ClarusError: no answer can be had now; another time may tell.
+    """
+    caller.shared.bind()
+    tenant = caller.shared.tenant(caller.subdomain)
+    async with tenant.schema:
+        if tenant.searchable is None:
+            request = graphql_request("introspect", INTROSPECTION, {}, searches_by_reference)
+            try:
+                tenant.searchable = await run_query(caller, request, deadline)
+            except (GraphQLError, ResponseError, PermissionDeniedError):
+                # Introspection may be switched off: then the list is searched by what is documented.
+                tenant.searchable = False
+    return tenant.searchable
+
+
+async def is_absent(caller: Caller, new: NewIntegration, deadline: Deadline) -> bool | None:
+    """Whether no record has this record's key; ``None`` where that can't be told.
+
+    Args:
+        caller: makes the calls.
+        new: the record that is looked for.
+        deadline: by when.
+    """
+    try:
+        if new.external_system_reference1 is not None and await searches_references(caller, deadline):
+            wanted = {REFERENCE: {"eq": new.external_system_reference1}}
+        else:
+            wanted = {"name": {"eq": new.name}}
+        page = await read_list_page(caller, wanted, 1, deadline=deadline)
+    except ClarusError:
+        return None
+    return not page.rows
+
+
+class IntegrationList(AsyncIterator[IntegrationRow]):
+    """The rows of a list, read a page at a time; iterate over it, or over its :meth:`pages`.
+
+    Args:
+        caller: makes the calls.
+        wanted: the filter's operators.
+        page_size: rows that a request asks for.
+        with_reference: ask for the first reference, too.
+    """
+
+    def __init__(
+        self, caller: Caller, wanted: Mapping[str, Any], page_size: int = 100, *, with_reference: bool = False
+    ) -> None:
+        self._caller = caller
+        self._wanted = wanted
+        self._page_size = page_size
+        self._with_reference = with_reference
+        self._pages: AsyncIterator[list[IntegrationRow]] | None = None
+        self._rows: Iterable[IntegrationRow] = iter(())
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> IntegrationRow:
+        if self._pages is None:
+            self._pages = self.pages()
+        while True:
+            for row in self._rows:
+                return row
+            # Raises StopAsyncIteration after the last page.
+            self._rows = iter(await anext(self._pages))
+
+    async def pages(self) -> AsyncIterator[list[IntegrationRow]]:
+        """Read the list from its start, a page at a time.
+
+        Raises:
+            ResponseError: a page can't be read, or its cursor was there before.
+            ClarusError: it can't be had; the class says why.
+        """
+        cursor: str | None = None
+        seen: set[int] = set()
+        while True:
+            page = await read_list_page(
+                self._caller, self._wanted, self._page_size, cursor, with_reference=self._with_reference
+            )
+            yield list(page.rows)
+            cursor = page.end_cursor
+            if cursor is None:
+                return
+            if hash(cursor) in seen:
+                raise ResponseError(
+                    "the list repeats a cursor and would never end",
+                    pointer="/data/integrations/all/pageInfo/endCursor",
+                    expected="a cursor that was not there before",
+                    method="POST",
+                    path="/graphql",
+                )
+            seen.add(hash(cursor))

@@ -1,0 +1,305 @@
+"""The simulator: a Clarus server in this process, for tests and trials."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import ssl
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from clarus_async.simulator.clock import Clock
+from clarus_async.simulator.faults import Endpoint, Fault, FaultKind, FaultPlan
+from clarus_async.simulator.listener import Listener
+from clarus_async.simulator.log import LoggedRequest, RequestLog
+from clarus_async.simulator.oauth import TokenIssuer
+from clarus_async.simulator.quota import Quota, Quotas
+from clarus_async.simulator.service import Service
+from clarus_async.simulator.shell import Shell
+from clarus_async.simulator.state import StoredIntegration, Tenant
+
+if TYPE_CHECKING:
+    from clarus_async import ClientCredentials
+
+
+class Simulator:
+    """A Clarus server over real HTTP that behaves as the vendor documents it (clarus-api.md).
+
+    Where the vendor is silent, it does what is said here and at the options. A request is met in this order:
+    its fault, its token (401), its subdomain (403), its quota (429), then what it asks for. A fault befalls
+    whatever the answer would have been: a request that is refused and whose answer is lost was not applied.
+    :attr:`requests` says what became of each.
+
+    It starts with ``async with`` or :meth:`start`, in the running event loop, whose clock is its only one.
+
+    Args:
+        tenants: The subdomains it knows.
+        quota: For each tenant, or by tenant; ``None``: no limit.
+        faults: Drawn by probability for each request.
+        seed: Makes faults, tokens and ids the same in every run.
+        latency: Seconds from having done what was asked to each answer.
+        token_lifetime: Seconds an access token lives; ``None``: for ever, and the answer has no ``expires_in``.
+        searchable_references: Whether GraphQL has ``external_system_reference1`` as a field and as a filter.
+        unique_references: Whether a create with an ``external_system_reference1`` that is taken is refused, 422.
+        max_page_size: Records in one GraphQL answer at most.
+        rotate_refresh_tokens: Whether each refresh returns a new refresh token. The old one is good until the
+            new one has been used.
+        keep_requests: How many of the latest requests :attr:`requests` keeps; ``None``: all.
+        host: The IP address to listen on.
+        port: 0: any free one.
+        ssl_context: Serve TLS with it.
+
+    Raises:
+        ImportError: graphql-core is missing.
+        ValueError: An option is out of range.
+    """
+
+    client_id: Final = "simulator-client"
+    client_secret: Final = "simulator-secret"  # noqa: S105 - the simulator's own, printed in its documentation
+
+    def __init__(
+        self,
+        *,
+        tenants: Sequence[str] = ("acme",),
+        quota: Quota | Mapping[str, Quota] | None = None,
+        faults: Sequence[Fault] = (),
+        seed: int = 0,
+        latency: float = 0.0,
+        token_lifetime: float | None = 3600.0,
+        searchable_references: bool = False,
+        unique_references: bool = False,
+        max_page_size: int = 100,
+        rotate_refresh_tokens: bool = True,
+        keep_requests: int | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        _check(tenants, latency, token_lifetime, max_page_size, keep_requests)
+        self._clock = Clock()
+        self._log = RequestLog(keep_requests)
+        self._plan = FaultPlan(faults, seed)
+        self._quotas = Quotas()
+        self._tokens = TokenIssuer(
+            self.client_id,
+            self.client_secret,
+            lifetime=token_lifetime,
+            rotate=rotate_refresh_tokens,
+            seed=seed,
+        )
+        self._service = Service(
+            tenants,
+            tokens=self._tokens,
+            quotas=self._quotas,
+            clock=self._clock,
+            graphql=_graphql(searchable_references=searchable_references, max_page_size=max_page_size),
+            unique_references=unique_references,
+        )
+        self._listener = Listener(host, port, ssl_context)
+        self._scheme = "http" if ssl_context is None else "https"
+        self._shell = Shell(
+            service=self._service,
+            plan=self._plan,
+            log=self._log,
+            clock=self._clock,
+            listener=self._listener,
+            latency=latency,
+        )
+        self._running = False
+        if isinstance(quota, Mapping):
+            for tenant, own in quota.items():
+                self.set_quota(own, tenant)
+        else:
+            self.set_quota(quota)
+
+    async def start(self) -> None:
+        """Begin to listen.
+
+        Raises:
+            OSError: The address can't be had.
+            RuntimeError: It is running.
+        """
+        if self._running:
+            raise RuntimeError("the simulator is running")
+        self._clock.start(asyncio.get_running_loop().time)
+        await self._listener.start(self._shell.open())
+        self._running = True
+
+    async def stop(self) -> None:
+        """Close everything; what was to be applied later never is. The ledger stays readable."""
+        self._running = False
+        self._listener.stop()
+        await self._shell.close()
+
+    async def __aenter__(self) -> Self:
+        """Start."""
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop."""
+        await self.stop()
+
+    @property
+    def port(self) -> int:
+        """Where it listens; known once it has started."""
+        return self._listener.port
+
+    @property
+    def url(self) -> str:
+        """The base URL for a client."""
+        host = self._listener.host
+        return f"{self._scheme}://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+    @property
+    def credentials(self) -> ClientCredentials:
+        """What a client authenticates with."""
+        from clarus_async import ClientCredentials  # noqa: PLC0415 - the simulator works without the client
+
+        return ClientCredentials(self.client_id, self.client_secret)
+
+    @property
+    def open_connections(self) -> int:
+        """How many clients are connected now, idle ones too."""
+        return self._shell.open_connections
+
+    @property
+    def requests(self) -> Sequence[LoggedRequest]:
+        """Every request in order of arrival; with ``keep_requests``, the latest ones."""
+        return self._log.entries
+
+    def count(self, endpoint: Endpoint | None = None, tenant: str | None = None) -> int:
+        """Count the requests that arrived at ``endpoint`` (``None``: anywhere) for ``tenant`` (``None``: any)."""
+        return self._log.count(endpoint, tenant)
+
+    def integrations(self, tenant: str) -> list[StoredIntegration]:
+        """Return what ``tenant`` has now, in the order in which it was stored.
+
+        Raises:
+            ValueError: There is no such tenant; so in all methods that take one.
+        """
+        return self._service.tenant(tenant).present()
+
+    def created(self, tenant: str) -> list[StoredIntegration]:
+        """Return everything ``tenant`` ever stored, in order, as it stands now; what was deleted too."""
+        return self._service.tenant(tenant).ledger()
+
+    def syncs(self, tenant: str) -> list[tuple[int, float]]:
+        """Return each synchronization as (id, seconds on the loop's clock), in order."""
+        return list(self._service.tenant(tenant).syncs)
+
+    def preload(
+        self, tenant: str, records: Iterable[Mapping[str, Any]], *, created_at: datetime | None = None
+    ) -> list[StoredIntegration]:
+        """Store records that were there already, without a request.
+
+        Args:
+            tenant: Whose.
+            records: The attributes of each, as a create would send them.
+            created_at: When; a day ago if left out.
+
+        Raises:
+            ValueError: A create with these attributes would be refused.
+        """
+        when = created_at or self._clock.wall(self._clock.now()) - timedelta(days=1)
+        return self._service.preload(self._service.tenant(tenant), records, when)
+
+    def script(self, endpoint: Endpoint, *faults: Fault | FaultKind | None) -> None:
+        """Decide the next requests to ``endpoint``, one each, before any probability; ``None``: all goes well.
+
+        A fault with a ``tenant`` waits for that tenant's next request, and those behind it wait with it.
+
+        Raises:
+            ValueError: A fault makes no sense on this endpoint.
+        """
+        self._plan.script(endpoint, faults)
+
+    def set_faults(self, faults: Iterable[Fault]) -> None:
+        """Draw from ``faults`` from now on; what is scripted stays.
+
+        Raises:
+            ValueError: Probabilities that can meet in one request add up to more than 1.
+        """
+        self._plan.replace(faults)
+
+    def set_quota(self, quota: Quota | None, tenant: str | None = None) -> None:
+        """Apply ``quota`` to ``tenant``, or to every tenant, with fresh counters; ``None``: no limit.
+
+        Raises:
+            ValueError: An account's quota was given for one tenant alone.
+        """
+        self._quotas.set(quota, None if tenant is None else self._service.tenant(tenant).name)
+
+    def expire_tokens(self) -> None:
+        """End every access token: a front-end login ended the session (clarus-api.md §2)."""
+        self._tokens.expire_all()
+
+    def authorize(self, *, redirect_uri: str, code_challenge: str | None = None, scope: str = "") -> str:
+        """Consent as the user would; return the authorization code.
+
+        Args:
+            redirect_uri: The one that the exchange must repeat.
+            code_challenge: S256, of the verifier that the exchange must bring (RFC 7636).
+            scope: What is granted.
+        """
+        return self._tokens.new_code(
+            self._clock.now(), redirect_uri=redirect_uri, scope=scope, challenge=code_challenge
+        )
+
+    def refresh_token(self) -> str:
+        """Issue a refresh token."""
+        return self._tokens.new_refresh_token()
+
+    async def refuse(self) -> None:
+        """Close the listener and every idle connection: who connects is refused, until :meth:`accept`."""
+        self._listener.refuse()
+        self._shell.drop_idle()
+        # Until a client in this loop has seen the end of an idle connection, it would send its next request
+        # there and be cut off instead of refused: closing, arriving and noticing take a turn each.
+        for _ in range(4):
+            await asyncio.sleep(0)
+
+    async def accept(self) -> None:
+        """Open the listener again, on the same port."""
+        await self._listener.accept()
+
+
+def _graphql(
+    *, searchable_references: bool, max_page_size: int
+) -> Callable[[Tenant, bytes, datetime | None], dict[str, Any]]:
+    try:
+        from clarus_async.simulator.schema import GraphQLApi  # noqa: PLC0415 - an optional dependency
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] != "graphql":
+            raise
+        msg = 'the simulator needs graphql-core: pip install "clarus-async[simulator]"'
+        raise ImportError(msg, name="graphql") from error
+    return GraphQLApi(searchable_references=searchable_references, max_page_size=max_page_size).execute
+
+
+def _check(
+    tenants: Sequence[str],
+    latency: float,
+    token_lifetime: float | None,
+    max_page_size: int,
+    keep_requests: int | None,
+) -> None:
+    rules = [
+        (isinstance(tenants, str) or not tenants, "tenants must be a sequence of at least one name"),
+        (len(set(tenants)) != len(tenants), "tenants must differ"),
+        (not 0 <= latency < math.inf, "latency must be seconds, 0 or more"),
+        (
+            token_lifetime is not None and not 0 < token_lifetime < math.inf,
+            "token_lifetime must be seconds, more than 0",
+        ),
+        (max_page_size < 1, "max_page_size must be 1 or more"),
+        (keep_requests is not None and keep_requests < 1, "keep_requests must be 1 or more"),
+    ]
+    problems = [text for broken, text in rules if broken]
+    if problems:
+        msg = f"Simulator: {'; '.join(problems)}"
+        raise ValueError(msg)

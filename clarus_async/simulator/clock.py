@@ -1,0 +1,39 @@
+"""The simulator's two clocks, which never disagree: the event loop's seconds and the wall time they stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+
+class Clock:
+    """Wall time at :meth:`start`, plus what the loop's clock has moved since: right under virtual time too."""
+
+    def __init__(self) -> None:
+        self._wall = datetime.now(UTC)
+        self._origin = 0.0
+        self._time: Callable[[], float] = lambda: self._origin
+        self._http_date: tuple[int, str] = (-1, "")
+
+    def start(self, time: Callable[[], float]) -> None:
+        """Follow ``time``, an event loop's clock in seconds, from now on."""
+        self._time = time
+        self._origin = time()
+        self._wall = datetime.now(UTC)
+
+    def now(self) -> float:
+        """Seconds on the loop's clock."""
+        return self._time()
+
+    def wall(self, at: float) -> datetime:
+        """Return the wall time of ``at``, seconds on the loop's clock."""
+        return self._wall + timedelta(seconds=at - self._origin)
+
+    def http_date(self, at: float) -> str:
+        """Return the wall time of ``at`` as a ``Date`` header (RFC 9110, whole seconds, rounded down)."""
+        wall = self.wall(at)
+        second = int(wall.timestamp())
+        if second != self._http_date[0]:
+            self._http_date = (second, format_datetime(wall, usegmt=True))
+        return self._http_date[1]

@@ -1,0 +1,135 @@
+"""The listening socket: it opens, refuses for a while, and opens again on the same port."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import socket
+import ssl
+from collections.abc import Callable
+
+# A thousand callers may connect in one tick; a full queue would cost each of them a second.
+_BACKLOG = 4096
+
+
+class Listener:
+    """A listening socket that keeps its port.
+
+    Args:
+        host: An IP address.
+        port: 0: any free one, chosen when it first opens.
+        ssl_context: For TLS; ``None``: plain.
+    """
+
+    def __init__(self, host: str, port: int, ssl_context: ssl.SSLContext | None) -> None:
+        self.host = host
+        self.port = port
+        self._ssl = ssl_context
+        self._factory: Callable[[], asyncio.Protocol] | None = None
+        self._server: asyncio.Server | None = None
+        self._reserved: socket.socket | None = None
+        self._by_hand = False
+        self._refuse_until = -math.inf
+        self._reopening: asyncio.Task[None] | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether new connections are accepted."""
+        return self._server is not None
+
+    async def start(self, factory: Callable[[], asyncio.Protocol]) -> None:
+        """Open; ``factory`` makes the protocol of each connection.
+
+        Raises:
+            OSError: The address can't be had.
+        """
+        self._factory = factory
+        await self._open()
+
+    def refuse(self) -> None:
+        """Close until :meth:`accept`: a client that connects is refused."""
+        self._by_hand = True
+        self._close()
+
+    async def accept(self) -> None:
+        """Open again, whatever closed it."""
+        self._by_hand = False
+        self._forget_reopening()
+        await self._open()
+
+    def refuse_for(self, delay: float) -> None:
+        """Close for ``delay`` seconds, or for as long as an earlier call said if that is longer."""
+        loop = asyncio.get_running_loop()
+        self._refuse_until = max(self._refuse_until, loop.time() + delay)
+        self._close()
+        if self._reopening is None:
+            self._reopening = loop.create_task(self._reopen())
+
+    def stop(self) -> None:
+        """Close for good and give the port back."""
+        self._by_hand = False
+        self._forget_reopening()
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        self._release()
+
+    async def _open(self) -> None:
+        if self._server is not None or self._factory is None:
+            return
+        loop = asyncio.get_running_loop()
+        if self._reserved is not None:
+            server = await loop.create_server(
+                self._factory, sock=self._reserved, ssl=self._ssl, backlog=_BACKLOG, start_serving=False
+            )
+            self._reserved = None
+        else:
+            server = await loop.create_server(
+                self._factory, self.host, self.port, ssl=self._ssl, backlog=_BACKLOG, start_serving=False
+            )
+        # Kept before it serves, so that a cancellation in between leaves nothing open behind our back.
+        self._server = server
+        self.port = server.sockets[0].getsockname()[1]
+        await server.start_serving()
+
+    def _close(self) -> None:
+        if self._server is None:
+            return
+        family = self._server.sockets[0].family
+        real = isinstance(self._server.sockets[0].fileno(), int)
+        self._server.close()
+        self._server = None
+        if real:
+            self._reserve(family)
+
+    def _reserve(self, family: int) -> None:
+        """Hold the port with a bound socket that doesn't listen: it refuses, and nobody else gets the port.
+
+        Else a client that connects to the closed port could be given that very port, and meet itself.
+        """
+        self._reserved = socket.socket(family, socket.SOCK_STREAM)
+        self._reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._reserved.setblocking(False)
+        self._reserved.bind((self.host, self.port))
+
+    def _release(self) -> None:
+        if self._reserved is not None:
+            self._reserved.close()
+            self._reserved = None
+
+    async def _reopen(self) -> None:
+        loop = asyncio.get_running_loop()
+        # A loop, because it may be closed for longer, or closed again, while this waits.
+        while self._server is None and not self._by_hand:
+            wait = self._refuse_until - loop.time()
+            if wait > 0:
+                await asyncio.sleep(wait)
+            else:
+                await self._open()
+        self._reopening = None
+
+    def _forget_reopening(self) -> None:
+        self._refuse_until = -math.inf
+        if self._reopening is not None:
+            self._reopening.cancel()
+            self._reopening = None

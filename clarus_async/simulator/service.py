@@ -1,0 +1,209 @@
+"""What the server does with a request, as clarus-api.md has it. Pure: bytes and times in, an answer out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import attrs
+
+from clarus_async.simulator import documents
+from clarus_async.simulator.clock import Clock
+from clarus_async.simulator.documents import Answer, RefusedError, json_answer, problem, problems
+from clarus_async.simulator.faults import Endpoint
+from clarus_async.simulator.log import LoggedRequest
+from clarus_async.simulator.oauth import OAuthError, TokenIssuer
+from clarus_async.simulator.quota import Quotas, headers
+from clarus_async.simulator.state import StoredIntegration, Tenant
+
+_WITH_BODY = frozenset({Endpoint.CREATE, Endpoint.UPDATE, Endpoint.GRAPHQL})
+
+
+class Service:
+    """The server behind the sockets.
+
+    Args:
+        tenants: The subdomains it knows.
+        tokens: Who may come in.
+        quotas: How often.
+        clock: What time it is.
+        graphql: Answers a GraphQL body for a tenant, as of a time in the past or now.
+        unique_references: Whether a taken ``external_system_reference1`` is refused; the vendor doesn't say
+            (clarus-api.md §1).
+    """
+
+    def __init__(
+        self,
+        tenants: Sequence[str],
+        *,
+        tokens: TokenIssuer,
+        quotas: Quotas,
+        clock: Clock,
+        graphql: Callable[[Tenant, bytes, datetime | None], dict[str, Any]],
+        unique_references: bool,
+    ) -> None:
+        self._tenants = {name: Tenant(name) for name in tenants}
+        self._tokens = tokens
+        self._quotas = quotas
+        self._clock = clock
+        self._graphql = graphql
+        self._unique_references = unique_references
+        self._last_id = 0
+        self._sends: Counter[tuple[str, str]] = Counter()
+
+    def tenant(self, name: str) -> Tenant:
+        """Return a tenant's records.
+
+        Raises:
+            ValueError: There is no such tenant.
+        """
+        if name not in self._tenants:
+            msg = f"this simulator has no tenant {name!r}, only {', '.join(self._tenants)}"
+            raise ValueError(msg)
+        return self._tenants[name]
+
+    def preload(
+        self, tenant: Tenant, records: Iterable[Mapping[str, Any]], created_at: datetime
+    ) -> list[StoredIntegration]:
+        """Store records without a request.
+
+        Raises:
+            ValueError: A create request with these attributes would be refused.
+        """
+        stored: list[StoredIntegration] = []
+        for record in records:
+            try:
+                attributes = documents.check_attributes(record)
+            except RefusedError as error:
+                msg = f"preload, record {len(stored)}: {error.answer.body.decode()}"
+                raise ValueError(msg) from None
+            stored.append(tenant.add(self._next_id(), attributes, created_at))
+        return stored
+
+    def arrived(self, entry: LoggedRequest) -> None:
+        """Number a create's send, before anything becomes of it."""
+        if entry.endpoint is not Endpoint.CREATE:
+            return
+        key = entry.headers.get("Idempotency-Key")
+        if key is None:
+            entry.send = 1
+        else:
+            self._sends[entry.tenant or "", key] += 1
+            entry.send = self._sends[entry.tenant or "", key]
+
+    def serve(self, entry: LoggedRequest, at: float, stale: float = 0.0) -> Answer:
+        """Do what the request asks for, if it may.
+
+        Args:
+            entry: The request; what was applied is noted in it.
+            at: Seconds on the loop's clock.
+            stale: A list answers as of so many seconds ago.
+        """
+        if entry.endpoint is Endpoint.TOKEN:
+            return self._token(entry, at)
+        answer, told = self.admit(entry, at)
+        if answer is None:
+            answer = self.apply(entry, at, stale=stale)
+        return attrs.evolve(answer, headers={**answer.headers, **told}) if told else answer
+
+    def admit(self, entry: LoggedRequest, at: float) -> tuple[Answer | None, dict[str, str]]:
+        """Check token, tenant and quota.
+
+        Returns:
+            The refusal, if it is one, and the headers that tell the quota.
+        """
+        if entry.endpoint is None:
+            return documents.not_found(f"{entry.method} {entry.path}"), {}
+        scheme, _, token = entry.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not self._tokens.is_good(token, at):
+            return documents.unauthorized("The access token is missing, unknown or expired"), {}
+        if entry.tenant not in self._tenants:
+            # The vendor doesn't say what an unknown subdomain is told; 403 in the documented form.
+            text = f"X-Clarus-Subdomain {entry.tenant!r} is not one of yours"
+            return problems(403, problem("subdomain", "unknown_subdomain", text, "X-Clarus-Subdomain")), {}
+        taken = self._quotas.take(entry.tenant, at)
+        if taken is None:
+            return None, {}
+        told = headers(*taken, self._clock.wall(at).timestamp())
+        if taken[1].admitted:
+            return None, told
+        return problems(429, problem("rate_limited", "rate_limited", "Too many requests")), told
+
+    def apply(self, entry: LoggedRequest, at: float, *, stale: float = 0.0) -> Answer:
+        """Do what an admitted request asks for; what was applied is noted in ``entry``."""
+        tenant = self._tenants[entry.tenant or ""]
+        content_type = entry.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        try:
+            if entry.endpoint in _WITH_BODY and content_type != "application/json":
+                text = "Content-Type must be application/json"
+                return problems(415, problem("media_type", "unsupported_media_type", text, "Content-Type"))
+            if entry.endpoint is Endpoint.GRAPHQL:
+                as_of = self._clock.wall(at - stale) if stale else None
+                return json_answer(self._graphql(tenant, entry.body, as_of))
+            if entry.endpoint is Endpoint.CREATE:
+                answer = self._create(tenant, entry, at)
+            else:
+                answer = self._change(tenant, entry, at)
+        except RefusedError as error:
+            return error.answer
+        entry.applied_at = at
+        return answer
+
+    def authorization_redirect(self, entry: LoggedRequest, at: float) -> Answer:
+        """Answer the authorization page for a user who consents at once."""
+        try:
+            location = self._tokens.redirect(entry.path.partition("?")[2], at)
+        except OAuthError as error:
+            return json_answer({"error": error.error, "error_description": error.description}, error.status)
+        return Answer(status=302, headers={"Location": location})
+
+    def _token(self, entry: LoggedRequest, at: float) -> Answer:
+        asked = entry.headers
+        told = {"Cache-Control": "no-store", "Pragma": "no-cache"}
+        try:
+            granted = self._tokens.exchange(
+                entry.body, asked.get("Content-Type", ""), asked.get("Authorization", ""), at
+            )
+        except OAuthError as error:
+            if error.status == 401 and "Authorization" in asked:
+                told["WWW-Authenticate"] = 'Basic realm="clarus"'
+            answer = json_answer({"error": error.error, "error_description": error.description}, error.status)
+        else:
+            answer = json_answer(granted)
+        return attrs.evolve(answer, headers=told)
+
+    def _create(self, tenant: Tenant, entry: LoggedRequest, at: float) -> Answer:
+        attributes = documents.read_create(entry.body)
+        reference = attributes.get("external_system_reference1")
+        taken = reference is not None and tenant.find("external_system_reference1", reference)
+        if self._unique_references and taken:
+            raise RefusedError(documents.already_exists("external_system_reference1", attributes))
+        record = tenant.add(
+            self._next_id(),
+            attributes,
+            self._clock.wall(at),
+            idempotency_key=entry.headers.get("Idempotency-Key"),
+            send=entry.send,
+            request_id=entry.request_id,
+        )
+        entry.integration_id = record.id
+        return documents.render(record.id, attributes)
+
+    def _change(self, tenant: Tenant, entry: LoggedRequest, at: float) -> Answer:
+        record = tenant.get(entry.integration_id) if entry.integration_id is not None else None
+        if record is None:
+            raise RefusedError(documents.not_found(f"{entry.method} {entry.path}: the integration"))
+        if entry.endpoint is Endpoint.DELETE:
+            tenant.delete(record, self._clock.wall(at))
+            return Answer(status=204)
+        if entry.endpoint is Endpoint.SYNCHRONIZE:
+            tenant.syncs.append((record.id, at))
+            return documents.render_sync(record.id)
+        patched = tenant.update(record, documents.read_update(entry.body), self._clock.wall(at))
+        return documents.render(patched.id, patched.attributes)
+
+    def _next_id(self) -> int:
+        self._last_id += 1
+        return self._last_id

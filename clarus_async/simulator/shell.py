@@ -1,0 +1,220 @@
+"""One request from arrival to answer: reads it, lets its fault befall it, has it served and delivered."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from aiohttp import web
+from multidict import CIMultiDict
+
+from clarus_async.simulator import delivery, spoil
+from clarus_async.simulator.clock import Clock
+from clarus_async.simulator.documents import Answer, problem, problems
+from clarus_async.simulator.faults import Endpoint, Fault, FaultKind, FaultPlan
+from clarus_async.simulator.listener import Listener
+from clarus_async.simulator.log import LoggedRequest, RequestLog
+from clarus_async.simulator.service import Service
+
+_FIXED: Final = {
+    ("POST", "/oauth/token"): Endpoint.TOKEN,
+    ("POST", "/api/integrations"): Endpoint.CREATE,
+    ("POST", "/graphql"): Endpoint.GRAPHQL,
+}
+_RECORDS: Final = "/api/integrations/"
+_OF_A_RECORD: Final = {
+    ("PATCH", ""): Endpoint.UPDATE,
+    ("DELETE", ""): Endpoint.DELETE,
+    ("POST", "synchronize"): Endpoint.SYNCHRONIZE,
+}
+
+
+def route(method: str, target: str) -> tuple[Endpoint | None, int | None]:
+    """Return what a request asks for, and of which record (clarus-api.md §1)."""
+    path = target.partition("?")[0]
+    endpoint = _FIXED.get((method, path))
+    if endpoint is not None or not path.startswith(_RECORDS):
+        return endpoint, None
+    record, _, action = path[len(_RECORDS) :].partition("/")
+    is_id = record.isascii() and record.isdecimal() and len(record) < 19
+    return _OF_A_RECORD.get((method, action)), int(record) if is_id else None
+
+
+class Shell:
+    """Handles requests; it owns everything that is still going on when the simulator stops.
+
+    Args:
+        service: What is done with a request.
+        plan: What befalls it.
+        log: Where it is noted.
+        clock: What time it is.
+        listener: What a fault may close.
+        latency: Seconds before each answer.
+    """
+
+    def __init__(
+        self,
+        *,
+        service: Service,
+        plan: FaultPlan,
+        log: RequestLog,
+        clock: Clock,
+        listener: Listener,
+        latency: float,
+    ) -> None:
+        self._service = service
+        self._plan = plan
+        self._log = log
+        self._clock = clock
+        self._listener = listener
+        self._latency = latency
+        self._server: web.Server | None = None
+        self._serving: dict[web.RequestHandler, asyncio.Task[None]] = {}
+        self._late: set[asyncio.TimerHandle] = set()
+
+    def open(self) -> web.Server:
+        """Return a fresh factory of connections."""
+        loop = asyncio.get_running_loop()
+
+        def read(message, payload, protocol, writer, task):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+            return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=16 * 2**20)
+
+        self._server = web.Server(self._handle, request_factory=read, access_log=None)
+        return self._server
+
+    @property
+    def open_connections(self) -> int:
+        """How many clients are connected."""
+        return sum(connection.transport is not None for connection in self._connections())
+
+    def drop_idle(self) -> None:
+        """Close the connections on which no request is being served."""
+        for connection in self._connections():
+            if connection not in self._serving:
+                connection.force_close()
+
+    async def close(self) -> None:
+        """Cancel what is going on, late applies too, and close every connection."""
+        for handle in self._late:
+            handle.cancel()
+        self._late.clear()
+        for task in self._serving.values():
+            task.cancel()
+        if self._server is not None:
+            for connection in self._connections():
+                # An orderly end under TLS would wait for the client's goodbye.
+                if connection.transport is not None:
+                    connection.transport.abort()
+            await self._server.shutdown(1.0)
+            self._server = None
+            # Transports report their end in the loop's next turn.
+            await asyncio.sleep(0)
+
+    def _connections(self) -> list[web.RequestHandler]:
+        return [] if self._server is None else self._server.connections
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        # A connection has one request at a time.
+        self._serving[request.protocol] = request.task
+        try:
+            return await self._serve(request)
+        finally:
+            del self._serving[request.protocol]
+
+    async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
+        endpoint, record_id = route(request.method, request.raw_path)
+        entry = LoggedRequest(
+            at=self._clock.now(),
+            endpoint=endpoint,
+            method=request.method,
+            path=request.raw_path,
+            tenant=request.headers.get("X-Clarus-Subdomain"),
+            headers=request.headers,
+            request_id=self._log.next_id(),
+            integration_id=record_id,
+        )
+        self._log.add(entry)
+        try:
+            entry.body = await request.read()
+        except web.HTTPRequestEntityTooLarge:
+            refusal = problems(413, problem("too_large", "too_large", "The body is too large"))
+            return await self._send(request, entry, refusal, None)
+        except (OSError, web.RequestPayloadError):
+            # The client left in the middle of its request: nothing was asked.
+            return delivery.reset(request)
+        if endpoint is None:
+            return await self._send(request, entry, self._elsewhere(entry), None)
+        self._service.arrived(entry)
+        fault = self._plan.draw(endpoint, entry.tenant)
+        if fault is None:
+            return await self._send(request, entry, self._service.serve(entry, self._clock.now()), None)
+        entry.fault = fault.kind
+        return await self._befall(request, entry, fault)
+
+    def _elsewhere(self, entry: LoggedRequest) -> Answer:
+        if entry.method == "GET" and entry.path.partition("?")[0] == "/oauth/authorize":
+            return self._service.authorization_redirect(entry, self._clock.now())
+        return self._service.serve(entry, self._clock.now())
+
+    async def _befall(self, request: web.BaseRequest, entry: LoggedRequest, fault: Fault) -> web.StreamResponse:
+        now = self._clock.now()
+        match fault.kind:
+            case FaultKind.REFUSE:
+                self._listener.refuse_for(fault.delay)
+                self.drop_idle()
+                return delivery.reset(request)
+            case FaultKind.RESET_BEFORE:
+                return delivery.reset(request)
+            case FaultKind.STALL_BEFORE:
+                await asyncio.sleep(fault.delay)
+                return delivery.reset(request)
+            case FaultKind.LATE_APPLY:
+                self._apply_later(entry, fault.delay)
+                return delivery.reset(request)
+        answer = spoil.instead(fault, entry, self._clock.wall(now))
+        if answer is not None:
+            return await self._send(request, entry, answer, None)
+        stale = fault.delay if fault.kind is FaultKind.STALE_LIST else 0.0
+        answer = self._service.serve(entry, now, stale)
+        if fault.kind is FaultKind.STALL_AFTER:
+            await asyncio.sleep(fault.delay)
+        if fault.kind in {FaultKind.STALL_AFTER, FaultKind.RESET_AFTER}:
+            return delivery.reset(request)
+        return await self._send(request, entry, spoil.afterwards(fault, answer), fault)
+
+    def _apply_later(self, entry: LoggedRequest, delay: float) -> None:
+        refusal, _ = self._service.admit(entry, self._clock.now())
+        if refusal is not None:
+            return
+
+        def apply() -> None:
+            self._late.discard(handle)
+            self._service.apply(entry, self._clock.now())
+
+        handle = asyncio.get_running_loop().call_later(delay, apply)
+        self._late.add(handle)
+
+    async def _send(
+        self, request: web.BaseRequest, entry: LoggedRequest, answer: Answer, fault: Fault | None
+    ) -> web.StreamResponse:
+        if self._latency:
+            await asyncio.sleep(self._latency)
+        if delivery.is_gone(request):
+            return delivery.reset(request)
+        headers = CIMultiDict(answer.headers)
+        headers["Date"] = self._clock.http_date(self._clock.now())
+        headers["X-Request-Id"] = entry.request_id
+        headers["Server"] = "clarus-simulator"
+        if answer.body:
+            headers["Content-Type"] = answer.content_type
+        entry.status = answer.status
+        if fault is not None and fault.kind is FaultKind.TRUNCATED:
+            return await delivery.truncated(request, answer, headers)
+        if fault is not None and fault.kind is FaultKind.OVERSIZED:
+            response = await delivery.oversized(request, fault, answer, headers)
+        else:
+            response = delivery.whole(answer, headers)
+        if not self._listener.is_open:
+            # A refusing server keeps no connection alive on which it could be reached.
+            response.force_close()
+        return response

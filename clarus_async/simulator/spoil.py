@@ -1,0 +1,117 @@
+"""What a fault makes of an answer. Pure: how it travels is the shell's business."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from email.utils import format_datetime
+from typing import Any, Final
+
+import orjson
+
+from clarus_async.simulator.documents import Answer, json_answer, problem, problems, unauthorized
+from clarus_async.simulator.faults import Fault, FaultKind
+from clarus_async.simulator.log import LoggedRequest
+
+_PAGE: Final = (
+    "<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n"
+    "<center><h1>{title}</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"
+)
+
+
+def _html(status: int, title: str, headers: Mapping[str, str] | None = None) -> Answer:
+    page = _PAGE.format(title=f"{status} {title}").encode()
+    return Answer(status=status, body=page, content_type="text/html", headers=headers or {})
+
+
+def _retry_after(fault: Fault, now: datetime) -> dict[str, str]:
+    if fault.retry_after is None:
+        return {}
+    if fault.retry_after_date:
+        # A date has whole seconds: rounded up, so that it is never sooner than asked for.
+        at = (now + timedelta(seconds=fault.retry_after)).timestamp()
+        return {"Retry-After": format_datetime(datetime.fromtimestamp(math.ceil(at), now.tzinfo), usegmt=True)}
+    seconds = fault.retry_after
+    return {"Retry-After": str(int(seconds) if float(seconds).is_integer() else seconds)}
+
+
+def _server_error(fault: Fault) -> Answer:
+    status = fault.status or 500
+    return json_answer({"status": status, "error": "Something went wrong"}, status)
+
+
+def _json_api_error(entry: LoggedRequest) -> Answer:
+    """Quote the first configuration value that was sent, as careless servers do."""
+    pointer, quoted = "/data/attributes/name", ""
+    try:
+        configuration = orjson.loads(entry.body)["data"]["attributes"]["configuration"]
+        key, value = next(iter(configuration.items()))
+    except (orjson.JSONDecodeError, LookupError, TypeError, AttributeError, StopIteration):
+        pass
+    else:
+        pointer, quoted = f"/data/attributes/configuration/{key}", f": {value}"
+    error = {
+        "status": "422",
+        "title": "Invalid Attribute",
+        "detail": f"is not acceptable{quoted}",
+        "source": {"pointer": pointer},
+    }
+    return Answer(
+        status=422, body=orjson.dumps({"errors": [error]}), content_type="application/vnd.api+json; charset=utf-8"
+    )
+
+
+_INSTEAD: Final[Mapping[FaultKind, Callable[[Fault, LoggedRequest, datetime], Answer]]] = {
+    FaultKind.ERROR_BEFORE: lambda fault, _entry, _now: _server_error(fault),
+    FaultKind.HTML_502: lambda _fault, _entry, _now: _html(502, "Bad Gateway"),
+    FaultKind.UNAVAILABLE: lambda fault, _entry, now: _html(
+        503, "Service Temporarily Unavailable", _retry_after(fault, now)
+    ),
+    FaultKind.RATE_LIMITED: lambda fault, _entry, now: _html(429, "Too Many Requests", _retry_after(fault, now)),
+    FaultKind.REDIRECT: lambda fault, _entry, _now: _html(
+        fault.status or 302, "Moved", {"Location": fault.location or "/elsewhere"}
+    ),
+    FaultKind.UNAUTHORIZED: lambda _fault, _entry, _now: unauthorized("The session has ended"),
+    FaultKind.FORBIDDEN: lambda _fault, _entry, _now: problems(
+        403, problem("forbidden", "forbidden", "You are not allowed to do this")
+    ),
+    FaultKind.JSON_API_ERROR: lambda _fault, entry, _now: _json_api_error(entry),
+}
+
+
+def instead(fault: Fault, entry: LoggedRequest, now: datetime) -> Answer | None:
+    """Return what is said instead of doing anything; ``None``: the fault leaves the request to be served."""
+    say = _INSTEAD.get(fault.kind)
+    return None if say is None else say(fault, entry, now)
+
+
+def afterwards(fault: Fault, answer: Answer) -> Answer:
+    """Return what becomes of the answer to a request that was served."""
+    if fault.kind is FaultKind.ERROR_AFTER:
+        return _server_error(fault)
+    if fault.kind is FaultKind.NOT_JSON:
+        return Answer(status=200, body=b"OK, that is done.", headers=answer.headers)
+    if fault.kind is FaultKind.OVERSIZED:
+        return Answer(status=200, body=answer.body, headers=answer.headers)
+    if fault.kind is FaultKind.GRAPHQL_ERRORS:
+        return _partial(answer)
+    return answer
+
+
+def _partial(answer: Answer) -> Answer:
+    document = orjson.loads(answer.body)
+    error = {"message": "Something went wrong while reading", "path": ["integrations", "all", "edges"]}
+    document["errors"] = [*document.get("errors", ()), error]
+    _halve(document.get("data"))
+    return Answer(status=answer.status, body=orjson.dumps(document), headers=answer.headers)
+
+
+def _halve(value: Any) -> None:  # noqa: ANN401
+    """Drop the second half of every list of edges below ``value``."""
+    if isinstance(value, dict):
+        for key, below in value.items():
+            if key == "edges" and isinstance(below, list):
+                value[key] = below[: len(below) // 2]
+            else:
+                _halve(below)

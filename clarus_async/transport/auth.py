@@ -1,0 +1,155 @@
+"""Who holds the token: one refresh at a time, shielded from its callers, and told apart by token and tenant."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Final
+
+from clarus_async.errors import AuthenticationError, ClarusError, ConfigurationError, DeadlineExceededError
+from clarus_async.events import TokenEvent
+from clarus_async.policy.token import HeldToken, Phase, RefreshLimit, life
+from clarus_async.transport.grants import Grant
+
+# After a refusal the same credentials are not tried again for a while that doubles: they are wrong until somebody
+# acts, and a token endpoint locks accounts.
+_FIRST_BACKOFF: Final = 1.0
+_LONGEST_BACKOFF: Final = 60.0
+
+
+class TokenKeeper:
+    """The token of one set of credentials.
+
+    Args:
+        grant: gets the next one.
+        static: there is no next one: what is refused once stays refused.
+        tell: is told of each token that was asked for.
+    """
+
+    def __init__(self, grant: Grant, *, static: bool, tell: Callable[[TokenEvent], None]) -> None:
+        self._grant = grant
+        self._static = static
+        self._tell = tell
+        self._held: HeldToken | None = None
+        self._refresh: asyncio.Task[HeldToken | ClarusError] | None = None
+        self._refused: ClarusError | None = None
+        self._refusals = 0
+        self._not_before = 0.0
+        self._limits: defaultdict[str, RefreshLimit] = defaultdict(RefreshLimit)
+
+    def current(self, now: float) -> str | None:
+        """Return the token if it is fresh.
+
+        Args:
+            now: seconds on the loop's clock.
+        """
+        held = self._held
+        return held.value if held is not None and held.phase(now) is Phase.FRESH else None
+
+    def alive(self, token: str, now: float) -> bool:
+        """Whether a token that was got a while ago is still the one to send.
+
+        Args:
+            token: the bearer token.
+            now: seconds on the loop's clock.
+        """
+        held = self._held
+        return held is not None and held.value == token and held.phase(now) is not Phase.EXPIRED
+
+    async def get(self, patience: float) -> str | ClarusError:
+        """Return a token, fetched if need be, or why there is none.
+
+        Args:
+            patience: seconds to wait at the most.
+        """
+        now = asyncio.get_running_loop().time()
+        held = self._held
+        phase = Phase.EXPIRED if held is None else held.phase(now)
+        if held is not None and phase is Phase.FRESH:
+            return held.value
+        if self._refresh is None:
+            if self._refused is not None and now < self._not_before:
+                if held is not None and phase is Phase.STALE:
+                    return held.value
+                return _own_copy(self._refused, retry_after=self._not_before - now)
+            self._refresh = asyncio.create_task(self._fetch(), name="clarus_async token refresh")
+        if held is not None and phase is Phase.STALE:
+            # It is good for a while yet, and the next one is on its way.
+            return held.value
+        refresh = self._refresh
+        # Waiting for the task, not in it: a caller's cancellation ends the caller's wait and nothing else.
+        done, _ = await asyncio.wait([refresh], timeout=patience)
+        if not done:
+            return DeadlineExceededError("no token came in time; nothing was sent", retryable=True)
+        if refresh.cancelled():
+            return ConfigurationError("the client was closed while it waited for a token; nothing was sent")
+        result = refresh.result()
+        return result.value if isinstance(result, HeldToken) else _own_copy(result)
+
+    def reject(self, token: str, tenant: str, now: float) -> ClarusError | None:
+        """Note a 401: the token is dead, if it is still the one that is held; say why there will be no other.
+
+        A front-end login on the same account can end a token before its time (clarus-api.md §2).
+
+        Args:
+            token: the one that was answered with 401.
+            tenant: whose request it was.
+            now: seconds on the loop's clock.
+        """
+        if self._held is None or self._held.value != token:
+            return None
+        if self._static:
+            return AuthenticationError("the API refuses the access token, and there is no way to get another")
+        limit = self._limits[tenant]
+        if (wait := limit.wait(now)) > 0:
+            return AuthenticationError(
+                "the API refuses token after token for this tenant", retryable=True, retry_after=wait
+            )
+        limit.take(now)
+        self._held = None
+        return None
+
+    async def _fetch(self) -> HeldToken | ClarusError:
+        loop = asyncio.get_running_loop()
+        since = loop.time()
+        try:
+            token = await self._grant()
+        except ClarusError as error:
+            token = error.with_traceback(None)
+        except Exception as error:  # noqa: BLE001  1,000 callers wait for a token or for a reason
+            token = AuthenticationError(f"asking for a token raised {type(error).__name__}")
+        finally:
+            self._refresh = None
+        now = loop.time()
+        if isinstance(token, ClarusError):
+            self._refused = token
+            if isinstance(token, AuthenticationError):
+                self._refusals += 1
+                self._not_before = now + min(_LONGEST_BACKOFF, _FIRST_BACKOFF * 2.0 ** min(self._refusals - 1, 30))
+            self._tell(TokenEvent(duration=now - since, expires_in=None, failure=type(token).__name__))
+            return token
+        self._refused = None
+        self._refusals = 0
+        self._held = HeldToken(token.value, since, life(token.expires_in))
+        self._tell(TokenEvent(duration=now - since, expires_in=self._held.life, failure=None))
+        return self._held
+
+    def close(self) -> None:
+        """End a refresh that is under way."""
+        if self._refresh is not None:
+            self._refresh.cancel()
+
+    def forget(self) -> None:
+        """Start afresh: the event loop that the token's clock and task belonged to is gone."""
+        self._held = None
+        self._refresh = None
+        self._not_before = 0.0
+
+
+def _own_copy(error: ClarusError, *, retry_after: float | None = None) -> ClarusError:
+    """Give each caller an error of its own: one that is shared would collect everybody's traceback."""
+    own = copy.copy(error)
+    own.retry_after = error.retry_after if retry_after is None else retry_after
+    return own

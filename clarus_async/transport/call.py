@@ -1,0 +1,287 @@
+"""One call: its turn, its token, its attempts, and the one error or value it ends with.
+
+The first attempt runs on its own; the retry engine is entered only when it failed. An attempt returns what happened
+as a value, and the error is raised by :meth:`Caller.run`, in whose frames no secret is in scope.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from yarl import URL
+
+from clarus_async.config import RetryPolicy, Timeouts
+from clarus_async.credentials import Credentials
+from clarus_async.errors import Applied, ClarusError
+from clarus_async.events import WaitReason
+from clarus_async.policy.deadline import LEAST_USEFUL, Deadline
+from clarus_async.policy.failure import Ending, failure
+from clarus_async.policy.outcome import Answer, NoAnswer, Proof, Seen, Step, Verdict, judge, worst
+from clarus_async.policy.pacing import Turn
+from clarus_async.policy.retry import backoff
+from clarus_async.transport.request import Call, Request
+from clarus_async.transport.session import BODY_CAP, USER_AGENT, Received
+from clarus_async.transport.shared import Shared
+from clarus_async.transport.telling import Teller
+from clarus_async.transport.turn import Turns
+from clarus_async.wire.converter import Unreadable
+from clarus_async.wire.faults import read_faults, scrub
+from clarus_async.wire.headers import request_id, retry_after
+
+
+class Caller:
+    """Makes the calls of one view of a client.
+
+    Args:
+        shared: what the views share.
+        subdomain: the tenant.
+        credentials: whose token is sent.
+        timeouts: how long to wait.
+        retry: when to send again.
+    """
+
+    def __init__(
+        self, shared: Shared, subdomain: str, credentials: Credentials, timeouts: Timeouts, retry: RetryPolicy
+    ) -> None:
+        self.shared = shared
+        self.subdomain = subdomain
+        self.credentials = credentials
+        self.timeouts = timeouts
+        self.retry = retry
+        self._keeper = shared.keeper(credentials)
+        self._teller = Teller(shared, subdomain)
+        self._turns = Turns(shared, subdomain, self._keeper, self._teller)
+        self._urls: dict[str, URL] = {}
+        # Every request carries these (clarus-api.md §2), and says what we read.
+        self._headers = {
+            "X-Clarus-Subdomain": subdomain,
+            "Content-Type": "application/json",
+            "Accept": "application/json",
+            "User-Agent": USER_AGENT,
+        }
+
+    async def run(self, request: Request, deadline: Deadline | None = None) -> Call:
+        """Make a call and return it done.
+
+        Args:
+            request: what to ask.
+            deadline: by when, where that is not this view's own.
+
+        Raises:
+            ClarusError: whatever ended it.
+        """
+        loop = self.shared.bind()
+        now = loop.time()
+        call = Call(
+            self.shared.next_call(self.timeouts.attempt),
+            request,
+            now,
+            Deadline(now + self.timeouts.deadline) if deadline is None else deadline,
+        )
+        try:
+            step = await self._attempt(call)
+            if step is not Step.DONE:
+                step = await self._again(call, step)
+        except BaseException as error:
+            self._teller.ended(call, type(error).__name__)
+            raise
+        if step is Step.DONE:
+            self._teller.ended(call, None)
+            return call
+        ended = self._failure(call)
+        self._teller.ended(call, type(ended).__name__)
+        raise ended
+
+    async def _again(self, call: Call, first: Step) -> Step:
+        from tenacity import AsyncRetrying, retry_if_result, stop_never  # noqa: PLC0415  only a failure pays for it
+
+        earlier: list[Step] = [first]
+
+        async def attempt() -> Step:
+            if earlier:
+                return earlier.pop()
+            if call.look and not await self._absent(call):
+                return Step.UNSETTLED
+            return await self._attempt(call)
+
+        async def sleep(seconds: float) -> None:
+            if seconds > 0:
+                self._teller.waits(call, WaitReason.BACKOFF, seconds)
+                await self.shared.sleep(seconds)
+
+        retrying = AsyncRetrying(
+            retry=retry_if_result(lambda step: self._goes_on(call, step)),
+            wait=lambda _: call.delay,
+            stop=stop_never,
+            sleep=sleep,
+        )
+        step: Step = await retrying(attempt)
+        return step
+
+    def _goes_on(self, call: Call, step: Step) -> bool:
+        """Decide whether another attempt follows, and after how long."""
+        call.delay = 0.0
+        if step is Step.REFRESH:
+            refused, call.refreshed = call.refreshed, True
+            return not refused
+        if step is Step.PACE:
+            if self.retry.max_attempts == 1:
+                call.because = "retries are off"
+                return False
+            return True
+        if step not in {Step.AGAIN, Step.LATER, Step.LOOK}:
+            return False
+        call.delay = backoff(self.retry, max(call.spent, 1), self.shared.random)
+        if step is not Step.AGAIN and isinstance(call.seen, Answer):
+            call.delay += call.seen.retry_after or 0.0
+        call.look = step is Step.LOOK
+        if call.look:
+            # Its 503 is a weak proof: until somebody looked, the record may be there.
+            call.applied = Applied.MAYBE
+            call.doubt_at = call.sent_at
+        now = asyncio.get_running_loop().time()
+        if call.spent >= self.retry.max_attempts:
+            call.because = "out of attempts" if self.retry.max_attempts > 1 else "retries are off"
+        elif not call.deadline.allows(now, call.delay):
+            call.because = f"another attempt in {call.delay:.3g} s would be past the deadline"
+        elif not self.shared.tenant(self.subdomain).budget.take(now):
+            call.because = "the tenant's retry budget is empty"
+        else:
+            return True
+        return False
+
+    async def _absent(self, call: Call) -> bool:
+        call.look = False
+        look = call.request.look
+        absent = None if look is None else await look(call.deadline)
+        if not absent:
+            call.because = "a record with its key is there" if absent is False else "looking it up failed"
+            return False
+        call.applied = Applied.NO
+        return True
+
+    async def _attempt(self, call: Call) -> Step:
+        shared, request = self.shared, call.request
+        tenant = shared.tenant(self.subdomain)
+        if call.attempts == 0:
+            tenant.budget.called()
+        turn, token = await self._turns.take(call)
+        if token is None:
+            return Step.RAISE
+        sent_at = asyncio.get_running_loop().time()
+        call.sent_at = sent_at
+        call.attempts += 1
+        call.spent += 1
+        headers = {**self._headers, "Authorization": f"Bearer {token}"}
+        if request.idempotency_key is not None:
+            headers["Idempotency-Key"] = request.idempotency_key
+        answered = False
+        try:
+            received = await shared.session.send(
+                request.method,
+                self._url(request),
+                headers,
+                request.body,
+                connect=self.timeouts.connect,
+                attempt=call.deadline.attempt(sent_at, self.timeouts.attempt),
+            )
+            answered = isinstance(received, Received)
+        except BaseException:
+            # Cancelled: what is on the wire may be applied all the same.
+            call.applied = worst(call.applied, Verdict(Proof.UNKNOWN, Step.UNSETTLED), request.kind)
+            raise
+        finally:
+            shared.gate.leave()
+            if not answered and turn is Turn.PROBE:
+                tenant.turnstile.lost()
+        verdict = self._judged(call, received, sent_at, token)
+        if verdict.proof in {Proof.UNKNOWN, Proof.APPLIED}:
+            call.doubt_at = sent_at
+        if verdict.step in {Step.PACE, Step.REFRESH}:
+            call.spent -= 1
+        if verdict.step is Step.REFRESH:
+            return self._reject(call, token)
+        return verdict.step
+
+    def _reject(self, call: Call, token: str) -> Step:
+        refused = self._keeper.reject(token, self.subdomain, asyncio.get_running_loop().time())
+        if refused is None:
+            return Step.REFRESH
+        refused.method, refused.path = call.request.method, call.request.path
+        refused.attempts, refused.request_id = call.attempts, call.request_id
+        return call.stop(refused.message, by=refused)
+
+    def _judged(self, call: Call, received: Received | NoAnswer, sent_at: float, token: str) -> Verdict:
+        request = call.request
+        seen: Seen
+        if isinstance(received, NoAnswer):
+            seen = received
+            call.details, call.unreadable, call.request_id = (), None, None
+        else:
+            seen = self._seen(call, received, token)
+            turnstile = self.shared.tenant(self.subdomain).turnstile
+            if seen.status == 429:
+                turnstile.refused(sent_at, seen.retry_after)
+            elif turnstile.pace.paused_until is not None:
+                turnstile.answered(sent_at)
+        verdict = judge(request.kind, seen, repeatable=request.repeatable, doubt=call.applied is not Applied.NO)
+        call.seen = seen
+        call.applied = worst(call.applied, verdict, request.kind)
+        self._teller.attempted(call, received, sent_at, verdict)
+        return verdict
+
+    @staticmethod
+    def _seen(call: Call, received: Received, token: str) -> Answer:
+        request = call.request
+        call.request_id = request_id(received.headers.get("X-Request-Id"))
+        call.details, call.unreadable = (), None
+        if 200 <= received.status < 300:
+            if request.read is None:
+                return Answer(received.status)
+            if received.too_large:
+                value: Any = Unreadable("", f"at most {BODY_CAP} bytes")
+            else:
+                value = request.read(received.body) if received.whole else Unreadable("", "the whole body")
+            if isinstance(value, Unreadable):
+                call.unreadable = value
+                return Answer(received.status, readable=False, whole=received.whole)
+            call.value = value
+            return Answer(received.status)
+        call.details = scrub(read_faults(received.body), [token, *request.secrets()])
+        wait = retry_after(received.headers.get("Retry-After"), received.headers.get("Date"), datetime.now(UTC))
+        return Answer(received.status, wait)
+
+    def _url(self, request: Request) -> URL:
+        url = self._urls.get(request.path)
+        if url is None:
+            url = URL(self.shared.base_url + request.path, encoded=True)
+            if request.path == request.template:
+                self._urls[request.path] = url
+        return url
+
+    def _failure(self, call: Call) -> ClarusError:
+        request = call.request
+        sent_at = None
+        if call.doubt_at is not None:
+            sent_at = datetime.now(UTC) - timedelta(seconds=asyncio.get_running_loop().time() - call.doubt_at)
+        return failure(
+            Ending(
+                kind=request.kind,
+                method=request.method,
+                path=request.path,
+                seen=call.seen,
+                details=call.details,
+                unreadable=call.unreadable,
+                applied=call.applied,
+                attempts=call.attempts,
+                request_id=call.request_id,
+                out_of_time=call.out_of_time or call.deadline.left(asyncio.get_running_loop().time()) < LEAST_USEFUL,
+                because=call.because,
+                key=request.key,
+                sent_at=sent_at,
+                wait=call.paced,
+                stopped_by=call.stopped_by,
+            )
+        )

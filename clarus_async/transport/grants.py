@@ -1,0 +1,242 @@
+"""Asking for a token: each kind of credentials as one coroutine that returns a token or an error, as a value."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final, TypeAlias
+
+import attrs
+from yarl import URL
+
+from clarus_async.config import RetryPolicy, Timeouts
+from clarus_async.credentials import AccessToken, ClientCredentials, Credentials, RefreshToken, Token, TokenSource
+from clarus_async.errors import AuthenticationError, ClarusError, ConfigurationError
+from clarus_async.policy.failure import Ending, failure
+from clarus_async.policy.outcome import Answer, Kind, NoAnswer, Seen
+from clarus_async.policy.retry import backoff
+from clarus_async.transport.session import USER_AGENT, Received, Session
+from clarus_async.wire.converter import Unreadable
+from clarus_async.wire.faults import read_faults, scrub
+from clarus_async.wire.headers import request_id, retry_after
+from clarus_async.wire.oauth import TokenAnswer, read_token, token_form
+
+_log = logging.getLogger("clarus_async")
+
+TOKEN_PATH: Final = "/oauth/token"  # noqa: S105  clarus-api.md §2
+
+_TRIES: Final = 4
+# A token answer is a few hundred bytes.
+_CAP: Final = 64 * 2**10
+_HEADERS: Final = {
+    "Content-Type": "application/x-www-form-urlencoded",
+    "Accept": "application/json",
+    "User-Agent": USER_AGENT,
+}
+
+Grant: TypeAlias = Callable[[], Awaitable[Token | ClarusError]]
+"""Gets a token, and says why where it can't."""
+
+
+@attrs.frozen(kw_only=True)
+class TokenEndpoint:
+    """The token endpoint, and how patiently it is asked.
+
+    Args:
+        session: gives the session of the running event loop.
+        base_url: the API's.
+        timeouts: ``connect`` and ``attempt`` are used.
+        retry: how far apart the tries are; they cost the waiting calls no attempt.
+        random: draws from 0 to 1.
+    """
+
+    session: Callable[[], Session]
+    base_url: str
+    timeouts: Timeouts
+    retry: RetryPolicy
+    random: Callable[[], float]
+
+    async def ask(self, parameters: Mapping[str, str], *, after_doubt: int | None = None) -> TokenAnswer | ClarusError:
+        """Ask for a token, again where that can help.
+
+        Args:
+            parameters: of the form.
+            after_doubt: tries that may follow one whose answer was lost; ``None`` for any.
+        """
+        url = URL(self.base_url + TOKEN_PATH, encoded=True)
+        secrets = [parameters.get(name, "") for name in ("client_secret", "refresh_token", "code", "code_verifier")]
+        body = token_form(parameters)
+        attempt = 0
+        while True:
+            attempt += 1
+            received = await self.session().send(
+                "POST",
+                url,
+                _HEADERS,
+                body,
+                connect=self.timeouts.connect,
+                attempt=self.timeouts.attempt,
+                cap=_CAP,
+            )
+            seen, token = _see(received)
+            if token is not None:
+                return token
+            if _may_be_spent(seen) and after_doubt is not None:
+                after_doubt -= 1
+            out_of_tries = attempt >= _TRIES or (after_doubt is not None and after_doubt < 0)
+            if not _can_help(seen) or out_of_tries:
+                return _refusal(received, seen, attempt, secrets)
+            pause = backoff(self.retry, attempt, self.random)
+            if isinstance(seen, Answer) and seen.retry_after is not None:
+                pause = max(pause, min(seen.retry_after, self.retry.cap))
+            await asyncio.sleep(pause)
+
+
+def _see(received: Received | NoAnswer) -> tuple[Seen, TokenAnswer | None]:
+    if isinstance(received, NoAnswer):
+        return received, None
+    token = read_token(received.body) if received.whole and 200 <= received.status < 300 else None
+    wait = retry_after(received.headers.get("Retry-After"), received.headers.get("Date"), datetime.now(UTC))
+    seen = Answer(received.status, wait, readable=isinstance(token, TokenAnswer), whole=received.whole)
+    return seen, token if isinstance(token, TokenAnswer) else None
+
+
+def _may_be_spent(seen: Seen) -> bool:
+    """Whether the server may have made a token that never reached us."""
+    if isinstance(seen, Answer):
+        return seen.status < 300 or seen.status >= 500
+    return seen in {NoAnswer.CONNECTION_LOST, NoAnswer.TIMED_OUT}
+
+
+def _can_help(seen: Seen) -> bool:
+    if isinstance(seen, Answer):
+        return seen.status in {408, 429} or seen.status >= 500 or (seen.status < 300 and not seen.whole)
+    return seen is not NoAnswer.BAD_CERTIFICATE
+
+
+def _refusal(received: Received | NoAnswer, seen: Seen, attempts: int, secrets: list[str]) -> ClarusError:
+    details = scrub(read_faults(received.body), secrets) if isinstance(received, Received) else ()
+    unreadable = read_token(received.body) if isinstance(received, Received) else None
+    identifier = request_id(received.headers.get("X-Request-Id")) if isinstance(received, Received) else None
+    if isinstance(received, Received) and 400 <= received.status < 500 and received.status not in {408, 429}:
+        said = "; ".join(map(str, details)) or "no reason given"
+        return AuthenticationError(
+            f"the token endpoint refused us: {received.status} {said}",
+            method="POST",
+            path=TOKEN_PATH,
+            attempts=attempts,
+            request_id=identifier,
+        )
+    return failure(
+        Ending(
+            # Whatever was made of a lost token answer, nothing of the call was applied.
+            kind=Kind.READ,
+            method="POST",
+            path=TOKEN_PATH,
+            seen=seen,
+            details=details,
+            unreadable=unreadable if isinstance(unreadable, Unreadable) else None,
+            attempts=attempts,
+            request_id=identifier,
+            because="no token could be had",
+        )
+    )
+
+
+def grant_for(credentials: Credentials, endpoint: TokenEndpoint) -> Grant:
+    """Return the coroutine function that gets tokens for these credentials.
+
+    Args:
+        credentials: whose.
+        endpoint: where from.
+    """
+    if isinstance(credentials, ClientCredentials):
+        return _ClientCredentialsGrant(credentials, endpoint)
+    if isinstance(credentials, RefreshToken):
+        return _RefreshGrant(credentials, endpoint)
+    if isinstance(credentials, AccessToken):
+        return _Static(credentials)
+    return _Custom(credentials)
+
+
+class _ClientCredentialsGrant:
+    def __init__(self, credentials: ClientCredentials, endpoint: TokenEndpoint) -> None:
+        self._credentials = credentials
+        self._endpoint = endpoint
+
+    async def __call__(self) -> Token | ClarusError:
+        answer = await self._endpoint.ask({
+            "grant_type": "client_credentials",
+            "client_id": self._credentials.client_id,
+            "client_secret": self._credentials.client_secret,
+            "scope": " ".join(self._credentials.scopes),
+        })  # fmt: skip
+        return answer if isinstance(answer, ClarusError) else Token(answer.access_token, answer.expires_in)
+
+
+class _RefreshGrant:
+    """Refreshes with rotation: a server may make the token that was used worthless, whether its answer comes or not."""
+
+    def __init__(self, credentials: RefreshToken, endpoint: TokenEndpoint) -> None:
+        self._credentials = credentials
+        self._endpoint = endpoint
+        self._refresh_token = credentials.refresh_token
+
+    async def __call__(self) -> Token | ClarusError:
+        answer = await self._endpoint.ask(
+            {
+                "grant_type": "refresh_token",
+                "client_id": self._credentials.client_id,
+                "client_secret": self._credentials.client_secret,
+                "refresh_token": self._refresh_token,
+            },
+            # The old one once more: many servers honour it until the new one is used.
+            after_doubt=1,
+        )
+        if isinstance(answer, AuthenticationError) and "invalid_grant" in answer.message:
+            answer.message += "; the refresh token is spent or revoked: authorise again"
+        if isinstance(answer, ClarusError):
+            return answer
+        if answer.refresh_token is not None and answer.refresh_token != self._refresh_token:
+            await self._rotate(answer.refresh_token)
+        return Token(answer.access_token, answer.expires_in)
+
+    async def _rotate(self, refresh_token: str) -> None:
+        if self._credentials.on_rotate is not None:
+            try:
+                stored: Any = self._credentials.on_rotate(refresh_token)
+                if inspect.isawaitable(stored):
+                    await stored
+            except Exception as error:  # noqa: BLE001  the new token works, stored or not: losing it helps nobody
+                _log.error(
+                    "on_rotate raised %s: the new refresh token is used, and may not be stored", type(error).__name__
+                )
+        self._refresh_token = refresh_token
+
+
+class _Static:
+    def __init__(self, credentials: AccessToken) -> None:
+        self._credentials = credentials
+
+    async def __call__(self) -> Token | ClarusError:
+        return Token(self._credentials.token, float("inf"))
+
+
+class _Custom:
+    def __init__(self, source: TokenSource) -> None:
+        self._source = source
+
+    async def __call__(self) -> Token | ClarusError:
+        name = type(self._source).__name__
+        try:
+            token: object = await self._source.fetch()
+        except ClarusError as error:
+            return error.with_traceback(None)
+        except Exception as error:  # noqa: BLE001  a foreign traceback may hold what the source authenticates with
+            return AuthenticationError(f"{name}.fetch raised {type(error).__name__}", retryable=True)
+        if not isinstance(token, Token):
+            return ConfigurationError(f"{name}.fetch must return a Token, not {type(token).__name__}")
+        return token

@@ -1,0 +1,237 @@
+"""The one module that imports aiohttp: a request goes out, and what came back is returned as a value.
+
+Nothing here raises for what a server or a network does. An exception of aiohttp's holds the request's headers, and so
+the token; it ends here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import logging
+from collections.abc import Mapping
+from typing import Final
+
+import aiohttp
+import attrs
+from yarl import URL
+
+from clarus_async._version import __version__
+from clarus_async.errors import ConfigurationError
+from clarus_async.policy.outcome import NoAnswer
+
+ClientSession = aiohttp.ClientSession
+
+_log = logging.getLogger("clarus_async")
+
+BODY_CAP: Final = 8 * 2**20
+"""Bytes of a decoded answer. A page of 100 rows is some 20 KiB; a 292 KiB gzip can hold 300 MB."""
+
+USER_AGENT: Final = f"clarus-async/{__version__} aiohttp/{aiohttp.__version__}"
+
+# Below the 5 s of Apache, Node and uvicorn: a POST on a connection that the server is about to close has an unknown
+# outcome, and costs far more than a handshake.
+_KEEP_ALIVE: Final = 4.0
+_DNS_CACHE: Final = 60
+# A connection that takes longer than this part of an attempt leaves no time for an answer. It also ends the wait for
+# a connection before the attempt's own timer, so that a timeout tells which of the two it was.
+_CONNECT_PART: Final = 0.95
+_ONE_READ: Final = 64 * 2**10
+_ONE_WRITE: Final = 2**20
+
+
+@attrs.frozen
+class Received:
+    """An answer whose status line was read.
+
+    Args:
+        status: the HTTP status code.
+        headers: the answer's headers.
+        body: its decoded body, as far as it was read.
+        whole: whether that is all of it.
+        too_large: whether reading stopped at the cap.
+    """
+
+    status: int
+    headers: Mapping[str, str] = attrs.field(repr=False)
+    body: bytes = attrs.field(repr=False)
+    whole: bool = True
+    too_large: bool = False
+
+
+class Session:
+    """A pool of connections on one event loop.
+
+    Args:
+        max_connections: the pool's width, where the session is ours.
+        session: the caller's own, never closed by us.
+
+    Raises:
+        ConfigurationError: the caller's session has a cookie jar, which would carry one tenant's cookie to another.
+    """
+
+    def __init__(self, max_connections: int, session: ClientSession | None = None) -> None:
+        if session is not None and not isinstance(session.cookie_jar, aiohttp.DummyCookieJar):
+            raise ConfigurationError(
+                "session: its cookie jar would carry one tenant's cookies to another; "
+                "make it with cookie_jar=aiohttp.DummyCookieJar()"
+            )
+        self._max_connections = max_connections
+        self._theirs = session
+        self._session = session
+        # aiohttp has no public name for the middlewares of a session, and ours must not replace the caller's.
+        self._middlewares: tuple[aiohttp.ClientMiddlewareType, ...] = tuple(getattr(session, "_middlewares", ()))
+        self._timeouts: dict[float, aiohttp.ClientTimeout] = {}
+
+    @property
+    def width(self) -> int:
+        """How many requests the pool takes at once."""
+        connector = None if self._theirs is None else self._theirs.connector
+        if connector is None:
+            return self._max_connections
+        limits = [self._max_connections, connector.limit, connector.limit_per_host]
+        return min(limit for limit in limits if limit > 0)
+
+    @property
+    def closed(self) -> bool:
+        """Whether the caller closed the session that was passed in."""
+        return self._theirs is not None and self._theirs.closed
+
+    def _open(self) -> ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                # One more than the gate lets through, so that a token request never waits for calls that wait for it.
+                connector=aiohttp.TCPConnector(
+                    limit=self._max_connections + 1, keepalive_timeout=_KEEP_ALIVE, ttl_dns_cache=_DNS_CACHE
+                ),
+                cookie_jar=aiohttp.DummyCookieJar(),
+            )
+        return self._session
+
+    async def send(
+        self,
+        method: str,
+        url: URL,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        *,
+        connect: float,
+        attempt: float,
+        cap: int = BODY_CAP,
+    ) -> Received | NoAnswer:
+        """Send one request and read its whole answer.
+
+        Args:
+            method: the HTTP method.
+            url: where to.
+            headers: what is sent with it, beside aiohttp's own.
+            body: what is sent in it.
+            connect: seconds for a connection.
+            attempt: seconds for everything.
+            cap: bytes of decoded body that are read at the most.
+        """
+        session = self._open()
+        response: aiohttp.ClientResponse | None = None
+        try:
+            async with asyncio.timeout(attempt):
+                response = await session.request(
+                    method,
+                    url,
+                    headers=headers,
+                    # aiohttp warns of bytes larger than this, which it would write in one go.
+                    data=body if body is None or len(body) <= _ONE_WRITE else io.BytesIO(body),
+                    # A redirect would send the tenant's header and the body to wherever the server says.
+                    allow_redirects=False,
+                    raise_for_status=False,
+                    timeout=self._timeout(min(connect, attempt * _CONNECT_PART)),
+                    auto_decompress=True,
+                    middlewares=self._around(method, headers),
+                )
+                return await _read(response, cap)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            if response is not None:
+                return Received(response.status, response.headers, b"", whole=False)
+            return _no_answer(error)
+        except Exception as error:  # noqa: BLE001  the traceback of whatever it is holds the token, so it ends here
+            _log.error("aiohttp raised an unexpected %s for a %s request", type(error).__name__, method)
+            return NoAnswer.CONNECTION_LOST
+        finally:
+            if response is not None:
+                # After a whole body the connection went back to the pool already; after anything else it is spoilt.
+                response.close()
+
+    def _timeout(self, connect: float) -> aiohttp.ClientTimeout:
+        timeout = self._timeouts.get(connect)
+        if timeout is None:
+            # The attempt's own timer covers the rest; aiohttp's would count the wait for the pool, too.
+            timeout = aiohttp.ClientTimeout(total=None, connect=connect, ceil_threshold=2 * connect)
+            if len(self._timeouts) < 16:
+                self._timeouts[connect] = timeout
+        return timeout
+
+    def _around(self, method: str, headers: Mapping[str, str]) -> tuple[aiohttp.ClientMiddlewareType, ...] | None:
+        if self._theirs is not None:
+            return (_Once(frozenset(headers), frozenset(self._theirs.headers)), *self._middlewares)
+        return (_Once(),) if method == "DELETE" else None
+
+    async def close(self) -> None:
+        """Close the pool, unless it is the caller's."""
+        if self._session is not None and self._theirs is None:
+            await self._session.close()
+
+    def abandon(self) -> None:
+        """Let go of a pool whose event loop is gone; its sockets were closed with the loop."""
+        if self._session is not None and self._theirs is None:
+            self._session.detach()
+            self._session = None
+
+
+class _Once:
+    """An aiohttp middleware that lets a request out once, and without the session's default headers.
+
+    aiohttp sends an idempotent request again by itself when a kept-alive connection turns out dead. A DELETE that
+    worked then comes back as 404, and nobody knows that it was sent twice.
+    """
+
+    def __init__(
+        self, ours: frozenset[str] = frozenset(), defaults: frozenset[str] = frozenset(), *, sent: bool = False
+    ) -> None:
+        self._sent = sent
+        kept = {name.lower() for name in ours}
+        self._dropped = [name for name in defaults if name.lower() not in kept]
+
+    async def __call__(
+        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        if self._sent:
+            raise aiohttp.ServerDisconnectedError
+        self._sent = True
+        for name in self._dropped:
+            request.headers.popall(name, None)
+        return await handler(request)
+
+
+async def _read(response: aiohttp.ClientResponse, cap: int) -> Received:
+    status, headers = response.status, response.headers
+    length = response.content_length
+    if length is not None and length <= cap and "Content-Encoding" not in headers:
+        # The parser delivers no more than Content-Length says.
+        return Received(status, headers, await response.read())
+    chunks: list[bytes] = []
+    size = 0
+    # Decoding stops while nobody reads, so what is in memory is a chunk ahead of this loop and no more.
+    while chunk := await response.content.read(_ONE_READ):
+        size += len(chunk)
+        if size > cap:
+            return Received(status, headers, b"".join(chunks), whole=True, too_large=True)
+        chunks.append(chunk)
+    return Received(status, headers, b"".join(chunks))
+
+
+def _no_answer(error: Exception) -> NoAnswer:
+    if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ServerFingerprintMismatch):
+        return NoAnswer.BAD_CERTIFICATE
+    # Raised only while a connection is made; the proxy's refusal comes before anything is sent to the server.
+    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | aiohttp.ClientHttpProxyError):
+        return NoAnswer.NO_CONNECTION
+    return NoAnswer.TIMED_OUT if isinstance(error, TimeoutError) else NoAnswer.CONNECTION_LOST

@@ -1,0 +1,216 @@
+"""What all views of one client share: the pool, the gate, and what is known of each tenant."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import uuid
+from collections.abc import Callable
+
+import attrs
+
+from clarus_async.config import PacingPolicy, RetryPolicy, Timeouts
+from clarus_async.credentials import AccessToken, Credentials
+from clarus_async.errors import ConfigurationError
+from clarus_async.events import Event, Observer
+from clarus_async.policy.pacing import Pace
+from clarus_async.policy.retry import RetryBudget
+from clarus_async.transport.auth import TokenKeeper
+from clarus_async.transport.gate import Gate
+from clarus_async.transport.grants import TokenEndpoint, grant_for
+from clarus_async.transport.session import ClientSession, Session
+from clarus_async.transport.turnstile import Turnstile
+
+_log = logging.getLogger("clarus_async")
+
+
+@attrs.define
+class Tenant:
+    """What is known of one tenant, on one event loop.
+
+    Args:
+        turnstile: its pace, and who waits for it.
+        budget: its allowance of retries.
+        schema: held while its schema is asked for.
+        searchable: whether its list can be searched by reference, once that was asked.
+    """
+
+    turnstile: Turnstile
+    budget: RetryBudget
+    schema: asyncio.Lock = attrs.field(factory=asyncio.Lock)
+    searchable: bool | None = None
+
+
+class Shared:
+    """The part of a client that its views have in common.
+
+    Args:
+        base_url: the API's, without a slash at its end.
+        max_connections: how many requests may be on the wire at once.
+        pacing: how a rate limit is kept to.
+        session: the caller's own aiohttp session, if any.
+        observer: is told what happens.
+        draw: draws from 0 to 1, for jitter.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        max_connections: int,
+        pacing: PacingPolicy,
+        session: ClientSession | None,
+        observer: Observer | None,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self.base_url = base_url
+        self.pacing = pacing
+        self.observer = observer
+        self.random = draw
+        self.closed = False
+        self._max_connections = max_connections
+        self._theirs = session
+        self._calls = 0
+        self._longest_attempt = 0.0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._keepers: list[tuple[Credentials, TokenKeeper]] = []
+        self._start()
+
+    def _start(self) -> None:
+        self.session = Session(self._max_connections, self._theirs)
+        self.gate = Gate(self.session.width)
+        self._tenants: dict[str, Tenant] = {}
+        self._sleepers: set[asyncio.Future[None]] = set()
+
+    def bind(self) -> asyncio.AbstractEventLoop:
+        """Return the running event loop, having made it ours.
+
+        Raises:
+            ConfigurationError: the client is in use on another event loop that still runs.
+        """
+        loop = asyncio.get_running_loop()
+        if loop is self._loop:
+            return loop
+        if self._loop is not None:
+            if self._loop.is_running():
+                raise ConfigurationError("this client is in use on another event loop; make one client per loop")
+            self.session.abandon()
+            self._start()
+            for _, keeper in self._keepers:
+                keeper.forget()
+        self._loop = loop
+        return loop
+
+    def time(self) -> float:
+        """Seconds on our event loop's clock."""
+        return 0.0 if self._loop is None else self._loop.time()
+
+    def tenant(self, subdomain: str) -> Tenant:
+        """Return what is known of a tenant.
+
+        Args:
+            subdomain: its name.
+        """
+        tenant = self._tenants.get(subdomain)
+        if tenant is None:
+            now = asyncio.get_running_loop().time()
+            tenant = self._tenants[subdomain] = Tenant(Turnstile(Pace(self.random)), RetryBudget(now))
+        return tenant
+
+    def known(self, subdomain: str) -> Tenant | None:
+        """Return what is known of a tenant that was called already.
+
+        Args:
+            subdomain: its name.
+        """
+        return self._tenants.get(subdomain)
+
+    def keeper(self, credentials: Credentials) -> TokenKeeper:
+        """Return who holds the token of these credentials; the same object has the same token.
+
+        Args:
+            credentials: whose.
+        """
+        for known, keeper in self._keepers:
+            if known is credentials:
+                return keeper
+        endpoint = TokenEndpoint(
+            session=lambda: self.session,
+            base_url=self.base_url,
+            timeouts=Timeouts(),
+            retry=RetryPolicy(),
+            random=self.random,
+        )
+        keeper = TokenKeeper(
+            grant_for(credentials, endpoint), static=isinstance(credentials, AccessToken), tell=self.tell
+        )
+        self._keepers.append((credentials, keeper))
+        return keeper
+
+    def next_call(self, attempt: float) -> int:
+        """Number a call.
+
+        Args:
+            attempt: seconds that one of its attempts may take.
+        """
+        self._calls += 1
+        self._longest_attempt = max(self._longest_attempt, attempt)
+        return self._calls
+
+    def new_key(self) -> str:
+        """Make an Idempotency-Key."""
+        return str(uuid.UUID(int=random.getrandbits(128), version=4))
+
+    def tell(self, event: Event) -> None:
+        """Tell the observer, and keep what it raises from the call.
+
+        Args:
+            event: what happened.
+        """
+        if self.observer is not None:
+            try:
+                self.observer.on_event(event)
+            except Exception:  # noqa: BLE001  watching must not fail what is watched
+                _log.exception("the observer raised on a %s", type(event).__name__)
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep, at most until the client closes.
+
+        Args:
+            seconds: how long.
+        """
+        if seconds <= 0 or self.closed:
+            return
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+        timer = loop.call_later(seconds, _wake, future)
+        self._sleepers.add(future)
+        try:
+            await future
+        finally:
+            timer.cancel()
+            self._sleepers.discard(future)
+
+    async def close(self) -> None:
+        """Refuse new calls, let those on the wire end within their attempt timeout, and close the pool."""
+        self.closed = True
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            self.session.abandon()
+            return
+        self.gate.close()
+        for tenant in self._tenants.values():
+            tenant.turnstile.close()
+        for future in tuple(self._sleepers):
+            _wake(future)
+        try:
+            await self.gate.drain(self._longest_attempt)
+        finally:
+            for _, keeper in self._keepers:
+                keeper.close()
+            await self.session.close()
+
+
+def _wake(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

@@ -1,0 +1,52 @@
+"""The JSON:API envelope (clarus-api.md §1), and the bare objects of its neighbours (§5)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from clarus_async.records import Integration, IntegrationChanges, NewIntegration
+from clarus_async.wire.converter import Unreadable, encode, parse, read_record, unstructure
+
+
+def create_body(new: NewIntegration) -> bytes:
+    """Write what ``POST /api/integrations`` takes.
+
+    Args:
+        new: the record; what is ``None`` is left out.
+    """
+    return encode({"data": {"type": "integrations", "attributes": unstructure(new)}})
+
+
+def changes_body(integration_id: int, changes: IntegrationChanges) -> bytes:
+    """Write what ``PATCH /api/integrations/{id}`` takes.
+
+    Args:
+        integration_id: JSON:API wants the id in the body, too (its section "Updating Resources").
+        changes: what is ``UNSET`` is left out, what is ``None`` is sent as ``null``.
+    """
+    return encode({"data": {"id": integration_id, "type": "integrations", "attributes": unstructure(changes)}})
+
+
+def read_integration(body: bytes) -> Integration | Unreadable:
+    """Read what create and update answer, wrapped in ``data`` or bare.
+
+    Args:
+        body: as it came.
+    """
+    document = parse(body)
+    if isinstance(document, Unreadable):
+        return document
+    if not isinstance(document, dict):
+        return Unreadable("", "an object")
+    if "data" not in document:
+        return read_record(document, Integration, {}, "")
+    resource = document["data"]
+    if not isinstance(resource, dict):
+        return Unreadable("/data", "an object")
+    attributes = resource.get("attributes")
+    if not isinstance(attributes, dict):
+        return Unreadable("/data/attributes", "an object")
+    flat: dict[str, Any] = {**attributes}
+    if "id" in resource:
+        flat["id"] = resource["id"]
+    return read_record(flat, Integration, {"id": "/data/id"}, "/data/attributes")

@@ -1,0 +1,70 @@
+"""The token endpoint's requests and answers (RFC 6749; clarus-api.md §2 says no more than the grants)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from urllib.parse import urlencode
+
+import attrs
+
+from clarus_async.credentials import bearer_problem
+from clarus_async.wire.converter import Unreadable, parse
+
+
+@attrs.frozen
+class TokenAnswer:
+    """A token endpoint's success (RFC 6749, section 5.1).
+
+    Args:
+        access_token: the bearer token.
+        expires_in: seconds of life, if the server said.
+        refresh_token: for the next time, if the server gave one.
+    """
+
+    access_token: str = attrs.field(repr=False)
+    expires_in: float | None
+    refresh_token: str | None = attrs.field(repr=False)
+
+
+def token_form(parameters: Mapping[str, str]) -> bytes:
+    """Write a token request's form; empty parameters are left out.
+
+    Args:
+        parameters: names and values.
+    """
+    return urlencode({name: value for name, value in parameters.items() if value}).encode()
+
+
+def read_token(body: bytes) -> TokenAnswer | Unreadable:
+    """Read a token endpoint's success.
+
+    Args:
+        body: as it came.
+    """
+    document = parse(body)
+    if isinstance(document, Unreadable):
+        return document
+    if not isinstance(document, dict):
+        return Unreadable("", "an object")
+    access_token = document.get("access_token")
+    if not isinstance(access_token, str) or bearer_problem(access_token) is not None:
+        return Unreadable("/access_token", "a bearer token")
+    kind = document.get("token_type", "bearer")
+    if not isinstance(kind, str) or kind.lower() != "bearer":
+        return Unreadable("/token_type", "bearer")
+    refresh_token = document.get("refresh_token")
+    return TokenAnswer(
+        access_token,
+        _seconds(document.get("expires_in")),
+        refresh_token if isinstance(refresh_token, str) and refresh_token else None,
+    )
+
+
+def _seconds(value: object) -> float | None:
+    # A number by the RFC; a string of one is common. Anything else is as good as nothing.
+    if isinstance(value, bool) or not isinstance(value, int | float | str) or len(str(value)) > 32:
+        return None
+    try:
+        return float(value)
+    except ValueError:
+        return None

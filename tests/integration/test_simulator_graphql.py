@@ -1,0 +1,277 @@
+"""The list and what goes with it over GraphQL, as clarus-api.md has it."""
+
+import asyncio
+from datetime import UTC, datetime
+
+import aiohttp
+import pytest
+from graphql import get_introspection_query
+
+from clarus_async.simulator import Endpoint, Fault, FaultKind, Simulator
+from tests.integration.test_simulator_lifecycle import Api
+
+# As the vendor shows it.
+LIST = """
+query($filter: IntegrationFilterType, $first: Int, $after: String) {
+  integrations { all(filter: $filter, first: $first, after: $after) {
+    edges { cursor node { id name integration_provider integration_type status enabled created_at } }
+    pageInfo { hasNextPage endCursor } } } }
+"""
+PING = "query($first: Int) { sites { all(first: $first) { edges { node { id code name } } } } }"
+
+
+@pytest.fixture
+async def simulator():
+    async with Simulator(max_page_size=4) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+async def api(simulator):
+    async with Api(simulator) as api:
+        yield api
+
+
+def shop(name, **attributes):
+    return {"name": name, "integration_type": "shopify", **attributes}
+
+
+async def listed(api, **variables):
+    answer = await api.graphql(LIST, **variables)
+    assert "errors" not in answer
+    return answer["data"]["integrations"]["all"]
+
+
+async def names(api, **conditions):
+    page = await listed(api, filter=conditions)
+    return [edge["node"]["name"] for edge in page["edges"]]
+
+
+async def test_a_record_is_listed_in_the_list_s_own_words(simulator, api):
+    simulator.preload("acme", [shop("Shopify Store")], created_at=datetime(2026, 1, 10, 12, 0, 0, 9, tzinfo=UTC))
+    page = await listed(api)
+
+    assert page["edges"][0]["node"] == {
+        "id": "1",
+        "name": "Shopify Store",
+        "integration_provider": "shopify",
+        "integration_type": "ecommerce",
+        "status": "active",
+        "enabled": True,
+        "created_at": "2026-01-10T12:00:00Z",
+    }
+    assert page["pageInfo"] == {"hasNextPage": False, "endCursor": page["edges"][0]["cursor"]}
+
+
+async def test_cursors_walk_every_record_once(simulator, api):
+    simulator.preload("acme", [shop(f"n{number}") for number in range(9)])
+    seen, after = [], None
+    while True:
+        page = await listed(api, first=2, after=after)
+        seen += [edge["node"]["name"] for edge in page["edges"]]
+        after = page["pageInfo"]["endCursor"]
+        if not page["pageInfo"]["hasNextPage"]:
+            break
+
+    assert seen == [f"n{number}" for number in range(9)]
+
+
+async def test_a_cursor_is_stable_while_records_come_and_go(simulator, api):
+    simulator.preload("acme", [shop(f"n{number}") for number in range(4)])
+    after = (await listed(api, first=2))["pageInfo"]["endCursor"]
+    await api.call("DELETE", "/api/integrations/2")
+    await api.create("n4")
+    page = await listed(api, after=after)
+
+    assert [edge["node"]["name"] for edge in page["edges"]] == ["n2", "n3", "n4"]
+
+
+@pytest.mark.parametrize("first", [None, 4, 5, 1_000_000])
+async def test_a_page_is_never_larger_than_the_largest(simulator, api, first):
+    simulator.preload("acme", [shop(f"n{number}") for number in range(9)])
+
+    assert len((await listed(api, first=first))["edges"]) == 4
+
+
+async def test_an_empty_page_has_no_cursor(api):
+    assert await listed(api) == {"edges": [], "pageInfo": {"hasNextPage": False, "endCursor": None}}
+    assert (await listed(api, first=0))["edges"] == []
+
+
+@pytest.mark.parametrize(
+    ("conditions", "expected"),
+    [
+        ({"name": {"eq": "Alpha"}}, ["Alpha"]),
+        ({"name": {"eq": "alpha"}}, []),
+        ({"name": {"like": "ph"}}, ["Alpha"]),
+        ({"name": {"like": "PH"}}, []),
+        ({"name": {"ilike": "A"}}, ["Alpha", "Beta", "Gamma"]),
+        ({"name": {"in": ["Gamma", "Alpha", "Delta"]}}, ["Alpha", "Gamma"]),
+        ({"name": {"between": ["Alpha", "Beta"]}}, ["Alpha", "Beta"]),
+        ({"name": {"eq": None, "ilike": "eta"}}, ["Beta"]),
+        ({"integration_provider": {"eq": "xero"}}, ["Beta"]),
+        ({"integration_type": {"in": ["ecommerce"]}}, ["Alpha", "Gamma"]),
+        ({"status": {"eq": "inactive"}}, ["Gamma"]),
+        ({"enabled": {"eq": True}}, ["Alpha", "Beta"]),
+        ({"enabled": {"eq": True}, "name": {"like": "B"}}, ["Beta"]),
+        ({"name": {"eq": "Alpha", "in": ["Beta"]}}, []),
+        ({}, ["Alpha", "Beta", "Gamma"]),
+    ],
+)
+async def test_filters(simulator, api, conditions, expected):
+    simulator.preload(
+        "acme",
+        [shop("Alpha"), {"name": "Beta", "integration_type": "xero"}, shop("Gamma", is_active=False)],
+    )
+
+    assert await names(api, **conditions) == expected
+
+
+async def test_a_filtered_list_has_pages_too(simulator, api):
+    simulator.preload("acme", [shop("same") for _ in range(6)] + [shop("other")])
+    first = await listed(api, filter={"name": {"eq": "same"}})
+    second = await listed(api, filter={"name": {"eq": "same"}}, after=first["pageInfo"]["endCursor"])
+
+    assert (len(first["edges"]), first["pageInfo"]["hasNextPage"]) == (4, True)
+    assert (len(second["edges"]), second["pageInfo"]["hasNextPage"]) == (2, False)
+
+
+async def test_references_are_not_in_the_schema_unless_asked(api):
+    answer = await api.graphql(LIST, filter={"external_system_reference1": {"eq": "r"}})
+    assert answer["errors"]
+    assert answer.get("data") is None
+
+    answer = await api.graphql("{ integrations { all { edges { node { external_system_reference1 } } } } }")
+    assert "Cannot query field" in answer["errors"][0]["message"]
+
+
+async def test_references_can_be_searched_if_asked():
+    async with Simulator(searchable_references=True) as simulator, Api(simulator) as api:
+        simulator.preload("acme", [shop(f"n{n}", external_system_reference1=f"r{n}") for n in range(3)])
+        query = """query($filter: IntegrationFilterType) { integrations { all(filter: $filter) {
+            edges { node { name external_system_reference1 } } } } }"""
+        answer = await api.graphql(query, filter={"external_system_reference1": {"eq": "r1"}})
+
+    assert answer["data"]["integrations"]["all"]["edges"] == [
+        {"node": {"name": "n1", "external_system_reference1": "r1"}}
+    ]
+
+
+@pytest.mark.parametrize("searchable", [False, True])
+async def test_introspection_tells_whether_they_can(searchable):
+    async with Simulator(searchable_references=searchable) as simulator, Api(simulator) as api:
+        answer = await api.graphql(get_introspection_query())
+        types = {entry["name"]: entry for entry in answer["data"]["__schema"]["types"]}
+        filters = {field["name"] for field in types["IntegrationFilterType"]["inputFields"]}
+        fields = {field["name"] for field in types["Integration"]["fields"]}
+
+    assert ("external_system_reference1" in filters, "external_system_reference1" in fields) == (
+        searchable,
+        searchable,
+    )
+    assert {"name", "integration_provider", "integration_type", "status", "enabled"} <= filters
+
+
+async def test_the_vendor_s_connectivity_check(api):
+    answer = await api.graphql(PING, first=1)
+
+    assert answer["data"]["sites"]["all"]["edges"] == [{"node": {"id": "1", "code": "MAIN", "name": "Main warehouse"}}]
+
+
+@pytest.mark.parametrize(
+    ("query", "variables", "message"),
+    [
+        ("{ integrations {", {}, "Syntax Error"),
+        ("{ nothing }", {}, "Cannot query field 'nothing'"),
+        ("mutation { anything }", {}, "mutation"),
+        (LIST, {"first": "many"}, "Int cannot represent"),
+        (LIST, {"first": -1}, "first must be 0 or more"),
+        (LIST, {"after": "bogus"}, "after is not a cursor"),
+        (LIST, {"after": "é"}, "after is not a cursor"),
+        (LIST, {"filter": {"name": {"between": ["a"]}}}, "between takes two values"),
+    ],
+)
+async def test_a_bad_query_is_a_200_with_errors(api, query, variables, message):
+    answer = await api.call("POST", "/graphql", {"query": query, "variables": variables})
+
+    assert answer.status == 200
+    assert message in answer.json["errors"][0]["message"]
+    assert answer.json.get("data") is None
+
+
+@pytest.mark.parametrize("document", [[], {}, {"query": 7}, {"query": LIST, "variables": []}])
+async def test_a_body_without_a_query_is_a_200_with_errors(api, document):
+    answer = await api.call("POST", "/graphql", document)
+
+    assert answer.status == 200
+    assert answer.json["errors"]
+
+
+async def test_a_body_that_is_no_json_is_a_200_with_errors(api):
+    await api.login()
+    sent = {
+        "Authorization": f"Bearer {api.token}",
+        "X-Clarus-Subdomain": "acme",
+        "Content-Type": "application/json",
+    }
+    answer = await api.send("POST", "/graphql", data=b"{", headers=sent)
+
+    assert (answer.status, answer.json) == (200, {"errors": [{"message": "The body is not JSON"}]})
+
+
+async def test_generated_queries_do_not_pile_up(simulator, api):
+    for number in range(300):
+        answer = await api.graphql(f"{{ sites {{ all {{ edges {{ node {{ n{number}: id }} }} }} }} }}")
+        assert answer["data"]["sites"]["all"]["edges"] == [{"node": {f"n{number}": "1"}}]
+
+
+async def test_a_list_answers_401_like_the_rest(simulator, api):
+    await api.login()
+    simulator.expire_tokens()
+
+    assert (await api.call("POST", "/graphql", {"query": PING})).status == 401
+
+
+async def test_partial_data_comes_with_errors(simulator, api):
+    simulator.preload("acme", [shop(f"n{number}") for number in range(4)])
+    simulator.script(Endpoint.GRAPHQL, FaultKind.GRAPHQL_ERRORS)
+    answer = await api.call("POST", "/graphql", {"query": LIST})
+
+    assert answer.status == 200
+    assert answer.json["errors"][0]["message"]
+    assert [edge["node"]["name"] for edge in answer.json["data"]["integrations"]["all"]["edges"]] == ["n0", "n1"]
+
+
+async def test_a_lagging_list_shows_what_was(simulator, api):
+    simulator.preload("acme", [shop("old")])
+    await api.create("new")
+    await api.update(1, name="renamed")
+    simulator.script(Endpoint.GRAPHQL, Fault(FaultKind.STALE_LIST, delay=60.0))
+    assert await names(api) == ["old"]
+    assert simulator.requests[-1].fault is FaultKind.STALE_LIST
+    assert await names(api) == ["renamed", "new"]
+
+
+async def test_a_lagging_list_catches_up(simulator, api):
+    await api.create("new")
+    await asyncio.sleep(0.02)
+    simulator.script(Endpoint.GRAPHQL, Fault(FaultKind.STALE_LIST, delay=0.02))
+
+    assert await names(api, name={"eq": "new"}) == ["new"]
+
+
+async def test_a_long_list_is_walked_to_its_end():
+    async with Simulator() as simulator, Api(simulator, keep_alive=True) as api:
+        simulator.preload("acme", (shop(f"n{number}") for number in range(5_000)))
+        page = await listed(api, first=100)
+        for _ in range(49):
+            page = await listed(api, first=100, after=page["pageInfo"]["endCursor"])
+        assert page["edges"][-1]["node"]["name"] == "n4999"
+        assert page["pageInfo"]["hasNextPage"] is False
+
+
+async def test_a_fault_may_befall_a_list_like_any_request(simulator, api):
+    await api.login()
+    simulator.script(Endpoint.GRAPHQL, FaultKind.RESET_AFTER)
+    with pytest.raises(aiohttp.ClientOSError):
+        await listed(api)

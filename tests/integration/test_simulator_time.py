@@ -1,0 +1,62 @@
+"""Under a virtual clock hours pass at once, and everything the simulator says of time agrees."""
+
+import asyncio
+import json
+from datetime import timedelta
+from email.utils import parsedate_to_datetime
+
+import async_solipsism
+import pytest
+
+from clarus_async.simulator import Endpoint, Fault, Simulator
+from tests.integration.test_simulator_lifecycle import FORM
+
+
+async def exchange(simulator, request):
+    """Send bytes on a raw connection; return what comes until it ends."""
+    reader, writer = await asyncio.open_connection(host="127.0.0.1", port=simulator.port)
+    writer.write(request)
+    answer = await reader.read()
+    writer.close()
+    return answer.decode()
+
+
+def raw(method, path, body, *headers):
+    lines = [f"{method} {path} HTTP/1.1", "Host: x", "Connection: close", f"Content-Length: {len(body)}", *headers]
+    return "\r\n".join([*lines, "", body]).encode()
+
+
+async def in_virtual_time():
+    loop = asyncio.get_running_loop()
+    async with Simulator(seed=1) as simulator:
+        form = "&".join(f"{name}={value}" for name, value in FORM.items())
+        request = raw("POST", "/oauth/token", form, "Content-Type: application/x-www-form-urlencoded")
+        answer = await exchange(simulator, request)
+        date = parsedate_to_datetime(answer.partition("Date: ")[2].partition("\r\n")[0])
+        token = json.loads(answer.partition("\r\n\r\n")[2])["access_token"]
+
+        simulator.script(Endpoint.CREATE, Fault("late_apply", delay=1800.0))
+        document = {"data": {"type": "integrations", "attributes": {"name": "Late", "integration_type": "shopify"}}}
+        sent = [f"Authorization: Bearer {token}", "X-Clarus-Subdomain: acme", "Content-Type: application/json"]
+        assert await exchange(simulator, raw("POST", "/api/integrations", json.dumps(document), *sent)) == ""
+        await simulator.refuse()
+        await simulator.accept()
+        assert simulator.integrations("acme") == []
+
+        await asyncio.sleep(1800.0 - loop.time())
+        await asyncio.sleep(10.0)
+        [late] = simulator.integrations("acme")
+        assert late.created_at - date < timedelta(seconds=1810)
+        assert late.created_at - date >= timedelta(seconds=1799)
+        assert simulator.requests[-1].applied_at == pytest.approx(1800.0, abs=5)
+        assert simulator.requests[-1].status is None
+
+        # The token was issued an hour ago by now.
+        await asyncio.sleep(1800.0)
+        answer = await exchange(simulator, raw("POST", "/api/integrations", json.dumps(document), *sent))
+        assert answer.startswith("HTTP/1.1 401")
+
+
+def test_time_is_the_loop_s_even_when_it_is_virtual():
+    with asyncio.Runner(loop_factory=async_solipsism.EventLoop) as runner:
+        runner.run(in_virtual_time())
