@@ -104,6 +104,17 @@ def hidden(value: object) -> str:
     return repr(value) if value is None or isinstance(value, Enum) else "***"
 
 
+def shown(self: Any) -> str:  # noqa: ANN401
+    """Serve as a record's ``__repr__``: what was given, and of a secret no more than that it is there."""
+    parts = []
+    for a in attrs.fields(type(self)):
+        value = getattr(self, a.name)
+        if a.repr is False or value is a.default:
+            continue
+        parts.append(f"{a.name}={a.repr(value) if callable(a.repr) else repr(value)}")
+    return f"{type(self).__name__}({', '.join(parts)})"
+
+
 def text_problem(value: object) -> str | None:
     """Say why this is no usable text, or ``None``."""
     if not isinstance(value, str):

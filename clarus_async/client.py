@@ -6,9 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
-from typing import Any, Self, TypedDict, Unpack
-
-import attrs
+from typing import Any, NamedTuple, Self, TypedDict, Unpack
 
 from clarus_async.checks import plain_or_problem
 from clarus_async.config import (
@@ -29,6 +27,7 @@ from clarus_async.transport.call import Caller
 from clarus_async.transport.request import Request
 from clarus_async.transport.session import ClientSession
 from clarus_async.transport.shared import Shared
+from clarus_async.wire import reading
 from clarus_async.wire.graphql import PING
 
 
@@ -47,8 +46,7 @@ class ClientOptions(TypedDict, total=False):
     allow_http: bool
 
 
-@attrs.frozen(kw_only=True)
-class PaceState:
+class PaceState(NamedTuple):
     """What is known and believed of a tenant's rate limit now.
 
     Args:
@@ -122,6 +120,7 @@ class ClarusClient:
         if problems:
             raise ConfigurationError("; ".join(problems))
         check_credentials(credentials)
+        reading.prepare()
         shared = Shared(base_url.rstrip("/"), max_connections, pacing or PacingPolicy(), session, observer)
         self._bind(Caller(shared, subdomain, credentials, timeouts or Timeouts(), retry or RetryPolicy()), owner=True)
 
@@ -264,7 +263,7 @@ class ClarusClient:
         return f"<ClarusClient {self.subdomain} at {self._caller.shared.base_url}>"
 
 
-def _graphql(query: str, variables: Mapping[str, Any] | None) -> Request | InvalidInputError:
+def _graphql(query: object, variables: object) -> Request | InvalidInputError:
     if not isinstance(query, str) or not query.strip():
         return InvalidInputError("graphql: the query must be a string that is not empty")
     if not isinstance(variables, Mapping | None):

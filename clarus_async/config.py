@@ -6,12 +6,12 @@ import math
 import os
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 import attrs
 
-from clarus_async.checks import checked, refuse
+from clarus_async.checks import checked, refuse, shown
 from clarus_async.credentials import (
     AccessToken,
     ClientCredentials,
@@ -37,7 +37,7 @@ def _seconds_problem(value: object) -> str | None:
 
 
 @checked
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class Timeouts:
     """How long to wait, in seconds.
 
@@ -51,6 +51,8 @@ class Timeouts:
         InvalidInputError: a value is no finite number above 0, or ``settle`` is under ``attempt``.
     """
 
+    __repr__ = shown
+
     connect: float = 5.0
     attempt: float = 30.0
     settle: float = 60.0
@@ -63,7 +65,7 @@ class Timeouts:
 
 
 @checked
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class RetryPolicy:
     """When a request goes out again: full jitter over an exponential backoff.
 
@@ -76,6 +78,8 @@ class RetryPolicy:
     Raises:
         InvalidInputError: ``max_attempts`` is no integer from 1 to 100, or a time is no finite number above 0.
     """
+
+    __repr__ = shown
 
     max_attempts: int = 4
     base: float = 0.05
@@ -92,7 +96,7 @@ class RetryPolicy:
 
 
 @checked
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class PacingPolicy:
     """How a tenant's rate limit is kept to: one 429 pauses the tenant, one probe reopens it.
 
@@ -102,6 +106,8 @@ class PacingPolicy:
     Raises:
         InvalidInputError: ``max_wait`` is no finite number above 0.
     """
+
+    __repr__ = shown
 
     max_wait: float = 300.0
 
@@ -141,8 +147,7 @@ def base_url_problem(value: object, *, allow_http: bool = False) -> str | None:
     return None
 
 
-@attrs.frozen(kw_only=True)
-class Environment:
+class Environment(NamedTuple):
     """The client's settings as ``CLARUS_*`` environment variables give them."""
 
     subdomain: str

@@ -9,7 +9,7 @@ from typing import Any, NoReturn, Protocol, TypeAlias, runtime_checkable
 
 import attrs
 
-from clarus_async.checks import checked, refuse
+from clarus_async.checks import checked, refuse, shown
 from clarus_async.errors import ConfigurationError
 
 # RFC 6750, section 2.1. Anything else could end the header line early.
@@ -43,7 +43,7 @@ def _scopes(value: Any) -> Any:  # noqa: ANN401
 
 
 @checked
-@attrs.frozen
+@attrs.frozen(repr=False)
 class ClientCredentials(_Secretive):
     """The client credentials grant (RFC 6749, section 4.4; clarus-api.md §2).
 
@@ -55,6 +55,8 @@ class ClientCredentials(_Secretive):
     Raises:
         InvalidInputError: a value is missing or malformed.
     """
+
+    __repr__ = shown
 
     client_id: str
     client_secret: str = attrs.field(repr=False)
@@ -69,7 +71,7 @@ class ClientCredentials(_Secretive):
 
 
 @checked
-@attrs.frozen
+@attrs.frozen(repr=False)
 class RefreshToken(_Secretive):
     """The refresh token grant, with rotation (RFC 6749, section 6; clarus-api.md §2).
 
@@ -82,6 +84,8 @@ class RefreshToken(_Secretive):
     Raises:
         InvalidInputError: a value is missing or malformed.
     """
+
+    __repr__ = shown
 
     client_id: str
     client_secret: str = attrs.field(repr=False)
@@ -106,7 +110,7 @@ def bearer_problem(value: object) -> str | None:
 
 
 @checked
-@attrs.frozen
+@attrs.frozen(repr=False)
 class AccessToken(_Secretive):
     """An access token got elsewhere; when it is refused, there is no other.
 
@@ -117,6 +121,8 @@ class AccessToken(_Secretive):
         InvalidInputError: it is not the form of a bearer token.
     """
 
+    __repr__ = shown
+
     token: str = attrs.field(repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -124,7 +130,7 @@ class AccessToken(_Secretive):
 
 
 @checked
-@attrs.frozen
+@attrs.frozen(repr=False)
 class Token(_Secretive):
     """What a :class:`TokenSource` answers.
 
@@ -135,6 +141,8 @@ class Token(_Secretive):
     Raises:
         InvalidInputError: the value is not the form of a bearer token.
     """
+
+    __repr__ = shown
 
     value: str = attrs.field(repr=False)
     expires_in: float | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import attrs
 
@@ -54,7 +54,7 @@ class ErrorDetail:
         return f"{text} ({self.source})" if self.source else text
 
 
-@attrs.define(auto_exc=True, slots=False, kw_only=True)
+@attrs.define(auto_exc=True, slots=False, kw_only=True, repr=False)
 class ClarusError(Exception):
     """Whatever goes wrong in this library.
 
@@ -90,6 +90,9 @@ class ClarusError(Exception):
         line = f"{self.method} {self.path}: {self.message} [{'; '.join(facts)}]"
         return " ".join(line.split())
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by field; a cause that is ours travels along, a foreign one stays behind."""
         fields = {field.name: getattr(self, field.name) for field in attrs.fields(type(self))}
@@ -107,8 +110,7 @@ class ConfigurationError(ClarusError, ValueError):
     """A setting is wrong: ours, or a server that redirects or shows a certificate nobody vouches for."""
 
 
-@attrs.frozen
-class InputProblem:
+class InputProblem(NamedTuple):
     """What is wrong with one field of what the caller gave.
 
     Args:
@@ -124,7 +126,7 @@ class InputProblem:
         return f"{self.field}: {self.reason}"
 
 
-@attrs.define(auto_exc=True, slots=False, kw_only=True)
+@attrs.define(auto_exc=True, slots=False, kw_only=True, repr=False)
 class InvalidInputError(ClarusError, ValueError):
     """What the caller gave can't be sent; nothing was.
 
@@ -152,7 +154,7 @@ class DeadlineExceededError(ClarusError, TimeoutError):
     """Time ran out, and nothing can have been applied."""
 
 
-@attrs.define(auto_exc=True, slots=False, kw_only=True)
+@attrs.define(auto_exc=True, slots=False, kw_only=True, repr=False)
 class OutcomeUnknownError(ClarusError):
     """The call may have been applied, and nothing that came back proves it either way.
 
@@ -169,7 +171,7 @@ class OutcomeUnknownError(ClarusError):
     settled_by: str | None = None
 
 
-@attrs.define(auto_exc=True, slots=False, kw_only=True)
+@attrs.define(auto_exc=True, slots=False, kw_only=True, repr=False)
 class ResponseError(ClarusError):
     """A read was answered with something that can't be read.
 
@@ -182,7 +184,7 @@ class ResponseError(ClarusError):
     expected: str = ""
 
 
-@attrs.define(auto_exc=True, slots=False, kw_only=True)
+@attrs.define(auto_exc=True, slots=False, kw_only=True, repr=False)
 class GraphQLError(ClarusError):
     """A GraphQL answer with ``errors`` (clarus-api.md §3).
 
@@ -193,7 +195,7 @@ class GraphQLError(ClarusError):
     errors: tuple[ErrorDetail, ...] = ()
 
 
-@attrs.define(auto_exc=True, slots=False, kw_only=True)
+@attrs.define(auto_exc=True, slots=False, kw_only=True, repr=False)
 class ApiError(ClarusError):
     """The server answered with an error status.
 

@@ -7,9 +7,7 @@ on the event loop's clock, durations are seconds.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol, TypeAlias
-
-import attrs
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from clarus_async.errors import Applied
@@ -24,8 +22,7 @@ class WaitReason(StrEnum):
     TOKEN = "token"  # noqa: S105  no secret, a reason
 
 
-@attrs.frozen(kw_only=True)
-class AttemptEvent:
+class AttemptEvent(NamedTuple):
     """One request ended.
 
     Args:
@@ -51,8 +48,7 @@ class AttemptEvent:
     request_id: str | None
 
 
-@attrs.frozen(kw_only=True)
-class WaitEvent:
+class WaitEvent(NamedTuple):
     """A call is about to wait.
 
     Args:
@@ -68,8 +64,7 @@ class WaitEvent:
     seconds: float | None
 
 
-@attrs.frozen(kw_only=True)
-class TokenEvent:
+class TokenEvent(NamedTuple):
     """The token endpoint, or a token source, was asked for a token.
 
     Args:
@@ -83,8 +78,7 @@ class TokenEvent:
     failure: str | None
 
 
-@attrs.frozen(kw_only=True)
-class CallEvent:
+class CallEvent(NamedTuple):
     """A call ended.
 
     Args:

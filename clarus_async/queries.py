@@ -18,7 +18,6 @@ from clarus_async.policy.outcome import Kind
 from clarus_async.records import IntegrationRow, NewIntegration
 from clarus_async.transport.call import Caller
 from clarus_async.transport.request import Request
-from clarus_async.wire.converter import Unreadable
 from clarus_async.wire.faults import scrub, secrets_in
 from clarus_async.wire.graphql import (
     INTROSPECTION,
@@ -32,6 +31,7 @@ from clarus_async.wire.graphql import (
     request_body,
     searches_by_reference,
 )
+from clarus_async.wire.reading import Unreadable
 
 
 def graphql_request(

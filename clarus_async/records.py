@@ -17,6 +17,7 @@ from clarus_async.checks import (
     number_problem,
     object_problem,
     problems_of,
+    shown,
     text_problem,
 )
 from clarus_async.errors import InputProblem, InvalidInputError
@@ -48,7 +49,7 @@ _UnsetType: TypeAlias = Literal[Unset.UNSET]
 
 
 @checked
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class ShopifyConfiguration:
     """The configuration of a Shopify integration, as the vendor's example shows it (clarus-api.md §1).
 
@@ -60,6 +61,8 @@ class ShopifyConfiguration:
         InvalidInputError: one of them is no string, or empty.
     """
 
+    __repr__ = shown
+
     api_key: str = attrs.field(metadata={"check": text_problem}, repr=lambda _: "***")
     shop_domain: str = attrs.field(metadata={"check": text_problem}, repr=lambda _: "***")
 
@@ -69,7 +72,7 @@ class ShopifyConfiguration:
 
 
 @checked
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class NewIntegration:
     """What ``create`` sends; an attribute that is ``None`` is left out (clarus-api.md §1 and §4).
 
@@ -89,6 +92,8 @@ class NewIntegration:
     Raises:
         InvalidInputError: an attribute has the wrong type or is empty; every one is named.
     """
+
+    __repr__ = shown
 
     name: str = checked_field(text_problem)
     integration_type: str = checked_field(text_problem)
@@ -168,7 +173,7 @@ def _nearest(name: str) -> str:
 
 
 @checked
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class IntegrationChanges:
     """What ``update`` sends: ``UNSET`` leaves an attribute as it is, ``None`` clears it (clarus-api.md §1).
 
@@ -181,6 +186,8 @@ class IntegrationChanges:
     Raises:
         InvalidInputError: nothing is given, or an attribute has the wrong type or is empty.
     """
+
+    __repr__ = shown
 
     name: str | _UnsetType = checked_field(text_problem, default=UNSET)
     is_active: bool | None | _UnsetType = checked_field(flag_problem, default=UNSET)
@@ -203,7 +210,7 @@ class IntegrationChanges:
 _CLEARABLE = frozenset({"is_active", "string1", "string2", "string3", "string4", "string5"})
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class Integration:
     """An integration as REST answers it (clarus-api.md §1).
 
@@ -211,6 +218,8 @@ class Integration:
         id: the Clarus id; store it.
         extra: attributes that this version does not know, as they came.
     """
+
+    __repr__ = shown
 
     id: int
     name: str
@@ -231,7 +240,7 @@ class Integration:
     extra: Mapping[str, Any] = attrs.field(factory=dict, repr=hidden, hash=False)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class IntegrationRow:
     """An integration as the list answers it, in the vocabulary of REST (clarus-api.md §1).
 
@@ -242,6 +251,8 @@ class IntegrationRow:
         external_system_reference1: only where the tenant's schema has it.
         extra: fields that this version does not know, as they came.
     """
+
+    __repr__ = shown
 
     id: int
     name: str
@@ -265,7 +276,7 @@ def _texts_problem(value: object) -> str | None:
 
 
 @checked
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class IntegrationFilter:
     """Which rows a list is to have; a value means equal, a list means any of them (clarus-api.md §1).
 
@@ -280,6 +291,8 @@ class IntegrationFilter:
     Raises:
         InvalidInputError: a value has the wrong type or is empty.
     """
+
+    __repr__ = shown
 
     name: str | Sequence[str] | None = checked_field(_texts_problem, default=None)
     name_contains: str | None = checked_field(text_problem, default=None)

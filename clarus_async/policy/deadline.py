@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
-
-import attrs
+from typing import Final, NamedTuple
 
 LEAST_USEFUL: Final = 0.05
 """Seconds. An attempt that has less than this is not worth its doubt."""
 
 
-@attrs.frozen
-class Deadline:
+class Deadline(NamedTuple):
     """The moment by which a call has its answer.
 
     Args:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Final
-
-import attrs
+from typing import Final, NamedTuple
 
 from clarus_async.errors import (
     Applied,
@@ -20,7 +18,7 @@ from clarus_async.errors import (
     api_error_class,
 )
 from clarus_async.policy.outcome import Answer, Kind, NoAnswer, Seen
-from clarus_async.wire.converter import Unreadable
+from clarus_async.wire.reading import Unreadable
 
 _SETTLED_BY: Final = {
     Kind.CREATE: "looking the record up by its key, once the server had time to settle",
@@ -31,8 +29,7 @@ _SETTLED_BY: Final = {
 }
 
 
-@attrs.frozen(kw_only=True)
-class Ending:
+class Ending(NamedTuple):
     """What is known of a call that failed.
 
     Args:

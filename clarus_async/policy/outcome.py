@@ -8,9 +8,7 @@ package decides it.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TypeAlias
-
-import attrs
+from typing import NamedTuple, TypeAlias
 
 from clarus_async.errors import Applied
 
@@ -34,8 +32,7 @@ class NoAnswer(StrEnum):
     TIMED_OUT = "no answer came in time"
 
 
-@attrs.frozen
-class Answer:
+class Answer(NamedTuple):
     """An answer whose status line was read.
 
     Args:
@@ -78,8 +75,7 @@ class Step(StrEnum):
     UNSETTLED = "unsettled"  # it may have been applied: never again blindly
 
 
-@attrs.frozen
-class Verdict:
+class Verdict(NamedTuple):
     """What an attempt proves, and what follows."""
 
     proof: Proof

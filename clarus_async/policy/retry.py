@@ -7,10 +7,12 @@ from typing import Final
 
 from clarus_async.config import RetryPolicy
 
-# At 1,000 calls in the first minute and total failure: 10 + 80 + 10 = 100 retries, a tenth of the calls.
 _RESERVE: Final = 10.0
-_PER_CALL: Final = 0.08
 _PER_SECOND: Final = 10.0 / 60.0
+# At 1,000 calls a minute and total failure, the first minute sends the reserve, 10 for its time and a part for each
+# call: together a tenth of the calls. A larger reserve leaves a smaller part.
+_FOR_CALLS: Final = 100.0 - 10.0
+_CALLS: Final = 1000.0
 
 
 def backoff(policy: RetryPolicy, retry: int, random: Callable[[], float]) -> float:
@@ -33,14 +35,13 @@ class RetryBudget:
 
     Args:
         now: seconds on a monotonic clock.
-        most: retries that one call may need; the reserve holds at least these.
     """
 
     __slots__ = ("_capacity", "_left", "_seen")
 
-    def __init__(self, now: float, most: int = 0) -> None:
-        self._capacity = max(_RESERVE, float(most))
-        self._left = self._capacity
+    def __init__(self, now: float) -> None:
+        self._capacity = _RESERVE
+        self._left = _RESERVE
         self._seen = now
 
     @property
@@ -48,9 +49,17 @@ class RetryBudget:
         """The retries that were left when it was last asked."""
         return self._left
 
-    def called(self) -> None:
-        """Count a first attempt."""
-        self._left = min(self._capacity, self._left + _PER_CALL)
+    def called(self, most: int = 0) -> None:
+        """Count a first attempt.
+
+        Args:
+            most: retries that this call may need; the reserve holds at least these.
+        """
+        if most > self._capacity:
+            self._left += most - self._capacity
+            self._capacity = float(most)
+        share = max(0.0, _FOR_CALLS - self._capacity) / _CALLS
+        self._left = min(self._capacity, self._left + share)
 
     def take(self, now: float) -> bool:
         """Take one retry, if there is one.

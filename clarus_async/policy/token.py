@@ -39,7 +39,7 @@ def life(expires_in: float | None) -> float:
     return min(expires_in, _LONGEST_LIFE)
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class HeldToken:
     """A token and its life.
 

@@ -9,6 +9,7 @@ from typing import Any, Self
 import attrs
 import orjson
 
+from clarus_async.checks import shown
 from clarus_async.errors import ApiError, Applied, ClarusError
 
 
@@ -29,7 +30,7 @@ class OutcomeStatus(StrEnum):
         return self in {OutcomeStatus.CREATED, OutcomeStatus.ADOPTED, OutcomeStatus.UPDATED}
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class Problem:
     """An error as plain data.
 
@@ -40,6 +41,8 @@ class Problem:
         retryable: whether the same record may succeed later, unchanged.
         status: the HTTP status, if an answer came.
     """
+
+    __repr__ = shown
 
     type: str
     message: str
@@ -63,7 +66,7 @@ class Problem:
         )
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class Outcome:
     """What became of one input record; there is exactly one for each.
 
@@ -77,6 +80,8 @@ class Outcome:
         attempts: how many requests went out for it.
         others: ids of further records that our sends left.
     """
+
+    __repr__ = shown
 
     index: int
     key: str
@@ -110,7 +115,7 @@ class Outcome:
         )
 
 
-@attrs.define(kw_only=True)
+@attrs.define(kw_only=True, repr=False)
 class Report:
     """How many records came to what.
 
@@ -118,6 +123,8 @@ class Report:
         counts: by status; every status is there.
         attempts: requests that went out.
     """
+
+    __repr__ = shown
 
     counts: dict[OutcomeStatus, int] = attrs.field(factory=lambda: dict.fromkeys(OutcomeStatus, 0))
     attempts: int = 0

@@ -9,9 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from types import TracebackType
-from typing import Protocol, Self
-
-import attrs
+from typing import NamedTuple, Protocol, Self
 
 from clarus_async.errors import (
     Applied,
@@ -30,8 +28,7 @@ from clarus_async.records import NewIntegration
 _FATAL = (AuthenticationError, PermissionDeniedError, ConfigurationError)
 
 
-@attrs.frozen
-class Created:
+class Created(NamedTuple):
     """A record that is there.
 
     Args:
@@ -58,8 +55,7 @@ class Creator(Protocol):
         ...
 
 
-@attrs.frozen(kw_only=True)
-class Progress:
+class Progress(NamedTuple):
     """How far a run has come.
 
     Args:

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 import attrs
 
-from clarus_async.checks import checked, refuse
+from clarus_async.checks import checked, refuse, shown
 from clarus_async.config import DEFAULT_BASE_URL, RetryPolicy, Timeouts, base_url_problem
 from clarus_async.credentials import AccessToken, RefreshToken, scopes_problem
 from clarus_async.errors import ClarusError, InvalidInputError
@@ -23,7 +23,7 @@ _CHALLENGE = re.compile(r"[A-Za-z0-9\-_]{43}")
 
 
 @checked
-@attrs.frozen
+@attrs.frozen(repr=False)
 class AuthorizationCode:
     """Trades a user's consent for credentials.
 
@@ -40,6 +40,8 @@ class AuthorizationCode:
     Raises:
         InvalidInputError: a value is missing or malformed.
     """
+
+    __repr__ = shown
 
     client_id: str
     client_secret: str = attrs.field(repr=False)

@@ -26,9 +26,9 @@ from clarus_async.transport.session import BODY_CAP, USER_AGENT, Received
 from clarus_async.transport.shared import Shared
 from clarus_async.transport.telling import Teller
 from clarus_async.transport.turn import Turns
-from clarus_async.wire.converter import Unreadable
 from clarus_async.wire.faults import read_faults, scrub
 from clarus_async.wire.headers import request_id, retry_after
+from clarus_async.wire.reading import Unreadable
 
 
 class Caller:
@@ -166,7 +166,7 @@ class Caller:
         shared, request = self.shared, call.request
         tenant = shared.tenant(self.subdomain)
         if call.attempts == 0:
-            tenant.budget.called()
+            tenant.budget.called(self.retry.max_attempts - 1)
         turn, token = await self._turns.take(call)
         if token is None:
             return Step.RAISE

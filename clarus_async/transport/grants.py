@@ -19,10 +19,10 @@ from clarus_async.policy.failure import Ending, failure
 from clarus_async.policy.outcome import Answer, Kind, NoAnswer, Seen
 from clarus_async.policy.retry import backoff
 from clarus_async.transport.session import USER_AGENT, Received, Session
-from clarus_async.wire.converter import Unreadable
 from clarus_async.wire.faults import read_faults, scrub
 from clarus_async.wire.headers import request_id, retry_after
 from clarus_async.wire.oauth import TokenAnswer, read_token, token_form
+from clarus_async.wire.reading import Unreadable
 
 _log = logging.getLogger("clarus_async")
 
@@ -41,7 +41,7 @@ Grant: TypeAlias = Callable[[], Awaitable[Token | ClarusError]]
 """Gets a token, and says why where it can't."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False)
 class TokenEndpoint:
     """The token endpoint, and how patiently it is asked.
 

@@ -10,10 +10,10 @@ import attrs
 from clarus_async.errors import Applied, ClarusError, ErrorDetail
 from clarus_async.policy.deadline import Deadline
 from clarus_async.policy.outcome import Answer, Kind, Seen, Step
-from clarus_async.wire.converter import Unreadable
+from clarus_async.wire.reading import Unreadable
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False)
 class Request:
     """What is asked of the server, and how its answer is read.
 

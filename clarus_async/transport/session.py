@@ -40,7 +40,7 @@ _ONE_READ: Final = 64 * 2**10
 _ONE_WRITE: Final = 2**20
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class Received:
     """An answer whose status line was read.
 

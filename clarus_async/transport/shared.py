@@ -25,7 +25,7 @@ from clarus_async.transport.turnstile import Turnstile
 _log = logging.getLogger("clarus_async")
 
 
-@attrs.define
+@attrs.define(eq=False)
 class Tenant:
     """What is known of one tenant, on one event loop.
 

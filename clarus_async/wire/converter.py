@@ -1,7 +1,7 @@
-"""The cattrs converter: strict primitives, unknown fields kept, errors that name the path and never the value.
+"""The cattrs converters: strict primitives, unknown fields kept, errors that name the path and never the value.
 
-Reading happens twice where it fails: first by a converter that only knows that something is wrong, which is fast,
-then by one that knows where.
+Imported by :mod:`clarus_async.wire.reading` when the first client is made: a program that only imports the package does
+not pay for it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from datetime import datetime
 from typing import Any, NoReturn, TypeVar
 
 import attrs
-import orjson
 from cattrs import AttributeValidationNote, ClassValidationError, Converter
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 from cattrs.preconf.orjson import make_converter
@@ -21,20 +20,7 @@ from clarus_async.records import Integration, IntegrationChanges, IntegrationRow
 T = TypeVar("T")
 
 
-@attrs.frozen
-class Unreadable:
-    """What a body should have held.
-
-    Args:
-        pointer: where (JSON Pointer, RFC 6901).
-        expected: the type or form expected there.
-    """
-
-    pointer: str
-    expected: str
-
-
-class _WrongTypeError(Exception):
+class WrongTypeError(Exception):
     """Raised by the hooks; says what was expected, and not what was found, which may be a secret."""
 
     def __init__(self, expected: str) -> None:
@@ -43,7 +29,7 @@ class _WrongTypeError(Exception):
 
 
 def _wrong(expected: str) -> NoReturn:
-    raise _WrongTypeError(expected)
+    raise WrongTypeError(expected)
 
 
 def _text(value: object, _: object = None) -> str:
@@ -107,7 +93,12 @@ def _reader(converter: Converter, cls: type[T], renamed: Mapping[str, str]) -> C
     return hook
 
 
-def _make(*, detailed: bool) -> Converter:
+def make(*, detailed: bool) -> Converter:
+    """Make a converter; its compiled functions are made once and serve for the life of the process.
+
+    Args:
+        detailed: know where something is wrong, and be slower for it.
+    """
     converter = make_converter(detailed_validation=detailed, omit_if_default=True)
     for kind, hook in ((str, _text), (bool, _flag), (int, _number), (datetime, _time)):
         converter.register_structure_hook(kind, hook)
@@ -122,53 +113,21 @@ def _make(*, detailed: bool) -> Converter:
     return converter
 
 
-_fast = _make(detailed=False)
-_detailed = _make(detailed=True)
-
-unstructure: Callable[[object], Any] = _fast.unstructure
-"""Turn a record that is to be sent into plain data; what was left out is left out."""
-
-
-def read_record(data: object, cls: type[T], pointers: Mapping[str, str], base: str) -> T | Unreadable:
-    """Read plain data as a record, or say where it can't be.
+def locate(data: object, cls: type[T], detailed: Converter) -> tuple[str | None, str]:
+    """Name the attribute of a record that can't be read, and what was expected there.
 
     Args:
-        data: what JSON gave.
+        data: what the fast converter could not read.
         cls: the record's class.
-        pointers: where each attribute stands in the body, for those that stand elsewhere than under ``base``.
-        base: where ``data`` stands in the body.
+        detailed: the converter that knows where.
     """
     try:
-        return _fast.structure(data, cls)
-    except (_WrongTypeError, KeyError):
-        return _where(data, cls, pointers, base)
-
-
-def _where(data: object, cls: type[T], pointers: Mapping[str, str], base: str) -> Unreadable:
-    try:
-        _detailed.structure(data, cls)
+        detailed.structure(data, cls)
     except ClassValidationError as group:
         error = group.exceptions[0]
         note = next(n for n in getattr(error, "__notes__", ()) if isinstance(n, AttributeValidationNote))
         name = _ROW_NAMES.get(note.name, note.name) if cls is IntegrationRow else note.name
-        expected = error.expected if isinstance(error, _WrongTypeError) else "to be there"
-        return Unreadable(pointers.get(name, f"{base}/{name}"), expected)
-    except _WrongTypeError as error:
-        return Unreadable(base, error.expected)
+        return name, error.expected if isinstance(error, WrongTypeError) else "to be there"
+    except WrongTypeError as error:
+        return None, error.expected
     raise AssertionError("two converters with the same hooks disagree")  # pragma: no cover
-
-
-def parse(body: bytes) -> Any | Unreadable:  # noqa: ANN401
-    """Parse a body as JSON, or say that it is none.
-
-    Args:
-        body: as it came, decoded of any content coding.
-    """
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return Unreadable("", "JSON")
-
-
-encode = orjson.dumps
-"""Write plain data as JSON."""

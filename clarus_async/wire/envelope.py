@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from clarus_async.records import Integration, IntegrationChanges, NewIntegration
-from clarus_async.wire.converter import Unreadable, encode, parse, read_record, unstructure
+from clarus_async.wire.reading import Unreadable, encode, parse, read_record, unstructure
 
 
 def create_body(new: NewIntegration) -> bytes:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from clarus_async.errors import ErrorDetail
-from clarus_async.wire.converter import parse
+from clarus_async.wire.reading import parse
 
 # An error is read by a person: enough of it to act on, and no more than a log line takes.
 _MOST_ENTRIES = 20

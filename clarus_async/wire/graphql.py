@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import attrs
 
 from clarus_async.errors import ErrorDetail
 from clarus_async.records import IntegrationFilter, IntegrationRow
-from clarus_async.wire.converter import Unreadable, encode, parse, read_record
 from clarus_async.wire.faults import read_faults
+from clarus_async.wire.reading import Unreadable, encode, parse, read_record
 
 REFERENCE: Final = "external_system_reference1"
 
@@ -29,8 +29,7 @@ fragment T on __Type { name ofType { name ofType { name ofType { name ofType { n
 """"More fields and filters available via GraphQL introspection" (clarus-api.md §1)."""
 
 
-@attrs.frozen
-class Page:
+class Page(NamedTuple):
     """One page of a list: a connection's edges and pageInfo."""
 
     rows: Sequence[IntegrationRow]
@@ -80,7 +79,7 @@ def filter_variable(wanted: IntegrationFilter) -> dict[str, Any]:
     return operators
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class GraphQLAnswer:
     """The answer to a GraphQL request: ``data``, and ``errors`` where something failed."""
 

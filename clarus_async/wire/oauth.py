@@ -8,10 +8,10 @@ from urllib.parse import urlencode
 import attrs
 
 from clarus_async.credentials import bearer_problem
-from clarus_async.wire.converter import Unreadable, parse
+from clarus_async.wire.reading import Unreadable, parse
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class TokenAnswer:
     """A token endpoint's success (RFC 6749, section 5.1).
 
