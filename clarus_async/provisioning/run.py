@@ -219,12 +219,16 @@ class _Source:
     def __init__(self, specs: Iterable[NewIntegration] | AsyncIterable[NewIntegration]) -> None:
         self._specs = specs
         self._pull: Callable[[], Awaitable[object]] | None = None
+        self._pulling: asyncio.Future[object] | None = None
         self._turn = asyncio.Lock()
         self._index = -1
         self._stopped = False
 
     def stop(self) -> None:
         self._stopped = True
+        if self._pulling is not None:
+            # An input that is silent must not keep a run from ending.
+            self._pulling.cancel()
 
     async def next(self) -> tuple[int, object] | None:
         async with self._turn:
@@ -232,7 +236,7 @@ class _Source:
                 return None
             try:
                 if self._pull is None:
-                    self._pull = _puller(self._specs)
+                    self._pull = self._puller()
                 record = await self._pull()
             except BaseException:
                 self._stopped = True
@@ -243,20 +247,31 @@ class _Source:
             self._index += 1
             return self._index, record
 
+    def _puller(self) -> Callable[[], Awaitable[object]]:
+        if isinstance(self._specs, AsyncIterable):
+            records = aiter(self._specs)
+
+            async def pull() -> object:
+                return await self._interruptible(anext(records, _END))
+        else:
+            items = iter(self._specs)
+
+            async def pull() -> object:
+                return next(items, _END)
+
+        return pull
+
+    async def _interruptible(self, pull: Awaitable[object]) -> object:
+        self._pulling = asyncio.ensure_future(pull)
+        try:
+            return await self._pulling
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            return _END
+        finally:
+            self._pulling = None
+
 
 _END = object()
-
-
-def _puller(specs: Iterable[object] | AsyncIterable[object]) -> Callable[[], Awaitable[object]]:
-    if isinstance(specs, AsyncIterable):
-        records = aiter(specs)
-
-        async def pull() -> object:
-            return await anext(records, _END)
-    else:
-        items = iter(specs)
-
-        async def pull() -> object:
-            return next(items, _END)
-
-    return pull

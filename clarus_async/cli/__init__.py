@@ -1,0 +1,1 @@
+"""The command line ``clarus``; also ``python -m clarus_async``."""

@@ -1,0 +1,28 @@
+"""From the command line and the environment to a client."""
+
+from __future__ import annotations
+
+import argparse
+
+from clarus_async.client import ClarusClient, ClientOptions
+from clarus_async.config import Timeouts
+
+
+def connect(args: argparse.Namespace, *, max_connections: int = 64) -> ClarusClient:
+    """Make a client; options win over the environment.
+
+    Args:
+        args: the command line.
+        max_connections: requests on the wire at once.
+
+    Raises:
+        ConfigurationError: a setting is missing or bad; every one is named.
+    """
+    options: ClientOptions = {"max_connections": max_connections, "allow_http": args.allow_http}
+    if args.subdomain is not None:
+        options["subdomain"] = args.subdomain
+    if args.base_url is not None:
+        options["base_url"] = args.base_url
+    if args.deadline is not None:
+        options["timeouts"] = Timeouts(deadline=args.deadline)
+    return ClarusClient.from_env(**options)

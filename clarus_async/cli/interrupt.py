@@ -1,0 +1,78 @@
+"""What Ctrl-C does to a run."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Callable
+from types import TracebackType
+from typing import Final, Self
+
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupt:
+    """The first signal stops the intake and gives what is in flight some time; the second stops at once.
+
+    To stop at once is to cancel the task that made this.
+
+    Args:
+        stop: stops the intake.
+        say: tells what is happening.
+        grace: seconds for what is in flight.
+    """
+
+    def __init__(self, stop: Callable[[], None], say: Callable[[str], None], grace: float) -> None:
+        self._stop = stop
+        self._say = say
+        self._grace = grace
+        self._task = asyncio.current_task()
+        self._timer: asyncio.TimerHandle | None = None
+        self.signum: int | None = None
+        """The first signal that came."""
+        self.cancelled = False
+        """Whether it was stopped at once."""
+
+    def wind_down(self) -> None:
+        """Stop the intake, and everything when the time is up."""
+        self._stop()
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self._grace, self._cancel)
+
+    def absorb(self) -> bool:
+        """Whether a cancellation that arrived is ours, and so goes no further."""
+        if self.cancelled and self._task is not None:
+            self._task.uncancel()
+        return self.cancelled
+
+    def _cancel(self) -> None:
+        if self._task is not None and not self.cancelled:
+            self.cancelled = True
+            self._task.cancel()
+
+    def _on_signal(self, signum: int) -> None:
+        if self.signum is not None:
+            self._cancel()
+            return
+        self.signum = signum
+        self._say(f"clarus: stopping; what is in flight has {self._grace:g} s to finish, once more stops at once")
+        self.wind_down()
+
+    def __enter__(self) -> Self:
+        loop = asyncio.get_running_loop()
+        # Only the main thread of a Unix process can; elsewhere Ctrl-C stops at once.
+        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+            for signum in _SIGNALS:
+                loop.add_signal_handler(signum, self._on_signal, signum)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+            for signum in _SIGNALS:
+                loop.remove_signal_handler(signum)

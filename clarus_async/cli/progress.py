@@ -1,0 +1,164 @@
+"""How far a run has come: a bar on a terminal, else a plain line now and then."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, Protocol, Self
+
+from clarus_async.cli.output import printable, say, write_to_stdout
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_INTERVAL: Final = 1.0  # seconds between plain lines
+
+
+class ProgressView(Protocol):
+    """What shows how far a run has come."""
+
+    def advance(self, *, ok: bool) -> None:
+        """Count one record that is done."""
+
+    def say(self, text: str) -> None:
+        """Show one line of its own."""
+
+    def write_results(self, lines: bytes) -> None:
+        """Write result lines to standard output; called by another thread."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
+
+
+class PlainProgress:
+    """Lines on standard error, at most one a second.
+
+    Args:
+        total: records, where it is known.
+        clock: returns seconds.
+    """
+
+    def __init__(self, total: int | None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._total = total
+        self._clock = clock
+        self._done = self._not_ok = 0
+        self._started_at = self._said_at = clock()
+
+    def advance(self, *, ok: bool) -> None:
+        """Count one record that is done."""
+        self._done += 1
+        self._not_ok += not ok
+        now = self._clock()
+        if now - self._said_at < _INTERVAL:
+            return
+        self._said_at = now
+        of_total = "" if self._total is None else f" of {self._total:,}"
+        not_ok = f", {self._not_ok:,} not ok" if self._not_ok else ""
+        self.say(f"clarus: {self._done:,}{of_total} done{not_ok}, {self._done / (now - self._started_at):,.1f}/s")
+
+    def say(self, text: str) -> None:
+        """Show one line of its own."""
+        say(text)
+
+    def write_results(self, lines: bytes) -> None:
+        """Write result lines to standard output."""
+        write_to_stdout(lines)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        pass
+
+
+class BarProgress:
+    """A bar on a terminal, under the lines that are written meanwhile.
+
+    Args:
+        total: records, where it is known.
+        console: on the terminal.
+        owns_stdout: results go to the same terminal, and so above the bar.
+    """
+
+    def __init__(self, total: int | None, console: Console, *, owns_stdout: bool) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        self._console = console
+        self._owns_stdout = owns_stdout
+        self._not_ok = 0
+        self._progress = Progress(
+            TextColumn("clarus"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[not_ok]}"),
+            TextColumn("{task.fields[rate]}"),
+            TimeElapsedColumn(),
+            console=console,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._task = self._progress.add_task("", total=total, not_ok="", rate="")
+
+    def advance(self, *, ok: bool) -> None:
+        """Count one record that is done."""
+        self._not_ok += not ok
+        self._progress.update(self._task, advance=1, not_ok=f"{self._not_ok:,} not ok" if self._not_ok else "")
+        task = self._progress.tasks[0]
+        if task.elapsed:
+            self._progress.update(self._task, rate=f"{task.completed / task.elapsed:,.1f}/s")
+
+    def say(self, text: str) -> None:
+        """Show one line of its own."""
+        self._print(printable(text))
+
+    def write_results(self, lines: bytes) -> None:
+        """Write result lines to standard output."""
+        if self._owns_stdout:
+            self._print(lines.decode().removesuffix("\n"))
+        else:
+            write_to_stdout(lines)
+
+    def _print(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+
+def open_progress(total: int | None) -> ProgressView:
+    """Return a bar where there is a terminal and rich to draw one, else plain lines.
+
+    Args:
+        total: records, where it is known.
+    """
+    if sys.stderr is None or not sys.stderr.isatty():
+        return PlainProgress(total)
+    try:
+        from rich.console import Console
+    except ImportError:
+        return PlainProgress(total)
+    shared = _same_terminal()
+    console = Console(file=sys.stdout if shared else sys.stderr)
+    return BarProgress(total, console, owns_stdout=shared) if console.is_terminal else PlainProgress(total)
+
+
+def _same_terminal() -> bool:
+    """Whether results would be written across the bar."""
+    try:
+        return sys.stdout.isatty() and os.path.sameopenfile(sys.stdout.fileno(), sys.stderr.fileno())
+    except (AttributeError, OSError, ValueError):
+        return False

@@ -1,0 +1,113 @@
+"""``clarus provision``: a file of records, and an outcome for each."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from typing import Final
+
+from clarus_async.cli.connection import connect
+from clarus_async.cli.intake import Input, Intake, open_input
+from clarus_async.cli.interrupt import Interrupt
+from clarus_async.cli.output import Exit, Results, describe, say
+from clarus_async.cli.progress import ProgressView, open_progress
+from clarus_async.cli.simulate import TRIAL_TENANT, trial_simulator
+from clarus_async.cli.summary import Summary
+from clarus_async.client import ClarusClient
+from clarus_async.config import Timeouts
+from clarus_async.errors import ConfigurationError
+from clarus_async.provisioning.files import BadRow
+
+_GRACE: Final = 10.0  # seconds that what is in flight has after Ctrl-C
+_LAST_WORDS: Final = 1.0  # seconds that results have to be written once everything is to stop
+_SESSION_END: Final = 1.0  # seconds after which a trial's tokens end
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run ``clarus provision``.
+
+    Args:
+        args: the command line.
+
+    Raises:
+        ClarusError: what keeps every record from being sent.
+    """
+    if args.simulate and (args.subdomain is not None or args.base_url is not None):
+        raise ConfigurationError("--simulate has a tenant and a URL of its own: leave --subdomain and --base-url out")
+    # What is wrong with the settings is said before a long file is read.
+    client = None if args.simulate else connect(args, max_connections=max(64, args.concurrency))
+    with open_input(args.file, args.format) as source:
+        total = None
+        if source.rewinds:
+            total, bad = source.check(lambda row: _report(row, say))
+            if bad:
+                say(f"clarus: error: {args.file}: {bad:,} bad {'row' if bad == 1 else 'rows'}; nothing was sent")
+                return Exit.USAGE
+        return asyncio.run(_main(args, client, source, total))
+
+
+def _report(row: BadRow, write: Callable[[str], None]) -> None:
+    for line in describe(row):
+        write(line)
+
+
+async def _main(args: argparse.Namespace, client: ClarusClient | None, source: Input, total: int | None) -> int:
+    async with contextlib.AsyncExitStack() as stack:
+        client = await stack.enter_async_context(client or await _trial(stack, args))
+        summary = Summary(total=total)
+        started_at = time.monotonic()
+        try:
+            with open_progress(total) as view:
+                return await _provision(client, source, args.concurrency, view, summary)
+        finally:
+            for line in summary.lines(time.monotonic() - started_at):
+                say(line)
+
+
+async def _trial(stack: contextlib.AsyncExitStack, args: argparse.Namespace) -> ClarusClient:
+    simulator = await stack.enter_async_context(trial_simulator())
+    # A login to the account's front end ends the session (clarus-api.md §2).
+    ends = asyncio.get_running_loop().call_later(_SESSION_END, simulator.expire_tokens)
+    stack.callback(ends.cancel)
+    return ClarusClient(
+        TRIAL_TENANT,
+        simulator.credentials,
+        base_url=simulator.url,
+        max_connections=max(64, args.concurrency),
+        timeouts=None if args.deadline is None else Timeouts(deadline=args.deadline),
+    )
+
+
+async def _provision(
+    client: ClarusClient, source: Input, concurrency: int, view: ProgressView, summary: Summary
+) -> int:
+    intake = Intake(source, lambda row: _report(row, view.say))
+    run = client.integrations.provision(intake, concurrency=concurrency)
+
+    def stop() -> None:
+        run.stop()
+        intake.stop()
+
+    with Interrupt(stop, view.say, _GRACE) as interrupt:
+        results = Results(view.write_results, on_lost=interrupt.wind_down)
+        try:
+            try:
+                async with run:
+                    async for outcome in run:
+                        summary.add(outcome, intake.line_of(outcome.index))
+                        view.advance(ok=outcome.status.ok)
+                        await results.write(outcome.to_json())
+            finally:
+                summary.taken, summary.bad = intake.taken, intake.bad
+                await results.close(_LAST_WORDS if interrupt.cancelled else None)
+        except asyncio.CancelledError:
+            if not interrupt.absorb():
+                raise
+    if interrupt.signum is not None:
+        return 128 + interrupt.signum
+    if results.lost is not None:
+        raise results.lost
+    return summary.exit_status

@@ -1,0 +1,117 @@
+"""The simulator, as the command line runs it."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+from typing import TYPE_CHECKING, Final
+
+import orjson
+
+from clarus_async.cli.output import Exit, say, write_to_stdout
+from clarus_async.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from clarus_async.simulator import Fault, Simulator
+
+TRIAL_TENANT: Final = "acme"
+
+# A server that runs for days must not remember all of them.
+_KEPT_REQUESTS: Final = 10_000
+
+
+def trial_simulator() -> Simulator:
+    """Build what ``provision --simulate`` runs against: with a quota, and faults that leave nothing in doubt.
+
+    Raises:
+        ConfigurationError: what it needs is not installed.
+    """
+    from clarus_async.simulator import Endpoint, Fault, FaultKind, Quota, Simulator
+
+    try:
+        return Simulator(
+            tenants=(TRIAL_TENANT,),
+            quota=Quota(limit=100, window=1.0, headers="retry-after"),
+            faults=[
+                Fault(FaultKind.RATE_LIMITED, endpoint=Endpoint.CREATE, probability=0.02, retry_after=0.2),
+                Fault(FaultKind.UNAVAILABLE, endpoint=Endpoint.CREATE, probability=0.03, retry_after=0.1),
+            ],
+            keep_requests=_KEPT_REQUESTS,
+        )
+    except ImportError as error:
+        raise ConfigurationError(str(error)) from None
+
+
+def serve(args: argparse.Namespace) -> int:
+    """Run ``clarus simulator`` until it is told to end.
+
+    Args:
+        args: the command line.
+
+    Raises:
+        ConfigurationError: an option is out of range, what it needs is not installed, or it can't listen there.
+    """
+    from clarus_async.simulator import Quota, Simulator
+
+    tenants = tuple(args.tenant or [TRIAL_TENANT])
+    try:
+        simulator = Simulator(
+            tenants=tenants,
+            quota=args.quota and Quota(limit=args.quota[0], window=args.quota[1], headers="retry-after"),
+            faults=_faults(args.faults),
+            seed=args.seed,
+            port=args.port,
+            keep_requests=_KEPT_REQUESTS,
+        )
+    except (ImportError, ValueError) as error:
+        raise ConfigurationError(str(error)) from None
+    return asyncio.run(_serve(simulator, tenants))
+
+
+def _faults(share: float) -> list[Fault]:
+    """Spread a share of the requests over what befalls clients most, doubtful outcomes among it."""
+    from clarus_async.simulator import Fault, FaultKind
+
+    kinds = {
+        FaultKind.RATE_LIMITED: 1.0,
+        FaultKind.UNAVAILABLE: 1.0,
+        FaultKind.UNAUTHORIZED: None,
+        FaultKind.HTML_502: None,
+        FaultKind.ERROR_BEFORE: None,
+        FaultKind.ERROR_AFTER: None,
+        FaultKind.RESET_BEFORE: None,
+        FaultKind.RESET_AFTER: None,
+    }
+    return [
+        Fault(kind, probability=share / len(kinds), retry_after=retry_after)
+        for kind, retry_after in kinds.items()
+        if share
+    ]
+
+
+async def _serve(simulator: Simulator, tenants: tuple[str, ...]) -> int:
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    try:
+        await simulator.start()
+    except OSError as error:
+        raise ConfigurationError(f"simulator: can't listen: {error.strerror}") from None
+    try:
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(signum, ended.set)
+        about = {
+            "url": simulator.url,
+            "client_id": simulator.client_id,
+            "client_secret": simulator.client_secret,
+            "tenants": tenants,
+        }
+        write_to_stdout(orjson.dumps(about) + b"\n")
+        say(
+            f"export CLARUS_BASE_URL={simulator.url} CLARUS_SUBDOMAIN={tenants[0]} "
+            f"CLARUS_CLIENT_ID={simulator.client_id} CLARUS_CLIENT_SECRET={simulator.client_secret}"
+        )
+        await ended.wait()
+    finally:
+        await simulator.stop()
+    return Exit.OK

@@ -1,0 +1,70 @@
+"""What is said when a run is over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import attrs
+
+from clarus_async.cli.output import Exit
+from clarus_async.provisioning.report import Outcome, Report
+
+_SHOWN: Final = 20  # records that are not ok, each with a line of its own
+
+
+@attrs.define(kw_only=True)
+class Summary:
+    """Counts that add up to the input.
+
+    Args:
+        total: records of the input, where that is known.
+        report: the outcomes.
+        taken: records that the run took from the input.
+        bad: rows that could not be read as a record.
+    """
+
+    total: int | None = None
+    report: Report = attrs.field(factory=Report)
+    taken: int = 0
+    bad: int = 0
+    _not_ok: list[str] = attrs.field(factory=list, init=False)
+
+    def add(self, outcome: Outcome, line: int) -> None:
+        """Count an outcome.
+
+        Args:
+            outcome: which.
+            line: where its record stands in the input.
+        """
+        self.report.add(outcome)
+        if not outcome.status.ok and len(self._not_ok) < _SHOWN:
+            reason = "" if outcome.error is None else f": {outcome.error.message}"
+            self._not_ok.append(f"line {line}: {outcome.key}: {outcome.status}{reason}")
+
+    @property
+    def exit_status(self) -> int:
+        """The exit status of a run that came to its end."""
+        if self.bad and not self.taken:
+            return Exit.USAGE
+        return Exit.OK if self.report.ok and not self.bad and self.taken == self.report.total else Exit.FAILED
+
+    def lines(self, elapsed: float) -> Iterator[str]:
+        """Write it out.
+
+        Args:
+            elapsed: seconds that the run took.
+        """
+        yield from self._not_ok
+        not_ok = sum(count for status, count in self.report.counts.items() if not status.ok)
+        if not_ok > len(self._not_ok):
+            yield f"and {not_ok - len(self._not_ok):,} more"
+        counts = {status.value: count for status, count in self.report.counts.items()}
+        counts["unfinished"] = self.taken - self.report.total
+        counts["bad rows"] = self.bad
+        counts["not sent"] = 0 if self.total is None else max(0, self.total - self.taken - self.bad)
+        for name, count in counts.items():
+            if count:
+                yield f"{name:<10} {count:>9,}"
+        rate = self.report.total / elapsed if elapsed > 0 else 0.0
+        yield f"{'total':<10} {sum(counts.values()):>9,} in {elapsed:,.1f} s, {rate:,.1f}/s"

@@ -1,0 +1,272 @@
+"""The command line as a process of its own: pipes, signals, exit statuses."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from pathlib import Path
+
+import orjson
+import pytest
+
+import clarus_async
+from clarus_async import ClarusClient, ClientCredentials
+from clarus_async.simulator import Endpoint, Fault, FaultKind, Simulator
+
+SECRET = "canary-3f9c"
+SAMPLE = Path(clarus_async.__file__).parent / "cli" / "sample.csv"
+
+
+@pytest.fixture
+async def simulator():
+    async with Simulator() as simulator:
+        yield simulator
+
+
+@pytest.fixture
+async def start(simulator):
+    """Start ``python -m clarus_async``; whatever still runs in the end is killed."""
+    bare = {name: value for name, value in os.environ.items() if not name.startswith("CLARUS_")}
+    environment = bare | {
+        "CLARUS_SUBDOMAIN": "acme",
+        "CLARUS_BASE_URL": simulator.url,
+        "CLARUS_CLIENT_ID": simulator.client_id,
+        "CLARUS_CLIENT_SECRET": simulator.client_secret,
+        "PYTHONWARNINGS": "error",
+    }
+    started: list[asyncio.subprocess.Process] = []
+
+    async def start(*argv: str, env: dict[str, str] = environment, **pipes) -> asyncio.subprocess.Process:
+        streams = {
+            "stdin": asyncio.subprocess.PIPE,
+            "stdout": asyncio.subprocess.PIPE,
+            "stderr": asyncio.subprocess.PIPE,
+        }
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "clarus_async", *argv, env=env, **streams | pipes
+        )
+        started.append(process)
+        return process
+
+    start.bare = bare
+    yield start
+    for process in started:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.communicate()
+
+
+async def finish(process, content: bytes = b"") -> tuple[int, list, list[str]]:
+    out, err = await asyncio.wait_for(process.communicate(content), 20)
+    assert b"Traceback" not in err
+    return process.returncode, [orjson.loads(line) for line in (out or b"").splitlines()], err.decode().splitlines()
+
+
+async def until(condition) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110  another process fulfils it
+            await asyncio.sleep(0.01)
+
+
+def record(n: int) -> bytes:
+    return orjson.dumps({
+        "name": f"Shop {n}", "integration_type": "t", "external_system_reference1": f"r-{n}",
+        "configuration": {"api_key": SECRET},
+    }) + b"\n"  # fmt: skip
+
+
+async def test_the_sample_is_provisioned_against_a_quota_and_faults(start):
+    status, outcomes, said = await finish(await start("provision", str(SAMPLE), "--simulate", env=start.bare))
+
+    assert status == 0
+    assert sorted(outcome["index"] for outcome in outcomes) == list(range(200))
+    assert {outcome["status"] for outcome in outcomes} == {"created"}
+    assert len({outcome["integration_id"] for outcome in outcomes}) == 200
+    assert max(outcome["attempts"] for outcome in outcomes) > 1
+    assert said[-2].split() == ["created", "200"]
+    assert said[-1].split()[:2] == ["total", "200"]
+
+
+class TestStandardInput:
+    async def test_each_row_is_sent_as_it_comes(self, start, simulator):
+        process = await start("provision", "-")
+        process.stdin.write(record(0))
+        first = orjson.loads(await asyncio.wait_for(process.stdout.readline(), 10))
+        assert (first["key"], first["status"]) == ("r-0", "created")
+        assert process.returncode is None
+
+        process.stdin.write(b'{"name": "' + SECRET.encode() + b'"}\n')
+        bad = await asyncio.wait_for(process.stderr.readline(), 10)
+        assert bad == b"line 2: integration_type: is required\n"
+        status, outcomes, said = await finish(process, b"\n" + record(1))
+
+        assert status == 1
+        assert [outcome["key"] for outcome in outcomes] == ["r-1"]
+        assert [line.split()[-2:] if "rows" in line else line.split()[:2] for line in said] == [
+            ["created", "2"],
+            ["rows", "1"],
+            ["total", "3"],
+        ]
+        assert len(simulator.integrations("acme")) == 2
+
+    async def test_a_header_that_can_not_be_used_is_2(self, start, simulator):
+        status, outcomes, said = await finish(await start("provision", "-"), b"name,type\nA,t\n")
+
+        assert (status, outcomes) == (2, [])
+        assert said[0].startswith("line 1: type: is no attribute of an integration")
+        assert not simulator.count(Endpoint.CREATE)
+
+    async def test_secrets_come_as_json_and_stay_inside(self, start, simulator):
+        process = await start("create", "--name", "A", "--type", "t", "--json", "-")
+        content = orjson.dumps({"configuration": {"api_key": SECRET}})
+        status, [result], said = await finish(process, content)
+
+        assert (status, said) == (0, [])
+        assert SECRET not in repr(result)
+        assert simulator.integrations("acme")[0].attributes["configuration"] == {"api_key": SECRET}
+
+    async def test_a_pipe_is_read_once(self, start, simulator):
+        status, outcomes, _ = await finish(await start("provision", "/dev/stdin"), record(0) + record(1))
+
+        assert status == 0
+        assert len(outcomes) == 2
+
+    async def test_a_failure_of_all_ends_a_run_whose_input_is_silent(self, start, simulator):
+        simulator.script(Endpoint.CREATE, FaultKind.FORBIDDEN)
+        process = await start("provision", "-")
+        process.stdin.write(record(0))
+        await process.stdin.drain()
+        err = await asyncio.wait_for(process.stderr.read(), 3)
+
+        assert await process.wait() == 1
+        assert err.decode().splitlines()[-1].startswith("clarus: error: POST /api/integrations")
+
+
+class TestSignals:
+    @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+    async def test_the_first_lets_finish_what_is_in_flight(self, start, simulator, signum):
+        simulator.script(Endpoint.CREATE, Fault(FaultKind.STALL_AFTER, delay=0.7))
+        process = await start("provision", "-")
+        process.stdin.write(record(0))
+        await until(lambda: simulator.count(Endpoint.CREATE))
+        process.send_signal(signum)
+        out, err = await asyncio.wait_for(asyncio.gather(process.stdout.read(), process.stderr.read()), 10)
+
+        assert await process.wait() == 128 + signum
+        assert orjson.loads(out)["status"] == "unresolved"
+        said = err.decode().splitlines()
+        assert said[0].startswith("clarus: stopping")
+        assert [line.split()[:2] for line in said[-2:]] == [["unresolved", "1"], ["total", "1"]]
+
+    async def test_the_second_stops_at_once(self, start, simulator):
+        simulator.script(Endpoint.CREATE, Fault(FaultKind.STALL_BEFORE, delay=60.0))
+        process = await start("provision", "-")
+        process.stdin.write(record(0))
+        await until(lambda: simulator.count(Endpoint.CREATE))
+        process.send_signal(signal.SIGINT)
+        assert (await process.stderr.readline()).startswith(b"clarus: stopping")
+        process.send_signal(signal.SIGINT)
+        out, err = await asyncio.wait_for(asyncio.gather(process.stdout.read(), process.stderr.read()), 5)
+
+        assert await process.wait() == 130
+        assert out == b""
+        assert [line.split()[:2] for line in err.decode().splitlines()] == [["unfinished", "1"], ["total", "1"]]
+
+    async def test_records_that_were_not_sent_are_counted(self, start, simulator, tmp_path):
+        simulator.set_faults([Fault(FaultKind.STALL_BEFORE, endpoint=Endpoint.CREATE, delay=0.5)])
+        path = tmp_path / "shops.jsonl"
+        path.write_bytes(b"".join(map(record, range(100))))
+        process = await start("provision", str(path), "--concurrency", "4")
+        await until(lambda: simulator.count(Endpoint.CREATE) >= 4)
+        process.send_signal(signal.SIGINT)
+        status, outcomes, said = await finish(process)
+
+        assert status == 130
+        assert len(outcomes) == simulator.count(Endpoint.CREATE) < 20
+        assert [line.split()[-1] for line in said if line.startswith("not sent")] == [str(100 - len(outcomes))]
+        assert said[-1].split()[:2] == ["total", "100"]
+
+    async def test_a_silent_input_does_not_keep_it_from_stopping(self, start, simulator):
+        process = await start("provision", "-")
+        process.stdin.write(record(0))
+        await process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        err = await asyncio.wait_for(process.stderr.read(), 5)
+
+        assert await process.wait() == 130
+        assert err.decode().splitlines()[-1].split()[:2] == ["total", "1"]
+
+    async def test_a_command_that_is_interrupted_says_nothing(self, start, simulator):
+        simulator.script(Endpoint.GRAPHQL, Fault(FaultKind.STALL_BEFORE, delay=60.0))
+        process = await start("list")
+        await until(lambda: simulator.count(Endpoint.GRAPHQL))
+        process.send_signal(signal.SIGINT)
+
+        assert await finish(process) == (130, [], [])
+
+
+class TestReaderGone:
+    async def test_a_list_ends_quietly(self, start, simulator):
+        simulator.preload("acme", [{"name": f"Shop {n}", "integration_type": "t"} for n in range(3000)])
+        read, write = os.pipe()
+        process = await start("list", stdout=write)
+        os.close(write)
+        first = await asyncio.to_thread(os.read, read, 100)
+        os.close(read)
+
+        assert first.startswith(b'{"id":')
+        assert await finish(process) == (141, [], [])
+
+    async def test_a_run_stops_and_accounts_for_what_it_did(self, start, simulator):
+        read, write = os.pipe()
+        process = await start("provision", "-", "--concurrency", "2", stdout=write)
+        os.close(write)
+        process.stdin.write(record(0))
+        await asyncio.to_thread(os.read, read, 1)
+        os.close(read)
+        process.stdin.write(record(1))
+        err = await asyncio.wait_for(process.stderr.read(), 10)
+
+        assert await process.wait() == 141
+        assert b"Traceback" not in err
+        [created, total] = err.decode().splitlines()
+        assert created.split()[1] == total.split()[1] == str(len(simulator.integrations("acme")))
+
+
+class TestSimulator:
+    async def test_it_serves_what_it_prints_until_it_is_told_to_end(self, start):
+        process = await start(
+            *("simulator", "--tenant", "north", "--tenant", "south", "--quota", "1000/10", "--seed", "3"),
+            env=start.bare,
+        )
+        about = orjson.loads(await asyncio.wait_for(process.stdout.readline(), 10))
+        assert about["tenants"] == ["north", "south"]
+        credentials = ClientCredentials(about["client_id"], about["client_secret"])
+        async with ClarusClient("south", credentials, base_url=about["url"]) as client:
+            await client.ping()
+        hint = (await process.stderr.readline()).decode()
+        assert f"CLARUS_BASE_URL={about['url']}" in hint
+
+        taken = await start("simulator", "--port", about["url"].rpartition(":")[2], env=start.bare)
+        status, results, said = await finish(taken)
+        assert (status, results, len(said)) == (2, [], 1)
+        assert said[0].startswith("clarus: error: ")
+
+        process.send_signal(signal.SIGTERM)
+        assert await finish(process) == (0, [], [])
+
+    async def test_its_faults_are_met_by_the_share_that_was_asked_for(self, start):
+        process = await start("simulator", "--faults", "1", env=start.bare)
+        about = orjson.loads(await asyncio.wait_for(process.stdout.readline(), 10))
+        environment = start.bare | {
+            "CLARUS_SUBDOMAIN": "acme", "CLARUS_BASE_URL": about["url"],
+            "CLARUS_CLIENT_ID": about["client_id"], "CLARUS_CLIENT_SECRET": about["client_secret"],
+        }  # fmt: skip
+        status, results, said = await finish(await start("ping", "--deadline", "0.5", env=environment))
+
+        assert (status, results, len(said)) == (1, [], 1)
+        process.send_signal(signal.SIGINT)
+        assert (await finish(process))[0] == 0

@@ -1,0 +1,143 @@
+"""What is written as JSON Lines or CSV is read back as it was."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import attrs
+import orjson
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clarus_async.provisioning.files import BadRow, Format, NumberedIntegration, read_records
+from clarus_async.records import NewIntegration
+
+TEXTS = ("provider", "external_system_reference1", "external_system_reference2", "external_system_reference3")
+TEXTS += tuple(f"string{n}" for n in range(1, 6))
+
+characters = st.characters(exclude_categories=["Cs"])
+texts = st.text(characters, min_size=1, max_size=20).filter(str.strip)
+awkward = st.sampled_from(['"', '""', ",", "\n", "\r\n", '",\n"', "a\rb", "\ufeff", "\x00", "=1+1", "'", "\u2028"]).map(
+    "a{}".format
+)
+values = texts | awkward
+ids = st.integers(min_value=0, max_value=2**63 - 1)
+
+
+def records(configurations, numbers):
+    optional = {name: st.none() | values for name in TEXTS}
+    return st.builds(
+        NewIntegration,
+        name=values,
+        integration_type=values,
+        is_active=st.none() | st.booleans(),
+        account_id=st.none() | numbers,
+        warehouse_id=st.none() | numbers,
+        configuration=configurations,
+        **optional,
+    )
+
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(characters, max_size=10),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(characters, max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+json_records = records(
+    st.none() | st.dictionaries(st.text(characters, max_size=5), json_values, max_size=4),
+    st.integers(-(2**63), 2**63 - 1),
+)
+
+# A key with a dot can't be told from two keys, and an empty cell is no value.
+keys = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="."), min_size=1, max_size=5)
+nested = st.recursive(values, lambda inner: st.dictionaries(keys, inner, min_size=1, max_size=3), max_leaves=5)
+csv_records = records(st.none() | st.dictionaries(keys, nested, min_size=1, max_size=3), ids)
+
+
+def flat(new: NewIntegration) -> dict[str, str]:
+    cells: dict[str, str] = {}
+
+    def add(path: str, value: object) -> None:
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                add(f"{path}.{key}", inner)
+        elif value is not None:
+            cells[path] = str(value)
+
+    for name, value in attrs.asdict(new).items():
+        add(name, value)
+    return cells
+
+
+def conflicts(headers: set[str]) -> bool:
+    return any(other.startswith(header + ".") for header in headers for other in headers)
+
+
+def read(content: bytes, form: Format | None) -> list[NewIntegration]:
+    rows = list(read_records(io.BytesIO(content), form))
+    assert all(isinstance(row, NumberedIntegration) for row in rows), rows
+    return [row.new for row in rows]
+
+
+@given(st.lists(json_records, max_size=5), st.sampled_from([b"\n", b"\r\n", b"\n\n"]), st.booleans())
+def test_json_lines(news, end, bom):
+    lines = [
+        orjson.dumps({name: value for name, value in attrs.asdict(new).items() if value is not None}) for new in news
+    ]
+    content = (b"\xef\xbb\xbf" if bom else b"") + end.join(lines)
+
+    assert read(content, Format.JSON_LINES) == news
+    if news:
+        assert read(content, None) == news
+
+
+# The writer leaves a carriage return bare where its line end has none and it need not quote.
+styles = st.sampled_from([(csv.QUOTE_MINIMAL, "\r\n"), (csv.QUOTE_ALL, "\r\n"), (csv.QUOTE_ALL, "\n")])
+
+
+@given(st.lists(csv_records, max_size=4), styles, st.booleans())
+@settings(max_examples=200)
+def test_csv(news, style, bom):
+    rows = [flat(new) for new in news]
+    if conflicts({"name"}.union(*rows)):
+        # Records that can't share a header have a file each: one of them will do.
+        news, rows = news[:1], rows[:1]
+    headers = {"name", "integration_type"}.union(*rows)
+    quoting, end = style
+    text = io.StringIO()
+    writer = csv.DictWriter(text, sorted(headers), restval="", quoting=quoting, lineterminator=end)
+    writer.writeheader()
+    writer.writerows(rows)
+    content = ("\ufeff" if bom else "").encode() + text.getvalue().encode()
+
+    assert read(content, Format.CSV) == news
+
+
+@given(st.binary(max_size=200), st.sampled_from([None, *Format]))
+@settings(max_examples=500)
+def test_no_bytes_break_the_reader(content, form):
+    lines = [row.line for row in read_records(io.BytesIO(content), form)]
+
+    assert lines == sorted(set(lines))
+
+
+@given(st.lists(st.sampled_from(['"', ",", "\n", "\r", "a", "name", "\u00e9"]), max_size=30).map("".join))
+@settings(max_examples=500)
+def test_a_row_is_read_as_the_standard_reader_reads_it(text):
+    content = "name,integration_type\n" + text
+    try:
+        expected = list(csv.reader(io.StringIO(content, newline=""), strict=True))
+    except csv.Error:
+        expected = None
+
+    for index, row in enumerate(read_records(io.BytesIO(content.encode()), Format.CSV)):
+        if isinstance(row, BadRow):
+            break
+        # Where we read a record, the standard reader reads the same one.
+        if expected is not None:
+            assert [row.new.name, row.new.integration_type] in expected[index + 1 :]
