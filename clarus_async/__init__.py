@@ -1,6 +1,7 @@
 """The asyncio client for the Clarus warehouse platform: it knows what a failure proves."""
 
 from clarus_async._version import __version__
+from clarus_async.checks import UNSET, Unset
 from clarus_async.client import ClarusClient, PaceState
 from clarus_async.config import DEFAULT_BASE_URL, PacingPolicy, RetryPolicy, Timeouts
 from clarus_async.credentials import AccessToken, ClientCredentials, Credentials, RefreshToken, Token, TokenSource
@@ -34,14 +35,12 @@ from clarus_async.queries import IntegrationList
 from clarus_async.records import (
     INTEGRATION_TYPES,
     PROVIDERS,
-    UNSET,
     Integration,
     IntegrationChanges,
     IntegrationFilter,
     IntegrationRow,
     NewIntegration,
     ShopifyConfiguration,
-    Unset,
 )
 from clarus_async.transport.authorization import AuthorizationCode
 

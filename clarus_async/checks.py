@@ -6,7 +6,7 @@ import functools
 import math
 from collections.abc import Callable, Mapping
 from enum import Enum
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 import attrs
 
@@ -17,7 +17,21 @@ C = TypeVar("C")
 # Deeper than any configuration a person writes, and well inside what orjson encodes.
 _MAX_DEPTH = 64
 _SURROGATE = "must be valid Unicode (it holds a lone surrogate)"
-_INT64 = range(-(2**63), 2**63)
+_INT64 = 2**63
+
+
+class Unset(Enum):
+    """The type of :data:`UNSET`."""
+
+    UNSET = "UNSET"
+
+    def __repr__(self) -> str:
+        """The constant's name."""
+        return "UNSET"
+
+
+UNSET: Final = Unset.UNSET
+"""In :class:`IntegrationChanges`: leave this attribute as it is. (``None`` clears it.)"""
 
 
 def checked(cls: type[C]) -> type[C]:
@@ -35,7 +49,7 @@ def checked(cls: type[C]) -> type[C]:
             refused = error.with_traceback(None)
         else:
             return
-        del args, kwargs
+        del self, args, kwargs
         raise refused
 
     cls.__init__ = __init__  # type: ignore[method-assign]
@@ -61,7 +75,20 @@ def _scalar_problem(value: bool | str | float) -> str | None:
         return None if is_text(value) else _SURROGATE
     if isinstance(value, float):
         return None if math.isfinite(value) else "must be a finite number"
-    return None if value in _INT64 else "must be an integer of at most 64 bits"
+    return _size_problem(value)
+
+
+def _size_problem(value: int) -> str | None:
+    return None if -_INT64 <= value < _INT64 else "must be an integer of at most 64 bits"
+
+
+def _exactly(value: bool | str | float) -> bool | str | int | float:
+    """Strip a value of a subclass, such as an enum's: the encoder knows the plain types only."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return str.__str__(value)
+    return float(value) if isinstance(value, float) else int(value)
 
 
 def plain_or_problem(value: object, field: str) -> tuple[Any, InputProblem | None]:
@@ -83,7 +110,7 @@ def _plain(value: Any, field: str, depth: int = 0) -> Any:  # noqa: ANN401
     if isinstance(value, bool | str | int | float):
         if (reason := _scalar_problem(value)) is not None:
             raise _Refused(field, reason)
-        return value
+        return _exactly(value)
     if depth >= _MAX_DEPTH:
         raise _Refused(field, f"must not nest deeper than {_MAX_DEPTH} levels")
     if attrs.has(type(value)):
@@ -91,7 +118,7 @@ def _plain(value: Any, field: str, depth: int = 0) -> Any:  # noqa: ANN401
     if isinstance(value, Mapping):
         if not all(map(is_text, value)):
             raise _Refused(field, "must have strings as keys")
-        return {str(key): _plain(item, f"{field}.{key}", depth + 1) for key, item in value.items()}
+        return {str.__str__(key): _plain(item, f"{field}.{key}", depth + 1) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item, f"{field}[{i}]", depth + 1) for i, item in enumerate(value)]
     raise _Refused(field, f"must be a JSON value, not {type(value).__name__}")
@@ -101,7 +128,7 @@ def hidden(value: object) -> str:
     """Show the keys of a configuration, never its values."""
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key!r}: ***" for key in value) + "}"
-    return repr(value) if value is None or isinstance(value, Enum) else "***"
+    return repr(value) if value is None or value is UNSET else "***"
 
 
 def shown(self: Any) -> str:  # noqa: ANN401
@@ -134,7 +161,7 @@ def number_problem(value: object) -> str | None:
     """Say why this is no integer that the wire carries, or ``None``."""
     if isinstance(value, bool) or not isinstance(value, int):
         return f"must be an integer, not {type(value).__name__}"
-    return None if value in _INT64 else "must be an integer of at most 64 bits"
+    return _size_problem(value)
 
 
 def object_problem(value: object) -> str | None:
@@ -145,16 +172,18 @@ def object_problem(value: object) -> str | None:
 
 
 _Check: TypeAlias = Callable[[object], str | None]
+_Copy: TypeAlias = Callable[[object, str], "tuple[Any, InputProblem | None]"]
 
 
-def checked_field(check: _Check, *, default: Any = attrs.NOTHING) -> Any:  # noqa: ANN401
+def checked_field(check: _Check, *, default: Any = attrs.NOTHING, copy: _Copy | None = None) -> Any:  # noqa: ANN401
     """Declare an attribute with its check; ``default`` is the one value that is let through unchecked."""
     secret = check is object_problem
-    return attrs.field(default=default, metadata={"check": check}, repr=hidden if secret else True, hash=not secret)
+    metadata = {"check": check, "copy": plain_or_problem if secret else copy}
+    return attrs.field(default=default, metadata=metadata, repr=hidden if secret else True, hash=not secret)
 
 
 def problems_of(record: Any, *, nullable: frozenset[str] = frozenset()) -> list[InputProblem]:  # noqa: ANN401
-    """Check every attribute of a record, and make its configuration a private plain copy."""
+    """Check every attribute of a record, and make private copies of what the caller could change."""
     problems = []
     for a in attrs.fields(type(record)):
         value = getattr(record, a.name)
@@ -163,12 +192,12 @@ def problems_of(record: Any, *, nullable: frozenset[str] = frozenset()) -> list[
         check = a.metadata["check"]
         if (reason := check(value)) is not None:
             problems.append(InputProblem(a.name, reason))
-        elif check is object_problem:
-            copy, problem = plain_or_problem(value, a.name)
+        elif (copy := a.metadata.get("copy")) is not None:
+            private, problem = copy(value, a.name)
             if problem is not None:
                 problems.append(problem)
             else:
-                object.__setattr__(record, a.name, copy)
+                object.__setattr__(record, a.name, private)
     return problems
 
 

@@ -18,7 +18,7 @@ from clarus_async.config import (
     read_environment,
     subdomain_problem,
 )
-from clarus_async.credentials import Credentials, check_credentials
+from clarus_async.credentials import Credentials, credentials_problem
 from clarus_async.errors import ConfigurationError, InvalidInputError
 from clarus_async.events import Observer
 from clarus_async.integrations import Integrations
@@ -75,7 +75,7 @@ class ClarusClient:
         max_connections: requests on the wire at once, 1 to 10,000.
         session: your own :class:`aiohttp.ClientSession`, for proxies, CAs and mutual TLS; it is never closed here, must
             have ``cookie_jar=aiohttp.DummyCookieJar()``, and its redirect, status, timeout and header defaults are not
-            used.
+            used. A middleware of yours that sends a request a second time is stopped: that could make a second record.
         observer: is told what happens; see :mod:`clarus_async.events`.
         allow_http: let plain ``http`` through to hosts that are not loopback.
 
@@ -97,16 +97,9 @@ class ClarusClient:
         observer: Observer | None = None,
         allow_http: bool = False,
     ) -> None:
-        options: dict[str, tuple[object, type]] = {
-            "timeouts": (timeouts, Timeouts),
-            "retry": (retry, RetryPolicy),
-            "pacing": (pacing, PacingPolicy),
-            "session": (session, ClientSession),
-        }
         problems = [
-            f"{name}: must be {kind.__name__}, not {type(value).__name__}"
-            for name, (value, kind) in options.items()
-            if not (value is None or isinstance(value, kind))
+            *_type_problems(timeouts=timeouts, retry=retry, pacing=pacing, session=session),
+            *filter(None, [credentials_problem(credentials)]),
         ]
         if observer is not None and not callable(getattr(observer, "on_event", None)):
             problems.append("observer: must have a method on_event(event)")
@@ -118,8 +111,9 @@ class ClarusClient:
             problems.append("max_connections: must be an integer from 1 to 10,000")
         problems += filter(None, [subdomain_problem(subdomain), base_url_problem(base_url, allow_http=allow_http)])
         if problems:
+            # What was given in the wrong place may be a secret, and error trackers ship the frame that raises.
+            del credentials, base_url, subdomain, timeouts, retry, pacing, session, observer, max_connections
             raise ConfigurationError("; ".join(problems))
-        check_credentials(credentials)
         reading.prepare()
         shared = Shared(base_url.rstrip("/"), max_connections, pacing or PacingPolicy(), session, observer)
         self._bind(Caller(shared, subdomain, credentials, timeouts or Timeouts(), retry or RetryPolicy()), owner=True)
@@ -178,12 +172,15 @@ class ClarusClient:
         Raises:
             ConfigurationError: the subdomain or the credentials are none.
         """
-        if problem := subdomain_problem(subdomain):
+        problem = subdomain_problem(subdomain)
+        if problem is None and credentials is not None:
+            problem = credentials_problem(credentials)
+        if problem is not None:
+            del subdomain, credentials
             raise ConfigurationError(problem)
-        if credentials is not None:
-            check_credentials(credentials)
         ours = self._caller
-        return self._view(Caller(ours.shared, subdomain, credentials or ours.credentials, ours.timeouts, ours.retry))
+        whose = ours.credentials if credentials is None else credentials
+        return self._view(Caller(ours.shared, subdomain, whose, ours.timeouts, ours.retry))
 
     def with_options(self, *, timeouts: Timeouts | None = None, retry: RetryPolicy | None = None) -> ClarusClient:
         """Return a view with other options: the same pool, tenant and tokens. Closing a view closes nothing.
@@ -195,8 +192,9 @@ class ClarusClient:
         Raises:
             ConfigurationError: an option has the wrong type.
         """
-        if not isinstance(timeouts, Timeouts | None) or not isinstance(retry, RetryPolicy | None):
-            raise ConfigurationError("with_options: takes timeouts=Timeouts(…) and retry=RetryPolicy(…)")
+        if problems := _type_problems(timeouts=timeouts, retry=retry):
+            del timeouts, retry
+            raise ConfigurationError("; ".join(problems))
         ours = self._caller
         return self._view(
             Caller(ours.shared, ours.subdomain, ours.credentials, timeouts or ours.timeouts, retry or ours.retry)
@@ -260,7 +258,19 @@ class ClarusClient:
             raise
 
     def __repr__(self) -> str:
-        return f"<ClarusClient {self.subdomain} at {self._caller.shared.base_url}>"
+        caller = getattr(self, "_caller", None)
+        return "<ClarusClient>" if caller is None else f"<ClarusClient {caller.subdomain} at {caller.shared.base_url}>"
+
+
+def _type_problems(**options: object) -> list[str]:
+    return [
+        f"{name}: must be {_TYPES[name].__name__}, not {type(value).__name__}"
+        for name, value in options.items()
+        if not (value is None or isinstance(value, _TYPES[name]))
+    ]
+
+
+_TYPES = {"timeouts": Timeouts, "retry": RetryPolicy, "pacing": PacingPolicy, "session": ClientSession}
 
 
 def _graphql(query: object, variables: object) -> Request | InvalidInputError:

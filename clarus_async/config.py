@@ -27,13 +27,19 @@ DEFAULT_BASE_URL: Final = "https://clarus-api.com"
 
 # One DNS label, RFC 1123: a subdomain goes into a header, and nothing else must get in with it.
 _SUBDOMAIN = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+# A name, or an address in brackets with nothing beside it; urllib lets more through than yarl, which sends.
+_AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:]*)(:\d*)?")
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 def _seconds_problem(value: object) -> str | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return f"must be a number of seconds, not {type(value).__name__}"
-    return None if math.isfinite(value) and value > 0 else "must be a finite number of seconds above 0"
+    try:
+        ok = value > 0 and math.isfinite(value)
+    except OverflowError:
+        ok = False
+    return None if ok else "must be a finite number of seconds above 0"
 
 
 @checked
@@ -136,6 +142,8 @@ def base_url_problem(value: object, *, allow_http: bool = False) -> str | None:
         host, _ = url.hostname, url.port
     except ValueError:
         return "base_url: is not a URL (host or port is malformed)"
+    if not _AUTHORITY.fullmatch(url.netloc.rpartition("@")[2]):
+        return "base_url: is not a URL (host or port is malformed)"
     if url.scheme not in {"http", "https"} or not host:
         return "base_url: must be an absolute https URL, such as https://clarus-api.com"
     if "@" in url.netloc:
@@ -168,17 +176,25 @@ def read_environment(
     Raises:
         ConfigurationError: variables are missing or bad; the message names each.
     """
-    environ = os.environ if environ is None else environ
+    result = _read(overrides, os.environ if environ is None else environ, allow_http=allow_http)
+    # What was read may hold secrets, and error trackers ship the variables of the frame that raises.
+    del overrides, environ
+    if isinstance(result, Environment):
+        return result
+    raise ConfigurationError("; ".join(result))
+
+
+def _read(overrides: Mapping[str, Any], environ: Mapping[str, str], *, allow_http: bool) -> Environment | list[str]:
     values = {name: text for name in _VARIABLES if (text := environ.get(name, "").strip())}
     problems: list[str] = []
 
-    subdomain = overrides.get("subdomain") or values.get("CLARUS_SUBDOMAIN")
+    subdomain = overrides.get("subdomain", values.get("CLARUS_SUBDOMAIN"))
     if subdomain is None:
         problems.append("CLARUS_SUBDOMAIN is missing")
     elif problem := subdomain_problem(subdomain):
         problems.append(f"CLARUS_SUBDOMAIN: {problem}")
 
-    base_url = overrides.get("base_url") or values.get("CLARUS_BASE_URL", DEFAULT_BASE_URL)
+    base_url = overrides.get("base_url", values.get("CLARUS_BASE_URL", DEFAULT_BASE_URL))
     if problem := base_url_problem(base_url, allow_http=allow_http):
         problems.append(f"CLARUS_BASE_URL: {problem}")
 
@@ -186,8 +202,7 @@ def read_environment(
     if credentials is None:
         credentials = _credentials_from(values, problems)
     if problems or credentials is None:
-        del environ, values, overrides
-        raise ConfigurationError("; ".join(problems))
+        return problems
     return Environment(subdomain=str(subdomain), credentials=credentials, base_url=base_url)
 
 

@@ -9,8 +9,7 @@ from typing import Any, NoReturn, Protocol, TypeAlias, runtime_checkable
 
 import attrs
 
-from clarus_async.checks import checked, refuse, shown
-from clarus_async.errors import ConfigurationError
+from clarus_async.checks import checked, is_text, refuse, shown
 
 # RFC 6750, section 2.1. Anything else could end the header line early.
 _BEARER_TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
@@ -28,7 +27,7 @@ class _Secretive:
 
 
 def _text_problem(value: object) -> str | None:
-    return None if isinstance(value, str) and value else "must be a string that is not empty"
+    return None if is_text(value) and value else "must be a string that is not empty"
 
 
 def scopes_problem(value: object) -> str | None:
@@ -38,7 +37,8 @@ def scopes_problem(value: object) -> str | None:
     return "must be scope names without spaces"
 
 
-def _scopes(value: Any) -> Any:  # noqa: ANN401
+def as_scopes(value: Any) -> Any:  # noqa: ANN401
+    """Take a list of scopes for a tuple."""
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -60,7 +60,7 @@ class ClientCredentials(_Secretive):
 
     client_id: str
     client_secret: str = attrs.field(repr=False)
-    scopes: tuple[str, ...] = attrs.field(default=(), converter=_scopes)
+    scopes: tuple[str, ...] = attrs.field(default=(), converter=as_scopes)
 
     def __attrs_post_init__(self) -> None:
         refuse("ClientCredentials", [
@@ -139,7 +139,7 @@ class Token(_Secretive):
         expires_in: seconds of life, counted from before it was asked for; ``None`` where nobody said.
 
     Raises:
-        InvalidInputError: the value is not the form of a bearer token.
+        InvalidInputError: the value is not the form of a bearer token, or its life is no number.
     """
 
     __repr__ = shown
@@ -148,7 +148,15 @@ class Token(_Secretive):
     expires_in: float | None = None
 
     def __attrs_post_init__(self) -> None:
-        refuse("Token", [("value", bearer_problem(self.value))])
+        life = self.expires_in
+        ok = life is None or (isinstance(life, int | float) and not isinstance(life, bool))
+        refuse(
+            "Token",
+            [
+                ("value", bearer_problem(self.value)),
+                ("expires_in", None if ok else "must be a number of seconds, or None"),
+            ],
+        )
 
 
 @runtime_checkable
@@ -164,16 +172,16 @@ Credentials: TypeAlias = ClientCredentials | RefreshToken | AccessToken | TokenS
 """What a client can be given to authenticate with."""
 
 
-def check_credentials(credentials: object) -> None:
-    """Refuse what can't authenticate.
-
-    Raises:
-        ConfigurationError: it is none of the credentials this client knows.
-    """
+def credentials_problem(credentials: object) -> str | None:
+    """Say why a value can't authenticate, or ``None``."""
     if isinstance(credentials, ClientCredentials | RefreshToken | AccessToken):
-        return
-    if not inspect.iscoroutinefunction(getattr(credentials, "fetch", None)):
-        raise ConfigurationError(
+        return None
+    fetch = getattr(credentials, "fetch", None)
+    # What a decorator made of an async function is no function any more, and may be awaited all the same.
+    plain = inspect.isroutine(fetch) and not inspect.iscoroutinefunction(fetch)
+    if isinstance(credentials, type) or not callable(fetch) or plain:
+        return (
             "credentials: must be ClientCredentials, RefreshToken, AccessToken or an object with "
             f"`async def fetch(self) -> Token`, not {type(credentials).__name__}"
         )
+    return None

@@ -13,7 +13,7 @@ from clarus_async.provisioning.run import Created, Progress, ProvisionRun
 from clarus_async.queries import IntegrationList, is_absent, searches_references
 from clarus_async.records import Integration, IntegrationChanges, IntegrationFilter, IntegrationRow, NewIntegration
 from clarus_async.transport.call import Caller
-from clarus_async.transport.request import Call, Request
+from clarus_async.transport.request import Request
 from clarus_async.wire.envelope import changes_body, create_body, read_integration
 from clarus_async.wire.faults import secrets_in
 from clarus_async.wire.graphql import REFERENCE, filter_variable
@@ -46,17 +46,22 @@ class Integrations:
             OutcomeUnknownError: it may have been created, and nothing that came back proves it either way.
             ClarusError: nothing was created; the class says why.
         """
-        integration: Integration = (await self._create(new)).value
+        request = self._create_request(new)
+        # From here on, no frame holds what may be a mapping of secrets: an error tracker would ship it.
+        del new
+        if isinstance(request, InvalidInputError):
+            raise request
+        integration: Integration = (await self._caller.run(request)).value
         return integration
 
-    async def _create(self, new: NewIntegration) -> Call:
-        if not isinstance(new, NewIntegration):
-            raise InvalidInputError(f"create: takes a NewIntegration, not {type(new).__name__}")
+    def _create_request(self, new: NewIntegration) -> Request | InvalidInputError:
+        if refused := _wrong_type("create", new, NewIntegration):
+            return refused
 
         async def look(deadline: Deadline) -> bool | None:
             return await is_absent(self._caller, new, deadline)
 
-        request = Request(
+        return Request(
             operation="create",
             kind=Kind.CREATE,
             method="POST",
@@ -69,7 +74,6 @@ class Integrations:
             secrets=lambda: secrets_in(new.configuration),
             look=look,
         )
-        return await self._caller.run(request)
 
     async def create_one(self, new: NewIntegration) -> Created:
         """Create an integration for a run, and say what it took.
@@ -80,7 +84,10 @@ class Integrations:
         Raises:
             ClarusError: as :meth:`create` does.
         """
-        call = await self._create(new)
+        request = self._create_request(new)
+        if isinstance(request, InvalidInputError):
+            raise request
+        call = await self._caller.run(request)
         return Created(call.value.id, call.attempts)
 
     async def update(self, integration_id: int, changes: IntegrationChanges) -> Integration:
@@ -95,8 +102,10 @@ class Integrations:
             OutcomeUnknownError: it may have been changed.
             ClarusError: nothing was changed; the class says why.
         """
-        if not isinstance(changes, IntegrationChanges):
-            raise InvalidInputError(f"update: takes IntegrationChanges, not {type(changes).__name__}")
+        if refused := _wrong_type("update", changes, IntegrationChanges):
+            # It may be a mapping of secrets, and error trackers ship the frame that raises.
+            del changes
+            raise refused
         request = Request(
             operation="update",
             kind=Kind.UPDATE,
@@ -213,6 +222,12 @@ class Integrations:
             InvalidInputError: ``concurrency`` is out of range, or the input can't be iterated.
         """
         return ProvisionRun(self, specs, concurrency=concurrency, on_progress=on_progress)
+
+
+def _wrong_type(what: str, value: object, kind: type) -> InvalidInputError | None:
+    if isinstance(value, kind):
+        return None
+    return InvalidInputError(f"{what}: takes {kind.__name__}, not {type(value).__name__}")
 
 
 def _member(integration_id: int) -> str:

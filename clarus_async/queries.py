@@ -6,9 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Any, Self
 
 from clarus_async.errors import (
-    Applied,
     ClarusError,
-    ErrorDetail,
     GraphQLError,
     PermissionDeniedError,
     ResponseError,
@@ -18,11 +16,10 @@ from clarus_async.policy.outcome import Kind
 from clarus_async.records import IntegrationRow, NewIntegration
 from clarus_async.transport.call import Caller
 from clarus_async.transport.request import Request
-from clarus_async.wire.faults import scrub, secrets_in
+from clarus_async.wire.faults import secrets_in
 from clarus_async.wire.graphql import (
     INTROSPECTION,
     REFERENCE,
-    GraphQLAnswer,
     Page,
     list_document,
     only_reads,
@@ -76,20 +73,7 @@ async def run_query(caller: Caller, request: Request, deadline: Deadline | None 
         GraphQLError: the answer has ``errors``, whatever else it has (clarus-api.md §3).
         ClarusError: it can't be had; the class says why.
     """
-    call = await caller.run(request, deadline)
-    if not isinstance(call.value, GraphQLAnswer):
-        return call.value
-    errors: tuple[ErrorDetail, ...] = scrub(call.value.errors, request.secrets())
-    raise GraphQLError(
-        "; ".join(map(str, errors)),
-        errors=errors,
-        # A mutation that fails in part may have done the other part.
-        applied=Applied.NO if request.kind is Kind.READ else Applied.MAYBE,
-        method=request.method,
-        path=request.path,
-        request_id=call.request_id,
-        attempts=call.attempts,
-    )
+    return (await caller.run(request, deadline)).value
 
 
 async def read_list_page(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from enum import Enum
 from typing import Any, Final, Literal, TypeAlias
 
 import attrs
 
 from clarus_async.checks import (
+    UNSET,
+    Unset,
     checked,
     checked_field,
     flag_problem,
@@ -31,19 +32,6 @@ PROVIDERS: Final = (
 )  # fmt: skip
 """The providers the vendor names (clarus-api.md §1); unknown ones are never refused."""
 
-
-class Unset(Enum):
-    """The type of :data:`UNSET`."""
-
-    UNSET = "UNSET"
-
-    def __repr__(self) -> str:
-        """The constant's name."""
-        return "UNSET"
-
-
-UNSET: Final = Unset.UNSET
-"""In :class:`IntegrationChanges`: leave this attribute as it is. (``None`` clears it.)"""
 
 _UnsetType: TypeAlias = Literal[Unset.UNSET]
 
@@ -130,13 +118,20 @@ class NewIntegration:
         Raises:
             InvalidInputError: an attribute is unknown, missing, of the wrong type or empty; every one is named.
         """
-        return _from_mapping(attributes)
+        result = _new_or_problems(attributes)
+        # What was given may hold secrets, and error trackers ship the variables of the frame that raises.
+        del attributes
+        if isinstance(result, NewIntegration):
+            return result
+        raise InvalidInputError.of("NewIntegration", result)
 
 
 _NEW_FIELDS = {a.name: a for a in attrs.fields(NewIntegration)}
 
 
-def _new_or_problems(attributes: Mapping[str, Any]) -> NewIntegration | list[InputProblem]:
+def _new_or_problems(attributes: object) -> NewIntegration | list[InputProblem]:
+    if not isinstance(attributes, Mapping):
+        return [InputProblem("attributes", f"must be a mapping, not {type(attributes).__name__}")]
     problems = [
         InputProblem(str(name), "is no attribute of an integration" + _nearest(str(name)))
         for name in attributes
@@ -155,14 +150,6 @@ def _new_or_problems(attributes: Mapping[str, Any]) -> NewIntegration | list[Inp
     except InvalidInputError as error:
         return [*problems, *error.problems]
     return problems or record
-
-
-def _from_mapping(attributes: Mapping[str, Any]) -> NewIntegration:
-    result = _new_or_problems(attributes)
-    if isinstance(result, NewIntegration):
-        return result
-    del attributes
-    raise InvalidInputError.of("NewIntegration", result)
 
 
 def _nearest(name: str) -> str:
@@ -275,6 +262,10 @@ def _texts_problem(value: object) -> str | None:
     return f"must be a string or a list of strings, not {type(value).__name__}"
 
 
+def _own(value: object, field: str) -> tuple[Any, InputProblem | None]:  # noqa: ARG001
+    return tuple(value) if isinstance(value, list) else value, None
+
+
 @checked
 @attrs.frozen(kw_only=True, repr=False)
 class IntegrationFilter:
@@ -294,11 +285,11 @@ class IntegrationFilter:
 
     __repr__ = shown
 
-    name: str | Sequence[str] | None = checked_field(_texts_problem, default=None)
+    name: str | Sequence[str] | None = checked_field(_texts_problem, default=None, copy=_own)
     name_contains: str | None = checked_field(text_problem, default=None)
-    provider: str | Sequence[str] | None = checked_field(_texts_problem, default=None)
-    integration_type: str | Sequence[str] | None = checked_field(_texts_problem, default=None)
-    status: str | Sequence[str] | None = checked_field(_texts_problem, default=None)
+    provider: str | Sequence[str] | None = checked_field(_texts_problem, default=None, copy=_own)
+    integration_type: str | Sequence[str] | None = checked_field(_texts_problem, default=None, copy=_own)
+    status: str | Sequence[str] | None = checked_field(_texts_problem, default=None, copy=_own)
     is_active: bool | None = checked_field(flag_problem, default=None)
 
     def __attrs_post_init__(self) -> None:

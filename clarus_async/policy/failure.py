@@ -13,6 +13,7 @@ from clarus_async.errors import (
     ConnectionFailedError,
     DeadlineExceededError,
     ErrorDetail,
+    GraphQLError,
     OutcomeUnknownError,
     ResponseError,
     api_error_class,
@@ -48,6 +49,7 @@ class Ending(NamedTuple):
         sent_at: when the last request that may have been applied was sent (UTC).
         wait: seconds until the pace allows another, where that is what stopped the call.
         stopped_by: what else stopped it, such as a token that could not be had.
+        repeatable: a second effect does no harm.
     """
 
     kind: Kind
@@ -65,6 +67,7 @@ class Ending(NamedTuple):
     sent_at: datetime | None = None
     wait: float | None = None
     stopped_by: ClarusError | None = None
+    repeatable: bool = False
 
 
 def failure(ending: Ending) -> ClarusError:
@@ -73,18 +76,28 @@ def failure(ending: Ending) -> ClarusError:
     Args:
         ending: what is known.
     """
+    if isinstance(ending.seen, Answer) and ending.seen.faulty and ending.stopped_by is None:
+        return GraphQLError(
+            "; ".join(map(str, ending.details)) or "the answer reports errors, and no details",
+            errors=ending.details,
+            applied=ending.applied,
+            method=ending.method,
+            path=ending.path,
+            request_id=ending.request_id,
+            attempts=ending.attempts,
+        )
     if ending.applied is Applied.NO:
         return _definite(ending, Applied.NO)
     last: ClarusError | None = None
     reason = str(ending.seen)
     if ending.stopped_by is not None or isinstance(ending.seen, Answer):
         last = _definite(ending, ending.applied)
-        reason = "last answer: " + _answer_in_words(ending) if ending.stopped_by is None else last.message
+        reason = last.message if ending.stopped_by is not None else f"last answer: {last.message}"
     error = OutcomeUnknownError(
         _because(f"the outcome is unknown ({reason})", ending) + f"; settled by {_SETTLED_BY[ending.kind]}",
         applied=ending.applied,
         # Repeating an update or a delete does no harm; a create or an action must be looked at first.
-        retryable=ending.kind in {Kind.UPDATE, Kind.DELETE},
+        retryable=ending.repeatable or ending.kind in {Kind.UPDATE, Kind.DELETE},
         retry_after=_retry_after(ending),
         method=ending.method,
         path=ending.path,
@@ -125,7 +138,7 @@ def _definite(ending: Ending, applied: Applied) -> ClarusError:
 
 def _answered(ending: Ending, seen: Answer, applied: Applied) -> ClarusError:
     status = seen.status
-    message = _because(_answer_in_words(ending), ending)
+    message = _because(_answer_in_words(ending, seen), ending)
     if 200 <= status < 300:
         unreadable = ending.unreadable or Unreadable("", "the whole body")
         return ResponseError(
@@ -164,10 +177,7 @@ def _answered(ending: Ending, seen: Answer, applied: Applied) -> ClarusError:
     )
 
 
-def _answer_in_words(ending: Ending) -> str:
-    seen = ending.seen
-    if not isinstance(seen, Answer):
-        return str(seen)
+def _answer_in_words(ending: Ending, seen: Answer) -> str:
     status = seen.status
     if 200 <= status < 300:
         if ending.unreadable is None or not seen.whole:

@@ -39,6 +39,7 @@ class Answer(NamedTuple):
         status: the HTTP status code.
         retry_after: seconds, where Retry-After was there.
         readable: whether a 2xx holds what it must; whatever other bodies hold decides nothing.
+        faulty: a 2xx that reports errors, as GraphQL's do (clarus-api.md §3).
         whole: whether the body came whole; where it did not, the same read may do better next time.
     """
 
@@ -46,6 +47,7 @@ class Answer(NamedTuple):
     retry_after: float | None = None
     readable: bool = True
     whole: bool = True
+    faulty: bool = False
 
 
 Seen: TypeAlias = Answer | NoAnswer
@@ -119,6 +121,9 @@ def judge(kind: Kind, seen: Seen, *, repeatable: bool = False, doubt: bool = Fal
         return _no_answer(kind, seen, repeatable=repeatable)
     status = seen.status
     if 200 <= status < 300:
+        if seen.faulty:
+            # A mutation that fails in part may have done the other part.
+            return Verdict(Proof.UNKNOWN, Step.RAISE) if kind is Kind.ACTION else _REJECTED
         if seen.readable:
             return _DONE
         return _APPLIED[kind] if seen.whole else _CUT_SHORT.get(kind, _APPLIED[kind])

@@ -15,6 +15,8 @@ from typing import Final
 _BASE: Final = 0.5
 _CAP: Final = 30.0
 _LONGEST: Final = 3600.0
+# A request sent as the pause begins is told from the probe after it by its time.
+_TICK: Final = 0.001
 
 
 class Turn(Enum):
@@ -40,6 +42,11 @@ class Pace:
         self._paused_at = 0.0
         self._refusals = 0
         self._probing = False
+
+    @property
+    def probing(self) -> bool:
+        """Whether a probe is out."""
+        return self._probing
 
     def ask(self, now: float) -> Turn | float | None:
         """Say whether a request may go, as what, or what to wait for.
@@ -78,25 +85,26 @@ class Pace:
         """
         if retry_after is not None:
             self._floor = max(self._floor, now + min(retry_after, _LONGEST))
-        if self.paused_until is None or sent_at >= self._paused_at:
+        if self.paused_until is None or sent_at > self._paused_at:
             self._refusals += 1
             self._paused_at = now
             self._probing = False
-            # Half fixed, half jitter: never at once, and not all processes together.
-            pause = min(_CAP, _BASE * 2.0 ** min(self._refusals - 1, 30))
-            self.paused_until = now + pause * (0.5 + self._random() / 2)
-            if retry_after is not None:
-                self.paused_until = self._floor
+            # Half fixed, half jitter: never at once, and not all processes together. What the server says is enough
+            # for once; one that says 0 for ever must not be flooded.
+            pause = min(_CAP, _BASE * 2.0 ** min(self._refusals - 1, 30)) * (0.5 + self._random() / 2)
+            self.paused_until = now + (_TICK if retry_after is not None and self._refusals == 1 else pause)
         self.paused_until = max(self.paused_until, self._floor)
 
-    def answered(self, sent_at: float) -> None:
+    def answered(self, sent_at: float, now: float) -> None:
         """Note an answer that is no 429: the tenant is open, unless the request was under way before the pause.
 
         Args:
             sent_at: when the answered request was sent.
+            now: when its answer came; seconds on the same clock.
         """
-        if self.paused_until is not None and sent_at >= self._paused_at:
-            self.paused_until = None
+        if self.paused_until is not None and sent_at > self._paused_at:
+            # A later Retry-After may have come while the probe was out.
+            self.paused_until = self._floor if self._floor > now else None
             self._probing = False
             self._refusals = 0
 

@@ -8,10 +8,10 @@ from typing import Final
 from clarus_async.config import RetryPolicy
 
 _RESERVE: Final = 10.0
-_PER_SECOND: Final = 10.0 / 60.0
-# At 1,000 calls a minute and total failure, the first minute sends the reserve, 10 for its time and a part for each
-# call: together a tenth of the calls. A larger reserve leaves a smaller part.
-_FOR_CALLS: Final = 100.0 - 10.0
+# At 1,000 calls a minute and total failure, the first minute sends the reserve, at most 10 for its time and a part for
+# each call: together a tenth of the calls. A larger reserve leaves less for the rest.
+_A_MINUTE: Final = 100.0
+_FOR_TIME: Final = 10.0
 _CALLS: Final = 1000.0
 
 
@@ -58,7 +58,7 @@ class RetryBudget:
         if most > self._capacity:
             self._left += most - self._capacity
             self._capacity = float(most)
-        share = max(0.0, _FOR_CALLS - self._capacity) / _CALLS
+        share = max(0.0, _A_MINUTE - _FOR_TIME - self._capacity) / _CALLS
         self._left = min(self._capacity, self._left + share)
 
     def take(self, now: float) -> bool:
@@ -67,7 +67,8 @@ class RetryBudget:
         Args:
             now: seconds on the same clock.
         """
-        self._left = min(self._capacity, self._left + (now - self._seen) * _PER_SECOND)
+        a_second = min(_FOR_TIME, _A_MINUTE - self._capacity) / 60.0
+        self._left = min(self._capacity, self._left + (now - self._seen) * a_second)
         self._seen = now
         if self._left < 1.0:
             return False

@@ -12,6 +12,8 @@ import attrs
 DEFAULT_LIFE: Final = 300.0
 """Seconds. Lifetimes are not documented (clarus-api.md §2); this is for a token whose answer says nothing usable."""
 
+# Shorter than a request: every call would ask for a token of its own.
+_SHORTEST_LIFE: Final = 1.0
 _LONGEST_LIFE: Final = 86_400.0
 _STALE_PART: Final = 0.1
 _STALE_MOST: Final = 60.0
@@ -36,7 +38,7 @@ def life(expires_in: float | None) -> float:
     """
     if expires_in is None or math.isnan(expires_in) or expires_in <= 0:
         return DEFAULT_LIFE
-    return min(expires_in, _LONGEST_LIFE)
+    return max(_SHORTEST_LIFE, min(expires_in, _LONGEST_LIFE))
 
 
 @attrs.frozen(eq=False)

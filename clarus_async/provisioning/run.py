@@ -134,6 +134,10 @@ class ProvisionRun(AsyncIterator[Outcome]):
         if workers:
             await asyncio.wait(workers)
         self._running = 0
+        while not self._outcomes.empty():
+            self._outcomes.get_nowait()
+        # Whoever waits for the next outcome is told that there is none.
+        self._outcomes.put_nowait(None)
 
     def __aiter__(self) -> Self:
         return self
@@ -145,10 +149,13 @@ class ProvisionRun(AsyncIterator[Outcome]):
         while self._running:
             outcome = await self._outcomes.get()
             if outcome is None:
-                self._running -= 1
+                self._running = max(0, self._running - 1)
                 continue
             self._hand_on(outcome)
             return outcome
+        if self._outcomes.empty():
+            # Several may read one run: the next of those that wait is told, too.
+            self._outcomes.put_nowait(None)
         if self._error is not None:
             error, self._error = self._error, None
             raise error
@@ -173,6 +180,11 @@ class ProvisionRun(AsyncIterator[Outcome]):
         try:
             while (record := await self._source.next()) is not None:
                 await self._outcomes.put(await self._outcome(*record))
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            self._end(RuntimeError("the input was cancelled from within"))
         except Exception as error:  # noqa: BLE001  the source's, raised when what is in flight has ended
             self._end(error)
         await self._outcomes.put(None)
@@ -267,7 +279,7 @@ class _Source:
             return await self._pulling
         except asyncio.CancelledError:
             task = asyncio.current_task()
-            if task is not None and task.cancelling():
+            if not self._stopped or (task is not None and task.cancelling()):
                 raise
             return _END
         finally:

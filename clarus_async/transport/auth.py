@@ -48,6 +48,14 @@ class TokenKeeper:
         held = self._held
         return held.value if held is not None and held.phase(now) is Phase.FRESH else None
 
+    def serves(self, now: float) -> bool:
+        """Whether there is a token that can be sent while another is fetched, or need not be.
+
+        Args:
+            now: seconds on the loop's clock.
+        """
+        return self._held is not None and self._held.phase(now) is not Phase.EXPIRED
+
     def alive(self, token: str, now: float) -> bool:
         """Whether a token that was got a while ago is still the one to send.
 
@@ -116,6 +124,11 @@ class TokenKeeper:
         since = loop.time()
         try:
             token = await self._grant()
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            token = AuthenticationError("asking for a token was cancelled from within")
         except ClarusError as error:
             token = error.with_traceback(None)
         except Exception as error:  # noqa: BLE001  1,000 callers wait for a token or for a reason
@@ -146,6 +159,7 @@ class TokenKeeper:
         self._held = None
         self._refresh = None
         self._not_before = 0.0
+        self._limits.clear()
 
 
 def _own_copy(error: ClarusError, *, retry_after: float | None = None) -> ClarusError:

@@ -11,8 +11,8 @@ import attrs
 
 from clarus_async.checks import checked, refuse, shown
 from clarus_async.config import DEFAULT_BASE_URL, RetryPolicy, Timeouts, base_url_problem
-from clarus_async.credentials import AccessToken, RefreshToken, scopes_problem
-from clarus_async.errors import ClarusError, InvalidInputError
+from clarus_async.credentials import AccessToken, RefreshToken, as_scopes, scopes_problem
+from clarus_async.errors import ClarusError, ConfigurationError, InvalidInputError
 from clarus_async.transport.grants import TokenEndpoint
 from clarus_async.transport.session import ClientSession, Session
 
@@ -20,6 +20,14 @@ _AUTHORIZE_PATH: Final = "/oauth/authorize"  # clarus-api.md §2
 # RFC 7636, sections 4.1 and 4.2.
 _VERIFIER = re.compile(r"[A-Za-z0-9\-._~]{43,128}")
 _CHALLENGE = re.compile(r"[A-Za-z0-9\-_]{43}")
+
+
+def _empty(value: object) -> str | None:
+    return None if isinstance(value, str) and value else "must be a string that is not empty"
+
+
+def _matches(form: re.Pattern[str], value: object) -> bool:
+    return isinstance(value, str) and form.fullmatch(value) is not None
 
 
 @checked
@@ -46,7 +54,7 @@ class AuthorizationCode:
     client_id: str
     client_secret: str = attrs.field(repr=False)
     redirect_uri: str
-    scopes: tuple[str, ...] = ()
+    scopes: tuple[str, ...] = attrs.field(default=(), converter=as_scopes)
     base_url: str = attrs.field(default=DEFAULT_BASE_URL, kw_only=True)
     timeouts: Timeouts = attrs.field(factory=Timeouts, kw_only=True)
     session: ClientSession | None = attrs.field(default=None, kw_only=True, repr=False)
@@ -54,7 +62,7 @@ class AuthorizationCode:
 
     def __attrs_post_init__(self) -> None:
         refuse("AuthorizationCode", [
-            (name, None if isinstance(value := getattr(self, name), str) and value else "must not be empty")
+            (name, _empty(getattr(self, name)))
             for name in ("client_id", "client_secret", "redirect_uri")
         ])  # fmt: skip
         refuse(
@@ -79,8 +87,8 @@ class AuthorizationCode:
             InvalidInputError: the state is empty, or the challenge is not the form of one.
         """
         refuse("authorization_url", [
-            ("state", None if state else "must not be empty"),
-            ("code_challenge", None if _CHALLENGE.fullmatch(code_challenge) else "must be 43 base64url characters"),
+            ("state", _empty(state)),
+            ("code_challenge", None if _matches(_CHALLENGE, code_challenge) else "must be 43 base64url characters"),
         ])  # fmt: skip
         parameters = {
             "response_type": "code",
@@ -115,12 +123,12 @@ class AuthorizationCode:
     async def _exchange(self, code: str, code_verifier: str) -> RefreshToken | AccessToken | ClarusError:
         try:
             refuse("exchange", [
-                ("code", None if code else "must not be empty"),
-                ("code_verifier", None if _VERIFIER.fullmatch(code_verifier) else "must be 43 to 128 of A-Za-z0-9-._~"),
+                ("code", _empty(code)),
+                ("code_verifier", None if _matches(_VERIFIER, code_verifier) else "must be 43 to 128 of A-Za-z0-9-._~"),
             ])  # fmt: skip
-        except InvalidInputError as error:
+            session = Session(1, self.session)
+        except (InvalidInputError, ConfigurationError) as error:
             return error.with_traceback(None)
-        session = Session(1, self.session)
         endpoint = TokenEndpoint(
             session=lambda: session,
             base_url=self.base_url.rstrip("/"),

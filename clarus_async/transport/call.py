@@ -26,7 +26,8 @@ from clarus_async.transport.session import BODY_CAP, USER_AGENT, Received
 from clarus_async.transport.shared import Shared
 from clarus_async.transport.telling import Teller
 from clarus_async.transport.turn import Turns
-from clarus_async.wire.faults import read_faults, scrub
+from clarus_async.wire.faults import read_faults
+from clarus_async.wire.graphql import GraphQLAnswer
 from clarus_async.wire.headers import request_id, retry_after
 from clarus_async.wire.reading import Unreadable
 
@@ -50,7 +51,7 @@ class Caller:
         self.credentials = credentials
         self.timeouts = timeouts
         self.retry = retry
-        self._keeper = shared.keeper(credentials)
+        self._keeper = shared.keeper(credentials, timeouts)
         self._teller = Teller(shared, subdomain)
         self._turns = Turns(shared, subdomain, self._keeper, self._teller)
         self._urls: dict[str, URL] = {}
@@ -80,17 +81,19 @@ class Caller:
             now,
             Deadline(now + self.timeouts.deadline) if deadline is None else deadline,
         )
+        ended: BaseException
         try:
             step = await self._attempt(call)
             if step is not Step.DONE:
                 step = await self._again(call, step)
-        except BaseException as error:
-            self._teller.ended(call, type(error).__name__)
-            raise
-        if step is Step.DONE:
-            self._teller.ended(call, None)
-            return call
-        ended = self._failure(call)
+        except asyncio.CancelledError as error:
+            # Raised anew below: the frames it came through hold the token, and may end up as the context of an error.
+            ended = asyncio.CancelledError(*error.args)
+        else:
+            if step is Step.DONE:
+                self._teller.ended(call, None)
+                return call
+            ended = self._failure(call)
         self._teller.ended(call, type(ended).__name__)
         raise ended
 
@@ -235,7 +238,8 @@ class Caller:
     @staticmethod
     def _seen(call: Call, received: Received, token: str) -> Answer:
         request = call.request
-        call.request_id = request_id(received.headers.get("X-Request-Id"))
+        identifier = request_id(received.headers.get("X-Request-Id"))
+        call.request_id = None if identifier is not None and token in identifier else identifier
         call.details, call.unreadable = (), None
         if 200 <= received.status < 300:
             if request.read is None:
@@ -247,9 +251,12 @@ class Caller:
             if isinstance(value, Unreadable):
                 call.unreadable = value
                 return Answer(received.status, readable=False, whole=received.whole)
+            if isinstance(value, GraphQLAnswer):
+                call.details = read_faults(received.body, [token, *request.secrets()])
+                return Answer(received.status, faulty=True)
             call.value = value
             return Answer(received.status)
-        call.details = scrub(read_faults(received.body), [token, *request.secrets()])
+        call.details = read_faults(received.body, [token, *request.secrets()])
         wait = retry_after(received.headers.get("Retry-After"), received.headers.get("Date"), datetime.now(UTC))
         return Answer(received.status, wait)
 
@@ -283,5 +290,6 @@ class Caller:
                 sent_at=sent_at,
                 wait=call.paced,
                 stopped_by=call.stopped_by,
+                repeatable=request.repeatable,
             )
         )

@@ -84,7 +84,8 @@ class Gate:
     def _hand_out(self) -> None:
         while self._free and self._queues:
             tenant, queue = self._queues.popitem(last=False)
-            future = queue.popleft()
+            while queue and (future := queue.popleft()).done():
+                pass  # it gave up, or was cancelled: that costs its tenant no turn
             if queue:
                 self._queues[tenant] = queue
             if not future.done():
@@ -109,7 +110,8 @@ class Gate:
         """
         if self._busy == 0:
             return
-        self._drained = asyncio.get_running_loop().create_future()
+        if self._drained is None:
+            self._drained = asyncio.get_running_loop().create_future()
         await asyncio.wait([self._drained], timeout=patience)
 
 

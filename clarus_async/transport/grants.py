@@ -19,7 +19,7 @@ from clarus_async.policy.failure import Ending, failure
 from clarus_async.policy.outcome import Answer, Kind, NoAnswer, Seen
 from clarus_async.policy.retry import backoff
 from clarus_async.transport.session import USER_AGENT, Received, Session
-from clarus_async.wire.faults import read_faults, scrub
+from clarus_async.wire.faults import read_faults
 from clarus_async.wire.headers import request_id, retry_after
 from clarus_async.wire.oauth import TokenAnswer, read_token, token_form
 from clarus_async.wire.reading import Unreadable
@@ -29,6 +29,7 @@ _log = logging.getLogger("clarus_async")
 TOKEN_PATH: Final = "/oauth/token"  # noqa: S105  clarus-api.md §2
 
 _TRIES: Final = 4
+_AFTER_DOUBT: Final = ", after an answer that was lost"
 # A token answer is a few hundred bytes.
 _CAP: Final = 64 * 2**10
 _HEADERS: Final = {
@@ -70,6 +71,7 @@ class TokenEndpoint:
         secrets = [parameters.get(name, "") for name in ("client_secret", "refresh_token", "code", "code_verifier")]
         body = token_form(parameters)
         attempt = 0
+        doubt = False
         while True:
             attempt += 1
             received = await self.session().send(
@@ -84,11 +86,12 @@ class TokenEndpoint:
             seen, token = _see(received)
             if token is not None:
                 return token
-            if _may_be_spent(seen) and after_doubt is not None:
-                after_doubt -= 1
+            if _may_be_spent(seen):
+                doubt = True
+                after_doubt = None if after_doubt is None else after_doubt - 1
             out_of_tries = attempt >= _TRIES or (after_doubt is not None and after_doubt < 0)
             if not _can_help(seen) or out_of_tries:
-                return _refusal(received, seen, attempt, secrets)
+                return _refusal(received, seen, attempt, secrets, doubt=doubt)
             pause = backoff(self.retry, attempt, self.random)
             if isinstance(seen, Answer) and seen.retry_after is not None:
                 pause = max(pause, min(seen.retry_after, self.retry.cap))
@@ -107,7 +110,7 @@ def _see(received: Received | NoAnswer) -> tuple[Seen, TokenAnswer | None]:
 def _may_be_spent(seen: Seen) -> bool:
     """Whether the server may have made a token that never reached us."""
     if isinstance(seen, Answer):
-        return seen.status < 300 or seen.status >= 500
+        return seen.status < 300 or (seen.status >= 500 and (seen.status != 503 or seen.retry_after is None))
     return seen in {NoAnswer.CONNECTION_LOST, NoAnswer.TIMED_OUT}
 
 
@@ -117,14 +120,16 @@ def _can_help(seen: Seen) -> bool:
     return seen is not NoAnswer.BAD_CERTIFICATE
 
 
-def _refusal(received: Received | NoAnswer, seen: Seen, attempts: int, secrets: list[str]) -> ClarusError:
-    details = scrub(read_faults(received.body), secrets) if isinstance(received, Received) else ()
+def _refusal(
+    received: Received | NoAnswer, seen: Seen, attempts: int, secrets: list[str], *, doubt: bool
+) -> ClarusError:
+    details = read_faults(received.body, secrets) if isinstance(received, Received) else ()
     unreadable = read_token(received.body) if isinstance(received, Received) else None
     identifier = request_id(received.headers.get("X-Request-Id")) if isinstance(received, Received) else None
     if isinstance(received, Received) and 400 <= received.status < 500 and received.status not in {408, 429}:
         said = "; ".join(map(str, details)) or "no reason given"
         return AuthenticationError(
-            f"the token endpoint refused us: {received.status} {said}",
+            f"the token endpoint refused us: {received.status} {said}{_AFTER_DOUBT if doubt else ''}",
             method="POST",
             path=TOKEN_PATH,
             attempts=attempts,
@@ -196,7 +201,10 @@ class _RefreshGrant:
             # The old one once more: many servers honour it until the new one is used.
             after_doubt=1,
         )
-        if isinstance(answer, AuthenticationError) and "invalid_grant" in answer.message:
+        # A refusal after a try whose answer was lost means the same, whatever the server calls it.
+        if isinstance(answer, AuthenticationError) and (
+            "invalid_grant" in answer.message or _AFTER_DOUBT in answer.message
+        ):
             answer.message += "; the refresh token is spent or revoked: authorise again"
         if isinstance(answer, ClarusError):
             return answer

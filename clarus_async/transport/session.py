@@ -7,6 +7,7 @@ the token; it ends here.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import logging
 from collections.abc import Mapping
@@ -40,6 +41,19 @@ _ONE_READ: Final = 64 * 2**10
 _ONE_WRITE: Final = 2**20
 
 
+# aiohttp has framed a request by these before a middleware can take them out.
+_FRAMING: Final = frozenset({"content-length", "expect", "host"})
+# Raised only while a connection is made: a proxy refuses before anything reaches the server, and a host name that is
+# none fails in the resolver, as a UnicodeError where a label of it is too long.
+_BEFORE_SENDING: Final = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.ClientHttpProxyError,
+    aiohttp.InvalidURL,
+    UnicodeError,
+)
+
+
 @attrs.frozen(eq=False)
 class Received:
     """An answer whose status line was read.
@@ -67,15 +81,13 @@ class Session:
         session: the caller's own, never closed by us.
 
     Raises:
-        ConfigurationError: the caller's session has a cookie jar, which would carry one tenant's cookie to another.
+        ConfigurationError: the caller's session has a cookie jar, which would carry one tenant's cookie to another, or
+            a default header that frames requests.
     """
 
     def __init__(self, max_connections: int, session: ClientSession | None = None) -> None:
-        if session is not None and not isinstance(session.cookie_jar, aiohttp.DummyCookieJar):
-            raise ConfigurationError(
-                "session: its cookie jar would carry one tenant's cookies to another; "
-                "make it with cookie_jar=aiohttp.DummyCookieJar()"
-            )
+        if session is not None:
+            _check(session)
         self._max_connections = max_connections
         self._theirs = session
         self._session = session
@@ -137,7 +149,8 @@ class Session:
                 response = await session.request(
                     method,
                     url,
-                    headers=headers,
+                    # Beside the session's own authentication, aiohttp refuses ours; it goes in behind it.
+                    headers=headers if self._theirs is None else _without_authorization(headers),
                     # aiohttp warns of bytes larger than this, which it would write in one go.
                     data=body if body is None or len(body) <= _ONE_WRITE else io.BytesIO(body),
                     # A redirect would send the tenant's header and the body to wherever the server says.
@@ -148,7 +161,7 @@ class Session:
                     middlewares=self._around(method, headers),
                 )
                 return await _read(response, cap)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except (aiohttp.ClientError, TimeoutError, OSError, UnicodeError) as error:
             if response is not None:
                 return Received(response.status, response.headers, b"", whole=False)
             return _no_answer(error)
@@ -171,7 +184,7 @@ class Session:
 
     def _around(self, method: str, headers: Mapping[str, str]) -> tuple[aiohttp.ClientMiddlewareType, ...] | None:
         if self._theirs is not None:
-            return (_Once(frozenset(headers), frozenset(self._theirs.headers)), *self._middlewares)
+            return (*self._middlewares, _Once(headers, frozenset(self._theirs.headers)))
         return (_Once(),) if method == "DELETE" else None
 
     async def close(self) -> None:
@@ -182,22 +195,43 @@ class Session:
     def abandon(self) -> None:
         """Let go of a pool whose event loop is gone; its sockets were closed with the loop."""
         if self._session is not None and self._theirs is None:
+            connector = self._session.connector
             self._session.detach()
             self._session = None
+            if connector is not None:
+                # Where the loop is gone nothing can be waited for: one step marks the pool as closed.
+                closing = connector.close()
+                with contextlib.suppress(StopIteration):
+                    closing.__await__().__next__()
+
+
+def _without_authorization(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in headers.items() if name != "Authorization"}
+
+
+def _check(session: ClientSession) -> None:
+    if not isinstance(session.cookie_jar, aiohttp.DummyCookieJar):
+        raise ConfigurationError(
+            "session: its cookie jar would carry one tenant's cookies to another; "
+            "make it with cookie_jar=aiohttp.DummyCookieJar()"
+        )
+    if framing := sorted({name.lower() for name in session.headers} & _FRAMING):
+        raise ConfigurationError(
+            f"session: its default header {framing[0]} would change how every request is sent; leave it out"
+        )
 
 
 class _Once:
-    """An aiohttp middleware that lets a request out once, and without the session's default headers.
+    """An aiohttp middleware that lets a request out once, and without a session's default headers and authentication.
 
     aiohttp sends an idempotent request again by itself when a kept-alive connection turns out dead. A DELETE that
     worked then comes back as 404, and nobody knows that it was sent twice.
     """
 
-    def __init__(
-        self, ours: frozenset[str] = frozenset(), defaults: frozenset[str] = frozenset(), *, sent: bool = False
-    ) -> None:
-        self._sent = sent
-        kept = {name.lower() for name in ours}
+    def __init__(self, ours: Mapping[str, str] | None = None, defaults: frozenset[str] = frozenset()) -> None:
+        self._sent = False
+        self._ours = ours
+        kept = {name.lower() for name in ours or ()}
         self._dropped = [name for name in defaults if name.lower() not in kept]
 
     async def __call__(
@@ -208,6 +242,10 @@ class _Once:
         self._sent = True
         for name in self._dropped:
             request.headers.popall(name, None)
+        if self._ours is not None:
+            request.headers.popall("Authorization", None)
+            if (authorization := self._ours.get("Authorization")) is not None:
+                request.headers["Authorization"] = authorization
         return await handler(request)
 
 
@@ -231,7 +269,6 @@ async def _read(response: aiohttp.ClientResponse, cap: int) -> Received:
 def _no_answer(error: Exception) -> NoAnswer:
     if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ServerFingerprintMismatch):
         return NoAnswer.BAD_CERTIFICATE
-    # Raised only while a connection is made; the proxy's refusal comes before anything is sent to the server.
-    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | aiohttp.ClientHttpProxyError):
+    if isinstance(error, _BEFORE_SENDING):
         return NoAnswer.NO_CONNECTION
     return NoAnswer.TIMED_OUT if isinstance(error, TimeoutError) else NoAnswer.CONNECTION_LOST

@@ -7,11 +7,12 @@ import logging
 import random
 import uuid
 from collections.abc import Callable
+from typing import Final
 
 import attrs
 
 from clarus_async.config import PacingPolicy, RetryPolicy, Timeouts
-from clarus_async.credentials import AccessToken, Credentials
+from clarus_async.credentials import AccessToken, ClientCredentials, Credentials, RefreshToken
 from clarus_async.errors import ConfigurationError
 from clarus_async.events import Event, Observer
 from clarus_async.policy.pacing import Pace
@@ -23,6 +24,9 @@ from clarus_async.transport.session import ClientSession, Session
 from clarus_async.transport.turnstile import Turnstile
 
 _log = logging.getLogger("clarus_async")
+
+
+_OURS: Final = (AccessToken, ClientCredentials, RefreshToken)
 
 
 @attrs.define(eq=False)
@@ -125,19 +129,21 @@ class Shared:
         """
         return self._tenants.get(subdomain)
 
-    def keeper(self, credentials: Credentials) -> TokenKeeper:
-        """Return who holds the token of these credentials; the same object has the same token.
+    def keeper(self, credentials: Credentials, timeouts: Timeouts) -> TokenKeeper:
+        """Return who holds the token of these credentials; equal ones have the same token.
 
         Args:
             credentials: whose.
+            timeouts: of the first view that has them; a refresh serves all that wait for it.
         """
         for known, keeper in self._keepers:
-            if known is credentials:
+            # A token source may compare as it likes; ours compare by what they hold.
+            if known is credentials or (isinstance(credentials, _OURS) and known == credentials):
                 return keeper
         endpoint = TokenEndpoint(
             session=lambda: self.session,
             base_url=self.base_url,
-            timeouts=Timeouts(),
+            timeouts=timeouts,
             retry=RetryPolicy(),
             random=self.random,
         )
@@ -192,22 +198,29 @@ class Shared:
             self._sleepers.discard(future)
 
     async def close(self) -> None:
-        """Refuse new calls, let those on the wire end within their attempt timeout, and close the pool."""
-        self.closed = True
+        """Refuse new calls, let those on the wire end within their attempt timeout, and close the pool.
+
+        Raises:
+            ConfigurationError: the client is in use on another event loop that still runs.
+        """
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
+            if self._loop is not None and self._loop.is_running():
+                raise ConfigurationError("this client is in use on another event loop; close it there")
+            self.closed = True
             self.session.abandon()
             return
+        self.closed = True
         self.gate.close()
         for tenant in self._tenants.values():
             tenant.turnstile.close()
         for future in tuple(self._sleepers):
             _wake(future)
+        for _, keeper in self._keepers:
+            keeper.close()
         try:
             await self.gate.drain(self._longest_attempt)
         finally:
-            for _, keeper in self._keepers:
-                keeper.close()
             await self.session.close()
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
-from typing import Final
 
 from clarus_async.events import AttemptEvent, CallEvent, WaitEvent, WaitReason
 from clarus_async.policy.outcome import NoAnswer, Verdict
@@ -14,9 +12,6 @@ from clarus_async.transport.session import Received
 from clarus_async.transport.shared import Shared
 
 _log = logging.getLogger("clarus_async")
-
-# What of an answer's headers may stand in a log.
-_SHOWN: Final = ("Date", "Content-Type", "Retry-After", "RateLimit", "RateLimit-Policy", "X-Request-Id")
 
 
 class Teller:
@@ -69,10 +64,8 @@ class Teller:
         )
         self._shared.tell(event)
         if _log.isEnabledFor(logging.DEBUG):
-            headers: Mapping[str, str] = received.headers if isinstance(received, Received) else {}
-            shown = {name: headers[name] for name in _SHOWN if name in headers}
             said = event.failure or event.status
-            _log.debug("attempt %d of %s: %s after %.3f s %s", call.attempts, event.operation, said, duration, shown)
+            _log.debug("attempt %d of %s: %s after %.3f s", call.attempts, event.operation, said, duration)
 
     def ended(self, call: Call, error: str | None) -> None:
         """Tell of a call that ended: one line at INFO where it was retried or failed, at DEBUG otherwise.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from clarus_async.errors import ConfigurationError, RateLimitedError
+from clarus_async.errors import ClarusError, ConfigurationError, RateLimitedError
 from clarus_async.events import WaitReason
 from clarus_async.policy.deadline import LEAST_USEFUL
 from clarus_async.policy.pacing import Turn
@@ -48,7 +48,9 @@ class Turns:
                 token = keeper.current(loop.time()) or await self._token(call)
                 if token is None:
                     break
+                waited = False
                 if turn is Turn.GO and turnstile.pace.paused_until is not None:
+                    waited = True
                     came = await self._pace(call)
                     if came is None:
                         continue
@@ -57,12 +59,19 @@ class Turns:
                     self._teller.waits(call, WaitReason.GATE, None)
                     if not await gate.enter(self._subdomain, call.deadline.left(loop.time())):
                         continue
-                # While it waited, the tenant may have been paused and the token may have died.
-                paused = turn is Turn.GO and turnstile.pace.paused_until is not None
-                if not paused and keeper.alive(token, loop.time()):
-                    ready = True
-                    return turn, token
-                gate.leave()
+                    waited = True
+                if waited:
+                    # While it waited, the tenant may have been paused, for longer still if this is the probe, and the
+                    # token may have died.
+                    if turn is Turn.PROBE and turnstile.pace.wait(loop.time()) > 0:
+                        turnstile.lost()
+                        turn = Turn.GO
+                    paused = turn is Turn.GO and turnstile.pace.paused_until is not None
+                    if paused or not keeper.alive(token, loop.time()):
+                        gate.leave()
+                        continue
+                ready = True
+                return turn, token
             return turn, None
         finally:
             if not ready and turn is Turn.PROBE:
@@ -76,6 +85,7 @@ class Turns:
             error = ConfigurationError(
                 "the client is closed" if shared.closed else "the aiohttp session that was passed in is closed"
             )
+            _name(error, call)
             call.stop(error.message, by=error)
             return True
         if call.deadline.left(now) < LEAST_USEFUL:
@@ -84,11 +94,13 @@ class Turns:
         return False
 
     async def _token(self, call: Call) -> str | None:
-        self._teller.waits(call, WaitReason.TOKEN, None)
-        token = await self._keeper.get(call.deadline.left(asyncio.get_running_loop().time()))
+        now = asyncio.get_running_loop().time()
+        if not self._keeper.serves(now):
+            self._teller.waits(call, WaitReason.TOKEN, None)
+        token = await self._keeper.get(call.deadline.left(now))
         if isinstance(token, str):
             return token
-        token.attempts = token.attempts or call.attempts
+        _name(token, call)
         call.stop(token.message, by=token)
         return None
 
@@ -106,6 +118,12 @@ class Turns:
         if turn is None and not self._shared.closed:
             call.stop("the tenant's pause outlasted the deadline", out_of_time=True)
         return turn
+
+
+def _name(error: ClarusError, call: Call) -> None:
+    """Say of which call an error is, unless it is of another request."""
+    if error.method is None:
+        error.method, error.path, error.attempts = call.request.method, call.request.path, call.attempts
 
 
 def _paused(call: Call, wait: float, why: str) -> RateLimitedError:

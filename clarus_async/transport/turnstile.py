@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from typing import Final
 
 from clarus_async.policy.pacing import Pace, Turn
+
+_SHADE: Final = 0.001
 
 
 class Turnstile:
@@ -20,6 +23,7 @@ class Turnstile:
         self._waiting: deque[asyncio.Future[Turn | None]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
+        self._probe: asyncio.Future[Turn | None] | None = None
 
     @property
     def waiting(self) -> int:
@@ -44,7 +48,8 @@ class Turnstile:
         try:
             return await future
         except asyncio.CancelledError:
-            if future.done() and not future.cancelled() and future.result() is Turn.PROBE:
+            if self._probe is future:
+                # The turn came and the cancellation with it: the next caller is the probe.
                 self.lost()
             raise
         finally:
@@ -58,6 +63,8 @@ class Turnstile:
             retry_after: seconds, where the server said.
         """
         self.pace.refused(sent_at, asyncio.get_running_loop().time(), retry_after)
+        if not self.pace.probing:
+            self._probe = None
         self._serve()
 
     def answered(self, sent_at: float) -> None:
@@ -66,7 +73,7 @@ class Turnstile:
         Args:
             sent_at: when the answered request was sent, on the loop's clock.
         """
-        self.pace.answered(sent_at)
+        self.pace.answered(sent_at, asyncio.get_running_loop().time())
         self._serve()
 
     def lost(self) -> None:
@@ -87,11 +94,14 @@ class Turnstile:
                 continue
             turn = self.pace.ask(loop.time())
             if isinstance(turn, Turn):
+                if turn is Turn.PROBE:
+                    self._probe = future
                 self._waiting.popleft()
                 future.set_result(turn)
                 continue
             if turn is not None:
-                self._timer = loop.call_later(turn, self._serve)
+                # A loop may run a timer a shade early, and its clock may stand still until the next.
+                self._timer = loop.call_later(max(turn, _SHADE), self._serve)
             return
 
     def close(self) -> None:

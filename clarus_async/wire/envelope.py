@@ -46,7 +46,11 @@ def read_integration(body: bytes) -> Integration | Unreadable:
     attributes = resource.get("attributes")
     if not isinstance(attributes, dict):
         return Unreadable("/data/attributes", "an object")
-    flat: dict[str, Any] = {**attributes}
-    if "id" in resource:
-        flat["id"] = resource["id"]
-    return read_record(flat, Integration, {"id": "/data/id"}, "/data/attributes")
+    beside = {name: resource[name] for name in resource if name not in {"type", "attributes"}}
+    flat: dict[str, Any] = {**beside, **attributes}
+    if "id" in beside:
+        flat["id"] = beside["id"]
+    pointers = {name: f"/data/{name}" for name in beside if name == "id" or name not in attributes}
+    if "id" not in attributes:
+        pointers["id"] = "/data/id"
+    return read_record(flat, Integration, pointers, "/data/attributes")

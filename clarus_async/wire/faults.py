@@ -5,28 +5,43 @@ Nothing here raises: a body that can't be read is an error with fewer details.
 
 from __future__ import annotations
 
+import html
+import json
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+from urllib.parse import quote_plus
+
+import orjson
 
 from clarus_async.errors import ErrorDetail
-from clarus_async.wire.reading import parse
+from clarus_async.wire.reading import Unreadable, parse
 
 # An error is read by a person: enough of it to act on, and no more than a log line takes.
-_MOST_ENTRIES = 20
-_MOST_TEXT = 500
+_MOST_ENTRIES: Final = 20
+_MOST_TEXT: Final = 500
+_MOST_DEPTH: Final = 16
+# Parsed, a body takes many times its size; what is longer is read as text, from its beginning.
+_MOST_BODY: Final = 256 * 2**10
+_MOST_PROSE: Final = 4096
 _TITLE = re.compile(r"<title[^>]*>([^<]{1,200})", re.IGNORECASE)
 
 
-def read_faults(body: bytes) -> tuple[ErrorDetail, ...]:
-    """Read an error answer's body.
+def read_faults(body: bytes, secrets: Iterable[str] = ()) -> tuple[ErrorDetail, ...]:
+    """Read an error answer's body, without what was sent in confidence.
 
     Args:
         body: as it came; JSON, a proxy's HTML, or nothing.
+        secrets: strings that must not show, should the server echo them.
     """
-    document = parse(body)
+    hidden = _hidden(secrets)
+    document = parse(body) if len(body) <= _MOST_BODY else Unreadable("", "an error")
+    if isinstance(document, Unreadable):
+        return _prose(body, hidden)
+    # Before anything is cut or folded: what is left of a secret would not be found any more.
+    document = _scrubbed(document, hidden, 0)
     if not isinstance(document, dict):
-        return _prose(body)
+        return (ErrorDetail(details=_short(orjson.dumps(document).decode())),)
     errors = document.get("errors")
     if isinstance(errors, list):
         return tuple(_entry(error) for error in errors[:_MOST_ENTRIES])
@@ -34,6 +49,8 @@ def read_faults(body: bytes) -> tuple[ErrorDetail, ...]:
         return tuple(
             ErrorDetail(source=_short(field), details=_short(text)) for field, text in [*errors.items()][:_MOST_ENTRIES]
         )
+    if errors is not None:
+        return (ErrorDetail(details=_short(errors)),)
     if (error := document.get("error")) is not None:
         # 401: {"error": "<string>"}; RFC 6749, section 5.2 adds a description.
         description = document.get("error_description")
@@ -47,7 +64,9 @@ def _entry(error: object) -> ErrorDetail:
     if not isinstance(error, dict):
         return ErrorDetail(details=_short(error))
     extensions = error.get("extensions")
-    code = _first(error, "code", "status") or _first(extensions, "code")
+    code = _first(error, "code", "status")
+    if code is None:
+        code = _first(extensions, "code")
     context = error.get("context", extensions)
     return ErrorDetail(
         code=code if isinstance(code, int) and not isinstance(code, bool) else _short(code),
@@ -72,54 +91,61 @@ def _source(value: object) -> str | None:
     return _short(value)
 
 
-def _prose(body: bytes) -> tuple[ErrorDetail, ...]:
-    text = body[:4096].decode("utf-8", "replace")
+def _prose(body: bytes, hidden: list[str]) -> tuple[ErrorDetail, ...]:
+    # A secret that the cut goes through is not found in what is left of it: that end is dropped.
+    longest = max(map(len, hidden), default=0)
+    window = _MOST_PROSE + 4 * longest
+    # HTML has many ways to write a character; what it means is what a secret is looked for in.
+    text = _without(html.unescape(_without(body[:window].decode("utf-8", "replace"), hidden)), hidden)
+    text = text[: min(_MOST_PROSE, len(text) - longest if len(body) > window else len(text))]
     if title := _TITLE.search(text):
         return (ErrorDetail(details=f"an HTML page: {_short(title[1])}"),)
-    text = text.strip()
-    return (ErrorDetail(details=_short(text)),) if text else ()
+    return (ErrorDetail(details=_short(text)),) if text.strip() else ()
 
 
 def _short(value: object) -> str | None:
+    """Cut a value to what a line takes, and leave out what a terminal would obey."""
     if value is None:
         return None
-    text = value if isinstance(value, str) else str(value)
-    text = " ".join(text[: 4 * _MOST_TEXT].split())
+    if isinstance(value, dict | list):
+        value = orjson.dumps(value).decode()
+    text = "".join(c if c.isprintable() else " " for c in str(value)[: 4 * _MOST_TEXT])
+    text = " ".join(text.split())
     return text if len(text) <= _MOST_TEXT else text[: _MOST_TEXT - 1] + "…"
 
 
-def scrub(details: Iterable[ErrorDetail], secrets: Iterable[str]) -> tuple[ErrorDetail, ...]:
-    """Replace what was sent in confidence wherever the server's text echoes it.
-
-    Args:
-        details: as they were read.
-        secrets: the strings that must not show; short ones are kept out, too.
-    """
-    # Longest first: a secret that begins with another must go whole.
-    hidden = sorted({secret for secret in secrets if secret}, key=len, reverse=True)
-    if not hidden:
-        return tuple(details)
-    return tuple(
-        ErrorDetail(
-            code=_scrubbed(detail.code, hidden),
-            symbol=_scrubbed(detail.symbol, hidden),
-            details=_scrubbed(detail.details, hidden),
-            source=_scrubbed(detail.source, hidden),
-            context=_scrubbed(detail.context, hidden),
-        )
-        for detail in details
-    )
+def _hidden(secrets: Iterable[str]) -> list[str]:
+    """List every form in which a secret may be echoed, the longest first: one that begins with another goes whole."""
+    forms = {form for secret in secrets if secret for write in _WRITERS for form in [write(secret)]}
+    return sorted(forms, key=len, reverse=True)
 
 
-def _scrubbed(value: Any, hidden: list[str]) -> Any:  # noqa: ANN401
+# As it is; in JSON, with and without escapes for what is not ASCII; in a form.
+_WRITERS: Final[tuple[Callable[[str], str], ...]] = (
+    str,
+    lambda secret: orjson.dumps(secret).decode()[1:-1],
+    lambda secret: json.dumps(secret)[1:-1],
+    quote_plus,
+)
+
+
+def _without(text: str, hidden: list[str]) -> str:
+    for secret in hidden:
+        text = text.replace(secret, "***")
+    return text
+
+
+def _scrubbed(value: Any, hidden: list[str], depth: int) -> Any:  # noqa: ANN401
     if isinstance(value, str):
-        for secret in hidden:
-            value = value.replace(secret, "***")
+        return _without(value, hidden)
+    if isinstance(value, dict | list):
+        if depth == _MOST_DEPTH:
+            return "…"
+        if isinstance(value, list):
+            return [_scrubbed(item, hidden, depth + 1) for item in value]
+        return {_without(key, hidden): _scrubbed(item, hidden, depth + 1) for key, item in value.items()}
+    if value is None or isinstance(value, bool):
         return value
-    if isinstance(value, dict):
-        return {_scrubbed(key, hidden): _scrubbed(item, hidden) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_scrubbed(item, hidden) for item in value]
     return "***" if str(value) in hidden else value
 
 

@@ -180,7 +180,7 @@ def _type_of(member: Mapping[str, Any]) -> str:
     return str(kind["name"])
 
 
-_LEXEMES = re.compile(r'"""(?:\\"""|.)*?"""|"(?:\\.|[^"\\\n])*"|#[^\n]*|[{}"]|[A-Za-z_]\w*', re.DOTALL)
+_LEXEMES = re.compile(r'"""(?:\\"""|.)*?"""|"(?:\\.|[^"\\\n\r])*"|#[^\n\r]*|[{}"]|[A-Za-z_]\w*', re.DOTALL)
 
 
 def only_reads(document: str) -> bool:

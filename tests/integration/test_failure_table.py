@@ -1,0 +1,1325 @@
+"""Every row of the contract's failure table over real sockets, with the simulator's ledger as witness.
+
+A test asks four things of a call: what it raised or returned, how many requests arrived, what the server did, and how
+much of that the error admits.
+"""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+import aiohttp
+import attrs
+import pytest
+import trustme
+from aiohttp.abc import AbstractResolver
+
+from clarus_async import (
+    AccessToken,
+    ApiError,
+    Applied,
+    AttemptEvent,
+    AuthenticationError,
+    BadRequestError,
+    CallEvent,
+    ClarusClient,
+    ConfigurationError,
+    ConflictError,
+    ConnectionFailedError,
+    DeadlineExceededError,
+    GraphQLError,
+    IntegrationChanges,
+    NewIntegration,
+    NotFoundError,
+    OutcomeUnknownError,
+    PermissionDeniedError,
+    RateLimitedError,
+    ResponseError,
+    RetryPolicy,
+    ServerError,
+    Timeouts,
+    ValidationError,
+    WaitEvent,
+    WaitReason,
+)
+from clarus_async.simulator import Endpoint, Fault, FaultKind, Simulator
+from tests.integration.test_simulator_lifecycle import until
+from tests.stub_server import StubServer, reply
+
+NEW = NewIntegration(name="new", integration_type="shopify", external_system_reference1="new-1")
+PATIENT = Timeouts(connect=2.0, attempt=2.0, settle=2.0, deadline=4.0)
+SHORT = Timeouts(connect=0.3, attempt=0.3, settle=0.3, deadline=2.0)
+FAST = RetryPolicy(base=0.001, cap=0.01)
+STALLS = {FaultKind.STALL_BEFORE, FaultKind.STALL_AFTER}
+
+
+async def read_all(clarus, _):
+    return [row.id async for row in clarus.integrations.list()]
+
+
+@attrs.frozen
+class Operation:
+    """One of the public calls, on a tenant whose record 1 was there before."""
+
+    endpoint: Endpoint
+    call: object
+    effects: object = lambda _: 0
+    """How often the server did it, as its ledger says."""
+
+
+OPERATIONS = {
+    "create": Operation(
+        Endpoint.CREATE,
+        lambda clarus, _: clarus.integrations.create(NEW),
+        lambda sim: len(sim.created("acme")) - 1,
+    ),
+    "update": Operation(
+        Endpoint.UPDATE,
+        lambda clarus, record: clarus.integrations.update(record, IntegrationChanges(string1="changed")),
+        lambda sim: int(sim.created("acme")[0].attributes.get("string1") == "changed"),
+    ),
+    "delete": Operation(
+        Endpoint.DELETE,
+        lambda clarus, record: clarus.integrations.delete(record),
+        lambda sim: int(sim.created("acme")[0].deleted_at is not None),
+    ),
+    "synchronize": Operation(
+        Endpoint.SYNCHRONIZE,
+        lambda clarus, record: clarus.integrations.synchronize(record),
+        lambda sim: len(sim.syncs("acme")),
+    ),
+    "repeatable": Operation(
+        Endpoint.SYNCHRONIZE,
+        lambda clarus, record: clarus.integrations.synchronize(record, repeatable=True),
+        lambda sim: len(sim.syncs("acme")),
+    ),
+    "list": Operation(Endpoint.GRAPHQL, read_all),
+    "ping": Operation(Endpoint.GRAPHQL, lambda clarus, _: clarus.ping()),
+    # The simulator has no mutation; what matters here is how often one is sent.
+    "mutation": Operation(Endpoint.GRAPHQL, lambda clarus, _: clarus.graphql("mutation { something }")),
+}
+READS = ["list", "ping"]
+WRITES = ["create", "update", "delete", "synchronize", "repeatable", "mutation"]
+SENT_AGAIN = ["update", "delete", "repeatable", "list"]
+"""After an unknown outcome: a second one changes nothing more, or its caller says that it does no harm."""
+NEVER_AGAIN = ["create", "synchronize", "mutation"]
+
+
+def each(*names):
+    return pytest.mark.parametrize("operation", names or OPERATIONS)
+
+
+class Watch:
+    """Keeps what an observer is told, and answers to it."""
+
+    def __init__(self, react=lambda _: None):
+        self.events = []
+        self._react = react
+
+    def on_event(self, event):
+        self.events.append(event)
+        self._react(event)
+
+    def of(self, kind):
+        return [event for event in self.events if isinstance(event, kind)]
+
+
+@pytest.fixture
+async def sim():
+    async with Simulator() as simulator:
+        simulator.preload("acme", [{"name": "old", "integration_type": "shopify"}])
+        yield simulator
+
+
+@contextlib.asynccontextmanager
+async def client(sim, timeouts=PATIENT, retry=FAST, **options):
+    credentials = options.pop("credentials", None) or sim.credentials
+    async with ClarusClient("acme", credentials, base_url=sim.url, timeouts=timeouts, retry=retry, **options) as clarus:
+        yield clarus
+
+
+async def succeeds(operation, clarus):
+    """Make the call, and see it end well: for a mutation, with the simulator's answer that it has none."""
+    call = OPERATIONS[operation].call(clarus, 1)
+    with pytest.raises(GraphQLError) if operation == "mutation" else contextlib.nullcontext():
+        await call
+
+
+async def fails(operation, clarus, cls=Exception, match=None):
+    """Make the call, and return the error that it ends with."""
+    with pytest.raises(cls, match=match) as caught:
+        await OPERATIONS[operation].call(clarus, 1)
+    return caught.value
+
+
+def arrived(sim, operation):
+    return sim.count(OPERATIONS[operation].endpoint)
+
+
+def effects(sim, operation):
+    return OPERATIONS[operation].effects(sim)
+
+
+def seconds():
+    return asyncio.get_running_loop().time()
+
+
+def times(sim, endpoint):
+    return [entry.at for entry in sim.requests if entry.endpoint is endpoint]
+
+
+# No connection was obtained: nothing was sent, and it is tried again.
+
+
+@each()
+async def test_a_refused_port_is_tried_again_and_then_raised(sim, operation):
+    async with client(sim) as clarus:
+        await clarus.ping()
+        before = sim.count()
+        await sim.refuse()
+        error = await fails(operation, clarus, ConnectionFailedError, "no connection could be made; out of attempts")
+
+    assert (error.applied, error.retryable, error.attempts) == (Applied.NO, True, 4)
+    assert error.__cause__ is None
+    assert sim.count() == before
+    assert effects(sim, operation) == 0
+
+
+@each()
+async def test_a_port_that_opens_in_the_meantime_is_reached(sim, operation):
+    opening = set()
+
+    def reopen(event):
+        if isinstance(event, AttemptEvent) and event.failure and not opening:
+            opening.add(asyncio.ensure_future(sim.accept()))
+
+    async with client(sim, retry=RetryPolicy(max_attempts=50, base=0.01, cap=0.02), observer=Watch(reopen)) as clarus:
+        await clarus.ping()
+        before = arrived(sim, operation)
+        await sim.refuse()
+        await succeeds(operation, clarus)
+
+    assert arrived(sim, operation) == before + 1
+
+
+async def test_a_host_that_no_name_server_knows():
+    async with ClarusClient(
+        "acme", AccessToken("x"), base_url="http://nohost.invalid", allow_http=True, retry=RetryPolicy(max_attempts=1)
+    ) as clarus:
+        error = await fails("create", clarus, ConnectionFailedError, "no connection could be made")
+
+    assert (error.applied, error.attempts) == (Applied.NO, 1)
+
+
+class NoNames(AbstractResolver):
+    """A name server that knows nobody."""
+
+    async def resolve(self, host, port=0, family=socket.AF_INET):
+        raise OSError(socket.EAI_NONAME, "Name or service not known")
+
+    async def close(self):
+        pass
+
+
+@each()
+async def test_a_name_that_does_not_resolve_is_tried_again_and_then_raised(operation):
+    connector = aiohttp.TCPConnector(resolver=NoNames())
+    async with (
+        aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session,
+        ClarusClient("acme", AccessToken("x"), session=session, timeouts=PATIENT, retry=FAST) as clarus,
+    ):
+        error = await fails(operation, clarus, ConnectionFailedError, "no connection could be made; out of attempts")
+
+    assert (error.applied, error.retryable, error.attempts) == (Applied.NO, True, 4)
+
+
+@each(*NEVER_AGAIN)
+@pytest.mark.parametrize("host", ["a..b", "a" * 64 + ".example", "1.2"])
+async def test_a_host_that_can_be_none(operation, host):
+    try:
+        clarus = ClarusClient("acme", AccessToken("x"), base_url=f"http://{host}", allow_http=True, retry=FAST)
+    except ConfigurationError:
+        return  # better still
+    async with clarus:
+        error = await fails(operation, clarus)
+
+    assert error.applied is Applied.NO
+
+
+@pytest.fixture
+async def deaf():
+    """A listener whose queue is full, so that who connects is kept waiting."""
+    loop = asyncio.get_running_loop()
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(16):
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            try:
+                await asyncio.wait_for(loop.sock_connect(filler, listener.getsockname()), 0.05)
+            except TimeoutError:
+                break
+        else:
+            pytest.skip("this kernel's listen queue has no end")
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@each("create", "update", "delete", "synchronize", "list", "mutation")
+async def test_a_connection_that_takes_too_long(deaf, operation):
+    timeouts = Timeouts(connect=0.1, attempt=2.0, settle=2.0, deadline=5.0)
+    retry = RetryPolicy(max_attempts=2, base=0.001)
+    async with ClarusClient("acme", AccessToken("x"), base_url=deaf, timeouts=timeouts, retry=retry) as clarus:
+        began = seconds()
+        error = await fails(operation, clarus, ConnectionFailedError, "no connection could be made")
+
+    assert (error.applied, error.attempts) == (Applied.NO, 2)
+    assert 0.15 <= seconds() - began < 1.0
+
+
+async def test_a_connect_timeout_longer_than_the_attempt_still_proves_that_nothing_was_sent(deaf):
+    timeouts = Timeouts(connect=5.0, attempt=0.2, settle=0.2, deadline=5.0)
+    retry = RetryPolicy(max_attempts=1)
+    async with ClarusClient("acme", AccessToken("x"), base_url=deaf, timeouts=timeouts, retry=retry) as clarus:
+        error = await fails("create", clarus, ConnectionFailedError)
+
+    assert error.applied is Applied.NO
+
+
+@contextlib.asynccontextmanager
+async def raw_server(serve):
+    """A server that is a coroutine function of a reader and a writer."""
+    connections = []
+
+    async def serve_and_close(reader, writer):
+        connections.append(writer)
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            await serve(reader, writer)
+        writer.close()
+
+    server = await asyncio.start_server(serve_and_close, "127.0.0.1", 0)
+    try:
+        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}", connections
+    finally:
+        server.close()
+        for writer in connections:
+            writer.transport.abort()
+        # What serves them sees the end of its stream.
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+
+async def test_a_handshake_that_stalls_is_no_connection():
+    timeouts = Timeouts(connect=0.1, attempt=2.0, settle=2.0, deadline=5.0)
+
+    async def say_nothing(reader, writer):
+        await reader.read()
+
+    async with (
+        raw_server(say_nothing) as (address, _),
+        ClarusClient(
+            "acme",
+            AccessToken("x"),
+            base_url=f"https://{address}",
+            timeouts=timeouts,
+            retry=RetryPolicy(max_attempts=1),
+        ) as clarus,
+    ):
+        error = await fails("create", clarus, ConnectionFailedError, "no connection could be made")
+
+    assert error.applied is Applied.NO
+
+
+@pytest.mark.parametrize("said", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
+async def test_a_handshake_that_fails_is_no_connection(said):
+    async def answer(reader, writer):
+        await reader.read(1)
+        writer.write(said)
+
+    async with (
+        raw_server(answer) as (address, connections),
+        ClarusClient("acme", AccessToken("x"), base_url=f"https://{address}", timeouts=PATIENT, retry=FAST) as clarus,
+    ):
+        error = await fails("create", clarus, ConnectionFailedError, "no connection could be made")
+
+    assert (error.applied, len(connections)) == (Applied.NO, 4)
+
+
+# A certificate that is not valid: nothing was sent, and that will not change.
+
+
+@pytest.fixture(scope="module")
+def authority():
+    return trustme.CA()
+
+
+@contextlib.asynccontextmanager
+async def tls(authority, host):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(host).configure_cert(context)
+    async with Simulator(ssl_context=context) as simulator:
+        yield simulator
+
+
+def trusting(authority):
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context), cookie_jar=aiohttp.DummyCookieJar())
+
+
+@each()
+async def test_a_certificate_that_nobody_vouches_for(authority, operation):
+    async with tls(authority, "127.0.0.1") as sim, client(sim, credentials=AccessToken("x")) as clarus:
+        error = await fails(operation, clarus, ConfigurationError, "certificate is not valid")
+        assert sim.count() == 0
+
+    assert (error.applied, error.retryable, error.attempts) == (Applied.NO, False, 1)
+
+
+@each()
+async def test_a_certificate_of_another_host(authority, operation):
+    async with (
+        tls(authority, "other.example") as sim,
+        trusting(authority) as session,
+        client(sim, credentials=AccessToken("x"), session=session) as clarus,
+    ):
+        error = await fails(operation, clarus, ConfigurationError, "certificate is not valid")
+        assert sim.count() == 0
+
+    assert (error.applied, error.attempts) == (Applied.NO, 1)
+
+
+async def test_a_bad_certificate_fails_the_token_request_as_clearly(authority):
+    async with tls(authority, "127.0.0.1") as sim, client(sim) as clarus:
+        error = await fails("create", clarus, ConfigurationError, "certificate is not valid")
+
+    assert (error.applied, error.path) == (Applied.NO, "/oauth/token")
+
+
+async def test_a_certificate_that_is_trusted_will_do(authority):
+    async with (
+        tls(authority, "127.0.0.1") as sim,
+        trusting(authority) as session,
+        client(sim, session=session) as clarus,
+    ):
+        await clarus.ping()
+
+
+# 429: rejected, and sent again when the pace allows.
+
+
+@each()
+async def test_a_429_is_waited_out(sim, operation):
+    sim.script(OPERATIONS[operation].endpoint, Fault(FaultKind.RATE_LIMITED, retry_after=0.05))
+    async with client(sim) as clarus:
+        await succeeds(operation, clarus)
+
+    first, second = times(sim, OPERATIONS[operation].endpoint)
+    assert second - first >= 0.05
+    assert effects(sim, operation) == int(operation not in {*READS, "mutation"})
+
+
+@each("create")
+async def test_a_429_without_retry_after_is_waited_out_too(sim, operation):
+    sim.script(OPERATIONS[operation].endpoint, FaultKind.RATE_LIMITED)
+    async with client(sim) as clarus:
+        await succeeds(operation, clarus)
+
+    first, second = times(sim, OPERATIONS[operation].endpoint)
+    assert second - first >= 0.2
+
+
+@each("update", "list")
+@pytest.mark.parametrize("first", [Fault(FaultKind.RATE_LIMITED, retry_after=0.01), Fault(FaultKind.UNAUTHORIZED)])
+async def test_what_costs_no_attempt_leaves_all_of_them_for_what_does(sim, operation, first):
+    sim.script(OPERATIONS[operation].endpoint, first, FaultKind.RESET_BEFORE, None)
+    async with client(sim, retry=RetryPolicy(max_attempts=2, base=0.001)) as clarus:
+        await succeeds(operation, clarus)
+
+    assert arrived(sim, operation) == 3
+
+
+async def test_a_429_holds_the_others_back_until_one_probe_was_answered():
+    async with Simulator(latency=0.05) as sim:
+        sim.script(Endpoint.GRAPHQL, Fault(FaultKind.RATE_LIMITED, retry_after=0.3))
+        async with client(sim) as clarus:
+            first = asyncio.create_task(clarus.ping())
+            await until(lambda: clarus.pace.paused_until)
+            await asyncio.gather(first, *(clarus.ping() for _ in range(5)))
+
+    refused, probe, *rest = times(sim, Endpoint.GRAPHQL)
+    assert len(rest) == 5
+    assert probe - refused >= 0.3
+    # A probe goes alone: nobody else is sent before its answer, a latency later.
+    assert min(rest) - probe >= 0.05
+
+
+async def test_a_probe_that_is_refused_keeps_the_others_waiting():
+    async with Simulator() as sim:
+        sim.script(Endpoint.GRAPHQL, *[Fault(FaultKind.RATE_LIMITED, retry_after=0.1)] * 2)
+        async with client(sim) as clarus:
+            first = asyncio.create_task(clarus.ping())
+            await until(lambda: clarus.pace.paused_until)
+            await asyncio.gather(first, *(clarus.ping() for _ in range(5)))
+
+    refused = times(sim, Endpoint.GRAPHQL)[:3]
+    assert all(later - earlier >= 0.1 for earlier, later in pairwise(refused))
+
+
+async def test_a_pause_of_one_tenant_is_none_of_another():
+    async with Simulator(tenants=["acme", "other"]) as sim:
+        sim.script(Endpoint.GRAPHQL, Fault(FaultKind.RATE_LIMITED, retry_after=60))
+        async with client(sim) as clarus:
+            await fails("ping", clarus, RateLimitedError)
+            await clarus.for_subdomain("other").ping()
+
+    assert sim.count(Endpoint.GRAPHQL) == 2
+
+
+@each()
+async def test_a_429_that_outlasts_the_deadline_is_raised_at_once(sim, operation):
+    sim.script(OPERATIONS[operation].endpoint, Fault(FaultKind.RATE_LIMITED, retry_after=60))
+    async with client(sim) as clarus:
+        began = seconds()
+        error = await fails(operation, clarus, RateLimitedError, "outlasts the deadline")
+        assert seconds() - began < 1.0
+
+    assert (error.applied, error.retryable, error.attempts, error.status) == (Applied.NO, True, 1, 429)
+    assert error.retry_after == pytest.approx(60, abs=1)
+    assert (arrived(sim, operation), effects(sim, operation)) == (1, 0)
+
+
+@each("create", "list")
+async def test_while_the_tenant_is_paused_nothing_is_sent(sim, operation):
+    sim.script(OPERATIONS[operation].endpoint, Fault(FaultKind.RATE_LIMITED, retry_after=60))
+    async with client(sim) as clarus:
+        await fails(operation, clarus, RateLimitedError)
+        error = await fails(operation, clarus, RateLimitedError, "nothing was sent")
+
+    assert (error.attempts, arrived(sim, operation)) == (0, 1)
+
+
+@pytest.mark.parametrize("retry_after", [0.0, 0.001])
+async def test_a_server_that_says_429_and_now_for_ever_is_not_flooded(sim, retry_after):
+    sim.set_faults([Fault(FaultKind.RATE_LIMITED, endpoint=Endpoint.CREATE, retry_after=retry_after)])
+    async with client(sim, timeouts=Timeouts(attempt=0.5, settle=0.5, deadline=0.5)) as clarus:
+        await fails("create", clarus, RateLimitedError)
+
+    assert arrived(sim, "create") <= 10
+
+
+async def test_with_retries_off_a_429_is_raised(sim):
+    sim.script(Endpoint.CREATE, Fault(FaultKind.RATE_LIMITED, retry_after=0.01))
+    async with client(sim, retry=RetryPolicy(max_attempts=1)) as clarus:
+        error = await fails("create", clarus, RateLimitedError, "retries are off")
+
+    assert (error.applied, error.retry_after, arrived(sim, "create")) == (Applied.NO, 0.01, 1)
+
+
+# 503 with Retry-After: rejected, but a proxy may not know. A create looks before it is sent again.
+
+
+@each("update", "delete", "synchronize", "repeatable", "list", "ping", "mutation")
+async def test_a_503_is_waited_out(sim, operation):
+    sim.script(OPERATIONS[operation].endpoint, Fault(FaultKind.UNAVAILABLE, retry_after=0.1))
+    async with client(sim) as clarus:
+        await succeeds(operation, clarus)
+
+    first, second = times(sim, OPERATIONS[operation].endpoint)
+    assert second - first >= 0.1
+    assert effects(sim, operation) == int(operation not in {*READS, "mutation"})
+
+
+async def test_a_503_costs_an_attempt(sim):
+    sim.set_faults([Fault(FaultKind.UNAVAILABLE, endpoint=Endpoint.UPDATE, retry_after=0.01)])
+    async with client(sim) as clarus:
+        error = await fails("update", clarus, ServerError, "out of attempts")
+
+    assert (error.status, error.applied, error.retry_after, error.attempts) == (503, Applied.NO, 0.01, 4)
+    assert arrived(sim, "update") == 4
+
+
+async def test_after_a_503_a_create_waits_looks_once_and_is_sent_again(sim):
+    sim.script(Endpoint.CREATE, Fault(FaultKind.UNAVAILABLE, retry_after=0.1))
+    new = NewIntegration(name="new", integration_type="shopify")
+    async with client(sim) as clarus:
+        created = await clarus.integrations.create(new)
+
+    token, first, look, second = sim.requests
+    assert [entry.endpoint for entry in (token, first, look, second)] == [
+        Endpoint.TOKEN, Endpoint.CREATE, Endpoint.GRAPHQL, Endpoint.CREATE,
+    ]  # fmt: skip
+    assert look.at - first.at >= 0.1
+    assert b'"filter":{"name":{"eq":"new"}}' in look.body
+    assert first.headers["Idempotency-Key"] == second.headers["Idempotency-Key"]
+    assert [(stored.id, stored.send) for stored in sim.integrations("acme")[1:]] == [(created.id, 2)]
+
+
+async def test_where_the_schema_can_it_looks_by_reference():
+    async with Simulator(searchable_references=True) as sim:
+        sim.script(Endpoint.CREATE, Fault(FaultKind.UNAVAILABLE, retry_after=0.01))
+        async with client(sim) as clarus:
+            await clarus.integrations.create(NEW)
+
+    looks = [entry.body for entry in sim.requests if entry.endpoint is Endpoint.GRAPHQL]
+    assert b"__schema" in looks[0]
+    assert b'"filter":{"external_system_reference1":{"eq":"new-1"}}' in looks[1]
+    assert (len(looks), len(sim.integrations("acme"))) == (2, 1)
+
+
+async def test_after_a_503_a_create_whose_record_is_there_is_not_sent_again(sim):
+    sim.preload("acme", [{"name": "new", "integration_type": "shopify"}])
+    sim.script(Endpoint.CREATE, Fault(FaultKind.UNAVAILABLE, retry_after=0.01))
+    async with client(sim) as clarus:
+        error = await fails("create", clarus, OutcomeUnknownError, "a record with its key is there")
+
+    assert (error.applied, error.retryable, error.attempts, error.key) == (Applied.MAYBE, False, 1, "new-1")
+    assert isinstance(error.__cause__, ServerError)
+    assert (arrived(sim, "create"), len(sim.integrations("acme"))) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        FaultKind.GRAPHQL_ERRORS,
+        FaultKind.NOT_JSON,
+        FaultKind.FORBIDDEN,
+        FaultKind.REDIRECT,
+        FaultKind.RESET_BEFORE,
+        FaultKind.TRUNCATED,
+        Fault(FaultKind.ERROR_BEFORE, status=400),
+        Fault(FaultKind.OVERSIZED, size=9 * 2**20),
+        Fault(FaultKind.RATE_LIMITED, retry_after=60),
+    ],
+)
+async def test_after_a_503_a_look_that_cannot_be_read_proves_nothing(sim, fault):
+    sim.script(Endpoint.CREATE, Fault(FaultKind.UNAVAILABLE, retry_after=0.01))
+    sim.script(Endpoint.GRAPHQL, None, *[fault] * 4)  # the first is introspection
+    async with client(sim) as clarus:
+        error = await fails("create", clarus, OutcomeUnknownError, "looking it up failed")
+
+    assert (error.applied, error.attempts) == (Applied.MAYBE, 1)
+    assert arrived(sim, "create") == 1
+
+
+async def test_a_refusal_after_a_look_that_proved_absence_is_final(sim):
+    sim.script(
+        Endpoint.CREATE, Fault(FaultKind.UNAVAILABLE, retry_after=0.01), Fault(FaultKind.ERROR_BEFORE, status=422)
+    )
+    async with client(sim) as clarus:
+        error = await fails("create", clarus, ValidationError)
+
+    assert (error.applied, error.attempts) == (Applied.NO, 2)
+
+
+async def test_each_503_of_a_create_is_looked_after(sim):
+    sim.set_faults([Fault(FaultKind.UNAVAILABLE, endpoint=Endpoint.CREATE, retry_after=0.01)])
+    new = NewIntegration(name="new", integration_type="shopify")
+    async with client(sim) as clarus:
+        with pytest.raises(OutcomeUnknownError, match="out of attempts") as caught:
+            await clarus.integrations.create(new)
+
+    assert (caught.value.applied, caught.value.attempts) == (Applied.MAYBE, 4)
+    assert (sim.count(Endpoint.CREATE), sim.count(Endpoint.GRAPHQL)) == (4, 3)
+    assert len(sim.created("acme")) == 1
+
+
+@each()
+async def test_a_503_that_outlasts_the_deadline_is_raised_at_once(sim, operation):
+    sim.script(OPERATIONS[operation].endpoint, Fault(FaultKind.UNAVAILABLE, retry_after=60))
+    async with client(sim) as clarus:
+        began = seconds()
+        error = await fails(operation, clarus, (ServerError, OutcomeUnknownError), "past the deadline")
+        assert seconds() - began < 1.0
+
+    assert error.retry_after == 60
+    assert error.applied is (Applied.MAYBE if operation == "create" else Applied.NO)
+    assert (arrived(sim, operation), effects(sim, operation)) == (1, 0)
+    assert sim.count() == 2
+
+
+# 401: rejected; the token is refreshed once, and the request sent again once.
+
+
+@each()
+async def test_a_401_costs_a_token_and_no_attempt(sim, operation):
+    sim.script(OPERATIONS[operation].endpoint, FaultKind.UNAUTHORIZED)
+    async with client(sim, retry=RetryPolicy(max_attempts=1)) as clarus:
+        await succeeds(operation, clarus)
+
+    assert (sim.count(Endpoint.TOKEN), arrived(sim, operation)) == (2, 2)
+    assert effects(sim, operation) == int(operation not in {*READS, "mutation"})
+
+
+@each()
+async def test_a_second_401_is_raised(sim, operation):
+    sim.script(OPERATIONS[operation].endpoint, *[FaultKind.UNAUTHORIZED] * 2)
+    async with client(sim) as clarus:
+        error = await fails(operation, clarus, AuthenticationError, "401")
+
+    assert (error.applied, error.attempts) == (Applied.NO, 2)
+    assert (sim.count(Endpoint.TOKEN), arrived(sim, operation), effects(sim, operation)) == (2, 2, 0)
+
+
+async def test_a_token_that_died_early_is_replaced(sim):
+    async with client(sim) as clarus:
+        await clarus.ping()
+        sim.expire_tokens()
+        await succeeds("create", clarus)
+
+    assert (sim.count(Endpoint.TOKEN), arrived(sim, "create"), effects(sim, "create")) == (2, 2, 1)
+
+
+@each()
+async def test_a_401_without_another_token_to_be_had_says_why(sim, operation):
+    sim.script(OPERATIONS[operation].endpoint, FaultKind.UNAUTHORIZED)
+    sim.script(Endpoint.TOKEN, None, FaultKind.UNAUTHORIZED)
+    async with client(sim) as clarus:
+        error = await fails(operation, clarus, AuthenticationError, "the token endpoint refused us: 401")
+
+    assert error.applied is Applied.NO
+    assert (arrived(sim, operation), effects(sim, operation)) == (1, 0)
+
+
+# Any other 4xx but 408: rejected, and raised.
+
+
+@each()
+@pytest.mark.parametrize(
+    ("fault", "cls"),
+    [
+        (Fault(FaultKind.ERROR_BEFORE, status=400), BadRequestError),
+        (FaultKind.FORBIDDEN, PermissionDeniedError),
+        (Fault(FaultKind.ERROR_BEFORE, status=404), NotFoundError),
+        (Fault(FaultKind.ERROR_BEFORE, status=409), ConflictError),
+        (Fault(FaultKind.ERROR_BEFORE, status=418), ApiError),
+        (FaultKind.JSON_API_ERROR, ValidationError),
+    ],
+    ids=["400", "403", "404", "409", "418", "422"],
+)
+async def test_a_refusal_is_raised_at_once(sim, operation, fault, cls):
+    sim.script(OPERATIONS[operation].endpoint, fault)
+    async with client(sim) as clarus:
+        error = await fails(operation, clarus, cls)
+
+    assert (type(error), error.applied, error.retryable, error.attempts) == (cls, Applied.NO, False, 1)
+    assert error.request_id == sim.requests[-1].request_id
+    assert (arrived(sim, operation), effects(sim, operation)) == (1, 0)
+
+
+@each("update", "delete", "synchronize")
+async def test_a_record_that_is_not_there(sim, operation):
+    async with client(sim) as clarus:
+        with pytest.raises(NotFoundError) as caught:
+            await OPERATIONS[operation].call(clarus, 999)
+
+    assert (caught.value.applied, caught.value.errors[0].symbol, arrived(sim, operation)) == ("no", "not_found", 1)
+
+
+async def test_a_tenant_that_is_not_there(sim):
+    async with client(sim) as clarus:
+        await fails("ping", clarus.for_subdomain("nobody"), PermissionDeniedError, "unknown_subdomain")
+
+
+async def test_a_refusal_counts_once_its_status_line_is_read():
+    """A 4xx whose body is lost is a refusal all the same."""
+
+    async def half(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 422 Unprocessable\r\nContent-Length: 1000\r\n\r\n{")
+
+    async with (
+        raw_server(half) as (address, _),
+        ClarusClient("acme", AccessToken("x"), base_url=f"http://{address}") as clarus,
+    ):
+        error = await fails("create", clarus, ValidationError)
+
+    assert (error.applied, error.attempts, error.errors) == (Applied.NO, 1, ())
+
+
+# Unknown: 408, 5xx, and whatever goes wrong on a connection that was there.
+
+UNKNOWN = {
+    "408": (Fault(FaultKind.ERROR_BEFORE, status=408), 408),
+    "500 before": (Fault(FaultKind.ERROR_BEFORE), 500),
+    "500 after": (Fault(FaultKind.ERROR_AFTER), 500),
+    "502 of a proxy": (Fault(FaultKind.HTML_502), 502),
+    "503 without Retry-After": (Fault(FaultKind.UNAVAILABLE), 503),
+    "504 after": (Fault(FaultKind.ERROR_AFTER, status=504), 504),
+    "599": (Fault(FaultKind.ERROR_BEFORE, status=599), 599),
+    "reset before": (Fault(FaultKind.RESET_BEFORE), None),
+    "reset after": (Fault(FaultKind.RESET_AFTER), None),
+    "stall before": (Fault(FaultKind.STALL_BEFORE, delay=999), None),
+    "stall after": (Fault(FaultKind.STALL_AFTER, delay=999), None),
+}
+APPLIED_ALL_THE_SAME = {FaultKind.ERROR_AFTER, FaultKind.RESET_AFTER, FaultKind.STALL_AFTER}
+unknown = pytest.mark.parametrize(("fault", "status"), UNKNOWN.values(), ids=UNKNOWN)
+
+
+def timeouts_for(fault):
+    return SHORT if fault.kind in STALLS else PATIENT
+
+
+@each(*NEVER_AGAIN)
+@unknown
+async def test_what_must_not_happen_twice_is_not_sent_twice(sim, operation, fault, status):
+    sim.script(OPERATIONS[operation].endpoint, fault)
+    async with client(sim, timeouts_for(fault)) as clarus:
+        error = await fails(operation, clarus, OutcomeUnknownError)
+
+    assert (error.applied, error.retryable, error.attempts) == (Applied.MAYBE, False, 1)
+    assert getattr(error.__cause__, "status", None) == status
+    assert arrived(sim, operation) == 1
+    happened = fault.kind in APPLIED_ALL_THE_SAME and operation != "mutation"
+    assert effects(sim, operation) == int(happened)
+
+
+@each(*SENT_AGAIN)
+@unknown
+async def test_what_may_happen_twice_is_sent_again(sim, operation, fault, status):
+    sim.script(OPERATIONS[operation].endpoint, fault)
+    async with client(sim, timeouts_for(fault)) as clarus:
+        await succeeds(operation, clarus)
+
+    assert arrived(sim, operation) == 2
+    twice = operation == "repeatable" and fault.kind in APPLIED_ALL_THE_SAME
+    assert effects(sim, operation) == (0 if operation in READS else 1 + twice)
+
+
+LASTING = {name: row for name, row in UNKNOWN.items() if row[0].kind not in STALLS}
+lasting = pytest.mark.parametrize(("fault", "status"), LASTING.values(), ids=LASTING)
+
+
+@each("update", "delete", "repeatable")
+@lasting
+async def test_a_write_that_stays_unknown_says_so(sim, operation, fault, status):
+    sim.set_faults([attrs.evolve(fault, endpoint=OPERATIONS[operation].endpoint)])
+    async with client(sim) as clarus:
+        error = await fails(operation, clarus, OutcomeUnknownError, "out of attempts")
+
+    assert (error.applied, error.attempts, arrived(sim, operation)) == (Applied.MAYBE, 4, 4)
+    assert getattr(error.__cause__, "status", None) == status
+
+
+@each(*READS)
+@lasting
+async def test_a_read_that_keeps_failing_says_what_was_last(sim, operation, fault, status):
+    sim.set_faults([attrs.evolve(fault, endpoint=OPERATIONS[operation].endpoint)])
+    async with client(sim) as clarus:
+        error = await fails(operation, clarus, (ApiError, ConnectionFailedError), "out of attempts")
+
+    assert isinstance(error, ConnectionFailedError) == (status is None)
+    assert getattr(error, "status", None) == status
+    assert (error.applied, error.retryable, error.attempts, arrived(sim, operation)) == (Applied.NO, True, 4, 4)
+
+
+@pytest.mark.parametrize(
+    "said", [b"", b"HTT", b"HTTP/1.1 20", b"SSH-2.0-OpenSSH_9.6\r\n", b"HTTP/1.1 200 OK\r\nContent-Le", b"\0" * 99]
+)
+async def test_a_connection_that_ends_before_the_status_line_is_whole_leaves_it_unknown(said):
+    async def answer(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(said)
+
+    async with (
+        raw_server(answer) as (address, connections),
+        ClarusClient("acme", AccessToken("x"), base_url=f"http://{address}", timeouts=PATIENT, retry=FAST) as clarus,
+    ):
+        error = await fails("create", clarus, OutcomeUnknownError, "the connection was lost before an answer came")
+        assert (error.applied, len(connections)) == (Applied.MAYBE, 1)
+
+        error = await fails("ping", clarus, ConnectionFailedError, "the connection was lost before an answer came")
+        assert (error.applied, len(connections)) == (Applied.NO, 5)
+
+
+async def test_a_body_that_the_server_never_takes_leaves_it_unknown():
+    async def never_read(reader, writer):
+        writer.transport.pause_reading()
+        await asyncio.sleep(999)
+
+    async with (
+        raw_server(never_read) as (address, _),
+        ClarusClient("acme", AccessToken("x"), base_url=f"http://{address}", timeouts=SHORT, retry=FAST) as clarus,
+    ):
+        new = NewIntegration(name="big", integration_type="x", configuration={"text": "x" * 2**24})
+        with pytest.raises(OutcomeUnknownError, match="no answer came in time") as caught:
+            await clarus.integrations.create(new)
+
+    assert (caught.value.applied, caught.value.attempts) == (Applied.MAYBE, 1)
+
+
+async def test_a_read_that_stalls_to_the_end(sim):
+    sim.set_faults([Fault(FaultKind.STALL_BEFORE, endpoint=Endpoint.GRAPHQL, delay=999)])
+    async with client(sim, SHORT, RetryPolicy(max_attempts=2, base=0.001)) as clarus:
+        error = await fails("list", clarus, ConnectionFailedError, "no answer came in time; out of attempts")
+
+    assert (error.attempts, arrived(sim, "list")) == (2, 2)
+
+
+async def test_a_repeatable_action_that_stays_unknown_may_be_tried_again(sim):
+    sim.set_faults([Fault(FaultKind.RESET_AFTER, endpoint=Endpoint.SYNCHRONIZE)])
+    async with client(sim) as clarus:
+        error = await fails("repeatable", clarus, OutcomeUnknownError)
+
+    assert error.retryable
+
+
+async def test_an_unknown_create_says_all_that_settles_it(sim):
+    sim.script(Endpoint.CREATE, FaultKind.RESET_AFTER)
+    async with client(sim) as clarus:
+        error = await fails("create", clarus, OutcomeUnknownError, "the connection was lost")
+
+    assert error.key == "new-1"
+    assert abs(error.sent_at - sim.created("acme")[1].created_at) < timedelta(seconds=1)
+    assert error.sent_at <= datetime.now(UTC)
+    assert error.settled_by in str(error)
+
+
+# After an unknown attempt, a later definite answer does not make it definite.
+
+LATER = {
+    "403": ([FaultKind.FORBIDDEN], PermissionDeniedError),
+    "422": ([FaultKind.JSON_API_ERROR], ValidationError),
+    "redirect": ([FaultKind.REDIRECT], ConfigurationError),
+    "401 twice": ([FaultKind.UNAUTHORIZED] * 2, AuthenticationError),
+    "429 for too long": ([Fault(FaultKind.RATE_LIMITED, retry_after=60)], RateLimitedError),
+    "503 for too long": ([Fault(FaultKind.UNAVAILABLE, retry_after=60)], ServerError),
+}
+later = pytest.mark.parametrize(("faults", "cls"), LATER.values(), ids=LATER)
+
+
+@each("update", "delete", "repeatable")
+@later
+async def test_a_definite_answer_after_an_unknown_one_is_the_cause_of_an_unknown_outcome(sim, operation, faults, cls):
+    sim.script(OPERATIONS[operation].endpoint, FaultKind.RESET_AFTER, *faults)
+    async with client(sim) as clarus:
+        error = await fails(operation, clarus, OutcomeUnknownError)
+
+    assert error.applied is Applied.MAYBE
+    assert type(error.__cause__) is cls
+    assert error.attempts == arrived(sim, operation) == 1 + len(faults)
+    assert effects(sim, operation) == 1
+    assert error.retry_after == error.__cause__.retry_after
+
+
+@each(*READS)
+@later
+async def test_a_read_has_nothing_to_doubt(sim, operation, faults, cls):
+    sim.script(OPERATIONS[operation].endpoint, FaultKind.RESET_AFTER, *faults)
+    async with client(sim) as clarus:
+        error = await fails(operation, clarus, cls)
+
+    assert (error.applied, error.attempts) == (Applied.NO, 1 + len(faults))
+
+
+@each("update", "delete", "repeatable")
+async def test_no_connection_after_an_unknown_attempt_leaves_it_unknown(sim, operation):
+    sim.script(OPERATIONS[operation].endpoint, Fault(FaultKind.REFUSE, delay=999))
+    async with client(sim) as clarus:
+        error = await fails(operation, clarus, OutcomeUnknownError, "no connection could be made")
+
+    assert (error.applied, error.attempts, arrived(sim, operation)) == (Applied.MAYBE, 4, 1)
+    assert error.__cause__ is None
+
+
+@each("update", "delete", "repeatable")
+async def test_no_token_after_an_unknown_attempt_leaves_it_unknown(sim, operation):
+    sim.script(OPERATIONS[operation].endpoint, FaultKind.RESET_AFTER, FaultKind.UNAUTHORIZED)
+    sim.script(Endpoint.TOKEN, None, FaultKind.UNAUTHORIZED)
+    async with client(sim) as clarus:
+        error = await fails(operation, clarus, OutcomeUnknownError, "the token endpoint refused us")
+
+    assert error.applied is Applied.MAYBE
+    assert type(error.__cause__) is AuthenticationError
+    assert error.attempts == arrived(sim, operation) == 2
+
+
+@pytest.mark.parametrize("first", [FaultKind.RESET_AFTER, FaultKind.ERROR_AFTER, FaultKind.TRUNCATED])
+async def test_a_deletes_404_after_an_unknown_attempt_is_done(sim, first):
+    sim.script(Endpoint.DELETE, first)
+    async with client(sim) as clarus:
+        assert await clarus.integrations.delete(1) is None
+
+    assert [entry.status for entry in sim.requests if entry.endpoint is Endpoint.DELETE][-1] == 404
+    assert (arrived(sim, "delete"), sim.integrations("acme")) == (2, [])
+
+
+async def test_a_deletes_plain_404_is_an_error(sim):
+    async with client(sim) as clarus:
+        await clarus.integrations.delete(1)
+        error = await fails("delete", clarus, NotFoundError)
+
+    assert (error.applied, error.attempts) == (Applied.NO, 1)
+
+
+async def test_a_deletes_404_after_mere_refusals_is_an_error(sim):
+    sim.script(Endpoint.DELETE, Fault(FaultKind.RATE_LIMITED, retry_after=0.01), FaultKind.UNAUTHORIZED)
+    async with client(sim) as clarus:
+        with pytest.raises(NotFoundError):
+            await clarus.integrations.delete(999)
+
+    assert arrived(sim, "delete") == 3
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["own session", "caller's session"])
+async def test_aiohttp_does_not_send_a_delete_again_behind_our_back(own):
+    """The server closes a kept-alive connection on a DELETE that it did: aiohttp would send that again by itself."""
+    deleted = []
+
+    def answer(asked):
+        if asked.method == "DELETE":
+            deleted.append(asked)
+            return None if len(deleted) == 1 else reply(status=404)
+        return reply({"data": {}})
+
+    async with StubServer(answer) as server, contextlib.AsyncExitStack() as stack:
+        session = None
+        if not own:
+            session = await stack.enter_async_context(aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))
+        async with client(
+            server, retry=RetryPolicy(max_attempts=1), credentials=AccessToken("x"), session=session
+        ) as clarus:
+            await clarus.ping()
+            assert server.open_connections == 1
+            error = await fails("delete", clarus, OutcomeUnknownError, "the connection was lost")
+
+    assert (error.applied, error.attempts, len(deleted)) == (Applied.MAYBE, 1, 1)
+
+
+async def test_a_delete_that_is_sent_again_is_sent_again_by_us():
+    events = Watch()
+
+    def answer(asked):
+        if asked.method != "DELETE":
+            return reply({"data": {}})
+        return None if sum(a.method == "DELETE" for a in server.asked) == 1 else reply(status=404)
+
+    async with (
+        StubServer(answer) as server,
+        client(server, credentials=AccessToken("x"), observer=events) as clarus,
+    ):
+        await clarus.ping()
+        await clarus.integrations.delete(1)
+
+    assert sum(asked.method == "DELETE" for asked in server.asked) == 2
+    assert events.of(CallEvent)[-1].attempts == 2
+
+
+# A 2xx that can't be read: applied.
+
+
+@each("create", "update", "mutation")
+@pytest.mark.parametrize("fault", [Fault(FaultKind.NOT_JSON), Fault(FaultKind.OVERSIZED, size=9 * 2**20)])
+async def test_a_write_whose_answer_cannot_be_read_was_applied_and_is_not_sent_again(sim, operation, fault):
+    sim.script(OPERATIONS[operation].endpoint, fault)
+    async with client(sim) as clarus:
+        error = await fails(operation, clarus, OutcomeUnknownError)
+
+    assert (error.applied, error.attempts, arrived(sim, operation)) == (Applied.YES, 1, 1)
+    assert isinstance(error.__cause__, ResponseError)
+    assert effects(sim, operation) == int(operation != "mutation")
+
+
+@each("create", "mutation")
+async def test_a_write_whose_answer_is_cut_was_applied_and_is_not_sent_again(sim, operation):
+    sim.script(OPERATIONS[operation].endpoint, FaultKind.TRUNCATED)
+    async with client(sim) as clarus:
+        error = await fails(operation, clarus, OutcomeUnknownError, "did not come whole")
+
+    assert (error.applied, error.attempts, arrived(sim, operation)) == (Applied.YES, 1, 1)
+    assert effects(sim, operation) == int(operation != "mutation")
+
+
+@each("update", *READS)
+async def test_an_answer_that_is_cut_is_asked_for_again_where_that_changes_nothing(sim, operation):
+    sim.script(OPERATIONS[operation].endpoint, FaultKind.TRUNCATED)
+    async with client(sim) as clarus:
+        await succeeds(operation, clarus)
+
+    assert arrived(sim, operation) == 2
+
+
+async def test_an_update_whose_answer_is_cut_to_the_end_was_applied(sim):
+    sim.set_faults([Fault(FaultKind.TRUNCATED, endpoint=Endpoint.UPDATE)])
+    async with client(sim) as clarus:
+        error = await fails("update", clarus, OutcomeUnknownError, "did not come whole")
+
+    assert (error.applied, arrived(sim, "update"), effects(sim, "update")) == (Applied.YES, 4, 1)
+
+
+@each(*READS)
+async def test_a_read_whose_answer_is_cut_to_the_end_may_be_tried_again(sim, operation):
+    sim.set_faults([Fault(FaultKind.TRUNCATED, endpoint=Endpoint.GRAPHQL)])
+    async with client(sim) as clarus:
+        error = await fails(operation, clarus, ResponseError, "did not come whole")
+
+    assert (error.applied, error.retryable, arrived(sim, operation)) == (Applied.NO, True, 4)
+
+
+@each(*READS)
+@pytest.mark.parametrize(
+    ("fault", "expected"),
+    [(Fault(FaultKind.NOT_JSON), "JSON"), (Fault(FaultKind.OVERSIZED, size=9 * 2**20), "at most 8388608 bytes")],
+)
+async def test_a_read_that_cannot_be_read_says_so_at_once(sim, operation, fault, expected):
+    sim.script(Endpoint.GRAPHQL, fault)
+    async with client(sim) as clarus:
+        error = await fails(operation, clarus, ResponseError)
+
+    assert (error.pointer, error.expected, error.retryable) == ("", expected, False)
+    assert (error.applied, arrived(sim, operation)) == (Applied.NO, 1)
+
+
+@each("delete", "synchronize", "repeatable")
+@pytest.mark.parametrize("fault", [Fault(FaultKind.NOT_JSON), Fault(FaultKind.OVERSIZED, size=9 * 2**20)])
+async def test_a_write_that_needs_no_answer_is_done(sim, operation, fault):
+    sim.script(OPERATIONS[operation].endpoint, fault)
+    async with client(sim) as clarus:
+        await succeeds(operation, clarus)
+
+    assert (arrived(sim, operation), effects(sim, operation)) == (1, 1)
+
+
+async def test_a_synchronize_whose_answer_is_cut_is_done(sim):
+    sim.script(Endpoint.SYNCHRONIZE, FaultKind.TRUNCATED)
+    async with client(sim) as clarus:
+        await succeeds("synchronize", clarus)
+
+    assert (arrived(sim, "synchronize"), effects(sim, "synchronize")) == (1, 1)
+
+
+# Any 3xx: a server that is misconfigured, and is never followed.
+
+
+@each()
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_redirect_is_not_followed(sim, operation, status):
+    async with StubServer(lambda _: reply()) as elsewhere:
+        fault = Fault(FaultKind.REDIRECT, status=status, location=f"{elsewhere.url}/api/integrations")
+        sim.script(OPERATIONS[operation].endpoint, fault)
+        async with client(sim) as clarus:
+            error = await fails(operation, clarus, ConfigurationError, f"{status}.*redirects")
+
+    assert elsewhere.asked == []
+    assert (error.applied, error.retryable, error.attempts) == (Applied.NO, False, 1)
+    assert (arrived(sim, operation), effects(sim, operation)) == (1, 0)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_redirect_of_the_token_endpoint_is_not_followed(sim, status):
+    async with StubServer(lambda _: reply()) as elsewhere:
+        sim.script(Endpoint.TOKEN, Fault(FaultKind.REDIRECT, status=status, location=f"{elsewhere.url}/oauth/token"))
+        async with client(sim) as clarus:
+            error = await fails("create", clarus, ConfigurationError, "redirects")
+
+    assert elsewhere.asked == []
+    assert (error.applied, error.path, sim.count()) == (Applied.NO, "/oauth/token", 1)
+
+
+# Cancelled: at once, and nothing is left behind.
+
+
+@each()
+@pytest.mark.parametrize("kind", [FaultKind.STALL_BEFORE, FaultKind.STALL_AFTER])
+async def test_a_call_that_is_cancelled_ends_at_once(sim, operation, kind):
+    sim.script(OPERATIONS[operation].endpoint, Fault(kind, delay=999))
+    events = Watch()
+    async with client(sim, max_connections=1, observer=events) as clarus:
+        call = asyncio.ensure_future(OPERATIONS[operation].call(clarus, 1))
+        await until(lambda: arrived(sim, operation) == 1 and sim.requests[-1].fault)
+        call.cancel()
+        began = seconds()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        assert seconds() - began < 0.5
+
+        [ended] = events.of(CallEvent)
+        assert (ended.error, ended.applied) == (
+            "CancelledError", Applied.NO if operation in READS else Applied.MAYBE
+        )  # fmt: skip
+        happened = kind is FaultKind.STALL_AFTER and operation not in {*READS, "mutation"}
+        assert effects(sim, operation) == int(happened)
+        # The one connection is free again.
+        await clarus.ping()
+
+
+async def test_a_call_that_is_cancelled_between_attempts_ends_at_once(sim):
+    sim.script(Endpoint.UPDATE, Fault(FaultKind.UNAVAILABLE, retry_after=3))
+    events = Watch()
+    async with client(sim, observer=events) as clarus:
+        call = asyncio.create_task(clarus.integrations.update(1, IntegrationChanges(name="x")))
+        await until(lambda: WaitReason.BACKOFF in {event.reason for event in events.of(WaitEvent)})
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+
+    assert events.of(CallEvent)[-1].applied is Applied.NO
+    assert arrived(sim, "update") == 1
+
+
+# The retry budget: a tenth of the calls and a reserve; where it is empty, a call raises at once and says so.
+
+
+@each("list", "update")
+async def test_an_empty_retry_budget_ends_a_call_at_once(sim, operation):
+    sim.set_faults([Fault(FaultKind.ERROR_BEFORE, endpoint=OPERATIONS[operation].endpoint)])
+    async with client(sim) as clarus:
+        errors = [await fails(operation, clarus) for _ in range(5)]
+
+    assert [error.attempts for error in errors] == [4, 4, 4, 2, 1]
+    assert ["retry budget is empty" in str(error) for error in errors] == [False, False, False, True, True]
+    assert isinstance(errors[-1], OutcomeUnknownError if operation == "update" else ServerError)
+    assert arrived(sim, operation) == 15
+
+
+async def test_another_tenant_has_a_budget_of_its_own():
+    async with Simulator(tenants=["acme", "other"]) as sim:
+        sim.set_faults([Fault(FaultKind.ERROR_BEFORE, endpoint=Endpoint.GRAPHQL)])
+        async with client(sim) as clarus:
+            for _ in range(5):
+                await fails("ping", clarus, ServerError)
+            error = await fails("ping", clarus.for_subdomain("other"), ServerError)
+
+    assert error.attempts == 4
+
+
+async def test_an_empty_budget_does_not_stop_first_attempts(sim):
+    sim.script(Endpoint.GRAPHQL, *[FaultKind.ERROR_BEFORE] * 15)
+    async with client(sim) as clarus:
+        for _ in range(5):
+            await fails("ping", clarus, ServerError)
+        await clarus.ping()
+
+
+# The deadline: a whole call, with its waits and retries.
+
+TIGHT = Timeouts(connect=0.3, attempt=0.3, settle=0.3, deadline=0.8)
+MANY = RetryPolicy(max_attempts=100, base=0.001, cap=0.01)
+
+
+@each("list", "update")
+async def test_attempts_that_stall_end_with_the_deadline(sim, operation):
+    sim.set_faults([Fault(FaultKind.STALL_BEFORE, endpoint=OPERATIONS[operation].endpoint, delay=999)])
+    async with client(sim, TIGHT, MANY) as clarus:
+        began = seconds()
+        error = await fails(operation, clarus, (DeadlineExceededError, OutcomeUnknownError))
+        took = seconds() - began
+
+    assert 0.7 <= took < 1.1
+    assert isinstance(error, DeadlineExceededError) == (operation == "list")
+    assert error.applied is (Applied.NO if operation == "list" else Applied.MAYBE)
+    assert error.attempts == arrived(sim, operation) == 3
+
+
+@each("create", "list")
+async def test_the_last_attempt_is_cut_to_what_is_left(sim, operation):
+    sim.script(OPERATIONS[operation].endpoint, Fault(FaultKind.STALL_AFTER, delay=999))
+    timeouts = Timeouts(attempt=30.0, settle=30.0, deadline=0.4)
+    async with client(sim, timeouts) as clarus:
+        began = seconds()
+        error = await fails(operation, clarus, (DeadlineExceededError, OutcomeUnknownError))
+
+    assert seconds() - began < 0.8
+    assert isinstance(error, DeadlineExceededError) == (operation == "list")
+
+
+async def test_a_token_that_does_not_come_ends_with_the_deadline(sim):
+    sim.set_faults([Fault(FaultKind.STALL_BEFORE, endpoint=Endpoint.TOKEN, delay=999)])
+    async with client(sim, TIGHT) as clarus:
+        began = seconds()
+        error = await fails("create", clarus, DeadlineExceededError)
+
+    assert 0.7 <= seconds() - began < 1.2
+    assert (error.applied, arrived(sim, "create")) == (Applied.NO, 0)
+
+
+async def test_a_token_request_that_stalls_is_tried_again_inside_the_deadline(sim):
+    sim.script(Endpoint.TOKEN, Fault(FaultKind.STALL_BEFORE, delay=999))
+    async with client(sim, TIGHT) as clarus:
+        await clarus.ping()
+
+    assert sim.count(Endpoint.TOKEN) == 2
+
+
+async def test_waiting_for_a_connection_ends_with_the_deadline(sim):
+    sim.script(Endpoint.GRAPHQL, Fault(FaultKind.STALL_BEFORE, delay=999))
+    async with client(sim, max_connections=1) as clarus:
+        stalled = asyncio.create_task(clarus.ping())
+        await until(lambda: sim.count(Endpoint.GRAPHQL) == 1)
+        waiting = clarus.with_options(timeouts=TIGHT)
+        began = seconds()
+        error = await fails("create", waiting, DeadlineExceededError, "nothing was sent")
+        assert 0.7 <= seconds() - began < 1.1
+        stalled.cancel()
+
+    assert (error.applied, error.attempts, arrived(sim, "create")) == (Applied.NO, 0, 0)
+
+
+async def test_a_look_that_stalls_ends_with_the_deadline(sim):
+    sim.script(Endpoint.CREATE, Fault(FaultKind.UNAVAILABLE, retry_after=0.01))
+    sim.set_faults([Fault(FaultKind.STALL_BEFORE, endpoint=Endpoint.GRAPHQL, delay=999)])
+    async with client(sim, TIGHT, MANY) as clarus:
+        began = seconds()
+        error = await fails("create", clarus, OutcomeUnknownError)
+
+    assert seconds() - began < 1.1
+    assert (error.applied, arrived(sim, "create")) == (Applied.MAYBE, 1)
+
+
+async def test_a_deadline_that_leaves_no_time_for_an_attempt_sends_none(sim):
+    async with client(sim) as clarus:
+        await clarus.ping()
+        none = clarus.with_options(timeouts=Timeouts(attempt=0.01, settle=0.01, deadline=0.01))
+        error = await fails("create", none, DeadlineExceededError)
+
+    assert (error.applied, error.attempts, arrived(sim, "create")) == (Applied.NO, 0, 0)
+
+
+async def test_a_pause_that_grows_past_the_deadline_ends_it(sim):
+    sim.script(Endpoint.GRAPHQL, *[Fault(FaultKind.RATE_LIMITED, retry_after=0.3)] * 9)
+    async with client(sim, TIGHT) as clarus:
+        began = seconds()
+        error = await fails("ping", clarus, RateLimitedError, "outlasts the deadline")
+
+    assert seconds() - began < 0.8
+    assert error.applied is Applied.NO
+
+
+# max_attempts=1: a client for use under an engine that retries itself.
+
+ONCE = RetryPolicy(max_attempts=1)
+
+
+@each()
+@pytest.mark.parametrize("fault", [FaultKind.ERROR_AFTER, FaultKind.RESET_AFTER, FaultKind.UNAVAILABLE])
+async def test_with_retries_off_an_unknown_outcome_is_raised_at_once(sim, operation, fault):
+    sim.script(OPERATIONS[operation].endpoint, fault)
+    async with client(sim, retry=ONCE) as clarus:
+        error = await fails(operation, clarus, (OutcomeUnknownError, ApiError, ConnectionFailedError))
+
+    assert isinstance(error, OutcomeUnknownError) == (operation in WRITES)
+    assert error.applied is (Applied.NO if operation in READS else Applied.MAYBE)
+    assert error.attempts == arrived(sim, operation) == 1
+
+
+@each()
+async def test_with_retries_off_no_connection_is_raised_at_once(sim, operation):
+    async with client(sim, retry=ONCE) as clarus:
+        await clarus.ping()
+        await sim.refuse()
+        error = await fails(operation, clarus, ConnectionFailedError, "retries are off")
+
+    assert (error.applied, error.attempts) == (Applied.NO, 1)
+
+
+@each()
+async def test_with_retries_off_a_503_is_raised_at_once(sim, operation):
+    sim.script(OPERATIONS[operation].endpoint, Fault(FaultKind.UNAVAILABLE, retry_after=0.01))
+    async with client(sim, retry=ONCE) as clarus:
+        error = await fails(operation, clarus, (ServerError, OutcomeUnknownError), "retries are off")
+
+    # A 503 is a weak proof, and nobody looked whether the record is there.
+    assert error.applied is (Applied.MAYBE if operation == "create" else Applied.NO)
+    assert (error.retry_after, sim.count()) == (0.01, 2)

@@ -1,0 +1,313 @@
+"""The gate between a client and its server: as many requests on the wire as it is wide, and every tenant in turn."""
+
+from __future__ import annotations
+
+import asyncio
+
+import aiohttp
+import pytest
+
+from clarus_async import AccessToken, ClarusClient, DeadlineExceededError, NewIntegration, RetryPolicy, Timeouts
+from clarus_async.simulator import Endpoint, Fault, FaultKind, Quota, Simulator
+from tests.stub_server import StubServer, created, reply
+from tests.virtual import now, settle, virtual
+
+
+def shop(number=0):
+    return NewIntegration(name=f"Shop {number}", integration_type="shopify")
+
+
+class Busy:
+    """Answers after some seconds, and counts how many it is answering."""
+
+    def __init__(self, seconds=1.0):
+        self.seconds = seconds
+        self.at_once = 0
+        self.most = 0
+        self.order = []
+
+    async def __call__(self, asked):
+        self.order.append(asked.headers["x-clarus-subdomain"])
+        self.at_once += 1
+        self.most = max(self.most, self.at_once)
+        try:
+            await asyncio.sleep(self.seconds)
+        finally:
+            self.at_once -= 1
+        return reply({"data": {}})
+
+
+def client_of(server, **options):
+    return ClarusClient("acme", AccessToken("t0"), base_url=server.url, **options)
+
+
+class TestWidth:
+    @pytest.mark.parametrize("width", [1, 3, 64])
+    def test_never_more_requests_on_the_wire(self, width):
+        @virtual
+        async def check():
+            busy = Busy(0.5)
+            async with StubServer(busy) as server, client_of(server, max_connections=width) as clarus:
+                await asyncio.gather(*(clarus.ping() for _ in range(130)))
+                assert busy.most == width
+                assert server.open_connections == width
+                assert now() == pytest.approx(-(-130 // width) * 0.5)
+
+        check()
+
+    @virtual
+    async def test_views_share_it(self):
+        busy = Busy()
+        async with StubServer(busy) as server, client_of(server, max_connections=2) as clarus:
+            views = [clarus.for_subdomain(f"t{number}") for number in range(5)]
+            await asyncio.gather(*(view.ping() for view in views for _ in range(4)))
+            assert busy.most == 2
+
+    @virtual
+    async def test_the_caller_s_session_narrows_it(self):
+        busy = Busy()
+        connector = aiohttp.TCPConnector(limit=2)
+        session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+        async with session, StubServer(busy) as server, client_of(server, session=session) as clarus:
+            await asyncio.gather(*(clarus.ping() for _ in range(6)))
+            assert busy.most == 2
+            assert clarus.pace.queued == 0
+
+    @virtual
+    async def test_a_token_is_asked_for_while_the_gate_is_full(self):
+        async with Simulator(latency=5.0) as sim:
+            client = ClarusClient("acme", sim.credentials, base_url=sim.url, max_connections=1)
+            async with client as clarus:
+                await clarus.ping()
+                sim.expire_tokens()
+                await asyncio.gather(*(clarus.ping() for _ in range(3)))
+                assert sim.count(Endpoint.TOKEN) == 2
+
+
+class TestTurns:
+    @virtual
+    async def test_a_busy_tenant_does_not_keep_a_quiet_one_waiting(self):
+        busy = Busy()
+        async with StubServer(busy) as server, client_of(server, max_connections=1) as clarus:
+            flood = [asyncio.create_task(clarus.ping()) for _ in range(50)]
+            await settle()
+            began = now()
+            await clarus.for_subdomain("quiet").ping()
+            assert now() - began <= 3.0
+            await asyncio.gather(*flood)
+
+    @virtual
+    async def test_tenants_take_turns(self):
+        busy = Busy()
+        async with StubServer(busy) as server, client_of(server, max_connections=1) as clarus:
+            first = asyncio.create_task(clarus.ping())
+            await settle()
+            views = [clarus.for_subdomain(name) for name in ("a", "b", "c")]
+            await asyncio.gather(first, *(view.ping() for view in views for _ in range(3)))
+            assert busy.order == ["acme", *"abcabcabc"]
+
+    @virtual
+    async def test_first_come_first_served_within_a_tenant(self):
+        asked = []
+
+        async def answer(request):
+            asked.append(request.path)
+            await asyncio.sleep(1.0)
+            return reply()
+
+        async with StubServer(answer) as server, client_of(server, max_connections=1) as clarus:
+            await asyncio.gather(*(clarus.integrations.synchronize(number) for number in range(8)))
+            assert asked == [f"/api/integrations/{number}/synchronize" for number in range(8)]
+
+
+class TestOnlyOnTheWire:
+    """A slot is held only while a request is on the wire."""
+
+    @virtual
+    async def test_a_backoff_holds_no_slot(self):
+        retry = RetryPolicy(base=100.0, cap=100.0)
+        async with Simulator() as sim:
+            client = ClarusClient(
+                "acme",
+                sim.credentials,
+                base_url=sim.url,
+                max_connections=1,
+                retry=retry,
+                timeouts=Timeouts(deadline=1000.0),
+            )
+            async with client as clarus:
+                await clarus.ping()
+                sim.script(Endpoint.GRAPHQL, FaultKind.HTML_502)
+                slow = asyncio.create_task(clarus.ping())
+                await asyncio.sleep(1.0)
+                assert not slow.done()
+                began = now()
+                await clarus.ping()
+                assert now() == began
+                await slow
+
+    @virtual
+    async def test_a_pause_of_one_tenant_holds_no_slot(self):
+        async with (
+            Simulator(tenants=("acme", "globex")) as sim,
+            ClarusClient("acme", sim.credentials, base_url=sim.url, max_connections=1) as clarus,
+        ):
+            globex = clarus.for_subdomain("globex")
+            sim.script(Endpoint.CREATE, Fault(FaultKind.RATE_LIMITED, retry_after=30, tenant="acme"))
+            slow = asyncio.create_task(clarus.integrations.create(shop()))
+            await asyncio.sleep(1.0)
+            began = now()
+            await globex.ping()
+            assert now() == began
+            await slow
+            assert now() == pytest.approx(30.0)
+
+    @virtual
+    async def test_a_look_up_s_wait_holds_no_slot(self):
+        """A create that met a 503 looks before it sends again: with one slot, it would wait for itself."""
+        async with (
+            Simulator() as sim,
+            ClarusClient("acme", sim.credentials, base_url=sim.url, max_connections=1) as clarus,
+        ):
+            sim.script(Endpoint.CREATE, Fault(FaultKind.UNAVAILABLE, retry_after=5))
+            await clarus.integrations.create(shop())
+            assert len(sim.created("acme")) == 1
+
+    @virtual
+    async def test_what_waits_at_the_gate_is_seen_in_the_pace(self):
+        async with StubServer(Busy()) as server, client_of(server, max_connections=1) as clarus:
+            tasks = [asyncio.create_task(clarus.ping()) for _ in range(4)]
+            await settle()
+            assert clarus.pace.queued == 3
+            await asyncio.gather(*tasks)
+            assert clarus.pace.queued == 0
+
+    @virtual
+    async def test_a_call_waits_at_the_gate_no_longer_than_its_deadline(self):
+        async with StubServer(Busy(10.0)) as server, client_of(server, max_connections=1) as clarus:
+            first = asyncio.create_task(clarus.ping())
+            await settle()
+            began = now()
+            with pytest.raises(DeadlineExceededError) as raised:
+                await clarus.with_options(timeouts=Timeouts(deadline=2.0)).ping()
+            assert now() - began == pytest.approx(2.0)
+            assert raised.value.attempts == 0
+            await first
+
+
+class TestPace:
+    """A 429 pauses its tenant; one request probes, then the rest go."""
+
+    @virtual
+    async def test_one_probe_then_the_rest(self):
+        async with Simulator() as sim, ClarusClient("acme", sim.credentials, base_url=sim.url) as clarus:
+            sim.script(Endpoint.CREATE, Fault(FaultKind.RATE_LIMITED, retry_after=30))
+            first = asyncio.create_task(clarus.integrations.create(shop(0)))
+            await asyncio.sleep(1.0)
+            others = [asyncio.create_task(clarus.integrations.create(shop(number))) for number in range(1, 20)]
+            await asyncio.sleep(28.0)
+            assert sim.count(Endpoint.CREATE) == 1
+            assert clarus.pace.waiting == 20
+            assert clarus.pace.paused_until is not None
+            await asyncio.gather(first, *others)
+            assert clarus.pace.paused_until is None
+            assert now() == pytest.approx(30.0)
+            assert len(sim.created("acme")) == 20
+
+    @virtual
+    async def test_a_retry_after_of_nothing_leaves_the_tenant_open(self):
+        async with Simulator() as sim, ClarusClient("acme", sim.credentials, base_url=sim.url) as clarus:
+            sim.script(Endpoint.CREATE, Fault(FaultKind.RATE_LIMITED, retry_after=0))
+            for number in range(3):
+                await clarus.integrations.create(shop(number))
+            assert clarus.pace.paused_until is None
+            assert now() < 2.0
+
+    @virtual
+    async def test_a_cancelled_probe_hands_over(self):
+        async with Simulator() as sim, ClarusClient("acme", sim.credentials, base_url=sim.url) as clarus:
+            sim.script(
+                Endpoint.CREATE,
+                Fault(FaultKind.RATE_LIMITED, retry_after=10),
+                Fault(FaultKind.STALL_BEFORE, delay=25.0),
+            )
+            probe = asyncio.create_task(clarus.integrations.create(shop(0)))
+            await asyncio.sleep(1.0)
+            other = asyncio.create_task(clarus.integrations.create(shop(1)))
+            await asyncio.sleep(14.0)
+            assert sim.count(Endpoint.CREATE) == 2
+            probe.cancel()
+            await other
+            assert now() == pytest.approx(15.0)
+            assert probe.cancelled()
+
+    @virtual
+    async def test_regression_hikari_a_cancelled_caller_leaves_the_tenant_s_pace_alive(self):
+        async with Simulator() as sim, ClarusClient("acme", sim.credentials, base_url=sim.url) as clarus:
+            sim.script(Endpoint.CREATE, Fault(FaultKind.RATE_LIMITED, retry_after=10))
+            tasks = [asyncio.create_task(clarus.integrations.create(shop(number))) for number in range(5)]
+            await asyncio.sleep(5.0)
+            tasks[0].cancel()
+            tasks[3].cancel()
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+            assert sum(isinstance(result, asyncio.CancelledError) for result in results) <= 2
+            await clarus.integrations.create(shop(9))
+            assert clarus.pace.paused_until is None
+
+    @virtual
+    async def test_a_call_does_not_wait_for_a_pause_that_outlasts_it(self):
+        async with Simulator() as sim, ClarusClient("acme", sim.credentials, base_url=sim.url) as clarus:
+            sim.script(Endpoint.GRAPHQL, Fault(FaultKind.RATE_LIMITED, retry_after=60))
+            slow = asyncio.create_task(clarus.ping())
+            await asyncio.sleep(1.0)
+            with pytest.raises(Exception, match="outlasts the deadline") as raised:
+                await clarus.with_options(timeouts=Timeouts(deadline=10.0)).ping()
+            assert now() == pytest.approx(1.0)
+            assert raised.value.retry_after == pytest.approx(59.0)
+            await slow
+
+    @pytest.mark.parametrize("kind", ["fixed", "sliding", "bucket"])
+    @pytest.mark.parametrize("headers", ["none", "retry-after", "ietf"])
+    def test_everything_gets_through_a_quota(self, kind, headers):
+        @virtual
+        async def check():
+            quota = Quota(limit=10, window=1.0, kind=kind, headers=headers)
+            async with Simulator(quota=quota, latency=0.05) as sim:
+                timeouts = Timeouts(deadline=600.0)
+                async with ClarusClient("acme", sim.credentials, base_url=sim.url, timeouts=timeouts) as clarus:
+                    await asyncio.gather(*(clarus.integrations.create(shop(number)) for number in range(60)))
+                assert len(sim.created("acme")) == 60
+
+        check()
+
+    @virtual
+    async def test_another_tenant_has_its_own(self):
+        async with (
+            Simulator(tenants=("acme", "globex")) as sim,
+            ClarusClient("acme", sim.credentials, base_url=sim.url) as clarus,
+        ):
+            sim.script(Endpoint.CREATE, Fault(FaultKind.RATE_LIMITED, retry_after=30))
+            slow = asyncio.create_task(clarus.integrations.create(shop()))
+            await asyncio.sleep(1.0)
+            globex = clarus.for_subdomain("globex")
+            await globex.integrations.create(shop())
+            assert now() == pytest.approx(1.0)
+            assert globex.pace.paused_until is None
+            await slow
+
+
+async def test_a_gate_over_real_sockets_loses_no_slot_to_a_hundred_cancelled_calls():
+    async def answer(asked):
+        await asyncio.sleep(0.002)
+        return created()
+
+    async with StubServer(answer) as server, client_of(server, max_connections=4) as clarus:
+        tasks = [asyncio.create_task(clarus.integrations.create(shop(number))) for number in range(200)]
+        for number, task in enumerate(tasks):
+            if number % 2:
+                asyncio.get_running_loop().call_later(0.0005 * number, task.cancel)
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert not [r for r in results if isinstance(r, Exception) and not isinstance(r, asyncio.CancelledError)]
+        assert clarus._caller.shared.gate.busy == 0
+        await asyncio.gather(*(clarus.integrations.create(shop(number)) for number in range(8)))
+        assert server.open_connections <= 4

@@ -1,0 +1,349 @@
+"""What an observer is told, and that it can break nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import attrs
+import pytest
+
+from clarus_async import (
+    AccessToken,
+    Applied,
+    AttemptEvent,
+    CallEvent,
+    ClarusClient,
+    ClarusError,
+    ClientCredentials,
+    ConfigurationError,
+    IntegrationChanges,
+    NewIntegration,
+    RetryPolicy,
+    TokenEvent,
+    WaitEvent,
+    WaitReason,
+)
+from clarus_async.simulator import Endpoint, Fault, FaultKind, Simulator
+from tests.stub_server import StubServer, reply
+from tests.virtual import now, virtual
+
+SHOP = NewIntegration(name="Shop", integration_type="shopify")
+
+
+class Notes:
+    """An observer that keeps what it is told."""
+
+    def __init__(self):
+        self.events = []
+
+    def on_event(self, event):
+        self.events.append(event)
+
+    def of(self, kind):
+        return [event for event in self.events if isinstance(event, kind)]
+
+    @property
+    def calls(self):
+        return self.of(CallEvent)
+
+    @property
+    def attempts(self):
+        return self.of(AttemptEvent)
+
+    @property
+    def waits(self):
+        return [(event.reason, event.seconds) for event in self.of(WaitEvent)]
+
+
+def client_of(sim, observer, **options):
+    return ClarusClient("acme", sim.credentials, base_url=sim.url, observer=observer, **options)
+
+
+class TestCalls:
+    @virtual
+    async def test_one_that_went_well(self):
+        notes = Notes()
+        async with Simulator(latency=1.0) as sim, client_of(sim, notes) as clarus:
+            await clarus.ping()
+            notes.events.clear()
+            await clarus.integrations.create(SHOP)
+            [attempt, call] = notes.events
+            assert attempt == AttemptEvent(
+                call_id=2,
+                operation="create",
+                number=1,
+                started_at=2.0,
+                duration=1.0,
+                status=200,
+                failure=None,
+                proves="done",
+                request_id=sim.requests[-1].request_id,
+            )
+            assert call == CallEvent(
+                call_id=2,
+                operation="create",
+                method="POST",
+                path="/api/integrations",
+                started_at=2.0,
+                duration=1.0,
+                attempts=1,
+                status=200,
+                applied=None,
+                error=None,
+            )
+
+    @virtual
+    async def test_one_that_was_retried(self):
+        notes = Notes()
+        async with Simulator() as sim, client_of(sim, notes) as clarus:
+            await clarus.ping()
+            notes.events.clear()
+            sim.script(Endpoint.GRAPHQL, FaultKind.HTML_502, FaultKind.RESET_BEFORE)
+            await clarus.ping()
+            assert [(each.number, each.status, each.failure, each.proves) for each in notes.attempts] == [
+                (1, 502, None, "unknown"),
+                (2, None, "the connection was lost before an answer came", "unknown"),
+                (3, 200, None, "done"),
+            ]
+            [call] = notes.calls
+            assert (call.attempts, call.status, call.error) == (3, 200, None)
+            assert [reason for reason, _ in notes.waits] == [WaitReason.BACKOFF] * 2
+
+    @virtual
+    async def test_one_that_failed(self):
+        notes = Notes()
+        async with Simulator() as sim, client_of(sim, notes) as clarus:
+            with pytest.raises(ClarusError):
+                await clarus.integrations.delete(404)
+            [call] = notes.calls
+            assert (call.error, call.status, call.applied, call.attempts) == ("NotFoundError", 404, Applied.NO, 1)
+            assert call.path == "/api/integrations/{id}"
+
+    @virtual
+    async def test_one_whose_outcome_is_unknown(self):
+        notes = Notes()
+        async with Simulator() as sim, client_of(sim, notes) as clarus:
+            sim.script(Endpoint.CREATE, FaultKind.RESET_AFTER)
+            with pytest.raises(ClarusError):
+                await clarus.integrations.create(SHOP)
+            [call] = notes.calls
+            assert (call.error, call.status, call.applied) == ("OutcomeUnknownError", None, Applied.MAYBE)
+
+    @virtual
+    async def test_one_that_was_cancelled(self):
+        notes = Notes()
+        async with Simulator() as sim, client_of(sim, notes) as clarus:
+            await clarus.ping()
+            notes.events.clear()
+            sim.script(Endpoint.CREATE, Fault(FaultKind.STALL_AFTER, delay=20.0))
+            task = asyncio.ensure_future(clarus.integrations.create(SHOP))
+            await asyncio.sleep(3.0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            [call] = notes.calls
+            assert (call.error, call.status, call.applied) == ("CancelledError", None, Applied.MAYBE)
+            assert (call.duration, call.attempts) == (3.0, 1)
+
+    @virtual
+    async def test_one_that_was_cancelled_before_anything_was_sent(self):
+        notes = Notes()
+        async with Simulator() as sim, client_of(sim, notes) as clarus:
+            sim.script(Endpoint.TOKEN, Fault(FaultKind.STALL_BEFORE, delay=20.0))
+            task = asyncio.ensure_future(clarus.integrations.create(SHOP))
+            await asyncio.sleep(3.0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            [call] = notes.calls
+            assert (call.error, call.applied, call.attempts) == ("CancelledError", Applied.NO, 0)
+
+    @virtual
+    async def test_one_that_never_got_out(self):
+        notes = Notes()
+        async with Simulator() as sim, client_of(sim, notes) as clarus:
+            await clarus.close()
+            with pytest.raises(ConfigurationError):
+                await clarus.ping()
+            [call] = notes.calls
+            assert (call.error, call.attempts, call.status) == ("ConfigurationError", 0, None)
+
+    @virtual
+    async def test_each_has_its_number(self):
+        notes = Notes()
+        async with Simulator(tenants=("acme", "globex")) as sim, client_of(sim, notes) as clarus:
+            await asyncio.gather(*(view.ping() for view in [clarus, clarus.for_subdomain("globex")] for _ in range(5)))
+            assert sorted(call.call_id for call in notes.calls) == list(range(1, 11))
+            assert {event.call_id for event in notes.attempts} == set(range(1, 11))
+
+    @pytest.mark.parametrize(
+        ("operation", "path"),
+        [
+            ("create", "/api/integrations"),
+            ("update", "/api/integrations/{id}"),
+            ("delete", "/api/integrations/{id}"),
+            ("synchronize", "/api/integrations/{id}/synchronize"),
+            ("list", "/graphql"),
+            ("graphql", "/graphql"),
+            ("ping", "/graphql"),
+        ],
+    )
+    def test_a_path_has_no_id_in_it(self, operation, path):
+        @virtual
+        async def check():
+            notes = Notes()
+            async with Simulator() as sim, client_of(sim, notes) as clarus:
+                [stored] = sim.preload("acme", [{"name": "Shop", "integration_type": "shopify"}])
+                calls = {
+                    "create": lambda: clarus.integrations.create(SHOP),
+                    "update": lambda: clarus.integrations.update(stored.id, IntegrationChanges(is_active=False)),
+                    "delete": lambda: clarus.integrations.delete(stored.id),
+                    "synchronize": lambda: clarus.integrations.synchronize(stored.id),
+                    "list": lambda: anext(clarus.integrations.list()),
+                    "graphql": lambda: clarus.graphql("query { sites { all { edges { node { id } } } } }"),
+                    "ping": clarus.ping,
+                }
+                await calls[operation]()
+                [call] = notes.calls
+                assert (call.operation, call.path) == (operation, path)
+
+        check()
+
+
+class TestWaits:
+    @virtual
+    async def test_for_a_token(self):
+        notes = Notes()
+        async with Simulator() as sim, client_of(sim, notes) as clarus:
+            await clarus.ping()
+            assert notes.waits == [(WaitReason.TOKEN, None)]
+            await clarus.ping()
+            assert notes.waits == [(WaitReason.TOKEN, None)]
+
+    @virtual
+    async def test_a_stale_token_is_not_waited_for(self):
+        notes = Notes()
+        async with Simulator(token_lifetime=600.0) as sim, client_of(sim, notes) as clarus:
+            await clarus.ping()
+            await asyncio.sleep(550.0)
+            notes.events.clear()
+            await clarus.ping()
+            assert notes.waits == []
+            await asyncio.sleep(1.0)
+
+    @virtual
+    async def test_for_the_pace(self):
+        notes = Notes()
+        async with Simulator() as sim, client_of(sim, notes) as clarus:
+            await clarus.ping()
+            notes.events.clear()
+            sim.script(Endpoint.CREATE, Fault(FaultKind.RATE_LIMITED, retry_after=9))
+            await clarus.integrations.create(SHOP)
+            assert notes.waits == [(WaitReason.PACE, pytest.approx(9.0))]
+
+    @virtual
+    async def test_for_the_gate(self):
+        notes = Notes()
+        async with Simulator(latency=1.0) as sim, client_of(sim, notes, max_connections=1) as clarus:
+            await clarus.ping()
+            notes.events.clear()
+            await asyncio.gather(clarus.ping(), clarus.ping())
+            assert notes.waits == [(WaitReason.GATE, None)]
+
+    @virtual
+    async def test_for_a_backoff(self):
+        notes = Notes()
+        retry = RetryPolicy(base=8.0, cap=8.0)
+        async with Simulator() as sim, client_of(sim, notes, retry=retry) as clarus:
+            await clarus.ping()
+            notes.events.clear()
+            sim.script(Endpoint.GRAPHQL, FaultKind.HTML_502)
+            began = now()
+            await clarus.ping()
+            [(reason, seconds)] = notes.waits
+            assert reason is WaitReason.BACKOFF
+            assert seconds == pytest.approx(now() - began, abs=1e-3)
+
+
+class TestTokens:
+    @virtual
+    async def test_one_that_came(self):
+        notes = Notes()
+        async with Simulator(token_lifetime=600.0, latency=2.0) as sim, client_of(sim, notes) as clarus:
+            await clarus.ping()
+            assert notes.of(TokenEvent) == [TokenEvent(duration=2.0, expires_in=600.0, failure=None)]
+
+    @virtual
+    async def test_one_that_did_not(self):
+        notes = Notes()
+        async with Simulator() as sim:
+            credentials = ClientCredentials(sim.client_id, "wrong")
+            async with ClarusClient("acme", credentials, base_url=sim.url, observer=notes) as clarus:
+                with pytest.raises(ClarusError):
+                    await clarus.ping()
+        [event] = notes.of(TokenEvent)
+        assert (event.expires_in, event.failure) == (None, "AuthenticationError")
+
+
+class TestAnObserverThatRaises:
+    class Broken:
+        def __init__(self, error):
+            self.error = error
+            self.told = 0
+
+        def on_event(self, event):
+            self.told += 1
+            raise self.error
+
+    @pytest.mark.parametrize("error", [RuntimeError("broken"), KeyError("x"), AssertionError()], ids=repr)
+    def test_breaks_no_call_and_is_logged(self, error, caplog):
+        @virtual
+        async def check():
+            broken = self.Broken(error)
+            async with Simulator() as sim, client_of(sim, broken) as clarus:
+                sim.script(Endpoint.GRAPHQL, FaultKind.HTML_502)
+                sim.script(Endpoint.CREATE, Fault(FaultKind.RATE_LIMITED, retry_after=1))
+                await clarus.ping()
+                await clarus.integrations.create(SHOP)
+                with pytest.raises(ClarusError):
+                    await clarus.integrations.delete(404)
+                assert clarus._caller.shared.gate.busy == 0
+            assert broken.told > 8
+
+        check()
+        assert "the observer raised on a CallEvent" in caplog.text
+
+    @virtual
+    async def test_breaks_no_run(self):
+        async with Simulator() as sim, client_of(sim, self.Broken(RuntimeError())) as clarus:
+            run = clarus.integrations.provision(
+                NewIntegration(name=f"Shop {n}", integration_type="shopify") for n in range(20)
+            )
+            assert len([outcome async for outcome in run]) == 20
+
+    @pytest.mark.parametrize("thing", [object(), lambda event: None, "observer"], ids=["object", "function", "str"])
+    def test_what_is_no_observer_is_refused(self, thing):
+        with pytest.raises(ConfigurationError, match="on_event"):
+            ClarusClient("acme", AccessToken("t"), observer=thing)
+
+
+class TestEvents:
+    @virtual
+    async def test_they_are_frozen_and_name_no_tenant(self):
+        notes = Notes()
+        async with StubServer(lambda asked: reply({"data": {}})) as server:
+            credentials = AccessToken("t")
+            async with ClarusClient("acmecorp", credentials, base_url=server.url, observer=notes) as clarus:
+                await clarus.ping()
+        for event in notes.events:
+            assert "acmecorp" not in repr(event)
+            with pytest.raises((attrs.exceptions.FrozenInstanceError, AttributeError)):
+                event.operation = "x"
+
+    @virtual
+    async def test_without_an_observer_nothing_is_made(self, caplog):
+        with caplog.at_level(logging.WARNING, "clarus_async"):
+            async with Simulator() as sim, client_of(sim, None) as clarus:
+                await clarus.ping()
+        assert caplog.records == []

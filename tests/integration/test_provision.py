@@ -1,0 +1,386 @@
+"""Runs against a server: every record has its outcome, and the server's ledger says the same."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections import Counter
+
+import pytest
+import trustme
+
+from clarus_async import (
+    AccessToken,
+    AuthenticationError,
+    ClarusClient,
+    ClientCredentials,
+    ConfigurationError,
+    NewIntegration,
+    OutcomeStatus,
+    PermissionDeniedError,
+    Report,
+    RetryPolicy,
+    Timeouts,
+)
+from clarus_async.simulator import Endpoint, Fault, FaultKind, Quota, Simulator
+from tests.stub_server import StubServer, created, reply
+from tests.virtual import now, settle, virtual
+
+
+def shops(count):
+    return (
+        NewIntegration(name=f"Shop {number}", integration_type="shopify", external_system_reference1=f"ref-{number}")
+        for number in range(count)
+    )
+
+
+def client_of(sim, **options):
+    return ClarusClient("acme", sim.credentials, base_url=sim.url, **options)
+
+
+def workers():
+    return [task for task in asyncio.all_tasks() if "provision" in task.get_name()]
+
+
+async def collect(run):
+    return [outcome async for outcome in run]
+
+
+class TestAllIsWell:
+    async def test_a_thousand_records_over_real_sockets(self):
+        async with Simulator() as sim, client_of(sim) as clarus:
+            outcomes = await collect(clarus.integrations.provision(shops(1000)))
+            stored = {record.external_system_reference1: record.id for record in sim.created("acme")}
+            assert {outcome.key: outcome.integration_id for outcome in outcomes} == stored
+            assert len(outcomes) == len(stored) == len(sim.created("acme")) == 1000
+            assert {outcome.status for outcome in outcomes} == {OutcomeStatus.CREATED}
+            assert sim.count(Endpoint.TOKEN) == 1
+
+    @virtual
+    async def test_an_async_source(self):
+        async def source():
+            for shop in shops(20):
+                await asyncio.sleep(1.0)
+                yield shop
+
+        async with Simulator() as sim, client_of(sim) as clarus:
+            report = await Report.collect(clarus.integrations.provision(source()))
+            assert report.total == report.attempts == 20
+            assert report.ok
+
+    @virtual
+    async def test_no_more_on_the_wire_than_were_asked_for(self):
+        most = at_once = 0
+
+        async def answer(asked):
+            nonlocal most, at_once
+            at_once += 1
+            most = max(most, at_once)
+            await asyncio.sleep(1.0)
+            at_once -= 1
+            return created()
+
+        async with (
+            StubServer(answer) as server,
+            ClarusClient("acme", AccessToken("t"), base_url=server.url) as clarus,
+        ):
+            await collect(clarus.integrations.provision(shops(30), concurrency=5))
+        assert most == 5
+
+    @virtual
+    async def test_several_tenants_have_a_run_each(self):
+        async with Simulator(tenants=("acme", "globex", "initech")) as sim, client_of(sim) as clarus:
+            views = [clarus, clarus.for_subdomain("globex"), clarus.for_subdomain("initech")]
+            reports = await asyncio.gather(*(Report.collect(view.integrations.provision(shops(40))) for view in views))
+            assert [report.total for report in reports] == [40, 40, 40]
+            assert all(len(sim.created(view.subdomain)) == 40 for view in views)
+
+
+class TestTrouble:
+    @pytest.mark.parametrize("headers", ["none", "retry-after", "ietf"])
+    @pytest.mark.parametrize("kind", ["fixed", "sliding", "bucket"])
+    def test_all_get_through_a_hidden_quota(self, kind, headers):
+        @virtual
+        async def check():
+            quota = Quota(limit=20, window=1.0, kind=kind, headers=headers)
+            async with Simulator(quota=quota, latency=0.02) as sim, client_of(sim) as clarus:
+                report = await Report.collect(clarus.integrations.provision(shops(120), concurrency=32))
+                assert report.counts[OutcomeStatus.CREATED] == report.total == 120
+                assert len(sim.created("acme")) == 120
+
+        check()
+
+    @virtual
+    async def test_what_may_be_there_is_unresolved_and_sent_once(self):
+        async with Simulator() as sim, client_of(sim) as clarus:
+            sim.script(Endpoint.CREATE, None, FaultKind.RESET_AFTER, FaultKind.ERROR_AFTER, FaultKind.NOT_JSON)
+            outcomes = await collect(clarus.integrations.provision(shops(10), concurrency=1))
+            by_key = {outcome.key: outcome.status.value for outcome in outcomes}
+            unresolved = [key for key, status in by_key.items() if status == "unresolved"]
+            assert unresolved == ["ref-1", "ref-2", "ref-3"]
+            assert set(Counter(record.name for record in sim.created("acme")).values()) == {1}
+            assert len(sim.created("acme")) == 10
+
+    @virtual
+    async def test_what_is_refused_is_failed_with_the_reason(self):
+        async with Simulator(unique_references=True) as sim, client_of(sim) as clarus:
+            sim.preload("acme", [{"name": "x", "integration_type": "y", "external_system_reference1": "ref-2"}])
+            outcomes = await collect(clarus.integrations.provision(shops(5)))
+            [failed] = [outcome for outcome in outcomes if not outcome.status.ok]
+            assert failed.key == "ref-2"
+            assert failed.status is OutcomeStatus.FAILED
+            assert (failed.error.type, failed.error.status) == ("ValidationError", 422)
+            assert failed.attempts == 1
+
+    @virtual
+    async def test_under_every_fault_the_outcomes_and_the_ledger_agree(self):
+        kinds = [
+            "reset_before", "reset_after", "error_before", "error_after", "html_502", "unavailable", "rate_limited",
+            "truncated", "not_json",
+        ]  # fmt: skip
+        faults = [Fault(kind, endpoint="create", probability=0.04) for kind in kinds]
+        faults += [Fault("stall_after", endpoint="create", probability=0.02, delay=100.0)]
+        async with Simulator(faults=faults, latency=0.01) as sim, client_of(sim) as clarus:
+            outcomes = await collect(clarus.integrations.provision(shops(400), concurrency=32))
+            ledger = Counter(record.external_system_reference1 for record in sim.created("acme"))
+            assert len(outcomes) == len({outcome.index for outcome in outcomes}) == 400
+            assert max(ledger.values()) == 1
+            for outcome in outcomes:
+                if outcome.status is OutcomeStatus.CREATED:
+                    assert ledger[outcome.key] == 1
+                elif outcome.status is OutcomeStatus.FAILED:
+                    assert ledger[outcome.key] == 0
+                else:
+                    assert outcome.status is OutcomeStatus.UNRESOLVED
+            by_id = {record.id: record for record in sim.created("acme")}
+            assert all(
+                by_id[outcome.integration_id].external_system_reference1 == outcome.key
+                for outcome in outcomes
+                if outcome.integration_id is not None
+            )
+
+    @virtual
+    async def test_a_duplicate_key_is_not_sent(self):
+        async with Simulator() as sim, client_of(sim) as clarus:
+            report = await Report.collect(clarus.integrations.provision([*shops(3), *shops(3)]))
+            assert report.counts[OutcomeStatus.CREATED] == report.counts[OutcomeStatus.FAILED] == 3
+            assert sim.count(Endpoint.CREATE) == 3
+
+
+def refused_credentials(sim):
+    return ClarusClient("acme", ClientCredentials(sim.client_id, "wrong"), base_url=sim.url)
+
+
+def unknown_tenant(sim):
+    return ClarusClient("nobody", sim.credentials, base_url=sim.url)
+
+
+def always_401(sim):
+    sim.set_faults([Fault(FaultKind.UNAUTHORIZED, endpoint=Endpoint.CREATE)])
+    return client_of(sim)
+
+
+def redirecting(sim):
+    sim.set_faults([Fault(FaultKind.REDIRECT, endpoint=Endpoint.CREATE, location="https://elsewhere.test")])
+    return client_of(sim)
+
+
+def forbidding(sim):
+    sim.set_faults([Fault(FaultKind.FORBIDDEN, endpoint=Endpoint.CREATE)])
+    return client_of(sim)
+
+
+class TestFatal:
+    @pytest.mark.parametrize(
+        ("make", "error"),
+        [
+            (refused_credentials, AuthenticationError),
+            (always_401, AuthenticationError),
+            (unknown_tenant, PermissionDeniedError),
+            (forbidding, PermissionDeniedError),
+            (redirecting, ConfigurationError),
+        ],
+        ids=lambda value: value.__name__,
+    )
+    def test_it_stops_the_intake_and_is_raised_at_the_end(self, make, error):
+        @virtual
+        async def check():
+            async with Simulator(latency=0.1) as sim, make(sim) as clarus:
+                outcomes = []
+                pulled = 0
+
+                def source():
+                    nonlocal pulled
+                    for shop in shops(1000):
+                        pulled += 1
+                        yield shop
+
+                with pytest.raises(error):
+                    async for outcome in clarus.integrations.provision(source(), concurrency=8):
+                        outcomes += [outcome]
+                assert pulled <= 16
+                assert len(outcomes) == pulled
+                assert {outcome.status for outcome in outcomes} == {OutcomeStatus.FAILED}
+                assert sim.created("acme") == []
+                assert workers() == []
+
+        check()
+
+    @virtual
+    async def test_what_was_in_flight_is_finished_first(self):
+        async with Simulator(latency=5.0) as sim, client_of(sim) as clarus:
+            sim.script(Endpoint.CREATE, None, None, FaultKind.FORBIDDEN)
+            outcomes = []
+            with pytest.raises(PermissionDeniedError):
+                async for outcome in clarus.integrations.provision(shops(100), concurrency=4):
+                    outcomes += [outcome]
+            made = [outcome for outcome in outcomes if outcome.status.ok]
+            assert len(made) == len(sim.created("acme")) >= 3
+            assert len(outcomes) == sim.count(Endpoint.CREATE) <= 8
+
+    async def test_a_certificate_that_nobody_vouches_for(self):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+        async with Simulator(ssl_context=context) as sim, client_of(sim) as clarus:
+            run = clarus.integrations.provision(shops(100), concurrency=4)
+            with pytest.raises(ConfigurationError, match="certificate"):
+                await collect(run)
+            assert run.report.total <= 8
+            assert sim.count() == 0
+
+    @virtual
+    async def test_one_of_several_tenants_stops_no_other(self):
+        async with Simulator(latency=0.1) as sim, client_of(sim) as clarus:
+            nobody = clarus.for_subdomain("nobody")
+            good, bad = await asyncio.gather(
+                Report.collect(clarus.integrations.provision(shops(50))),
+                Report.collect(nobody.integrations.provision(shops(50))),
+                return_exceptions=True,
+            )
+            assert good.ok
+            assert isinstance(bad, PermissionDeniedError)
+
+
+class TestLeaving:
+    async def test_break_leaves_no_worker_and_no_slot_over_real_sockets(self):
+        async with Simulator() as sim, client_of(sim) as clarus:
+            async with clarus.integrations.provision(shops(1000), concurrency=16) as run:
+                async for outcome in run:
+                    if outcome.index >= 50:
+                        break
+            assert workers() == []
+            assert clarus._caller.shared.gate.busy == 0
+            await clarus.ping()
+
+    @virtual
+    async def test_break_during_a_pause_leaves_no_worker(self):
+        async with Simulator() as sim, client_of(sim) as clarus:
+            sim.script(Endpoint.CREATE, None, *[Fault(FaultKind.RATE_LIMITED, retry_after=60)] * 30)
+            async with clarus.integrations.provision(shops(100), concurrency=8) as run:
+                await anext(run)
+            assert workers() == []
+            assert clarus._caller.shared.tenant("acme").turnstile.waiting == 0
+            assert now() < 1.0
+
+    @virtual
+    async def test_stop_lets_what_is_on_the_wire_end(self):
+        async with Simulator(latency=1.0) as sim, client_of(sim) as clarus:
+            run = clarus.integrations.provision(shops(1000), concurrency=8)
+            outcomes = []
+            async for outcome in run:
+                outcomes.append(outcome)
+                run.stop()
+            assert len(outcomes) == len(sim.created("acme"))
+            assert len(outcomes) <= 16
+            assert all(outcome.status.ok for outcome in outcomes)
+
+    @virtual
+    async def test_stop_while_the_source_is_silent(self):
+        async def silent():
+            for shop in shops(2):
+                yield shop
+            await asyncio.sleep(100_000.0)
+
+        async with Simulator() as sim, client_of(sim) as clarus:
+            run = clarus.integrations.provision(silent(), concurrency=4)
+            reading = asyncio.ensure_future(collect(run))
+            await asyncio.sleep(10.0)
+            run.stop()
+            assert len(await reading) == 2
+            assert now() == 10.0
+            assert len(sim.created("acme")) == 2
+
+
+class TestNothingPilesUp:
+    @virtual
+    async def test_a_slow_reader_stops_the_sending(self):
+        async with (
+            Simulator() as sim,
+            client_of(sim) as clarus,
+            clarus.integrations.provision(shops(1000), concurrency=4) as run,
+        ):
+            await anext(run)
+            await asyncio.sleep(1000.0)
+            assert sim.count(Endpoint.CREATE) <= 1 + 2 * 4
+
+    @virtual
+    async def test_a_slow_source_holds_back_no_outcome(self):
+        async def slow():
+            for shop in shops(3):
+                yield shop
+                await asyncio.sleep(60.0)
+
+        async with Simulator() as sim, client_of(sim) as clarus:
+            times = []
+            async for _ in clarus.integrations.provision(slow(), concurrency=8):
+                times += [now()]
+            assert times == pytest.approx([0.0, 60.0, 120.0], abs=1.0)
+
+    @virtual
+    async def test_a_paused_tenant_does_not_make_the_run_read_ahead(self):
+        pulled = 0
+
+        def source():
+            nonlocal pulled
+            for shop in shops(1000):
+                pulled += 1
+                yield shop
+
+        async with Simulator() as sim, client_of(sim) as clarus:
+            sim.script(Endpoint.CREATE, *[Fault(FaultKind.RATE_LIMITED, retry_after=60)] * 4)
+            async with clarus.integrations.provision(source(), concurrency=4) as run:
+                reading = asyncio.ensure_future(anext(run))
+                await asyncio.sleep(30.0)
+                assert pulled == 4
+                reading.cancel()
+            await settle()
+
+
+class TestRetries:
+    @virtual
+    async def test_attempts_are_counted_in_the_report(self):
+        retry = RetryPolicy(base=0.001)
+        async with Simulator() as sim, client_of(sim, retry=retry) as clarus:
+            sim.script(Endpoint.CREATE, Fault(FaultKind.RATE_LIMITED, retry_after=1), None, FaultKind.UNAUTHORIZED)
+            report = await Report.collect(clarus.integrations.provision(shops(3), concurrency=1))
+            assert report.ok
+            assert report.attempts == sim.count(Endpoint.CREATE) == 5
+
+    @virtual
+    async def test_a_record_that_meets_a_pause_longer_than_its_deadline_fails_alone(self):
+        async with Simulator() as sim, client_of(sim, timeouts=Timeouts(deadline=10.0)) as clarus:
+            sim.script(Endpoint.CREATE, None, Fault(FaultKind.RATE_LIMITED, retry_after=30))
+            outcomes = await collect(clarus.integrations.provision(shops(3), concurrency=1))
+            assert [outcome.status.value for outcome in outcomes] == ["created", "failed", "failed"]
+            assert {outcome.error.type for outcome in outcomes[1:]} == {"RateLimitedError"}
+            assert all(outcome.error.retryable for outcome in outcomes[1:])
+
+    @virtual
+    async def test_a_server_that_says_nothing_but_no_ends_the_run(self):
+        async with (
+            StubServer(lambda asked: reply({"error": "gone"}, 401)) as server,
+            ClarusClient("acme", AccessToken("t"), base_url=server.url) as clarus,
+        ):
+            with pytest.raises(AuthenticationError, match="no way to get another"):
+                await collect(clarus.integrations.provision(shops(100), concurrency=4))
+            assert len(server.asked) <= 8

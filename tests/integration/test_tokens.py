@@ -1,0 +1,725 @@
+"""Tokens as calls meet them: over real sockets, or through simulated ones where hours must pass."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+import pytest
+
+from clarus_async import (
+    AccessToken,
+    Applied,
+    AuthenticationError,
+    ClarusClient,
+    ClarusError,
+    ClientCredentials,
+    ConfigurationError,
+    ConnectionFailedError,
+    DeadlineExceededError,
+    NewIntegration,
+    RefreshToken,
+    ResponseError,
+    RetryPolicy,
+    Timeouts,
+    Token,
+)
+from clarus_async.simulator import Endpoint, Fault, FaultKind, Simulator
+from tests.stub_server import TOKEN_PATH, StubServer, bearer, created, reply
+from tests.virtual import now, settle, virtual
+
+
+def shop(number=0):
+    return NewIntegration(name=f"Shop {number}", integration_type="shopify")
+
+
+def client_of(server, credentials=None, **options):
+    return ClarusClient("acme", credentials or server.credentials, base_url=server.url, **options)
+
+
+async def slowly(answer, seconds=0.01):
+    await asyncio.sleep(seconds)
+    return answer
+
+
+ID_AND_SECRET = ClientCredentials("id", "secret")
+
+
+class TestOneRefresh:
+    async def test_a_thousand_creates_on_a_cold_client_ask_for_one_token(self):
+        async with Simulator() as sim, client_of(sim) as clarus:
+            await asyncio.gather(*(clarus.integrations.create(shop(number)) for number in range(1000)))
+            assert sim.count(Endpoint.TOKEN) == 1
+            assert len(sim.integrations("acme")) == 1000
+
+    async def test_a_thousand_creates_after_the_session_was_ended_ask_for_one_more(self):
+        async with Simulator() as sim, client_of(sim) as clarus:
+            await clarus.ping()
+            sim.expire_tokens()
+            await asyncio.gather(*(clarus.integrations.create(shop(number)) for number in range(1000)))
+            assert sim.count(Endpoint.TOKEN) == 2
+            names = Counter(record.name for record in sim.created("acme"))
+            assert set(names.values()) == {1}
+            assert len(names) == 1000
+
+    @virtual
+    async def test_a_thousand_creates_at_the_token_s_expiry_ask_for_one_more(self):
+        async with Simulator(token_lifetime=600.0) as sim, client_of(sim) as clarus:
+            await clarus.ping()
+            await asyncio.sleep(600.0)
+            await asyncio.gather(*(clarus.integrations.create(shop(number)) for number in range(1000)))
+            assert sim.count(Endpoint.TOKEN) == 2
+            assert all(request.status == 200 for request in sim.requests)
+
+    @virtual
+    async def test_a_stale_token_is_sent_while_one_caller_refreshes(self):
+        async with Simulator(token_lifetime=600.0) as sim, client_of(sim) as clarus:
+            await clarus.ping()
+            await asyncio.sleep(550.0)
+            sim.script(Endpoint.TOKEN, Fault(FaultKind.STALL_BEFORE, delay=10.0))
+            began = now()
+            await asyncio.gather(*(clarus.integrations.create(shop(number)) for number in range(50)))
+            assert now() == began
+            assert sim.count(Endpoint.TOKEN) == 2
+            await asyncio.sleep(20.0)
+            assert sim.count(Endpoint.TOKEN) == 3
+            await clarus.ping()
+            assert sim.count(Endpoint.TOKEN) == 3
+
+    @virtual
+    async def test_a_token_that_expired_during_a_pause_is_not_sent(self):
+        async with Simulator(token_lifetime=60.0) as sim, client_of(sim) as clarus:
+            await clarus.ping()
+            await asyncio.sleep(40.0)
+            sim.script(Endpoint.CREATE, Fault(FaultKind.RATE_LIMITED, retry_after=60))
+            await clarus.integrations.create(shop())
+            assert now() == pytest.approx(100.0)
+            assert [request.status for request in sim.requests if request.endpoint is Endpoint.CREATE] == [429, 200]
+
+    @virtual
+    async def test_a_token_that_expired_at_the_gate_is_not_sent(self):
+        async with Simulator(token_lifetime=60.0) as sim, client_of(sim, max_connections=1) as clarus:
+            await clarus.ping()
+            await asyncio.sleep(40.0)
+            sim.script(Endpoint.SYNCHRONIZE, Fault(FaultKind.STALL_AFTER, delay=25.0))
+            slow = asyncio.create_task(clarus.integrations.synchronize(1))
+            await settle()
+            await clarus.integrations.create(shop())
+            assert sim.requests[-1].status == 200
+            assert [request.status for request in sim.requests if request.endpoint is Endpoint.CREATE] == [200]
+            await asyncio.gather(slow, return_exceptions=True)
+
+    @virtual
+    async def test_a_quiet_client_asks_for_no_token(self):
+        async with Simulator(token_lifetime=600.0) as sim, client_of(sim) as clarus:
+            await clarus.ping()
+            await asyncio.sleep(10_000.0)
+            assert sim.count(Endpoint.TOKEN) == 1
+
+    @virtual
+    async def test_views_share_the_token(self):
+        async with Simulator(tenants=("acme", "globex")) as sim, client_of(sim) as clarus:
+            globex = clarus.for_subdomain("globex")
+            quick = globex.with_options(retry=RetryPolicy(max_attempts=1))
+            await asyncio.gather(clarus.ping(), globex.ping(), quick.ping())
+            assert sim.count(Endpoint.TOKEN) == 1
+
+    @virtual
+    async def test_a_view_with_credentials_of_its_own_has_a_token_of_its_own(self):
+        async with StubServer(lambda asked: reply({"data": {}})) as server, client_of(server, ID_AND_SECRET) as clarus:
+            await clarus.ping()
+            await clarus.for_subdomain("globex", ClientCredentials("other", "secret")).ping()
+            forms = [asked.form["client_id"] for asked in server.asked if asked.path == TOKEN_PATH]
+            assert forms == ["id", "other"]
+
+    @virtual
+    async def test_equal_credentials_share_a_token(self):
+        """A service that makes its view anew for each request must not ask for a token each time."""
+        async with StubServer(lambda asked: reply({"data": {}})) as server, client_of(server, ID_AND_SECRET) as clarus:
+            for _ in range(5):
+                await clarus.for_subdomain("globex", ClientCredentials("id", "secret")).ping()
+            assert server.count(TOKEN_PATH) == 1
+
+    @virtual
+    async def test_equal_refresh_tokens_rotate_together(self):
+        """Two who rotate one refresh token apart end each other's session."""
+        rotating = [f"r{number}" for number in range(1, 10)]
+
+        def tokens(asked):
+            if asked.form["refresh_token"] != rotating[0]:
+                return reply({"error": "invalid_grant"}, 400)
+            del rotating[0]
+            return bearer("t", refresh_token=rotating[0])
+
+        async with StubServer(lambda asked: reply({"data": {}}), tokens) as server:
+            async with client_of(server, ID_AND_SECRET) as clarus:
+                for _ in range(3):
+                    await clarus.for_subdomain("globex", RefreshToken("id", "secret", "r1")).ping()
+            assert server.count(TOKEN_PATH) == 1
+
+    @virtual
+    async def test_the_refresh_survives_the_call_that_started_it(self):
+        async with Simulator() as sim, client_of(sim) as clarus:
+            sim.script(Endpoint.TOKEN, Fault(FaultKind.STALL_BEFORE, delay=5.0))
+            first = asyncio.create_task(clarus.ping())
+            await asyncio.sleep(1.0)
+            second = asyncio.create_task(clarus.ping())
+            await asyncio.sleep(1.0)
+            first.cancel()
+            await second
+            assert first.cancelled()
+            assert sim.count(Endpoint.TOKEN) == 2
+            assert sim.count(Endpoint.GRAPHQL) == 1
+
+
+class TestUnauthorized:
+    @virtual
+    async def test_a_401_is_answered_with_a_new_token_and_costs_no_attempt(self):
+        retry = RetryPolicy(max_attempts=1)
+        async with Simulator() as sim, client_of(sim, retry=retry) as clarus:
+            await clarus.ping()
+            sim.expire_tokens()
+            await clarus.integrations.create(shop())
+            assert sim.count(Endpoint.TOKEN) == 2
+            assert len(sim.created("acme")) == 1
+
+    @virtual
+    async def test_two_in_one_call_are_an_error(self):
+        async with Simulator() as sim, client_of(sim) as clarus:
+            sim.script(Endpoint.CREATE, FaultKind.UNAUTHORIZED, FaultKind.UNAUTHORIZED)
+            with pytest.raises(AuthenticationError, match="refuses a token that was just made") as raised:
+                await clarus.integrations.create(shop())
+            assert raised.value.attempts == 2
+            assert raised.value.applied is Applied.NO
+            assert (raised.value.method, raised.value.path) == ("POST", "/api/integrations")
+            assert raised.value.request_id == sim.requests[-1].request_id
+            assert sim.created("acme") == []
+
+    @virtual
+    async def test_a_late_401_for_an_old_token_ends_no_other(self):
+        release = asyncio.Event()
+
+        async def answer(asked):
+            if asked.token == "stub-token-1":
+                if asked.headers["x-clarus-subdomain"] == "slow":
+                    await release.wait()
+                return reply({"error": "ended"}, 401)
+            return reply({"data": {}})
+
+        async with StubServer(answer) as server, client_of(server, ID_AND_SECRET) as clarus:
+            late = asyncio.create_task(clarus.for_subdomain("slow").ping())
+            await settle(50)
+            await clarus.ping()
+            assert server.count(TOKEN_PATH) == 2
+            release.set()
+            await late
+            assert server.count(TOKEN_PATH) == 2
+
+    @virtual
+    async def test_a_tenant_that_always_says_401_asks_for_three_tokens_a_minute_and_no_more(self):
+        async with (
+            StubServer(lambda asked: reply({"error": "no"}, 401)) as server,
+            client_of(server, ID_AND_SECRET) as clarus,
+        ):
+            for _ in range(50):
+                with pytest.raises(AuthenticationError):
+                    await clarus.ping()
+                await asyncio.sleep(1.0)
+            assert server.count(TOKEN_PATH) == 1 + 3
+            await asyncio.sleep(60.0)
+            with pytest.raises(AuthenticationError):
+                await clarus.ping()
+            assert server.count(TOKEN_PATH) <= 1 + 3 + 2
+
+    @virtual
+    async def test_the_error_of_a_tenant_that_used_its_three_says_when_to_come_back(self):
+        async with (
+            StubServer(lambda asked: reply({"error": "no"}, 401)) as server,
+            client_of(server, ID_AND_SECRET) as clarus,
+        ):
+            for _ in range(3):
+                with pytest.raises(AuthenticationError):
+                    await clarus.ping()
+            with pytest.raises(AuthenticationError, match="token after token") as raised:
+                await clarus.ping()
+            assert raised.value.retry_after == pytest.approx(60.0)
+            assert raised.value.retryable
+            assert raised.value.path == "/graphql"
+
+    @virtual
+    async def test_a_tenant_that_always_says_401_stops_no_other(self):
+        def answer(asked):
+            if asked.headers["x-clarus-subdomain"] == "bad":
+                return reply({"error": "no"}, 401)
+            return reply({"data": {}})
+
+        async with StubServer(answer) as server, client_of(server, ID_AND_SECRET) as clarus:
+            bad = clarus.for_subdomain("bad")
+            for _ in range(20):
+                with pytest.raises(AuthenticationError):
+                    await bad.ping()
+                await clarus.ping()
+            assert server.count(TOKEN_PATH) == 1 + 3
+
+    @virtual
+    async def test_many_at_once_of_a_tenant_that_always_says_401_all_end_with_an_error(self):
+        async with (
+            StubServer(lambda asked: reply({"error": "no"}, 401)) as server,
+            client_of(server, ID_AND_SECRET) as clarus,
+        ):
+            results = await asyncio.gather(*(clarus.ping() for _ in range(100)), return_exceptions=True)
+            assert {type(result) for result in results} == {AuthenticationError}
+            assert server.count(TOKEN_PATH) <= 1 + 3
+
+
+class TestRefused:
+    @virtual
+    async def test_it_says_why_and_where(self):
+        async with Simulator() as sim, client_of(sim, ClientCredentials(sim.client_id, "wrong")) as clarus:
+            with pytest.raises(AuthenticationError) as raised:
+                await clarus.integrations.create(shop())
+            assert "invalid_client" in str(raised.value)
+            assert raised.value.path == TOKEN_PATH
+            assert raised.value.applied is Applied.NO
+            assert raised.value.request_id == sim.requests[0].request_id
+
+    @virtual
+    async def test_nothing_is_asked_during_the_backoff(self):
+        async with Simulator() as sim, client_of(sim, ClientCredentials(sim.client_id, "wrong")) as clarus:
+            for _ in range(20):
+                with pytest.raises(AuthenticationError, match="invalid_client"):
+                    await clarus.ping()
+            assert sim.count() == 1
+            await asyncio.sleep(1.0)
+            with pytest.raises(AuthenticationError, match="invalid_client"):
+                await clarus.ping()
+            assert sim.count() == 2
+
+    @virtual
+    async def test_credentials_that_were_corrected_on_the_server_work_after_the_backoff(self):
+        answers = [reply({"error": "invalid_client"}, 401), bearer("t2")]
+        async with (
+            StubServer(lambda asked: reply({"data": {}}), lambda asked: answers.pop(0)) as server,
+            client_of(server, ID_AND_SECRET) as clarus,
+        ):
+            with pytest.raises(AuthenticationError):
+                await clarus.ping()
+            await asyncio.sleep(1.0)
+            await clarus.ping()
+
+    @virtual
+    async def test_each_caller_has_an_error_of_its_own(self):
+        async with Simulator() as sim, client_of(sim, ClientCredentials(sim.client_id, "wrong")) as clarus:
+            results = await asyncio.gather(*(clarus.ping() for _ in range(5)), return_exceptions=True)
+            assert len({id(result) for result in results}) == 5
+            assert {type(result) for result in results} == {AuthenticationError}
+
+
+class TestUnreachable:
+    @virtual
+    async def test_several_tries_then_an_error_that_says_nothing_was_applied(self):
+        async with Simulator() as sim, client_of(sim) as clarus:
+            sim.script(Endpoint.TOKEN, *[FaultKind.RESET_BEFORE] * 10)
+            with pytest.raises(ConnectionFailedError, match="no token could be had") as raised:
+                await clarus.integrations.create(shop())
+            assert raised.value.applied is Applied.NO
+            assert raised.value.retryable
+            assert sim.count(Endpoint.TOKEN) == 4
+            assert sim.count(Endpoint.CREATE) == 0
+
+    async def test_a_server_that_is_not_there_is_a_failed_connection(self):
+        async with Simulator() as sim:
+            await sim.refuse()
+            async with client_of(sim) as clarus:
+                with pytest.raises(ConnectionFailedError):
+                    await clarus.ping()
+
+    @virtual
+    async def test_its_tries_cost_the_call_no_attempt(self):
+        async with Simulator() as sim, client_of(sim, retry=RetryPolicy(max_attempts=1)) as clarus:
+            sim.script(Endpoint.TOKEN, FaultKind.RESET_BEFORE, FaultKind.HTML_502, FaultKind.RESET_AFTER)
+            integration = await clarus.integrations.create(shop())
+            assert integration.name == "Shop 0"
+            assert sim.count(Endpoint.TOKEN) == 4
+
+    @virtual
+    async def test_the_next_call_tries_again(self):
+        async with Simulator() as sim, client_of(sim) as clarus:
+            sim.script(Endpoint.TOKEN, *[FaultKind.RESET_BEFORE] * 4)
+            with pytest.raises(ConnectionFailedError):
+                await clarus.ping()
+            await clarus.ping()
+
+    @pytest.mark.parametrize(
+        ("kind", "error"),
+        [(FaultKind.NOT_JSON, ResponseError), (FaultKind.REDIRECT, ConfigurationError)],
+    )
+    def test_what_can_not_pass_is_asked_once(self, kind, error):
+        @virtual
+        async def check():
+            async with Simulator() as sim, client_of(sim) as clarus:
+                sim.script(Endpoint.TOKEN, kind)
+                with pytest.raises(error):
+                    await clarus.ping()
+                assert sim.count() == 1
+
+        check()
+
+    @virtual
+    async def test_an_oversized_answer_is_no_token(self):
+        async with Simulator() as sim, client_of(sim) as clarus:
+            sim.script(Endpoint.TOKEN, FaultKind.OVERSIZED)
+            with pytest.raises(ClarusError):
+                await clarus.ping()
+
+
+class TestDeadline:
+    @virtual
+    async def test_a_call_does_not_wait_for_a_token_beyond_it(self):
+        timeouts = Timeouts(deadline=2.0)
+        async with Simulator() as sim, client_of(sim, timeouts=timeouts) as clarus:
+            sim.script(Endpoint.TOKEN, Fault(FaultKind.STALL_BEFORE, delay=20.0))
+            with pytest.raises(DeadlineExceededError, match="nothing was sent") as raised:
+                await clarus.integrations.create(shop())
+            assert now() == pytest.approx(2.0)
+            assert raised.value.applied is Applied.NO
+            assert raised.value.attempts == 0
+            assert sim.count(Endpoint.CREATE) == 0
+
+    @virtual
+    async def test_the_error_names_the_call(self):
+        timeouts = Timeouts(deadline=2.0)
+        async with Simulator() as sim, client_of(sim, timeouts=timeouts) as clarus:
+            sim.script(Endpoint.TOKEN, Fault(FaultKind.STALL_BEFORE, delay=20.0))
+            with pytest.raises(DeadlineExceededError) as raised:
+                await clarus.integrations.create(shop())
+            assert (raised.value.method, raised.value.path) == ("POST", "/api/integrations")
+
+    @virtual
+    async def test_the_refresh_goes_on_for_the_next_call(self):
+        async with Simulator() as sim, client_of(sim) as clarus:
+            sim.script(Endpoint.TOKEN, Fault(FaultKind.STALL_BEFORE, delay=5.0))
+            with pytest.raises(DeadlineExceededError):
+                await clarus.with_options(timeouts=Timeouts(deadline=2.0)).ping()
+            await clarus.ping()
+            assert sim.count(Endpoint.TOKEN) == 2
+
+    @virtual
+    async def test_a_try_for_a_token_takes_no_longer_than_the_client_s_attempt_timeout(self):
+        timeouts = Timeouts(attempt=1.0, deadline=10.0)
+        async with Simulator() as sim, client_of(sim, timeouts=timeouts) as clarus:
+            sim.script(Endpoint.TOKEN, Fault(FaultKind.STALL_BEFORE, delay=100.0))
+            await clarus.ping()
+            assert now() < 2.0
+            assert sim.count(Endpoint.TOKEN) == 2
+
+
+class TestLifetimes:
+    @pytest.mark.parametrize(
+        "said",
+        [
+            {"expires_in": 0},
+            {"expires_in": -1},
+            {"expires_in": "NaN"},
+            {"expires_in": 10**18},
+            {"expires_in": 10**30},
+            {},
+            {"expires_in": "3600"},
+            {"expires_in": None},
+            {"expires_in": {"seconds": 5}},
+        ],
+        ids=str,
+    )
+    def test_a_token_is_used_more_than_once_whatever_is_said_of_its_life(self, said):
+        @virtual
+        async def check():
+            answers = StubServer(lambda asked: reply({"data": {}}), lambda asked: bearer("t", **said))
+            async with answers as server, client_of(server, ID_AND_SECRET) as clarus:
+                for _ in range(5):
+                    await clarus.ping()
+                    await asyncio.sleep(10.0)
+                assert server.count(TOKEN_PATH) == 1
+
+        check()
+
+    @pytest.mark.parametrize("said", [{"expires_in": 10**18}, {"expires_in": "Infinity"}], ids=str)
+    def test_no_token_is_believed_to_live_for_ever(self, said):
+        @virtual
+        async def check():
+            answers = StubServer(lambda asked: reply({"data": {}}), lambda asked: bearer("t", **said))
+            async with answers as server, client_of(server, ID_AND_SECRET) as clarus:
+                await clarus.ping()
+                for _ in range(25):
+                    await asyncio.sleep(3600.0)
+                await clarus.ping()
+                assert server.count(TOKEN_PATH) == 2
+
+        check()
+
+    @pytest.mark.parametrize("seconds", [0.001, "1e-9", 5e-324], ids=str)
+    def test_a_tiny_life_does_not_make_one_call_ask_again_and_again(self, seconds):
+        @virtual
+        async def check():
+            answers = StubServer(
+                lambda asked: reply({"data": {}}), lambda asked: slowly(bearer("t", expires_in=seconds))
+            )
+            async with answers as server, client_of(server, ID_AND_SECRET, timeouts=Timeouts(deadline=1.0)) as clarus:
+                await clarus.ping()
+                assert server.count(TOKEN_PATH) == 1
+
+        check()
+
+    @virtual
+    async def test_a_life_shorter_than_the_answer_took_is_of_use_all_the_same(self):
+        async def slow(asked):
+            await asyncio.sleep(5.0)
+            return bearer(f"t{now():g}", expires_in=3)
+
+        async with (
+            StubServer(lambda asked: reply({"data": {}}), slow) as server,
+            client_of(server, ID_AND_SECRET, timeouts=Timeouts(deadline=60.0)) as clarus,
+        ):
+            await clarus.ping()
+            assert server.count(TOKEN_PATH) == 1
+
+
+class TestRotation:
+    @pytest.mark.parametrize("kind", ["sync", "async"])
+    def test_the_new_one_is_stored_before_its_first_use(self, kind):
+        @virtual
+        async def check():
+            stored = []
+
+            def store(token):
+                assert sim.count(Endpoint.GRAPHQL) == len(stored)
+                stored.append(token)
+
+            async def store_later(token):
+                await asyncio.sleep(1.0)
+                store(token)
+
+            async with Simulator(token_lifetime=600.0) as sim:
+                on_rotate = store if kind == "sync" else store_later
+                credentials = RefreshToken(sim.client_id, sim.client_secret, sim.refresh_token(), on_rotate)
+                async with client_of(sim, credentials) as clarus:
+                    for _ in range(3):
+                        await clarus.ping()
+                        await asyncio.sleep(600.0)
+            assert len(set(stored)) == 3
+            sent = [request.body.decode() for request in sim.requests if request.endpoint is Endpoint.TOKEN]
+            assert all(token in body for token, body in zip(stored, sent[1:], strict=False))
+
+        check()
+
+    @virtual
+    async def test_a_restarted_service_goes_on_with_what_was_stored(self):
+        async with Simulator(token_lifetime=600.0) as sim:
+            stored = [sim.refresh_token()]
+            for _ in range(4):
+                credentials = RefreshToken(sim.client_id, sim.client_secret, stored[-1], stored.append)
+                async with client_of(sim, credentials) as clarus:
+                    await clarus.ping()
+        assert len(stored) == 5
+
+    @pytest.mark.parametrize("lost", [FaultKind.RESET_AFTER, FaultKind.TRUNCATED, FaultKind.ERROR_AFTER])
+    def test_an_answer_lost_after_rotation_is_got_with_the_old_one(self, lost):
+        @virtual
+        async def check():
+            async with Simulator() as sim:
+                stored = []
+                first = sim.refresh_token()
+                credentials = RefreshToken(sim.client_id, sim.client_secret, first, stored.append)
+                async with client_of(sim, credentials) as clarus:
+                    sim.script(Endpoint.TOKEN, lost)
+                    await clarus.ping()
+                assert sim.count(Endpoint.TOKEN) == 2
+                assert all(first in request.body.decode() for request in sim.requests[:2])
+                assert len(stored) == 1
+
+        check()
+
+    @virtual
+    async def test_a_server_that_rotates_without_mercy_leads_to_authorise_again(self):
+        good = ["r1"]
+
+        def tokens(asked):
+            if asked.form["refresh_token"] != good[-1]:
+                return reply({"error": "invalid_grant"}, 400)
+            good.append(f"r{len(good) + 1}")
+            return None
+
+        async with (
+            StubServer(lambda asked: reply({"data": {}}), tokens) as server,
+            client_of(server, RefreshToken("id", "secret", "r1")) as clarus,
+        ):
+            with pytest.raises(AuthenticationError, match="authorise again"):
+                await clarus.ping()
+            assert server.count(TOKEN_PATH) == 2
+            with pytest.raises(AuthenticationError, match="authorise again"):
+                await clarus.ping()
+            assert server.count(TOKEN_PATH) == 2
+
+    @virtual
+    async def test_a_callback_that_raises_does_not_lose_the_session(self, caplog):
+        def raises(token):
+            raise OSError("disk full")
+
+        async with Simulator(token_lifetime=600.0) as sim:
+            credentials = RefreshToken(sim.client_id, sim.client_secret, sim.refresh_token(), raises)
+            async with client_of(sim, credentials) as clarus:
+                for _ in range(3):
+                    await clarus.ping()
+                    await asyncio.sleep(600.0)
+        assert "on_rotate raised OSError" in caplog.text
+        assert "disk full" not in caplog.text
+
+
+class TestStatic:
+    @virtual
+    async def test_it_asks_nobody(self):
+        async with StubServer(lambda asked: created()) as server, client_of(server, AccessToken("t0")) as clarus:
+            await clarus.integrations.create(shop())
+            assert [asked.token for asked in server.asked] == ["t0"]
+
+    @virtual
+    async def test_refused_it_is_an_error_at_once(self):
+        async with (
+            StubServer(lambda asked: reply({"error": "ended"}, 401)) as server,
+            client_of(server, AccessToken("t0")) as clarus,
+        ):
+            with pytest.raises(AuthenticationError, match="no way to get another") as raised:
+                await clarus.integrations.create(shop())
+            assert raised.value.attempts == 1
+            assert raised.value.applied is Applied.NO
+            assert raised.value.path == "/api/integrations"
+            assert len(server.asked) == 1
+
+    @virtual
+    async def test_it_has_no_life_that_ends(self):
+        async with StubServer(lambda asked: created()) as server, client_of(server, AccessToken("t0")) as clarus:
+            await clarus.integrations.create(shop(1))
+            for _ in range(30):
+                await asyncio.sleep(3600.0)
+            await clarus.integrations.create(shop(2))
+            assert server.count(TOKEN_PATH) == 0
+
+
+class Vault:
+    """A token source that hands out what it is given, the last for ever."""
+
+    def __init__(self, *answers, seconds=0.0):
+        self.answers = list(answers)
+        self.seconds = seconds
+        self.fetched = 0
+
+    async def fetch(self):
+        self.fetched += 1
+        await asyncio.sleep(self.seconds)
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+class TestTokenSource:
+    @virtual
+    async def test_its_token_is_sent(self):
+        vault = Vault(Token("v1"))
+        async with StubServer(lambda asked: created()) as server, client_of(server, vault) as clarus:
+            await asyncio.gather(*(clarus.integrations.create(shop(number)) for number in range(20)))
+            assert {asked.token for asked in server.asked} == {"v1"}
+            assert vault.fetched == 1
+
+    @virtual
+    async def test_a_401_fetches_another(self):
+        vault = Vault(Token("v1"), Token("v2"))
+
+        def answer(asked):
+            return created() if asked.token == "v2" else reply({"error": "ended"}, 401)
+
+        async with StubServer(answer) as server, client_of(server, vault) as clarus:
+            await clarus.integrations.create(shop())
+            assert [asked.token for asked in server.asked] == ["v1", "v2"]
+
+    @virtual
+    async def test_one_that_raises_is_an_authentication_error_that_names_it(self):
+        vault = Vault(RuntimeError("canary"))
+        async with StubServer(lambda asked: created()) as server, client_of(server, vault) as clarus:
+            with pytest.raises(AuthenticationError, match=r"Vault\.fetch raised RuntimeError") as raised:
+                await clarus.integrations.create(shop())
+            assert "canary" not in str(raised.value)
+            assert server.asked == []
+
+    @virtual
+    async def test_one_that_raised_is_asked_again_after_a_backoff(self):
+        vault = Vault(RuntimeError("sealed"), Token("v2"))
+        async with StubServer(lambda asked: created()) as server, client_of(server, vault) as clarus:
+            for _ in range(5):
+                with pytest.raises(AuthenticationError):
+                    await clarus.integrations.create(shop())
+            assert vault.fetched == 1
+            await asyncio.sleep(1.0)
+            await clarus.integrations.create(shop())
+
+    @pytest.mark.parametrize("garbage", [None, "v1", b"v1", 5], ids=repr)
+    def test_one_that_returns_no_token_is_a_wrong_setting(self, garbage):
+        @virtual
+        async def check():
+            async with StubServer(lambda asked: created()) as server, client_of(server, Vault(garbage)) as clarus:
+                with pytest.raises(ConfigurationError, match="must return a Token") as raised:
+                    await clarus.integrations.create(shop())
+                assert "v1" not in str(raised.value)
+                assert server.asked == []
+
+        check()
+
+    @virtual
+    async def test_its_fetch_may_be_anything_that_is_called_and_awaited(self):
+        """What decorators such as a cache or a retry return is no coroutine function, and a source all the same."""
+
+        class Cached:
+            def __init__(self, function):
+                self.function = function
+
+            def __call__(self):
+                return self.function()
+
+        class Decorated:
+            def __init__(self):
+                self.fetch = Cached(self.really)
+
+            async def really(self):
+                return Token("v1")
+
+        async with StubServer(lambda asked: created()) as server, client_of(server, Decorated()) as clarus:
+            await clarus.integrations.create(shop())
+            assert server.asked[0].token == "v1"
+
+    @virtual
+    async def test_one_that_hangs_ends_with_the_deadline(self):
+        vault = Vault(Token("v1"), seconds=1000.0)
+        async with (
+            StubServer(lambda asked: created()) as server,
+            client_of(server, vault, timeouts=Timeouts(deadline=5.0)) as clarus,
+        ):
+            with pytest.raises(DeadlineExceededError):
+                await clarus.integrations.create(shop())
+            assert now() == pytest.approx(5.0)
+
+    @virtual
+    async def test_one_whose_fetch_is_cancelled_from_within_is_an_error_of_ours(self):
+        class Broken:
+            async def fetch(self):
+                raise asyncio.CancelledError
+
+        async with StubServer(lambda asked: created()) as server, client_of(server, Broken()) as clarus:
+            with pytest.raises(ClarusError) as raised:
+                await clarus.integrations.create(shop())
+            assert "closed" not in str(raised.value)
+
+    @pytest.mark.parametrize(
+        "thing", [None, "secret", object(), ("id", "secret")], ids=["None", "str", "object", "tuple"]
+    )
+    def test_what_is_no_source_is_refused_where_the_client_is_made(self, thing):
+        with pytest.raises(ConfigurationError, match="credentials"):
+            ClarusClient("acme", thing)

@@ -1,0 +1,112 @@
+"""A secret that a server echoes is scrubbed, wherever it was put."""
+
+from __future__ import annotations
+
+import attrs
+import orjson
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clarus_async.errors import ErrorDetail
+from clarus_async.wire.faults import read_faults, secrets_in
+from tests.strategies import json_objects, json_of, quick, secrets, texts, thorough
+
+
+def scrub(details, hidden):
+    """What is read of an answer that says these details."""
+    return read_faults(orjson.dumps({"errors": [attrs.asdict(detail) for detail in details]}), hidden)
+
+
+places = (
+    "code",
+    "status",
+    "symbol",
+    "title",
+    "details",
+    "detail",
+    "message",
+    "source",
+    "path",
+    "context",
+    "extensions",
+)
+
+
+def around(secret):
+    """Texts that hold the secret, alone or among other words."""
+    words = st.text("abc <>:/", max_size=5)
+    return st.just(secret) | st.tuples(words, words).map(lambda pair: f"{pair[0]}{secret}{pair[1]}")
+
+
+def echoes(secret):
+    """JSON that holds the secret as a value, as part of one, or as a name."""
+    leaves = st.none() | st.integers(0, 99) | around(secret)
+    named = st.dictionaries(
+        st.sampled_from(["a", "b", "pointer", "code"]) | around(secret), json_of(leaves), max_size=3
+    )
+    return json_of(leaves) | named
+
+
+def error_bodies(secret):
+    held = echoes(secret)
+    entries = st.dictionaries(st.sampled_from(places), held, max_size=5) | held
+    return st.one_of(
+        st.fixed_dictionaries({"errors": st.lists(entries, max_size=3)}),
+        st.fixed_dictionaries({"errors": st.dictionaries(around(secret), held, max_size=3)}),
+        st.fixed_dictionaries({"error": held}, optional={"error_description": held}),
+        held,
+    ).map(orjson.dumps) | around(secret).map(lambda text: f"<html><title>{text}</title>{text}".encode())
+
+
+@given(secrets.flatmap(lambda secret: st.tuples(st.just(secret), error_bodies(secret))))
+@thorough
+def test_no_echo_of_a_secret_is_left(echo):
+    secret, body = echo
+    details = read_faults(body, [secret])
+
+    assert secret not in repr([attrs.asdict(detail) for detail in details])
+    assert secret not in "".join(map(str, details))
+
+
+@given(st.lists(secrets, min_size=1, max_size=4), st.data())
+@quick
+def test_no_echo_of_any_of_several_secrets_is_left(given_, data):
+    configuration = data.draw(json_of(st.sampled_from(given_)).map(lambda value: {"a": value}))
+    found = secrets_in(configuration)
+    text = " ".join(data.draw(st.permutations(found)))
+    (detail,) = scrub([ErrorDetail(details=text, context={"echo": configuration})], found)
+
+    assert all(secret not in repr(attrs.asdict(detail)) for secret in found)
+
+
+@given(secrets, st.lists(st.integers(1, 20), max_size=3))
+@quick
+def test_secrets_that_begin_alike_go_whole(secret, lengths):
+    (detail,) = scrub([ErrorDetail(details=f"<{secret}>")], [secret, *(secret[:length] for length in lengths)])
+
+    assert detail.details == "<***>"
+
+
+words = st.none() | st.text("abc019", min_size=1, max_size=8)
+harmless = st.builds(
+    ErrorDetail, code=words, symbol=words, details=words, source=words, context=st.none() | json_objects
+)
+
+
+@given(st.lists(harmless, max_size=3), secrets)
+@quick
+def test_what_echoes_nothing_stays_as_it_is(details, secret):
+    assert scrub(details, [secret]) == tuple(details)
+
+
+@given(json_of(st.none() | st.booleans() | texts | st.integers(-999, 999)).map(lambda value: {"a": value}))
+@quick
+def test_every_text_of_a_configuration_that_is_long_enough_is_a_secret(configuration):
+    def leaves(value):
+        if isinstance(value, dict | list):
+            for item in value.values() if isinstance(value, dict) else value:
+                yield from leaves(item)
+        elif isinstance(value, str) and len(value) >= 4:
+            yield value
+
+    assert set(leaves(configuration)) <= set(secrets_in(configuration))

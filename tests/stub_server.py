@@ -1,0 +1,124 @@
+"""A hand-written HTTP server of a few lines: what it answers is a function of what it is asked.
+
+For what the simulator would never do: echo secrets, rotate without mercy, answer tokens that make no sense.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import json
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple, Self
+from urllib.parse import parse_qsl
+
+TOKEN_PATH = "/oauth/token"
+
+
+class Asked(NamedTuple):
+    """A request as it arrived."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def form(self) -> dict[str, str]:
+        return dict(parse_qsl(self.body.decode()))
+
+    @property
+    def token(self) -> str:
+        return self.headers.get("authorization", "").removeprefix("Bearer ")
+
+
+class Reply(NamedTuple):
+    """What is answered; ``None`` instead of one cuts the connection."""
+
+    status: int = 200
+    body: bytes = b"{}"
+    headers: tuple[str, ...] = ("Content-Type: application/json",)
+
+
+def reply(document: Any = None, status: int = 200, *headers: str) -> Reply:
+    """Answer a JSON document."""
+    return Reply(status, json.dumps({} if document is None else document).encode(), (*Reply().headers, *headers))
+
+
+def bearer(value: str, **more: Any) -> Reply:
+    """Answer a token."""
+    return reply({"access_token": value, "token_type": "Bearer"} | more)
+
+
+def created(number: int = 1) -> Reply:
+    """Answer a create."""
+    return reply({"data": {"id": number, "type": "integrations", "attributes": {"name": "Shop"}}})
+
+
+Handler = Callable[[Asked], Reply | None | Awaitable[Reply | None]]
+
+
+class StubServer:
+    """Serves ``answer``, or ``token`` for the token endpoint; every request is noted in ``asked``."""
+
+    def __init__(self, answer: Handler, token: Handler | None = None, tls: ssl.SSLContext | None = None) -> None:
+        self._answer = answer
+        self._token = token or (lambda _: bearer(f"stub-token-{self.count(TOKEN_PATH)}"))
+        self._tls = tls
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._serving: set[asyncio.Task[None]] = set()
+        self.asked: list[Asked] = []
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
+        port = self._server.sockets[0].getsockname()[1]
+        self.url = f"{'https' if self._tls else 'http'}://127.0.0.1:{port}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        serving = list(self._serving)
+        for task in serving:
+            task.cancel()
+        await asyncio.gather(*serving, return_exceptions=True)
+
+    def count(self, path: str) -> int:
+        """How often a path was asked for."""
+        return sum(asked.path == path for asked in self.asked)
+
+    @property
+    def open_connections(self) -> int:
+        return len(self._writers)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
+        self._serving.add(asyncio.current_task())
+        try:
+            # Cancelled only by us; asyncio's streams would report that as a failure of the callback.
+            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+                while await self._one(reader, writer):
+                    pass
+        finally:
+            writer.transport.abort()
+            self._writers.discard(writer)
+            self._serving.discard(asyncio.current_task())
+
+    async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        line, *lines = head.rstrip("\r\n").split("\r\n")
+        headers = {name.lower(): value for name, _, value in (text.partition(": ") for text in lines)}
+        body = await reader.readexactly(int(headers.get("content-length", 0)))
+        method, path, _ = line.split(" ")
+        asked = Asked(method, path, headers, body)
+        self.asked.append(asked)
+        answer = (self._token if path == TOKEN_PATH else self._answer)(asked)
+        if inspect.isawaitable(answer):
+            answer = await answer
+        if answer is None:
+            return False
+        parts = [f"HTTP/1.1 {answer.status} Whatever", f"Content-Length: {len(answer.body)}", *answer.headers, "", ""]
+        writer.write("\r\n".join(parts).encode() + answer.body)
+        await writer.drain()
+        return True

@@ -1,0 +1,294 @@
+"""The error that a call ends with: what happened and, above all, whether the thing was applied."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from clarus_async.errors import (
+    ApiError,
+    Applied,
+    AuthenticationError,
+    BadRequestError,
+    ConfigurationError,
+    ConflictError,
+    ConnectionFailedError,
+    DeadlineExceededError,
+    ErrorDetail,
+    GraphQLError,
+    NotFoundError,
+    OutcomeUnknownError,
+    PermissionDeniedError,
+    RateLimitedError,
+    ResponseError,
+    ServerError,
+    ValidationError,
+)
+from clarus_async.policy.failure import Ending, failure
+from clarus_async.policy.outcome import Answer, Kind, NoAnswer
+from clarus_async.wire.reading import Unreadable
+
+SENT_AT = datetime(2026, 1, 10, 12, tzinfo=UTC)
+WRITES = [kind for kind in Kind if kind is not Kind.READ]
+DOUBT = [Applied.MAYBE, Applied.YES]
+
+
+def ended(seen, kind=Kind.CREATE, **known):
+    return failure(Ending(**{"kind": kind, "method": "POST", "path": "/api/integrations", "seen": seen} | known))
+
+
+def unknown(seen, **known):
+    error = ended(seen, **{"applied": Applied.MAYBE} | known)
+    assert type(error) is OutcomeUnknownError
+    return error
+
+
+# Nothing can have been applied.
+
+
+@pytest.mark.parametrize(
+    ("status", "cls", "retryable"),
+    [
+        (400, BadRequestError, False),
+        (402, ApiError, False),
+        (403, PermissionDeniedError, False),
+        (404, NotFoundError, False),
+        (408, ApiError, True),
+        (409, ConflictError, False),
+        (422, ValidationError, False),
+        (429, RateLimitedError, True),
+        (500, ServerError, True),
+        (502, ServerError, True),
+        (503, ServerError, True),
+        (504, ServerError, True),
+    ],
+)
+def test_a_refusal_has_the_class_of_its_status(status, cls, retryable):
+    error = ended(Answer(status))
+
+    assert type(error) is cls
+    assert (error.status, error.applied, error.retryable) == (status, Applied.NO, retryable)
+
+
+def test_a_refusal_says_what_the_server_said():
+    details = (ErrorDetail(symbol="taken", details="is taken"), ErrorDetail(code=7))
+    error = ended(Answer(422), details=details, request_id="abc", attempts=2)
+
+    assert error.errors == details
+    assert (error.request_id, error.attempts, error.method, error.path) == ("abc", 2, "POST", "/api/integrations")
+    assert str(error) == (
+        "POST /api/integrations: 422 taken: is taken; 7 [nothing was applied; attempts: 2; request id: abc]"
+    )
+
+
+def test_a_refusal_says_when_to_come_back():
+    assert ended(Answer(503, retry_after=7.0)).retry_after == 7.0
+
+
+def test_our_own_pace_says_it_better_than_the_server():
+    assert ended(Answer(429, retry_after=7.0), wait=9.0).retry_after == 9.0
+
+
+def test_a_failure_says_why_there_was_no_further_attempt():
+    assert "500; the tenant's retry budget is empty" in str(
+        ended(Answer(500), because="the tenant's retry budget is empty")
+    )
+
+
+def test_a_second_401_is_an_authentication_error():
+    error = ended(Answer(401), details=(ErrorDetail(details="invalid_token"),))
+
+    assert type(error) is AuthenticationError
+    assert "401 invalid_token: the API refuses a token that was just made" in str(error)
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_redirect_is_a_configuration_error(status):
+    error = ended(Answer(status))
+
+    assert type(error) is ConfigurationError
+    assert "check base_url (redirects are never followed)" in str(error)
+    assert not error.retryable
+
+
+def test_a_certificate_that_is_not_valid_is_a_configuration_error():
+    error = ended(NoAnswer.BAD_CERTIFICATE)
+
+    assert type(error) is ConfigurationError
+    assert not error.retryable
+    assert "certificate is not valid" in str(error)
+
+
+@pytest.mark.parametrize("seen", [NoAnswer.NO_CONNECTION, NoAnswer.CONNECTION_LOST, NoAnswer.TIMED_OUT])
+def test_no_answer_to_a_read_is_a_failed_connection(seen):
+    error = ended(seen, Kind.READ, attempts=4, because="out of attempts")
+
+    assert type(error) is ConnectionFailedError
+    assert (error.applied, error.retryable, error.attempts) == (Applied.NO, True, 4)
+    assert str(seen) in str(error)
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_no_connection_is_a_failed_connection_whatever_was_meant(kind):
+    assert type(ended(NoAnswer.NO_CONNECTION, kind)) is ConnectionFailedError
+
+
+def test_a_read_that_the_deadline_ended_exceeded_it():
+    error = ended(NoAnswer.TIMED_OUT, Kind.READ, out_of_time=True)
+
+    assert type(error) is DeadlineExceededError
+    assert error.retryable
+
+
+def test_a_call_that_was_never_sent_exceeded_its_deadline():
+    error = ended(None, because="the deadline has passed", out_of_time=True)
+
+    assert type(error) is DeadlineExceededError
+    assert (error.applied, error.attempts) == (Applied.NO, 0)
+    assert "nothing was sent; the deadline has passed" in str(error)
+
+
+def test_what_stopped_a_call_is_what_it_ends_with():
+    stopped = AuthenticationError("no token")
+
+    assert ended(None, stopped_by=stopped) is stopped
+    assert stopped.applied is Applied.NO
+
+
+# An answer to a read that can't be read.
+
+
+def test_a_read_that_can_not_be_read_names_the_place():
+    error = ended(Answer(200, readable=False), Kind.READ, unreadable=Unreadable("/data/id", "an integer"))
+
+    assert type(error) is ResponseError
+    assert (error.pointer, error.expected, error.retryable) == ("/data/id", "an integer", False)
+    assert "200, and it can't be read: /data/id should be an integer" in str(error)
+
+
+def test_a_read_that_can_not_be_read_at_all_names_the_body():
+    error = ended(Answer(200, readable=False), Kind.READ, unreadable=Unreadable("", "JSON"))
+
+    assert "the body should be JSON" in str(error)
+
+
+@pytest.mark.parametrize("unreadable", [None, Unreadable("", "the whole body")])
+def test_a_read_that_did_not_come_whole_may_do_better_next_time(unreadable):
+    error = ended(Answer(200, readable=False, whole=False), Kind.READ, unreadable=unreadable)
+
+    assert type(error) is ResponseError
+    assert error.retryable
+    assert error.expected == "the whole body"
+    assert "its body did not come whole" in str(error)
+
+
+# GraphQL's errors.
+
+
+@pytest.mark.parametrize("applied", Applied)
+def test_an_answer_that_reports_errors_is_a_graphql_error(applied):
+    details = (ErrorDetail(code="FORBIDDEN", details="denied"),)
+    error = ended(Answer(200, faulty=True), Kind.ACTION, details=details, applied=applied, request_id="abc", attempts=1)
+
+    assert type(error) is GraphQLError
+    assert (error.errors, error.applied, error.request_id, error.attempts) == (details, applied, "abc", 1)
+    assert "FORBIDDEN: denied" in str(error)
+
+
+def test_an_answer_that_reports_errors_and_no_details_says_so():
+    assert "reports errors, and no details" in str(ended(Answer(200, faulty=True), Kind.READ))
+
+
+# It may have been applied.
+
+
+@pytest.mark.parametrize("kind", WRITES)
+@pytest.mark.parametrize("applied", DOUBT)
+@pytest.mark.parametrize(
+    "seen", [*NoAnswer, *(Answer(s) for s in (200, 302, 401, 403, 404, 408, 422, 429, 500, 503))], ids=repr
+)
+def test_after_a_doubt_no_answer_makes_it_a_definite_failure(kind, applied, seen):
+    error = ended(seen, kind, applied=applied)
+
+    assert type(error) is OutcomeUnknownError
+    assert error.applied is applied
+
+
+def test_an_unknown_outcome_says_how_to_settle_it():
+    error = unknown(NoAnswer.CONNECTION_LOST, key="shop-1", sent_at=SENT_AT, attempts=1)
+
+    assert (error.key, error.sent_at) == ("shop-1", SENT_AT)
+    assert error.settled_by in str(error)
+    assert "the connection was lost before an answer came" in str(error)
+    assert "it may have been applied" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (Kind.CREATE, "looking the record up by its key"),
+        (Kind.UPDATE, "sending the same changes again"),
+        (Kind.DELETE, "deleting it again"),
+        (Kind.ACTION, "the integration's own state"),
+    ],
+)
+def test_each_kind_is_settled_in_its_own_way(kind, words):
+    assert words in unknown(NoAnswer.TIMED_OUT, kind=kind).settled_by
+
+
+@pytest.mark.parametrize(
+    ("kind", "retryable"), [(Kind.CREATE, False), (Kind.UPDATE, True), (Kind.DELETE, True), (Kind.ACTION, False)]
+)
+def test_only_what_can_be_repeated_without_harm_is_retryable(kind, retryable):
+    assert unknown(NoAnswer.TIMED_OUT, kind=kind).retryable is retryable
+
+
+def test_an_action_that_its_caller_calls_repeatable_is_retryable():
+    assert unknown(NoAnswer.TIMED_OUT, kind=Kind.ACTION, repeatable=True).retryable
+
+
+def test_no_answer_leaves_no_cause():
+    assert unknown(NoAnswer.TIMED_OUT).__cause__ is None
+
+
+def test_the_last_answer_is_the_cause():
+    error = unknown(
+        Answer(500, retry_after=3.0), details=(ErrorDetail(details="boom"),), request_id="abc", applied=Applied.MAYBE
+    )
+
+    assert type(error.__cause__) is ServerError
+    assert error.__cause__.applied is Applied.MAYBE
+    assert (error.request_id, error.retry_after) == ("abc", 3.0)
+    assert "last answer: 500 boom" in str(error)
+
+
+def test_a_success_that_could_not_be_read_is_the_cause():
+    error = unknown(Answer(200, readable=False), unreadable=Unreadable("/data/id", "an integer"), applied=Applied.YES)
+
+    assert type(error.__cause__) is ResponseError
+    assert error.__cause__.pointer == "/data/id"
+    assert error.applied is Applied.YES
+
+
+def test_what_stopped_a_call_that_may_have_been_applied_is_the_cause():
+    stopped = AuthenticationError("no token could be had")
+    error = unknown(NoAnswer.TIMED_OUT, stopped_by=stopped)
+
+    assert error.__cause__ is stopped
+    assert stopped.applied is Applied.MAYBE
+    assert "no token could be had" in str(error)
+
+
+def test_an_unknown_outcome_says_why_there_was_no_further_attempt():
+    assert "; out of attempts; settled by" in str(
+        unknown(NoAnswer.TIMED_OUT, kind=Kind.UPDATE, because="out of attempts")
+    )
+
+
+@pytest.mark.parametrize("seen", [None, *NoAnswer, *(Answer(s) for s in (101, 200, 302, 401, 404, 500, 999))], ids=repr)
+@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("applied", Applied)
+def test_every_ending_is_one_line_that_names_the_request(seen, kind, applied):
+    line = str(ended(seen, kind, applied=applied, because="because\nof this"))
+
+    assert line.startswith("POST /api/integrations: ")
+    assert len(line.splitlines()) == 1

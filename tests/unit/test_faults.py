@@ -1,0 +1,214 @@
+"""What error bodies say, whatever their shape (clarus-api.md §3)."""
+
+import orjson
+import pytest
+
+from clarus_async.errors import ErrorDetail
+from clarus_async.wire.faults import read_faults
+
+
+def faults(document):
+    return read_faults(orjson.dumps(document))
+
+
+def only(document):
+    (detail,) = faults(document)
+    return detail
+
+
+def entry(**fields):
+    return only({"errors": [fields]})
+
+
+def test_the_vendors_shape():
+    assert entry(code=123, symbol="product_code_exists", details="is taken", source="name", context={"a": 1}) == (
+        ErrorDetail(code=123, symbol="product_code_exists", details="is taken", source="name", context={"a": 1})
+    )
+
+
+def test_the_vendors_shape_with_nulls():
+    assert entry(code=1, symbol="s", details="d", source=None, context=None) == ErrorDetail(
+        code=1, symbol="s", details="d"
+    )
+
+
+def test_the_shape_of_a_401():
+    assert faults({"error": "invalid_token"}) == (ErrorDetail(details="invalid_token"),)
+
+
+def test_the_shape_of_a_token_endpoint():
+    assert faults({"error": "invalid_grant", "error_description": "it is spent"}) == (
+        ErrorDetail(symbol="invalid_grant", details="it is spent"),
+    )
+
+
+@pytest.mark.parametrize("description", [None, 1, ["x"]])
+def test_a_description_that_is_no_text_is_left_out(description):
+    assert faults({"error": "invalid_grant", "error_description": description}) == (
+        ErrorDetail(details="invalid_grant"),
+    )
+
+
+def test_the_shape_of_json_api():
+    assert entry(status="422", title="Invalid", detail="is taken", source={"pointer": "/data/attributes/name"}) == (
+        ErrorDetail(code="422", symbol="Invalid", details="is taken", source="/data/attributes/name")
+    )
+
+
+@pytest.mark.parametrize("member", ["pointer", "parameter", "header"])
+def test_a_source_of_json_api_may_be_of_three_kinds(member):
+    assert entry(source={member: "x"}).source == "x"
+
+
+def test_a_code_of_json_api_wins_over_its_status():
+    assert entry(status="422", code="taken").code == "taken"
+
+
+def test_the_shape_of_graphql():
+    detail = entry(message="denied", path=["integrations", "all", 0], extensions={"code": "FORBIDDEN", "a": 1})
+
+    assert detail == ErrorDetail(
+        code="FORBIDDEN", details="denied", source="integrations/all/0", context={"code": "FORBIDDEN", "a": 1}
+    )
+
+
+def test_errors_by_field():
+    assert faults({"errors": {"name": "is taken", "type": ["is", "wrong"]}}) == (
+        ErrorDetail(source="name", details="is taken"),
+        ErrorDetail(source="type", details='["is","wrong"]'),
+    )
+
+
+@pytest.mark.parametrize(("error", "shown"), [("denied", "denied"), (7, "7"), (["denied"], '["denied"]')])
+def test_an_entry_that_is_no_object_is_shown_as_text(error, shown):
+    assert only({"errors": [error]}) == ErrorDetail(details=shown)
+
+
+def test_an_entry_that_is_null_says_nothing():
+    assert only({"errors": [None]}) == ErrorDetail()
+
+
+def test_an_entry_without_anything_known_says_nothing():
+    assert entry(colour="red") == ErrorDetail()
+
+
+@pytest.mark.parametrize("extensions", [None, "x", ["x"]])
+def test_extensions_that_are_no_object_are_left_out(extensions):
+    assert entry(message="x", extensions=extensions) == ErrorDetail(details="x")
+
+
+@pytest.mark.parametrize("context", ["x", 1, ["x"]])
+def test_a_context_that_is_no_object_is_left_out(context):
+    assert entry(details="x", context=context).context is None
+
+
+@pytest.mark.parametrize("source", [{}, {"other": 1}, None])
+def test_a_source_that_names_nothing_is_left_out(source):
+    assert entry(source=source).source is None
+
+
+@pytest.mark.parametrize(("code", "shown"), [(True, "True"), (1.5, "1.5"), ({"a": 1}, '{"a":1}')])
+def test_a_code_that_is_neither_number_nor_text_is_shown_as_text(code, shown):
+    assert entry(code=code).code == shown
+
+
+def test_a_code_of_0_is_a_code():
+    assert entry(code=0, symbol="s", details="d").code == 0
+
+
+@pytest.mark.parametrize("document", [{}, {"errors": []}, {"errors": {}}, {"error": None}, {"colour": "red"}])
+def test_an_object_that_says_nothing_known_gives_no_details(document):
+    assert faults(document) == ()
+
+
+def test_errors_that_are_one_text_are_shown():
+    assert only({"errors": "denied"}).details == "denied"
+
+
+@pytest.mark.parametrize("body", [b"", b" \r\n\t "])
+def test_an_empty_body_gives_no_details(body):
+    assert read_faults(body) == ()
+
+
+@pytest.mark.parametrize("document", [None, "denied", 7, ["denied"]])
+def test_json_that_is_no_object_is_shown_as_it_came(document):
+    assert only(document).details == orjson.dumps(document).decode()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>",
+        b'<HTML><TITLE lang="en">\n 502 Bad\n Gateway </TITLE>',
+        b"<!doctype html><title>502 Bad Gateway",
+    ],
+)
+def test_of_a_proxys_page_the_title_is_shown(body):
+    assert read_faults(body) == (ErrorDetail(details="an HTML page: 502 Bad Gateway"),)
+
+
+def test_a_page_without_a_title_is_shown_as_text():
+    assert read_faults(b"<html>\n<b>down</b></html>") == (ErrorDetail(details="<html> <b>down</b></html>"),)
+
+
+def test_text_is_shown_on_one_line():
+    assert read_faults(b" upstream\r\n  timed out\n") == (ErrorDetail(details="upstream timed out"),)
+
+
+def test_what_is_no_utf_8_is_shown_as_far_as_it_is():
+    assert read_faults(b"caf\xe9") == (ErrorDetail(details="caf\ufffd"),)
+
+
+def test_no_more_than_20_entries_are_kept():
+    assert len(faults({"errors": [{"code": n} for n in range(100)]})) == 20
+    assert len(faults({"errors": {f"f{n}": "x" for n in range(100)}})) == 20
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"x" * 10_000,
+        orjson.dumps({"error": "x" * 10_000}),
+        orjson.dumps({"error": {"a": "x" * 10_000}}),
+        orjson.dumps({"errors": [{"details": "x" * 10_000}]}),
+        orjson.dumps({"errors": ["x" * 10_000]}),
+        orjson.dumps({"errors": {"a": "x" * 10_000}}),
+    ],
+)
+def test_no_more_than_500_characters_of_a_text_are_kept(body):
+    (detail,) = read_faults(body)
+
+    assert len(detail.details) == 500
+    assert detail.details.endswith("…")
+
+
+def test_a_text_of_500_characters_is_kept_whole():
+    assert only({"error": "x" * 500}).details == "x" * 500
+
+
+_DEEP = [
+    (b'{"error": %b}', 1_000),
+    (b'{"errors": [%b]}', 1_000),
+    (b'{"errors": {"a": %b}}', 1_000),
+    (b'{"errors": [{"details": %b}]}', 1_000),
+    (b'{"errors": [{"path": [%b]}]}', 1_000),
+]
+
+
+def nested(depth):
+    return b"[" * depth + b"]" * depth
+
+
+@pytest.mark.parametrize(("body", "depth"), [(body, 200) for body, _ in _DEEP])
+def test_a_body_that_nests_is_read(body, depth):
+    assert len(read_faults(body % nested(depth))) == 1
+
+
+@pytest.mark.parametrize(("body", "depth"), _DEEP)
+def test_a_body_that_nests_as_deep_as_json_goes_is_read(body, depth):
+    assert len(read_faults(body % nested(depth))) == 1
+
+
+@pytest.mark.parametrize("text", ["\x1b[2Jgone", "a\x00b", "a\x08b", "a\u202eb"])
+def test_a_text_holds_nothing_that_a_terminal_obeys(text):
+    assert only({"error": text}).details.isprintable()

@@ -1,0 +1,460 @@
+"""Asking for a token: what is asked, how often, and what becomes of the answer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from urllib.parse import parse_qs
+
+import orjson
+import pytest
+
+from clarus_async.config import RetryPolicy, Timeouts
+from clarus_async.credentials import AccessToken, ClientCredentials, RefreshToken, Token
+from clarus_async.errors import (
+    AuthenticationError,
+    ClarusError,
+    ConfigurationError,
+    ConnectionFailedError,
+    RateLimitedError,
+    ResponseError,
+    ServerError,
+)
+from clarus_async.policy.outcome import NoAnswer
+from clarus_async.transport.grants import TokenEndpoint, grant_for
+from clarus_async.transport.session import Received
+from tests.virtual import now, virtual
+
+CREDENTIALS = ClientCredentials("id", "secret", ("read", "write"))
+
+
+class Wire:
+    """Stands in for the session: notes what is asked, and answers what it is given, the last for ever."""
+
+    def __init__(self, *answers):
+        self.answers = list(answers)
+        self.asked = []
+        self.asked_at = []
+        self.sent = []
+
+    async def send(self, method, url, headers, body, **options):
+        self.asked_at.append(now())
+        self.asked.append({name: value for name, [value] in parse_qs(body.decode()).items()})
+        self.sent.append((method, str(url), dict(headers), options))
+        await asyncio.sleep(0)
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
+
+def answer(status=200, headers=None, **body):
+    return Received(status, headers or {}, orjson.dumps(body))
+
+
+def good(token="t1", **more):
+    return answer(access_token=token, token_type="Bearer", **more)
+
+
+def refusal(error="invalid_client", status=401, **more):
+    return answer(status, error=error, **more)
+
+
+def endpoint(wire):
+    return TokenEndpoint(
+        session=lambda: wire, base_url="https://x.test", timeouts=Timeouts(), retry=RetryPolicy(), random=lambda: 1.0
+    )
+
+
+def grant(credentials, wire):
+    return grant_for(credentials, endpoint(wire))
+
+
+class TestClientCredentials:
+    @virtual
+    async def test_the_form_is_that_of_the_rfc(self):
+        wire = Wire(good())
+        await grant(CREDENTIALS, wire)()
+        assert wire.asked == [
+            {
+                "grant_type": "client_credentials",
+                "client_id": "id",
+                "client_secret": "secret",
+                "scope": "read write",
+            }
+        ]
+        [(method, url, headers, _)] = wire.sent
+        assert (method, url) == ("POST", "https://x.test/oauth/token")
+        assert headers["Content-Type"] == "application/x-www-form-urlencoded"
+        assert "Authorization" not in headers
+
+    @virtual
+    async def test_no_scope_is_left_out(self):
+        wire = Wire(good())
+        await grant(ClientCredentials("id", "secret"), wire)()
+        assert "scope" not in wire.asked[0]
+
+    @pytest.mark.parametrize(
+        ("said", "expires_in"),
+        [
+            ({}, None),
+            ({"expires_in": 3600}, 3600.0),
+            ({"expires_in": "3600"}, 3600.0),
+            ({"expires_in": 0}, 0.0),
+            ({"expires_in": -1}, -1.0),
+            ({"expires_in": 10**18}, 1e18),
+            ({"expires_in": None}, None),
+            ({"expires_in": True}, None),
+            ({"expires_in": "soon"}, None),
+            ({"expires_in": [1]}, None),
+        ],
+    )
+    def test_whatever_is_said_of_its_life_the_token_counts(self, said, expires_in):
+        @virtual
+        async def check():
+            token = await grant(CREDENTIALS, Wire(good(**said)))()
+            assert token == Token("t1", expires_in)
+
+        check()
+
+    @pytest.mark.parametrize("literal", [b"NaN", b"1e999", b"Infinity"])
+    def test_a_life_that_json_does_not_have_is_an_error_or_a_token(self, literal):
+        @virtual
+        async def check():
+            body = b'{"access_token": "t1", "expires_in": ' + literal + b"}"
+            result = await grant(CREDENTIALS, Wire(Received(200, {}, body)))()
+            assert isinstance(result, Token | ResponseError)
+
+        check()
+
+
+class TestTries:
+    @virtual
+    async def test_four_in_all_with_a_growing_backoff(self):
+        wire = Wire(NoAnswer.NO_CONNECTION)
+        result = await grant(CREDENTIALS, wire)()
+        assert isinstance(result, ConnectionFailedError)
+        assert wire.asked_at == pytest.approx([0.0, 0.05, 0.15, 0.35], abs=1e-4)
+        assert result.attempts == 4
+        assert "no token could be had" in str(result)
+        assert result.path == "/oauth/token"
+
+    @pytest.mark.parametrize(
+        "trouble",
+        [
+            NoAnswer.NO_CONNECTION,
+            NoAnswer.CONNECTION_LOST,
+            NoAnswer.TIMED_OUT,
+            answer(500),
+            answer(503),
+            answer(429),
+            answer(408),
+            Received(200, {}, b"", whole=False),
+        ],
+        ids=str,
+    )
+    def test_trouble_that_may_pass_is_tried_again(self, trouble):
+        @virtual
+        async def check():
+            wire = Wire(trouble, good())
+            assert await grant(CREDENTIALS, wire)() == Token("t1")
+            assert len(wire.asked) == 2
+
+        check()
+
+    @pytest.mark.parametrize(
+        ("trouble", "error"),
+        [
+            (NoAnswer.BAD_CERTIFICATE, ConfigurationError),
+            (answer(302, {"Location": "https://evil.test"}), ConfigurationError),
+            (refusal(), AuthenticationError),
+            (refusal("invalid_scope", 400), AuthenticationError),
+            (answer(404), AuthenticationError),
+            (Received(200, {}, b"<html>log in</html>"), ResponseError),
+            (answer(), ResponseError),
+            (good("bad\r\ntoken"), ResponseError),
+            (answer(access_token="t1", token_type="mac"), ResponseError),
+        ],
+        ids=str,
+    )
+    def test_trouble_that_stays_is_not(self, trouble, error):
+        @virtual
+        async def check():
+            wire = Wire(trouble)
+            result = await grant(CREDENTIALS, wire)()
+            assert type(result) is error
+            assert len(wire.asked) == 1
+
+        check()
+
+    @virtual
+    async def test_retry_after_is_kept_to(self):
+        wire = Wire(answer(503, {"Retry-After": "7"}), good())
+        await grant(CREDENTIALS, wire)()
+        assert wire.asked_at == [0.0, 7.0]
+
+    @virtual
+    async def test_retry_after_is_kept_to_up_to_the_cap(self):
+        wire = Wire(answer(429, {"Retry-After": "3600"}), good())
+        await grant(CREDENTIALS, wire)()
+        assert wire.asked_at == [0.0, 20.0]
+
+    @pytest.mark.parametrize(("status", "error"), [(500, ServerError), (429, RateLimitedError)])
+    def test_the_last_answer_is_the_error(self, status, error):
+        @virtual
+        async def check():
+            result = await grant(CREDENTIALS, Wire(answer(status)))()
+            assert type(result) is error
+            assert result.status == status
+            assert result.attempts == 4
+
+        check()
+
+    @virtual
+    async def test_a_refusal_says_why_and_where(self):
+        wire = Wire(
+            Received(
+                401,
+                {"X-Request-Id": "r1"},
+                orjson.dumps({"error": "invalid_client", "error_description": "client authentication failed"}),
+            )
+        )
+        result = await grant(CREDENTIALS, wire)()
+        assert str(result) == (
+            "POST /oauth/token: the token endpoint refused us: 401 invalid_client: client authentication failed "
+            "[nothing was applied; attempts: 1; request id: r1]"
+        )
+
+
+class TestRefreshToken:
+    def credentials(self, on_rotate=None):
+        return RefreshToken("id", "secret", "r1", on_rotate)
+
+    @virtual
+    async def test_the_form_is_that_of_the_rfc(self):
+        wire = Wire(good())
+        await grant(self.credentials(), wire)()
+        assert wire.asked == [
+            {"grant_type": "refresh_token", "client_id": "id", "client_secret": "secret", "refresh_token": "r1"}
+        ]
+
+    @virtual
+    async def test_a_new_one_is_handed_over_and_used_next(self):
+        stored = []
+        wire = Wire(good("t1", refresh_token="r2"), good("t2", refresh_token="r3"), good("t3"))
+        asking = grant(self.credentials(stored.append), wire)
+        for _ in range(3):
+            await asking()
+        assert stored == ["r2", "r3"]
+        assert [form["refresh_token"] for form in wire.asked] == ["r1", "r2", "r3"]
+
+    @virtual
+    async def test_an_async_callback_is_awaited_before_anything_is_used(self):
+        steps = []
+
+        async def store(token):
+            await asyncio.sleep(5.0)
+            steps.append(("stored", token, now()))
+
+        asking = grant(self.credentials(store), Wire(good("t1", refresh_token="r2"), good("t2")))
+        steps.append(await asking())
+        assert steps == [("stored", "r2", 5.0), Token("t1")]
+
+    @virtual
+    async def test_a_callable_that_returns_an_awaitable_is_awaited(self):
+        stored = []
+
+        class Store:
+            def __call__(self, token):
+                return self.write(token)
+
+            async def write(self, token):
+                stored.append(token)
+
+        await grant(self.credentials(Store()), Wire(good("t1", refresh_token="r2")))()
+        assert stored == ["r2"]
+
+    @pytest.mark.parametrize("more", [{}, {"refresh_token": "r1"}, {"refresh_token": ""}, {"refresh_token": None}])
+    def test_no_new_one_keeps_the_old_one(self, more):
+        @virtual
+        async def check():
+            stored = []
+            wire = Wire(good("t1", **more))
+            asking = grant(self.credentials(stored.append), wire)
+            await asking()
+            await asking()
+            assert stored == []
+            assert [form["refresh_token"] for form in wire.asked] == ["r1", "r1"]
+
+        check()
+
+    @pytest.mark.parametrize("kind", ["sync", "async"])
+    def test_a_callback_that_raises_is_logged_and_the_new_token_used(self, kind, caplog):
+        def raises(token):
+            raise RuntimeError(token)
+
+        async def raises_later(token):
+            raise RuntimeError(token)
+
+        @virtual
+        async def check():
+            wire = Wire(good("t1", refresh_token="canary-r2"), good("t2"))
+            asking = grant(self.credentials(raises if kind == "sync" else raises_later), wire)
+            assert await asking() == Token("t1")
+            assert await asking() == Token("t2")
+            assert wire.asked[1]["refresh_token"] == "canary-r2"
+
+        with caplog.at_level(logging.DEBUG):
+            check()
+        [record] = [record for record in caplog.records if record.name == "clarus_async"]
+        assert record.levelno == logging.ERROR
+        assert "on_rotate raised RuntimeError" in record.getMessage()
+        assert "canary" not in caplog.text
+
+    @pytest.mark.parametrize(
+        "lost",
+        [NoAnswer.CONNECTION_LOST, NoAnswer.TIMED_OUT, answer(502), Received(200, {}, b"", whole=False)],
+        ids=str,
+    )
+    def test_a_lost_answer_is_followed_by_the_old_one_once_more(self, lost):
+        @virtual
+        async def check():
+            wire = Wire(lost, good("t2", refresh_token="r3"))
+            assert await grant(self.credentials(), wire)() == Token("t2")
+            assert [form["refresh_token"] for form in wire.asked] == ["r1", "r1"]
+
+        check()
+
+    @virtual
+    async def test_a_spent_token_after_a_lost_answer_says_authorise_again(self):
+        wire = Wire(NoAnswer.CONNECTION_LOST, refusal("invalid_grant", 400))
+        result = await grant(self.credentials(), wire)()
+        assert isinstance(result, AuthenticationError)
+        assert "authorise again" in str(result)
+        assert len(wire.asked) == 2
+
+    @pytest.mark.parametrize("refused", [answer(400), answer(401), refusal("invalid_token", 400)], ids=str)
+    def test_a_refusal_after_a_lost_answer_says_authorise_again_whatever_it_is_called(self, refused):
+        @virtual
+        async def check():
+            result = await grant(self.credentials(), Wire(NoAnswer.CONNECTION_LOST, refused))()
+            assert isinstance(result, AuthenticationError)
+            assert "authorise again" in str(result)
+
+        check()
+
+    @virtual
+    async def test_two_lost_answers_are_enough(self):
+        wire = Wire(NoAnswer.TIMED_OUT)
+        assert isinstance(await grant(self.credentials(), wire)(), ConnectionFailedError)
+        assert len(wire.asked) == 2
+
+    @virtual
+    async def test_where_nothing_was_sent_nothing_is_spent(self):
+        wire = Wire(NoAnswer.NO_CONNECTION, NoAnswer.NO_CONNECTION, NoAnswer.NO_CONNECTION, good())
+        assert await grant(self.credentials(), wire)() == Token("t1")
+
+    @virtual
+    async def test_a_spent_token_says_authorise_again_at_once(self):
+        wire = Wire(refusal("invalid_grant", 400))
+        result = await grant(self.credentials(), wire)()
+        assert "authorise again" in str(result)
+        assert len(wire.asked) == 1
+
+    @pytest.mark.parametrize(
+        "trouble", [NoAnswer.NO_CONNECTION, answer(429), answer(503, {"Retry-After": "1"})], ids=str
+    )
+    def test_wrong_client_credentials_do_not_after_trouble_either(self, trouble):
+        @virtual
+        async def check():
+            result = await grant(self.credentials(), Wire(trouble, refusal("invalid_client")))()
+            assert isinstance(result, AuthenticationError)
+            assert "authorise again" not in str(result)
+
+        check()
+
+    @virtual
+    async def test_wrong_client_credentials_do_not(self):
+        result = await grant(self.credentials(), Wire(refusal("invalid_client")))()
+        assert "authorise again" not in str(result)
+
+
+class TestOtherSources:
+    @virtual
+    async def test_a_static_token_asks_nobody(self):
+        wire = Wire(good())
+        assert await grant(AccessToken("t0"), wire)() == Token("t0", float("inf"))
+        assert wire.asked == []
+
+    @virtual
+    async def test_a_custom_source_is_asked(self):
+        class Vault:
+            async def fetch(self):
+                return Token("t9", 60.0)
+
+        assert await grant(Vault(), Wire(good()))() == Token("t9", 60.0)
+
+    @virtual
+    async def test_what_a_custom_source_raises_is_named_and_not_quoted(self):
+        class Vault:
+            async def fetch(self):
+                raise RuntimeError("canary")
+
+        result = await grant(Vault(), Wire(good()))()
+        assert isinstance(result, AuthenticationError)
+        assert "Vault.fetch raised RuntimeError" in str(result)
+        assert "canary" not in str(result)
+        assert result.__cause__ is result.__context__ is result.__traceback__ is None
+
+    @virtual
+    async def test_an_error_of_ours_that_a_custom_source_raises_is_passed_on_without_its_traceback(self):
+        class Vault:
+            async def fetch(self):
+                raise AuthenticationError("the vault is sealed")
+
+        result = await grant(Vault(), Wire(good()))()
+        assert str(result) == "the vault is sealed"
+        assert result.__traceback__ is None
+
+    @pytest.mark.parametrize("garbage", [None, "t1", 5, {"access_token": "t1"}], ids=repr)
+    def test_a_custom_source_that_returns_no_token_is_a_wrong_setting(self, garbage):
+        class Vault:
+            async def fetch(self):
+                return garbage
+
+        @virtual
+        async def check():
+            result = await grant(Vault(), Wire(good()))()
+            assert isinstance(result, ConfigurationError)
+            assert f"Vault.fetch must return a Token, not {type(garbage).__name__}" in str(result)
+
+        check()
+
+
+class TestSecrets:
+    @pytest.mark.parametrize("shape", ["json", "html", "text"])
+    def test_a_refusal_that_echoes_the_form_is_scrubbed(self, shape):
+        secret = "canary-client-secret"
+        echo = f"client_secret={secret}&client_id=id"
+        body = {
+            "json": orjson.dumps({"error": "invalid_client", "error_description": echo}),
+            "html": f"<html><title>{echo}</title></html>".encode(),
+            "text": echo.encode(),
+        }[shape]
+
+        @virtual
+        async def check():
+            result = await grant(ClientCredentials("id", secret), Wire(Received(401, {}, body)))()
+            assert isinstance(result, ClarusError)
+            assert secret not in str(result)
+
+        check()
+
+    @pytest.mark.parametrize("status", [401, 500])
+    def test_a_secret_that_forms_encode_is_scrubbed_as_it_was_sent(self, status):
+        """An echo of the raw body has ``%2B`` for ``+``."""
+
+        @virtual
+        async def check():
+            wire = Wire(Received(status, {}, b"bad request: client_secret=canary%2Bsecret%2F9%3D%3D&client_id=id"))
+            result = await grant(ClientCredentials("id", "canary+secret/9=="), wire)()
+            assert "canary" not in str(result)
+
+        check()

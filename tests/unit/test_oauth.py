@@ -1,0 +1,82 @@
+"""The token endpoint's requests and answers."""
+
+from urllib.parse import parse_qs
+
+import orjson
+import pytest
+
+from clarus_async.wire.oauth import read_token, token_form
+from clarus_async.wire.reading import Unreadable
+
+
+def read(**document):
+    return read_token(orjson.dumps({"access_token": "abc", "token_type": "Bearer"} | document))
+
+
+def test_a_form_carries_its_parameters():
+    assert token_form({"grant_type": "client_credentials", "client_id": "i"}) == (
+        b"grant_type=client_credentials&client_id=i"
+    )
+
+
+@pytest.mark.parametrize("value", ["a&b=c", "a b+c", "ä", "100%", "a\r\nb", "=="])
+def test_a_form_carries_any_value(value):
+    assert parse_qs(token_form({"client_secret": value}).decode()) == {"client_secret": [value]}
+
+
+def test_an_empty_parameter_is_left_out():
+    assert token_form({"client_id": "i", "scope": ""}) == b"client_id=i"
+
+
+def test_a_token_is_read():
+    answer = read(expires_in=3600, refresh_token="r")
+
+    assert (answer.access_token, answer.expires_in, answer.refresh_token) == ("abc", 3600.0, "r")
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [(3600, 3600.0), (1.5, 1.5), (0, 0.0), (-1, -1.0), ("3600", 3600.0), (" 60 ", 60.0)],
+)
+def test_a_life_is_a_number_or_a_string_of_one(value, seconds):
+    assert read(expires_in=value).expires_in == seconds
+
+
+@pytest.mark.parametrize("value", [None, True, "", "soon", "1h", [60], {"s": 60}, "1" * 33])
+def test_any_other_life_is_as_good_as_none(value):
+    assert read(expires_in=value).expires_in is None
+
+
+@pytest.mark.parametrize("value", [None, "", 1, ["r"]])
+def test_a_refresh_token_that_is_none_is_as_good_as_none(value):
+    assert read(refresh_token=value).refresh_token is None
+
+
+@pytest.mark.parametrize("kind", ["bearer", "Bearer", "BEARER"])
+def test_the_type_is_bearer_in_any_case(kind):
+    assert read(token_type=kind).access_token == "abc"
+
+
+def test_a_token_without_a_type_is_taken_for_a_bearer_token():
+    assert read_token(b'{"access_token": "abc"}').access_token == "abc"
+
+
+@pytest.mark.parametrize("kind", ["mac", "", None, 1])
+def test_a_token_of_another_type_is_not_used(kind):
+    assert read(token_type=kind) == Unreadable("/token_type", "bearer")
+
+
+@pytest.mark.parametrize("token", [None, "", 1, "a b", "a\r\nX-Evil: 1", ["abc"], "ä"])
+def test_what_could_end_a_header_early_is_no_token(token):
+    assert read(access_token=token) == Unreadable("/access_token", "a bearer token")
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"), [(b"", "JSON"), (b"<html>", "JSON"), (b"[]", "an object"), (b"null", "an object")]
+)
+def test_an_answer_that_is_no_object(body, expected):
+    assert read_token(body) == Unreadable("", expected)
+
+
+def test_an_answer_does_not_show_its_tokens():
+    assert "canary" not in repr(read(access_token="canary", refresh_token="canary"))

@@ -1,0 +1,192 @@
+"""The failure table of the contract (design.md §3), written out; the code must come to the same.
+
+Each row is what was seen, what it proves, and what follows for a create | a read, update, delete | a synchronize or a
+mutation, in the contract's own words.
+"""
+
+import pytest
+
+from clarus_async.errors import Applied
+from clarus_async.policy.outcome import Answer, Kind, NoAnswer, Proof, Step, Verdict, judge, worst
+
+AGAIN, RAISE, PACE, REFRESH = Step.AGAIN, Step.RAISE, Step.PACE, Step.REFRESH
+LOOK_THEN_AGAIN, AGAIN_AFTER_IT = Step.LOOK, Step.LATER
+RECONCILE, DONE = Step.UNSETTLED, Step.DONE
+# "raise", where it may have been applied: never as if nothing had happened.
+RAISE_UNKNOWN = Step.UNSETTLED
+
+UNKNOWN = (
+    *(Answer(status) for status in (408, 500, 501, 502, 503, 504, 505, 507, 511, 520, 599)),
+    # A 503 without Retry-After is any other 5xx, and a Retry-After changes nothing of the others.
+    *(Answer(status, retry_after=1.0) for status in (408, 500, 502, 504)),
+    NoAnswer.CONNECTION_LOST,
+    NoAnswer.TIMED_OUT,
+)
+REFUSED = (400, 402, 403, 404, 405, 406, 409, 410, 413, 415, 418, 422, 423, 425, 428, 431, 451, 499)
+
+TABLE = [
+    # no connection was obtained
+    *((seen, Proof.NOT_SENT, AGAIN, AGAIN, AGAIN) for seen in (NoAnswer.NO_CONNECTION,)),
+    # certificate not valid
+    *((seen, Proof.NOT_SENT, RAISE, RAISE, RAISE) for seen in (NoAnswer.BAD_CERTIFICATE,)),
+    # 429
+    *((Answer(429, wait), Proof.REJECTED, PACE, PACE, PACE) for wait in (None, 0.0, 30.0)),
+    # 503 with Retry-After
+    *(
+        (Answer(503, wait), Proof.REJECTED, LOOK_THEN_AGAIN, AGAIN_AFTER_IT, AGAIN_AFTER_IT)
+        for wait in (0.0, 2.5, 3600.0)
+    ),
+    # 401
+    *((Answer(401, wait), Proof.REJECTED, REFRESH, REFRESH, REFRESH) for wait in (None, 1.0)),
+    # any other 4xx but 408
+    *((Answer(status), Proof.REJECTED, RAISE, RAISE, RAISE) for status in REFUSED),
+    *((Answer(status, retry_after=1.0), Proof.REJECTED, RAISE, RAISE, RAISE) for status in (403, 409, 422)),
+    # 500, 502, 504, other 5xx, 408; reset, EOF, timeout on an obtained connection
+    *((seen, Proof.UNKNOWN, RECONCILE, AGAIN, RAISE_UNKNOWN) for seen in UNKNOWN),
+    # any 3xx
+    *(
+        (Answer(status), Proof.MISCONFIGURED, RAISE, RAISE, RAISE)
+        for status in (300, 301, 302, 303, 304, 307, 308, 399)
+    ),
+]
+COLUMN = {Kind.CREATE: 0, Kind.READ: 1, Kind.UPDATE: 1, Kind.DELETE: 1, Kind.ACTION: 2}
+
+cells = pytest.mark.parametrize(
+    ("seen", "kind", "proof", "step"),
+    [
+        pytest.param(seen, kind, proof, steps[column], id=f"{seen!r}-{kind}")
+        for seen, proof, *steps in TABLE
+        for kind, column in COLUMN.items()
+    ],
+)
+kinds = pytest.mark.parametrize("kind", Kind)
+without_delete = pytest.mark.parametrize("kind", [kind for kind in Kind if kind is not Kind.DELETE])
+
+
+@cells
+def test_a_cell_of_the_table(seen, kind, proof, step):
+    assert judge(kind, seen) == Verdict(proof, step)
+
+
+@cells
+def test_an_earlier_doubt_changes_no_cell_but_one(seen, kind, proof, step):
+    if (kind, seen) == (Kind.DELETE, Answer(404)):
+        step, proof = DONE, Proof.DONE
+
+    assert judge(kind, seen, doubt=True) == Verdict(proof, step)
+
+
+@cells
+def test_only_an_action_whose_outcome_is_unknown_is_repeated_because_it_is_repeatable(seen, kind, proof, step):
+    if kind is Kind.ACTION and proof is Proof.UNKNOWN:
+        step = AGAIN
+
+    assert judge(kind, seen, repeatable=True) == Verdict(proof, step)
+
+
+@kinds
+@pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
+def test_a_success_that_can_be_read_is_done(kind, status):
+    assert judge(kind, Answer(status)) == Verdict(Proof.DONE, DONE)
+
+
+# 2xx that can't be read: APPLIED, id unknown.
+
+
+def test_a_create_whose_success_can_not_be_read_is_reconciled_and_never_sent_again():
+    assert judge(Kind.CREATE, Answer(200, readable=False)) == Verdict(Proof.APPLIED, RECONCILE)
+
+
+def test_a_read_whose_success_can_not_be_read_is_an_error():
+    assert judge(Kind.READ, Answer(200, readable=False)).step is RAISE
+
+
+def test_an_update_needs_a_body_so_it_is_not_done_without_one():
+    assert judge(Kind.UPDATE, Answer(200, readable=False)) == Verdict(Proof.APPLIED, RAISE_UNKNOWN)
+
+
+def test_a_delete_needs_no_body_so_it_is_done_without_one():
+    assert judge(Kind.DELETE, Answer(200, readable=False)).step is DONE
+
+
+def test_a_mutation_needs_its_data_so_it_is_not_done_without_it():
+    assert judge(Kind.ACTION, Answer(200, readable=False)) == Verdict(Proof.APPLIED, RAISE_UNKNOWN)
+
+
+# A 2xx that reports errors, as GraphQL's do: a failure (clarus-api.md §3).
+
+
+def test_a_query_whose_answer_reports_errors_failed():
+    assert judge(Kind.READ, Answer(200, faulty=True)) == Verdict(Proof.REJECTED, RAISE)
+
+
+def test_a_mutation_whose_answer_reports_errors_may_have_been_applied_in_part():
+    assert judge(Kind.ACTION, Answer(200, faulty=True)) == Verdict(Proof.UNKNOWN, RAISE)
+
+
+# A body that did not come whole: both rows meet, "2xx that can't be read" and "EOF on an obtained connection".
+
+
+@pytest.mark.parametrize("kind", [Kind.READ, Kind.UPDATE])
+def test_what_can_be_repeated_is_repeated_where_its_success_was_cut_short(kind):
+    assert judge(kind, Answer(200, readable=False, whole=False)) == Verdict(Proof.APPLIED, AGAIN)
+
+
+@pytest.mark.parametrize("repeatable", [False, True])
+@pytest.mark.parametrize("kind", [Kind.CREATE, Kind.ACTION])
+def test_what_can_not_be_repeated_is_not_repeated_where_its_success_was_cut_short(kind, repeatable):
+    verdict = judge(kind, Answer(200, readable=False, whole=False), repeatable=repeatable)
+
+    assert verdict == Verdict(Proof.APPLIED, RAISE_UNKNOWN)
+
+
+def test_a_delete_whose_success_was_cut_short_is_done():
+    assert judge(Kind.DELETE, Answer(200, readable=False, whole=False)).step is DONE
+
+
+def test_a_deletes_404_after_a_doubt_is_done():
+    assert judge(Kind.DELETE, Answer(404), doubt=True) == Verdict(Proof.DONE, DONE)
+
+
+@pytest.mark.parametrize("status", [400, 403, 409, 410, 422])
+def test_no_other_refusal_of_a_delete_after_a_doubt_is_done(status):
+    assert judge(Kind.DELETE, Answer(status), doubt=True) == Verdict(Proof.REJECTED, RAISE)
+
+
+@without_delete
+def test_nobody_elses_404_after_a_doubt_is_done(kind):
+    assert judge(kind, Answer(404), doubt=True) == Verdict(Proof.REJECTED, RAISE)
+
+
+@kinds
+@pytest.mark.parametrize("status", [100, 101, 199, 600, 999])
+def test_a_status_that_no_rfc_knows_proves_nothing(kind, status):
+    assert judge(kind, Answer(status)).proof is Proof.UNKNOWN
+
+
+# What a call's attempts may have done together.
+
+WRITES = [kind for kind in Kind if kind is not Kind.READ]
+
+
+@pytest.mark.parametrize("kind", WRITES)
+@pytest.mark.parametrize(
+    ("before", "proof", "after"),
+    [
+        *((before, Proof.NOT_SENT, before) for before in Applied),
+        *((before, Proof.REJECTED, before) for before in Applied),
+        *((before, Proof.MISCONFIGURED, before) for before in Applied),
+        (Applied.NO, Proof.UNKNOWN, Applied.MAYBE),
+        (Applied.MAYBE, Proof.UNKNOWN, Applied.MAYBE),
+        (Applied.YES, Proof.UNKNOWN, Applied.YES),
+        *((before, Proof.APPLIED, Applied.YES) for before in Applied),
+        *((before, Proof.DONE, Applied.YES) for before in Applied),
+    ],
+)
+def test_an_attempt_adds_to_what_those_before_it_may_have_done(kind, before, proof, after):
+    assert worst(before, Verdict(proof, Step.RAISE), kind) is after
+
+
+@pytest.mark.parametrize("proof", Proof)
+def test_a_read_applies_nothing(proof):
+    assert worst(Applied.NO, Verdict(proof, Step.RAISE), Kind.READ) is Applied.NO

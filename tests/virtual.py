@@ -1,0 +1,108 @@
+"""Whole tests in virtual time: hours pass at once, and what waits for nothing fails instead of hanging.
+
+Sockets are simulated too, so that client and simulator talk to each other as they would over a network, and every run
+takes the same course.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import random
+import warnings
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+from unittest.mock import patch
+
+import async_solipsism
+from async_solipsism.exceptions import ResolutionWarning
+
+from clarus_async.simulator import schema
+
+
+class VirtualLoop(async_solipsism.EventLoop):
+    """Counts in whole microseconds, and no timer fires before its time.
+
+    One that did would find the clock standing still, and whoever asks again what time it is would do so for ever.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._clock_resolution = 1e-7
+
+    def time(self) -> float:
+        return round(super().time(), 6)
+
+    def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> asyncio.TimerHandle:
+        whole = round(when, 6)
+        return super().call_at(whole if whole >= when else round(whole + 1e-6, 6), callback, *args, context=context)
+
+
+def virtual(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Run an async test on a loop whose clock jumps to the next thing that happens.
+
+    It fails where a callback raised, or where a task is left when the test is over.
+    """
+
+    @functools.wraps(test)
+    def run(*args: Any, **kwargs: Any) -> None:
+        random.seed(0)
+        run_virtually(lambda: test(*args, **kwargs))
+
+    return run
+
+
+def run_virtually(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run a coroutine as :func:`virtual` does."""
+    troubles: list[dict[str, Any]] = []
+
+    async def checked() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: troubles.append(context))
+        await main()
+        # What was cancelled last may still have to notice.
+        await settle()
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        assert not left, left
+
+    with (
+        warnings.catch_warnings(),
+        patch("aiohttp.connector.aiohappyeyeballs.start_connection", _connect),
+        patch("clarus_async.simulator.schema._build", _schema),
+    ):
+        warnings.simplefilter("ignore", ResolutionWarning)
+        with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+            runner.run(checked())
+    assert not troubles, troubles
+
+
+# Most of the time that a simulator takes to start; it has no state, and hundreds of tests start one.
+_schema = functools.cache(schema._build)
+
+
+async def _connect(*args: Any, **kwargs: Any) -> Any:
+    """Connect; like the real thing, close what was connected where nobody waits for it any more."""
+    connecting = asyncio.ensure_future(async_solipsism.aiohappyeyeballs_start_connection(*args, **kwargs))
+    try:
+        return await asyncio.shield(connecting)
+    except asyncio.CancelledError:
+        connecting.add_done_callback(lambda done: done.exception() or done.result().close())
+        raise
+
+
+async def settle(turns: int = 10) -> None:
+    """Let everything that is ready run, some turns of the loop long."""
+    for _ in range(turns):
+        await asyncio.sleep(0)
+
+
+def now() -> float:
+    """Seconds on the running loop's clock."""
+    return asyncio.get_running_loop().time()
+
+
+async def took(awaitable: Awaitable[object]) -> float:
+    """Seconds that something took."""
+    began = now()
+    await awaitable
+    return now() - began
