@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from clarus_async.records import Integration, IntegrationChanges, NewIntegration
-from clarus_async.wire.reading import Unreadable, encode, parse, read_record, unstructure
+from clarus_async.wire.reading import Unreadable, encode, parse_object, read_record, unstructure
 
 
 def create_body(new: NewIntegration) -> bytes:
@@ -33,11 +33,9 @@ def read_integration(body: bytes) -> Integration | Unreadable:
     Args:
         body: as it came.
     """
-    document = parse(body)
+    document = parse_object(body)
     if isinstance(document, Unreadable):
         return document
-    if not isinstance(document, dict):
-        return Unreadable("", "an object")
     if "data" not in document:
         return read_record(document, Integration, {}, "")
     resource = document["data"]

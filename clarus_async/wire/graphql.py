@@ -11,7 +11,7 @@ import attrs
 from clarus_async.errors import ErrorDetail
 from clarus_async.records import IntegrationFilter, IntegrationRow
 from clarus_async.wire.faults import read_faults
-from clarus_async.wire.reading import Unreadable, encode, parse, read_record
+from clarus_async.wire.reading import Unreadable, encode, parse_object, read_record
 
 REFERENCE: Final = "external_system_reference1"
 
@@ -93,11 +93,9 @@ def read_answer(body: bytes) -> GraphQLAnswer | Unreadable:
     Args:
         body: as it came.
     """
-    document = parse(body)
+    document = parse_object(body)
     if isinstance(document, Unreadable):
         return document
-    if not isinstance(document, dict):
-        return Unreadable("", "an object")
     data, errors = document.get("data"), document.get("errors")
     if errors:
         return GraphQLAnswer(data if isinstance(data, dict) else None, read_faults(body) or (ErrorDetail(),))

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 import attrs
 
 from clarus_async.credentials import bearer_problem
-from clarus_async.wire.reading import Unreadable, parse
+from clarus_async.wire.reading import Unreadable, parse_object
 
 
 @attrs.frozen(eq=False)
@@ -41,11 +41,9 @@ def read_token(body: bytes) -> TokenAnswer | Unreadable:
     Args:
         body: as it came.
     """
-    document = parse(body)
+    document = parse_object(body)
     if isinstance(document, Unreadable):
         return document
-    if not isinstance(document, dict):
-        return Unreadable("", "an object")
     access_token = document.get("access_token")
     if not isinstance(access_token, str) or bearer_problem(access_token) is not None:
         return Unreadable("/access_token", "a bearer token")

@@ -81,5 +81,17 @@ def parse(body: bytes) -> Any | Unreadable:  # noqa: ANN401
         return Unreadable("", "JSON")
 
 
+def parse_object(body: bytes) -> dict[str, Any] | Unreadable:
+    """Parse a body as a JSON object, or say that it is none.
+
+    Args:
+        body: as it came, decoded of any content coding.
+    """
+    document = parse(body)
+    if isinstance(document, dict | Unreadable):
+        return document
+    return Unreadable("", "an object")
+
+
 encode = orjson.dumps
 """Write plain data as JSON."""

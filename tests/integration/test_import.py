@@ -1,0 +1,25 @@
+"""What an import brings with it."""
+
+import subprocess
+import sys
+
+OPTIONAL = {"rich", "graphql", "uvloop", "pytest", "opentelemetry", "redis", "celery"}
+LATER = {"cattrs", "tenacity"}
+
+
+def loaded_by(program):
+    code = f"import sys\n{program}\nprint(*{{name.split('.')[0] for name in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_the_package_imports_nothing_optional():
+    assert loaded_by("import clarus_async").isdisjoint(OPTIONAL)
+
+
+def test_what_only_some_need_is_imported_when_they_need_it():
+    assert loaded_by("import clarus_async").isdisjoint(LATER)
+
+
+def test_the_command_line_and_the_simulator_import_nothing_optional_by_themselves():
+    assert loaded_by("import clarus_async.cli.commands, clarus_async.simulator").isdisjoint(OPTIONAL)
