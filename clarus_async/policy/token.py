@@ -41,7 +41,8 @@ def life(expires_in: float | None) -> float:
     return max(_SHORTEST_LIFE, min(expires_in, _LONGEST_LIFE))
 
 
-@attrs.frozen(eq=False)
+# No repr: it holds what must not show.
+@attrs.frozen(eq=False, repr=False)
 class HeldToken:
     """A token and its life.
 
@@ -51,7 +52,7 @@ class HeldToken:
         life: seconds.
     """
 
-    value: str = attrs.field(repr=False)
+    value: str
     since: float
     life: float
 

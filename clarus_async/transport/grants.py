@@ -42,7 +42,7 @@ Grant: TypeAlias = Callable[[], Awaitable[Token | ClarusError]]
 """Gets a token, and says why where it can't."""
 
 
-@attrs.frozen(kw_only=True, eq=False)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class TokenEndpoint:
     """The token endpoint, and how patiently it is asked.
 

@@ -29,7 +29,7 @@ _log = logging.getLogger("clarus_async")
 _OURS: Final = (AccessToken, ClientCredentials, RefreshToken)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Tenant:
     """What is known of one tenant, on one event loop.
 

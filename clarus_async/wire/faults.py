@@ -5,7 +5,6 @@ Nothing here raises: a body that can't be read is an error with fewer details.
 
 from __future__ import annotations
 
-import html
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -92,6 +91,8 @@ def _source(value: object) -> str | None:
 
 
 def _prose(body: bytes, hidden: list[str]) -> tuple[ErrorDetail, ...]:
+    import html  # noqa: PLC0415  its table of names is long, and a proxy's page is rare
+
     # A secret that the cut goes through is not found in what is left of it: that end is dropped.
     longest = max(map(len, hidden), default=0)
     window = _MOST_PROSE + 4 * longest

@@ -79,11 +79,12 @@ def filter_variable(wanted: IntegrationFilter) -> dict[str, Any]:
     return operators
 
 
-@attrs.frozen(eq=False)
+# No repr: it holds what must not show.
+@attrs.frozen(eq=False, repr=False)
 class GraphQLAnswer:
     """The answer to a GraphQL request: ``data``, and ``errors`` where something failed."""
 
-    data: Mapping[str, Any] | None = attrs.field(repr=False)
+    data: Mapping[str, Any] | None
     errors: tuple[ErrorDetail, ...]
 
 

@@ -11,7 +11,8 @@ from clarus_async.credentials import bearer_problem
 from clarus_async.wire.reading import Unreadable, parse_object
 
 
-@attrs.frozen(eq=False)
+# No repr: it holds what must not show.
+@attrs.frozen(eq=False, repr=False)
 class TokenAnswer:
     """A token endpoint's success (RFC 6749, section 5.1).
 
@@ -21,9 +22,9 @@ class TokenAnswer:
         refresh_token: for the next time, if the server gave one.
     """
 
-    access_token: str = attrs.field(repr=False)
+    access_token: str
     expires_in: float | None
-    refresh_token: str | None = attrs.field(repr=False)
+    refresh_token: str | None
 
 
 def token_form(parameters: Mapping[str, str]) -> bytes:

@@ -27,7 +27,7 @@ from tests.virtual import now, settle, virtual
 TENANTS = ("acme", "globex", "initech")
 KINDS = [
     "reset_before", "reset_after", "error_before", "error_after", "html_502", "truncated", "not_json", "unauthorized",
-    "refuse",
+
 ]  # fmt: skip
 
 
