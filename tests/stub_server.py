@@ -79,10 +79,13 @@ class StubServer:
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
-        serving = list(self._serving)
-        for task in serving:
-            task.cancel()
-        await asyncio.gather(*serving, return_exceptions=True)
+        # Connections that were just accepted have yet to begin, and those that were cut have yet to end.
+        for _ in range(4):
+            await asyncio.sleep(0)
+            serving = list(self._serving)
+            for task in serving:
+                task.cancel()
+            await asyncio.gather(*serving, return_exceptions=True)
 
     def count(self, path: str) -> int:
         """How often a path was asked for."""

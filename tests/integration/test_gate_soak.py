@@ -25,6 +25,7 @@ from clarus_async.simulator import Fault, Quota, Simulator
 from tests.virtual import now, settle, virtual
 
 TENANTS = ("acme", "globex", "initech")
+# All but "refuse": under load, asyncio's server forgets connections that it accepts as it closes.
 KINDS = [
     "reset_before", "reset_after", "error_before", "error_after", "html_502", "truncated", "not_json", "unauthorized",
 
@@ -74,21 +75,16 @@ def test_everything_at_once(seed):
             )
             async with client as clarus:
                 views = [clarus.for_subdomain(tenant) for tenant in TENANTS]
-                created = Counter()
+                errors = []
 
                 async def call(number):
                     await asyncio.sleep(dice.uniform(0.0, 40.0))
                     view = dice.choice(views)
                     began = now()
                     try:
-                        result = await a_call(dice, view, number)
+                        await a_call(dice, view, number)
                     except ClarusError as error:
-                        assert error.attempts > 0 or error.applied is Applied.NO
-                        if not isinstance(error, OutcomeUnknownError):
-                            assert error.applied is Applied.NO or error.__cause__ is not None
-                    else:
-                        if isinstance(getattr(result, "name", None), str) and result.name.startswith("Shop "):
-                            created[result.id] += 1
+                        errors.append(error)
                     assert now() - began <= 25.0 + 1e-3
 
                 tasks = [asyncio.ensure_future(call(number)) for number in range(250)]
@@ -99,6 +95,9 @@ def test_everything_at_once(seed):
                 results = await asyncio.gather(*tasks, return_exceptions=True)
                 odd = [r for r in results if isinstance(r, BaseException) and not isinstance(r, asyncio.CancelledError)]
                 assert odd == []
+                assert all(error.attempts > 0 or error.applied is Applied.NO for error in errors)
+                doubtful = [error for error in errors if error.applied is not Applied.NO]
+                assert {type(error) for error in doubtful} <= {OutcomeUnknownError}
 
                 shared = clarus._caller.shared
                 assert shared.gate.busy == 0
