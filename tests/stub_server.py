@@ -78,14 +78,19 @@ class StubServer:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        # asyncio forgets a connection that it accepted if the server closes before the connection is made.
+        for listening in self._server.sockets:
+            asyncio.get_running_loop().remove_reader(listening.fileno())
+        await _turns()
         self._server.close()
-        # Connections that were just accepted have yet to begin, and those that were cut have yet to end.
-        for _ in range(4):
-            await asyncio.sleep(0)
+        for _ in range(2):
+            # Those that were just made have yet to begin, and those that are cut have yet to end.
+            await _turns()
             serving = list(self._serving)
             for task in serving:
                 task.cancel()
             await asyncio.gather(*serving, return_exceptions=True)
+        await _turns()
 
     def count(self, path: str) -> int:
         """How often a path was asked for."""
@@ -125,3 +130,8 @@ class StubServer:
         writer.write("\r\n".join(parts).encode() + answer.body)
         await writer.drain()
         return True
+
+
+async def _turns() -> None:
+    for _ in range(4):
+        await asyncio.sleep(0)
