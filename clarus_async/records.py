@@ -83,8 +83,8 @@ class NewIntegration:
 
     __repr__ = shown
 
-    name: str = checked_field(text_problem)
-    integration_type: str = checked_field(text_problem)
+    name: str = attrs.field(metadata={"check": text_problem})
+    integration_type: str = attrs.field(metadata={"check": text_problem})
     provider: str | None = checked_field(text_problem, default=None)
     is_active: bool | None = checked_field(flag_problem, default=None)
     account_id: int | None = checked_field(number_problem, default=None)

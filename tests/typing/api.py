@@ -526,3 +526,8 @@ async def simulators(context: ssl.SSLContext) -> None:
         ssl_context=context,
     )
     Quota(limit=1, kind="leaky")  # type: ignore[arg-type]
+
+
+def what_a_record_can_not_be_without() -> None:
+    NewIntegration(name="Shop")  # type: ignore[call-arg]
+    NewIntegration(integration_type="shopify")  # type: ignore[call-arg]
