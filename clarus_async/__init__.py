@@ -29,6 +29,7 @@ from clarus_async.errors import (
 )
 from clarus_async.events import AttemptEvent, CallEvent, Event, Observer, TokenEvent, WaitEvent, WaitReason
 from clarus_async.integrations import Integrations
+from clarus_async.policy.quota import PaceSource
 from clarus_async.provisioning.report import Outcome, OutcomeStatus, Problem, Report
 from clarus_async.provisioning.run import Progress, ProvisionRun
 from clarus_async.queries import IntegrationList
@@ -82,6 +83,7 @@ __all__ = [
     "Outcome",
     "OutcomeStatus",
     "OutcomeUnknownError",
+    "PaceSource",
     "PaceState",
     "PacingPolicy",
     "PermissionDeniedError",

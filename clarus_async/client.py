@@ -22,6 +22,7 @@ from clarus_async.credentials import Credentials, credentials_problem
 from clarus_async.errors import ConfigurationError, InvalidInputError
 from clarus_async.events import Observer
 from clarus_async.integrations import Integrations
+from clarus_async.policy.quota import PaceSource
 from clarus_async.queries import graphql_request, run_query
 from clarus_async.transport.call import Caller
 from clarus_async.transport.request import Request
@@ -50,13 +51,17 @@ class PaceState(NamedTuple):
     """What is known and believed of a tenant's rate limit now.
 
     Args:
-        paused_until: nothing is sent before this (UTC); ``None`` where nothing is paused.
+        rate: requests a second that are believed to be right; ``None`` where nothing has limited the tenant so far.
+        source: where the rate comes from.
         waiting: calls that wait for the pace.
+        paused_until: nothing is sent before this (UTC); ``None`` where nothing is paused.
         queued: calls that wait for a connection.
     """
 
-    paused_until: datetime | None
+    rate: float | None
+    source: PaceSource
     waiting: int
+    paused_until: datetime | None
     queued: int
 
 
@@ -150,20 +155,21 @@ class ClarusClient:
     @property
     def pace(self) -> PaceState:
         """What is known and believed of this tenant's rate limit now."""
-        tenant = self._caller.shared.known(self.subdomain)
-        if tenant is None:
-            return PaceState(paused_until=None, waiting=0, queued=0)
-        until = None
-        if tenant.turnstile.pace.paused_until is not None:
-            until = datetime.now(UTC) + timedelta(seconds=tenant.turnstile.pace.wait(self._caller.shared.time()))
+        shared = self._caller.shared
+        turnstile = shared.turnstile(self.subdomain)
+        now = shared.time()
+        pause, waiting = turnstile.pace.pause(now), turnstile.waiting(self.subdomain)
+        queued = waiting if shared.gate.full(turnstile, now) else 0
         return PaceState(
-            paused_until=until,
-            waiting=tenant.turnstile.waiting,
-            queued=self._caller.shared.gate.waiting(self.subdomain),
+            rate=turnstile.pace.rate,
+            source=turnstile.pace.source,
+            waiting=waiting - queued,
+            paused_until=datetime.now(UTC) + timedelta(seconds=pause) if pause > 0 else None,
+            queued=queued,
         )
 
     def for_subdomain(self, subdomain: str, credentials: Credentials | None = None) -> ClarusClient:
-        """Return a view for another tenant: the same pool, a pace of its own. Closing a view closes nothing.
+        """Return a view for another tenant: the same pool, by default a pace of its own. Closing it closes nothing.
 
         Args:
             subdomain: the tenant.

@@ -6,7 +6,7 @@ import math
 import os
 import re
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 import attrs
@@ -29,17 +29,34 @@ DEFAULT_BASE_URL: Final = "https://clarus-api.com"
 _SUBDOMAIN = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 # A name, or an address in brackets with nothing beside it; urllib lets more through than yarl, which sends.
 _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:]*)(:\d*)?")
+_MOST_AT_ONCE: Final = 1_000_000
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 def _seconds_problem(value: object) -> str | None:
+    return _number_problem(value, "seconds")
+
+
+def _rate_problem(value: object) -> str | None:
+    return None if value is None else _number_problem(value, "requests a second")
+
+
+def _number_problem(value: object, unit: str) -> str | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        return f"must be a number of seconds, not {type(value).__name__}"
+        return f"must be a number of {unit}, not {type(value).__name__}"
     try:
         ok = value > 0 and math.isfinite(value)
     except OverflowError:
         ok = False
-    return None if ok else "must be a finite number of seconds above 0"
+    return None if ok else f"must be a finite number of {unit} above 0"
+
+
+def _burst_problem(value: object, *, known: bool) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MOST_AT_ONCE:
+        return f"must be an integer from 1 to {_MOST_AT_ONCE:,}"
+    return None if known else "goes with rate only"
 
 
 @checked
@@ -104,21 +121,38 @@ class RetryPolicy:
 @checked
 @attrs.frozen(kw_only=True, repr=False)
 class PacingPolicy:
-    """How a tenant's rate limit is kept to: one 429 pauses the tenant, one probe reopens it.
+    """How a rate limit is kept to, which is found by itself where nothing is given here (clarus-api.md §2).
 
     Args:
-        max_wait: seconds; a longer wait raises ``RateLimitedError`` at once, with when to come back.
+        rate: requests a second, where you know the quota; it is never exceeded, whatever the server says of itself.
+        burst: requests that may go out at once, with ``rate`` only; those of a tenth of a second if left out.
+        start: requests a second to begin with, where the rate has to be found.
+        max_wait: seconds; a longer wait raises ``RateLimitedError`` at once, with when to come back. A run takes in no
+            more records then.
+        scope: ``"tenant"``: each tenant has a quota of its own; ``"client"``: all tenants of the client share one.
 
     Raises:
-        InvalidInputError: ``max_wait`` is no finite number above 0.
+        InvalidInputError: a rate or ``max_wait`` is no finite number above 0, ``burst`` is no integer from 1 to
+            1,000,000 or comes without ``rate``, ``start`` comes with ``rate``, or ``scope`` is neither.
     """
 
     __repr__ = shown
 
+    rate: float | None = None
+    burst: int | None = None
+    start: float | None = None
     max_wait: float = 300.0
+    scope: Literal["tenant", "client"] = "tenant"
 
     def __attrs_post_init__(self) -> None:
-        refuse("PacingPolicy", [("max_wait", _seconds_problem(self.max_wait))])
+        known = self.rate is not None
+        refuse("PacingPolicy", [
+            ("rate", _rate_problem(self.rate)),
+            ("burst", _burst_problem(self.burst, known=known)),
+            ("start", "goes without rate only" if known and self.start is not None else _rate_problem(self.start)),
+            ("max_wait", _seconds_problem(self.max_wait)),
+            ("scope", None if self.scope in ("tenant", "client") else 'must be "tenant" or "client"'),
+        ])  # fmt: skip
 
 
 def subdomain_problem(value: object) -> str | None:

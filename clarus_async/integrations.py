@@ -54,7 +54,7 @@ class Integrations:
         integration: Integration = (await self._caller.run(request)).value
         return integration
 
-    def _create_request(self, new: NewIntegration) -> Request | InvalidInputError:
+    def _create_request(self, new: NewIntegration, *, patient: bool = False) -> Request | InvalidInputError:
         if refused := _wrong_type("create", new, NewIntegration):
             return refused
 
@@ -73,10 +73,11 @@ class Integrations:
             idempotency_key=self._caller.shared.new_key(),
             secrets=lambda: secrets_in(new.configuration),
             look=look,
+            patient=patient,
         )
 
     async def create_one(self, new: NewIntegration) -> Created:
-        """Create an integration for a run, and say what it took.
+        """Create an integration for a run, and say what it took; its wait for its turn is not held against it.
 
         Args:
             new: what is to be.
@@ -84,7 +85,7 @@ class Integrations:
         Raises:
             ClarusError: as :meth:`create` does.
         """
-        request = self._create_request(new)
+        request = self._create_request(new, patient=True)
         if isinstance(request, InvalidInputError):
             raise request
         call = await self._caller.run(request)
@@ -211,7 +212,8 @@ class Integrations:
         """Create many integrations; iterate over what is returned for an outcome a record.
 
         A failing record never stops the others. What would fail every record stops the intake, and is raised when what
-        was in flight has ended. A call's deadline starts when its record is taken from the input.
+        was in flight has ended; a tenant whose pace has a record wait for longer than ``max_wait`` is such a thing. A
+        call's deadline starts when its record is taken from the input, and does not run while it waits for its turn.
 
         Args:
             specs: the records, an iterable or an async iterable, pulled only as fast as it is served.
@@ -221,7 +223,8 @@ class Integrations:
         Raises:
             InvalidInputError: ``concurrency`` is out of range, or the input can't be iterated.
         """
-        return ProvisionRun(self, specs, concurrency=concurrency, on_progress=on_progress)
+        max_wait = self._caller.shared.pacing.max_wait
+        return ProvisionRun(self, specs, concurrency=concurrency, on_progress=on_progress, max_wait=max_wait)
 
 
 def _wrong_type(what: str, value: object, kind: type) -> InvalidInputError | None:

@@ -17,8 +17,6 @@ from unittest.mock import patch
 import async_solipsism
 from async_solipsism.exceptions import ResolutionWarning
 
-from clarus_async.simulator import schema
-
 
 class VirtualLoop(async_solipsism.EventLoop):
     """Counts in whole microseconds, and no timer fires before its time.
@@ -68,16 +66,11 @@ def run_virtually(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
     with (
         warnings.catch_warnings(),
         patch("aiohttp.connector.aiohappyeyeballs.start_connection", _connect),
-        patch("clarus_async.simulator.schema._build", _schema),
     ):
         warnings.simplefilter("ignore", ResolutionWarning)
         with asyncio.Runner(loop_factory=VirtualLoop) as runner:
             runner.run(checked())
     assert not troubles, troubles
-
-
-# Most of the time that a simulator takes to start; it has no state, and hundreds of tests start one.
-_schema = functools.cache(schema._build)
 
 
 async def _connect(*args: Any, **kwargs: Any) -> Any:

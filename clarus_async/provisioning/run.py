@@ -7,6 +7,7 @@ input is slow or the reader of the outcomes is.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self
@@ -19,6 +20,7 @@ from clarus_async.errors import (
     InvalidInputError,
     OutcomeUnknownError,
     PermissionDeniedError,
+    RateLimitedError,
 )
 from clarus_async.provisioning.keys import SeenKeys
 from clarus_async.provisioning.report import Outcome, OutcomeStatus, Problem, Report
@@ -79,6 +81,7 @@ class ProvisionRun(AsyncIterator[Outcome]):
         specs: the input, an iterable or an async iterable.
         concurrency: how many records are worked on at once.
         on_progress: called after each outcome was handed on.
+        max_wait: seconds; a record that would wait longer for its tenant's pace ends the run.
 
     Raises:
         InvalidInputError: ``concurrency`` is no integer from 1 to 10,000, or the input can't be iterated.
@@ -91,6 +94,7 @@ class ProvisionRun(AsyncIterator[Outcome]):
         *,
         concurrency: int,
         on_progress: Callable[[Progress], None] | None,
+        max_wait: float = math.inf,
     ) -> None:
         if isinstance(concurrency, bool) or not isinstance(concurrency, int) or not 1 <= concurrency <= 10_000:
             raise InvalidInputError("concurrency: must be an integer from 1 to 10,000")
@@ -99,6 +103,7 @@ class ProvisionRun(AsyncIterator[Outcome]):
         self._creator = creator
         self._source = _Source(specs)
         self._concurrency = concurrency
+        self._max_wait = max_wait
         self._on_progress = on_progress
         self._report = Report()
         self._outcomes: asyncio.Queue[Outcome | None] = asyncio.Queue(maxsize=concurrency)
@@ -203,7 +208,7 @@ class ProvisionRun(AsyncIterator[Outcome]):
         try:
             created = await self._creator.create_one(new)
         except ClarusError as error:
-            if isinstance(error, _FATAL) and error.applied is Applied.NO:
+            if error.applied is Applied.NO and self._fails_all(error):
                 self._end(error)
             return _failed(index, new.key, error)
         return Outcome(
@@ -213,6 +218,11 @@ class ProvisionRun(AsyncIterator[Outcome]):
             integration_id=created.id,
             attempts=created.attempts,
         )
+
+    def _fails_all(self, error: ClarusError) -> bool:
+        if isinstance(error, RateLimitedError):
+            return error.retry_after is not None and error.retry_after >= self._max_wait
+        return isinstance(error, _FATAL)
 
 
 def _failed(index: int, key: str, error: ClarusError) -> Outcome:

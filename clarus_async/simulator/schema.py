@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, cast
@@ -196,6 +197,7 @@ def _failure(message: str) -> dict[str, Any]:
     return {"errors": [{"message": message}]}
 
 
+@functools.cache
 def _build(*, searchable_references: bool) -> GraphQLSchema:
     parts = {"reference_filter": "", "reference_field": ""}
     if searchable_references:

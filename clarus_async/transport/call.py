@@ -19,16 +19,16 @@ from clarus_async.events import WaitReason
 from clarus_async.policy.deadline import LEAST_USEFUL, Deadline
 from clarus_async.policy.failure import Ending, failure
 from clarus_async.policy.outcome import Answer, NoAnswer, Proof, Seen, Step, Verdict, judge, worst
-from clarus_async.policy.pacing import Turn
 from clarus_async.policy.retry import backoff
 from clarus_async.transport.request import Call, Request
 from clarus_async.transport.session import BODY_CAP, USER_AGENT, Received
 from clarus_async.transport.shared import Shared
 from clarus_async.transport.telling import Teller
-from clarus_async.transport.turn import Turns
+from clarus_async.transport.turn import Turn, Turns
 from clarus_async.wire.faults import read_faults
 from clarus_async.wire.graphql import GraphQLAnswer
 from clarus_async.wire.headers import request_id, retry_after
+from clarus_async.wire.ratelimit import read_rate_limit
 from clarus_async.wire.reading import Unreadable
 
 
@@ -166,21 +166,25 @@ class Caller:
         return True
 
     async def _attempt(self, call: Call) -> Step:
-        shared, request = self.shared, call.request
-        tenant = shared.tenant(self.subdomain)
         if call.attempts == 0:
-            tenant.budget.called(self.retry.max_attempts - 1)
-        turn, token = await self._turns.take(call)
-        if token is None:
+            self.shared.tenant(self.subdomain).budget.called(self.retry.max_attempts - 1)
+        turn = await self._turns.take(call)
+        if turn is None:
             return Step.RAISE
+        try:
+            return await self._send(call, turn)
+        finally:
+            turn.turnstile.leave(turn.sent)
+
+    async def _send(self, call: Call, turn: Turn) -> Step:
+        shared, request = self.shared, call.request
         sent_at = asyncio.get_running_loop().time()
         call.sent_at = sent_at
         call.attempts += 1
         call.spent += 1
-        headers = {**self._headers, "Authorization": f"Bearer {token}"}
+        headers = {**self._headers, "Authorization": f"Bearer {turn.token}"}
         if request.idempotency_key is not None:
             headers["Idempotency-Key"] = request.idempotency_key
-        answered = False
         try:
             received = await shared.session.send(
                 request.method,
@@ -190,22 +194,17 @@ class Caller:
                 connect=self.timeouts.connect,
                 attempt=call.deadline.attempt(sent_at, self.timeouts.attempt),
             )
-            answered = isinstance(received, Received)
         except BaseException:
             # Cancelled: what is on the wire may be applied all the same.
             call.applied = worst(call.applied, Verdict(Proof.UNKNOWN, Step.UNSETTLED), request.kind)
             raise
-        finally:
-            shared.gate.leave()
-            if not answered and turn is Turn.PROBE:
-                tenant.turnstile.lost()
-        verdict = self._judged(call, received, sent_at, token)
+        verdict = self._judged(call, received, sent_at, turn)
         if verdict.proof in {Proof.UNKNOWN, Proof.APPLIED}:
             call.doubt_at = sent_at
         if verdict.step in {Step.PACE, Step.REFRESH}:
             call.spent -= 1
         if verdict.step is Step.REFRESH:
-            return self._reject(call, token)
+            return self._reject(call, turn.token)
         return verdict.step
 
     def _reject(self, call: Call, token: str) -> Step:
@@ -216,19 +215,19 @@ class Caller:
         refused.attempts, refused.request_id = call.attempts, call.request_id
         return call.stop(refused.message, by=refused)
 
-    def _judged(self, call: Call, received: Received | NoAnswer, sent_at: float, token: str) -> Verdict:
+    def _judged(self, call: Call, received: Received | NoAnswer, sent_at: float, turn: Turn) -> Verdict:
         request = call.request
         seen: Seen
         if isinstance(received, NoAnswer):
             seen = received
             call.details, call.unreadable, call.request_id = (), None, None
         else:
-            seen = self._seen(call, received, token)
-            turnstile = self.shared.tenant(self.subdomain).turnstile
+            seen = self._seen(call, received, turn.token)
+            told = read_rate_limit(received.headers, received.headers.get("Date"), datetime.now(UTC))
             if seen.status == 429:
-                turnstile.refused(sent_at, seen.retry_after)
-            elif turnstile.pace.paused_until is not None:
-                turnstile.answered(sent_at)
+                turn.turnstile.refused(turn.sent, seen.retry_after, told)
+            else:
+                turn.turnstile.answered(turn.sent, told)
         verdict = judge(request.kind, seen, repeatable=request.repeatable, doubt=call.applied is not Applied.NO)
         call.seen = seen
         call.applied = worst(call.applied, verdict, request.kind)

@@ -1,18 +1,214 @@
-"""The gate: no more requests on the wire than the pool has connections, and no tenant that keeps others out.
+"""The gate: where calls wait until they may go out, for their tenant's pace and for a connection.
 
-Round-robin over tenants, first come first served within one. A slot is held only while a request is on the wire. A
-waiter that is cancelled, at any moment, takes nothing with it: each has a future of its own, and a slot that was
-handed to a waiter who is gone goes to the next.
+No more requests are on the wire than the pool has connections, no tenant sends faster than its pace, and none keeps
+others out: turnstiles take turns at the gate, tenants take turns at a turnstile that they share, and within a tenant
+it is first come first served. A call gets its turn and its connection at once, so it goes out when its turn is.
+
+A waiter that is cancelled, at any moment, takes nothing with it: each has a future of its own, and what was handed to
+one that is gone goes to the next. Nobody polls: a turnstile has one timer, for the first of its line.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
+from typing import Final, TypeAlias
+
+from clarus_async.policy.measured import Sent
+from clarus_async.policy.pacing import Pace
+from clarus_async.wire.ratelimit import Told
+
+# Seconds, for which nobody waits who did not decide to.
+_LONG_PAUSE: Final = 5.0
+# A loop may run a timer a shade early, and its clock may stand still until the next.
+_SHADE: Final = 0.0005
+
+_Waiter: TypeAlias = asyncio.Future[Sent | None]
+
+
+class Line:
+    """Who waits in the name of one tenant: those that had a turn already keep their place before the others."""
+
+    __slots__ = ("_again", "_first", "live")
+
+    def __init__(self) -> None:
+        self._again: deque[_Waiter] = deque()
+        self._first: deque[_Waiter] = deque()
+        self.live = 0
+
+    def join(self, waiter: _Waiter, *, again: bool) -> None:
+        """Stand in line.
+
+        Args:
+            waiter: who.
+            again: it had a turn already.
+        """
+        (self._again if again else self._first).append(waiter)
+        self.live += 1
+
+    def head(self) -> _Waiter | None:
+        """Return whose turn it is next."""
+        for waiters in (self._again, self._first):
+            while waiters:
+                if not waiters[0].done():
+                    return waiters[0]
+                waiters.popleft()  # it gave up, or was cancelled: that costs its tenant no turn
+        return None
+
+    def pop(self) -> None:
+        """Take the head off."""
+        (self._again or self._first).popleft()
+
+    def dismiss(self) -> None:
+        """Send everybody away."""
+        for waiter in (*self._again, *self._first):
+            _dismiss(waiter)
+
+
+class Turnstile:
+    """One pace, and who waits for it.
+
+    Args:
+        gate: the client's.
+        pace: of a tenant, or of all.
+    """
+
+    def __init__(self, gate: Gate, pace: Pace) -> None:
+        self.pace = pace
+        self._gate = gate
+        self.lines: OrderedDict[str, Line] = OrderedDict()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def idle(self, now: float) -> float:
+        """Seconds for which nobody has waited, sent or been held back; 0 where somebody does.
+
+        Args:
+            now: seconds on the loop's clock.
+        """
+        return 0.0 if self.lines else self.pace.idle(now)
+
+    def wait(self, tenant: str, now: float) -> float:
+        """Seconds until whoever comes now may go, as far as is known.
+
+        Args:
+            tenant: in whose name.
+            now: seconds on the loop's clock.
+        """
+        rate = self.pace.rate
+        line = self.lines.get(tenant)
+        # Tenants take turns, so that whoever comes last in a short line does not wait for a long one.
+        ahead = 0 if line is None else sum(min(line.live, other.live) for other in self.lines.values())
+        return self.pace.slot(now) + (0.0 if rate is None else ahead / rate)
+
+    def waiting(self, tenant: str) -> int:
+        """How many wait.
+
+        Args:
+            tenant: of which.
+        """
+        line = self.lines.get(tenant)
+        return 0 if line is None else line.live
+
+    def answered(self, sent: Sent, told: Told | None = None) -> None:
+        """Note an answer that is no 429.
+
+        Args:
+            sent: the request that it answers.
+            told: what it says of the rate limit.
+        """
+        self.pace.answered(sent, asyncio.get_running_loop().time(), told)
+
+    def refused(self, sent: Sent, retry_after: float | None, told: Told | None = None) -> None:
+        """Note a 429.
+
+        Args:
+            sent: the request that was refused.
+            retry_after: seconds, where the server said.
+            told: what it says of the rate limit.
+        """
+        now = asyncio.get_running_loop().time()
+        before = self.pace.pause(now)
+        self.pace.refused(sent, now, retry_after, told)
+        if self.pace.pause(now) > before + _LONG_PAUSE:
+            # Whoever waits already may not want to wait for that long.
+            self._dismiss()
+
+    def leave(self, sent: Sent) -> None:
+        """Give the connection back; a request that was not heard of by now brought no answer, or never went out.
+
+        Args:
+            sent: the request.
+        """
+        self.pace.lost(sent)
+        if self.lines:
+            self._gate.wait_for_slot(self)
+        self._gate.free()
+
+    def look(self) -> None:
+        """See whether the first of the line may go, now that something is new."""
+        self._gate.wait_for_slot(self)
+        self._gate.hand_out()
+
+    def join(self, tenant: str, waiter: _Waiter, *, again: bool) -> Line:
+        """Stand in line, and return the line; who no longer waits has it count one less.
+
+        Args:
+            tenant: in whose name.
+            waiter: is told of the turn.
+            again: it has had a turn, and keeps its place before those that have not.
+        """
+        line = self.lines.get(tenant)
+        if line is None:
+            line = self.lines[tenant] = Line()
+        line.join(waiter, again=again)
+        self.look()
+        return line
+
+    def serve(self, now: float) -> bool:
+        """Hand a turn to the first of the line, and say whether that was done and others wait behind.
+
+        Args:
+            now: seconds on the loop's clock.
+        """
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        while self.lines:
+            tenant, line = next(iter(self.lines.items()))
+            waiter = line.head()
+            if waiter is None:
+                del self.lines[tenant]
+                continue
+            wait = self.pace.ask(now)
+            if wait is None:
+                return False
+            if wait > 0:
+                self._timer = asyncio.get_running_loop().call_later(max(wait, _SHADE), self.look)
+                return False
+            line.pop()
+            self._gate.hand(waiter, self.pace.send(now))
+            if line.head() is None:
+                del self.lines[tenant]
+            else:
+                self.lines.move_to_end(tenant)
+            return bool(self.lines)
+        return False
+
+    def close(self) -> None:
+        """Send everybody away who waits."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._dismiss()
+
+    def _dismiss(self) -> None:
+        lines, self.lines = self.lines, OrderedDict()
+        for line in lines.values():
+            line.dismiss()
 
 
 class Gate:
-    """A counting gate.
+    """A counting gate, behind turnstiles.
 
     Args:
         width: how many may be inside at once.
@@ -21,7 +217,7 @@ class Gate:
     def __init__(self, width: int) -> None:
         self._free = width
         self._busy = 0
-        self._queues: OrderedDict[str, deque[asyncio.Future[bool]]] = OrderedDict()
+        self._ready: OrderedDict[Turnstile, None] = OrderedDict()
         self._closed = False
         self._drained: asyncio.Future[None] | None = None
 
@@ -30,77 +226,102 @@ class Gate:
         """How many are inside."""
         return self._busy
 
-    def waiting(self, tenant: str) -> int:
-        """How many wait for a slot.
+    def full(self, turnstile: Turnstile, now: float) -> bool:
+        """Whether those who wait at a turnstile wait for a connection, not for the pace.
 
         Args:
-            tenant: whose.
+            turnstile: which.
+            now: seconds on the loop's clock.
         """
-        return sum(not future.done() for future in self._queues.get(tenant, ()))
+        return turnstile in self._ready and turnstile.pace.ask(now) == 0.0
 
-    def enter_now(self) -> bool:
-        """Take a slot if one is free and nobody waits for it."""
-        if self._closed or self._free == 0 or self._queues:
-            return False
+    def enter_now(self, turnstile: Turnstile) -> Sent | None:
+        """Go in if nobody waits before.
+
+        Args:
+            turnstile: at which.
+        """
+        if self._closed or self._free == 0 or self._ready or turnstile.lines:
+            return None
+        now = asyncio.get_running_loop().time()
+        if turnstile.pace.ask(now) != 0.0:
+            return None
         self._free -= 1
         self._busy += 1
-        return True
+        return turnstile.pace.send(now)
 
-    async def enter(self, tenant: str, patience: float) -> bool:
-        """Wait for a slot; false where none came in time, or the gate closed.
+    async def enter(
+        self, turnstile: Turnstile, tenant: str, patience: float | None, *, again: bool = False
+    ) -> Sent | None:
+        """Wait for a turn and a connection; ``None`` where neither came in time, and where to look whether to wait on.
+
+        Who gets one gives both back by :meth:`Turnstile.leave`, having told what came of the request.
 
         Args:
+            turnstile: at which.
             tenant: in whose name.
-            patience: seconds to wait at the most.
+            patience: seconds to wait at the most, if that has an end.
+            again: whether it was in and keeps its place, as a request that was refused.
         """
-        if self.enter_now():
-            return True
         if self._closed:
-            return False
+            return None
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[bool] = loop.create_future()
-        self._queues.setdefault(tenant, deque()).append(future)
-        # Waiters that left are still in the queues; they are passed over when their turn comes.
-        self._hand_out()
-        timer = loop.call_later(patience, _give_up, future)
+        waiter: _Waiter = loop.create_future()
+        line = turnstile.join(tenant, waiter, again=again)
+        timer = None if patience is None else loop.call_later(patience, _dismiss, waiter)
         try:
-            return await future
+            return await waiter
         except asyncio.CancelledError:
-            if future.done() and not future.cancelled() and future.result():
-                # The slot came and the cancellation with it: hand it on.
-                self.leave()
+            if waiter.done() and not waiter.cancelled() and (sent := waiter.result()) is not None:
+                # The turn came and the cancellation with it: hand it on.
+                turnstile.leave(sent)
             raise
         finally:
-            timer.cancel()
+            line.live -= 1
+            if timer is not None:
+                timer.cancel()
 
-    def leave(self) -> None:
-        """Give a slot back."""
+    def free(self) -> None:
+        """Take a connection back."""
         self._free += 1
         self._busy -= 1
-        self._hand_out()
+        if self._ready:
+            self.hand_out()
         if self._drained is not None and self._busy == 0 and not self._drained.done():
             self._drained.set_result(None)
 
-    def _hand_out(self) -> None:
-        while self._free and self._queues:
-            tenant, queue = self._queues.popitem(last=False)
-            while queue and (future := queue.popleft()).done():
-                pass  # it gave up, or was cancelled: that costs its tenant no turn
-            if queue:
-                self._queues[tenant] = queue
-            if not future.done():
-                self._free -= 1
-                self._busy += 1
-                future.set_result(True)
+    def wait_for_slot(self, turnstile: Turnstile) -> None:
+        """Let a turnstile take part, as the first of its line may be allowed to go.
+
+        Args:
+            turnstile: which.
+        """
+        if not self._closed:
+            self._ready.setdefault(turnstile)
+
+    def hand(self, waiter: _Waiter, sent: Sent) -> None:
+        """Give a connection to who has a turn.
+
+        Args:
+            waiter: who.
+            sent: the turn.
+        """
+        self._free -= 1
+        self._busy += 1
+        waiter.set_result(sent)
+
+    def hand_out(self) -> None:
+        """Give free connections to those whose turn it is."""
+        now = asyncio.get_running_loop().time()
+        while self._free and self._ready:
+            turnstile, _ = self._ready.popitem(last=False)
+            if turnstile.serve(now):
+                self._ready[turnstile] = None
 
     def close(self) -> None:
-        """Send everybody away who waits, and let nobody in."""
+        """Let nobody in."""
         self._closed = True
-        queues, self._queues = self._queues, OrderedDict()
-        for queue in queues.values():
-            for future in queue:
-                if not future.done():
-                    future.set_result(False)
+        self._ready.clear()
 
     async def drain(self, patience: float) -> None:
         """Wait until nobody is inside.
@@ -115,6 +336,6 @@ class Gate:
         await asyncio.wait([self._drained], timeout=patience)
 
 
-def _give_up(future: asyncio.Future[bool]) -> None:
-    if not future.done():
-        future.set_result(False)
+def _dismiss(waiter: _Waiter) -> None:
+    if not waiter.done():
+        waiter.set_result(None)

@@ -30,6 +30,7 @@ class Request:
         secrets: lists what must not show in an error, should the server echo it.
         look: says whether the record is certainly not there yet, by the deadline; ``None`` where that can't be told.
         repeatable: a second effect does no harm.
+        patient: what it waits for its turn does not count against its deadline.
     """
 
     operation: str
@@ -44,6 +45,7 @@ class Request:
     secrets: Callable[[], list[str]] = attrs.field(default=list, repr=False)
     look: Callable[[Deadline], Awaitable[bool | None]] | None = attrs.field(default=None, repr=False)
     repeatable: bool = False
+    patient: bool = False
 
 
 class Call:

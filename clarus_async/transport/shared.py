@@ -18,13 +18,15 @@ from clarus_async.events import Event, Observer
 from clarus_async.policy.pacing import Pace
 from clarus_async.policy.retry import RetryBudget
 from clarus_async.transport.auth import TokenKeeper
-from clarus_async.transport.gate import Gate
+from clarus_async.transport.gate import Gate, Turnstile
 from clarus_async.transport.grants import TokenEndpoint, grant_for
 from clarus_async.transport.session import ClientSession, Session
-from clarus_async.transport.turnstile import Turnstile
 
 _log = logging.getLogger("clarus_async")
 
+
+# What is known of a tenant takes some 5 KiB.
+_ROOM: Final = 4096
 
 _OURS: Final = (AccessToken, ClientCredentials, RefreshToken)
 
@@ -36,12 +38,14 @@ class Tenant:
     Args:
         turnstile: its pace, and who waits for it.
         budget: its allowance of retries.
+        called_at: when it was asked for last, in seconds on the loop's clock.
         schema: held while its schema is asked for.
         searchable: whether its list can be searched by reference, once that was asked.
     """
 
     turnstile: Turnstile
     budget: RetryBudget
+    called_at: float = 0.0
     schema: asyncio.Lock = attrs.field(factory=asyncio.Lock)
     searchable: bool | None = None
 
@@ -84,6 +88,8 @@ class Shared:
         self.session = Session(self._max_connections, self._theirs)
         self.gate = Gate(self.session.width)
         self._tenants: dict[str, Tenant] = {}
+        self._room = _ROOM
+        self._common = Turnstile(self.gate, Pace(self.pacing)) if self.pacing.scope == "client" else None
         self._sleepers: set[asyncio.Future[None]] = set()
 
     def bind(self) -> asyncio.AbstractEventLoop:
@@ -116,18 +122,36 @@ class Shared:
             subdomain: its name.
         """
         tenant = self._tenants.get(subdomain)
+        now = asyncio.get_running_loop().time()
         if tenant is None:
-            now = asyncio.get_running_loop().time()
-            tenant = self._tenants[subdomain] = Tenant(Turnstile(Pace(self.random)), RetryBudget(now))
+            self._forget_idle(now)
+            tenant = self._tenants[subdomain] = Tenant(self._new_turnstile(), RetryBudget(now))
+        tenant.called_at = now
         return tenant
 
-    def known(self, subdomain: str) -> Tenant | None:
-        """Return what is known of a tenant that was called already.
+    def _forget_idle(self, now: float) -> None:
+        """Make room for another tenant: forget those that were called longest ago."""
+        if len(self._tenants) < self._room:
+            return
+        for name in sorted(self._tenants, key=lambda name: self._tenants[name].called_at):
+            if len(self._tenants) <= _ROOM // 2:
+                break
+            # Who waits, or is under way, or may not send yet, must not be a stranger afterwards.
+            if self._common is not None or self._tenants[name].turnstile.idle(now):
+                del self._tenants[name]
+        self._room = max(_ROOM, 2 * len(self._tenants))
+
+    def turnstile(self, subdomain: str) -> Turnstile:
+        """Return where the calls of a tenant wait, without making it one that was called.
 
         Args:
             subdomain: its name.
         """
-        return self._tenants.get(subdomain)
+        tenant = self._tenants.get(subdomain)
+        return self._new_turnstile() if tenant is None else tenant.turnstile
+
+    def _new_turnstile(self) -> Turnstile:
+        return self._common or Turnstile(self.gate, Pace(self.pacing))
 
     def keeper(self, credentials: Credentials, timeouts: Timeouts) -> TokenKeeper:
         """Return who holds the token of these credentials; equal ones have the same token.

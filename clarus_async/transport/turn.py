@@ -1,17 +1,33 @@
-"""What a request waits for before it may go out: a token, its tenant's pace, and a slot of the gate."""
+"""What a request waits for before it may go out: a token, its tenant's pace, and a connection."""
 
 from __future__ import annotations
 
 import asyncio
+from typing import NamedTuple
 
 from clarus_async.errors import ClarusError, ConfigurationError, RateLimitedError
 from clarus_async.events import WaitReason
-from clarus_async.policy.deadline import LEAST_USEFUL
-from clarus_async.policy.pacing import Turn
+from clarus_async.policy.deadline import LEAST_USEFUL, Deadline
+from clarus_async.policy.measured import Sent
 from clarus_async.transport.auth import TokenKeeper
+from clarus_async.transport.gate import Turnstile
 from clarus_async.transport.request import Call
 from clarus_async.transport.shared import Shared
 from clarus_async.transport.telling import Teller
+
+
+class Turn(NamedTuple):
+    """Leave to send one request.
+
+    Args:
+        sent: the request that it is for.
+        turnstile: whose pace let it.
+        token: what to send it with.
+    """
+
+    sent: Sent
+    turnstile: Turnstile
+    token: str
 
 
 class Turns:
@@ -30,52 +46,34 @@ class Turns:
         self._keeper = keeper
         self._teller = teller
 
-    async def take(self, call: Call) -> tuple[Turn, str | None]:
-        """Wait until a request may go out; return its turn and its token, with a slot that the caller gives back.
+    async def take(self, call: Call) -> Turn | None:
+        """Wait until a request may go out; ``None`` where the call was stopped instead.
 
-        Where there is no token in what is returned, the call was stopped, no slot is held, and no probe either.
+        Who has a turn tells its turnstile what came of the request, and leaves it.
 
         Args:
             call: whose.
         """
         loop = asyncio.get_running_loop()
         gate, keeper = self._shared.gate, self._keeper
-        turnstile = self._shared.tenant(self._subdomain).turnstile
-        turn = Turn.GO
-        ready = False
-        try:
-            while not self._stopped(call, loop.time()):
-                token = keeper.current(loop.time()) or await self._token(call)
+        while not self._stopped(call, loop.time()):
+            token = keeper.current(loop.time()) or await self._token(call)
+            if token is None:
+                break
+            turnstile = self._shared.tenant(self._subdomain).turnstile
+            sent = gate.enter_now(turnstile)
+            if sent is None:
+                sent = await self._wait(call, turnstile)
+                if sent is None:
+                    continue
+                # While it waited, the token may have been renewed, or died.
+                now = loop.time()
+                token = keeper.current(now) or (token if keeper.alive(token, now) else None)
                 if token is None:
-                    break
-                waited = False
-                if turn is Turn.GO and turnstile.pace.paused_until is not None:
-                    waited = True
-                    came = await self._pace(call)
-                    if came is None:
-                        continue
-                    turn = came
-                if not gate.enter_now():
-                    self._teller.waits(call, WaitReason.GATE, None)
-                    if not await gate.enter(self._subdomain, call.deadline.left(loop.time())):
-                        continue
-                    waited = True
-                if waited:
-                    # While it waited, the tenant may have been paused, for longer still if this is the probe, and the
-                    # token may have died.
-                    if turn is Turn.PROBE and turnstile.pace.wait(loop.time()) > 0:
-                        turnstile.lost()
-                        turn = Turn.GO
-                    paused = turn is Turn.GO and turnstile.pace.paused_until is not None
-                    if paused or not keeper.alive(token, loop.time()):
-                        gate.leave()
-                        continue
-                ready = True
-                return turn, token
-            return turn, None
-        finally:
-            if not ready and turn is Turn.PROBE:
-                turnstile.lost()
+                    turnstile.leave(sent)
+                    continue
+            return Turn(sent, turnstile, token)
+        return None
 
     def _stopped(self, call: Call, now: float) -> bool:
         if call.because is not None:
@@ -104,20 +102,35 @@ class Turns:
         call.stop(token.message, by=token)
         return None
 
-    async def _pace(self, call: Call) -> Turn | None:
-        now = asyncio.get_running_loop().time()
-        turnstile = self._shared.tenant(self._subdomain).turnstile
-        wait, left = turnstile.pace.wait(now), call.deadline.left(now)
-        if wait > self._shared.pacing.max_wait or not call.deadline.allows(now, wait):
-            why = "the tenant is paused for longer than max_wait" if wait < left else "the pause outlasts the deadline"
-            call.paced = wait
-            call.stop(why, by=None if call.seen is not None else _paused(call, wait, why))
-            return None
-        self._teller.waits(call, WaitReason.PACE, wait)
-        turn = await turnstile.enter(left)
-        if turn is None and not self._shared.closed:
-            call.stop("the tenant's pause outlasted the deadline", out_of_time=True)
-        return turn
+    async def _wait(self, call: Call, turnstile: Turnstile) -> Sent | None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        again = call.attempts > 0
+        if turnstile.pace.ask(now) != 0.0 or (turnstile.lines and not self._shared.gate.full(turnstile, now)):
+            pause = turnstile.pace.slot(now)
+            wait = pause if again else turnstile.wait(self._subdomain, now)
+            if why := self._too_long(call, wait, pause, now):
+                call.paced = wait
+                call.stop(why, by=None if call.seen is not None else _paused(call, wait, why))
+                return None
+            self._teller.waits(call, WaitReason.PACE, wait or None)
+        else:
+            self._teller.waits(call, WaitReason.GATE, None)
+        patient = call.request.patient
+        patience = None if patient else call.deadline.left(now)
+        sent = await self._shared.gate.enter(turnstile, self._subdomain, patience, again=again)
+        if patient:
+            call.deadline = Deadline(call.deadline.at + loop.time() - now)
+        return sent
+
+    def _too_long(self, call: Call, wait: float, pause: float, now: float) -> str | None:
+        # The line of a run is as long as the run is wide: that it moves slowly is no reason to end it.
+        if (pause if call.request.patient else wait) > self._shared.pacing.max_wait:
+            return "the tenant's pace has it wait for longer than max_wait"
+        # How fast the line moves is a belief that may change; a pause is known.
+        if not call.request.patient and not call.deadline.allows(now, pause):
+            return "the tenant's pause outlasts the deadline"
+        return None
 
 
 def _name(error: ClarusError, call: Call) -> None:

@@ -18,12 +18,16 @@ from clarus_async import (
     IntegrationChanges,
     NewIntegration,
     OutcomeUnknownError,
+    PacingPolicy,
     RetryPolicy,
     Timeouts,
 )
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Simulator
 from tests.stub_server import StubServer, reply
 from tests.virtual import now, settle, virtual
+
+AT_ONCE = PacingPolicy(rate=1e6, burst=10_000)
+"""A quota that keeps nobody waiting."""
 
 
 def shop(number=0):
@@ -66,9 +70,10 @@ class TestInFlight:
     @virtual
     async def test_many_on_the_wire_all_end_well(self):
         async with Simulator(latency=5.0) as sim:
-            clarus = await warm(client_of(sim))
+            clarus = await warm(client_of(sim, pacing=AT_ONCE))
             tasks = [asyncio.create_task(clarus.integrations.create(shop(number))) for number in range(50)]
             await asyncio.sleep(1.0)
+            assert sim.count(Endpoint.CREATE) == 50
             await clarus.close()
             assert {result.name for result in await asyncio.gather(*tasks)} == {f"Shop {n}" for n in range(50)}
 
@@ -427,7 +432,7 @@ class TestNothingIsLeft:
             return reply({"data": {}})
 
         async with StubServer(answer) as server:
-            clarus = ClarusClient("acme", AccessToken("t0"), base_url=server.url)
+            clarus = ClarusClient("acme", AccessToken("t0"), base_url=server.url, pacing=AT_ONCE)
             tasks = [asyncio.create_task(clarus.ping()) for _ in range(10)]
             for _ in tasks:
                 await arrived.acquire()

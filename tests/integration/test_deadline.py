@@ -203,7 +203,7 @@ class TestSleeps:
     async def test_a_probe_that_does_not_come_back_does_not_keep_the_others_beyond_theirs(self):
         async with Simulator() as sim, client_of(sim) as clarus:
             await clarus.ping()
-            sim.script(Endpoint.CREATE, Fault(FaultKind.RATE_LIMITED, retry_after=1), STALL)
+            sim.script(Endpoint.CREATE, Fault(FaultKind.RATE_LIMITED, retry_after=3), STALL)
             probe = asyncio.ensure_future(clarus.integrations.create(shop(1)))
             await asyncio.sleep(5.0)
             quick = clarus.with_options(timeouts=Timeouts(deadline=10.0))

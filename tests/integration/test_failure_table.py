@@ -9,7 +9,6 @@ import contextlib
 import socket
 import ssl
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
 
 import aiohttp
 import attrs
@@ -35,6 +34,7 @@ from clarus_async import (
     NewIntegration,
     NotFoundError,
     OutcomeUnknownError,
+    PacingPolicy,
     PermissionDeniedError,
     RateLimitedError,
     ResponseError,
@@ -48,11 +48,14 @@ from clarus_async import (
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Simulator
 from tests.integration.test_simulator_lifecycle import until
 from tests.stub_server import StubServer, reply
+from tests.virtual import virtual
 
 NEW = NewIntegration(name="new", integration_type="shopify", external_system_reference1="new-1")
 PATIENT = Timeouts(connect=2.0, attempt=2.0, settle=2.0, deadline=4.0)
 SHORT = Timeouts(connect=0.3, attempt=0.3, settle=0.3, deadline=2.0)
 FAST = RetryPolicy(base=0.001, cap=0.01)
+KNOWN = PacingPolicy(rate=1000.0, burst=100)
+"""A quota that is known, so that nothing but a refusal keeps a call waiting."""
 STALLS = {FaultKind.STALL_BEFORE, FaultKind.STALL_AFTER}
 
 
@@ -413,7 +416,7 @@ async def test_a_certificate_that_is_trusted_will_do(authority):
 @each()
 async def test_a_429_is_waited_out(sim, operation):
     sim.script(OPERATIONS[operation].endpoint, Fault(FaultKind.RATE_LIMITED, retry_after=0.05))
-    async with client(sim) as clarus:
+    async with client(sim, pacing=KNOWN) as clarus:
         await succeeds(operation, clarus)
 
     first, second = times(sim, OPERATIONS[operation].endpoint)
@@ -435,37 +438,55 @@ async def test_a_429_without_retry_after_is_waited_out_too(sim, operation):
 @pytest.mark.parametrize("first", [Fault(FaultKind.RATE_LIMITED, retry_after=0.01), Fault(FaultKind.UNAUTHORIZED)])
 async def test_what_costs_no_attempt_leaves_all_of_them_for_what_does(sim, operation, first):
     sim.script(OPERATIONS[operation].endpoint, first, FaultKind.RESET_BEFORE, None)
-    async with client(sim, retry=RetryPolicy(max_attempts=2, base=0.001)) as clarus:
+    async with client(sim, retry=RetryPolicy(max_attempts=2, base=0.001), pacing=KNOWN) as clarus:
         await succeeds(operation, clarus)
 
     assert arrived(sim, operation) == 3
 
 
-async def test_a_429_holds_the_others_back_until_one_probe_was_answered():
+async def test_a_429_holds_the_others_back_until_its_retry_after_has_passed():
     async with Simulator(latency=0.05) as sim:
         sim.script(Endpoint.GRAPHQL, Fault(FaultKind.RATE_LIMITED, retry_after=0.3))
-        async with client(sim) as clarus:
+        async with client(sim, pacing=KNOWN) as clarus:
+            first = asyncio.create_task(clarus.ping())
+            await until(lambda: clarus.pace.paused_until)
+            await asyncio.gather(first, *(clarus.ping() for _ in range(5)))
+
+    refused, *rest = times(sim, Endpoint.GRAPHQL)
+    assert len(rest) == 6
+    assert min(rest) - refused >= 0.05 + 0.3
+
+
+@virtual
+async def test_a_long_retry_after_holds_the_others_back_until_one_probe_was_answered():
+    async with Simulator(latency=0.05) as sim:
+        sim.script(Endpoint.GRAPHQL, Fault(FaultKind.RATE_LIMITED, retry_after=2.1))
+        async with client(sim, pacing=KNOWN) as clarus:
             first = asyncio.create_task(clarus.ping())
             await until(lambda: clarus.pace.paused_until)
             await asyncio.gather(first, *(clarus.ping() for _ in range(5)))
 
     refused, probe, *rest = times(sim, Endpoint.GRAPHQL)
     assert len(rest) == 5
-    assert probe - refused >= 0.3
+    assert probe - refused >= 2.1
     # A probe goes alone: nobody else is sent before its answer, a latency later.
     assert min(rest) - probe >= 0.05
 
 
-async def test_a_probe_that_is_refused_keeps_the_others_waiting():
-    async with Simulator() as sim:
-        sim.script(Endpoint.GRAPHQL, *[Fault(FaultKind.RATE_LIMITED, retry_after=0.1)] * 2)
-        async with client(sim) as clarus:
+@virtual
+async def test_refusals_that_follow_each_other_keep_the_others_waiting():
+    async with Simulator(latency=0.05) as sim:
+        sim.script(Endpoint.GRAPHQL, *[Fault(FaultKind.RATE_LIMITED, retry_after=0.1)] * 3)
+        async with client(sim, pacing=KNOWN) as clarus:
             first = asyncio.create_task(clarus.ping())
             await until(lambda: clarus.pace.paused_until)
             await asyncio.gather(first, *(clarus.ping() for _ in range(5)))
 
-    refused = times(sim, Endpoint.GRAPHQL)[:3]
-    assert all(later - earlier >= 0.1 for earlier, later in pairwise(refused))
+    arrivals = times(sim, Endpoint.GRAPHQL)
+    assert len(arrivals) == 6 + 3
+    assert arrivals[1] - arrivals[0] >= 0.05 + 0.1
+    # Two of the six were refused again.
+    assert arrivals[7] - arrivals[2] >= 0.05 + 0.1
 
 
 async def test_a_pause_of_one_tenant_is_none_of_another():
@@ -956,7 +977,7 @@ async def test_a_deletes_plain_404_is_an_error(sim):
 
 async def test_a_deletes_404_after_mere_refusals_is_an_error(sim):
     sim.script(Endpoint.DELETE, Fault(FaultKind.RATE_LIMITED, retry_after=0.01), FaultKind.UNAUTHORIZED)
-    async with client(sim) as clarus:
+    async with client(sim, pacing=KNOWN) as clarus:
         with pytest.raises(NotFoundError):
             await clarus.integrations.delete(999)
 
@@ -1279,7 +1300,7 @@ async def test_a_deadline_that_leaves_no_time_for_an_attempt_sends_none(sim):
 
 async def test_a_pause_that_grows_past_the_deadline_ends_it(sim):
     sim.script(Endpoint.GRAPHQL, *[Fault(FaultKind.RATE_LIMITED, retry_after=0.3)] * 9)
-    async with client(sim, TIGHT) as clarus:
+    async with client(sim, TIGHT, pacing=KNOWN) as clarus:
         began = seconds()
         error = await fails("ping", clarus, RateLimitedError, "outlasts the deadline")
 

@@ -11,13 +11,16 @@ import trustme
 
 from clarus_async import (
     AccessToken,
+    Applied,
     AuthenticationError,
     ClarusClient,
     ClientCredentials,
     ConfigurationError,
     NewIntegration,
     OutcomeStatus,
+    PacingPolicy,
     PermissionDeniedError,
+    RateLimitedError,
     Report,
     RetryPolicy,
     Timeouts,
@@ -279,7 +282,8 @@ class TestLeaving:
             async with clarus.integrations.provision(shops(100), concurrency=8) as run:
                 await anext(run)
             assert workers() == []
-            assert clarus._caller.shared.tenant("acme").turnstile.waiting == 0
+            assert clarus.pace.waiting == clarus.pace.queued == 0
+            assert clarus._caller.shared.gate.busy == 0
             assert now() < 1.0
 
     @virtual
@@ -367,13 +371,91 @@ class TestRetries:
             assert report.attempts == sim.count(Endpoint.CREATE) == 5
 
     @virtual
-    async def test_a_record_that_meets_a_pause_longer_than_its_deadline_fails_alone(self):
+    async def test_a_pause_longer_than_the_deadline_fails_nobody(self):
         async with Simulator() as sim, client_of(sim, timeouts=Timeouts(deadline=10.0)) as clarus:
-            sim.script(Endpoint.CREATE, None, Fault(FaultKind.RATE_LIMITED, retry_after=30))
-            outcomes = await collect(clarus.integrations.provision(shops(3), concurrency=1))
-            assert [outcome.status.value for outcome in outcomes] == ["created", "failed", "failed"]
-            assert {outcome.error.type for outcome in outcomes[1:]} == {"RateLimitedError"}
-            assert all(outcome.error.retryable for outcome in outcomes[1:])
+            sim.script(Endpoint.CREATE, None, *[Fault(FaultKind.RATE_LIMITED, retry_after=50)] * 6)
+            outcomes = await collect(clarus.integrations.provision(shops(20), concurrency=4))
+            assert {outcome.status.value for outcome in outcomes} == {"created"}
+            assert len(outcomes) == len(sim.created("acme")) == 20
+            assert now() > 100.0
+
+    @virtual
+    async def test_the_deadline_goes_on_when_the_wait_is_over(self):
+        async with Simulator() as sim, client_of(sim, timeouts=Timeouts(deadline=10.0)) as clarus:
+            stall = Fault(FaultKind.STALL_BEFORE, delay=1000.0)
+            sim.script(Endpoint.CREATE, Fault(FaultKind.RATE_LIMITED, retry_after=100), stall)
+            [outcome] = await collect(clarus.integrations.provision(shops(1)))
+            assert outcome.status is OutcomeStatus.UNRESOLVED
+            assert now() == pytest.approx(110.0)
+
+    @virtual
+    async def test_a_pause_longer_than_max_wait_ends_the_run_and_the_rest_can_be_sent_later(self):
+        pulled = []
+
+        def source(keys=None):
+            for shop in shops(100):
+                if keys is None or shop.key in keys:
+                    pulled.append(shop.key)
+                    yield shop
+
+        async with Simulator(latency=5.0) as sim, client_of(sim, pacing=PacingPolicy(max_wait=60.0)) as clarus:
+            await clarus.ping()
+            sim.script(Endpoint.CREATE, None, None, Fault(FaultKind.RATE_LIMITED, retry_after=600))
+            outcomes = []
+            with pytest.raises(RateLimitedError) as raised:
+                async for outcome in clarus.integrations.provision(source(), concurrency=8):
+                    outcomes.append(outcome)
+            assert raised.value.retry_after == pytest.approx(600.0, rel=0.05)
+            assert raised.value.applied is Applied.NO
+            # Those under way end well; those that were taken and not sent say so; the rest was not even taken.
+            assert sorted(outcome.key for outcome in outcomes) == sorted(pulled)
+            assert len(pulled) <= 16
+            made = {outcome.key for outcome in outcomes if outcome.status is OutcomeStatus.CREATED}
+            refused = [outcome for outcome in outcomes if outcome.status is OutcomeStatus.FAILED]
+            assert len(made) + len(refused) == len(outcomes)
+            assert made
+            assert refused
+            assert {outcome.error.type for outcome in refused} == {"RateLimitedError"}
+            assert {outcome.error.applied for outcome in refused} == {Applied.NO}
+            assert all(outcome.error.retryable for outcome in refused)
+            assert {record.external_system_reference1 for record in sim.created("acme")} == made
+            assert workers() == []
+            assert clarus.pace.waiting == clarus.pace.queued == 0
+
+            await asyncio.sleep(600.0)
+            rest = {shop.key for shop in shops(100)} - made
+            assert (await Report.collect(clarus.integrations.provision(source(rest)))).ok
+            ledger = Counter(record.external_system_reference1 for record in sim.created("acme"))
+            assert ledger == Counter({shop.key: 1 for shop in shops(100)})
+
+    @virtual
+    async def test_a_run_that_begins_in_a_pause_longer_than_max_wait_sends_nothing(self):
+        async with Simulator() as sim, client_of(sim, pacing=PacingPolicy(max_wait=60.0)) as clarus:
+            sim.script(Endpoint.GRAPHQL, Fault(FaultKind.RATE_LIMITED, retry_after=600))
+            with pytest.raises(RateLimitedError):
+                await clarus.ping()
+            before = sim.count()
+            run = clarus.integrations.provision(shops(100), concurrency=4)
+            with pytest.raises(RateLimitedError, match="max_wait"):
+                await collect(run)
+            assert 1 <= run.report.total == run.report.counts[OutcomeStatus.FAILED] <= 4
+            assert sim.count() == before
+
+    @virtual
+    async def test_a_pause_of_one_tenant_ends_no_run_of_another(self):
+        async with (
+            Simulator(tenants=("acme", "globex"), latency=0.1) as sim,
+            client_of(sim, pacing=PacingPolicy(max_wait=60.0)) as clarus,
+        ):
+            sim.script(Endpoint.CREATE, Fault(FaultKind.RATE_LIMITED, retry_after=600, tenant="acme"))
+            globex = clarus.for_subdomain("globex")
+            ended, report = await asyncio.gather(
+                Report.collect(clarus.integrations.provision(shops(50))),
+                Report.collect(globex.integrations.provision(shops(50))),
+                return_exceptions=True,
+            )
+            assert isinstance(ended, RateLimitedError)
+            assert report.counts[OutcomeStatus.CREATED] == 50
 
     @virtual
     async def test_a_server_that_says_nothing_but_no_ends_the_run(self):

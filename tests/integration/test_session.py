@@ -21,6 +21,7 @@ from clarus_async import (
     IntegrationChanges,
     NewIntegration,
     OutcomeUnknownError,
+    PacingPolicy,
     RetryPolicy,
     Timeouts,
     ValidationError,
@@ -33,6 +34,7 @@ from tests.stub_server import Reply, StubServer, created, reply
 NEW = NewIntegration(name="A", integration_type="shopify")
 FAST = RetryPolicy(base=0.001, cap=0.01)
 ONCE = RetryPolicy(max_attempts=1)
+AT_ONCE = PacingPolicy(rate=1e6, burst=10_000)
 VERIFIER = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
 API_HEADERS = {
     "host",
@@ -480,7 +482,13 @@ async def test_the_gate_is_as_wide_as_the_narrower_of_pool_and_setting(connector
         StubServer(busy) as server,
         theirs(connector=aiohttp.TCPConnector(**connector)) as session,
         client(
-            server, session, AccessToken("x"), max_connections=max_connections, timeouts=timeouts, retry=ONCE
+            server,
+            session,
+            AccessToken("x"),
+            max_connections=max_connections,
+            timeouts=timeouts,
+            retry=ONCE,
+            pacing=AT_ONCE,
         ) as clarus,
     ):
         calls = [asyncio.create_task(clarus.ping()) for _ in range(8)]

@@ -18,6 +18,7 @@ from clarus_async import (
     IntegrationChanges,
     NotFoundError,
     OutcomeUnknownError,
+    PacingPolicy,
     PermissionDeniedError,
     RateLimitedError,
     RetryPolicy,
@@ -311,8 +312,8 @@ async def test_a_429_that_can_not_be_waited_for_says_when_to_come_back(mocked, t
     headers = {"Retry-After": text} | ({"Date": date} if date else {})
     mocked.post(COLLECTION, status=429, payload=VENDOR_ERRORS, headers=headers)
 
-    async with make_client() as clarus:
-        with pytest.raises(RateLimitedError, match="the pause outlasts the deadline") as caught:
+    async with make_client(pacing=PacingPolicy(max_wait=1000.0)) as clarus:
+        with pytest.raises(RateLimitedError, match="the tenant's pause outlasts the deadline") as caught:
             await clarus.integrations.create(SHOP)
     error = caught.value
     assert (error.status, error.errors) == (429, VENDOR_DETAILS)

@@ -53,6 +53,7 @@ from clarus_async import (
     Outcome,
     OutcomeStatus,
     OutcomeUnknownError,
+    PaceSource,
     PaceState,
     PacingPolicy,
     PermissionDeniedError,
@@ -142,7 +143,7 @@ def clients(session: aiohttp.ClientSession, observer: Observer) -> None:
         base_url="https://clarus-api.com",
         timeouts=Timeouts(connect=5.0, attempt=30.0, settle=60.0, deadline=120.0),
         retry=RetryPolicy(max_attempts=4, base=0.05, cap=20.0),
-        pacing=PacingPolicy(max_wait=300.0),
+        pacing=PacingPolicy(rate=10.0, burst=20, max_wait=300.0, scope="client"),
         max_connections=64,
         session=session,
         observer=observer,
@@ -152,9 +153,14 @@ def clients(session: aiohttp.ClientSession, observer: Observer) -> None:
     assert_type(clarus.subdomain, str)
     assert_type(clarus.integrations, Integrations)
     assert_type(clarus.pace, PaceState)
-    assert_type(clarus.pace.paused_until, datetime | None)
+    assert_type(clarus.pace.rate, float | None)
+    assert_type(clarus.pace.source, PaceSource)
     assert_type(clarus.pace.waiting, int)
+    assert_type(clarus.pace.paused_until, datetime | None)
     assert_type(clarus.pace.queued, int)
+    rate, source, *_ = clarus.pace
+    show(rate, source)
+    _source: str = clarus.pace.source
     ClarusClient("acme", AccessToken("token"), "https://clarus-api.com")  # type: ignore[call-arg]
     ClarusClient("acme", AccessToken("token"), timeout=5)  # type: ignore[call-arg]
     ClarusClient("acme")  # type: ignore[call-arg]
@@ -212,7 +218,17 @@ def options() -> None:
     assert_type(retry.max_attempts, int)
     assert_type(retry.base, float)
     assert_type(retry.cap, float)
-    assert_type(PacingPolicy().max_wait, float)
+    pacing = PacingPolicy(start=5.0)
+    assert_type(pacing.rate, float | None)
+    assert_type(pacing.burst, int | None)
+    assert_type(pacing.start, float | None)
+    assert_type(pacing.max_wait, float)
+    assert_type(pacing.scope, Literal["tenant", "client"])
+    PacingPolicy(rate=10)
+    PacingPolicy(10.0)  # type: ignore[call-arg]
+    PacingPolicy(burst=1.5)  # type: ignore[arg-type]
+    PacingPolicy(scope="account")  # type: ignore[arg-type]
+    pacing.rate = 1.0  # type: ignore[misc]
     assert_type(attrs.evolve(timeouts, deadline=3.0), Timeouts)
 
 

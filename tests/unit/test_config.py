@@ -1,6 +1,7 @@
 """Settings and options."""
 
 import math
+import re
 from urllib.parse import urlsplit
 
 import attrs
@@ -30,6 +31,10 @@ def test_the_timeouts_of_the_contract():
 
 def test_the_retry_policy_of_the_contract():
     assert attrs.astuple(RetryPolicy()) == (4, 0.05, 20.0)
+
+
+def test_the_pacing_policy_of_the_contract():
+    assert attrs.astuple(PacingPolicy()) == (None, None, None, 300.0, "tenant")
 
 
 @pytest.mark.parametrize("options", [Timeouts, RetryPolicy, PacingPolicy])
@@ -84,6 +89,78 @@ def test_attempts_are_an_integer_from_1_to_100(value):
 @pytest.mark.parametrize("value", [1, 100])
 def test_attempts_at_the_edges(value):
     assert RetryPolicy(max_attempts=value).max_attempts == value
+
+
+rates = pytest.mark.parametrize("field", ["rate", "start"])
+
+
+@rates
+@pytest.mark.parametrize("value", [None, 1, 0.001, 2.5, 10_000])
+def test_a_rate_is_a_number_above_0_or_left_out(field, value):
+    assert getattr(PacingPolicy(**{field: value}), field) == value
+
+
+@rates
+@pytest.mark.parametrize("value", [0, -1, 0.0, -0.5, math.nan, math.inf, -math.inf, True, False, "5", 1j, 10**400])
+def test_nothing_else_is_a_rate(field, value):
+    assert refused(PacingPolicy, **{field: value}) == [field]
+
+
+@pytest.mark.parametrize("value", [None, 1, 5, 1_000_000])
+def test_a_burst_is_an_integer_from_1_to_a_million_or_left_out(value):
+    assert PacingPolicy(rate=2.0, burst=value).burst == value
+
+
+@pytest.mark.parametrize("value", [0, -1, 1_000_001, 10**400, 1.0, 0.5, math.nan, math.inf, True, False, "5", 1j])
+def test_nothing_else_is_a_burst(value):
+    assert refused(PacingPolicy, rate=2.0, burst=value) == ["burst"]
+
+
+def test_a_burst_goes_with_a_rate_only():
+    assert refused(PacingPolicy, burst=5) == ["burst"]
+    assert refused(PacingPolicy, burst=5, start=2.0) == ["burst"]
+    assert PacingPolicy(rate=2.0, burst=5).rate == 2.0
+
+
+def test_a_start_goes_without_a_rate_only():
+    assert refused(PacingPolicy, rate=2.0, start=2.0) == ["start"]
+    assert PacingPolicy(start=2.0).rate is None
+
+
+@pytest.mark.parametrize("scope", ["tenant", "client"])
+def test_a_quota_is_of_a_tenant_or_of_the_client(scope):
+    assert PacingPolicy(scope=scope).scope == scope
+
+
+@pytest.mark.parametrize("scope", ["", "Tenant", "tenants", "client ", b"client", None, True, 0, ["tenant"], {}])
+def test_nothing_else_has_a_quota(scope):
+    assert refused(PacingPolicy, scope=scope) == ["scope"]
+
+
+def test_everything_wrong_with_a_pace_is_named_at_once():
+    assert refused(PacingPolicy, rate=0, burst=0, start=1.0, max_wait=0, scope="all") == [
+        "rate", "burst", "start", "max_wait", "scope"
+    ]  # fmt: skip
+    assert refused(PacingPolicy, burst="5", start="x", max_wait=None) == ["burst", "start", "max_wait"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"rate": True}, "rate: must be a number of requests a second, not bool"),
+        ({"rate": "5"}, "rate: must be a number of requests a second, not str"),
+        ({"start": math.inf}, "start: must be a finite number of requests a second above 0"),
+        ({"rate": 1, "burst": 0}, "burst: must be an integer from 1 to 1,000,000"),
+        ({"rate": 1, "burst": 1_000_001}, "burst: must be an integer from 1 to 1,000,000"),
+        ({"burst": 5}, "burst: goes with rate only"),
+        ({"rate": 1, "start": 1}, "start: goes without rate only"),
+        ({"max_wait": 0}, "max_wait: must be a finite number of seconds above 0"),
+        ({"scope": "all"}, 'scope: must be "tenant" or "client"'),
+    ],
+)
+def test_what_is_wrong_with_a_pace_is_said(options, words):
+    with pytest.raises(InvalidInputError, match=re.escape(words)):
+        PacingPolicy(**options)
 
 
 @pytest.mark.parametrize("subdomain", ["a", "acme", "a-b", "a1", "1", "0-0", "a" * 63, "xn--bcher-kva"])

@@ -1,138 +1,230 @@
-"""The turnstile: a pause, one probe, then the rest, whoever leaves the line and whenever."""
+"""The turnstile: what the pace holds back waits in line, whoever leaves it and whenever."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
 import math
+from collections import defaultdict
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
-from clarus_async.policy.pacing import Pace, Turn
-from clarus_async.transport.turnstile import Turnstile
+from clarus_async.config import PacingPolicy
+from clarus_async.policy.pacing import Pace
+from clarus_async.transport.gate import Gate, Turnstile
+from clarus_async.wire.ratelimit import Told
 from tests.virtual import VirtualLoop, now, settle, virtual
 
-FOREVER = 1e6
+FOREVER = 1e8
 
 
-def paused(seconds=10.0):
-    """A turnstile that was just refused, until so many seconds from now."""
-    turnstile = Turnstile(Pace(lambda: 1.0))
-    turnstile.refused(now(), seconds)
+class Counting(Pace):
+    """Counts how often it is asked, and stops whoever spins."""
+
+    asked = 0
+
+    def ask(self, now):
+        self.asked += 1
+        assert self.asked < 10_000, "it spins"
+        return super().ask(now)
+
+
+class Open(Counting):
+    """Holds nobody back."""
+
+    def ask(self, now):
+        return 0.0
+
+
+def paused(seconds=10.0, gate=None, **policy):
+    """A turnstile whose first request was just refused, with so many seconds of Retry-After."""
+    turnstile = Turnstile(Gate(100) if gate is None else gate, Counting(PacingPolicy(**policy)))
+    sent = turnstile._gate.enter_now(turnstile)
+    turnstile.refused(sent, seconds)
+    turnstile.leave(sent)
     return turnstile
 
 
-def entering(turnstile, count, patience=FOREVER):
-    return [asyncio.create_task(turnstile.enter(patience)) for _ in range(count)]
+def entering(turnstile, count, tenant="acme", patience=FOREVER, *, again=False):
+    gate = turnstile._gate
+    return [asyncio.create_task(gate.enter(turnstile, tenant, patience, again=again)) for _ in range(count)]
 
 
-def turns(tasks):
-    """What each has been told, ``...`` where it still waits."""
-    return [task.result() if task.done() and not task.cancelled() else ... for task in tasks]
+def rejoining(turnstile, count, tenant="acme", *, again=False):
+    """Like those that wait for their turn, and join the line again where they are sent away to look."""
+
+    async def enter():
+        while (sent := await turnstile._gate.enter(turnstile, tenant, None, again=again)) is None:
+            pass
+        return sent
+
+    return [asyncio.create_task(enter()) for _ in range(count)]
+
+
+def gone(tasks):
+    """The numbers of those whose turn came."""
+    return [number for number, task in enumerate(tasks) if task.done() and not task.cancelled() and task.result()]
+
+
+def answered(turnstile, sent):
+    turnstile.answered(sent)
+    turnstile.leave(sent)
+
+
+def timers():
+    return [handle for handle in asyncio.get_running_loop()._scheduled if not handle.cancelled()]
+
+
+async def answer_all(turnstile, tasks, seconds=0.05):
+    """Answer each request after a while, as long as turns come; return the order in which they came."""
+    order = []
+
+    async def send(number, task):
+        sent = await task
+        order.append(number)
+        await asyncio.sleep(seconds)
+        answered(turnstile, sent)
+
+    await asyncio.gather(*(send(number, task) for number, task in enumerate(tasks)))
+    return order
+
+
+async def cancel(*tasks):
+    for task in tasks:
+        task.cancel()
+    await settle()
 
 
 class TestPauseProbeRest:
     @virtual
-    async def test_all_go_at_once_while_nothing_was_refused(self):
-        turnstile = Turnstile(Pace(lambda: 1.0))
-        assert await asyncio.gather(*entering(turnstile, 3)) == [Turn.GO] * 3
+    async def test_all_go_at_once_where_nothing_holds_them_back(self):
+        turnstile = Turnstile(Gate(3), Open(PacingPolicy()))
+        tasks = entering(turnstile, 3)
+        await settle()
+        assert gone(tasks) == [0, 1, 2]
         assert now() == 0
 
     @virtual
-    async def test_nobody_goes_during_the_pause(self):
+    async def test_nobody_goes_before_retry_after(self):
         turnstile = paused(10.0)
         tasks = entering(turnstile, 3)
-        await asyncio.sleep(9.9)
-        assert turns(tasks) == [..., ..., ...]
-        turnstile.close()
-        await asyncio.gather(*tasks)
+        await asyncio.sleep(9.999)
+        assert gone(tasks) == []
+        await cancel(*tasks)
+
+    @virtual
+    async def test_nobody_goes_in_at_once_during_a_pause(self):
+        turnstile = paused(10.0)
+        assert turnstile._gate.enter_now(turnstile) is None
+        await asyncio.sleep(10.0)
+        assert turnstile._gate.enter_now(turnstile)
+        # That was the probe.
+        assert turnstile._gate.enter_now(turnstile) is None
+        assert turnstile._gate.busy == turnstile.pace.under_way == 1
 
     @virtual
     async def test_one_probe_goes_after_it_and_the_rest_wait_for_its_answer(self):
         turnstile = paused(10.0)
         tasks = entering(turnstile, 4)
-        await asyncio.sleep(100.0)
-        assert turns(tasks) == [Turn.PROBE, ..., ..., ...]
-        turnstile.answered(now())
-        assert await asyncio.gather(*tasks[1:]) == [Turn.GO] * 3
-        assert now() == 100.0
+        probe = await tasks[0]
+        assert now() == 10.0
+        await asyncio.sleep(90.0)
+        assert gone(tasks) == [0]
+        answered(turnstile, probe)
+        assert await answer_all(turnstile, tasks[1:]) == [0, 1, 2]
+        assert turnstile.pace.under_way == 0
 
     @virtual
     async def test_who_comes_while_the_probe_is_out_waits_too(self):
         turnstile = paused(10.0)
-        [probe] = entering(turnstile, 1)
-        assert await probe is Turn.PROBE
+        [first] = entering(turnstile, 1)
+        probe = await first
         [late] = entering(turnstile, 1)
-        await asyncio.sleep(5.0)
-        assert not late.done()
-        turnstile.answered(now())
-        assert await late is Turn.GO
+        await asyncio.sleep(50.0)
+        assert gone([late]) == []
+        answered(turnstile, probe)
+        assert await late
 
     @virtual
     async def test_a_refused_probe_begins_another_pause(self):
         turnstile = paused(10.0)
-        tasks = entering(turnstile, 2)
-        assert await tasks[0] is Turn.PROBE
-        turnstile.refused(now(), 20.0)
-        assert await tasks[1] is Turn.PROBE
+        tasks = rejoining(turnstile, 2)
+        probe = await tasks[0]
+        turnstile.refused(probe, 20.0)
+        turnstile.leave(probe)
+        assert await tasks[1]
         assert now() == 30.0
 
     @virtual
     async def test_a_probe_without_an_answer_hands_over(self):
         turnstile = paused(10.0)
         tasks = entering(turnstile, 2)
-        assert await tasks[0] is Turn.PROBE
-        turnstile.lost()
-        assert await tasks[1] is Turn.PROBE
+        turnstile.leave(await tasks[0])
+        assert await tasks[1]
         assert now() == 10.0
 
     @virtual
     async def test_a_probe_that_goes_at_the_very_moment_of_the_refusal_is_heard(self):
         """Retry-After: 0, and a clock that shows the same to both: uvloop's has whole milliseconds."""
-        turnstile = Turnstile(Pace(lambda: 1.0))
-        turnstile.refused(now(), 0.0)
-        assert await turnstile.enter(FOREVER) is Turn.PROBE
-        turnstile.answered(now())
-        assert await turnstile.enter(10.0) is Turn.GO
+        turnstile = paused(0.0)
+        tasks = entering(turnstile, 5)
+        assert await answer_all(turnstile, tasks, seconds=0.0) == [0, 1, 2, 3, 4]
 
     @virtual
     async def test_a_longer_pause_while_it_is_on_holds_everybody_longer(self):
-        turnstile = paused(10.0)
-        [task] = entering(turnstile, 1)
+        turnstile = Turnstile(Gate(9), Counting(PacingPolicy()))
+        first, second = (turnstile._gate.enter_now(turnstile) for _ in range(2))
+        turnstile.refused(first, 10.0)
+        turnstile.leave(first)
+        [task] = rejoining(turnstile, 1)
         await asyncio.sleep(5.0)
-        turnstile.refused(now(), 20.0)
-        assert await task is Turn.PROBE
+        turnstile.refused(second, 20.0)
+        turnstile.leave(second)
+        assert await task
         assert now() == 25.0
 
     @virtual
-    async def test_without_retry_after_pauses_grow(self):
-        turnstile = Turnstile(Pace(lambda: 1.0))
-        pauses = []
-        for _ in range(8):
-            began = now()
-            turnstile.refused(now(), None)
-            assert await turnstile.enter(FOREVER) is Turn.PROBE
-            pauses.append(round(now() - began, 3))
-        assert pauses == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
+    async def test_a_pause_without_end_to_patience_is_waited_for(self):
+        turnstile = paused(3600.0)
+        [task] = entering(turnstile, 1, patience=None)
+        assert await task
+        assert now() == 3600.0
+
+    @virtual
+    async def test_without_retry_after_turns_come_too(self):
+        turnstile = paused(None)
+        for _ in range(5):
+            sent = await turnstile._gate.enter(turnstile, "acme", FOREVER)
+            turnstile.refused(sent, None)
+            turnstile.leave(sent)
+        assert await answer_all(turnstile, entering(turnstile, 5)) == [0, 1, 2, 3, 4]
+
+    @virtual
+    async def test_a_given_rate_spaces_the_turns(self):
+        turnstile = Turnstile(Gate(9), Counting(PacingPolicy(rate=2.0)))
+        times = []
+
+        async def send(task):
+            sent = await task
+            times.append(now())
+            answered(turnstile, sent)
+
+        await asyncio.gather(*map(send, entering(turnstile, 7)))
+        assert times == pytest.approx([0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0], abs=0.05)
 
     def test_a_timer_that_fires_a_shade_early_does_not_ask_again_and_again(self):
         """Loops may run a timer up to their clock's resolution before its time; a virtual clock then stands still."""
 
-        class Impatient(Pace):
-            asked = 0
-
-            def ask(self, now):
-                self.asked += 1
-                assert self.asked < 100, "it spins"
-                return super().ask(now)
-
         async def check():
-            turnstile = Turnstile(Impatient(lambda: 1.0))
-            turnstile.refused(now(), 1.4618922787636765)
-            assert await turnstile.enter(FOREVER) is Turn.PROBE
+            turnstile = paused(1.4618922787636765)
+            assert await turnstile._gate.enter(turnstile, "acme", FOREVER)
+            assert turnstile.pace.asked < 20
+            for _ in range(20):
+                answered(turnstile, await turnstile._gate.enter(turnstile, "acme", FOREVER))
+            assert turnstile.pace.asked < 200
 
         with asyncio.Runner(loop_factory=CoarseLoop) as runner:
             runner.get_loop().set_exception_handler(lambda loop, context: loop.stop())
@@ -146,6 +238,79 @@ class CoarseLoop(VirtualLoop):
         return super().call_at(math.floor(when * 1e6) / 1e6, callback, *args, context=context)
 
 
+class TestTimers:
+    @virtual
+    async def test_each_waiter_has_a_future_of_its_own(self):
+        turnstile = paused(10.0)
+        tasks = entering(turnstile, 5)
+        await settle()
+        line = turnstile.lines["acme"]
+        assert len({*line._again, *line._first}) == line.live == 5
+        await cancel(*tasks)
+
+    @virtual
+    async def test_one_timer_serves_a_line_however_long_it_is(self):
+        gate = Gate(100)
+        turnstiles = [paused(10.0, gate) for _ in range(3)]
+        tasks = [task for turnstile in turnstiles for task in entering(turnstile, 50)]
+        await settle()
+        # Beside the one of each waiter's patience.
+        assert len(timers()) == 150 + 3
+        await cancel(*tasks)
+        assert len(timers()) == 3
+
+    @virtual
+    async def test_no_timer_runs_where_an_answer_is_waited_for(self):
+        turnstile = paused(10.0)
+        tasks = entering(turnstile, 5)
+        probe = await tasks[0]
+        assert len(timers()) == 4
+        turnstile.leave(probe)
+        await cancel(*tasks)
+
+    @virtual
+    async def test_nobody_asks_while_nothing_happens(self):
+        turnstile = paused(3600.0)
+        tasks = entering(turnstile, 100)
+        await settle()
+        asked = turnstile.pace.asked
+        assert asked <= 102
+        await asyncio.sleep(3599.0)
+        assert turnstile.pace.asked == asked
+        probe = await tasks[0]
+        assert turnstile.pace.asked <= asked + 2
+        # Nor while they wait for the probe's answer.
+        asked = turnstile.pace.asked
+        await asyncio.sleep(3600.0)
+        assert turnstile.pace.asked == asked
+        turnstile.leave(probe)
+        await cancel(*tasks)
+
+    @virtual
+    async def test_nobody_asks_while_the_gate_is_full(self):
+        gate = Gate(1)
+        other = Turnstile(gate, Open(PacingPolicy()))
+        inside = gate.enter_now(other)
+        turnstile = Turnstile(gate, Counting(PacingPolicy()))
+        tasks = entering(turnstile, 10)
+        await settle()
+        asked = turnstile.pace.asked
+        await asyncio.sleep(3600.0)
+        assert turnstile.pace.asked == asked
+        other.leave(inside)
+        assert await answer_all(turnstile, tasks) == list(range(10))
+
+    @virtual
+    async def test_a_line_that_everybody_left_asks_no_more(self):
+        turnstile = paused(10.0)
+        await cancel(*entering(turnstile, 5))
+        await asyncio.sleep(10.0)
+        asked = turnstile.pace.asked
+        assert (timers(), turnstile.lines) == ([], {})
+        await asyncio.sleep(3600.0)
+        assert turnstile.pace.asked == asked
+
+
 class TestLeavingTheLine:
     @virtual
     async def test_regression_hikari_cancelling_one_waiter_does_not_kill_the_limiter(self):
@@ -153,25 +318,25 @@ class TestLeavingTheLine:
         turnstile = paused(10.0)
         tasks = entering(turnstile, 3)
         await settle()
-        tasks[0].cancel()
-        await settle()
-        assert await tasks[1] is Turn.PROBE
-        turnstile.answered(now())
-        assert await tasks[2] is Turn.GO
-        turnstile.refused(now(), 5.0)
-        assert await turnstile.enter(FOREVER) is Turn.PROBE
-        assert now() == 15.0
+        await cancel(tasks[0])
+        probe = await tasks[1]
+        assert now() == 10.0
+        answered(turnstile, probe)
+        sent = await tasks[2]
+        began = now()
+        turnstile.refused(sent, 5.0)
+        turnstile.leave(sent)
+        assert await turnstile._gate.enter(turnstile, "acme", FOREVER)
+        assert now() == pytest.approx(began + 5.0)
 
     @virtual
     async def test_regression_hikari_cancelling_everybody_does_not_kill_the_limiter(self):
         turnstile = paused(10.0)
         tasks = entering(turnstile, 5)
         await settle()
-        for task in tasks:
-            task.cancel()
-        await settle()
-        assert turnstile.waiting == 0
-        assert await turnstile.enter(FOREVER) is Turn.PROBE
+        await cancel(*tasks)
+        assert turnstile.waiting("acme") == 0
+        assert await turnstile._gate.enter(turnstile, "acme", FOREVER)
         assert now() == 10.0
 
     @virtual
@@ -179,237 +344,795 @@ class TestLeavingTheLine:
         turnstile = paused(10.0)
         tasks = entering(turnstile, 2)
         await settle()
-        # The probe's future is set by a timer; it has not run yet when it is cancelled.
-        asyncio.get_running_loop().call_at(10.0, tasks[0].cancel)
-        assert await tasks[1] is Turn.PROBE
+
+        def turn_comes_then_cancel():
+            turnstile.look()
+            assert turnstile.pace.under_way == 1
+            tasks[0].cancel()
+
+        # The probe's future is set; it has not run yet when it is cancelled.
+        asyncio.get_running_loop().call_at(10.0, turn_comes_then_cancel)
+        assert await tasks[1]
         assert tasks[0].cancelled()
+        assert turnstile.pace.under_way == turnstile._gate.busy == 1
         assert now() == 10.0
 
     @virtual
     async def test_a_late_429_between_a_probe_s_turn_and_its_cancellation_does_not_kill_the_limiter(self):
-        turnstile = paused(10.0)
+        turnstile = Turnstile(Gate(9), Counting(PacingPolicy()))
+        first, second = (turnstile._gate.enter_now(turnstile) for _ in range(2))
+        turnstile.refused(first, 10.0)
+        turnstile.leave(first)
         tasks = entering(turnstile, 2)
         await settle()
 
-        def late_refusals_then_cancel():
-            # The first makes the waiter the probe, as the timer would; the second comes before it has run.
-            turnstile.refused(0.0, None)
-            turnstile.refused(0.0, None)
+        def turn_comes_then_late_refusal_then_cancel():
+            turnstile.look()
+            turnstile.refused(second, 5.0)
+            turnstile.leave(second)
             tasks[0].cancel()
 
-        asyncio.get_running_loop().call_at(10.0, late_refusals_then_cancel)
-        async with asyncio.timeout(1000.0):
-            assert await tasks[1] is Turn.PROBE
+        asyncio.get_running_loop().call_at(10.0, turn_comes_then_late_refusal_then_cancel)
+        assert await tasks[1]
         assert tasks[0].cancelled()
+        assert now() == 15.0
 
-    @pytest.mark.parametrize("turn", range(4))
-    def test_cancelling_at_any_turn_of_the_loop_keeps_it_alive(self, turn):
+    @pytest.mark.parametrize("turns", range(6))
+    def test_cancelling_at_any_turn_of_the_loop_keeps_it_alive(self, turns):
         @virtual
         async def check():
-            turnstile = paused(1.0)
+            turnstile = paused(10.0)
             tasks = entering(turnstile, 2)
-            await asyncio.sleep(0.5)
-            await asyncio.sleep(0.5)
-            for _ in range(turn):
+            await asyncio.sleep(5.0)
+            await asyncio.sleep(5.0)
+            for _ in range(turns):
                 await asyncio.sleep(0)
             tasks[0].cancel()
             await settle()
-            if turns(tasks)[0] is Turn.PROBE:
-                turnstile.lost()
-            assert await tasks[1] is Turn.PROBE
+            if not tasks[0].cancelled():
+                turnstile.leave(tasks[0].result())
+            assert await tasks[1]
+            assert turnstile.pace.under_way == turnstile._gate.busy == 1
 
         check()
 
     @virtual
     async def test_patience_ends_with_none(self):
         turnstile = paused(10.0)
-        assert await turnstile.enter(3.0) is None
+        assert await turnstile._gate.enter(turnstile, "acme", 3.0) is None
         assert now() == 3.0
+
+    @virtual
+    async def test_patience_that_ends_as_the_turn_comes_leaves_nothing_behind(self):
+        turnstile = paused(10.0)
+        tasks = entering(turnstile, 3, patience=10.0)
+        await asyncio.sleep(10.0)
+        await settle()
+        assert all(task.done() for task in tasks)
+        assert turnstile.pace.under_way == turnstile._gate.busy == len(gone(tasks)) <= 1
 
     @virtual
     async def test_who_lost_patience_is_no_probe(self):
         turnstile = paused(10.0)
         [short] = entering(turnstile, 1, patience=5.0)
         [long] = entering(turnstile, 1)
-        assert await long is Turn.PROBE
+        assert await long
         assert await short is None
 
     @virtual
     async def test_waiting_counts_only_who_still_waits(self):
         turnstile = paused(10.0)
-        tasks = entering(turnstile, 3)
+        tasks = entering(turnstile, 3) + entering(turnstile, 1, "globex")
         await settle()
-        assert turnstile.waiting == 3
-        tasks[1].cancel()
-        await settle()
-        assert turnstile.waiting == 2
+        assert [turnstile.waiting(tenant) for tenant in ("acme", "globex", "other")] == [3, 1, 0]
+        await cancel(tasks[1])
+        assert turnstile.waiting("acme") == 2
         turnstile.close()
         await settle()
-        assert turnstile.waiting == 0
+        assert turnstile.waiting("acme") == 0
 
     @virtual
     async def test_first_come_first_served(self):
         turnstile = paused(1.0)
-        order = []
+        assert await answer_all(turnstile, entering(turnstile, 20)) == list(range(20))
 
-        async def enter(number):
-            turn = await turnstile.enter(FOREVER)
-            order.append(number)
-            if turn is Turn.PROBE:
-                turnstile.lost()
+    @virtual
+    async def test_who_comes_once_the_pace_is_open_again_queues_behind_the_line(self):
+        turnstile = Turnstile(Gate(9), Counting(PacingPolicy(rate=2.0)))
+        assert turnstile._gate.enter_now(turnstile)
+        tasks = entering(turnstile, 2)
+        await asyncio.sleep(0.499)
+        # By now the pace may let somebody go, but its timer has not fired.
+        turnstile._timer.cancel()
+        await asyncio.sleep(0.002)
+        assert turnstile.pace.ask(now()) == 0.0
+        assert turnstile._gate.enter_now(turnstile) is None
+        tasks += entering(turnstile, 1)
+        await settle()
+        assert gone(tasks) == [0]
+        await asyncio.sleep(0.6)
+        assert gone(tasks) == [0, 1]
+        await cancel(*tasks)
 
-        await asyncio.gather(*(enter(number) for number in range(6)))
-        assert order == list(range(6))
+
+class TestComingBack:
+    @virtual
+    async def test_who_was_refused_goes_before_those_that_had_no_turn(self):
+        turnstile = paused(10.0)
+        tasks = entering(turnstile, 3)
+        await settle()
+        tasks += entering(turnstile, 1, again=True)
+        assert await answer_all(turnstile, tasks) == [3, 0, 1, 2]
+
+    @virtual
+    async def test_it_goes_before_no_other_tenant(self):
+        turnstile = paused(10.0)
+        tasks = entering(turnstile, 2, "a") + entering(turnstile, 2, "b")
+        await settle()
+        tasks += entering(turnstile, 1, "b", again=True)
+        assert await answer_all(turnstile, tasks) == [0, 4, 1, 2, 3]
+
+    @virtual
+    async def test_those_that_were_refused_keep_their_order(self):
+        turnstile = paused(10.0)
+        tasks = entering(turnstile, 3, again=True)
+        assert await answer_all(turnstile, tasks) == [0, 1, 2]
+
+    @virtual
+    async def test_they_keep_it_however_late_the_next_comes_back(self):
+        turnstile = paused(10.0)
+        tasks = entering(turnstile, 2) + entering(turnstile, 2, again=True)
+        await asyncio.sleep(1.0)
+        tasks += entering(turnstile, 1) + entering(turnstile, 1, again=True)
+        assert await answer_all(turnstile, tasks) == [2, 3, 5, 0, 1, 4]
+
+    @virtual
+    async def test_cancelling_one_that_came_back_leaves_the_line_alive(self):
+        turnstile = paused(10.0)
+        tasks = entering(turnstile, 2) + entering(turnstile, 1, again=True)
+        await settle()
+        await cancel(tasks[2])
+        assert await answer_all(turnstile, tasks[:2]) == [0, 1]
+
+
+class TestSentAway:
+    """Whoever waits already may not want to wait for a pause that is much longer."""
+
+    @staticmethod
+    async def lengthen(*seconds, join):
+        """Have a pause until 11 s, somebody join, and refusals at 6 s that tell of other pauses."""
+        turnstile = Turnstile(Gate(9), Counting(PacingPolicy(start=1e6)))
+        await asyncio.sleep(1.0)
+        first, *others = (turnstile._gate.enter_now(turnstile) for _ in range(1 + len(seconds)))
+        turnstile.refused(first, 10.0)
+        turnstile.leave(first)
+        tasks = join(turnstile)
+        await asyncio.sleep(5.0)
+        for sent, pause in zip(others, seconds, strict=True):
+            turnstile.refused(sent, pause)
+            turnstile.leave(sent)
+        await settle()
+        return turnstile, tasks
+
+    @virtual
+    async def test_a_refusal_that_lengthens_the_pause_much_sends_everybody_in_line_away(self):
+        turnstile, tasks = await self.lengthen(
+            10.1, join=lambda at: entering(at, 2) + entering(at, 1, again=True) + entering(at, 1, "globex")
+        )
+        assert await asyncio.gather(*tasks) == [None] * 4
+        assert now() == 6.0
+        assert turnstile.lines == {}
+        assert turnstile.pace.under_way == turnstile._gate.busy == 0
+
+    @pytest.mark.parametrize("pause", [None, 0.0, 1.0, 5.0, 9.9])
+    def test_one_that_lengthens_it_little_sends_nobody_away(self, pause):
+        @virtual
+        async def check():
+            _, tasks = await self.lengthen(pause, join=lambda at: entering(at, 3))
+            assert [task.done() for task in tasks] == [False] * 3
+            assert await tasks[0]
+            assert now() == pytest.approx(max(11.0, 6.0 + (pause or 0.0)))
+            await cancel(*tasks)
+
+        check()
+
+    @virtual
+    async def test_each_that_lengthens_it_little_counts_by_itself(self):
+        _, tasks = await self.lengthen(9.0, 13.0, join=lambda at: entering(at, 3))
+        assert [task.done() for task in tasks] == [False] * 3
+        await cancel(*tasks)
+
+    @virtual
+    async def test_they_keep_their_order_where_they_join_again(self):
+        turnstile, tasks = await self.lengthen(60.0, join=lambda at: rejoining(at, 4) + rejoining(at, 2, again=True))
+        tasks += rejoining(turnstile, 2) + rejoining(turnstile, 1, again=True)
+        assert await answer_all(turnstile, tasks) == [4, 5, 8, 0, 1, 2, 3, 6, 7]
+
+    @virtual
+    async def test_tenants_keep_their_turns_where_they_join_again(self):
+        turnstile, tasks = await self.lengthen(
+            60.0, join=lambda at: rejoining(at, 3, "a") + rejoining(at, 2, "b") + rejoining(at, 1, "c")
+        )
+        assert await answer_all(turnstile, tasks) == [0, 3, 5, 1, 4, 2]
+
+    @virtual
+    async def test_they_are_sent_away_as_often_as_it_lengthens(self):
+        turnstile, tasks = await self.lengthen(20.0, 40.0, 60.0, join=lambda at: rejoining(at, 3))
+        assert turnstile.waiting("acme") == 3
+        assert await answer_all(turnstile, tasks) == [0, 1, 2]
+
+    @virtual
+    async def test_a_turn_that_came_already_is_kept(self):
+        turnstile = paused(10.0)
+        tasks = entering(turnstile, 2)
+        await settle()
+
+        def turn_comes_then_the_line_is_sent_away():
+            turnstile.look()
+            turnstile._dismiss()
+
+        asyncio.get_running_loop().call_at(10.0, turn_comes_then_the_line_is_sent_away)
+        assert await tasks[0]
+        assert await tasks[1] is None
+
+    @virtual
+    async def test_who_is_cancelled_as_it_is_sent_away_leaves_nothing_behind(self):
+        turnstile = paused(10.0)
+        tasks = entering(turnstile, 2)
+        await settle()
+        turnstile._dismiss()
+        tasks[0].cancel()
+        assert await tasks[1] is None
+        assert tasks[0].cancelled()
+        assert turnstile.pace.under_way == turnstile._gate.busy == turnstile.waiting("acme") == 0
+        assert await turnstile._gate.enter(turnstile, "acme", None)
+
+    @virtual
+    async def test_a_refusal_that_nobody_waits_behind_sends_nobody_away(self):
+        turnstile = paused(10.0)
+        [task] = entering(turnstile, 1)
+        assert await task
+        assert now() == 10.0
+
+
+class TestFairness:
+    @virtual
+    async def test_a_few_waiters_of_one_tenant_are_not_behind_a_thousand_of_another(self):
+        turnstile = Turnstile(Gate(1), Open(PacingPolicy()))
+        sent = turnstile._gate.enter_now(turnstile)
+        many = entering(turnstile, 1_000, "big")
+        await settle()
+        few = entering(turnstile, 3, "small")
+        await settle()
+        for turn in range(6):
+            turnstile.leave(sent)
+            await settle()
+            # They take turns, and who came first begins.
+            sent = (few if turn % 2 else many)[turn // 2].result()
+        assert gone(few) == [0, 1, 2]
+        assert gone(many) == [0, 1, 2]
+        await cancel(*many)
+
+    @virtual
+    async def test_a_slow_pace_is_shared_evenly_too(self):
+        turnstile = Turnstile(Gate(100), Counting(PacingPolicy(rate=10.0)))
+        many, few = entering(turnstile, 1_000, "big"), entering(turnstile, 3, "small")
+        await asyncio.sleep(0.65)
+        assert (gone(many), gone(few)) == ([0, 1, 2, 3], [0, 1, 2])
+        await cancel(*many)
+
+    @virtual
+    async def test_one_who_comes_back_at_once_does_not_jump_the_line(self):
+        turnstile = Turnstile(Gate(1), Counting(PacingPolicy(rate=10.0)))
+        many = entering(turnstile, 10, "big")
+        back = []
+
+        async def come_back():
+            for _ in range(5):
+                answered(turnstile, await turnstile._gate.enter(turnstile, "small", FOREVER))
+                back.append(len(gone(many)))
+
+        async def rest():
+            await answer_all(turnstile, many, seconds=0.0)
+
+        await asyncio.gather(come_back(), rest())
+        assert all(later > earlier for earlier, later in itertools.pairwise(back))
+
+    @virtual
+    async def test_turnstiles_share_a_full_gate_evenly(self):
+        gate = Gate(1)
+        turnstiles = [Turnstile(gate, Open(PacingPolicy())) for _ in range(3)]
+        sent, whose = gate.enter_now(turnstiles[0]), turnstiles[0]
+        tasks = [entering(turnstile, count) for turnstile, count in zip(turnstiles, (1_000, 5, 5), strict=True)]
+        await settle()
+        for _ in range(15):
+            before = [gone(line) for line in tasks]
+            whose.leave(sent)
+            await settle()
+            [number] = [n for n in range(3) if gone(tasks[n]) != before[n]]
+            sent, whose = tasks[number][len(before[number])].result(), turnstiles[number]
+        assert [len(gone(line)) for line in tasks] == [5, 5, 5]
+        await cancel(*tasks[0])
+
+    @virtual
+    async def test_a_paused_tenant_never_holds_up_another(self):
+        gate = Gate(1)
+        held = paused(100.0, gate)
+        waiting = entering(held, 50)
+        await settle()
+        other = Turnstile(gate, Open(PacingPolicy()))
+        for _ in range(20):
+            answered(other, gate.enter_now(other))
+        assert now() == 0
+        assert gone(waiting) == []
+        await cancel(*waiting)
+
+    @virtual
+    async def test_a_paused_tenant_holds_up_nobody_at_a_full_gate(self):
+        gate = Gate(1)
+        other = Turnstile(gate, Open(PacingPolicy()))
+        held = paused(100.0, gate)
+        inside = gate.enter_now(other)
+        waiting = entering(held, 50)
+        tasks = entering(other, 5)
+        await settle()
+        other.leave(inside)
+        assert await answer_all(other, tasks, seconds=1.0) == list(range(5))
+        assert now() == 5.0
+        # And its pause is no longer for that.
+        assert await waiting[0]
+        assert now() == 100.0
+        await cancel(*waiting)
+
+    @virtual
+    async def test_a_turn_that_comes_while_the_gate_is_full_is_not_lost(self):
+        gate = Gate(1)
+        held = paused(10.0, gate)
+        other = Turnstile(gate, Open(PacingPolicy()))
+        inside = gate.enter_now(other)
+        [task] = entering(held, 1)
+        await asyncio.sleep(50.0)
+        assert gone([task]) == []
+        other.leave(inside)
+        assert await task
+        assert now() == 50.0
+
+
+class TestForetelling:
+    @virtual
+    async def test_the_wait_that_is_foretold_is_the_wait_that_comes(self):
+        turnstile = Turnstile(Gate(100), Counting(PacingPolicy(rate=2.0)))
+        tasks = entering(turnstile, 21)
+        await settle()
+        foretold = turnstile.wait("acme", now())
+        tasks += entering(turnstile, 1)
+        assert await answer_all(turnstile, tasks) == list(range(22))
+        assert foretold == pytest.approx(10.0, abs=1.0)
+
+    @virtual
+    async def test_a_pause_is_foretold(self):
+        turnstile = paused(10.0)
+        assert turnstile.wait("acme", now()) == 10.0
+
+    @virtual
+    async def test_the_next_slot_of_a_slow_rate_is_foretold(self):
+        turnstile = Turnstile(Gate(9), Counting(PacingPolicy(rate=0.001)))
+        answered(turnstile, turnstile._gate.enter_now(turnstile))
+        assert turnstile.wait("acme", now()) == pytest.approx(1000.0, abs=1.0)
+
+    @virtual
+    async def test_who_left_the_line_is_not_waited_for(self):
+        turnstile = Turnstile(Gate(9), Counting(PacingPolicy(rate=1.0)))
+        answered(turnstile, turnstile._gate.enter_now(turnstile))
+        tasks = entering(turnstile, 1_001)
+        await settle()
+        await cancel(*tasks[1:])
+        try:
+            assert turnstile.wait("acme", now()) <= 3.0
+        finally:
+            await cancel(*tasks)
+
+    @virtual
+    async def test_short_lines_of_others_are_not_counted_as_long_ones(self):
+        turnstile = Turnstile(Gate(1_000), Counting(PacingPolicy(rate=2.0)))
+        answered(turnstile, turnstile._gate.enter_now(turnstile))
+        tasks = [task for number in range(99) for task in entering(turnstile, 1, f"other{number}")]
+        tasks += entering(turnstile, 10, "mine")
+        await settle()
+        foretold = turnstile.wait("mine", now())
+        began = now()
+        await turnstile._gate.enter(turnstile, "mine", FOREVER)
+        try:
+            assert foretold == pytest.approx(now() - began, rel=0.1)
+        finally:
+            await cancel(*tasks)
+
+    @virtual
+    async def test_who_waits_for_nothing_waits_no_time(self):
+        turnstile = Turnstile(Gate(9), Counting(PacingPolicy()))
+        assert turnstile.wait("acme", now()) == 0.0
+
+    @virtual
+    async def test_where_nothing_limits_it_a_line_is_foretold_no_time(self):
+        turnstile = Turnstile(Gate(1), Open(PacingPolicy()))
+        sent = turnstile._gate.enter_now(turnstile)
+        tasks = entering(turnstile, 5)
+        await settle()
+        assert turnstile.wait("acme", now()) == 0.0
+        await cancel(*tasks)
+        turnstile.leave(sent)
+
+    @virtual
+    async def test_the_first_of_a_line_is_foretold_no_line(self):
+        turnstile = paused(10.0)
+        tasks = entering(turnstile, 50, "big")
+        await settle()
+        assert turnstile.wait("small", now()) == pytest.approx(10.0, abs=1.1)
+        await cancel(*tasks)
+
+    @virtual
+    async def test_the_pause_and_the_line_behind_it_are_foretold(self):
+        turnstile = Turnstile(Gate(99), Counting(PacingPolicy(rate=1.0, burst=1)))
+        answered(turnstile, turnstile._gate.enter_now(turnstile))
+        tasks = entering(turnstile, 10)
+        await settle()
+        await cancel(*tasks[3:6])
+        foretold = turnstile.wait("acme", now())
+        began = now()
+        await turnstile._gate.enter(turnstile, "acme", None)
+        assert foretold == pytest.approx(now() - began, abs=0.5)
+        assert gone(tasks) == [0, 1, 2, 6, 7, 8, 9]
+
+    @virtual
+    async def test_who_waits_for_a_pause_does_not_wait_for_a_connection(self):
+        gate = Gate(1)
+        held = paused(100.0, gate)
+        other = Turnstile(gate, Open(PacingPolicy()))
+        assert gate.enter_now(other)
+        tasks = entering(held, 1)
+        await settle()
+        try:
+            assert not gate.full(held, now())
+        finally:
+            await cancel(*tasks)
+
+
+class TestSlowAnswers:
+    """What time alone allows is not held up by a request that takes long."""
+
+    @staticmethod
+    async def time_of_turn(turnstile, slow):
+        tasks = entering(turnstile, 1)
+        asyncio.get_running_loop().call_at(30.0, turnstile.leave, slow)
+        await tasks[0]
+        return now()
+
+    @virtual
+    async def test_after_the_second_in_which_the_limit_is_counted(self):
+        turnstile = Turnstile(Gate(9), Counting(PacingPolicy()))
+        slow, refused = (turnstile._gate.enter_now(turnstile) for _ in range(2))
+        await asyncio.sleep(0.1)
+        turnstile.refused(refused, 0.5)
+        turnstile.leave(refused)
+        # Retry-After until 0.6, and a second.
+        assert await self.time_of_turn(turnstile, slow) < 3.0
+
+    @virtual
+    async def test_after_the_reset_of_a_quota_that_was_used_up(self):
+        turnstile = Turnstile(Gate(9), Counting(PacingPolicy()))
+        slow, quick = (turnstile._gate.enter_now(turnstile) for _ in range(2))
+        await asyncio.sleep(0.1)
+        turnstile.answered(quick, Told(limit=None, window=None, remaining=0, reset=1.0))
+        turnstile.leave(quick)
+        assert await self.time_of_turn(turnstile, slow) < 3.0
 
 
 class TestClosing:
     @virtual
     async def test_closing_sends_everybody_away(self):
         turnstile = paused(10.0)
-        tasks = entering(turnstile, 3)
+        tasks = entering(turnstile, 3) + entering(turnstile, 3, "globex")
         await settle()
+        turnstile._gate.close()
         turnstile.close()
-        assert await asyncio.gather(*tasks) == [None] * 3
+        assert await asyncio.gather(*tasks) == [None] * 6
         assert now() == 0
 
     @virtual
     async def test_nobody_enters_once_it_is_closed(self):
-        turnstile = Turnstile(Pace(lambda: 1.0))
+        turnstile = Turnstile(Gate(9), Open(PacingPolicy()))
+        turnstile._gate.close()
         turnstile.close()
-        assert await turnstile.enter(FOREVER) is None
+        assert turnstile._gate.enter_now(turnstile) is None
+        assert await turnstile._gate.enter(turnstile, "acme", FOREVER) is None
+        assert now() == 0
 
     @virtual
     async def test_closing_leaves_no_timer(self):
         turnstile = paused(10.0)
         tasks = entering(turnstile, 2)
         await settle()
+        turnstile._gate.close()
         turnstile.close()
         await asyncio.gather(*tasks)
-        loop = asyncio.get_running_loop()
-        assert [handle for handle in loop._scheduled if not handle.cancelled()] == []
+        assert timers() == []
+
+    @virtual
+    async def test_what_ends_after_it_closed_begins_no_timer(self):
+        turnstile = paused(10.0)
+        tasks = entering(turnstile, 3)
+        probe = await tasks[0]
+        turnstile._gate.close()
+        turnstile.close()
+        turnstile.refused(probe, 10.0)
+        turnstile.leave(probe)
+        assert await asyncio.gather(*tasks[1:]) == [None, None]
+        assert timers() == []
+        assert turnstile._gate.busy == 0
+
+    @virtual
+    async def test_cancelling_and_closing_in_one_turn(self):
+        turnstile = paused(10.0)
+        tasks = entering(turnstile, 3)
+        await settle()
+        tasks[1].cancel()
+        turnstile._gate.close()
+        turnstile.close()
+        assert await asyncio.gather(tasks[0], tasks[2]) == [None, None]
+        assert tasks[1].cancelled()
 
 
-RETRY_AFTERS = st.sampled_from([None, 0.0, 0.001, 1.0, 5.0])
+class Watched(Pace):
+    """Notes what it let go, and what went although nothing may."""
+
+    def __init__(self, policy):
+        super().__init__(policy)
+        self.floor = 0.0
+        self.let_go = []
+        self.too_early = False
+
+    def send(self, now):
+        self.too_early |= now < self.floor
+        sent = super().send(now)
+        self.let_go.append(sent)
+        return sent
+
+    def refused(self, sent, now, retry_after, told=None):
+        if retry_after is not None:
+            self.floor = max(self.floor, now + min(retry_after, 3600.0))
+        super().refused(sent, now, retry_after, told)
 
 
-class TurnstileMachine(RuleBasedStateMachine):
-    """Any order of arrivals, refusals, answers, lost probes, cancellations and lost patience."""
+POLICIES = [PacingPolicy(), PacingPolicy(start=5.0), PacingPolicy(rate=2.0), PacingPolicy(rate=20.0, burst=5)]
+PLACES = st.tuples(st.integers(0, 1), st.sampled_from("ab"))
+PATIENCE = st.sampled_from([0.0, 0.5, 1.0, 5.0, FOREVER, None])
+RETRY_AFTERS = st.sampled_from([None, None, 0.0, 0.001, 1.0, 5.0, 60.0])
+TOLD = st.sampled_from([
+    None, None, Told(10, 1.0, 0, 1.0), Told(100, 60.0, 50, 30.0), Told(5, None, 0, 10.0), Told(None, None, 0, None)
+])  # fmt: skip
+OUTCOMES = st.one_of(
+    st.tuples(st.just("answered"), st.none(), TOLD),
+    st.tuples(st.just("refused"), RETRY_AFTERS, TOLD),
+    st.tuples(st.just("lost"), st.none(), st.none()),
+)
+QUIET = 20
+TURNS = st.sampled_from([0, 1, 2, 3, QUIET, QUIET])
+
+
+class LinesMachine(RuleBasedStateMachine):
+    """Any order of arrivals, answers, refusals, lost requests, cancellations and lost patience, turn by turn."""
 
     waiters = Bundle("waiters")
 
-    def __init__(self):
-        super().__init__()
+    @initialize(width=st.integers(1, 3), policies=st.tuples(*[st.sampled_from(POLICIES)] * 2))
+    def open(self, width, policies):
         self.loop = VirtualLoop()
-        self.turnstile = Turnstile(Pace(lambda: 1.0))
+        self.troubles = []
+        self.loop.set_exception_handler(lambda _, context: self.troubles.append(context))
+        self.width = width
+        self.gate = Gate(width)
+        self.turnstiles = [Turnstile(self.gate, Watched(policy)) for policy in policies]
         self.numbers = itertools.count()
-        self.tasks = {}
-        self.probing = False
-        self.overlapped = False
-        self.out_of_turn = False
+        self.tasks = []
+        self.inside = {}
+        self.went = defaultdict(list)
+        self.quiet = True
+        self.ending = False
 
-    async def wait(self, patience):
-        turn = await self.turnstile.enter(patience)
-        if turn is Turn.PROBE:
-            self.overlapped |= self.probing
-            self.probing = True
-            self.probe_sent_at = self.loop.time()
-        elif turn is Turn.GO:
-            self.out_of_turn |= self.turnstile.pace.paused_until is not None and self.probing
+    async def wait(self, turnstile, tenant, patience, again):
+        until = math.inf if patience is None else self.loop.time() + patience
+        while True:
+            number, came = next(self.numbers), len(turnstile.pace.let_go)
+            sent = self.gate.enter_now(turnstile) or await self.gate.enter(turnstile, tenant, patience, again=again)
+            if sent is not None or self.loop.time() >= until:
+                break
+            # Sent away, to look whether to wait on.
+            patience = None if patience is None else until - self.loop.time()
+        if sent is not None:
+            self.inside[sent] = turnstile
+            self.went[turnstile, tenant].append((turnstile.pace.let_go.index(sent), number, came, again))
+            if self.ending:
+                self.loop.call_later(0.1, self.end, sent, ("answered", None, None))
 
-    def do(self, action):
+    def end(self, sent, outcome):
+        turnstile = self.inside.pop(sent)
+        what, retry_after, told = outcome
+        if what == "answered":
+            turnstile.answered(sent, told)
+        elif what == "refused":
+            turnstile.refused(sent, retry_after, told)
+        turnstile.leave(sent)
+
+    def cancel_those_whose_turn_came(self):
+        """Cancel who was told of a turn, but has not run since."""
+        for task in self.tasks:
+            future = None if task.done() else task._fut_waiter
+            if future is not None and future.done():
+                task.cancel()
+
+    def end_one(self, pick, outcome):
+        if self.inside:
+            self.end(list(self.inside)[pick % len(self.inside)], outcome)
+
+    def run(self, turns, *actions):
         async def act():
-            action()
+            for action in actions:
+                action()
+            await settle(turns)
 
         self.loop.run_until_complete(act())
+        self.quiet = turns == QUIET
 
-    @rule(target=waiters, patience=st.sampled_from([0.0, 1.0, FOREVER]))
-    def arrive(self, patience):
-        number = next(self.numbers)
-        self.tasks[number] = self.loop.create_task(self.wait(patience))
-        return number
+    def at_next_timer(self, turns, *actions):
+        """Act in the very turn of the loop in which a timer fires."""
+        scheduled = [handle.when() for handle in self.loop._scheduled if not handle.cancelled()]
+        soon = [when for when in scheduled if self.loop.time() <= when < self.loop.time() + 100.0]
+        if not soon:
+            return self.run(turns, *actions)
 
-    @rule(seconds=st.sampled_from([0.0, 0.001, 1.0, 10.0]))
+        async def act():
+            fired = self.loop.create_future()
+            for action in actions:
+                self.loop.call_at(min(soon), action)
+            self.loop.call_at(min(soon), fired.set_result, None)
+            await fired
+            await settle(turns)
+
+        self.loop.run_until_complete(act())
+        self.quiet = turns == QUIET
+        return None
+
+    def add(self, place, patience, *, again=False):
+        number, tenant = place
+        task = self.loop.create_task(self.wait(self.turnstiles[number], tenant, patience, again))
+        self.tasks.append(task)
+        return task
+
+    @rule(target=waiters, place=PLACES, patience=PATIENCE, again=st.booleans(), turns=TURNS)
+    def arrive(self, place, patience, again, turns):
+        task = self.add(place, patience, again=again)
+        self.run(turns)
+        return task
+
+    @rule(place=PLACES, count=st.integers(2, 8))
+    def a_crowd_arrives(self, place, count):
+        for _ in range(count):
+            self.add(place, FOREVER)
+        self.run(0)
+
+    @rule(pick=st.integers(0, 2), outcome=OUTCOMES, turns=TURNS)
+    def somebody_leaves(self, pick, outcome, turns):
+        self.run(turns, lambda: self.end_one(pick, outcome))
+
+    @rule(outcome=OUTCOMES, turns=TURNS)
+    def everybody_leaves(self, outcome, turns):
+        self.run(turns, *[lambda: self.end_one(0, outcome)] * len(self.inside))
+
+    @rule(task=consumes(waiters), turns=TURNS)
+    def cancel(self, task, turns):
+        self.run(turns, task.cancel)
+
+    @rule(task=consumes(waiters), pick=st.integers(0, 2), outcome=OUTCOMES, first=st.booleans(), turns=TURNS)
+    def leave_and_cancel_in_one_turn(self, task, pick, outcome, first, turns):
+        actions = [lambda: self.end_one(pick, outcome), task.cancel]
+        self.run(turns, *(actions if first else reversed(actions)))
+
+    @rule(task=consumes(waiters), turns=TURNS)
+    def cancel_as_a_timer_fires(self, task, turns):
+        self.at_next_timer(turns, task.cancel)
+
+    @rule(task=consumes(waiters), pick=st.integers(0, 2), outcome=OUTCOMES, turns=TURNS)
+    def leave_and_cancel_as_a_timer_fires(self, task, pick, outcome, turns):
+        self.at_next_timer(turns, lambda: self.end_one(pick, outcome), task.cancel)
+
+    @rule(pick=st.integers(0, 2), outcome=OUTCOMES, times=st.integers(1, 3), turns=TURNS)
+    def turns_come_and_are_cancelled_at_once(self, pick, outcome, times, turns):
+        self.run(turns, lambda: self.end_one(pick, outcome), *[self.cancel_those_whose_turn_came] * times)
+
+    @rule(turns=TURNS)
+    def turns_come_with_a_timer_and_are_cancelled_at_once(self, turns):
+        # The timers of one moment run first, in whichever order; then this, then who was told.
+        self.at_next_timer(turns, lambda: self.loop.call_soon(self.cancel_those_whose_turn_came))
+
+    @rule(seconds=st.sampled_from([0.001, 0.3, 1.0, 10.0, 100.0]))
     def time_passes(self, seconds):
         self.loop.run_until_complete(asyncio.sleep(seconds))
-
-    @rule(number=consumes(waiters))
-    def cancel(self, number):
-        self.tasks[number].cancel()
-
-    @rule(number=consumes(waiters))
-    def cancel_as_the_pause_ends(self, number):
-        until = self.turnstile.pace.paused_until
-        if until is not None and until > self.loop.time():
-            self.loop.call_at(until, self.tasks[number].cancel)
-            self.loop.run_until_complete(asyncio.sleep(until - self.loop.time()))
-
-    @rule(retry_after=RETRY_AFTERS)
-    def somebody_is_refused(self, retry_after):
-        # A request that was under way when the pause began; after that, only the probe is.
-        pace = self.turnstile.pace
-        self.do(lambda: self.turnstile.refused(0.0 if pace.paused_until is not None else self.loop.time(), retry_after))
-
-    @rule(number=consumes(waiters), retry_after=RETRY_AFTERS)
-    def a_late_refusal_and_a_cancellation_in_one_turn(self, number, retry_after):
-        until = self.turnstile.pace.paused_until
-        if until is not None and until > self.loop.time():
-
-            def both():
-                self.turnstile._serve()
-                self.turnstile.refused(0.0, retry_after)
-                self.tasks[number].cancel()
-
-            self.loop.call_at(until, both)
-            self.loop.run_until_complete(asyncio.sleep(until - self.loop.time()))
-
-    @rule(retry_after=RETRY_AFTERS)
-    def the_probe_is_refused(self, retry_after):
-        if self.probing:
-            self.probing = False
-            self.do(lambda: self.turnstile.refused(self.probe_sent_at, retry_after))
-
-    @rule()
-    def the_probe_is_answered(self):
-        if self.probing:
-            self.probing = False
-            self.do(lambda: self.turnstile.answered(self.probe_sent_at))
-
-    @rule()
-    def the_probe_is_lost(self):
-        if self.probing:
-            self.probing = False
-            self.do(self.turnstile.lost)
+        self.run(QUIET)
 
     @invariant()
-    def one_probe_at_a_time(self):
-        assert not self.overlapped
+    def never_more_inside_than_it_is_wide(self):
+        assert len(self.inside) <= self.gate.busy <= self.width
 
     @invariant()
-    def nobody_goes_while_a_probe_is_out(self):
-        assert not self.out_of_turn
+    def what_is_inside_is_under_way(self):
+        assert self.gate.busy == sum(turnstile.pace.under_way for turnstile in self.turnstiles)
+
+    @invariant()
+    def nothing_drifts(self):
+        if self.quiet:
+            assert self.gate.busy == len(self.inside)
+            for turnstile in self.turnstiles:
+                ours = sum(whose is turnstile for whose in self.inside.values())
+                assert turnstile.pace.under_way == ours
+
+    @invariant()
+    def nobody_goes_before_a_floor(self):
+        assert not any(turnstile.pace.too_early for turnstile in self.turnstiles)
+
+    @invariant()
+    def first_come_first_served(self):
+        for went in self.went.values():
+            fresh = [(index, number) for index, number, _, again in sorted(went) if not again]
+            numbers = [number for _, number in fresh]
+            assert numbers == sorted(numbers)
+            # And none of them while one waits that came back.
+            for index, _, came, again in went:
+                assert not again or not any(came <= other < index for other, _ in fresh)
+
+    @invariant()
+    def nobody_waits_for_nothing(self):
+        for turnstile in self.turnstiles:
+            if any(turnstile.waiting(tenant) for tenant in "ab"):
+                timed = turnstile._timer is not None and not turnstile._timer.cancelled()
+                assert timed or turnstile.pace.under_way or self.gate.busy == self.width
+
+    @invariant()
+    def nothing_was_raised(self):
+        assert self.troubles == []
 
     def teardown(self):
         async def end():
-            # However it came here: who still waits gets a turn, as long as probes are answered.
-            async with asyncio.timeout(200):
-                while not all(task.done() for task in self.tasks.values()):
-                    await asyncio.sleep(1.0)
-                    if self.probing:
-                        self.probing = False
-                        self.turnstile.answered(self.loop.time())
-            assert self.turnstile.waiting == 0
+            await settle(QUIET)
+            self.ending = True
+            for sent in list(self.inside):
+                self.end(sent, ("answered", None, None))
+            # However it came here: who still waits gets a turn, as long as requests are answered.
+            async with asyncio.timeout(1e6):
+                await asyncio.gather(*self.tasks, return_exceptions=True)
+            await asyncio.sleep(7200.0)
+            assert self.gate.busy == len(self.inside) == 0
+            for turnstile in self.turnstiles:
+                assert turnstile.pace.under_way == 0
+                assert turnstile.lines == {}
+            assert [handle for handle in self.loop._scheduled if not handle.cancelled()] == []
+            # Nobody who was there to the end was forgotten.
+            failed = [task for task in self.tasks if not task.cancelled() and task.exception()]
+            assert failed == []
 
         async def cancel():
-            for task in self.tasks.values():
+            for task in self.tasks:
                 task.cancel()
             await settle()
 
         try:
             self.loop.run_until_complete(end())
+            self.first_come_first_served()
+            self.nobody_goes_before_a_floor()
+            self.nothing_was_raised()
         finally:
             self.loop.run_until_complete(cancel())
             self.loop.close()
 
 
-TestAnyOrder = TurnstileMachine.TestCase
-TestAnyOrder.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestAnyOrder = LinesMachine.TestCase
+TestAnyOrder.settings = settings(max_examples=80, stateful_step_count=30, deadline=None)

@@ -1,0 +1,98 @@
+"""Whatever a server says of its rate limit, what is read of it is in range."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+from hypothesis import given
+from hypothesis import strategies as st
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from clarus_async.wire.ratelimit import Told, read_rate_limit
+from tests.strategies import moments, quick, thorough
+
+NOW = datetime(2026, 1, 10, 12, tzinfo=UTC)
+NAMES = (
+    *("RateLimit", "RateLimit-Policy", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"),
+    *("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"),
+    *("X-Rate-Limit-Limit", "X-Rate-Limit-Remaining", "X-Rate-Limit-Reset"),
+)
+PIECES = st.sampled_from([
+    '"', "\\", ",", ";", "=", "a", '"a"', "q=", "w=", "r=", "t=", "qu=", "limit=", "remaining=", "reset=", "-", ".",
+    " ", "0", "1", "60", "86400", "1768042800", "1768042800000", "9" * 400, "\u0661", "\n", "\udc80", ":", "requests",
+])  # fmt: skip
+dates = moments.map(lambda moment: format_datetime(moment, usegmt=True))
+header_texts = (
+    st.text(max_size=60)
+    | st.lists(PIECES, max_size=20).map("".join)
+    | dates
+    | st.floats().map(str)
+    | st.integers().map(str)
+)
+any_headers = st.lists(st.tuples(st.sampled_from(NAMES), header_texts), max_size=8)
+now = st.datetimes(
+    min_value=datetime(1, 1, 2), max_value=datetime(9999, 12, 30), timezones=st.just(UTC)  # noqa: DTZ001
+)  # fmt: skip
+
+counts = st.integers(1, 10**9)
+windows = st.integers(1, 10**9)
+labels = st.text("ab c,;=", max_size=4)
+policies = st.dictionaries(labels, st.tuples(counts, windows), min_size=1, max_size=5)
+
+
+def in_range(told):
+    return (
+        (told.limit is None or 1 <= told.limit <= 10**9)
+        and (told.window is None or (told.limit is not None and 0 < told.window <= 3600))
+        and (told.remaining is None or 0 <= told.remaining <= 10**9)
+        and (told.reset is None or 0 <= told.reset <= 3600)
+    )
+
+
+@given(any_headers, st.none() | header_texts, now)
+@thorough
+def test_no_headers_are_too_strange(pairs, date, moment):
+    for headers in (dict(pairs), CIMultiDictProxy(CIMultiDict(pairs))):
+        told = read_rate_limit(headers, date, moment)
+
+        assert told is None or (in_range(told) and told != (None,) * 4)
+
+
+@given(policies, st.integers(0, 10**9), st.integers(0, 3600), st.booleans())
+@quick
+def test_the_policy_of_the_lowest_rate_is_read_back(quotas, left, seconds, several_lines):
+    slowest, (limit, window) = max(quotas.items(), key=lambda one: one[1][1] / one[1][0])
+    policy = [f'"{name}";q={q};w={w};pk=:YQ==:' for name, (q, w) in quotas.items()]
+    state = [f'"{name}";r={left if name == slowest else 1};t={seconds}' for name in quotas]
+    lines = (policy, state) if several_lines else ([",".join(policy)], [", ".join(state)])
+    headers = CIMultiDict()
+    for name, texts in zip(("RateLimit-Policy", "RateLimit"), lines, strict=True):
+        for text in texts:
+            headers.add(name, text)
+
+    assert read_rate_limit(headers, None, NOW) == Told(limit, min(window, 3600), left, seconds)
+
+
+@given(st.dictionaries(counts, windows, min_size=1, max_size=5), st.data())
+@quick
+def test_the_quota_in_force_is_read_back_in_either_earlier_form(quotas, data):
+    limit = data.draw(st.sampled_from(sorted(quotas)))
+    tail = ", ".join(f"{q};w={w}" for q, w in quotas.items())
+    expected = Told(limit, min(quotas[limit], 3600), None, None)
+
+    assert read_rate_limit({"RateLimit-Limit": f"{limit}, {tail}"}, None, NOW) == expected
+    assert read_rate_limit({"RateLimit": f"limit={limit}", "RateLimit-Policy": tail}, None, NOW) == expected
+    assert read_rate_limit({"X-RateLimit-Limit": f"{limit}, {tail}"}, None, NOW) == expected
+
+
+@given(st.integers(-(10**5), 10**5), st.integers(-(10**6), 10**6))
+@quick
+def test_a_moment_of_reset_does_not_depend_on_our_clock_or_on_how_it_is_told(seconds, skew):
+    until, ours = NOW + timedelta(seconds=seconds), NOW + timedelta(seconds=skew)
+    stamp = int(until.timestamp())
+    date = format_datetime(NOW, usegmt=True)
+
+    for text in (f"{stamp}", f"{stamp}.0", f"{stamp}000", format_datetime(until, usegmt=True)):
+        told = read_rate_limit({"X-RateLimit-Reset": text}, date, ours)
+        assert told == Told(None, None, None, min(max(0, seconds), 3600))
