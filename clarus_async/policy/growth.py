@@ -76,7 +76,7 @@ class QuickStart:
     What is under way when a limit is met comes back as that many refusals. So the window opens as answers come back.
     Where round trips are long, so small a window would keep a client slow. There a rate that grows gently does less
     harm: it goes past the limit by what it grew in one round trip. Whichever allows more counts, but nothing goes out
-    blindly: until ten answers have come back, five may be under way.
+    blindly: until ten answers have come back, five may be under way, and one more for each second of silence.
 
     Args:
         start: requests a second to begin with, where the caller knows better; there is no window then.
@@ -191,7 +191,7 @@ def back_in(limit: float, retry_after: float, window: float) -> float:
     return max(seconds, _OF_A_WINDOW * window)
 
 
-def cut(rate: float, peak: float, admitted: int, answers: int, average: float | None) -> tuple[float, float]:
+def cut(rate: float, peak: float, admitted: float, answers: int, average: float | None) -> tuple[float, float]:
     """Where a refusal puts the limit, and the part of it to go on with.
 
     Args:

@@ -263,7 +263,7 @@ class Pace:
         # been the depth of a bucket that fills faster.
         few = admitted < _FEW and sent.at - self._admitted.first(sent.at - _SECOND, sent.at) < _AT_ONCE
         later = 2.0 * back_in(limit, self._retry_after, self._wall.window)
-        self._run(limit, LEAST_CUT, now, seconds=_TRIED_SOON if few else later)
+        self._begin_epoch(limit, LEAST_CUT, now, seconds=_TRIED_SOON if few else later)
         self._strict_until = max(now, self._floor) + _SECOND
         free = self._free(sent.at, now)
         if self._floor < now and free - now > 2.0 * self._round_trip.seconds:
@@ -273,7 +273,6 @@ class Pace:
             self._slots.next = max(self._slots.next, free)
 
     def _heard_all(self) -> bool:
-        """Whether nothing is under way any more that went out before the last cut."""
         return all(other.at > self._cut_at for other in self._out)
 
     def _go_on(self) -> None:
@@ -284,14 +283,16 @@ class Pace:
         self._cut_at, self._strict_until = -1.0, 0.0
         self.source = PaceSource.NONE
 
-    def _cut(self, sent: Sent, now: float, admitted: int, curve: Cubic) -> None:
+    def _cut(self, sent: Sent, now: float, admitted: float, curve: Cubic) -> None:
         rate = curve.peak if sent.rate is None else sent.rate
         used = sent.at - self._resumed_at
-        # A second across the turn of a window, with a silence in it, holds more than its quota; a slow one, nothing.
+        if self._retry_after and used < _SECOND:
+            # A second with a silence in it holds less than its quota, and one across the turn of a window holds more.
+            admitted = max(admitted, rate)
         average = self._answers / used if used >= _SECOND and (self._retry_after or rate < _SLOW) else None
         limit, part = cut(rate, curve.peak, admitted, self._answers, average)
         self._first.forget()
-        self._run(limit, part, now)
+        self._begin_epoch(limit, part, now)
         self._unproved = True
 
     def _meet_wall(self, now: float, curve: Cubic) -> None:
@@ -303,13 +304,12 @@ class Pace:
     def _opened(self, sent_at: float, now: float) -> None:
         limit = self._wall.opened(sent_at)
         if limit is not None:
-            self._run(limit, 1.0, now)
+            self._begin_epoch(limit, 1.0, now)
         elif self._curve is not None:
             slot = 1.0 / self._allowed(self._curve.rate())
             self._slots.next = max(self._slots.next if self._given else 0.0, now + slot / 2)
 
-    def _run(self, limit: float, part: float, now: float, *, seconds: float | None = None) -> None:
-        """Begin an epoch around a limit."""
+    def _begin_epoch(self, limit: float, part: float, now: float, *, seconds: float | None = None) -> None:
         self._open = False
         if seconds is None:
             seconds = back_in(limit, self._retry_after, self._wall.window)
