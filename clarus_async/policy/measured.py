@@ -10,6 +10,7 @@ _SMOOTH: Final = 0.1
 _TIMER: Final = 0.002
 _DEVIATIONS: Final = 2.0
 _OUTLIER: Final = 2.0
+_MOST_UNEVEN: Final = 0.02
 
 
 class Sent:
@@ -95,9 +96,10 @@ class RoundTrip:
     @property
     def unevenness(self) -> float:
         """Seconds by which requests may arrive closer to each other than they were sent."""
-        return _DEVIATIONS * self._deviation
+        # Where that is much, it costs less to be refused now and then.
+        return min(_DEVIATIONS * self._deviation, _MOST_UNEVEN)
 
     @property
     def margin(self) -> float:
         """Seconds to wait longer than a window, so that it is over at the server, too."""
-        return _TIMER + _DEVIATIONS * self._deviation
+        return _TIMER + self.unevenness
