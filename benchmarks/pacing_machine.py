@@ -23,7 +23,7 @@ from clarus_async.policy.pacing import Pace
 from clarus_async.simulator import Quota
 from clarus_async.wire.ratelimit import Told
 
-_HEAD_START = 0.1
+_HEAD_START = 0.6
 
 
 class Chunk(NamedTuple):

@@ -7,8 +7,9 @@ from typing import Final
 
 from clarus_async.wire.ratelimit import Told
 
-# A reset of up to two seconds may be a whole second, rounded up on both sides.
-_ROUNDED: Final = 2.0
+# A reset of up to three seconds may be one: rounded up, and told against a Date that is rounded down, or kept for a
+# second, as servers do.
+_ROUNDED: Final = 3.0
 _SECOND: Final = 1.0
 # The server counts what arrives, and arrivals are less even than sends.
 _SAFE: Final = 1.01

@@ -101,7 +101,7 @@ styles = st.sampled_from([(csv.QUOTE_MINIMAL, "\r\n"), (csv.QUOTE_ALL, "\r\n"), 
 
 
 @given(st.lists(csv_records, max_size=4), styles, st.booleans())
-@settings(max_examples=200)
+@settings(max_examples=100)
 def test_csv(news, style, bom):
     rows = [flat(new) for new in news]
     if conflicts({"name"}.union(*rows)):
@@ -119,7 +119,7 @@ def test_csv(news, style, bom):
 
 
 @given(st.binary(max_size=200), st.sampled_from([None, *Format]))
-@settings(max_examples=500)
+@settings(max_examples=200)
 def test_no_bytes_break_the_reader(content, form):
     lines = [row.line for row in read_records(io.BytesIO(content), form)]
 
@@ -127,7 +127,7 @@ def test_no_bytes_break_the_reader(content, form):
 
 
 @given(st.lists(st.sampled_from(['"', ",", "\n", "\r", "a", "name", "\u00e9"]), max_size=30).map("".join))
-@settings(max_examples=500)
+@settings(max_examples=200)
 def test_a_row_is_read_as_the_standard_reader_reads_it(text):
     content = "name,integration_type\n" + text
     try:

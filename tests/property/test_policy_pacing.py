@@ -203,5 +203,5 @@ class Pacing(RuleBasedStateMachine):
             assert self.now <= until
 
 
-Pacing.TestCase.settings = settings(quick, max_examples=100, stateful_step_count=40)
+Pacing.TestCase.settings = settings(quick, max_examples=60, stateful_step_count=40)
 TestPacing = Pacing.TestCase

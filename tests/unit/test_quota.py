@@ -27,7 +27,7 @@ def test_what_is_no_quota_is_no_rate(told):
     assert hear(Quota(), *told) is None
 
 
-@pytest.mark.parametrize(("reset", "window"), [(0.0, 1.0), (1.0, 1.0), (2.0, 1.0), (2.5, 2.5), (60.0, 60.0)])
+@pytest.mark.parametrize(("reset", "window"), [(0.0, 1.0), (1.0, 1.0), (3.0, 1.0), (3.5, 3.5), (60.0, 60.0)])
 def test_a_reset_may_be_guessed_to_be_the_window(reset, window):
     assert hear(Quota(), 600, None, reset) == (pytest.approx(600 / window / 1.01), window)
     assert hear(Quota(), 600, None, reset, guess=False) is None

@@ -1135,4 +1135,4 @@ class LinesMachine(RuleBasedStateMachine):
 
 
 TestAnyOrder = LinesMachine.TestCase
-TestAnyOrder.settings = settings(max_examples=80, stateful_step_count=30, deadline=None)
+TestAnyOrder.settings = settings(max_examples=50, stateful_step_count=30, deadline=None)
