@@ -1,0 +1,77 @@
+"""What the pace costs a call that nothing limits, and what it comes to in simulation: ``python -m benchmarks.pacing_core``.
+
+The simulation runs the pure core against discrete-event servers, at round trips of 2, 20 and 150 ms, with as many seeds
+as the first argument says (20 if there is none).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+from benchmarks.discrete import Bucket, Client, Fixed, Server, Sliding, run
+from clarus_async.config import PacingPolicy
+from clarus_async.policy.pacing import Pace
+from clarus_async.transport.gate import Gate, Turnstile
+
+_CALLS = 100_000
+_LATENCIES = (0.002, 0.02, 0.15)
+_SCENARIOS: dict[str, tuple[Callable[[float], Server], int, float]] = {
+    "100/s sliding, 20,000 creates": (lambda _: Sliding(100), 20_000, 100),
+    "the same, 1,000 creates": (lambda _: Sliding(100), 1_000, 100),
+    "bucket 50/s, 10,000 creates": (lambda _: Bucket(50, 50), 10_000, 50),
+    "600 a minute fixed, 6,000 creates": (lambda draw: Fixed(600, 60.0, draw * 60), 6_000, 10),
+    "10/s sliding, 150 creates": (lambda _: Sliding(10), 150, 10),
+    "5/s sliding, 600 creates": (lambda _: Sliding(5), 600, 5),
+}
+
+
+async def cost() -> float:
+    """Microseconds of CPU that a call spends at the gate, where nothing is limited."""
+    turnstile = Turnstile(gate := Gate(100), Pace(PacingPolicy()))
+    began = time.process_time()
+    for _ in range(_CALLS):
+        sent = gate.enter_now(turnstile)
+        if sent is None:
+            sys.exit("held back")
+        turnstile.answered(sent)
+        turnstile.leave(sent)
+    return (time.process_time() - began) / _CALLS * 1e6
+
+
+def simulated(make: Callable[[float], Server], creates: int, quota: float, latency: float, seeds: int) -> str:
+    """Goodput and share of 429s, each as the mean over the seeds.
+
+    Args:
+        make: makes the server, given a draw from 0 to 1.
+        creates: how many.
+        quota: requests a second.
+        latency: seconds of a round trip.
+        seeds: how many.
+    """
+    goodputs, shares = [], []
+    for seed in range(seeds):
+        client = Client(Pace(PacingPolicy()), creates)
+        seconds = run([client], make(random.Random(seed).random()), latency, seed)
+        goodputs.append((creates - 1) / quota / seconds)
+        shares.append(len(client.refused) / client.sent)
+    return f"{statistics.mean(goodputs):.3f}, {statistics.mean(shares):.2%}"
+
+
+def main() -> None:
+    """Print both."""
+    asyncio.run(cost())
+    print(f"at the gate: {statistics.median(asyncio.run(cost()) for _ in range(5)):.2f} µs a call\n")
+    seeds = int(sys.argv[1]) if len(sys.argv) > 1 else 20
+    print("| hidden quota | " + " | ".join(f"{latency * 1000:g} ms" for latency in _LATENCIES) + " |")
+    print("|---" * (len(_LATENCIES) + 1) + "|")
+    for name, scenario in _SCENARIOS.items():
+        print(f"| {name} | " + " | ".join(simulated(*scenario, latency, seeds) for latency in _LATENCIES) + " |")
+
+
+if __name__ == "__main__":
+    main()
