@@ -1,7 +1,7 @@
 """What the pace costs a call that nothing limits, and what it comes to in simulation.
 
-``python -m benchmarks.pacing_core`` prints both. The simulation runs the pure core against discrete-event servers, at round
-trips of 2, 20 and 150 ms, with as many seeds as the first argument says (20 if there is none).
+``python -m benchmarks.pacing_core`` prints both. The simulation runs the pure core against discrete-event servers, at
+round trips of 2, 20 and 150 ms, with as many seeds as the first argument says (20 if there is none).
 """
 
 from __future__ import annotations
