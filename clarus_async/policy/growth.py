@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from typing import Final
 
+from clarus_async.policy.wall import BLIP
+
 LEAST_ADMITTED: Final = 0.5
 """Requests a second, where none was admitted."""
 
@@ -41,7 +43,6 @@ _BACK_IN_REQUESTS: Final = 60.0
 _SOONEST: Final = 4.2
 _LATEST: Final = 30.0
 _RETRY_AFTERS: Final = 30.0
-_BLIP: Final = 2.0
 _OF_A_WINDOW: Final = 0.8
 
 _CUT_REQUESTS: Final = 2.0
@@ -186,7 +187,7 @@ def back_in(limit: float, retry_after: float, window: float) -> float:
         window: seconds of the server's window, where a long one was seen; most of one has to pass.
     """
     seconds = min(_LATEST, max(_SOONEST, _BACK_IN_REQUESTS / limit))
-    if retry_after <= _BLIP:
+    if retry_after <= BLIP:
         seconds = max(seconds, _RETRY_AFTERS * retry_after)
     return max(seconds, _OF_A_WINDOW * window)
 

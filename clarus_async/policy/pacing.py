@@ -33,12 +33,10 @@ from clarus_async.policy.growth import LEAST_ADMITTED, LEAST_CUT, Cubic, QuickSt
 from clarus_async.policy.measured import Admitted, RoundTrip, Sent
 from clarus_async.policy.quota import PaceSource, Quota
 from clarus_async.policy.slots import Slots
-from clarus_async.policy.wall import Wall
+from clarus_async.policy.wall import BLIP, Wall
 from clarus_async.wire.ratelimit import Told
 
 _LONGEST_FLOOR: Final = 3600.0
-# Seconds. What is over sooner was a blip: a second's window, and the rounding of a whole second.
-_BLIP: Final = 2.0
 _SECOND: Final = 1.0
 _REFUSALS_OF_A_WALL: Final = 6
 _PLENTY: Final = 300
@@ -227,7 +225,7 @@ class Pace:
             if sent.at <= self._cut_at or self._first.pardoned(sent.at, now, retry_after, self._answers):
                 self._answers = 0
                 return
-            if retry_after is None or retry_after <= _BLIP:
+            if retry_after is None or retry_after <= BLIP:
                 self._first_refusal(sent, now, admitted)
             self._cut_at = now
         elif sent.at <= self._cut_at:
@@ -238,7 +236,7 @@ class Pace:
             self._meet_wall(now, self._curve)
         else:
             self._cut(sent, now, admitted, self._curve)
-        if retry_after is not None and retry_after > _BLIP:
+        if retry_after is not None and retry_after > BLIP:
             self._open = False
             self._wall.meet(now, self._floor)
 
@@ -249,7 +247,7 @@ class Pace:
             self._open = self._proved >= _PLENTY and not self._wall.up
         elif self._first.counts(sent.at):
             self._curve.peak += 1.0
-        elif self._first.refuted(sent.at, self._cut_at) and self._heard_all() and self._retry_after <= _BLIP:
+        elif self._first.refuted(sent.at, self._cut_at) and self._heard_all() and self._retry_after <= BLIP:
             self._go_on()
         if sent.at > self._cut_at:
             self._unproved = False

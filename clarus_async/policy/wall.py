@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
+BLIP: Final = 2.0
+"""Seconds. What is over sooner was a second's window and the rounding of a whole second, or a moment's trouble."""
+
 _SHORTEST: Final = 0.02
 _LONGEST: Final = 3.0
 _PART: Final = 0.05
 _RARELY: Final = 0.125
-# Seconds. What is over sooner was a second's window, or a moment's trouble.
-_BLIP: Final = 2.0
 _LONG_WINDOW: Final = 5.0
 _HANDFUL: Final = 20
 
@@ -88,7 +89,7 @@ class Wall:
         self.fall()
         cycle = 0.0 if self._since is None else sent_at - self._since
         rate = None
-        if sent_at - self._began > _BLIP or (self.window > _LONG_WINDOW and cycle > self.window / 2):
+        if sent_at - self._began > BLIP or (self.window > _LONG_WINDOW and cycle > self.window / 2):
             if self._opened is not None:
                 # The window turned after the last refusal, so this is never too long.
                 distance = self._refused_at - self._opened
