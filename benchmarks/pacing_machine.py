@@ -52,10 +52,10 @@ class _NoPace(Pace):
 
     _SENT = Sent(0.0, None, probe=False)
 
-    def ask(self, now: float) -> float | None:  # noqa: ARG002
+    def ask(self, now: float) -> float | None:
         return 0.0
 
-    def send(self, now: float) -> Sent:  # noqa: ARG002
+    def send(self, now: float) -> Sent:
         return self._SENT
 
     def answered(self, sent: Sent, now: float, told: Told | None = None) -> None:

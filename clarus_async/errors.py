@@ -164,11 +164,25 @@ class OutcomeUnknownError(ClarusError):
         key: what the record can be looked up by.
         sent_at: when the last request that may have been applied was sent (UTC).
         settled_by: what would settle it.
+        name: the name of the record, for a create.
+        settles_at: from when on a look proves that it is not there (UTC), for a create.
+        first_sent_at: when the first request that may have been applied was sent (UTC), for a create.
+        found: ids of the records that may be it.
+        idempotency_key: what the request was sent with, for a create.
     """
 
     key: str | None = None
     sent_at: datetime | None = None
     settled_by: str | None = None
+    name: str | None = None
+    settles_at: datetime | None = None
+    first_sent_at: datetime | None = None
+    found: tuple[int, ...] = ()
+    idempotency_key: str | None = None
+
+
+class JournalError(ClarusError, OSError):
+    """The journal of a run can't be used, or can't be written to; nothing goes out that it does not hold."""
 
 
 @attrs.define(auto_exc=True, slots=False, kw_only=True, repr=False)

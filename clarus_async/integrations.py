@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable, Iterable
-from typing import Any, Final, TypeAlias
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
+from os import PathLike
+from typing import Any, Final, Literal, TypeAlias
 
 from clarus_async.checks import number_problem, text_problem
-from clarus_async.errors import ConfigurationError, InvalidInputError
-from clarus_async.policy.deadline import Deadline
+from clarus_async.creation import COLLECTION, MEMBER, Creation
+from clarus_async.errors import ClarusError, ConfigurationError, InvalidInputError, OutcomeUnknownError
 from clarus_async.policy.outcome import Kind
-from clarus_async.provisioning.run import Created, Progress, ProvisionRun
-from clarus_async.queries import IntegrationList, is_absent, searches_references
+from clarus_async.provisioning.report import Outcome
+from clarus_async.provisioning.run import Options, Progress, ProvisionRun
+from clarus_async.queries import IntegrationList, searches_references
 from clarus_async.records import Integration, IntegrationChanges, IntegrationFilter, IntegrationRow, NewIntegration
+from clarus_async.settling import create, create_once, resolve
 from clarus_async.transport.call import Caller
 from clarus_async.transport.request import Request
-from clarus_async.wire.envelope import changes_body, create_body, read_integration
-from clarus_async.wire.faults import secrets_in
 from clarus_async.wire.graphql import REFERENCE, filter_variable
 
 # The class below has a method called list.
 _Rows: TypeAlias = list[IntegrationRow]
 
-_COLLECTION: Final = "/api/integrations"
-_MEMBER: Final = "/api/integrations/{id}"
 _LARGEST_PAGE: Final = 1000  # the server's own limit is not documented (clarus-api.md §4)
 
 
@@ -35,61 +34,61 @@ class Integrations:
 
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
+        self._creation = Creation(caller)
 
-    async def create(self, new: NewIntegration) -> Integration:
-        """Create an integration; it is never sent again where it may have been created.
+    async def create(
+        self, new: NewIntegration, *, on_unknown: Literal["reconcile", "raise"] = "reconcile"
+    ) -> Integration:
+        """Create an integration; it is never sent again blindly where it may have been created.
+
+        Where no clear answer comes, the record is looked up: what answers for our send is returned, with the attributes
+        that were sent. What is not there ``settle`` after the attempt was given up is sent again, and looked up once
+        more ``settle`` after that, or shortly before the deadline where that is sooner.
 
         Args:
             new: what is to be.
+            on_unknown: ``"raise"``: leave it to the caller to look, or to call :meth:`resolve`.
 
         Raises:
-            OutcomeUnknownError: it may have been created, and nothing that came back proves it either way.
+            OutcomeUnknownError: it may have been created, and the deadline came before that was settled; or more than
+                one record answers for it: see its ``found``.
             ClarusError: nothing was created; the class says why.
         """
-        request = self._create_request(new)
-        # From here on, no frame holds what may be a mapping of secrets: an error tracker would ship it.
-        del new
-        if isinstance(request, InvalidInputError):
-            raise request
-        integration: Integration = (await self._caller.run(request)).value
-        return integration
+        refused = _wrong_type("create", new, NewIntegration)
+        if refused is None and on_unknown not in ("reconcile", "raise"):
+            refused = InvalidInputError('create: on_unknown must be "reconcile" or "raise"')
+        if refused is not None:
+            # No frame may hold what may be a mapping of secrets: an error tracker would ship it.
+            del new
+            raise refused
+        if on_unknown == "raise":
+            result = await create_once(self._caller, self._creation, new)
+        else:
+            result = await create(self._caller, self._creation, new)
+        if isinstance(result, ClarusError):
+            raise result
+        return result
 
-    def _create_request(self, new: NewIntegration, *, patient: bool = False) -> Request | InvalidInputError:
-        if refused := _wrong_type("create", new, NewIntegration):
-            return refused
-
-        async def look(deadline: Deadline) -> bool | None:
-            return await is_absent(self._caller, new, deadline)
-
-        return Request(
-            operation="create",
-            kind=Kind.CREATE,
-            method="POST",
-            path=_COLLECTION,
-            template=_COLLECTION,
-            body=create_body(new),
-            read=read_integration,
-            key=new.key,
-            idempotency_key=self._caller.shared.new_key(),
-            secrets=lambda: secrets_in(new.configuration),
-            look=look,
-            patient=patient,
-        )
-
-    async def create_one(self, new: NewIntegration) -> Created:
-        """Create an integration for a run, and say what it took; its wait for its turn is not held against it.
+    async def resolve(self, error: OutcomeUnknownError) -> Integration | None:
+        """Settle later what ``create`` could not: return the integration, or ``None`` where it was not created.
 
         Args:
-            new: what is to be.
+            error: what ``create`` raised; it may have travelled as a pickle.
+
+        Returns:
+            What the list tells of the integration; what only REST tells is ``None``. ``None``: it is proved that
+            nothing of it is there, so it may be sent again.
 
         Raises:
-            ClarusError: as :meth:`create` does.
+            InvalidInputError: the error is not one of a create.
+            OutcomeUnknownError: it can't be settled yet, or more than one record answers for it.
         """
-        request = self._create_request(new, patient=True)
-        if isinstance(request, InvalidInputError):
-            raise request
-        call = await self._caller.run(request)
-        return Created(call.value.id, call.attempts)
+        if refused := _wrong_type("resolve", error, OutcomeUnknownError):
+            raise refused
+        result = await resolve(self._caller, self._creation, error)
+        if isinstance(result, ClarusError):
+            raise result
+        return result
 
     async def update(self, integration_id: int, changes: IntegrationChanges) -> Integration:
         """Change an integration; repeated where the outcome of an attempt is unknown, which changes nothing more.
@@ -107,18 +106,11 @@ class Integrations:
             # It may be a mapping of secrets, and error trackers ship the frame that raises.
             del changes
             raise refused
-        request = Request(
-            operation="update",
-            kind=Kind.UPDATE,
-            method="PATCH",
-            path=_member(integration_id),
-            template=_MEMBER,
-            body=changes_body(integration_id, changes),
-            read=read_integration,
-            secrets=lambda: secrets_in(changes.configuration),
-        )
-        integration: Integration = (await self._caller.run(request)).value
-        return integration
+        _member(integration_id)
+        patched = await self._creation.update(integration_id, changes)
+        if isinstance(patched, ClarusError):
+            raise patched
+        return patched.integration
 
     async def delete(self, integration_id: int) -> None:
         """Delete an integration. The vendor suggests disabling it instead, which keeps its mappings.
@@ -133,7 +125,7 @@ class Integrations:
         """
         path = _member(integration_id)
         await self._caller.run(
-            Request(operation="delete", kind=Kind.DELETE, method="DELETE", path=path, template=_MEMBER)
+            Request(operation="delete", kind=Kind.DELETE, method="DELETE", path=path, template=MEMBER)
         )
 
     async def synchronize(self, integration_id: int, *, repeatable: bool = False) -> None:
@@ -153,7 +145,7 @@ class Integrations:
             kind=Kind.ACTION,
             method="POST",
             path=_member(integration_id) + "/synchronize",
-            template=_MEMBER + "/synchronize",
+            template=MEMBER + "/synchronize",
             repeatable=repeatable,
         )
         await self._caller.run(request)
@@ -207,24 +199,52 @@ class Integrations:
         specs: Iterable[NewIntegration] | AsyncIterable[NewIntegration],
         *,
         concurrency: int = 64,
+        journal: str | PathLike[str] | None = None,
+        existing: Literal["adopt", "update", "fail", "ignore"] = "adopt",
+        dry_run: bool = False,
+        max_failures: int | None = None,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> ProvisionRun:
         """Create many integrations; iterate over what is returned for an outcome a record.
 
         A failing record never stops the others. What would fail every record stops the intake, and is raised when what
         was in flight has ended; a tenant whose pace has a record wait for longer than ``max_wait`` is such a thing. A
-        call's deadline starts when its record is taken from the input, and does not run while it waits for its turn.
+        call's deadline does not run while it waits for its turn. A record in doubt is looked up until it is settled,
+        which takes ``settle`` and more; the others go on meanwhile.
 
         Args:
             specs: the records, an iterable or an async iterable, pulled only as fast as it is served.
-            concurrency: how many are worked on at once, 1 to 10,000.
+            concurrency: how many are sent at once, 1 to 10,000.
+            journal: a file that makes the run resumable: the same input with the same journal again does what is left
+                to do, also after a ``kill -9``. It belongs to one tenant, and is made where there is none.
+            existing: what to do with a record that is there already: ``"adopt"`` it; ``"update"`` it with what PATCH
+                can change; ``"fail"``; or ``"ignore"`` it: send without looking.
+            dry_run: say what would happen, and send nothing that writes. What would be created is ``created``, without
+                an id.
+            max_failures: stop when more records than these are ``failed`` or ``conflict``, and raise.
             on_progress: called after each outcome.
 
         Raises:
-            InvalidInputError: ``concurrency`` is out of range, or the input can't be iterated.
+            InvalidInputError: an option is out of range, or the input can't be iterated.
         """
-        max_wait = self._caller.shared.pacing.max_wait
-        return ProvisionRun(self, specs, concurrency=concurrency, on_progress=on_progress, max_wait=max_wait)
+        options = Options(concurrency, journal, existing, dry_run, max_failures, on_progress)
+        return ProvisionRun(self._creation, specs, options)
+
+    def review(self, journal: str | PathLike[str]) -> AsyncGenerator[Outcome]:
+        """Ask the server once more about every record of a run that was ever in doubt; iterate for an outcome of each.
+
+        What came later than ``settle`` is found so, and what is found is written into the journal.
+
+        Args:
+            journal: that of the run.
+
+        Raises:
+            JournalError: it is not there, in use, damaged, or another tenant's.
+            ClarusError: the server can't be asked.
+        """
+        from clarus_async.provisioning.review import look_again  # noqa: PLC0415  only who asks for it pays for SQLite
+
+        return look_again(self._creation, journal)
 
 
 def _wrong_type(what: str, value: object, kind: type) -> InvalidInputError | None:
@@ -236,4 +256,4 @@ def _wrong_type(what: str, value: object, kind: type) -> InvalidInputError | Non
 def _member(integration_id: int) -> str:
     if number_problem(integration_id) is not None or integration_id < 0:
         raise InvalidInputError(f"integration id: must be a non-negative integer, not {type(integration_id).__name__}")
-    return f"{_COLLECTION}/{integration_id}"
+    return f"{COLLECTION}/{integration_id}"

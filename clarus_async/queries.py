@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from clarus_async.errors import (
-    ClarusError,
     GraphQLError,
     PermissionDeniedError,
     ResponseError,
 )
 from clarus_async.policy.deadline import Deadline
 from clarus_async.policy.outcome import Kind
-from clarus_async.records import IntegrationRow, NewIntegration
+from clarus_async.policy.retry import RetryBudget
+from clarus_async.records import IntegrationRow
 from clarus_async.transport.call import Caller
 from clarus_async.transport.request import Request
 from clarus_async.wire.faults import secrets_in
 from clarus_async.wire.graphql import (
     INTROSPECTION,
-    REFERENCE,
     Page,
     list_document,
     only_reads,
@@ -30,9 +29,17 @@ from clarus_async.wire.graphql import (
 )
 from clarus_async.wire.reading import Unreadable
 
+_PAGE: Final = 100  # rows of a page where we read a list to its end
+
 
 def graphql_request(
-    operation: str, document: str, variables: Mapping[str, Any], read: Callable[[Mapping[str, Any]], Any]
+    operation: str,
+    document: str,
+    variables: Mapping[str, Any],
+    read: Callable[[Mapping[str, Any]], Any],
+    *,
+    budget: RetryBudget | None = None,
+    patient: bool = False,
 ) -> Request:
     """Make the request of a GraphQL document.
 
@@ -41,6 +48,8 @@ def graphql_request(
         document: the query or mutation.
         variables: its variables, plain data.
         read: turns the answer's ``data`` into a value, or says where it can't be read.
+        budget: what retries come from, where that is not the tenant's.
+        patient: what it waits for its turn does not count against the deadline.
     """
 
     def read_body(body: bytes) -> Any:  # noqa: ANN401
@@ -58,6 +67,8 @@ def graphql_request(
         body=request_body(document, variables),
         read=read_body,
         secrets=lambda: secrets_in(variables),
+        budget=budget,
+        patient=patient,
     )
 
 
@@ -84,6 +95,8 @@ async def read_list_page(
     *,
     with_reference: bool = False,
     deadline: Deadline | None = None,
+    budget: RetryBudget | None = None,
+    patient: bool = False,
 ) -> Page:
     """Read one page of the list.
 
@@ -94,6 +107,8 @@ async def read_list_page(
         after: the cursor of the page before.
         with_reference: ask for the first reference, too.
         deadline: by when, where that is not the view's own.
+        budget: what retries come from, where that is not the tenant's.
+        patient: what it waits for its turn does not count against the deadline.
 
     Raises:
         ClarusError: it can't be had; the class says why.
@@ -104,7 +119,8 @@ async def read_list_page(
     if after is not None:
         variables["after"] = after
     document = list_document(with_reference=with_reference)
-    page: Page = await run_query(caller, graphql_request("list", document, variables, read_page), deadline)
+    request = graphql_request("list", document, variables, read_page, budget=budget, patient=patient)
+    page: Page = await run_query(caller, request, deadline)
     return page
 
 
@@ -131,23 +147,84 @@ async def searches_references(caller: Caller, deadline: Deadline | None = None) 
     return tenant.searchable
 
 
-async def is_absent(caller: Caller, new: NewIntegration, deadline: Deadline) -> bool | None:
-    """Whether no record has this record's key; ``None`` where that can't be told.
+async def read_every_row(
+    caller: Caller,
+    wanted: Mapping[str, Any],
+    *,
+    with_reference: bool = False,
+    deadline: Deadline | None = None,
+    budget: RetryBudget | None = None,
+    patient: bool = False,
+) -> list[IntegrationRow]:
+    """Read a list to its proved end.
 
     Args:
         caller: makes the calls.
-        new: the record that is looked for.
-        deadline: by when.
+        wanted: the filter's operators.
+        with_reference: ask for the first reference, too.
+        deadline: by when, where that is not the view's own.
+        budget: what retries come from, where that is not the tenant's.
+        patient: what it waits for its turn does not count against the deadline.
+
+    Raises:
+        ResponseError: an answer can't be read, or does not say whether it was the last.
+        ClarusError: it can't be had; the class says why.
     """
-    try:
-        if new.external_system_reference1 is not None and await searches_references(caller, deadline):
-            wanted = {REFERENCE: {"eq": new.external_system_reference1}}
-        else:
-            wanted = {"name": {"eq": new.name}}
-        page = await read_list_page(caller, wanted, 1, deadline=deadline)
-    except ClarusError:
-        return None
-    return not page.rows
+    rows: list[IntegrationRow] = []
+    cursors = _Cursors()
+    cursor: str | None = None
+    while True:
+        page = await read_list_page(
+            caller,
+            wanted,
+            100,
+            cursor,
+            with_reference=with_reference,
+            deadline=deadline,
+            budget=budget,
+            patient=patient,
+        )
+        rows += page.rows
+        if page.last:
+            return rows
+        cursor = cursors.after(page)
+        if cursor is None:
+            raise ResponseError(
+                "the list does not say whether it ends there, so it proves nothing",
+                pointer="/data/integrations/all/pageInfo",
+                expected="an object",
+                method="POST",
+                path="/graphql",
+            )
+
+
+class _Cursors:
+    """The cursors of a list so far: one that comes back would never end."""
+
+    def __init__(self) -> None:
+        self._seen: set[int] = set()
+
+    def after(self, page: Page) -> str | None:
+        """Return where the page after this one begins; ``None`` where there is none.
+
+        Args:
+            page: one of the list.
+
+        Raises:
+            ResponseError: its cursor was there before.
+        """
+        cursor = page.end_cursor
+        if cursor is not None:
+            if hash(cursor) in self._seen:
+                raise ResponseError(
+                    "the list repeats a cursor and would never end",
+                    pointer="/data/integrations/all/pageInfo/endCursor",
+                    expected="a cursor that was not there before",
+                    method="POST",
+                    path="/graphql",
+                )
+            self._seen.add(hash(cursor))
+        return cursor
 
 
 class IntegrationList(AsyncIterator[IntegrationRow]):
@@ -189,22 +266,13 @@ class IntegrationList(AsyncIterator[IntegrationRow]):
             ResponseError: a page can't be read, or its cursor was there before.
             ClarusError: it can't be had; the class says why.
         """
+        cursors = _Cursors()
         cursor: str | None = None
-        seen: set[int] = set()
         while True:
             page = await read_list_page(
                 self._caller, self._wanted, self._page_size, cursor, with_reference=self._with_reference
             )
             yield list(page.rows)
-            cursor = page.end_cursor
+            cursor = cursors.after(page)
             if cursor is None:
                 return
-            if hash(cursor) in seen:
-                raise ResponseError(
-                    "the list repeats a cursor and would never end",
-                    pointer="/data/integrations/all/pageInfo/endCursor",
-                    expected="a cursor that was not there before",
-                    method="POST",
-                    path="/graphql",
-                )
-            seen.add(hash(cursor))

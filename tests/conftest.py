@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
+import inspect
 from collections.abc import Iterator
 from typing import Any
-from unittest.mock import Mock
+from unittest.mock import Mock, patch
 
 import aioresponses
 import pytest
-from aiohttp import ClientResponse
+from aiohttp import ClientResponse, ClientSession
 
 
 def pytest_configure() -> None:
     # Before 3.12 the first look for "the" event loop makes one; pytest-asyncio looks, and leaves it unclosed.
     asyncio.set_event_loop(None)
+    # Most of what is made while tests are collected and run lives to the end: looking for garbage in it takes long.
+    gc.set_threshold(50_000, 20, 20)
+
+
+def pytest_collection_finish() -> None:
+    gc.collect()
+    gc.freeze()
 
 
 class ShimmedResponse(ClientResponse):
@@ -29,6 +38,20 @@ class ShimmedResponse(ClientResponse):
 @pytest.fixture
 def mocked() -> Iterator[aioresponses.aioresponses]:
     """Yield an aioresponses whose answers this aiohttp accepts. No timeout, connector or middleware runs under it."""
-    with aioresponses.aioresponses() as mock:
+    mock = aioresponses.aioresponses()
+    takes = _signature_of_a_request()
+
+    async def request(*args: Any, **kwargs: Any) -> ClientResponse:
+        takes.bind(*args, **kwargs)
+        return await mock._request_mock(*args, **kwargs)
+
+    # Its own patcher makes a specification of aiohttp's method each time, which takes longer than most tests.
+    mock.patcher = patch.object(ClientSession, "_request", request)
+    with mock:
         mock.add = functools.partial(mock.add, response_class=ShimmedResponse)
         yield mock
+
+
+@functools.cache
+def _signature_of_a_request() -> inspect.Signature:
+    return inspect.signature(ClientSession._request)

@@ -19,6 +19,7 @@ from clarus_async.errors import (
     GraphQLError,
     InputProblem,
     InvalidInputError,
+    JournalError,
     OutcomeUnknownError,
     ResponseError,
     api_error_class,
@@ -37,6 +38,25 @@ texts = st.text(characters, min_size=1, max_size=12).filter(str.strip)
 any_texts = st.text(characters, max_size=12)
 # Distinctive enough that it can't be part of anything else that a repr or a message says.
 secrets = st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789", min_size=8, max_size=24).map("$3cr-{}".format)
+
+HERE = "\x00here\x00"
+"""Stands for a secret in what is drawn once and for all: strategies that are made anew for each one take long."""
+
+
+def holding(shapes):
+    """Pairs of a secret and one of ``shapes``, which holds it wherever it had :data:`HERE` in a text."""
+    return st.tuples(secrets, shapes).map(lambda pair: (pair[0], _filled(pair[1], pair[0])))
+
+
+def _filled(value, secret):
+    if isinstance(value, str):
+        return value.replace(HERE, secret)
+    if isinstance(value, list):
+        return [_filled(item, secret) for item in value]
+    if isinstance(value, dict):
+        return {_filled(name, secret): _filled(item, secret) for name, item in value.items()}
+    return value
+
 
 json_scalars = st.none() | st.booleans() | INT64 | st.floats(allow_nan=False, allow_infinity=False) | any_texts
 
@@ -161,7 +181,10 @@ def _errors_of(cls, **fields):
 
 
 _without_cause = st.one_of(
-    *map(_errors_of, (ConfigurationError, AuthenticationError, ConnectionFailedError, DeadlineExceededError)),
+    *map(
+        _errors_of,
+        (ConfigurationError, AuthenticationError, ConnectionFailedError, DeadlineExceededError, JournalError),
+    ),
     _errors_of(
         InvalidInputError, problems=st.lists(st.builds(InputProblem, any_texts, any_texts), max_size=3).map(tuple)
     ),
@@ -183,6 +206,10 @@ def _unknown(draw):
             key=st.none() | texts,
             sent_at=st.none() | moments,
             settled_by=st.none() | texts,
+            name=st.none() | texts,
+            settles_at=st.none() | moments,
+            first_sent_at=st.none() | moments,
+            found=st.lists(ids, max_size=3).map(tuple),
         )
     )
     error.__cause__ = draw(st.none() | _without_cause)
@@ -209,4 +236,5 @@ outcomes = st.builds(
     error=st.none() | problems,
     attempts=st.integers(0, 100),
     others=st.lists(ids, max_size=3).map(tuple),
+    unpatched=st.lists(texts, max_size=3).map(tuple),
 )

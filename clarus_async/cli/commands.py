@@ -46,6 +46,10 @@ def _run(args: argparse.Namespace) -> int:
             from clarus_async.cli import provision
 
             return provision.main(args)
+        case "report":
+            from clarus_async.cli import report
+
+            return report.main(args)
         case "simulator":
             from clarus_async.cli import simulate
 

@@ -51,7 +51,15 @@ A file is checked to its end first: if a row is bad, every bad row is listed and
 input, or from a pipe, a bad row is named as it comes and the others are sent.
 
 Each outcome is a line on standard output. Ctrl-C stops the intake and gives what is in flight 10 seconds to finish;
-once more, and everything stops at once.
+once more, and everything stops at once. With a journal, the same command goes on where it stopped, whatever stopped
+it; without one, what is there already is found by its key.
+"""
+_REPORT: Final = """\
+Print what became of the records of a journal: the counts as one JSON object on standard output, the first records that
+are not there as they should be on standard error.
+
+--look asks the server once more about every record that was ever in doubt, and prints an outcome for each before the
+counts. What came late is found and named so.
 """
 _CREATE: Final = """\
 Create an integration. A configuration comes as JSON; --json - reads it from standard input, which keeps secrets
@@ -100,6 +108,7 @@ def build_parser() -> ArgumentParser:
         )
 
     _add_provision(command("provision", connected, "create the integrations of a file", _PROVISION))
+    _add_report(command("report", connected, "print what became of a journal's records", _REPORT))
     _add_list(command("list", connected, "list integrations, one a line"))
     _add_create(command("create", connected, "create an integration", _CREATE))
     _add_update(command("update", connected, "change an integration", _UPDATE))
@@ -129,10 +138,28 @@ def _add_provision(parser: ArgumentParser) -> None:
         "--concurrency", metavar="N", type=_from_1_to(10_000), default=64, help="records at once (default: 64)"
     )
     parser.add_argument(
+        "--journal", metavar="PATH", help="a file that makes the run resumable: the same command again goes on"
+    )
+    parser.add_argument(
+        "--existing",
+        choices=("adopt", "update", "fail", "ignore"),
+        default="adopt",
+        help="what to do with a record that is there already; ignore: send without looking (default: adopt)",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="say what would happen, and send nothing that writes")
+    parser.add_argument(
+        "--max-failures", metavar="N", type=_count, help="stop when more records than these fail (default: never)"
+    )
+    parser.add_argument(
         "--simulate",
         action="store_true",
         help="against a simulator in this process, with a quota and faults; needs no environment",
     )
+
+
+def _add_report(parser: ArgumentParser) -> None:
+    parser.add_argument("journal", metavar="JOURNAL", help="what --journal named")
+    parser.add_argument("--look", action="store_true", help="ask the server about what was ever in doubt")
 
 
 def _add_list(parser: ArgumentParser) -> None:
@@ -221,12 +248,15 @@ def _from_1_to(highest: int) -> Callable[[str], int]:
     return lambda text: _integer(text, 1, highest)
 
 
+def _count(text: str) -> int:
+    return _integer(text, 0, 2**63 - 1)
+
+
 def _port(text: str) -> int:
     return _integer(text, 0, 2**16 - 1)
 
 
-def _id(text: str) -> int:
-    return _integer(text, 0, 2**63 - 1)
+_id = _count
 
 
 def _quota(text: str) -> tuple[int, float]:

@@ -6,10 +6,12 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
 from clarus_async.cli.output import printable, say, write_to_stdout
+from clarus_async.provisioning.run import Progress
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,8 +22,8 @@ _INTERVAL: Final = 1.0  # seconds between plain lines
 class ProgressView(Protocol):
     """What shows how far a run has come."""
 
-    def advance(self, *, ok: bool) -> None:
-        """Count one record that is done."""
+    def at(self, progress: Progress) -> None:
+        """Show how far it is."""
 
     def say(self, text: str) -> None:
         """Show one line of its own."""
@@ -47,20 +49,17 @@ class PlainProgress:
     def __init__(self, total: int | None, clock: Callable[[], float] = time.monotonic) -> None:
         self._total = total
         self._clock = clock
-        self._done = self._not_ok = 0
-        self._started_at = self._said_at = clock()
+        self._said_at = clock()
 
-    def advance(self, *, ok: bool) -> None:
-        """Count one record that is done."""
-        self._done += 1
-        self._not_ok += not ok
+    def at(self, progress: Progress) -> None:
+        """Show how far it is."""
         now = self._clock()
         if now - self._said_at < _INTERVAL:
             return
         self._said_at = now
         of_total = "" if self._total is None else f" of {self._total:,}"
-        not_ok = f", {self._not_ok:,} not ok" if self._not_ok else ""
-        self.say(f"clarus: {self._done:,}{of_total} done{not_ok}, {self._done / (now - self._started_at):,.1f}/s")
+        not_ok = f", {_not_ok(progress):,} not ok" if _not_ok(progress) else ""
+        self.say(f"clarus: {progress.report.total:,}{of_total} done{not_ok}, {_pace(progress, self._total)}")
 
     def say(self, text: str) -> None:
         """Show one line of its own."""
@@ -89,31 +88,29 @@ class BarProgress:
     """
 
     def __init__(self, total: int | None, console: Console, *, owns_stdout: bool) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich import progress as bars
 
         self._console = console
         self._owns_stdout = owns_stdout
-        self._not_ok = 0
-        self._progress = Progress(
-            TextColumn("clarus"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[not_ok]}"),
-            TextColumn("{task.fields[rate]}"),
-            TimeElapsedColumn(),
+        self._total = total
+        self._progress = bars.Progress(
+            bars.TextColumn("clarus"),
+            bars.BarColumn(),
+            bars.MofNCompleteColumn(),
+            bars.TextColumn("{task.fields[not_ok]}"),
+            bars.TextColumn("{task.fields[rate]}"),
+            bars.TimeElapsedColumn(),
             console=console,
             redirect_stdout=False,
             redirect_stderr=False,
         )
         self._task = self._progress.add_task("", total=total, not_ok="", rate="")
 
-    def advance(self, *, ok: bool) -> None:
-        """Count one record that is done."""
-        self._not_ok += not ok
-        self._progress.update(self._task, advance=1, not_ok=f"{self._not_ok:,} not ok" if self._not_ok else "")
-        task = self._progress.tasks[0]
-        if task.elapsed:
-            self._progress.update(self._task, rate=f"{task.completed / task.elapsed:,.1f}/s")
+    def at(self, progress: Progress) -> None:
+        """Show how far it is."""
+        not_ok = f"{_not_ok(progress):,} not ok" if _not_ok(progress) else ""
+        pace = _pace(progress, self._total)
+        self._progress.update(self._task, completed=progress.report.total, not_ok=not_ok, rate=pace)
 
     def say(self, text: str) -> None:
         """Show one line of its own."""
@@ -137,6 +134,20 @@ class BarProgress:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._progress.stop()
+
+
+def _not_ok(progress: Progress) -> int:
+    return sum(count for status, count in progress.report.counts.items() if not status.ok)
+
+
+def _pace(progress: Progress, total: int | None) -> str:
+    parts = [f"{progress.rate:,.1f}/s"]
+    left = 0 if total is None else total - progress.report.total
+    if progress.paused_until is not None:
+        parts.append(f"paused until {progress.paused_until:%H:%M:%S} UTC")
+    elif left > 0 and progress.rate > 0:
+        parts.append(f"{timedelta(seconds=round(left / progress.rate))} left")
+    return ", ".join(parts)
 
 
 def open_progress(total: int | None) -> ProgressView:

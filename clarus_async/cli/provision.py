@@ -39,6 +39,8 @@ def main(args: argparse.Namespace) -> int:
         raise ConfigurationError("--simulate has a tenant and a URL of its own: leave --subdomain and --base-url out")
     # What is wrong with the settings is said before a long file is read.
     client = None if args.simulate else connect(args, max_connections=max(64, args.concurrency))
+    if args.simulate and args.journal is not None:
+        raise ConfigurationError("--simulate ends with what it holds: a journal of it could never be resumed")
     with open_input(args.file, args.format) as source:
         total = None
         if source.rewinds:
@@ -61,10 +63,20 @@ async def _main(args: argparse.Namespace, client: ClarusClient | None, source: I
         started_at = time.monotonic()
         try:
             with open_progress(total) as view:
-                return await _provision(client, source, args.concurrency, view, summary)
+                return await _provision(client, source, args, view, summary)
         finally:
             for line in summary.lines(time.monotonic() - started_at):
                 say(line)
+            if summary.unfinished:
+                say(_how_to_resume(args))
+
+
+def _how_to_resume(args: argparse.Namespace) -> str:
+    if args.journal is not None:
+        return f"clarus: to go on, run the same command again with --journal {args.journal}"
+    if args.existing == "ignore":
+        return "clarus: without a journal, and with --existing ignore, running it again would create all of it again"
+    return "clarus: to go on, run the same command again: what is there already is found by its key"
 
 
 async def _trial(stack: contextlib.AsyncExitStack, args: argparse.Namespace) -> ClarusClient:
@@ -82,10 +94,18 @@ async def _trial(stack: contextlib.AsyncExitStack, args: argparse.Namespace) -> 
 
 
 async def _provision(
-    client: ClarusClient, source: Input, concurrency: int, view: ProgressView, summary: Summary
+    client: ClarusClient, source: Input, args: argparse.Namespace, view: ProgressView, summary: Summary
 ) -> int:
     intake = Intake(source, lambda row: _report(row, view.say))
-    run = client.integrations.provision(intake, concurrency=concurrency)
+    run = client.integrations.provision(
+        intake,
+        concurrency=args.concurrency,
+        journal=args.journal,
+        existing=args.existing,
+        dry_run=args.dry_run,
+        max_failures=args.max_failures,
+        on_progress=view.at,
+    )
 
     def stop() -> None:
         run.stop()
@@ -98,10 +118,9 @@ async def _provision(
                 async with run:
                     async for outcome in run:
                         summary.add(outcome, intake.line_of(outcome.index))
-                        view.advance(ok=outcome.status.ok)
                         await results.write(outcome.to_json())
             finally:
-                summary.taken, summary.bad = intake.taken, intake.bad
+                summary.taken, summary.bad = run.begun, intake.bad
                 await results.close(_LAST_WORDS if interrupt.cancelled else None)
         except asyncio.CancelledError:
             if not interrupt.absorb():

@@ -10,7 +10,8 @@ import attrs
 from clarus_async.cli.output import Exit
 from clarus_async.provisioning.report import Outcome, Report
 
-_SHOWN: Final = 20  # records that are not ok, each with a line of its own
+SHOWN: Final = 20
+"""Records that are not ok, each with a line of its own."""
 
 
 @attrs.define(kw_only=True)
@@ -20,7 +21,7 @@ class Summary:
     Args:
         total: records of the input, where that is known.
         report: the outcomes.
-        taken: records that the run took from the input.
+        taken: records that the run has begun, as far as it could: it has an outcome of each, or it may have been sent.
         bad: rows that could not be read as a record.
     """
 
@@ -38,22 +39,36 @@ class Summary:
             line: where its record stands in the input.
         """
         self.report.add(outcome)
-        if not outcome.status.ok and len(self._not_ok) < _SHOWN:
+        self.note(outcome, f"line {line}: ")
+
+    def note(self, outcome: Outcome, where: str = "") -> None:
+        """Keep a line for an outcome that is not ok, as long as there are few.
+
+        Args:
+            outcome: which.
+            where: stands before it.
+        """
+        if not outcome.status.ok and len(self._not_ok) < SHOWN:
             reason = "" if outcome.error is None else f": {outcome.error.message}"
-            self._not_ok.append(f"line {line}: {outcome.key}: {outcome.status}{reason}")
+            self._not_ok.append(f"{where}{outcome.key}: {outcome.status}{reason}")
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether records of the input are without an outcome."""
+        return self.taken > self.report.total or (self.total or 0) > self.taken + self.bad
 
     @property
     def exit_status(self) -> int:
         """The exit status of a run that came to its end."""
         if self.bad and not self.taken:
             return Exit.USAGE
-        return Exit.OK if self.report.ok and not self.bad and self.taken == self.report.total else Exit.FAILED
+        return Exit.OK if self.report.ok and not self.bad and not self.unfinished else Exit.FAILED
 
-    def lines(self, elapsed: float) -> Iterator[str]:
+    def lines(self, elapsed: float | None) -> Iterator[str]:
         """Write it out.
 
         Args:
-            elapsed: seconds that the run took.
+            elapsed: seconds that the run took, where it is one.
         """
         yield from self._not_ok
         not_ok = sum(count for status, count in self.report.counts.items() if not status.ok)
@@ -66,5 +81,5 @@ class Summary:
         for name, count in counts.items():
             if count:
                 yield f"{name:<10} {count:>9,}"
-        rate = self.report.total / elapsed if elapsed > 0 else 0.0
-        yield f"{'total':<10} {sum(counts.values()):>9,} in {elapsed:,.1f} s, {rate:,.1f}/s"
+        rate = f" in {elapsed:,.1f} s, {self.report.total / elapsed:,.1f}/s" if elapsed else ""
+        yield f"{'total':<10} {sum(counts.values()):>9,}{rate}"

@@ -22,7 +22,7 @@ from clarus_async.policy.outcome import Answer, Kind, NoAnswer, Seen
 from clarus_async.wire.reading import Unreadable
 
 _SETTLED_BY: Final = {
-    Kind.CREATE: "looking the record up by its key, once the server had time to settle",
+    Kind.CREATE: "resolve(error), which looks it up by its key, once the server had time to settle",
     Kind.UPDATE: "sending the same changes again",
     Kind.DELETE: "deleting it again: a 404 then means that it is gone",
     Kind.ACTION: "the integration's own state; the API does not tell",

@@ -78,7 +78,8 @@ class Outcome:
         matched_by: ``reference`` or ``name``, where a record that was found answers for it.
         error: why, where it is not there as it should be.
         attempts: how many requests went out for it.
-        others: ids of further records that our sends left.
+        others: ids of further records that our sends left, or that stand in the way.
+        unpatched: attributes that were given and can't be changed, where the record was updated.
     """
 
     __repr__ = shown
@@ -91,6 +92,7 @@ class Outcome:
     error: Problem | None = None
     attempts: int = 0
     others: Sequence[int] = ()
+    unpatched: Sequence[str] = ()
 
     def to_json(self) -> bytes:
         """Write it as one line of JSON."""
@@ -110,6 +112,7 @@ class Outcome:
             | {
                 "status": OutcomeStatus(fields["status"]),
                 "others": tuple(fields["others"]),
+                "unpatched": tuple(fields.get("unpatched", ())),
                 "error": error and Problem(**error | {"applied": Applied(error["applied"])}),
             }
         )
@@ -162,6 +165,10 @@ class Report:
         async for outcome in run:
             report.add(outcome)
         return report
+
+    def to_json(self) -> bytes:
+        """Write the counts as one line of JSON."""
+        return orjson.dumps(self.as_dict())
 
     def as_dict(self) -> Mapping[str, int]:
         """Return the counts by status name, with ``total`` and ``attempts``."""

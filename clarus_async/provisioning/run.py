@@ -1,60 +1,19 @@
-"""A run: workers that pull records, create them, and hand an outcome on for each.
-
-A few workers over one iterator, and a queue no longer than they are many: nothing piles up on either side, whether the
-input is slow or the reader of the outcomes is.
-"""
+"""A run as its caller sees it: options, outcomes to iterate over, progress."""
 
 from __future__ import annotations
 
 import asyncio
-import math
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sized
+from datetime import UTC, datetime, timedelta
+from os import PathLike
 from types import TracebackType
-from typing import NamedTuple, Protocol, Self
+from typing import NamedTuple, Self
 
-from clarus_async.errors import (
-    Applied,
-    AuthenticationError,
-    ClarusError,
-    ConfigurationError,
-    InvalidInputError,
-    OutcomeUnknownError,
-    PermissionDeniedError,
-    RateLimitedError,
-)
-from clarus_async.provisioning.keys import SeenKeys
-from clarus_async.provisioning.report import Outcome, OutcomeStatus, Problem, Report
+from clarus_async.errors import InvalidInputError
+from clarus_async.provisioning.drafts import Api
+from clarus_async.provisioning.existing import EXISTING, Existing
+from clarus_async.provisioning.report import Outcome, OutcomeStatus, Report
 from clarus_async.records import NewIntegration
-
-# What would fail every record: nothing of the record is at fault.
-_FATAL = (AuthenticationError, PermissionDeniedError, ConfigurationError)
-
-
-class Created(NamedTuple):
-    """A record that is there.
-
-    Args:
-        id: its Clarus id.
-        attempts: how many requests went out for it.
-    """
-
-    id: int
-    attempts: int
-
-
-class Creator(Protocol):
-    """What a run needs of the API."""
-
-    async def create_one(self, new: NewIntegration) -> Created:
-        """Create one record.
-
-        Args:
-            new: which.
-
-        Raises:
-            ClarusError: why it is not certain to be there.
-        """
-        ...
 
 
 class Progress(NamedTuple):
@@ -63,64 +22,107 @@ class Progress(NamedTuple):
     Args:
         report: the counts so far.
         elapsed: seconds since the run began.
-        rate: records a second since the run began.
+        rate: records a second since then, those that a journal had left out.
+        eta: seconds that are left at this rate, where the input has a length.
+        paused_until: nothing is sent before this (UTC); ``None`` where nothing is paused.
     """
 
     report: Report
     elapsed: float
     rate: float
+    eta: float | None = None
+    paused_until: datetime | None = None
+
+
+class Options(NamedTuple):
+    """How a run goes about its work; see ``Integrations.provision``.
+
+    Args:
+        concurrency: how many records are worked on at once.
+        journal: the path of its journal, or none.
+        existing: what is done with what is there.
+        dry_run: nothing is sent.
+        max_failures: failed records that are one too many when exceeded.
+        on_progress: called after each outcome was handed on.
+    """
+
+    concurrency: int = 64
+    journal: str | PathLike[str] | None = None
+    existing: Existing = "adopt"
+    dry_run: bool = False
+    max_failures: int | None = None
+    on_progress: Callable[[Progress], None] | None = None
+
+    def check(self) -> None:
+        """Refuse what can't be.
+
+        Raises:
+            InvalidInputError: an option is out of range.
+        """
+        if not _is_integer(self.concurrency) or not 1 <= self.concurrency <= 10_000:
+            raise InvalidInputError("concurrency: must be an integer from 1 to 10,000")
+        if self.existing not in EXISTING:
+            raise InvalidInputError(f"existing: must be one of {', '.join(EXISTING)}")
+        if self.max_failures is not None and (not _is_integer(self.max_failures) or self.max_failures < 0):
+            raise InvalidInputError("max_failures: must be an integer of 0 or more")
+        if self.journal is not None and not isinstance(self.journal, str | PathLike):
+            raise InvalidInputError(f"journal: must be a path, not {type(self.journal).__name__}")
 
 
 class ProvisionRun(AsyncIterator[Outcome]):
     """An async iterator of outcomes, in the order in which they are known; also an async context manager.
 
-    Leaving the ``async with``, by ``break`` or by an exception, ends every worker.
+    Leaving the ``async with``, by ``break`` or by an exception, ends everything at once; a journal resumes it.
 
     Args:
-        creator: creates records.
+        api: creates and finds records.
         specs: the input, an iterable or an async iterable.
-        concurrency: how many records are worked on at once.
-        on_progress: called after each outcome was handed on.
-        max_wait: seconds; a record that would wait longer for its tenant's pace ends the run.
+        options: how.
 
     Raises:
-        InvalidInputError: ``concurrency`` is no integer from 1 to 10,000, or the input can't be iterated.
+        InvalidInputError: an option is out of range, or the input can't be iterated.
     """
 
     def __init__(
-        self,
-        creator: Creator,
-        specs: Iterable[NewIntegration] | AsyncIterable[NewIntegration],
-        *,
-        concurrency: int,
-        on_progress: Callable[[Progress], None] | None,
-        max_wait: float = math.inf,
+        self, api: Api, specs: Iterable[NewIntegration] | AsyncIterable[NewIntegration], options: Options
     ) -> None:
-        if isinstance(concurrency, bool) or not isinstance(concurrency, int) or not 1 <= concurrency <= 10_000:
-            raise InvalidInputError("concurrency: must be an integer from 1 to 10,000")
+        options.check()
         if not isinstance(specs, AsyncIterable | Iterable):
             raise InvalidInputError(f"specs: must be an iterable or an async iterable, not {type(specs).__name__}")
-        self._creator = creator
-        self._source = _Source(specs)
-        self._concurrency = concurrency
-        self._max_wait = max_wait
-        self._on_progress = on_progress
+        self._api = api
+        self._options = options
+        self._total = len(specs) if isinstance(specs, Sized) else None
+        self._outcomes: asyncio.Queue[Outcome | None] = asyncio.Queue(maxsize=options.concurrency)
+        from clarus_async.provisioning.engine import Engine  # noqa: PLC0415  only a run pays for it, and for SQLite
+
+        self._engine = Engine(
+            api,
+            specs,
+            self._offer,
+            concurrency=options.concurrency,
+            journal=options.journal,
+            existing=options.existing,
+            dry_run=options.dry_run,
+        )
         self._report = Report()
-        self._outcomes: asyncio.Queue[Outcome | None] = asyncio.Queue(maxsize=concurrency)
-        self._workers: set[asyncio.Task[None]] = set()
-        self._running = 0
-        self._started_at: float | None = None
-        self._error: BaseException | None = None
-        self._seen = SeenKeys()
+        self._task: asyncio.Task[None] | None = None
+        self._started_at = 0.0
+        self._failures = 0
+        self._offered = 0
 
     @property
     def report(self) -> Report:
         """The counts of the outcomes that were handed on so far."""
         return self._report
 
+    @property
+    def begun(self) -> int:
+        """How many records of the input have their outcome, or may have been sent."""
+        return self._offered + self._engine.under_way
+
     def stop(self) -> None:
-        """Pull no more input; what is in flight ends, and its outcomes still come."""
-        self._source.stop()
+        """Begin no further record; what is in flight ends, and its outcomes still come."""
+        self._engine.stop()
 
     async def __aenter__(self) -> Self:
         return self
@@ -131,14 +133,11 @@ class ProvisionRun(AsyncIterator[Outcome]):
         await self.aclose()
 
     async def aclose(self) -> None:
-        """End every worker at once; a request on the wire is given up, and its outcome is nobody's."""
+        """End everything at once; what becomes of a request on the wire is settled when a journal is resumed."""
         self.stop()
-        workers = tuple(self._workers)
-        for worker in workers:
-            worker.cancel()
-        if workers:
-            await asyncio.wait(workers)
-        self._running = 0
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
         while not self._outcomes.empty():
             self._outcomes.get_nowait()
         # Whoever waits for the next outcome is told that there is none.
@@ -148,152 +147,59 @@ class ProvisionRun(AsyncIterator[Outcome]):
         return self
 
     async def __anext__(self) -> Outcome:
-        if self._started_at is None:
-            self._start()
-        # A worker's last word is None; when all have said it, nothing can come any more.
-        while self._running:
-            outcome = await self._outcomes.get()
-            if outcome is None:
-                self._running = max(0, self._running - 1)
-                continue
+        if self._task is None:
+            self._started_at = asyncio.get_running_loop().time()
+            self._task = asyncio.create_task(self._run(), name="clarus_async provision")
+        outcome = await self._outcomes.get()
+        if outcome is not None:
             self._hand_on(outcome)
             return outcome
-        if self._outcomes.empty():
-            # Several may read one run: the next of those that wait is told, too.
-            self._outcomes.put_nowait(None)
-        if self._error is not None:
-            error, self._error = self._error, None
+        # Several may read one run: the next of those that wait is told, too.
+        self._outcomes.put_nowait(None)
+        error, self._engine.error = self._engine.error, None
+        if error is not None:
             raise error
         raise StopAsyncIteration
 
-    def _start(self) -> None:
-        self._started_at = asyncio.get_running_loop().time()
-        self._running = self._concurrency
-        for number in range(self._concurrency):
-            worker = asyncio.create_task(self._work(), name=f"clarus_async provision {number}")
-            self._workers.add(worker)
-            worker.add_done_callback(self._workers.discard)
+    async def _offer(self, outcome: Outcome) -> None:
+        await self._outcomes.put(outcome)
+        self._offered += 1
+
+    async def _run(self) -> None:
+        try:
+            await self._engine.run()
+        except Exception as error:  # noqa: BLE001  raised to whoever waits for the next outcome
+            self._engine.end(error)
+        await self._outcomes.put(None)
 
     def _hand_on(self, outcome: Outcome) -> None:
         self._report.add(outcome)
-        if self._on_progress is not None and self._started_at is not None:
-            elapsed = asyncio.get_running_loop().time() - self._started_at
-            rate = self._report.total / elapsed if elapsed > 0 else 0.0
-            self._on_progress(Progress(report=self._report, elapsed=elapsed, rate=rate))
+        self._failures += outcome.status in {OutcomeStatus.FAILED, OutcomeStatus.CONFLICT}
+        most = self._options.max_failures
+        if most is not None and self._failures > most:
+            self._engine.end(
+                InvalidInputError(
+                    f"provision: stopped after {self._failures} records that failed (max_failures={most}); what was in"
+                    " flight has ended, and the rest was not sent"
+                )
+            )
+        if self._options.on_progress is not None:
+            self._options.on_progress(self._progress())
 
-    async def _work(self) -> None:
-        try:
-            while (record := await self._source.next()) is not None:
-                await self._outcomes.put(await self._outcome(*record))
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
-                raise
-            self._end(RuntimeError("the input was cancelled from within"))
-        except Exception as error:  # noqa: BLE001  the source's, raised when what is in flight has ended
-            self._end(error)
-        await self._outcomes.put(None)
-
-    def _end(self, error: BaseException) -> None:
-        self.stop()
-        if self._error is None:
-            self._error = error
-
-    async def _outcome(self, index: int, new: object) -> Outcome:
-        if not isinstance(new, NewIntegration):
-            error = InvalidInputError(f"record {index}: must be a NewIntegration, not {type(new).__name__}")
-            return _failed(index, "", error)
-        if not self._seen.add(new.key):
-            return _failed(index, new.key, InvalidInputError(f"record {index}: its key is in the input already"))
-        try:
-            created = await self._creator.create_one(new)
-        except ClarusError as error:
-            if error.applied is Applied.NO and self._fails_all(error):
-                self._end(error)
-            return _failed(index, new.key, error)
-        return Outcome(
-            index=index,
-            key=new.key,
-            status=OutcomeStatus.CREATED,
-            integration_id=created.id,
-            attempts=created.attempts,
+    def _progress(self) -> Progress:
+        elapsed = asyncio.get_running_loop().time() - self._started_at
+        total = self._report.total
+        rate = max(0, total - self._engine.restored) / elapsed if elapsed > 0 else 0.0
+        left = None if self._total is None else max(0, self._total - total)
+        paused = self._api.paused
+        return Progress(
+            report=self._report,
+            elapsed=elapsed,
+            rate=rate,
+            eta=None if left is None else 0.0 if left == 0 else left / rate if rate > 0 else None,
+            paused_until=datetime.now(UTC) + timedelta(seconds=paused) if paused > 0 else None,
         )
 
-    def _fails_all(self, error: ClarusError) -> bool:
-        if isinstance(error, RateLimitedError):
-            return error.retry_after is not None and error.retry_after >= self._max_wait
-        return isinstance(error, _FATAL)
 
-
-def _failed(index: int, key: str, error: ClarusError) -> Outcome:
-    return Outcome(
-        index=index,
-        key=key,
-        status=OutcomeStatus.UNRESOLVED if isinstance(error, OutcomeUnknownError) else OutcomeStatus.FAILED,
-        error=Problem.of(error),
-        attempts=error.attempts,
-    )
-
-
-class _Source:
-    """Numbers the records of an input, one caller at a time."""
-
-    def __init__(self, specs: Iterable[NewIntegration] | AsyncIterable[NewIntegration]) -> None:
-        self._specs = specs
-        self._pull: Callable[[], Awaitable[object]] | None = None
-        self._pulling: asyncio.Future[object] | None = None
-        self._turn = asyncio.Lock()
-        self._index = -1
-        self._stopped = False
-
-    def stop(self) -> None:
-        self._stopped = True
-        if self._pulling is not None:
-            # An input that is silent must not keep a run from ending.
-            self._pulling.cancel()
-
-    async def next(self) -> tuple[int, object] | None:
-        async with self._turn:
-            if self._stopped:
-                return None
-            try:
-                if self._pull is None:
-                    self._pull = self._puller()
-                record = await self._pull()
-            except BaseException:
-                self._stopped = True
-                raise
-            if record is _END:
-                self._stopped = True
-                return None
-            self._index += 1
-            return self._index, record
-
-    def _puller(self) -> Callable[[], Awaitable[object]]:
-        if isinstance(self._specs, AsyncIterable):
-            records = aiter(self._specs)
-
-            async def pull() -> object:
-                return await self._interruptible(anext(records, _END))
-        else:
-            items = iter(self._specs)
-
-            async def pull() -> object:
-                return next(items, _END)
-
-        return pull
-
-    async def _interruptible(self, pull: Awaitable[object]) -> object:
-        self._pulling = asyncio.ensure_future(pull)
-        try:
-            return await self._pulling
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if not self._stopped or (task is not None and task.cancelling()):
-                raise
-            return _END
-        finally:
-            self._pulling = None
-
-
-_END = object()
+def _is_integer(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -130,8 +130,10 @@ class Simulator:
     async def stop(self) -> None:
         """Close everything; what was to be applied later never is. The ledger stays readable."""
         self._running = False
-        self._listener.stop()
-        await self._shell.close()
+        try:
+            await self._listener.stop()
+        finally:
+            await self._shell.close()
 
     async def __aenter__(self) -> Self:
         """Start."""
@@ -256,7 +258,7 @@ class Simulator:
 
     async def refuse(self) -> None:
         """Close the listener and every idle connection: who connects is refused, until :meth:`accept`."""
-        self._listener.refuse()
+        await self._listener.refuse()
         self._shell.drop_idle()
         # Until a client in this loop has seen the end of an idle connection, it would send its next request
         # there and be cut off instead of refused: closing, arriving and noticing take a turn each.

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
+import os
 import socket
 import ssl
 from collections.abc import Callable
 
 # A thousand callers may connect in one tick; a full queue would cost each of them a second.
 _BACKLOG = 4096
+# In which a connection that was accepted becomes one: its task begins in the next.
+_TURNS = 4
 
 
 class Listener:
@@ -31,6 +35,7 @@ class Listener:
         self._by_hand = False
         self._refuse_until = -math.inf
         self._reopening: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
 
     @property
     def is_open(self) -> bool:
@@ -46,10 +51,11 @@ class Listener:
         self._factory = factory
         await self._open()
 
-    def refuse(self) -> None:
+    async def refuse(self) -> None:
         """Close until :meth:`accept`: a client that connects is refused."""
         self._by_hand = True
         self._close()
+        await self._closed()
 
     async def accept(self) -> None:
         """Open again, whatever closed it."""
@@ -65,16 +71,17 @@ class Listener:
         if self._reopening is None:
             self._reopening = loop.create_task(self._reopen())
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         """Close for good and give the port back."""
+        self._factory = None
         self._by_hand = False
         self._forget_reopening()
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        self._close()
+        await self._closed()
         self._release()
 
     async def _open(self) -> None:
+        await self._closed()
         if self._server is not None or self._factory is None:
             return
         loop = asyncio.get_running_loop()
@@ -95,12 +102,25 @@ class Listener:
     def _close(self) -> None:
         if self._server is None:
             return
-        family = self._server.sockets[0].family
-        real = isinstance(self._server.sockets[0].fileno(), int)
-        self._server.close()
-        self._server = None
-        if real:
+        server, self._server = self._server, None
+        _refuse(server)
+        self._closing = asyncio.get_running_loop().create_task(self._finish(server))
+
+    async def _finish(self, server: asyncio.Server) -> None:
+        # asyncio would forget a connection that it accepted if the server closed before the connection is made.
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
+        self._closing = None
+        listening = server.sockets[0]
+        family, real = listening.family, isinstance(listening.fileno(), int)
+        server.close()
+        if real and self._factory is not None:
             self._reserve(family)
+
+    async def _closed(self) -> None:
+        if self._closing is not None:
+            # Whoever waits may be cancelled; what was begun ends all the same.
+            await asyncio.shield(self._closing)
 
     def _reserve(self, family: int) -> None:
         """Hold the port with a bound socket that doesn't listen: it refuses, and nobody else gets the port.
@@ -124,6 +144,8 @@ class Listener:
             wait = self._refuse_until - loop.time()
             if wait > 0:
                 await asyncio.sleep(wait)
+            elif self._closing is not None:
+                await self._closed()
             else:
                 await self._open()
         self._reopening = None
@@ -133,3 +155,15 @@ class Listener:
         if self._reopening is not None:
             self._reopening.cancel()
             self._reopening = None
+
+
+def _refuse(server: asyncio.Server) -> None:
+    """Accept nothing more, at once; what was accepted is left to become a connection."""
+    loop = asyncio.get_running_loop()
+    for listening in server.sockets:
+        descriptor = listening.fileno()
+        # Other loops than asyncio's accept by other means, and a simulated network has no file descriptors.
+        if loop.remove_reader(descriptor) and isinstance(descriptor, int):
+            # Linux stops listening; elsewhere the kernel goes on until the socket is closed.
+            with socket.socket(fileno=os.dup(descriptor)) as duplicate, contextlib.suppress(OSError):
+                duplicate.shutdown(socket.SHUT_RD)

@@ -19,10 +19,10 @@ from clarus_async.events import WaitReason
 from clarus_async.policy.deadline import LEAST_USEFUL, Deadline
 from clarus_async.policy.failure import Ending, failure
 from clarus_async.policy.outcome import Answer, NoAnswer, Proof, Seen, Step, Verdict, judge, worst
-from clarus_async.policy.retry import backoff
+from clarus_async.policy.retry import RetryBudget, backoff
 from clarus_async.transport.request import Call, Request
 from clarus_async.transport.session import BODY_CAP, USER_AGENT, Received
-from clarus_async.transport.shared import Shared
+from clarus_async.transport.shared import Dated, Shared
 from clarus_async.transport.telling import Teller
 from clarus_async.transport.turn import Turn, Turns
 from clarus_async.wire.faults import read_faults
@@ -73,29 +73,42 @@ class Caller:
         Raises:
             ClarusError: whatever ended it.
         """
-        loop = self.shared.bind()
-        now = loop.time()
-        call = Call(
-            self.shared.next_call(self.timeouts.attempt),
-            request,
-            now,
-            Deadline(now + self.timeouts.deadline) if deadline is None else deadline,
-        )
-        ended: BaseException
+        call = self.begin(request, deadline)
+        error = await self.end(call)
+        if error is not None:
+            raise error
+        return call
+
+    def begin(self, request: Request, deadline: Deadline | None = None) -> Call:
+        """Begin a call, of which nothing is sent yet.
+
+        Args:
+            request: what to ask.
+            deadline: by when, where that is not this view's own.
+        """
+        now = self.shared.bind().time()
+        by = Deadline(now + self.timeouts.deadline) if deadline is None else deadline
+        return Call(self.shared.next_call(self.timeouts.attempt), request, now, by)
+
+    async def end(self, call: Call) -> ClarusError | None:
+        """Make a call, and return what ended it; ``None`` where it is done.
+
+        Args:
+            call: from :meth:`begin`.
+        """
         try:
             step = await self._attempt(call)
             if step is not Step.DONE:
                 step = await self._again(call, step)
         except asyncio.CancelledError as error:
             # Raised anew below: the frames it came through hold the token, and may end up as the context of an error.
-            ended = asyncio.CancelledError(*error.args)
+            cancelled = asyncio.CancelledError(*error.args)
         else:
-            if step is Step.DONE:
-                self._teller.ended(call, None)
-                return call
-            ended = self._failure(call)
-        self._teller.ended(call, type(ended).__name__)
-        raise ended
+            ended = None if step is Step.DONE else self.failure(call)
+            self._teller.ended(call, None if ended is None else type(ended).__name__)
+            return ended
+        self._teller.ended(call, type(cancelled).__name__)
+        raise cancelled
 
     async def _again(self, call: Call, first: Step) -> Step:
         from tenacity import AsyncRetrying, retry_if_result, stop_never  # noqa: PLC0415  only a failure pays for it
@@ -149,11 +162,15 @@ class Caller:
             call.because = "out of attempts" if self.retry.max_attempts > 1 else "retries are off"
         elif not call.deadline.allows(now, call.delay):
             call.because = f"another attempt in {call.delay:.3g} s would be past the deadline"
-        elif not self.shared.tenant(self.subdomain).budget.take(now):
+        elif not self._budget(call).take(now):
             call.because = "the tenant's retry budget is empty"
+            call.starved = True
         else:
             return True
         return False
+
+    def _budget(self, call: Call) -> RetryBudget:
+        return call.request.budget or self.shared.tenant(self.subdomain).budget
 
     async def _absent(self, call: Call) -> bool:
         call.look = False
@@ -167,7 +184,7 @@ class Caller:
 
     async def _attempt(self, call: Call) -> Step:
         if call.attempts == 0:
-            self.shared.tenant(self.subdomain).budget.called(self.retry.max_attempts - 1)
+            self._budget(call).called(self.retry.max_attempts - 1)
         turn = await self._turns.take(call)
         if turn is None:
             return Step.RAISE
@@ -223,7 +240,10 @@ class Caller:
             call.details, call.unreadable, call.request_id = (), None, None
         else:
             seen = self._seen(call, received, turn.token)
-            told = read_rate_limit(received.headers, received.headers.get("Date"), datetime.now(UTC))
+            date, now = received.headers.get("Date"), datetime.now(UTC)
+            if date is not None:
+                self.shared.tenant(self.subdomain).dated = Dated(date, asyncio.get_running_loop().time(), now)
+            told = read_rate_limit(received.headers, date, now)
             if seen.status == 429:
                 turn.turnstile.refused(turn.sent, seen.retry_after, told)
             else:
@@ -267,7 +287,12 @@ class Caller:
                 self._urls[request.path] = url
         return url
 
-    def _failure(self, call: Call) -> ClarusError:
+    def failure(self, call: Call) -> ClarusError:
+        """Build the error that says how a call ended.
+
+        Args:
+            call: one that is not done.
+        """
         request = call.request
         sent_at = None
         if call.doubt_at is not None:

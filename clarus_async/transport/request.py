@@ -10,6 +10,7 @@ import attrs
 from clarus_async.errors import Applied, ClarusError, ErrorDetail
 from clarus_async.policy.deadline import Deadline
 from clarus_async.policy.outcome import Answer, Kind, Seen, Step
+from clarus_async.policy.retry import RetryBudget
 from clarus_async.wire.reading import Unreadable
 
 
@@ -31,6 +32,7 @@ class Request:
         look: says whether the record is certainly not there yet, by the deadline; ``None`` where that can't be told.
         repeatable: a second effect does no harm.
         patient: what it waits for its turn does not count against its deadline.
+        budget: the allowance that its retries come from; the tenant's where there is none.
     """
 
     operation: str
@@ -46,6 +48,7 @@ class Request:
     look: Callable[[Deadline], Awaitable[bool | None]] | None = attrs.field(default=None, repr=False)
     repeatable: bool = False
     patient: bool = False
+    budget: RetryBudget | None = attrs.field(default=None, repr=False)
 
 
 class Call:
@@ -60,7 +63,7 @@ class Call:
 
     __slots__ = (
         "applied", "attempts", "because", "deadline", "delay", "details", "doubt_at", "look", "number", "out_of_time",
-        "paced", "refreshed", "request", "request_id", "seen", "sent_at", "spent", "started", "stopped_by",
+        "paced", "refreshed", "request", "request_id", "seen", "sent_at", "spent", "started", "starved", "stopped_by",
         "unreadable", "value",
     )  # fmt: skip
 
@@ -84,6 +87,7 @@ class Call:
         self.delay = 0.0
         self.because: str | None = None
         self.out_of_time = False
+        self.starved = False  # another attempt was due, and the budget had none
         self.paced: float | None = None
         self.stopped_by: ClarusError | None = None
 

@@ -7,7 +7,8 @@ import logging
 import random
 import uuid
 from collections.abc import Callable
-from typing import Final
+from datetime import datetime
+from typing import Final, NamedTuple
 
 import attrs
 
@@ -15,6 +16,7 @@ from clarus_async.config import PacingPolicy, RetryPolicy, Timeouts
 from clarus_async.credentials import AccessToken, ClientCredentials, Credentials, RefreshToken
 from clarus_async.errors import ConfigurationError
 from clarus_async.events import Event, Observer
+from clarus_async.policy.namesakes import Namesakes
 from clarus_async.policy.pacing import Pace
 from clarus_async.policy.retry import RetryBudget
 from clarus_async.transport.auth import TokenKeeper
@@ -31,6 +33,20 @@ _ROOM: Final = 4096
 _OURS: Final = (AccessToken, ClientCredentials, RefreshToken)
 
 
+class Dated(NamedTuple):
+    """What an answer said of the server's clock.
+
+    Args:
+        header: its Date.
+        loop: when it came, in seconds on the event loop's clock.
+        wall: when it came (UTC).
+    """
+
+    header: str
+    loop: float
+    wall: datetime
+
+
 @attrs.define(eq=False, repr=False)
 class Tenant:
     """What is known of one tenant, on one event loop.
@@ -38,16 +54,22 @@ class Tenant:
     Args:
         turnstile: its pace, and who waits for it.
         budget: its allowance of retries.
+        looks: that of the looks: creates that fail must not use up what settles them.
         called_at: when it was asked for last, in seconds on the loop's clock.
         schema: held while its schema is asked for.
         searchable: whether its list can be searched by reference, once that was asked.
+        dated: the Date of the last answer that had one.
+        creates: those that are under way, by name.
     """
 
     turnstile: Turnstile
     budget: RetryBudget
+    looks: RetryBudget
     called_at: float = 0.0
     schema: asyncio.Lock = attrs.field(factory=asyncio.Lock)
     searchable: bool | None = None
+    dated: Dated | None = None
+    creates: Namesakes = attrs.field(factory=Namesakes)
 
 
 class Shared:
@@ -125,7 +147,7 @@ class Shared:
         now = asyncio.get_running_loop().time()
         if tenant is None:
             self._forget_idle(now)
-            tenant = self._tenants[subdomain] = Tenant(self._new_turnstile(), RetryBudget(now))
+            tenant = self._tenants[subdomain] = Tenant(self._new_turnstile(), RetryBudget(now), RetryBudget(now))
         tenant.called_at = now
         return tenant
 

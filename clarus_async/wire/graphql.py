@@ -30,10 +30,17 @@ fragment T on __Type { name ofType { name ofType { name ofType { name ofType { n
 
 
 class Page(NamedTuple):
-    """One page of a list: a connection's edges and pageInfo."""
+    """One page of a list: a connection's edges and pageInfo.
+
+    Args:
+        rows: the edges' nodes.
+        end_cursor: where the next page begins; ``None`` where there is none.
+        last: the answer says that there is no further page. One without pageInfo does not.
+    """
 
     rows: Sequence[IntegrationRow]
     end_cursor: str | None
+    last: bool = True
 
 
 def list_document(*, with_reference: bool = False) -> str:
@@ -130,7 +137,9 @@ def read_page(data: Mapping[str, Any]) -> Page | Unreadable:
             return row
         rows.append(row)
     end_cursor = _end_cursor(connection, f"{pointer}/pageInfo")
-    return end_cursor if isinstance(end_cursor, Unreadable) else Page(rows, end_cursor)
+    if isinstance(end_cursor, Unreadable):
+        return end_cursor
+    return Page(rows, end_cursor, last=end_cursor is None and connection.get("pageInfo") is not None)
 
 
 def _end_cursor(connection: Mapping[str, Any], pointer: str) -> str | Unreadable | None:

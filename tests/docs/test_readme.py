@@ -24,7 +24,8 @@ def clarus_simulator_options():
 
 
 @pytest.mark.parametrize("block", SCRIPTS, ids=lambda block: block.splitlines()[-1].strip())
-async def test_script(block, clarus_simulator, monkeypatch, capsys):
+async def test_script(block, clarus_simulator, monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
     # The same client and credentials, but for where they lead.
     client = functools.partial(clarus_async.ClarusClient, base_url=clarus_simulator.url)
     monkeypatch.setattr(clarus_async, "ClarusClient", client)
@@ -45,7 +46,9 @@ def test_the_readme_shows_a_client_and_a_test():
 @pytest.mark.parametrize("block", TESTS)
 def test_pytest_example(block, tmp_path):
     (tmp_path / "test_example.py").write_text(block)
-    command = [sys.executable, "-m", "pytest", "-q", "-o", "asyncio_mode=auto", "--rootdir", str(tmp_path)]
+    # Plugins that have no part in it take longer to import than the test to run.
+    without = ["-p", "no:hypothesispytest", "-p", "no:pytest_cov"]
+    command = [sys.executable, "-m", "pytest", "-q", "-o", "asyncio_mode=auto", *without, "--rootdir", str(tmp_path)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 passed" in done.stdout

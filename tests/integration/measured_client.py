@@ -33,7 +33,9 @@ async def read_all(clarus):
 
 
 OPERATIONS = {
-    "create": lambda clarus: clarus.integrations.create(NewIntegration(name="A", integration_type="x")),
+    "create": lambda clarus: clarus.integrations.create(
+        NewIntegration(name="A", integration_type="x"), on_unknown="raise"
+    ),
     "update": lambda clarus: clarus.integrations.update(1, IntegrationChanges(name="A")),
     "delete": lambda clarus: clarus.integrations.delete(1),
     "synchronize": lambda clarus: clarus.integrations.synchronize(1),

@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 import threading
+from datetime import UTC, datetime
 
 import orjson
 import pytest
@@ -14,6 +15,8 @@ from clarus_async.cli import output, progress
 from clarus_async.cli.commands import main
 from clarus_async.cli.interrupt import Interrupt
 from clarus_async.cli.progress import PlainProgress, open_progress
+from clarus_async.provisioning.report import Outcome, OutcomeStatus, Report
+from clarus_async.provisioning.run import Progress
 from clarus_async.simulator import Endpoint, FaultKind, Simulator
 
 SECRET = "canary-3f9c"
@@ -333,9 +336,18 @@ class TestProvision:
         assert [line.split()[:2] for line in said[21:]] == [["created", "5"], ["failed", "25"], ["total", "30"]]
         assert SECRET not in "".join([*said, repr(outcomes)])
 
-    async def test_an_unknown_outcome_is_1(self, clarus, simulator, csv):
+    async def test_a_lost_answer_is_looked_up_and_well(self, clarus, simulator, csv):
         simulator.script(Endpoint.CREATE, FaultKind.RESET_AFTER)
         status, outcomes, said = await clarus("provision", csv("A,t,r-1,k", "B,t,r-2,k"))
+
+        assert status == 0
+        assert sorted(outcome["status"] for outcome in outcomes) == ["adopted", "created"]
+        assert [line.split()[:2] for line in said[-3:]] == [["created", "1"], ["adopted", "1"], ["total", "2"]]
+
+    async def test_an_unknown_outcome_is_1(self, clarus, simulator, csv):
+        simulator.preload("acme", [{"name": "B", "integration_type": "t", "external_system_reference1": "r-2"}])
+        simulator.script(Endpoint.UPDATE, *[FaultKind.RESET_AFTER] * 9)
+        status, outcomes, said = await clarus("provision", csv("A,t,r-1,k", "B,t,r-2,k"), "--existing", "update")
 
         assert status == 1
         assert sorted(outcome["status"] for outcome in outcomes) == ["created", "unresolved"]
@@ -348,8 +360,9 @@ class TestProvision:
 
         assert status == 1
         assert said[-1].startswith("clarus: error: POST /api/integrations: ")
-        assert said[-2].split()[:2] == ["total", "30"]
-        counts = {" ".join(words[:-1]): int(words[-1]) for line in said[-4:-2] if (words := line.split())}
+        assert said[-2].startswith("clarus: to go on, run the same command again")
+        assert said[-3].split()[:2] == ["total", "30"]
+        counts = {" ".join(words[:-1]): int(words[-1]) for line in said[-5:-3] if (words := line.split())}
         assert counts["not sent"] == 30 - len(outcomes) > 20
 
     async def test_a_redirect_is_2(self, clarus, simulator, csv):
@@ -384,17 +397,31 @@ class TestProvision:
             assert 'pip install "clarus-async[simulator]"' in said[0]
 
 
+def outcome(status):
+    return Outcome(index=0, key="k", status=OutcomeStatus(status))
+
+
 class TestProgress:
     def test_plain_lines_come_once_a_second_at_most(self, capsys):
         now = 0.0
         plain = PlainProgress(10_000, clock=lambda: now)
+        report = Report()
         for n in range(5000):
-            plain.advance(ok=n % 1000 != 0)
+            report.add(outcome("failed" if n % 1000 == 0 else "created"))
+            plain.at(Progress(report, now, 500.0))
             now += 0.001
 
         lines = capsys.readouterr().err.splitlines()
         assert len(lines) == 4
-        assert lines[0] == "clarus: 1,001 of 10,000 done, 2 not ok, 1,001.0/s"
+        assert lines[0] == "clarus: 1,001 of 10,000 done, 2 not ok, 500.0/s, 0:00:18 left"
+
+    def test_a_plain_line_says_until_when_the_tenant_is_paused(self, capsys):
+        now = 0.0
+        plain = PlainProgress(None, clock=lambda: now)
+        now = 1.0
+        plain.at(Progress(Report(), now, 0.0, paused_until=datetime(2026, 1, 10, 12, 30, 5, tzinfo=UTC)))
+
+        assert capsys.readouterr().err == "clarus: 0 done, 0.0/s, paused until 12:30:05 UTC\n"
 
     def test_without_a_terminal_there_is_no_bar(self):
         assert isinstance(open_progress(10), PlainProgress)
@@ -410,7 +437,9 @@ class TestProgress:
 
         with progress.BarProgress(2, Console(force_terminal=True, width=40), owns_stdout=True) as bar:
             bar.write_results(b'{"key":"[red]:smile:' + b"x" * 100 + b'"}\n')
-            bar.advance(ok=False)
+            report = Report()
+            report.add(outcome("failed"))
+            bar.at(Progress(report, 1.0, 1.0))
             bar.say("line 1: \x1b[2J")
 
         shown = capsys.readouterr().out

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -18,6 +20,44 @@ from clarus_async.simulator import Endpoint, Fault, FaultKind, Simulator
 
 SECRET = "canary-3f9c"
 SAMPLE = Path(clarus_async.__file__).parent / "cli" / "sample.csv"
+FORKED = Path(__file__).with_name("forked.py")
+BARE = {name: value for name, value in os.environ.items() if not name.startswith("CLARUS_")}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def sample_run(tmp_path_factory):
+    """The longest run of all, mostly a wait for its quota: it goes on while the other tests run."""
+    said = tmp_path_factory.mktemp("sample")
+    with (said / "out").open("wb") as out, (said / "err").open("wb") as err:
+        run = subprocess.Popen(
+            [sys.executable, "-m", "clarus_async", "provision", str(SAMPLE), "--simulate"],
+            env=BARE | {"PYTHONWARNINGS": "error"}, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+        )  # fmt: skip
+
+    def ended():
+        status = run.wait(20)
+        results = [orjson.loads(line) for line in (said / "out").read_bytes().splitlines()]
+        return status, results, (said / "err").read_text().splitlines()
+
+    with run:
+        yield ended
+        run.kill()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forks(tmp_path_factory):
+    """Wait for a process that forks off the command, which takes a while to start, and return its socket."""
+    path = str(tmp_path_factory.mktemp("forked") / "socket")
+    command = [sys.executable, "-W", "error", str(FORKED), "serve", path]
+    with subprocess.Popen(command, env=BARE, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as server:
+
+        @functools.cache
+        def ready():
+            server.stdout.readline()
+            return path
+
+        yield ready
+        server.kill()
 
 
 @pytest.fixture
@@ -27,10 +67,9 @@ async def simulator():
 
 
 @pytest.fixture
-async def start(simulator):
-    """Start ``python -m clarus_async``; whatever still runs in the end is killed."""
-    bare = {name: value for name, value in os.environ.items() if not name.startswith("CLARUS_")}
-    environment = bare | {
+async def start(simulator, forks):
+    """Start ``python -m clarus_async``, or a fork that is as good; whatever still runs in the end is killed."""
+    environment = BARE | {
         "CLARUS_SUBDOMAIN": "acme",
         "CLARUS_BASE_URL": simulator.url,
         "CLARUS_CLIENT_ID": simulator.client_id,
@@ -39,19 +78,19 @@ async def start(simulator):
     }
     started: list[asyncio.subprocess.Process] = []
 
-    async def start(*argv: str, env: dict[str, str] = environment, **pipes) -> asyncio.subprocess.Process:
+    async def start(
+        *argv: str, env: dict[str, str] = environment, forked: bool = True, **pipes
+    ) -> asyncio.subprocess.Process:
         streams = {
             "stdin": asyncio.subprocess.PIPE,
             "stdout": asyncio.subprocess.PIPE,
             "stderr": asyncio.subprocess.PIPE,
         }
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "clarus_async", *argv, env=env, **streams | pipes
-        )
+        command = ["-I", "-S", str(FORKED), forks()] if forked else ["-m", "clarus_async"]
+        process = await asyncio.create_subprocess_exec(sys.executable, *command, *argv, env=env, **streams | pipes)
         started.append(process)
         return process
 
-    start.bare = bare
     yield start
     for process in started:
         with contextlib.suppress(ProcessLookupError):
@@ -78,21 +117,9 @@ def record(n: int) -> bytes:
     }) + b"\n"  # fmt: skip
 
 
-async def test_the_sample_is_provisioned_against_a_quota_and_faults(start):
-    status, outcomes, said = await finish(await start("provision", str(SAMPLE), "--simulate", env=start.bare))
-
-    assert status == 0
-    assert sorted(outcome["index"] for outcome in outcomes) == list(range(200))
-    assert {outcome["status"] for outcome in outcomes} == {"created"}
-    assert len({outcome["integration_id"] for outcome in outcomes}) == 200
-    assert max(outcome["attempts"] for outcome in outcomes) > 1
-    assert said[-2].split() == ["created", "200"]
-    assert said[-1].split()[:2] == ["total", "200"]
-
-
 class TestStandardInput:
     async def test_each_row_is_sent_as_it_comes(self, start, simulator):
-        process = await start("provision", "-")
+        process = await start("provision", "-", forked=False)
         process.stdin.write(record(0))
         first = orjson.loads(await asyncio.wait_for(process.stdout.readline(), 10))
         assert (first["key"], first["status"]) == ("r-0", "created")
@@ -148,18 +175,18 @@ class TestStandardInput:
 class TestSignals:
     @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
     async def test_the_first_lets_finish_what_is_in_flight(self, start, simulator, signum):
-        simulator.script(Endpoint.CREATE, Fault(FaultKind.STALL_AFTER, delay=0.7))
-        process = await start("provision", "-")
+        simulator.script(Endpoint.CREATE, Fault(FaultKind.STALL_AFTER, delay=0.3))
+        process = await start("provision", "-", forked=signum == signal.SIGTERM)
         process.stdin.write(record(0))
         await until(lambda: simulator.count(Endpoint.CREATE))
         process.send_signal(signum)
         out, err = await asyncio.wait_for(asyncio.gather(process.stdout.read(), process.stderr.read()), 10)
 
         assert await process.wait() == 128 + signum
-        assert orjson.loads(out)["status"] == "unresolved"
+        assert orjson.loads(out)["status"] == "adopted"
         said = err.decode().splitlines()
         assert said[0].startswith("clarus: stopping")
-        assert [line.split()[:2] for line in said[-2:]] == [["unresolved", "1"], ["total", "1"]]
+        assert [line.split()[:2] for line in said[-2:]] == [["adopted", "1"], ["total", "1"]]
 
     async def test_the_second_stops_at_once(self, start, simulator):
         simulator.script(Endpoint.CREATE, Fault(FaultKind.STALL_BEFORE, delay=60.0))
@@ -173,10 +200,12 @@ class TestSignals:
 
         assert await process.wait() == 130
         assert out == b""
-        assert [line.split()[:2] for line in err.decode().splitlines()] == [["unfinished", "1"], ["total", "1"]]
+        *counts, how_to_go_on = err.decode().splitlines()
+        assert [line.split()[:2] for line in counts] == [["unfinished", "1"], ["total", "1"]]
+        assert how_to_go_on.startswith("clarus: to go on, run the same command again")
 
     async def test_records_that_were_not_sent_are_counted(self, start, simulator, tmp_path):
-        simulator.set_faults([Fault(FaultKind.STALL_BEFORE, endpoint=Endpoint.CREATE, delay=0.5)])
+        simulator.set_faults([Fault(FaultKind.STALL_AFTER, endpoint=Endpoint.CREATE, delay=0.25)])
         path = tmp_path / "shops.jsonl"
         path.write_bytes(b"".join(map(record, range(100))))
         process = await start("provision", str(path), "--concurrency", "4")
@@ -187,7 +216,8 @@ class TestSignals:
         assert status == 130
         assert len(outcomes) == simulator.count(Endpoint.CREATE) < 20
         assert [line.split()[-1] for line in said if line.startswith("not sent")] == [str(100 - len(outcomes))]
-        assert said[-1].split()[:2] == ["total", "100"]
+        assert said[-2].split()[:2] == ["total", "100"]
+        assert said[-1].startswith("clarus: to go on, run the same command again")
 
     async def test_a_silent_input_does_not_keep_it_from_stopping(self, start, simulator):
         process = await start("provision", "-")
@@ -240,7 +270,7 @@ class TestSimulator:
     async def test_it_serves_what_it_prints_until_it_is_told_to_end(self, start):
         process = await start(
             *("simulator", "--tenant", "north", "--tenant", "south", "--quota", "1000/10", "--seed", "3"),
-            env=start.bare,
+            env=BARE,
         )
         about = orjson.loads(await asyncio.wait_for(process.stdout.readline(), 10))
         assert about["tenants"] == ["north", "south"]
@@ -250,7 +280,7 @@ class TestSimulator:
         hint = (await process.stderr.readline()).decode()
         assert f"CLARUS_BASE_URL={about['url']}" in hint
 
-        taken = await start("simulator", "--port", about["url"].rpartition(":")[2], env=start.bare)
+        taken = await start("simulator", "--port", about["url"].rpartition(":")[2], env=BARE)
         status, results, said = await finish(taken)
         assert (status, results, len(said)) == (2, [], 1)
         assert said[0].startswith("clarus: error: ")
@@ -259,14 +289,26 @@ class TestSimulator:
         assert await finish(process) == (0, [], [])
 
     async def test_its_faults_are_met_by_the_share_that_was_asked_for(self, start):
-        process = await start("simulator", "--faults", "1", env=start.bare)
+        process = await start("simulator", "--faults", "1", env=BARE)
         about = orjson.loads(await asyncio.wait_for(process.stdout.readline(), 10))
-        environment = start.bare | {
+        environment = BARE | {
             "CLARUS_SUBDOMAIN": "acme", "CLARUS_BASE_URL": about["url"],
             "CLARUS_CLIENT_ID": about["client_id"], "CLARUS_CLIENT_SECRET": about["client_secret"],
         }  # fmt: skip
-        status, results, said = await finish(await start("ping", "--deadline", "0.5", env=environment))
+        status, results, said = await finish(await start("ping", "--deadline", "0.3", env=environment))
 
         assert (status, results, len(said)) == (1, [], 1)
         process.send_signal(signal.SIGINT)
         assert (await finish(process))[0] == 0
+
+
+def test_the_sample_is_provisioned_against_a_quota_and_faults(sample_run):
+    status, outcomes, said = sample_run()
+
+    assert status == 0
+    assert sorted(outcome["index"] for outcome in outcomes) == list(range(200))
+    assert {outcome["status"] for outcome in outcomes} == {"created"}
+    assert len({outcome["integration_id"] for outcome in outcomes}) == 200
+    assert max(outcome["attempts"] for outcome in outcomes) > 1
+    assert said[-2].split() == ["created", "200"]
+    assert said[-1].split()[:2] == ["total", "200"]

@@ -101,7 +101,7 @@ class TestWhatItProves:
         async with Simulator() as sim, client_of(sim, deadline=5.0) as clarus:
             await clarus.ping()
             sim.script(Endpoint.CREATE, STALL_AFTER)
-            error, seconds = await failing(clarus.integrations.create(shop()))
+            error, seconds = await failing(clarus.integrations.create(shop(), on_unknown="raise"))
             assert seconds == 5.0
             assert isinstance(error, OutcomeUnknownError)
             assert error.applied is Applied.MAYBE
@@ -204,7 +204,7 @@ class TestSleeps:
         async with Simulator() as sim, client_of(sim) as clarus:
             await clarus.ping()
             sim.script(Endpoint.CREATE, Fault(FaultKind.RATE_LIMITED, retry_after=3), STALL)
-            probe = asyncio.ensure_future(clarus.integrations.create(shop(1)))
+            probe = asyncio.ensure_future(clarus.integrations.create(shop(1), on_unknown="raise"))
             await asyncio.sleep(5.0)
             quick = clarus.with_options(timeouts=Timeouts(deadline=10.0))
             error, seconds = await failing(quick.integrations.create(shop(2)))

@@ -1,5 +1,6 @@
 """What an import brings with it."""
 
+import functools
 import subprocess
 import sys
 
@@ -7,6 +8,7 @@ OPTIONAL = {"rich", "graphql", "uvloop", "pytest", "opentelemetry", "redis", "ce
 LATER = {"cattrs", "tenacity"}
 
 
+@functools.cache
 def loaded_by(program):
     code = f"import sys\n{program}\nprint(*{{name.split('.')[0] for name in sys.modules}})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

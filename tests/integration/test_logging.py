@@ -67,7 +67,7 @@ class TestInfo:
         async with Simulator() as sim, client_of(sim) as clarus:
             sim.script(Endpoint.CREATE, FaultKind.RESET_AFTER)
             with pytest.raises(ClarusError):
-                await clarus.integrations.create(SHOP)
+                await clarus.integrations.create(SHOP, on_unknown="raise")
         [line] = lines(caplog)
         assert "OutcomeUnknownError" in line
         assert "applied maybe" in line

@@ -126,7 +126,7 @@ class TestCalls:
         async with Simulator() as sim, client_of(sim, notes) as clarus:
             sim.script(Endpoint.CREATE, FaultKind.RESET_AFTER)
             with pytest.raises(ClarusError):
-                await clarus.integrations.create(SHOP)
+                await clarus.integrations.create(SHOP, on_unknown="raise")
             [call] = notes.calls
             assert (call.error, call.status, call.applied) == ("OutcomeUnknownError", None, Applied.MAYBE)
 

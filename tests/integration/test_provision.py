@@ -41,6 +41,10 @@ def client_of(sim, **options):
     return ClarusClient("acme", sim.credentials, base_url=sim.url, **options)
 
 
+READ_AHEAD = 300
+"""Records that a run of little concurrency may have pulled before one of them is sent: three batches of a hundred."""
+
+
 def workers():
     return [task for task in asyncio.all_tasks() if "provision" in task.get_name()]
 
@@ -87,7 +91,7 @@ class TestAllIsWell:
             StubServer(answer) as server,
             ClarusClient("acme", AccessToken("t"), base_url=server.url) as clarus,
         ):
-            await collect(clarus.integrations.provision(shops(30), concurrency=5))
+            await collect(clarus.integrations.provision(shops(30), concurrency=5, existing="ignore"))
         assert most == 5
 
     @virtual
@@ -100,6 +104,18 @@ class TestAllIsWell:
 
 
 class TestTrouble:
+    @virtual
+    async def test_records_of_one_name_are_told_apart_by_their_references(self):
+        shops = (
+            NewIntegration(name="Shop", integration_type="shopify", external_system_reference1=f"ref-{number}")
+            for number in range(100)
+        )
+        async with Simulator(searchable_references=True, latency=5.0) as sim, client_of(sim) as clarus:
+            sim.script(Endpoint.CREATE, None, FaultKind.RESET_AFTER)
+            outcomes = await collect(clarus.integrations.provision(shops, concurrency=4))
+            stored = {record.external_system_reference1: record.id for record in sim.created("acme")}
+            assert {outcome.key: outcome.integration_id for outcome in outcomes} == stored
+
     @pytest.mark.parametrize("headers", ["none", "retry-after", "ietf"])
     @pytest.mark.parametrize("kind", ["fixed", "sliding", "bucket"])
     def test_all_get_through_a_hidden_quota(self, kind, headers):
@@ -114,13 +130,16 @@ class TestTrouble:
         check()
 
     @virtual
-    async def test_what_may_be_there_is_unresolved_and_sent_once(self):
+    async def test_what_may_be_there_is_looked_up_and_sent_once(self):
         async with Simulator() as sim, client_of(sim) as clarus:
             sim.script(Endpoint.CREATE, None, FaultKind.RESET_AFTER, FaultKind.ERROR_AFTER, FaultKind.NOT_JSON)
             outcomes = await collect(clarus.integrations.provision(shops(10), concurrency=1))
-            by_key = {outcome.key: outcome.status.value for outcome in outcomes}
-            unresolved = [key for key, status in by_key.items() if status == "unresolved"]
-            assert unresolved == ["ref-1", "ref-2", "ref-3"]
+            by_key = {outcome.key: outcome for outcome in outcomes}
+            adopted = {key for key, outcome in by_key.items() if outcome.status is OutcomeStatus.ADOPTED}
+            assert adopted == {"ref-1", "ref-2", "ref-3"}
+            assert {by_key[key].matched_by for key in adopted} == {"name"}
+            stored = {record.external_system_reference1: record.id for record in sim.created("acme")}
+            assert {key: outcome.integration_id for key, outcome in by_key.items()} == stored
             assert set(Counter(record.name for record in sim.created("acme")).values()) == {1}
             assert len(sim.created("acme")) == 10
 
@@ -147,14 +166,8 @@ class TestTrouble:
             outcomes = await collect(clarus.integrations.provision(shops(400), concurrency=32))
             ledger = Counter(record.external_system_reference1 for record in sim.created("acme"))
             assert len(outcomes) == len({outcome.index for outcome in outcomes}) == 400
-            assert max(ledger.values()) == 1
-            for outcome in outcomes:
-                if outcome.status is OutcomeStatus.CREATED:
-                    assert ledger[outcome.key] == 1
-                elif outcome.status is OutcomeStatus.FAILED:
-                    assert ledger[outcome.key] == 0
-                else:
-                    assert outcome.status is OutcomeStatus.UNRESOLVED
+            assert ledger == Counter({f"ref-{number}": 1 for number in range(400)})
+            assert {outcome.status for outcome in outcomes} == {OutcomeStatus.CREATED, OutcomeStatus.ADOPTED}
             by_id = {record.id: record for record in sim.created("acme")}
             assert all(
                 by_id[outcome.integration_id].external_system_reference1 == outcome.key
@@ -205,7 +218,8 @@ class TestFatal:
         ],
         ids=lambda value: value.__name__,
     )
-    def test_it_stops_the_intake_and_is_raised_at_the_end(self, make, error):
+    @pytest.mark.parametrize("existing", ["adopt", "ignore"])
+    def test_it_stops_the_intake_and_is_raised_at_the_end(self, make, error, existing):
         @virtual
         async def check():
             async with Simulator(latency=0.1) as sim, make(sim) as clarus:
@@ -218,12 +232,13 @@ class TestFatal:
                         pulled += 1
                         yield shop
 
+                run = clarus.integrations.provision(source(), concurrency=8, existing=existing)
                 with pytest.raises(error):
-                    async for outcome in clarus.integrations.provision(source(), concurrency=8):
+                    async for outcome in run:
                         outcomes += [outcome]
-                assert pulled <= 16
-                assert len(outcomes) == pulled
-                assert {outcome.status for outcome in outcomes} == {OutcomeStatus.FAILED}
+                assert pulled <= READ_AHEAD
+                assert len(outcomes) == run.begun <= 16
+                assert {outcome.status for outcome in outcomes} <= {OutcomeStatus.FAILED}
                 assert sim.created("acme") == []
                 assert workers() == []
 
@@ -341,7 +356,7 @@ class TestNothingPilesUp:
             assert times == pytest.approx([0.0, 60.0, 120.0], abs=1.0)
 
     @virtual
-    async def test_a_paused_tenant_does_not_make_the_run_read_ahead(self):
+    async def test_a_paused_tenant_does_not_make_the_run_read_on(self):
         pulled = 0
 
         def source():
@@ -355,7 +370,8 @@ class TestNothingPilesUp:
             async with clarus.integrations.provision(source(), concurrency=4) as run:
                 reading = asyncio.ensure_future(anext(run))
                 await asyncio.sleep(30.0)
-                assert pulled == 4
+                assert pulled <= READ_AHEAD
+                assert 1 <= sim.count(Endpoint.CREATE) <= 4
                 reading.cancel()
             await settle()
 
@@ -385,8 +401,10 @@ class TestRetries:
             stall = Fault(FaultKind.STALL_BEFORE, delay=1000.0)
             sim.script(Endpoint.CREATE, Fault(FaultKind.RATE_LIMITED, retry_after=100), stall)
             [outcome] = await collect(clarus.integrations.provision(shops(1)))
-            assert outcome.status is OutcomeStatus.UNRESOLVED
-            assert now() == pytest.approx(110.0)
+            # Given up after the ten seconds that were left, and sent again when it was settled that it is not there.
+            times = [entry.at for entry in sim.requests if entry.endpoint is Endpoint.CREATE]
+            assert times == pytest.approx([times[0], times[0] + 100.0, times[0] + 110.0 + 60.0], abs=6.0)
+            assert (outcome.status, outcome.attempts) == (OutcomeStatus.CREATED, 3)
 
     @virtual
     async def test_a_pause_longer_than_max_wait_ends_the_run_and_the_rest_can_be_sent_later(self):
@@ -402,14 +420,15 @@ class TestRetries:
             await clarus.ping()
             sim.script(Endpoint.CREATE, None, None, Fault(FaultKind.RATE_LIMITED, retry_after=600))
             outcomes = []
+            run = clarus.integrations.provision(source(), concurrency=8)
             with pytest.raises(RateLimitedError) as raised:
-                async for outcome in clarus.integrations.provision(source(), concurrency=8):
+                async for outcome in run:
                     outcomes.append(outcome)
             assert raised.value.retry_after == pytest.approx(600.0, rel=0.05)
             assert raised.value.applied is Applied.NO
-            # Those under way end well; those that were taken and not sent say so; the rest was not even taken.
-            assert sorted(outcome.key for outcome in outcomes) == sorted(pulled)
-            assert len(pulled) <= 16
+            # Those under way end well; those that were begun and not sent say so; the rest was not even begun.
+            assert {outcome.key for outcome in outcomes} < set(pulled)
+            assert len(outcomes) == run.begun <= 16
             made = {outcome.key for outcome in outcomes if outcome.status is OutcomeStatus.CREATED}
             refused = [outcome for outcome in outcomes if outcome.status is OutcomeStatus.FAILED]
             assert len(made) + len(refused) == len(outcomes)
@@ -436,6 +455,19 @@ class TestRetries:
                 await clarus.ping()
             before = sim.count()
             run = clarus.integrations.provision(shops(100), concurrency=4)
+            with pytest.raises(RateLimitedError, match="max_wait"):
+                await collect(run)
+            assert run.report.total == run.begun == 0
+            assert sim.count() == before
+
+    @virtual
+    async def test_one_that_looks_at_nothing_before_says_so_of_those_that_it_began(self):
+        async with Simulator() as sim, client_of(sim, pacing=PacingPolicy(max_wait=60.0)) as clarus:
+            sim.script(Endpoint.GRAPHQL, Fault(FaultKind.RATE_LIMITED, retry_after=600))
+            with pytest.raises(RateLimitedError):
+                await clarus.ping()
+            before = sim.count()
+            run = clarus.integrations.provision(shops(100), concurrency=4, existing="ignore")
             with pytest.raises(RateLimitedError, match="max_wait"):
                 await collect(run)
             assert 1 <= run.report.total == run.report.counts[OutcomeStatus.FAILED] <= 4

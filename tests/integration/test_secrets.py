@@ -385,6 +385,22 @@ SHAPES = {
     "an access token": lambda text: reply({"access_token": text + "\n", "token_type": text}),
 }  # fmt: skip
 STATUSES = [200, 302, 400, 401, 403, 404, 408, 409, 422, 429, 500, 502, 503]
+# 403 and 409 are read as 400 is, and 502 as 500: in one shape, that is enough.
+TOLD_APART = [200, 302, 400, 401, 404, 408, 422, 429, 500, 503]
+# What an answer's shape is read as depends on its status, and on whether it is GraphQL's; what is echoed, on the call.
+READ_APART = {"create", "graphql"}
+ECHOED_APART = {200, 422}
+
+
+def statuses(shape):
+    return STATUSES if shape == "vendor" else TOLD_APART
+
+
+def calls(shape, status):
+    every = shape == "vendor" or status in ECHOED_APART
+    return {
+        name: call for name, call in CALLS.items() if name not in {"list", "find"} and (every or name in READ_APART)
+    }
 
 
 class TestEchoes:
@@ -393,11 +409,12 @@ class TestEchoes:
         @virtual
         async def check():
             with Watch() as watch:
-                for status in STATUSES:
+                for status in statuses(shape):
 
                     def answer(asked, status=status):
                         said = SHAPES[shape](echo_of(asked))._replace(status=status)
-                        return said._replace(headers=(*said.headers, "Retry-After: 1"))
+                        # So long that it is waited out once: a second time would outlast the deadline.
+                        return said._replace(headers=(*said.headers, "Retry-After: 5"))
 
                     tokens = StubServer(answer, lambda asked: bearer("canary-access-token", refresh_token="canary-r2"))
                     async with tokens as server:
@@ -407,10 +424,9 @@ class TestEchoes:
                             "acme", credentials, base_url=server.url, timeouts=HURRIED, retry=retry, observer=watch
                         )
                         async with client as clarus:
-                            for name, call in CALLS.items():
-                                if name not in {"list", "find"}:
-                                    await watch.drive(lambda call=call, clarus=clarus: call(clarus), results=False)
-                assert watch.errors > 50
+                            for call in calls(shape, status).values():
+                                await watch.drive(lambda call=call, clarus=clarus: call(clarus), results=False)
+                assert watch.errors > 20
             assert watch.found == []
 
         check()
@@ -421,7 +437,7 @@ class TestEchoes:
         @virtual
         async def check():
             with Watch() as watch:
-                for status in STATUSES:
+                for status in statuses(shape):
 
                     def answer(asked, status=status):
                         return SHAPES[shape](echo_of(asked))._replace(status=status)
@@ -441,8 +457,10 @@ class TestEchoes:
                         )
                         async with client as clarus:
                             await watch.drive(clarus.ping)
-                            await watch.drive(clarus.ping)
-                assert watch.errors > 10
+                            if shape == "vendor":
+                                # What was refused once is asked for again.
+                                await watch.drive(clarus.ping)
+                assert watch.errors > len(statuses(shape)) - 3
             assert watch.found == []
 
         check()

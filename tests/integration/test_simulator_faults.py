@@ -82,7 +82,7 @@ async def test_a_stalled_write_is_applied_at_once(simulator, api):
 
 
 async def test_late_apply(simulator, api):
-    simulator.script(Endpoint.CREATE, Fault(FaultKind.LATE_APPLY, delay=0.5))
+    simulator.script(Endpoint.CREATE, Fault(FaultKind.LATE_APPLY, delay=0.2))
 
     assert await is_reset(api.create(key="k"))
     assert simulator.created("acme") == []
@@ -91,7 +91,7 @@ async def test_late_apply(simulator, api):
 
     late = next(entry for entry in simulator.requests if entry.fault)
     assert late.status is None
-    assert late.applied_at - late.at >= 0.5
+    assert late.applied_at - late.at >= 0.2
     # The first send is applied after the second: the ledger says which is which.
     assert [(record.id, record.send) for record in simulator.created("acme")] == [(1, 2), (2, 1)]
     assert late.integration_id == 2
@@ -126,7 +126,7 @@ async def test_what_is_refused_on_arrival_is_not_applied_late(simulator, api):
 
 
 async def test_refuse_closes_the_port_for_a_while(simulator, api):
-    simulator.script(Endpoint.CREATE, Fault(FaultKind.REFUSE, delay=0.3))
+    simulator.script(Endpoint.CREATE, Fault(FaultKind.REFUSE, delay=0.15))
     began = seconds()
 
     assert await is_reset(api.create())
@@ -140,7 +140,7 @@ async def test_refuse_closes_the_port_for_a_while(simulator, api):
             with contextlib.suppress(aiohttp.ClientConnectorError):
                 assert (await api.create()).status == 200
                 break
-    assert seconds() - began >= 0.3
+    assert seconds() - began >= 0.15
 
 
 async def test_a_longer_refusal_outlasts_a_shorter_one(simulator, api):

@@ -1,7 +1,9 @@
 """Starting, refusing, stopping; and :class:`Api`, with which the simulator's other tests talk to it."""
 
 import asyncio
+import contextlib
 import errno
+import gc
 import io
 import json
 import socket
@@ -195,6 +197,29 @@ async def test_refuse_and_accept_can_be_repeated():
         await simulator.accept()
 
         assert (await api.create()).status == 200
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_connection_that_was_just_accepted_is_not_forgotten_when_it_refuses(turns):
+    """Whoever connects meanwhile is refused or served, and never left alone."""
+    ping = b"GET /nowhere HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    async with Simulator() as simulator:
+        connecting = [asyncio.ensure_future(asyncio.open_connection("127.0.0.1", simulator.port)) for _ in range(20)]
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await simulator.refuse()
+        async with asyncio.timeout(5):
+            for connection in await asyncio.gather(*connecting, return_exceptions=True):
+                if isinstance(connection, OSError):
+                    continue
+                reader, writer = connection
+                with contextlib.suppress(ConnectionError):
+                    writer.write(ping)
+                    await reader.read()
+                writer.transport.abort()
+        await asyncio.sleep(0)
+    # A socket that nobody closed warns when it is collected.
+    gc.collect()
 
 
 async def test_a_fault_does_not_open_what_was_closed_by_hand():

@@ -52,22 +52,22 @@ class TestOneRefresh:
             assert sim.count(Endpoint.TOKEN) == 1
             assert len(sim.integrations("acme")) == 1000
 
-    async def test_a_thousand_creates_after_the_session_was_ended_ask_for_one_more(self):
+    async def test_many_creates_after_the_session_was_ended_ask_for_one_more(self):
         async with Simulator() as sim, client_of(sim) as clarus:
             await clarus.ping()
             sim.expire_tokens()
-            await asyncio.gather(*(clarus.integrations.create(shop(number)) for number in range(1000)))
+            await asyncio.gather(*(clarus.integrations.create(shop(number)) for number in range(300)))
             assert sim.count(Endpoint.TOKEN) == 2
             names = Counter(record.name for record in sim.created("acme"))
             assert set(names.values()) == {1}
-            assert len(names) == 1000
+            assert len(names) == 300
 
     @virtual
-    async def test_a_thousand_creates_at_the_token_s_expiry_ask_for_one_more(self):
+    async def test_many_creates_at_the_token_s_expiry_ask_for_one_more(self):
         async with Simulator(token_lifetime=600.0) as sim, client_of(sim) as clarus:
             await clarus.ping()
             await asyncio.sleep(600.0)
-            await asyncio.gather(*(clarus.integrations.create(shop(number)) for number in range(1000)))
+            await asyncio.gather(*(clarus.integrations.create(shop(number)) for number in range(300)))
             assert sim.count(Endpoint.TOKEN) == 2
             assert all(request.status == 200 for request in sim.requests)
 

@@ -2,6 +2,7 @@
 
 import re
 import uuid
+from datetime import timedelta
 
 import attrs
 import pytest
@@ -179,7 +180,7 @@ async def test_an_answer_with_a_byte_less_than_json_is_not_read_as_something_els
     mocked.post(COLLECTION, body=b'{"data": {"id": 1, "type": "integrations", "attributes": {"name": "A"}}')
 
     with pytest.raises(OutcomeUnknownError):
-        await clarus.integrations.create(SHOP)
+        await clarus.integrations.create(SHOP, on_unknown="raise")
 
 
 @pytest.mark.parametrize(
@@ -214,7 +215,7 @@ async def test_an_answer_that_cannot_be_read_says_where_and_is_not_sent_again(
     mocked.post(COLLECTION, payload=answer)
 
     with pytest.raises(OutcomeUnknownError) as caught:
-        await clarus.integrations.create(SHOP)
+        await clarus.integrations.create(SHOP, on_unknown="raise")
     cause = caught.value.__cause__
     assert (cause.pointer, cause.expected) == (pointer, expected)
     assert caught.value.applied is Applied.YES
@@ -225,7 +226,7 @@ async def test_the_error_never_shows_the_value_it_could_not_read(mocked, clarus)
     mocked.post(COLLECTION, payload=wrapped(1, name="A", configuration="canary-secret"))
 
     with pytest.raises(OutcomeUnknownError) as caught:
-        await clarus.integrations.create(SHOP)
+        await clarus.integrations.create(SHOP, on_unknown="raise")
     assert "canary-secret" not in f"{caught.value} {caught.value.__cause__}"
 
 
@@ -234,12 +235,15 @@ async def test_an_unknown_outcome_says_what_would_settle_it(mocked, clarus):
 
     with pytest.raises(OutcomeUnknownError) as caught:
         await clarus.integrations.create(
-            NewIntegration(name="A", integration_type="x", external_system_reference1="r1")
+            NewIntegration(name="A", integration_type="x", external_system_reference1="r1"), on_unknown="raise"
         )
     error = caught.value
     assert error.key == "r1"
     assert "key" in error.settled_by
     assert error.sent_at.tzinfo is not None
+    assert error.name == "A"
+    assert error.sent_at <= error.first_sent_at + timedelta(seconds=1)
+    assert error.settles_at - error.first_sent_at == pytest.approx(timedelta(seconds=60), abs=timedelta(seconds=5))
     assert re.search(r"500.*settled by", str(error))
 
 
@@ -247,7 +251,7 @@ async def test_the_key_of_a_record_without_a_reference_is_its_name(mocked, claru
     mocked.post(COLLECTION, status=500)
 
     with pytest.raises(OutcomeUnknownError) as caught:
-        await clarus.integrations.create(SHOP)
+        await clarus.integrations.create(SHOP, on_unknown="raise")
     assert caught.value.key == "Shopify Store"
 
 

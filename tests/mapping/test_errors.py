@@ -34,7 +34,7 @@ async def drain(listing):
 
 
 OPERATIONS = {
-    "create": ("POST", COLLECTION, lambda c: c.integrations.create(SHOP)),
+    "create": ("POST", COLLECTION, lambda c: c.integrations.create(SHOP, on_unknown="raise")),
     "update": ("PATCH", f"{COLLECTION}/5", lambda c: c.integrations.update(5, IntegrationChanges(name="A"))),
     "delete": ("DELETE", f"{COLLECTION}/5", lambda c: c.integrations.delete(5)),
     "synchronize": ("POST", f"{COLLECTION}/5/synchronize", lambda c: c.integrations.synchronize(5)),
@@ -293,7 +293,7 @@ async def test_an_exception_that_nobody_foresaw_is_a_lost_connection_and_shows_n
     mocked.post(COLLECTION, exception=RuntimeError("Bearer token-1"))
 
     with pytest.raises(OutcomeUnknownError) as caught:
-        await clarus.integrations.create(SHOP)
+        await clarus.integrations.create(SHOP, on_unknown="raise")
     assert "RuntimeError" in caplog.text
     assert "token-1" not in f"{caught.value}{caplog.text}"
 

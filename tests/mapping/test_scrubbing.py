@@ -18,7 +18,7 @@ def new(**configuration):
 async def refused(mocked, clarus, record, status=422, **answer):
     mocked.post(COLLECTION, status=status, **answer)
     with pytest.raises((ValidationError, OutcomeUnknownError)) as caught:
-        await clarus.integrations.create(record)
+        await clarus.integrations.create(record, on_unknown="raise")
     error = caught.value
     return f"{error} {error!r} {getattr(error, 'errors', None)} {error.__cause__!r}"
 

@@ -85,6 +85,7 @@ def read(content: bytes, form: Format | None) -> list[NewIntegration]:
 
 
 @given(st.lists(json_records, max_size=5), st.sampled_from([b"\n", b"\r\n", b"\n\n"]), st.booleans())
+@settings(max_examples=60)
 def test_json_lines(news, end, bom):
     lines = [
         orjson.dumps({name: value for name, value in attrs.asdict(new).items() if value is not None}) for new in news
@@ -101,7 +102,7 @@ styles = st.sampled_from([(csv.QUOTE_MINIMAL, "\r\n"), (csv.QUOTE_ALL, "\r\n"), 
 
 
 @given(st.lists(csv_records, max_size=4), styles, st.booleans())
-@settings(max_examples=100)
+@settings(max_examples=60)
 def test_csv(news, style, bom):
     rows = [flat(new) for new in news]
     if conflicts({"name"}.union(*rows)):
@@ -119,7 +120,7 @@ def test_csv(news, style, bom):
 
 
 @given(st.binary(max_size=200), st.sampled_from([None, *Format]))
-@settings(max_examples=200)
+@settings(max_examples=100)
 def test_no_bytes_break_the_reader(content, form):
     lines = [row.line for row in read_records(io.BytesIO(content), form)]
 
@@ -127,7 +128,7 @@ def test_no_bytes_break_the_reader(content, form):
 
 
 @given(st.lists(st.sampled_from(['"', ",", "\n", "\r", "a", "name", "\u00e9"]), max_size=30).map("".join))
-@settings(max_examples=200)
+@settings(max_examples=100)
 def test_a_row_is_read_as_the_standard_reader_reads_it(text):
     content = "name,integration_type\n" + text
     try:

@@ -77,11 +77,8 @@ fragments = selections.map(lambda body: "fragment F on T " + body)
 
 
 def documents(*definitions):
-    return st.lists(st.one_of(*definitions), min_size=1, max_size=3).flatmap(
-        lambda parts: st.lists(ignored, min_size=len(parts) + 1, max_size=len(parts) + 1).map(
-            lambda between: between[0] + "".join(p + g for p, g in zip(parts, between[1:], strict=True))
-        )
-    )
+    parts = st.lists(st.tuples(st.one_of(*definitions), ignored), min_size=1, max_size=3)
+    return st.builds(lambda first, rest: first + "".join(map("".join, rest)), ignored, parts)
 
 
 def writes(document):

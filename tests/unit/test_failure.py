@@ -225,7 +225,7 @@ def test_an_unknown_outcome_says_how_to_settle_it():
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
-        (Kind.CREATE, "looking the record up by its key"),
+        (Kind.CREATE, "resolve(error), which looks it up by its key"),
         (Kind.UPDATE, "sending the same changes again"),
         (Kind.DELETE, "deleting it again"),
         (Kind.ACTION, "the integration's own state"),

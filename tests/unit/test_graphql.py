@@ -154,12 +154,25 @@ def page(*edges, **connection):
     return read_page({"integrations": {"all": {"edges": list(edges)} | connection}})
 
 
-def test_the_vendors_sample_is_a_last_page():
-    assert page({"node": NODE}) == Page([ROW], None)
+def test_the_vendors_sample_has_no_next_page_and_does_not_say_so():
+    assert page({"node": NODE}) == Page([ROW], None, last=False)
 
 
 def test_an_empty_page():
-    assert page() == Page([], None)
+    assert page() == Page([], None, last=False)
+
+
+@pytest.mark.parametrize(
+    ("info", "last"),
+    [
+        (None, False),
+        ({"hasNextPage": False}, True),
+        ({"hasNextPage": False, "endCursor": "a"}, True),
+        ({"hasNextPage": True, "endCursor": "a"}, False),
+    ],
+)
+def test_only_a_page_that_says_so_is_proved_to_be_the_last(info, last):
+    assert page(pageInfo=info).last is last
 
 
 def test_a_page_says_where_the_next_one_begins():

@@ -1,33 +1,62 @@
-"""Which keys an input has had already."""
+"""Which keys an input has had already, and what each goes with."""
 
 import pytest
 
-from clarus_async.provisioning.keys import SeenKeys
+from clarus_async.provisioning.keys import Digests
 
 
-def test_a_key_is_new_once():
-    seen = SeenKeys()
+def test_what_was_not_noted_has_no_number():
+    assert Digests().find("a") == []
 
-    assert [seen.add(key) for key in ("a", "b", "a", "b", "c")] == [True, True, False, False, True]
+
+def test_a_text_has_the_numbers_that_it_was_noted_with_in_order():
+    digests = Digests()
+    for text, number in (("a", 1), ("b", 2), ("a", 3), ("a", 1)):
+        digests.add(text, number)
+
+    assert [digests.find(text) for text in ("a", "b", "c")] == [[1, 3, 1], [2], []]
+
+
+@pytest.mark.parametrize("number", [0, 1, -1, 2**63 - 1, -(2**63)])
+def test_a_number_has_64_bits_and_a_sign(number):
+    digests = Digests()
+    digests.add("a", number)
+
+    assert digests.find("a") == [number]
 
 
 @pytest.mark.parametrize(("one", "two"), [("a", "A"), ("a", "a "), ("é", "e\u0301"), ("", " "), ("ab", "ba")])
-def test_keys_that_differ_at_all_are_two(one, two):
-    seen = SeenKeys()
+def test_texts_that_differ_at_all_are_two(one, two):
+    digests = Digests()
+    digests.add(one, 1)
 
-    assert seen.add(one)
-    assert seen.add(two)
-
-
-def test_ten_thousand_keys_are_told_apart():
-    seen = SeenKeys()
-
-    assert all(seen.add(f"key-{n}") for n in range(10_000))
-    assert not any(seen.add(f"key-{n}") for n in range(10_000))
+    assert digests.find(two) == []
 
 
-def test_a_long_key_is_kept_as_a_short_digest():
-    seen = SeenKeys()
-    seen.add("x" * 1_000_000)
+def test_ten_thousand_texts_are_told_apart():
+    digests = Digests()
+    for number in range(10_000):
+        digests.add(f"key-{number}", number)
 
-    assert [len(digest) for digest in seen._digests] == [8]
+    assert all(digests.find(f"key-{number}") == [number] for number in range(10_000))
+    assert not any(digests.find(f"other-{number}") for number in range(10_000))
+
+
+def test_a_digest_that_only_seems_to_be_there_is_passed_over():
+    """Where the end of one entry and the start of the next look like a digest, there is none."""
+    wanted = Digests()
+    wanted.add("wanted", 7)
+    [row] = [row for row in wanted._rows if row]
+    digest = bytes(row[:8])
+    at = wanted._rows.index(row)
+    shifted = Digests()
+    shifted._rows[at] = bytearray(b"\0" * 12 + digest + b"\0" * 12)
+
+    assert shifted.find("wanted") == []
+
+
+def test_a_long_text_is_kept_as_a_short_digest():
+    digests = Digests()
+    digests.add("x" * 1_000_000, 1)
+
+    assert [len(row) for row in digests._rows if row] == [16]

@@ -1,6 +1,7 @@
 """Imports run one way, and the core knows neither sockets nor the event loop."""
 
 import ast
+import functools
 import sys
 from pathlib import Path
 
@@ -16,6 +17,8 @@ LAYERS = [
     {"transport"},
     {"provisioning"},
     {"queries"},
+    {"creation"},
+    {"settling"},
     {"integrations"},
     {"client"},
     {"__init__"},
@@ -39,9 +42,17 @@ def layer_of(unit: str) -> int:
     return next(i for i, layer in enumerate(LAYERS) if unit in layer)
 
 
-def imports(path: Path, *, top_level_only: bool = False):
+@functools.cache
+def statements(path: Path) -> tuple[list[ast.stmt], list[ast.AST]]:
+    """Those at the top of a module, and all of them."""
     tree = ast.parse(path.read_text())
-    nodes = tree.body if top_level_only else list(ast.walk(tree))
+    every = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+    return tree.body, every
+
+
+def imports(path: Path, *, top_level_only: bool = False):
+    top, every = statements(path)
+    nodes = top if top_level_only else every
     for node in nodes:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from clarus_async.config import RetryPolicy
 from clarus_async.errors import (
     Applied,
     AuthenticationError,
@@ -21,10 +23,21 @@ from clarus_async.errors import (
     ServerError,
     ValidationError,
 )
+from clarus_async.policy.probing import STREAK, Probing
+from clarus_async.policy.reconcile import look_result
+from clarus_async.provisioning.drafts import NAME, Draft, Moment, Patched, Terms
 from clarus_async.provisioning.report import Outcome, OutcomeStatus, Report
-from clarus_async.provisioning.run import Created, ProvisionRun
-from clarus_async.records import NewIntegration
+from clarus_async.provisioning.run import Options, ProvisionRun
+from clarus_async.records import Integration, IntegrationRow, NewIntegration
+from tests.inline_journal import inline_journal  # noqa: F401  a fixture
 from tests.virtual import now, settle, virtual
+
+START = datetime(2026, 1, 10, 12, tzinfo=UTC)
+SETTLE = 60.0
+LINGER = 6.0
+"""Seconds that a record in doubt may wait for others to be looked up with, and a little."""
+READ_AHEAD = 300
+"""Records that a run of little concurrency may have pulled before one of them is sent: three batches of a hundred."""
 
 
 def record(number, **more):
@@ -35,30 +48,124 @@ def records(count):
     return [record(number) for number in range(count)]
 
 
-class Creator:
-    """Creates each record in some seconds; ``fails`` says by name what it raises instead."""
+class LostError(OutcomeUnknownError):
+    """A send without an answer; it is applied some seconds later, or never."""
 
-    def __init__(self, fails=None, seconds=1.0):
-        self.fails = fails or {}
+    def __init__(self, after=None):
+        super().__init__("no answer came", applied=Applied.MAYBE, attempts=1)
+        self.after = after
+
+
+class Api:
+    """A tenant in memory. A send takes some seconds; ``fails`` says by name what ends each in turn."""
+
+    def __init__(self, fails=None, seconds=1.0, look_seconds=0.0, *, references=False, max_wait=300.0):
+        self.fails = {name: error if isinstance(error, list) else [error] for name, error in (fails or {}).items()}
         self.seconds = seconds
+        self.look_seconds = look_seconds
+        self.references = references
+        self.terms = Terms("acme", "https://clarus-api.com", SETTLE, 4, max_wait)
+        self.paused = 0.0
+        self.rows = []
+        self.fails_to_find = []
         self.names = []
-        self.done = []
+        self.sent_at = []
+        self.looked_up = []
+        self.patched = []
+        self.under_way = set()
+        self.most_under_way = 0
         self.at_once = 0
         self.most_at_once = 0
 
-    async def create_one(self, new):
-        self.names.append(new.name)
+    @property
+    def made(self):
+        return [row.name for row in self.rows]
+
+    def store(self, new, *, at=None):
+        row = IntegrationRow(
+            id=len(self.rows) + 1,
+            name=new.name,
+            external_system_reference1=new.external_system_reference1 if self.references else None,
+            created_at=START + timedelta(seconds=now() if at is None else at),
+        )
+        self.rows.append(row)
+        return row.id
+
+    def probing(self):
+        return Probing(RetryPolicy(base=10.0, cap=10.0), lambda: 1.0)
+
+    def draft(self, new, idempotency_key=None):
+        return Draft(new, idempotency_key or "key")
+
+    def begin(self, draft):
+        assert draft not in self.under_way
+        self.under_way.add(draft)
+        self.most_under_way = max(self.most_under_way, len(self.under_way))
+
+    def end(self, draft):
+        self.under_way.remove(draft)
+
+    def end_of(self, new):
+        """What ends the next send of a record: an error, or nothing."""
+        fails = self.fails.get(new.name)
+        return fails.pop(0) if fails else None
+
+    async def send(self, draft, *, patient=False):
+        assert patient
+        self.names.append(draft.new.name)
+        self.sent_at.append(now())
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         try:
             await asyncio.sleep(self.seconds)
+        except asyncio.CancelledError:
+            draft.doubt.sent(Applied.MAYBE, now())
+            raise
         finally:
             self.at_once -= 1
-        error = self.fails.get(new.name)
-        if error is not None:
+        error = draft.error = self.end_of(draft.new)
+        if error is not None and not isinstance(error, ClarusError):
             raise error
-        self.done.append(new.name)
-        return Created(len(self.done), 1)
+        draft.attempts += 1 if error is None else error.attempts
+        draft.first_sent = draft.first_sent or Moment(now(), START + timedelta(seconds=now() - self.seconds))
+        if error is None:
+            number = self.store(draft.new)
+            draft.integration = Integration(id=number, name=draft.new.name)
+            draft.doubt.sent(Applied.YES, now(), number)
+        elif error.applied is not Applied.NO:
+            draft.doubt.sent(error.applied, now())
+            draft.doubted = True
+            if isinstance(error, LostError) and error.after is not None:
+                asyncio.get_running_loop().call_later(error.after, self.store, draft.new)
+        else:
+            draft.doubt.refused = not error.retryable
+
+    def sort_out(self, draft, lookup, rows, at, others=()):
+        not_before = None if draft.first_sent is None else draft.first_sent.wall
+        given = set(others) - {draft.doubt.made}
+        return look_result(rows, draft.doubt, at=at, given=given, not_before=not_before)
+
+    async def searches_references(self):
+        return self.references
+
+    async def find(self, field, values, *, patient=False):
+        assert patient
+        self.looked_up.append(list(values))
+        rows = list(self.rows)
+        await asyncio.sleep(self.look_seconds)
+        if self.fails_to_find:
+            error = self.fails_to_find.pop(0)
+            if error is not None:
+                raise error
+        has = (lambda row: row.name) if field == NAME else (lambda row: row.external_system_reference1)
+        return {value: [row for row in rows if has(row) == value] for value in values}
+
+    async def update(self, integration_id, changes, *, patient=False):
+        assert patient
+        await asyncio.sleep(self.seconds)
+        self.patched.append((integration_id, changes))
+        error = self.end_of(self.rows[integration_id - 1])
+        return error or Patched(1, Integration(id=integration_id, name="x"))
 
 
 class Source:
@@ -99,12 +206,21 @@ class AsyncSource(Source):
             raise StopAsyncIteration from None
 
 
-def provision(creator, specs, concurrency=4, on_progress=None):
-    return ProvisionRun(creator, specs, concurrency=concurrency, on_progress=on_progress)
+def provision(api, specs, concurrency=4, on_progress=None, **options):
+    return ProvisionRun(api, specs, Options(concurrency=concurrency, on_progress=on_progress, **options))
 
 
 async def collect(run):
     return [outcome async for outcome in run]
+
+
+async def statuses(run):
+    return [outcome.status.value for outcome in sorted(await collect(run), key=lambda outcome: outcome.index)]
+
+
+def left():
+    """Tasks of runs."""
+    return [task.get_name() for task in asyncio.all_tasks() if "provision" in task.get_name()]
 
 
 class TestOutcomes:
@@ -112,7 +228,7 @@ class TestOutcomes:
     def test_one_for_each_record_of_any_iterable(self, source):
         @virtual
         async def check():
-            outcomes = await collect(provision(Creator(), source(records(10))))
+            outcomes = await collect(provision(Api(), source(records(10))))
             assert sorted(outcome.index for outcome in outcomes) == list(range(10))
             assert {outcome.key for outcome in outcomes} == {f"Shop {number}" for number in range(10)}
             assert {outcome.status for outcome in outcomes} == {OutcomeStatus.CREATED}
@@ -121,23 +237,23 @@ class TestOutcomes:
 
     @virtual
     async def test_an_empty_input_ends_at_once(self):
-        run = provision(Creator(), [])
+        run = provision(Api(), [])
         assert await collect(run) == []
         assert run.report.total == 0
         assert run.report.ok
 
     @virtual
     async def test_they_come_as_they_are_known(self):
-        class Uneven(Creator):
-            async def create_one(self, new):
-                await asyncio.sleep(10.0 if new.name == "Shop 0" else 1.0)
-                return Created(1, 1)
+        class Uneven(Api):
+            async def send(self, draft, *, patient=False):
+                await asyncio.sleep(9.0 if draft.new.name == "Shop 0" else 0.0)
+                await super().send(draft, patient=patient)
 
         assert [outcome.index for outcome in await collect(provision(Uneven(), records(4), 2))] == [1, 2, 3, 0]
 
     @virtual
     async def test_it_says_what_was_made_and_what_it_took(self):
-        [outcome] = await collect(provision(Creator(), [record(1, external_system_reference1="ref-1")]))
+        [outcome] = await collect(provision(Api(), [record(1, external_system_reference1="ref-1")]))
         assert outcome == Outcome(
             index=0, key="ref-1", status=OutcomeStatus.CREATED, integration_id=1, matched_by=None, attempts=1
         )
@@ -150,14 +266,13 @@ class TestOutcomes:
             (RateLimitedError("429", status=429, attempts=2), OutcomeStatus.FAILED),
             (ConnectionFailedError("no connection", attempts=4), OutcomeStatus.FAILED),
             (DeadlineExceededError("out of time", attempts=0), OutcomeStatus.FAILED),
-            (OutcomeUnknownError("who knows", applied=Applied.MAYBE, attempts=1), OutcomeStatus.UNRESOLVED),
         ],
         ids=lambda value: value.__class__.__name__,
     )
     def test_a_failing_record_stops_no_other(self, error, status):
         @virtual
         async def check():
-            outcomes = await collect(provision(Creator({"Shop 3": error}), records(10)))
+            outcomes = await collect(provision(Api({"Shop 3": error}), records(10)))
             by_index = {outcome.index: outcome for outcome in outcomes}
             assert len(outcomes) == len(by_index) == 10
             bad = by_index.pop(3)
@@ -173,36 +288,48 @@ class TestOutcomes:
     def test_what_is_no_record_fails_and_is_not_sent(self, junk):
         @virtual
         async def check():
-            creator = Creator()
-            outcomes = await collect(provision(creator, [record(1), junk, record(2)]))
+            api = Api()
+            outcomes = await collect(provision(api, [record(1), junk, record(2)]))
             [bad] = [outcome for outcome in outcomes if outcome.index == 1]
             assert bad.status is OutcomeStatus.FAILED
             assert type(junk).__name__ in bad.error.message
             assert bad.attempts == 0
-            assert creator.names == ["Shop 1", "Shop 2"]
+            assert api.names == ["Shop 1", "Shop 2"]
 
         check()
 
     @virtual
     async def test_a_key_that_was_there_fails_and_is_not_sent(self):
-        creator = Creator()
+        api = Api()
         specs = [
             record(1, external_system_reference1="a"),
             record(2, external_system_reference1="a"),
             record(3, external_system_reference1="b"),
             NewIntegration(name="b", integration_type="shopify"),
         ]
-        outcomes = {outcome.index: outcome for outcome in await collect(provision(creator, specs))}
+        outcomes = {outcome.index: outcome for outcome in await collect(provision(api, specs))}
         assert [outcomes[i].status.value for i in range(4)] == ["created", "failed", "created", "failed"]
         assert "key" in outcomes[1].error.message
-        assert creator.names == ["Shop 1", "Shop 3"]
+        assert api.names == ["Shop 1", "Shop 3"]
 
     @virtual
     async def test_a_key_that_failed_before_counts_too(self):
-        creator = Creator({"Shop 1": ValidationError("422", status=422)})
-        outcomes = await collect(provision(creator, [record(1), record(1)], 1))
+        api = Api({"Shop 1": ValidationError("422", status=422)})
+        outcomes = await collect(provision(api, [record(1), record(1)], 1))
         assert [outcome.status.value for outcome in outcomes] == ["failed", "failed"]
-        assert creator.names == ["Shop 1"]
+        assert api.names == ["Shop 1"]
+
+    @virtual
+    async def test_a_record_is_looked_up_before_it_is_sent_and_those_that_are_near_with_it(self):
+        api = Api()
+        await collect(provision(api, records(10)))
+        assert api.looked_up == [[f"Shop {number}" for number in range(10)]]
+
+    @virtual
+    async def test_a_thousand_records_are_looked_up_by_some_queries(self):
+        api = Api(seconds=0.0)
+        assert len(await collect(provision(api, records(1000), 64))) == 1000
+        assert len(api.looked_up) <= 25
 
 
 class TestReaders:
@@ -210,7 +337,7 @@ class TestReaders:
     def test_several_share_the_outcomes_and_all_come_to_the_end(self, concurrency):
         @virtual
         async def check():
-            run = provision(Creator(), records(20), concurrency)
+            run = provision(Api(), records(20), concurrency)
             async with asyncio.timeout(1000.0), run:
                 shares = await asyncio.gather(*(collect(run) for _ in range(3)))
             assert sorted(outcome.index for share in shares for outcome in share) == list(range(20))
@@ -219,7 +346,7 @@ class TestReaders:
 
     @virtual
     async def test_one_that_is_cancelled_leaves_its_outcome_to_the_next(self):
-        run = provision(Creator(), records(3), 1)
+        run = provision(Api(), records(3), 1)
         async with run:
             impatient = asyncio.ensure_future(anext(run))
             await asyncio.sleep(0.5)
@@ -231,46 +358,46 @@ class TestReaders:
 class TestReport:
     @virtual
     async def test_it_adds_up(self):
-        creator = Creator(
+        api = Api(
             {
                 "Shop 1": ValidationError("422", status=422, attempts=1),
-                "Shop 2": OutcomeUnknownError("who knows", attempts=2),
+                "Shop 2": LostError(after=0.0),
             }
         )
-        run = provision(creator, [*records(6), record(0), None])
+        run = provision(api, [*records(6), record(0), None])
         outcomes = await collect(run)
         report = run.report
         assert report.total == len(outcomes) == 8
         assert report.as_dict() == {
             "created": 4,
-            "adopted": 0,
+            "adopted": 1,
             "updated": 0,
             "failed": 3,
             "conflict": 0,
-            "unresolved": 1,
+            "unresolved": 0,
             "duplicated": 0,
             "total": 8,
-            "attempts": 4 + 1 + 2,
+            "attempts": 4 + 1 + 1,
         }
         assert not report.ok
 
     @virtual
     async def test_collect_runs_to_the_end(self):
-        report = await Report.collect(provision(Creator(), records(9)))
+        report = await Report.collect(provision(Api(), records(9)))
         assert report.total == report.counts[OutcomeStatus.CREATED] == 9
         assert report.ok
 
     @virtual
     async def test_collect_raises_what_would_fail_every_record(self):
-        creator = Creator({"Shop 0": AuthenticationError("refused")})
+        api = Api({"Shop 0": AuthenticationError("refused")})
         with pytest.raises(AuthenticationError):
-            await Report.collect(provision(creator, records(3)))
+            await Report.collect(provision(api, records(3)))
 
     @virtual
     async def test_progress_is_told_after_each_outcome(self):
         seen = []
         run = provision(
-            Creator(seconds=2.0),
+            Api(seconds=2.0),
             records(4),
             2,
             lambda progress: seen.append((progress.report.total, progress.elapsed, progress.rate)),
@@ -278,43 +405,70 @@ class TestReport:
         await collect(run)
         assert seen == [(1, 2.0, 0.5), (2, 2.0, 1.0), (3, 4.0, 0.75), (4, 4.0, 1.0)]
 
+    @pytest.mark.parametrize("sized", [True, False], ids=["a list", "a generator"])
+    def test_progress_says_what_is_left_where_the_input_has_a_length(self, sized):
+        @virtual
+        async def check():
+            etas = []
+            specs = records(4) if sized else iter(records(4))
+            await collect(provision(Api(seconds=2.0), specs, 1, lambda progress: etas.append(progress.eta)))
+            assert etas == ([6.0, 4.0, 2.0, 0.0] if sized else [None] * 4)
+
+        check()
+
+    @pytest.mark.parametrize("paused", [0.0, 30.0])
+    def test_progress_says_until_when_nothing_is_sent(self, paused):
+        @virtual
+        async def check():
+            api, told = Api(), []
+            api.paused = paused
+            await collect(provision(api, records(1), 1, told.append))
+            if paused:
+                left = told[0].paused_until - datetime.now(UTC)
+                assert left == pytest.approx(timedelta(seconds=30.0), abs=timedelta(seconds=5.0))
+            else:
+                assert told[0].paused_until is None
+
+        check()
+
     @virtual
     async def test_progress_that_raises_leaves_nothing_behind(self):
         def raises(progress):
             raise RuntimeError("the screen is gone")
 
-        creator = Creator()
+        api = Api()
         with pytest.raises(RuntimeError, match="the screen is gone"):
-            async with provision(creator, records(20), on_progress=raises) as run:
+            async with provision(api, records(20), on_progress=raises) as run:
                 await collect(run)
-        assert creator.at_once == 0
+        assert api.at_once == 0
 
 
 class TestNothingPilesUp:
     @virtual
     async def test_no_more_at_once_than_were_asked_for(self):
-        creator = Creator()
-        await collect(provision(creator, records(50), 7))
-        assert creator.most_at_once == 7
+        api = Api()
+        await collect(provision(api, records(50), 7))
+        assert api.most_at_once == 7
 
     @virtual
     async def test_a_slow_reader_stops_the_pulling(self):
+        api = Api(seconds=0.0)
         source = Source(record(number) for number in itertools.count())
-        async with provision(Creator(seconds=0.0), source, 5) as run:
+        async with provision(api, source, 5) as run:
             for read in range(1, 6):
                 await anext(run)
                 await asyncio.sleep(1000.0)
-                assert source.pulled <= read + 2 * 5
-        assert source.pulled <= 15
+                assert len(api.names) <= read + 2 * 5
+        assert source.pulled <= READ_AHEAD
 
     @virtual
     async def test_an_endless_source_is_fine(self):
         source = AsyncSource(record(number) for number in itertools.count())
-        async with provision(Creator(seconds=0.0), source, 5) as run:
+        async with provision(Api(seconds=0.0), source, 5) as run:
             async for outcome in run:
                 if outcome.index >= 500:
                     break
-        assert source.pulled <= 500 + 2 * 5 + 1
+        assert source.pulled <= 500 + READ_AHEAD
 
     @virtual
     async def test_a_slow_source_does_not_spin(self):
@@ -329,7 +483,7 @@ class TestNothingPilesUp:
             run_once()
 
         loop._run_once = counting
-        outcomes = await collect(provision(Creator(), source, 64))
+        outcomes = await collect(provision(Api(), source, 64))
         assert len(outcomes) == 3
         assert source.asked == 4
         assert turns < 300
@@ -347,33 +501,14 @@ class TestNothingPilesUp:
                 finally:
                     self.busy = False
 
-        assert len(await collect(provision(Creator(), Exclusive(records(10), 1.0), 8))) == 10
+        assert len(await collect(provision(Api(), Exclusive(records(10), 1.0), 8))) == 10
 
     @virtual
     async def test_an_outcome_comes_before_a_slow_source_has_its_next_record(self):
         source = AsyncSource(records(2), seconds=100.0)
-        async with provision(Creator(), source, 4) as run:
+        async with provision(Api(), source, 4) as run:
             await anext(run)
             assert now() == 101.0
-
-    @virtual
-    async def test_a_record_s_time_begins_when_it_is_pulled(self):
-        began = {}
-
-        class Noting(Creator):
-            async def create_one(self, new):
-                began[new.name] = now()
-                return await super().create_one(new)
-
-        pulled = {}
-
-        def source():
-            for number in range(6):
-                pulled[f"Shop {number}"] = now()
-                yield record(number)
-
-        await collect(provision(Noting(), source(), 2))
-        assert began == pulled
 
 
 FATAL = [
@@ -389,24 +524,26 @@ class TestFatal:
     def test_it_stops_the_intake_finishes_what_is_in_flight_and_is_raised(self, error):
         @virtual
         async def check():
-            creator = Creator({"Shop 1": error})
-            source = Source(records(100))
+            api = Api({"Shop 1": error})
+            source = Source(record(number) for number in itertools.count())
+            run = provision(api, source, 4)
             outcomes = []
             with pytest.raises(type(error)) as raised:
-                async for outcome in provision(creator, source, 4):
+                async for outcome in run:
                     outcomes += [outcome]
             assert raised.value is error
-            assert sorted(outcome.index for outcome in outcomes) == list(range(source.pulled))
-            assert source.pulled <= 8
+            assert sorted(outcome.index for outcome in outcomes) == list(range(run.begun))
+            assert run.begun <= 8
+            assert source.pulled <= READ_AHEAD
             assert {outcome.status for outcome in outcomes if outcome.index != 1} == {OutcomeStatus.CREATED}
-            assert creator.at_once == 0
+            assert api.at_once == 0
 
         check()
 
     @virtual
     async def test_the_record_it_befell_has_its_outcome(self):
-        creator = Creator({"Shop 0": FATAL[0]})
-        run = provision(creator, records(3), 1)
+        api = Api({"Shop 0": FATAL[0]})
+        run = provision(api, records(3), 1)
         outcome = await anext(run)
         assert (outcome.index, outcome.status) == (0, OutcomeStatus.FAILED)
         with pytest.raises(AuthenticationError):
@@ -414,7 +551,7 @@ class TestFatal:
 
     @virtual
     async def test_it_is_raised_once(self):
-        run = provision(Creator({"Shop 0": FATAL[0]}), records(1), 1)
+        run = provision(Api({"Shop 0": FATAL[0]}), records(1), 1)
         with pytest.raises(AuthenticationError):
             await collect(run)
         assert await collect(run) == []
@@ -422,7 +559,7 @@ class TestFatal:
     @virtual
     async def test_one_of_many_is_raised(self):
         fails = {f"Shop {number}": AuthenticationError(f"refused {number}") for number in range(4)}
-        run = provision(Creator(fails), records(20), 4)
+        run = provision(Api(fails), records(20), 4)
         outcomes = []
         with pytest.raises(AuthenticationError, match="refused 0"):
             async for outcome in run:
@@ -431,14 +568,40 @@ class TestFatal:
 
     @virtual
     async def test_it_is_not_fatal_where_the_record_may_be_there(self):
-        creator = Creator({"Shop 0": AuthenticationError("refused", applied=Applied.MAYBE)})
-        assert len(await collect(provision(creator, records(3), 1))) == 3
+        api = Api({"Shop 0": AuthenticationError("refused", applied=Applied.MAYBE, attempts=1)})
+        assert await statuses(provision(api, records(3), 1)) == ["created"] * 3
+
+    @pytest.mark.parametrize("error", FATAL, ids=str)
+    def test_a_look_before_that_would_fail_every_record_is_raised_and_nothing_is_sent(self, error):
+        @virtual
+        async def check():
+            api = Api()
+            api.fails_to_find = [error]
+            run = provision(api, records(100))
+            with pytest.raises(type(error)) as raised:
+                await collect(run)
+            assert raised.value is error
+            assert (api.names, run.begun, run.report.total) == ([], 0, 0)
+
+        check()
+
+    @virtual
+    async def test_a_pause_that_outlasts_max_wait_is_one(self):
+        error = RateLimitedError("429", status=429, retry_after=300.0, attempts=1)
+        with pytest.raises(RateLimitedError):
+            await collect(provision(Api({"Shop 0": error}, max_wait=300.0), records(3), 1))
+
+    @virtual
+    async def test_a_shorter_one_is_not(self):
+        error = RateLimitedError("429", status=429, retry_after=299.0, attempts=1)
+        run = provision(Api({"Shop 0": error}, max_wait=300.0), records(3), 1)
+        assert await statuses(run) == ["failed", "created", "created"]
 
 
 class TestSourcesThatFail:
     @pytest.mark.parametrize("concurrency", [1, 4])
     @pytest.mark.parametrize("is_async", [False, True], ids=["iterable", "async iterable"])
-    def test_what_a_source_raises_is_raised_when_what_is_in_flight_has_ended(self, is_async, concurrency):
+    def test_what_a_source_raises_is_raised_when_all_before_has_its_outcome(self, is_async, concurrency):
         def broken():
             yield from records(3)
             raise LookupError("line 4")
@@ -451,11 +614,24 @@ class TestSourcesThatFail:
         async def check():
             outcomes = []
             with pytest.raises(LookupError, match="line 4"):
-                async for outcome in provision(Creator(), broken_later() if is_async else broken(), concurrency):
+                async for outcome in provision(Api(), broken_later() if is_async else broken(), concurrency):
                     outcomes += [outcome]
             assert sorted(outcome.index for outcome in outcomes) == [0, 1, 2]
 
         check()
+
+    @virtual
+    async def test_what_a_source_raises_is_raised_when_what_is_in_flight_has_ended(self):
+        async def broken():
+            yield record(0)
+            await asyncio.sleep(0.5)
+            raise LookupError("line 2")
+
+        run = provision(Api(), broken())
+        assert (await anext(run)).status is OutcomeStatus.CREATED
+        with pytest.raises(LookupError, match="line 2"):
+            await anext(run)
+        assert run.begun == 1
 
     @pytest.mark.parametrize("is_async", [False, True], ids=["iterable", "async iterable"])
     def test_a_source_whose_inner_work_was_cancelled_ends_the_run(self, is_async):
@@ -473,7 +649,7 @@ class TestSourcesThatFail:
 
         @virtual
         async def check():
-            run = provision(Creator(), broken_later() if is_async else broken(), 2)
+            run = provision(Api(), broken_later() if is_async else broken(), 2)
             async with asyncio.timeout(1000.0), run:
                 with pytest.raises((asyncio.CancelledError, ClarusError, RuntimeError)):
                     await collect(run)
@@ -488,39 +664,399 @@ class TestSourcesThatFail:
                 raise OSError("no such file")
 
         with pytest.raises(OSError, match="no such file"):
-            await collect(provision(Creator(), Unopened()))
+            await collect(provision(Api(), Unopened()))
 
     @virtual
-    async def test_what_a_creator_raises_that_is_no_error_of_ours_is_raised(self):
+    async def test_what_a_api_raises_that_is_no_error_of_ours_is_raised(self):
         with pytest.raises(ZeroDivisionError):
-            await collect(provision(Creator({"Shop 0": ZeroDivisionError()}), records(5), 2))
+            await collect(provision(Api({"Shop 0": ZeroDivisionError()}), records(5), 2))
+
+
+class TestMaxFailures:
+    @pytest.mark.parametrize("most", [0, 2])
+    def test_more_than_these_stop_it(self, most):
+        @virtual
+        async def check():
+            fails = {f"Shop {number}": ValidationError("422", status=422, attempts=1) for number in range(100)}
+            run = provision(Api(fails), records(100), 1, max_failures=most)
+            with pytest.raises(InvalidInputError, match=f"max_failures={most}"):
+                await collect(run)
+            assert most < run.report.counts[OutcomeStatus.FAILED] == run.begun <= most + 3
+
+        check()
+
+    @virtual
+    async def test_as_many_as_these_do_not(self):
+        fails = {f"Shop {number}": ValidationError("422", status=422, attempts=1) for number in range(2)}
+        assert len(await collect(provision(Api(fails), records(20), 1, max_failures=2))) == 20
+
+    @virtual
+    async def test_a_conflict_is_one(self):
+        api = Api()
+        for _ in range(2):
+            api.store(record(0))
+        with pytest.raises(InvalidInputError, match="max_failures"):
+            await collect(provision(api, records(1), max_failures=0))
+
+
+class TestDoubt:
+    @virtual
+    async def test_a_lost_answer_is_found(self):
+        [outcome] = await collect(provision(Api({"Shop 0": LostError(after=0.0)}), records(1)))
+        assert outcome == Outcome(
+            index=0, key="Shop 0", status=OutcomeStatus.ADOPTED, integration_id=1, matched_by="name", attempts=1
+        )
+
+    @virtual
+    async def test_by_its_reference_where_that_can_be_searched(self):
+        api = Api({"Shop 0": LostError(after=0.0)}, references=True)
+        [outcome] = await collect(provision(api, [record(0, external_system_reference1="ref-0")]))
+        assert (outcome.status, outcome.matched_by) == (OutcomeStatus.ADOPTED, "reference")
+        assert api.looked_up == [["ref-0"], ["ref-0"]]
+
+    @virtual
+    async def test_what_is_not_there_is_sent_again_when_it_has_settled(self):
+        api = Api({"Shop 0": LostError()})
+        assert await statuses(provision(api, records(1))) == ["created"]
+        assert api.sent_at == pytest.approx([0.0, 1.0 + SETTLE], abs=LINGER)
+
+    @virtual
+    async def test_what_comes_late_and_within_settle_is_found(self):
+        api = Api({"Shop 0": LostError(after=SETTLE - 1.0)})
+        assert await statuses(provision(api, records(1))) == ["adopted"]
+        assert api.made == ["Shop 0"]
+
+    @virtual
+    async def test_what_comes_later_than_that_is_named(self):
+        api = Api({"Shop 0": LostError(after=SETTLE + 10.0)})
+        [outcome] = await collect(provision(api, records(1)))
+        assert outcome.status is OutcomeStatus.DUPLICATED
+        assert {outcome.integration_id, *outcome.others} == {1, 2}
+        assert "sent 2 times" in outcome.error.message
+
+    @virtual
+    async def test_what_never_is_there_is_failed_after_all_its_sends(self):
+        api = Api({"Shop 0": [LostError() for _ in range(9)]})
+        [outcome] = await collect(provision(api, records(1)))
+        assert (outcome.status, outcome.attempts, len(api.names)) == (OutcomeStatus.FAILED, 4, 4)
+        assert outcome.error.applied is Applied.NO
+
+    @virtual
+    async def test_what_can_not_be_looked_up_is_unresolved(self):
+        api = Api({"Shop 0": LostError(after=0.0)})
+        api.fails_to_find = [None, *[ServerError("503", status=503) for _ in range(50)]]
+        [outcome] = await collect(provision(api, records(1)))
+        assert outcome.status is OutcomeStatus.UNRESOLVED
+        assert "looking it up failed: 503" in outcome.error.message
+        assert outcome.error.applied is Applied.MAYBE
+
+    @virtual
+    async def test_the_others_go_on_meanwhile(self):
+        api = Api({"Shop 0": LostError()})
+        run = provision(api, records(20), 1)
+        outcomes = await collect(run)
+        assert [outcome.index for outcome in outcomes] == [*range(1, 20), 0]
+
+    @virtual
+    async def test_a_thousand_are_looked_up_by_tens_of_queries(self):
+        api = Api({f"Shop {number}": LostError(after=0.0) for number in range(1000) if number % 5}, seconds=0.1)
+        assert len(await collect(provision(api, records(1000), 100))) == 1000
+        assert len(api.looked_up) <= 20 + 60
+
+    @virtual
+    async def test_at_most_ten_times_the_concurrency_are_in_doubt_or_under_way(self):
+        api = Api({f"Shop {number}": LostError() for number in range(200) if number % 5})
+        run = provision(api, records(200), 2)
+        assert await statuses(run) == ["created"] * 200
+        assert api.most_under_way == 20
+
+
+class TestProbing:
+    @virtual
+    async def test_after_a_streak_one_at_a_time_is_sent(self):
+        class Broken(Api):
+            async def send(self, draft, *, patient=False):
+                if len(self.names) >= STREAK + 4:
+                    assert self.at_once == 0
+                await super().send(draft, patient=patient)
+
+        api = Broken({f"Shop {number}": [LostError() for _ in range(4)] for number in range(30)})
+        async with provision(api, records(30), 4) as run:
+            reading = asyncio.create_task(collect(run))
+            await asyncio.sleep(300.0)
+            later = api.sent_at[STREAK + 4 :]
+            assert len(later) >= 5
+            assert min(b - a for a, b in itertools.pairwise(later)) >= 10.0
+            await run.aclose()
+            await reading
+
+    @virtual
+    async def test_one_that_goes_well_ends_it(self):
+        api = Api({f"Shop {number}": LostError() for number in range(STREAK + 4)})
+        assert await statuses(provision(api, records(100), 4)) == ["created"] * 100
+        assert now() < 400.0
+
+    @virtual
+    async def test_refusals_are_answers(self):
+        fails = {f"Shop {number}": ValidationError("422", status=422, attempts=1) for number in range(100)}
+        await collect(provision(Api(fails), records(100), 4))
+        assert now() == 25.0
+
+
+class TestNamesakes:
+    @virtual
+    async def test_records_that_are_looked_up_by_one_name_are_sent_one_after_the_other(self):
+        api = Api()
+        same = [record(1, external_system_reference1=f"ref-{number}") for number in range(3)]
+        assert await statuses(provision(api, same)) == ["created"] * 3
+        assert api.most_at_once == 1
+
+    @virtual
+    async def test_what_is_found_for_one_in_doubt_is_its_own(self):
+        api = Api({"Shop 1": [None, LostError(after=0.0), None]})
+        same = [record(1, external_system_reference1=f"ref-{number}") for number in range(3)]
+        outcomes = sorted(await collect(provision(api, same)), key=lambda outcome: outcome.index)
+        assert [(outcome.status.value, outcome.integration_id) for outcome in outcomes] == [
+            ("created", 1), ("adopted", 2), ("created", 3)
+        ]  # fmt: skip
+
+    @virtual
+    async def test_where_references_can_be_searched_they_go_side_by_side(self):
+        api = Api(references=True)
+        same = [record(1, external_system_reference1=f"ref-{number}") for number in range(4)]
+        assert await statuses(provision(api, same)) == ["created"] * 4
+        assert api.most_at_once == 4
+
+    @virtual
+    async def test_others_do_not_wait_for_them(self):
+        api = Api()
+        same = [record(1, external_system_reference1=f"ref-{number}") for number in range(3)]
+        await collect(provision(api, [*same, record(2), record(3)]))
+        assert now() == 3.0
+
+    @virtual
+    async def test_where_it_is_not_clear_which_is_there_the_next_is_a_conflict(self):
+        api = Api()
+        api.store(record(1), at=-1000.0)
+        same = [record(1, external_system_reference1=f"ref-{number}") for number in range(2)]
+        run = provision(api, same)
+        outcomes = sorted(await collect(run), key=lambda outcome: outcome.index)
+        assert [outcome.status.value for outcome in outcomes] == ["adopted", "conflict"]
+        assert "same name" in outcomes[1].error.message
+        assert api.names == []
+
+    @virtual
+    async def test_one_that_was_there_is_not_adopted_for_a_lost_answer(self):
+        api = Api({"Shop 1": LostError(after=0.0)})
+        api.store(record(1), at=-1000.0)
+        [outcome] = await collect(provision(api, [record(1)], existing="ignore"))
+        assert (outcome.status, outcome.integration_id) == (OutcomeStatus.ADOPTED, 2)
+
+
+class TestExisting:
+    async def run(self, existing, **more):
+        api = Api(references=True)
+        api.store(record(0, external_system_reference1="ref-0"), at=-1000.0)
+        specs = [record(number, external_system_reference1=f"ref-{number}", **more) for number in range(2)]
+        outcomes = await collect(provision(api, specs, existing=existing))
+        return api, sorted(outcomes, key=lambda outcome: outcome.index)
+
+    @virtual
+    async def test_adopt(self):
+        api, [there, new] = await self.run("adopt")
+        assert (there.status.value, there.integration_id, there.matched_by) == ("adopted", 1, "reference")
+        assert (new.status.value, api.names, there.attempts) == ("created", ["Shop 1"], 0)
+
+    @virtual
+    async def test_update_names_what_can_not_be_patched(self):
+        api, [there, new] = await self.run("update", account_id=7, string1="x")
+        assert (there.status.value, there.integration_id, there.attempts) == ("updated", 1, 1)
+        assert list(there.unpatched) == ["integration_type", "account_id", "external_system_reference1"]
+        [(number, changes)] = api.patched
+        assert (number, changes.string1, new.status.value) == (1, "x", "created")
+
+    @virtual
+    async def test_update_that_is_refused_is_failed(self):
+        api = Api({"Shop 0": ValidationError("422", status=422, attempts=1)})
+        api.store(record(0), at=-1000.0)
+        [outcome] = await collect(provision(api, [record(0)], existing="update"))
+        assert (outcome.status.value, outcome.integration_id, outcome.attempts) == ("failed", 1, 1)
+
+    @virtual
+    async def test_update_that_may_have_been_made_is_unresolved(self):
+        api = Api({"Shop 0": OutcomeUnknownError("500", applied=Applied.MAYBE, attempts=4)})
+        api.store(record(0), at=-1000.0)
+        [outcome] = await collect(provision(api, [record(0)], existing="update"))
+        assert (outcome.status.value, outcome.integration_id, outcome.attempts) == ("unresolved", 1, 4)
+
+    @virtual
+    async def test_fail(self):
+        api, [there, new] = await self.run("fail")
+        assert (there.status.value, list(there.others)) == ("failed", [1])
+        assert "is there already" in there.error.message
+        assert (new.status.value, api.names) == ("created", ["Shop 1"])
+
+    @virtual
+    async def test_ignore_looks_at_nothing_before(self):
+        api, outcomes = await self.run("ignore")
+        assert [outcome.status.value for outcome in outcomes] == ["created", "created"]
+        assert api.looked_up == []
+
+    @pytest.mark.parametrize("existing", ["adopt", "update", "fail"])
+    def test_several_are_a_conflict_and_nothing_is_sent(self, existing):
+        @virtual
+        async def check():
+            api = Api()
+            for _ in range(2):
+                api.store(record(0), at=-1000.0)
+            [outcome] = await collect(provision(api, [record(0)], existing=existing))
+            assert (outcome.status.value, list(outcome.others)) == ("conflict", [1, 2])
+            assert (api.names, api.patched) == ([], [])
+
+        check()
+
+    @virtual
+    async def test_a_reference_on_a_record_of_another_name_is_a_conflict(self):
+        api = Api(references=True)
+        api.store(record(9, external_system_reference1="ref-0"), at=-1000.0)
+        [outcome] = await collect(provision(api, [record(0, external_system_reference1="ref-0")]))
+        assert (outcome.status.value, list(outcome.others), api.names) == ("conflict", [1], [])
+
+    @virtual
+    async def test_a_look_before_that_fails_to_the_end_fails_its_records_and_nothing_is_sent(self):
+        api = Api()
+        api.fails_to_find = [ServerError("503", status=503) for _ in range(50)]
+        outcomes = await collect(provision(api, records(3)))
+        assert {(outcome.status.value, outcome.error.message) for outcome in outcomes} == {("failed", "503")}
+        assert api.names == []
+
+    @virtual
+    async def test_a_look_before_that_fails_now_and_then_is_made_again(self):
+        api = Api()
+        api.fails_to_find = [ServerError("503", status=503) for _ in range(3)]
+        assert await statuses(provision(api, records(3))) == ["created"] * 3
+
+
+class TestDryRun:
+    @virtual
+    async def test_it_says_what_would_be_created_and_sends_nothing(self):
+        api = Api()
+        api.store(record(0), at=-1000.0)
+        outcomes = sorted(await collect(provision(api, records(2), dry_run=True)), key=lambda outcome: outcome.index)
+        assert [(outcome.status.value, outcome.integration_id, outcome.attempts) for outcome in outcomes] == [
+            ("adopted", 1, 0), ("created", None, 0)
+        ]  # fmt: skip
+        assert api.names == []
+
+    @virtual
+    async def test_it_says_what_would_be_updated(self):
+        api = Api()
+        api.store(record(0), at=-1000.0)
+        [outcome] = await collect(provision(api, [record(0, account_id=1)], existing="update", dry_run=True))
+        assert (outcome.status.value, outcome.integration_id) == ("updated", 1)
+        assert list(outcome.unpatched) == ["integration_type", "account_id"]
+        assert api.patched == []
+
+    @virtual
+    async def test_records_of_one_name_do_not_wait_for_each_other(self):
+        same = [record(1, external_system_reference1=f"ref-{number}") for number in range(3)]
+        assert await statuses(provision(Api(), same, dry_run=True)) == ["created"] * 3
+
+    @virtual
+    async def test_it_makes_no_journal(self, tmp_path):
+        await collect(provision(Api(), records(3), dry_run=True, journal=tmp_path / "run.db"))
+        assert list(tmp_path.iterdir()) == []
+
+
+def looking_before():
+    return Api(look_seconds=10.0), records(5), 5.0
+
+
+def sending():
+    return Api(), records(5), 0.5
+
+
+def settling():
+    return Api({f"Shop {number}": LostError() for number in range(5)}), records(5), 30.0
+
+
+def about_to_look():
+    return Api({"Shop 0": LostError(after=0.0)}), records(1), 1.3
+
+
+def looking():
+    class Slow(Api):
+        async def find(self, field, values, *, patient=False):
+            self.look_seconds = 10.0 if self.names else 0.0
+            return await super().find(field, values, patient=patient)
+
+    return Slow({"Shop 0": LostError(after=0.0)}), records(1), 5.0
+
+
+def failing_to_look():
+    api = Api({"Shop 0": LostError(after=0.0)})
+    api.fails_to_find = [None, *[ServerError("503", status=503) for _ in range(11)]]
+    return api, records(1), 6.0
+
+
+def sending_again():
+    return Api({"Shop 0": LostError()}, seconds=5.0), records(1), 5.0 + SETTLE + 2.0
+
+
+def probing():
+    return Api({f"Shop {number}": [LostError() for _ in range(4)] for number in range(20)}), records(20), 20.0
+
+
+def holding_back():
+    return Api(), [record(1, external_system_reference1=f"ref-{number}") for number in range(5)], 1.5
+
+
+def waiting_for_a_source():
+    return Api(), AsyncSource(records(5), 10.0), 15.0
+
+
+PHASES = {
+    phase.__name__: phase
+    for phase in (
+        looking_before,
+        sending,
+        settling,
+        about_to_look,
+        looking,
+        failing_to_look,
+        sending_again,
+        probing,
+        holding_back,
+        waiting_for_a_source,
+    )
+}
 
 
 class TestLeaving:
     @virtual
     async def test_break_leaves_no_worker(self):
-        creator = Creator()
-        async with provision(creator, records(100)) as run:
+        api = Api()
+        async with provision(api, records(100)) as run:
             async for _ in run:
                 break
-        assert creator.at_once == 0
+        assert api.at_once == 0
         assert asyncio.all_tasks() == {asyncio.current_task(), *others()}
 
     @virtual
     async def test_an_exception_leaves_no_worker(self):
-        creator = Creator()
+        api = Api()
         with pytest.raises(RuntimeError, match="enough"):
-            async with provision(creator, records(100)) as run:
+            async with provision(api, records(100)) as run:
                 await anext(run)
                 raise RuntimeError("enough")
-        assert creator.at_once == 0
+        assert api.at_once == 0
 
     @virtual
     async def test_cancelling_the_reader_leaves_no_worker(self):
-        creator = Creator()
+        api = Api()
 
         async def read():
-            async with provision(creator, records(100)) as run:
+            async with provision(api, records(100)) as run:
                 await collect(run)
 
         task = asyncio.create_task(read())
@@ -528,24 +1064,24 @@ class TestLeaving:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert creator.at_once == 0
+        assert api.at_once == 0
 
     @virtual
     async def test_leaving_gives_up_what_is_on_the_wire_at_once(self):
-        creator = Creator(seconds=1000.0)
-        async with provision(creator, records(100)):
+        api = Api(seconds=1000.0)
+        async with provision(api, records(100)):
             pass
-        async with provision(creator, records(100)) as run:
+        async with provision(api, records(100)) as run:
             reading = asyncio.create_task(anext(run))
             await asyncio.sleep(1.0)
             reading.cancel()
         assert now() == 1.0
         await settle()
-        assert creator.at_once == 0
+        assert api.at_once == 0
 
     @virtual
     async def test_a_full_queue_does_not_hold_up_leaving(self):
-        async with provision(Creator(seconds=0.0), records(100), 3) as run:
+        async with provision(Api(seconds=0.0), records(100), 3) as run:
             await anext(run)
             await asyncio.sleep(10.0)
         assert now() == 10.0
@@ -553,14 +1089,14 @@ class TestLeaving:
     @virtual
     async def test_a_run_that_never_began_is_left_as_it_was(self):
         source = Source(records(3))
-        async with provision(Creator(), source):
+        async with provision(Api(), source):
             pass
         assert source.pulled == 0
 
     @virtual
     async def test_closing_ends_the_wait_of_who_reads(self):
-        creator = Creator(seconds=1000.0)
-        run = provision(creator, records(4))
+        api = Api(seconds=1000.0)
+        run = provision(api, records(4))
         reading = asyncio.create_task(collect(run))
         await asyncio.sleep(1.0)
         await run.aclose()
@@ -572,7 +1108,7 @@ class TestLeaving:
 
     @virtual
     async def test_after_closing_there_is_nothing_to_read(self):
-        run = provision(Creator(), records(10))
+        run = provision(Api(), records(10))
         await anext(run)
         await run.aclose()
         await run.aclose()
@@ -591,10 +1127,29 @@ class TestLeaving:
             finally:
                 ended.append(now())
 
-        async with provision(Creator(seconds=0.0), source(), 2) as run:
+        async with provision(Api(seconds=0.0), source(), 2) as run:
             await anext(run)
         await settle()
         assert ended == [1.0]
+
+    @pytest.mark.usefixtures("inline_journal")
+    @pytest.mark.parametrize("journal", [False, True], ids=["", "journal"])
+    @pytest.mark.parametrize("phase", PHASES)
+    def test_in_any_phase_it_is_at_once_and_whole(self, phase, journal, tmp_path):
+        @virtual
+        async def check():
+            api, specs, at = PHASES[phase]()
+            run = provision(api, specs, 2, journal=tmp_path / "run.db" if journal else None)
+            reading = asyncio.create_task(collect(run))
+            await asyncio.sleep(at)
+            await run.aclose()
+            assert now() == at
+            assert left() == []
+            assert api.under_way == set()
+            assert api.at_once == 0
+            await reading
+
+        check()
 
 
 def others():
@@ -605,49 +1160,89 @@ def others():
 class TestStopping:
     @virtual
     async def test_stop_ends_the_intake_and_what_is_in_flight_has_its_outcome(self):
-        creator = Creator()
-        source = Source(records(100))
-        run = provision(creator, source, 4)
+        api = Api()
+        run = provision(api, records(100), 4)
         outcomes = []
         async for outcome in run:
             outcomes.append(outcome)
             run.stop()
-        assert source.pulled == len(outcomes) == len(creator.done)
-        assert source.pulled <= 8
+        assert run.begun == len(outcomes) == len(api.made) <= 8
+        assert left() == []
 
     @virtual
     async def test_stop_before_the_start_pulls_nothing(self):
         source = Source(records(3))
-        run = provision(Creator(), source)
+        run = provision(Api(), source)
         run.stop()
         assert await collect(run) == []
         assert source.pulled == 0
 
     @virtual
-    async def test_stop_while_the_source_is_asked_ends_with_its_answer(self):
+    async def test_stop_while_the_source_is_asked_does_not_wait_for_its_answer(self):
         source = AsyncSource(records(5), seconds=10.0)
-        run = provision(Creator(), source, 2)
+        run = provision(Api(), source, 2)
         asyncio.get_running_loop().call_later(5.0, run.stop)
-        outcomes = await collect(run)
-        assert len(outcomes) == source.pulled <= 1
+        assert await collect(run) == []
+        assert (source.pulled, now()) == (0, 5.0)
+
+    @virtual
+    async def test_stop_while_it_is_looked_up_sends_nothing(self):
+        api = Api(look_seconds=10.0)
+        run = provision(api, records(5))
+        asyncio.get_running_loop().call_later(5.0, run.stop)
+        assert await collect(run) == []
+        assert (api.names, run.begun) == ([], 0)
+
+    @virtual
+    async def test_what_is_in_doubt_is_settled_first(self):
+        api = Api({"Shop 0": LostError()})
+        run = provision(api, records(100), 1)
+        asyncio.get_running_loop().call_later(1.2, run.stop)
+        outcomes = {outcome.index: outcome for outcome in await collect(run)}
+        assert outcomes[0].status is OutcomeStatus.CREATED
+        assert len(outcomes) == run.begun <= 3
+
+    @virtual
+    async def test_records_that_wait_for_another_of_their_name_are_not_sent(self):
+        api = Api()
+        run = provision(api, [record(1, external_system_reference1=f"ref-{n}") for n in range(5)])
+        asyncio.get_running_loop().call_later(0.5, run.stop)
+        assert [outcome.index for outcome in await collect(run)] == [0]
+        assert (api.names, run.begun) == (["Shop 1"], 1)
 
 
 class TestValidation:
     @pytest.mark.parametrize("concurrency", [0, -1, 10_001, 1.5, True, "4", None], ids=repr)
     def test_concurrency_is_an_integer_in_range(self, concurrency):
         with pytest.raises(InvalidInputError, match="concurrency"):
-            provision(Creator(), [], concurrency)
+            provision(Api(), [], concurrency)
 
     @pytest.mark.parametrize("concurrency", [1, 10_000])
     def test_its_ends_are_allowed(self, concurrency):
-        provision(Creator(), [], concurrency)
+        provision(Api(), [], concurrency)
+
+    @pytest.mark.parametrize(
+        ("option", "value"),
+        [
+            ("existing", "replace"),
+            ("existing", None),
+            ("max_failures", -1),
+            ("max_failures", 1.5),
+            ("max_failures", True),
+            ("journal", 5),
+            ("journal", b"run.db"),
+        ],
+    )
+    def test_an_option_that_can_not_be_is_refused_by_name(self, option, value):
+        with pytest.raises(InvalidInputError, match=option):
+            provision(Api(), [], **{option: value})
 
     @pytest.mark.parametrize("specs", [None, 5, record(1)], ids=lambda specs: type(specs).__name__)
     def test_the_input_is_iterable(self, specs):
         with pytest.raises(InvalidInputError, match="specs"):
-            provision(Creator(), specs)
+            provision(Api(), specs)
 
     def test_making_one_needs_no_loop_and_pulls_nothing(self):
         source = Source(records(1))
-        provision(Creator(), source)
+        provision(Api(), source)
         assert source.pulled == 0

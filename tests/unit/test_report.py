@@ -36,7 +36,8 @@ def test_only_a_record_that_is_there_as_it_should_be_is_ok(status):
 
 def test_an_outcome_has_the_fields_of_the_contract():
     assert [field.name for field in attrs.fields(Outcome)] == [
-        "index", "key", "status", "integration_id", "matched_by", "error", "attempts", "others"
+        "index", "key", "status", "integration_id", "matched_by", "error", "attempts", "others",
+        "unpatched",
     ]  # fmt: skip
 
 
@@ -47,6 +48,19 @@ def test_an_outcome_is_one_line_of_json(outcome):
     assert b"\n" not in line
     assert Outcome.from_json(line) == outcome
     assert Outcome.from_json(line.decode()) == outcome
+
+
+def test_a_line_of_before_there_was_unpatched_is_read():
+    fields = orjson.loads(CREATED.to_json())
+    del fields["unpatched"]
+
+    assert Outcome.from_json(orjson.dumps(fields)) == CREATED
+
+
+def test_what_could_not_be_patched_goes_through_json():
+    outcome = attrs.evolve(CREATED, status=OutcomeStatus.UPDATED, unpatched=("provider", "account_id"))
+
+    assert Outcome.from_json(outcome.to_json()) == outcome
 
 
 def test_what_is_read_back_has_its_types():
@@ -60,7 +74,7 @@ def test_what_is_read_back_has_its_types():
 def test_the_json_is_plain():
     assert orjson.loads(DUPLICATED.to_json()) == {
         "index": 2, "key": "shop-3", "status": "duplicated", "integration_id": 1, "matched_by": "name", "error": None,
-        "attempts": 0, "others": [2, 3],
+        "attempts": 0, "others": [2, 3], "unpatched": [],
     }  # fmt: skip
 
 

@@ -1,0 +1,55 @@
+"""``clarus report``: what became of the records of a journal."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from contextlib import aclosing
+
+from clarus_async.cli.connection import connect
+from clarus_async.cli.output import Exit, Results, say
+from clarus_async.cli.summary import SHOWN, Summary
+from clarus_async.client import ClarusClient
+from clarus_async.provisioning.journal import Journal
+from clarus_async.provisioning.report import Outcome, Report
+from clarus_async.provisioning.review import report_of, troubled
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run ``clarus report``.
+
+    Args:
+        args: the command line.
+
+    Raises:
+        ClarusError: the journal can't be read, or the server can't be asked.
+    """
+    return asyncio.run(_main(args, connect(args) if args.look else None))
+
+
+async def _main(args: argparse.Namespace, client: ClarusClient | None) -> int:
+    results = Results()
+    try:
+        if client is not None:
+            async with client, aclosing(client.integrations.review(args.journal)) as outcomes:
+                async for outcome in outcomes:
+                    await results.write(outcome.to_json())
+        report, not_ok = await _read(args.journal)
+        await results.write(report.to_json())
+    finally:
+        await results.close()
+    summary = Summary(report=report, taken=report.total)
+    for outcome in not_ok:
+        summary.note(outcome)
+    for line in summary.lines(None):
+        say(line)
+    return Exit.OK if report.ok else Exit.FAILED
+
+
+async def _read(path: str) -> tuple[Report, list[Outcome]]:
+    journal = Journal(path)
+    try:
+        await journal.open(make=False)
+        return await report_of(journal), await troubled(journal, SHOWN)
+    finally:
+        await journal.close()

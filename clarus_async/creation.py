@@ -1,0 +1,323 @@
+"""How a record is created, found again, and what is known of it in between (clarus-api.md §1).
+
+There is no idempotency key and no way to read one record (clarus-api.md §1 and §3): what was sent and got no clear
+answer is looked up in the list, by reference where the tenant's schema has that, else by name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import attrs
+
+from clarus_async.errors import Applied, ClarusError
+from clarus_async.policy.deadline import Deadline
+from clarus_async.policy.outcome import Kind
+from clarus_async.policy.probing import Probing
+from clarus_async.policy.reconcile import Looked, look_result
+from clarus_async.provisioning.drafts import NAME, Draft, Lookup, Moment, Patched, Terms
+from clarus_async.provisioning.keys import folded
+from clarus_async.queries import read_every_row, searches_references
+from clarus_async.records import Integration, IntegrationChanges, IntegrationRow, NewIntegration
+from clarus_async.transport.call import Caller
+from clarus_async.transport.request import Request
+from clarus_async.wire.envelope import changes_body, create_body, read_integration
+from clarus_async.wire.faults import secrets_in
+from clarus_async.wire.graphql import REFERENCE
+from clarus_async.wire.headers import http_date
+
+COLLECTION: Final = "/api/integrations"
+MEMBER: Final = "/api/integrations/{id}"
+
+
+class Creation:
+    """Creates and finds the records of one tenant.
+
+    Args:
+        caller: makes the calls.
+    """
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+
+    @property
+    def terms(self) -> Terms:
+        """The client's settings that a run keeps to."""
+        caller = self._caller
+        return Terms(
+            tenant=caller.subdomain,
+            base_url=caller.shared.base_url,
+            settle=caller.timeouts.settle,
+            most_sends=caller.retry.max_attempts,
+            max_wait=caller.shared.pacing.max_wait,
+        )
+
+    @property
+    def paused(self) -> float:
+        """Seconds for which nothing may be sent to the tenant."""
+        shared = self._caller.shared
+        return shared.turnstile(self._caller.subdomain).pace.pause(shared.time())
+
+    def probing(self) -> Probing:
+        """Return a fresh count of failures in a row."""
+        return Probing(self._caller.retry, self._caller.shared.random)
+
+    def draft(self, new: NewIntegration, idempotency_key: str | None = None) -> Draft:
+        """Begin a record.
+
+        Args:
+            new: what is to be.
+            idempotency_key: the one that it was sent with before.
+        """
+        return Draft(new, idempotency_key or self._caller.shared.new_key())
+
+    def begin(self, draft: Draft) -> None:
+        """Keep others of the same name or reference from taking this record for theirs, until its end is known.
+
+        Args:
+            draft: whose.
+        """
+        now = self._caller.shared.bind().time()
+        # Kept, for at the end the tenant may have been forgotten.
+        draft.names = self._caller.shared.tenant(self._caller.subdomain).creates
+        for name in _names(draft.new):
+            draft.names.begin(name, now)
+
+    def end(self, draft: Draft) -> None:
+        """Say that no more becomes known of a record.
+
+        Args:
+            draft: one that was begun.
+        """
+        now = asyncio.get_running_loop().time()
+        until = 0.0
+        if draft.doubt.made is None and draft.doubt.sends:
+            until = draft.doubt.given_up + self._caller.timeouts.settle
+        if draft.names is not None:
+            for name in _names(draft.new):
+                draft.names.end(name, now, draft.doubt.made, whose=draft.idempotency_key, until=until)
+
+    async def send(self, draft: Draft, deadline: Deadline | None = None, *, patient: bool = False) -> None:
+        """Send a record once, and note what became of it.
+
+        Args:
+            draft: which.
+            deadline: by when, where that is not the view's own.
+            patient: what it waits for its turn does not count against the deadline.
+        """
+
+        async def look(by: Deadline) -> bool | None:
+            try:
+                looked = await self.look(draft, by)
+            except ClarusError:
+                return None
+            return not looked.ids
+
+        request = Request(
+            operation="create",
+            kind=Kind.CREATE,
+            method="POST",
+            path=COLLECTION,
+            template=COLLECTION,
+            body=create_body(draft.new),
+            read=read_integration,
+            key=draft.new.key,
+            idempotency_key=draft.idempotency_key,
+            secrets=lambda: secrets_in(draft.new.configuration),
+            look=look,
+            patient=patient,
+        )
+        loop = self._caller.shared.bind()
+        earlier = draft.first_sent
+        # A look in between asks what came before the send.
+        draft.first_sent = earlier or Moment(loop.time(), datetime.now(UTC))
+        call = self._caller.begin(request, deadline)
+        try:
+            error = await self._caller.end(call)
+        except asyncio.CancelledError:
+            if call.applied is not Applied.NO:
+                draft.doubt.sent(call.applied, loop.time())
+            raise
+        now = loop.time()
+        draft.attempts += call.attempts
+        draft.error, draft.starved = error, call.starved
+        if error is None:
+            draft.integration = call.value
+            draft.doubt.sent(Applied.YES, now, call.value.id)
+        elif call.applied is not Applied.NO:
+            draft.doubt.sent(call.applied, now)
+            draft.doubted = True
+        elif not error.retryable:
+            draft.doubt.refused = True
+        if earlier is None:
+            draft.first_sent = None
+            if call.doubt_at is not None:
+                ago = timedelta(seconds=now - call.doubt_at)
+                draft.first_sent = Moment(call.doubt_at, datetime.now(UTC) - ago)
+
+    async def look(self, draft: Draft, deadline: Deadline | None = None) -> Looked:
+        """Look for what our sends made of a record.
+
+        Args:
+            draft: which.
+            deadline: by when, where that is not the view's own.
+
+        Raises:
+            ClarusError: it can't be read; that proves nothing.
+        """
+        lookup = await self.lookup(draft.new, deadline)
+        at = asyncio.get_running_loop().time()
+        found = await self.find(lookup.field, [lookup.value], deadline)
+        return self.sort_out(draft, lookup, found[lookup.value], at)
+
+    def sort_out(
+        self, draft: Draft, lookup: Lookup, rows: Sequence[IntegrationRow], at: float, others: Collection[int] = ()
+    ) -> Looked:
+        """Say which of the rows that have a record's key answer for our sends.
+
+        Args:
+            draft: which record.
+            lookup: what was looked for.
+            rows: a complete answer.
+            at: when it was asked for, in seconds on the event loop's clock.
+            others: ids that are known to be other records'.
+        """
+        creates = self._caller.shared.tenant(self._caller.subdomain).creates
+        name = _name(lookup)
+        draft.rows = {row.id: row for row in rows}
+        given = {*creates.given(name, draft.idempotency_key), *others} - {draft.doubt.made}
+        return look_result(
+            rows,
+            draft.doubt,
+            at=at,
+            given=given,
+            rivals=creates.rivals(name, (draft.first_sent and draft.first_sent.loop) or 0.0, draft.idempotency_key),
+            not_before=None if draft.first_sent is None else self._on_the_servers_clock(draft.first_sent),
+        )
+
+    def _on_the_servers_clock(self, moment: Moment) -> datetime | None:
+        """Return the earliest that a past moment may have been on the server's clock, which its last Date tells."""
+        dated = self._caller.shared.tenant(self._caller.subdomain).dated
+        date = None if dated is None else http_date(dated.header)
+        if dated is None or date is None:
+            return None
+        ago = (dated.wall - moment.wall).total_seconds()
+        if moment.loop is not None:
+            ago = max(ago, dated.loop - moment.loop)
+        return date - timedelta(seconds=max(0.0, ago))
+
+    async def lookup(self, new: NewIntegration, deadline: Deadline | None = None) -> Lookup:
+        """Say what a record is looked up by in this tenant.
+
+        Args:
+            new: which.
+            deadline: by when, where that is not the view's own.
+
+        Raises:
+            ClarusError: the tenant's schema can't be had.
+        """
+        reference = new.external_system_reference1
+        if reference is not None and await self.searches_references(deadline):
+            return Lookup(REFERENCE, reference)
+        return Lookup(NAME, new.name)
+
+    async def searches_references(self, deadline: Deadline | None = None) -> bool:
+        """Whether the tenant's list can be searched by reference.
+
+        Args:
+            deadline: by when, where that is not the view's own.
+
+        Raises:
+            ClarusError: the tenant's schema can't be had.
+        """
+        return await searches_references(self._caller, deadline)
+
+    async def find(
+        self, field: str, values: Sequence[str], deadline: Deadline | None = None, *, patient: bool = False
+    ) -> dict[str, list[IntegrationRow]]:
+        """Return every record that has one of these values, by value. What is not there is proved to be absent.
+
+        Args:
+            field: what is searched.
+            values: at most as many as a query should hold, all different.
+            deadline: by when, where that is not the view's own.
+            patient: what it waits for its turn does not count against the deadline.
+
+        Raises:
+            ClarusError: it can't be read, or not to its end.
+        """
+        wanted = {field: {"eq": values[0]} if len(values) == 1 else {"in": list(values)}}
+        self._caller.shared.bind()
+        rows = await read_every_row(
+            self._caller,
+            wanted,
+            with_reference=field == REFERENCE,
+            deadline=deadline,
+            budget=self._caller.shared.tenant(self._caller.subdomain).looks,
+            patient=patient,
+        )
+        found: dict[str, list[IntegrationRow]] = {value: [] for value in values}
+        alike: dict[str, str] = {folded(value): value for value in values}
+        for row in rows:
+            has = row.name if field == NAME else row.external_system_reference1
+            value = has if has in found else alike.get(folded(has or ""), values[0] if len(values) == 1 else None)
+            if value is None:
+                # The server has an idea of its own of what is equal: it is asked for each value alone.
+                return {
+                    value: rows
+                    for single in values
+                    for value, rows in (await self.find(field, [single], deadline, patient=patient)).items()
+                }
+            found[value].append(row)
+        return found
+
+    async def update(
+        self, integration_id: int, changes: IntegrationChanges, *, patient: bool = False
+    ) -> Patched | ClarusError:
+        """Change a record.
+
+        Args:
+            integration_id: which.
+            changes: what is to be different.
+            patient: what it waits for its turn does not count against its deadline.
+        """
+        request = Request(
+            operation="update",
+            kind=Kind.UPDATE,
+            method="PATCH",
+            path=f"{COLLECTION}/{integration_id}",
+            template=MEMBER,
+            body=changes_body(integration_id, changes),
+            read=read_integration,
+            secrets=lambda: secrets_in(changes.configuration),
+            patient=patient,
+        )
+        call = self._caller.begin(request)
+        error = await self._caller.end(call)
+        return Patched(call.attempts, call.value) if error is None else error
+
+
+def _name(lookup: Lookup) -> str:
+    """Return under what a create is noted that is looked up like this."""
+    return f"{lookup.field}={folded(lookup.value)}"
+
+
+def _names(new: NewIntegration) -> list[str]:
+    names = [_name(Lookup(NAME, new.name))]
+    if new.external_system_reference1 is not None:
+        names.append(_name(Lookup(REFERENCE, new.external_system_reference1)))
+    return names
+
+
+def adopted(new: NewIntegration, row: IntegrationRow) -> Integration:
+    """Return the record that our send made, though its answer was lost: what was sent, and what the list says of it.
+
+    Args:
+        new: what was sent.
+        row: what was found.
+    """
+    sent = {a.name: getattr(new, a.name) for a in attrs.fields(NewIntegration)}
+    return Integration(id=row.id, **sent | {"name": row.name, "is_active": row.is_active})

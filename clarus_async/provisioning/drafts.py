@@ -1,0 +1,208 @@
+"""A record on its way, and what a run needs of the API to bring it there."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Final, NamedTuple, Protocol
+
+import attrs
+
+from clarus_async.errors import ClarusError
+from clarus_async.policy.namesakes import Namesakes
+from clarus_async.policy.probing import Probing
+from clarus_async.policy.reconcile import Doubt, Looked
+from clarus_async.records import Integration, IntegrationChanges, IntegrationRow, NewIntegration
+
+NAME: Final = "name"
+
+
+class Lookup(NamedTuple):
+    """What a record is looked up by.
+
+    Args:
+        field: of the list: the name, or the first reference.
+        value: what it has to be.
+    """
+
+    field: str
+    value: str
+
+    @property
+    def matched_by(self) -> str:
+        """How an outcome calls the field."""
+        return NAME if self.field == NAME else "reference"
+
+
+class Moment(NamedTuple):
+    """A moment on two clocks: the first stands still while a machine sleeps, the second may be set.
+
+    Args:
+        loop: seconds on the event loop's clock; ``None`` for one of another process.
+        wall: UTC.
+    """
+
+    loop: float | None
+    wall: datetime
+
+
+@attrs.define(eq=False)
+class Draft:
+    """A record that is to be created, and what became of it so far.
+
+    Args:
+        new: the record.
+        idempotency_key: the same for every send.
+        doubt: what is known of its sends.
+        first_sent: when the first of those that may have been applied went out.
+        integration: what the answer to a send said.
+        error: what ended the last send.
+        starved: the last send would have been tried again, and the retry budget had nothing left.
+        doubted: it was in doubt at some time.
+        attempts: requests that went out for it, and ended.
+        rows: what the last look found, by id.
+        names: where it is noted as under way.
+    """
+
+    new: NewIntegration = attrs.field(repr=False)
+    idempotency_key: str
+    doubt: Doubt = attrs.field(factory=Doubt)
+    first_sent: Moment | None = None
+    integration: Integration | None = attrs.field(default=None, repr=False)
+    error: ClarusError | None = None
+    starved: bool = False
+    doubted: bool = False
+    attempts: int = 0
+    rows: Mapping[int, IntegrationRow] = attrs.field(factory=dict, repr=False)
+    names: Namesakes | None = None
+
+
+class Patched(NamedTuple):
+    """A change that was made.
+
+    Args:
+        attempts: requests that went out for it.
+        integration: what was answered.
+    """
+
+    attempts: int
+    integration: Integration
+
+
+class Terms(NamedTuple):
+    """The settings of a client that a run keeps to.
+
+    Args:
+        tenant: whose records they are.
+        base_url: where its API is.
+        settle: seconds after which the server applies nothing any more.
+        most_sends: how often a record may be sent.
+        max_wait: seconds; a record that would wait longer for its tenant's pace ends the run.
+    """
+
+    tenant: str
+    base_url: str
+    settle: float
+    most_sends: int
+    max_wait: float
+
+
+class Api(Protocol):
+    """What a run needs of the API."""
+
+    @property
+    def terms(self) -> Terms:
+        """The client's settings."""
+        ...
+
+    @property
+    def paused(self) -> float:
+        """Seconds for which nothing may be sent."""
+        ...
+
+    def probing(self) -> Probing:
+        """Return a fresh count of failures in a row."""
+        ...
+
+    def draft(self, new: NewIntegration, idempotency_key: str | None = None) -> Draft:
+        """Begin a record.
+
+        Args:
+            new: what is to be.
+            idempotency_key: the one that it was sent with before.
+        """
+        ...
+
+    def begin(self, draft: Draft) -> None:
+        """Keep others of the same name from taking this record for theirs.
+
+        Args:
+            draft: whose.
+        """
+        ...
+
+    def end(self, draft: Draft) -> None:
+        """Say that no more becomes known of a record.
+
+        Args:
+            draft: one that was begun.
+        """
+        ...
+
+    async def send(self, draft: Draft, *, patient: bool = False) -> None:
+        """Send a record once, and note what became of it.
+
+        Args:
+            draft: which.
+            patient: what it waits for its turn does not count against its deadline.
+        """
+        ...
+
+    def sort_out(
+        self, draft: Draft, lookup: Lookup, rows: Sequence[IntegrationRow], at: float, others: Collection[int] = ()
+    ) -> Looked:
+        """Say which of the rows that have a record's key answer for our sends.
+
+        Args:
+            draft: which record.
+            lookup: what was looked for.
+            rows: a complete answer.
+            at: when it was asked for, in seconds on the event loop's clock.
+            others: ids that are known to be other records'.
+        """
+        ...
+
+    async def searches_references(self) -> bool:
+        """Whether the tenant's list can be searched by reference.
+
+        Raises:
+            ClarusError: the tenant's schema can't be had.
+        """
+        ...
+
+    async def find(
+        self, field: str, values: Sequence[str], *, patient: bool = False
+    ) -> dict[str, list[IntegrationRow]]:
+        """Return every record that has one of these values, by value. What is not there is proved to be absent.
+
+        Args:
+            field: what is searched.
+            values: at most as many as a query should hold, all different.
+            patient: what it waits for its turn does not count against its deadline.
+
+        Raises:
+            ClarusError: it can't be read, or not to its end.
+        """
+        ...
+
+    async def update(
+        self, integration_id: int, changes: IntegrationChanges, *, patient: bool = False
+    ) -> Patched | ClarusError:
+        """Change a record, or return what ended that.
+
+        Args:
+            integration_id: which.
+            changes: what is to be different.
+            patient: what it waits for its turn does not count against its deadline.
+        """
+        ...

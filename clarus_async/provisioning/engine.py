@@ -1,0 +1,330 @@
+"""The works of a run: records are pulled, looked up and sent, and an outcome is handed on for each.
+
+One task prepares the next records, a few workers send them, and a record in doubt leaves its worker and settles in a
+task of its own. What was sent is in the journal before it is, and what became of it before anybody hears of it.
+Nothing piles up on either side, whether the input is slow or the reader of the outcomes is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Iterable
+from os import PathLike
+from pathlib import Path
+from typing import Any, Final
+
+from clarus_async.errors import ClarusError, JournalError
+from clarus_async.policy.reconcile import Fate
+from clarus_async.provisioning.drafts import Api
+from clarus_async.provisioning.existing import Action, Existing
+from clarus_async.provisioning.intake import Batch, Intake
+from clarus_async.provisioning.items import Item
+from clarus_async.provisioning.journal import Journal
+from clarus_async.provisioning.ledger import Ledger
+from clarus_async.provisioning.looks import KEYS, Looks
+from clarus_async.provisioning.parking import Parking
+from clarus_async.provisioning.ready import Ready
+from clarus_async.provisioning.report import Outcome, OutcomeStatus
+from clarus_async.provisioning.sending import Ending, Sender
+from clarus_async.provisioning.source import Source
+
+_IN_DOUBT: Final = 10  # times the concurrency: so many may be under way or in doubt before no new one is begun
+
+
+class Engine:
+    """Brings the records of an input to their outcomes.
+
+    Args:
+        api: what the client can do.
+        specs: the input.
+        hand_on: takes an outcome, and waits while there is no room for it.
+        concurrency: how many records are sent at once.
+        journal: the path of its journal, or none.
+        existing: what is done with what is there.
+        dry_run: nothing is sent.
+    """
+
+    def __init__(
+        self,
+        api: Api,
+        specs: Iterable[object] | AsyncIterable[object],
+        hand_on: Callable[[Outcome], Awaitable[None]],
+        *,
+        concurrency: int,
+        journal: str | PathLike[str] | None,
+        existing: Existing,
+        dry_run: bool,
+    ) -> None:
+        if journal is not None and dry_run and not Path(journal).exists():
+            journal = None
+        terms = api.terms
+        self._api = api
+        self._hand_on = hand_on
+        self._concurrency = concurrency
+        self._dry_run = dry_run
+        # Of a hundred keys a query and a flush to the disk each, the workers must never run out.
+        self._ahead = max(2 * KEYS, 2 * concurrency)
+        self._source = Source(specs, self._ahead)
+        self._has_journal = journal is not None
+        self._ledger = Ledger(None if journal is None else Journal(journal, terms.tenant, terms.base_url))
+        self._looks = Looks(api)
+        self._ready = Ready(_IN_DOUBT * concurrency)
+        self._intake = Intake(api, self._ledger, self._looks, existing, dry_run=dry_run)
+        self._ending = Ending()
+        self._sender = Sender(api, self._ending, self._fail)
+        self._parking = Parking(api, self._ledger, self._looks, self._ready, self._sender.judge, self._ending)
+        self._begun: set[Item] = set()
+        self._unsent: list[Item] = []
+        self._ended: asyncio.Queue[tuple[Item | None, Outcome, int]] = asyncio.Queue(maxsize=self._ahead)
+        self._unheard = 0  # outcomes that are known, and not handed on
+        self._moved = asyncio.Event()
+        self._settling: set[asyncio.Task[None]] = set()
+        self._stopped = False
+        self._lost = False
+        self._sending = 0
+        self.error: BaseException | None = None
+        """What ended the run, if it was not the end of its input."""
+        self.restored = 0
+        """Outcomes that a journal had."""
+
+    @property
+    def under_way(self) -> int:
+        """Records that may have been sent, or have an outcome that was not handed on."""
+        return self._ready.under_way + self._unheard
+
+    def stop(self) -> None:
+        """Begin no further record."""
+        self._stopped = True
+        self._source.stop()
+        self._unsent += (*self._ready.drop(), *self._intake.drop())
+        self._moved.set()
+
+    def end(self, error: BaseException) -> None:
+        """Stop, and raise this when what is in flight has ended.
+
+        Args:
+            error: what to raise.
+        """
+        if self.error is None:
+            self.error = error
+        self.stop()
+
+    async def run(self) -> None:
+        """Work until every record has its outcome; :attr:`error` says what ended it before."""
+        tasks: list[asyncio.Task[None]] = []
+        try:
+            await self._ledger.open()
+            if self._has_journal:
+                tasks.append(_task(self._guarded(self._record), "recorder"))
+            tasks += [_task(self._work(), str(number)) for number in range(self._concurrency)]
+            self._source.start()
+            try:
+                await self._take_in()
+            except Exception as error:  # noqa: BLE001  raised by the run when what is in flight has ended
+                self._fail(error)
+            await self._quiet()
+        except ClarusError as error:
+            self._fail(error)
+        finally:
+            await self._close(tasks)
+
+    async def _close(self, tasks: list[asyncio.Task[None]]) -> None:
+        self._ready.close()
+        every = [*tasks, *self._settling]
+        for task in every:
+            task.cancel()
+        try:
+            if every:
+                await asyncio.wait(every)
+            await self._looks.close()
+            await self._source.closed()
+        finally:
+            # Whoever is cancelled meanwhile: others of the same names must not wait for these, and the journal closes.
+            for item in self._begun:
+                self._api.end(item.draft)
+                if not item.draft.doubt.sends:
+                    self._unsent.append(item)
+            try:
+                await self._ledger.close(self._unsent)
+            except ClarusError as error:
+                self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        self.end(error)
+        self._ending.set()
+
+    # --- taking in
+
+    async def _take_in(self) -> None:
+        while records := await self._source.take(self._ahead):
+            await self._handle(await self._intake.prepare(records))
+            while len(self._ready) + self._intake.held >= self._ahead and not self._stopped:
+                await self._move()
+        if self.error is None:
+            self.error = self._source.error
+
+    async def _quiet(self) -> None:
+        """Wait until nothing is under way any more."""
+        while not self._lost and self._busy:
+            if not self._sending and not len(self._ready):
+                self._looks.hurry()
+            await self._move()
+
+    @property
+    def _busy(self) -> bool:
+        waiting = self._ready.under_way or len(self._ready) or self._intake.held
+        return bool(waiting or self._unheard or self._settling)
+
+    async def _move(self) -> None:
+        self._moved.clear()
+        await self._moved.wait()
+
+    async def _handle(self, batch: Batch) -> None:
+        creates = [item for item in batch.to_send if item.update is None]
+        if creates and not self._stopped:
+            await self._ledger.intend(creates)
+        if self._stopped:
+            self._unsent += batch.to_send
+        else:
+            self._ready.add(batch.to_send)
+        for item, outcome, n in batch.ended:
+            await self._conclude(item, outcome, n)
+        for outcome in batch.restored:
+            self.restored += 1
+            await self._hand_on(outcome)
+        for item in batch.in_doubt:
+            while self._ready.full and not self._stopped:
+                await self._move()
+            if self._stopped:
+                break
+            self._ready.under_way += 1
+            item.begun = True
+            self._begin(item)
+            self._settle(self._park, item)
+
+    def _begin(self, item: Item) -> None:
+        self._begun.add(item)
+        self._api.begin(item.draft)
+
+    # --- sending
+
+    async def _work(self) -> None:
+        while (item := await self._ready.get()) is not None:
+            self._sending += 1
+            self._moved.set()
+            await self._guarded(self._bring, item)
+            self._sending -= 1
+            self._moved.set()
+
+    async def _bring(self, item: Item) -> None:
+        if item.update is not None:
+            await self._conclude(item, await self._sender.update(item, item.update))
+            return
+        if item.again is None:
+            self._begin(item)
+        await self._sender.create(item)
+        draft = item.draft
+        if item.again is not None:
+            again, item.again = item.again, None
+            again.set_result(None)
+        elif draft.error is None and draft.integration is not None:
+            await self._conclude(item, item.outcome(OutcomeStatus.CREATED, integration_id=draft.integration.id))
+        elif draft.doubt.sends or (draft.error is not None and draft.error.retryable and not self._stopped):
+            self._settle(self._park, item)
+        elif draft.error is not None:
+            await self._conclude(item, item.failed(draft.error))
+        else:
+            self._let_go(item)
+
+    async def _park(self, item: Item) -> None:
+        settled = await self._parking.settle(item)
+        if not item.changed or settled.fate not in {Fate.THERE, Fate.ABSENT}:
+            await self._conclude(item, item.settled(settled))
+            return
+        # What was sent is not what is wanted now.
+        self._ready.ended()
+        self._begun.discard(item)
+        self._api.end(item.draft)
+        item.begun = False
+        self._ledger.settled(item)
+        if settled.fate is Fate.ABSENT:
+            await self._handle(await self._intake.begin_anew(item))
+            return
+        before = self._intake.found(item, settled.ids[0])
+        if before.action is Action.UPDATE:
+            item.update = before.integration_id
+            await self._handle(Batch(to_send=[item]))
+        else:
+            await self._conclude(item, item.before(before))
+
+    def _settle(self, work: Callable[..., Coroutine[Any, Any, None]], *arguments: Any) -> None:  # noqa: ANN401
+        task = _task(self._guarded(work, *arguments), "settling")
+        self._settling.add(task)
+        task.add_done_callback(self._settled)
+
+    def _settled(self, task: asyncio.Task[None]) -> None:
+        self._settling.discard(task)
+        self._moved.set()
+
+    async def _guarded(self, work: Callable[..., Coroutine[Any, Any, None]], *arguments: Any) -> None:  # noqa: ANN401
+        """Do something for records that are under way; where it raises, nobody knows of them any more."""
+        try:
+            await work(*arguments)
+        except Exception as error:  # noqa: BLE001  raised by the run
+            self._lost = True
+            self._fail(error)
+
+    # --- at its end
+
+    async def _conclude(self, item: Item | None, outcome: Outcome, n: int | None = None) -> None:
+        self._unheard += 1
+        if item is not None:
+            self._ledger.ended(item, outcome)
+            n = item.n
+            if outcome.integration_id is not None:
+                item.draft.doubt.made = outcome.integration_id
+            if item in self._begun:
+                self._begun.discard(item)
+                self._api.end(item.draft)
+            if item.begun:
+                self._ready.ended()
+            if (following := self._intake.release(item)) is not None:
+                self._settle(self._follow, item, outcome, following)
+        if self._has_journal and not self._dry_run:
+            await self._ended.put((item, outcome, n or 0))
+        else:
+            await self._hand_on(outcome)
+            self._unheard -= 1
+        self._moved.set()
+
+    async def _follow(self, before: Item, outcome: Outcome, item: Item) -> None:
+        if self._stopped:
+            self._unsent.append(item)
+        else:
+            await self._handle(await self._intake.follow(before, outcome, item))
+
+    def _let_go(self, item: Item) -> None:
+        """Forget a record that was begun and never sent."""
+        self._begun.discard(item)
+        self._api.end(item.draft)
+        self._ready.ended()
+        self._unsent.append(item)
+
+    async def _record(self) -> None:
+        while True:
+            ended = [await self._ended.get()]
+            while not self._ended.empty():
+                ended.append(self._ended.get_nowait())
+            try:
+                await self._ledger.record(ended)
+            except JournalError as error:
+                # What is known is said all the same.
+                self._fail(error)
+            for _, outcome, _ in ended:
+                await self._hand_on(outcome)
+                self._unheard -= 1
+            self._moved.set()
+
+
+def _task(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+    return asyncio.create_task(work, name=f"clarus_async provision {name}")

@@ -1,0 +1,278 @@
+"""From the input to what is to be done with each record: checked, looked up in batches, and decided."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+
+import attrs
+
+from clarus_async.errors import ClarusError, InvalidInputError, RateLimitedError
+from clarus_async.policy.reconcile import Doubt
+from clarus_async.provisioning.drafts import NAME, Api, Draft, Lookup
+from clarus_async.provisioning.existing import Action, Before, Existing, before_sending, there
+from clarus_async.provisioning.items import Item
+from clarus_async.provisioning.keys import folded
+from clarus_async.provisioning.ledger import Claims, Earlier, Ledger
+from clarus_async.provisioning.looks import FATAL, Looks, Seen
+from clarus_async.provisioning.report import Outcome, OutcomeStatus, Problem
+from clarus_async.provisioning.source import Numbered
+from clarus_async.records import NewIntegration
+
+
+@attrs.define(eq=False)
+class Batch:
+    """What came of some records of the input.
+
+    Args:
+        ended: outcomes, with the record where it is one, and its number in the journal.
+        restored: outcomes that the journal had.
+        to_send: records that are to be sent for the first time, or changed.
+        in_doubt: records that an earlier run may have sent.
+    """
+
+    ended: list[tuple[Item | None, Outcome, int]] = attrs.field(factory=list)
+    restored: list[Outcome] = attrs.field(factory=list)
+    to_send: list[Item] = attrs.field(factory=list)
+    in_doubt: list[Item] = attrs.field(factory=list)
+
+
+class Intake:
+    """Prepares the records of a run.
+
+    Records that are looked up by one name are sent one after the other, so that what is found by it is certainly the
+    one's that is in doubt.
+
+    Args:
+        api: what the client can do.
+        ledger: what is known of the job's records.
+        looks: finds what is there.
+        existing: what is done with it.
+        dry_run: nothing is sent, and every outcome says what would be.
+    """
+
+    def __init__(self, api: Api, ledger: Ledger, looks: Looks, existing: Existing, *, dry_run: bool) -> None:
+        self._api = api
+        self._ledger = ledger
+        self._looks = looks
+        self._existing = existing
+        self._dry_run = dry_run
+        self._lines: dict[str, _Line] = {}
+        self.held = 0
+        """Records that wait for another one of their name."""
+
+    async def prepare(self, records: Sequence[Numbered]) -> Batch:
+        """Say what is to be done with records.
+
+        Args:
+            records: the next of the input.
+
+        Raises:
+            ClarusError: what would fail every record.
+        """
+        batch = Batch()
+        met = self._meet(records, batch)
+        earlier = await self._ledger.earlier({-n: new for _, new, n in met if n < 0})
+        fresh = []
+        for index, new, number in met:
+            n = abs(number)
+            before = earlier.get(n)
+            if before is not None and before.finished:
+                batch.restored.append(before.outcome(index, new))
+                continue
+            item = Item(index, new, n, self._ledger.hash(new), await self._lookup(new), self._draft(new, before))
+            item.own = None if before is None else before.row.integration_id
+            if before is not None and before.in_doubt:
+                self._doubt(item, before, batch)
+            elif not self._hold(item):
+                fresh.append(item)
+        await self._decide(fresh, batch)
+        return batch
+
+    def _draft(self, new: NewIntegration, before: Earlier | None) -> Draft:
+        keeps = before is not None and (before.same or before.in_doubt)
+        return self._api.draft(new, before.row.idempotency_key if before is not None and keeps else None)
+
+    async def _lookup(self, new: NewIntegration) -> Lookup:
+        try:
+            return await self._looks.lookup(new.external_system_reference1, new.name)
+        except ClarusError as error:
+            if self._existing != "ignore" or isinstance(error, FATAL):
+                raise
+            # Nothing is looked up but what is in doubt, and by the name that works.
+            return Lookup(NAME, new.name)
+
+    def _meet(self, records: Sequence[Numbered], batch: Batch) -> list[tuple[int, NewIntegration, int]]:
+        met = []
+        for index, new in records:
+            if not isinstance(new, NewIntegration):
+                error = InvalidInputError(f"record {index}: must be a NewIntegration, not {type(new).__name__}")
+                batch.ended.append((None, _refused(index, "", error), self._ledger.next_number()))
+            elif (number := self._ledger.meet(new.key)) is None:
+                error = InvalidInputError(f"record {index}: its key is in the input already")
+                batch.ended.append((None, _refused(index, new.key, error), self._ledger.next_number()))
+            else:
+                met.append((index, new, number))
+        return met
+
+    def _doubt(self, item: Item, earlier: Earlier, batch: Batch) -> None:
+        if self._dry_run:
+            batch.restored.append(earlier.outcome(item.index, item.new))
+            return
+        earlier.doubt(item.draft, asyncio.get_running_loop().time())
+        item.changed = not earlier.same
+        item.was_in_doubt = earlier.row.name or earlier.row.key
+        if item.lookup.field == NAME:
+            # It was sent under the name that it had then.
+            item.lookup = Lookup(NAME, item.was_in_doubt)
+        self._lines.setdefault(folded(item.new.name), _Line()).under_way += 1
+        batch.in_doubt.append(item)
+
+    def _hold(self, item: Item) -> bool:
+        """Whether a record has to wait for another one of its name."""
+        if self._dry_run:
+            return False
+        line = self._lines.setdefault(folded(item.new.name), _Line())
+        if line.under_way and item.lookup.field == NAME:
+            line.held.append(item)
+            self.held += 1
+            return True
+        line.under_way += 1
+        return False
+
+    async def _decide(self, fresh: Sequence[Item], batch: Batch) -> None:
+        if self._existing == "ignore":
+            for item in fresh:
+                self._do(item, Before(Action.SEND), batch)
+            return
+        if not fresh:
+            return
+        try:
+            found = await self._looks.now(item.lookup for item in fresh)
+        except ClarusError as error:
+            if isinstance(error, (*FATAL, RateLimitedError)):
+                raise
+            for item in fresh:
+                batch.ended.append((item, item.failed(error), item.n))
+            return
+        for item in fresh:
+            self._decide_one(item, found[item.lookup], batch)
+
+    def _decide_one(self, item: Item, seen: Seen, batch: Batch) -> None:
+        claims = self._ledger.claimed(item.new.name, item.own) if item.lookup.field == NAME else _NO_CLAIMS
+        before = before_sending(
+            item.new,
+            item.lookup,
+            seen.rows,
+            self._existing,
+            claimed=claims.ids,
+            unclear=claims.by_name or claims.in_doubt,
+        )
+        item.draft.doubt = Doubt(seen=frozenset(row.id for row in seen.rows))
+        self._do(item, before, batch)
+
+    async def begin_anew(self, item: Item) -> Batch:
+        """Say what is to be done with a record of which nothing is there of what it was before it was changed.
+
+        Args:
+            item: the record, whose doubt is settled.
+
+        Raises:
+            ClarusError: what would fail every record.
+        """
+        batch = Batch()
+        item.changed = False
+        item.draft = self._api.draft(item.new)
+        item.lookup = await self._lookup(item.new)
+        await self._decide([item], batch)
+        return batch
+
+    def found(self, item: Item, found: int) -> Before:
+        """Say what is to be done with a record that is there as it was before it was changed.
+
+        Args:
+            item: the record, whose doubt is settled.
+            found: the id that it has.
+        """
+        return there(item.lookup, found, self._existing)
+
+    def _do(self, item: Item, before: Before, batch: Batch) -> None:
+        if before.action is Action.END or self._dry_run:
+            batch.ended.append((item, item.before(before), item.n))
+            return
+        if before.action is Action.UPDATE:
+            item.update = before.integration_id
+        batch.to_send.append(item)
+
+    def release(self, item: Item) -> Item | None:
+        """Note that a record is at its end, and return the next one of its name that waited for that.
+
+        Args:
+            item: the record.
+        """
+        line = self._lines.get(folded(item.new.name))
+        if line is None:
+            return None
+        line.under_way -= 1
+        if line.under_way:
+            return None
+        if not line.held:
+            del self._lines[folded(item.new.name)]
+            return None
+        line.under_way = 1
+        self.held -= 1
+        return line.held.popleft()
+
+    async def follow(self, before: Item, outcome: Outcome, item: Item) -> Batch:
+        """Say what is to be done with a record that waited for another one of its name.
+
+        Args:
+            before: the other one.
+            outcome: what became of that.
+            item: the record.
+
+        Raises:
+            ClarusError: what would fail every record.
+        """
+        batch = Batch()
+        claims = self._ledger.claimed(item.new.name, item.own)
+        if self._existing == "ignore":
+            self._do(item, Before(Action.SEND), batch)
+        elif claims.by_name or outcome.status in _UNCLEAR:
+            why = (
+                "another record of the input has the same name, and which record that is, is not clear; this tenant"
+                " can't be searched by reference, so whose a record of this name is can't be told; nothing was sent"
+            )
+            self._do(item, Before(Action.END, OutcomeStatus.CONFLICT, why=why), batch)
+        elif before.lookup == item.lookup and before.draft.doubt.seen is not None and item.own is None:
+            # What was there then, and what came since, is known: no need to look again.
+            item.draft.doubt = Doubt(seen=before.draft.doubt.seen | claims.ids)
+            self._do(item, Before(Action.SEND), batch)
+        else:
+            await self._decide([item], batch)
+        return batch
+
+    def drop(self) -> list[Item]:
+        """Let go of what waits for another record of its name."""
+        dropped = [item for line in self._lines.values() for item in line.held]
+        for line in self._lines.values():
+            line.held.clear()
+        self.held = 0
+        return dropped
+
+
+@attrs.define(eq=False)
+class _Line:
+    """The records of one name: how many are under way, and those that wait."""
+
+    under_way: int = 0
+    held: deque[Item] = attrs.field(factory=deque)
+
+
+_NO_CLAIMS = Claims(frozenset(), by_name=False, in_doubt=False)
+_UNCLEAR = frozenset({OutcomeStatus.CONFLICT, OutcomeStatus.UNRESOLVED, OutcomeStatus.DUPLICATED})
+
+
+def _refused(index: int, key: str, error: ClarusError) -> Outcome:
+    return Outcome(index=index, key=key, status=OutcomeStatus.FAILED, error=Problem.of(error))

@@ -1,0 +1,140 @@
+"""A record of a run's input, and the outcomes that it can come to."""
+
+from __future__ import annotations
+
+import asyncio
+
+import attrs
+
+from clarus_async.errors import ApiError, Applied, ClarusError, ConnectionFailedError, OutcomeUnknownError
+from clarus_async.policy.reconcile import Fate, Settled
+from clarus_async.provisioning.drafts import Draft, Lookup
+from clarus_async.provisioning.existing import Before, unpatchable
+from clarus_async.provisioning.report import Outcome, OutcomeStatus, Problem
+from clarus_async.records import NewIntegration
+
+
+@attrs.define(eq=False)
+class Item:
+    """A record that a run works on.
+
+    Args:
+        index: its place in the input.
+        new: the record.
+        n: its number in the journal; 0 where there is no journal.
+        hash: of all that is to be sent, where there is a journal.
+        lookup: what it is looked up by.
+        draft: what became of it so far.
+        update: the id of the record that is to be changed, where it is there already.
+        again: is told when another send of it has ended.
+        begun: a worker has taken it, or it is being settled.
+        own: the id that an earlier run knew it to have.
+        changed: it is in doubt, and was another record when it was sent.
+        was_in_doubt: the name under which an earlier run left it in doubt.
+    """
+
+    index: int
+    new: NewIntegration = attrs.field(repr=False)
+    n: int
+    hash: str | None
+    lookup: Lookup
+    draft: Draft
+    update: int | None = None
+    again: asyncio.Future[None] | None = None
+    begun: bool = False
+    own: int | None = None
+    changed: bool = False
+    was_in_doubt: str | None = None
+
+    @property
+    def key(self) -> str:
+        """The record's key."""
+        return self.new.key
+
+    def outcome(self, status: OutcomeStatus, **more: object) -> Outcome:
+        """Build its outcome.
+
+        Args:
+            status: what became of it.
+            more: as in :class:`Outcome`.
+        """
+        fields = {"attempts": self.draft.attempts, **more}
+        return Outcome(index=self.index, key=self.key, status=status, **fields)  # type: ignore[arg-type]
+
+    def before(self, before: Before) -> Outcome:
+        """Build the outcome of a record for which nothing was sent.
+
+        Args:
+            before: what a look came to.
+        """
+        status = before.status or OutcomeStatus.CREATED
+        found = before.integration_id
+        return self.outcome(
+            status,
+            integration_id=found,
+            matched_by=None if found is None else self.lookup.matched_by,
+            others=before.others,
+            error=before.problem,
+            unpatched=unpatchable(self.new) if status is OutcomeStatus.UPDATED else (),
+        )
+
+    def failed(self, error: ClarusError) -> Outcome:
+        """Build the outcome of a record of which nothing was created.
+
+        Args:
+            error: why.
+        """
+        return self.outcome(OutcomeStatus.FAILED, error=Problem.of(error))
+
+    def settled(self, settled: Settled) -> Outcome:
+        """Build the outcome of a record that was in doubt.
+
+        Args:
+            settled: how that ended.
+        """
+        draft, ids = self.draft, settled.ids
+        made = draft.doubt.made
+        if settled.fate is Fate.THERE:
+            if made is not None:
+                return self.outcome(OutcomeStatus.CREATED, integration_id=made)
+            return self.outcome(OutcomeStatus.ADOPTED, integration_id=ids[0], matched_by=self.lookup.matched_by)
+        if settled.fate is Fate.ABSENT:
+            error = draft.error or ConnectionFailedError("nothing of it is there", retryable=True)
+            return self.failed(not_there(error) if draft.doubt.sends else error)
+        if settled.fate is Fate.SEVERAL:
+            why = f"it was sent {draft.doubt.sends} times, and {len(ids)} records answer for it"
+            error = OutcomeUnknownError(why, applied=Applied.YES)
+            return self.outcome(
+                OutcomeStatus.DUPLICATED, integration_id=ids[0], others=ids[1:], error=Problem.of(error)
+            )
+        error = OutcomeUnknownError(settled.because or "it is not settled", applied=draft.doubt.applied)
+        return self.outcome(
+            OutcomeStatus.UNRESOLVED,
+            integration_id=made,
+            others=tuple(i for i in ids if i != made),
+            error=Problem.of(error),
+        )
+
+
+def not_there(error: ClarusError) -> ClarusError:
+    """Say of a create that a look, after the server had time to settle, found nothing of it.
+
+    Args:
+        error: what ended its last send.
+    """
+    last = error.__cause__ if isinstance(error, OutcomeUnknownError) else error
+    found = "a look found nothing of it once the server had time to settle"
+    if isinstance(last, ApiError):
+        last.applied = Applied.NO
+        last.message = f"{last.message}; {found}"
+        return last
+    if isinstance(error, OutcomeUnknownError):
+        return ConnectionFailedError(
+            f"no clear answer came; {found}",
+            retryable=True,
+            method=error.method,
+            path=error.path,
+            request_id=error.request_id,
+            attempts=error.attempts,
+        )
+    return error

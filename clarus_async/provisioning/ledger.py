@@ -1,0 +1,315 @@
+"""What a run knows of the records of its job: those of its input so far, and those that a journal holds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from hashlib import blake2b
+from typing import Final, NamedTuple
+
+import attrs
+import orjson
+
+from clarus_async.errors import Applied
+from clarus_async.policy.reconcile import Doubt
+from clarus_async.provisioning.drafts import Draft, Moment
+from clarus_async.provisioning.existing import unpatchable
+from clarus_async.provisioning.items import Item
+from clarus_async.provisioning.journal import Journal
+from clarus_async.provisioning.journal_rows import Row
+from clarus_async.provisioning.keys import Digests, folded
+from clarus_async.provisioning.report import Outcome, OutcomeStatus, Problem
+from clarus_async.records import NewIntegration
+from clarus_async.wire.reading import unstructure
+
+_MET: Final = 0  # the number of a key that was in this input
+_IN_FLIGHT: Final = Problem(
+    type="OutcomeUnknownError",
+    message="it was about to be sent, or in flight, when the run ended; the next run with this journal settles it",
+    applied=Applied.MAYBE,
+    retryable=False,
+)
+_FINISHED: Final = frozenset({"created", "adopted", "updated", "duplicated"})
+
+
+class Earlier(NamedTuple):
+    """What a journal says of a record of the input.
+
+    Args:
+        row: as it was written.
+        same: the record is the same as then.
+    """
+
+    row: Row
+    same: bool
+
+    @property
+    def finished(self) -> bool:
+        """Whether it was brought to its end, and is not to be touched again."""
+        return self.same and self.row.status in _FINISHED
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether it may have been sent as a new record, and nobody knows what became of that."""
+        return self.row.in_doubt
+
+    def outcome(self, index: int, new: NewIntegration | None = None) -> Outcome:
+        """Build the outcome that it had.
+
+        Args:
+            index: its place in this input.
+            new: the record, where it is at hand.
+        """
+        row = self.row
+        if row.error:
+            error: Problem | None = Problem(**row.error | {"applied": Applied(row.error["applied"])})
+        else:
+            error = None if row.status else _IN_FLIGHT
+        return Outcome(
+            index=index,
+            key=row.key,
+            status=OutcomeStatus.UNRESOLVED if row.status is None else OutcomeStatus(row.status),
+            integration_id=row.integration_id,
+            matched_by=row.matched_by,
+            error=error,
+            attempts=row.attempts,
+            others=tuple(row.others),
+            unpatched=unpatchable(new) if new is not None and row.status == OutcomeStatus.UPDATED else (),
+        )
+
+    def doubt(self, draft: Draft, now: float) -> None:
+        """Put a draft into the doubt in which the record was left.
+
+        Args:
+            draft: the record's.
+            now: seconds on the event loop's clock; ``settle`` counts from here.
+        """
+        seen = None if self.row.seen is None else frozenset(self.row.seen)
+        draft.doubted = True
+        draft.doubt = Doubt(
+            seen=seen,
+            sends=self.row.sends or 1,
+            given_up=now,
+            applied=Applied((self.row.error or {}).get("applied", Applied.MAYBE)),
+            made=self.row.integration_id,
+            refused=not self.same,
+        )
+        if self.row.sent is not None:
+            draft.first_sent = Moment(None, datetime.fromtimestamp(self.row.sent, UTC))
+
+
+class Claims(NamedTuple):
+    """The records of one name that are others' of the job.
+
+    Args:
+        ids: of those that are known.
+        by_name: one of them was only found by the name.
+        in_doubt: an earlier run left one of which nobody knows whether it is there.
+    """
+
+    ids: frozenset[int]
+    by_name: bool
+    in_doubt: bool
+
+
+class Ledger:
+    """The keys and names of a job's records, and its journal if it has one.
+
+    Args:
+        journal: open, or none.
+    """
+
+    def __init__(self, journal: Journal | None) -> None:
+        self._journal = journal
+        self._keys = Digests()
+        self._names = Digests()
+        self._in_doubt = Counter[str]()
+        self._last = 0
+
+    async def open(self) -> None:
+        """Open the journal, and take in what it holds.
+
+        Raises:
+            JournalError: it can't be used.
+        """
+        if self._journal is None:
+            return
+        for known in await self._journal.open():
+            self._last = max(self._last, known.n)
+            self._keys.add(known.key, known.n)
+            self._note(known.name, known.integration_id, by_name=known.by_name)
+            if known.in_doubt:
+                self._in_doubt[folded(known.name)] += 1
+        await self._journal.run(self._journal.file.forget_refused)
+
+    async def close(self, unsent: Sequence[Item] = ()) -> None:
+        """Close the journal.
+
+        Args:
+            unsent: records that were to be sent, and never were.
+        """
+        if self._journal is None:
+            return
+        try:
+            if unsent and not self._journal.broken:
+                await self._journal.forget([item.n for item in unsent])
+        finally:
+            await self._journal.close()
+
+    def meet(self, key: str) -> int | None:
+        """Note that a key is in the input; return its number in the journal, or ``None`` where it was met before.
+
+        Args:
+            key: a record's. One that is new to the journal gets a number.
+        """
+        numbers = self._keys.find(key)
+        if _MET in numbers:
+            return None
+        self._keys.add(key, _MET)
+        if numbers:
+            return -numbers[-1]
+        return self.next_number()
+
+    def next_number(self) -> int:
+        """Return a number for a record that the journal does not hold."""
+        if self._journal is not None:
+            self._last += 1
+        return self._last
+
+    async def earlier(self, wanted: dict[int, NewIntegration]) -> dict[int, Earlier]:
+        """Read what the journal says of records, by number.
+
+        Args:
+            wanted: the records, by their numbers.
+
+        Raises:
+            JournalError: it can't be read.
+        """
+        if self._journal is None or not wanted:
+            return {}
+        rows = await self._journal.fetch(list(wanted))
+        return {n: Earlier(row, row.hash == self.hash(wanted[n])) for n, row in rows.items()}
+
+    def hash(self, new: NewIntegration) -> str | None:
+        """Return what tells whether a record has changed, where there is a journal.
+
+        Args:
+            new: which.
+        """
+        if self._journal is None:
+            return None
+        content = orjson.dumps(unstructure(new), option=orjson.OPT_SORT_KEYS)
+        return blake2b(content, key=self._journal.salt, digest_size=12).hexdigest()
+
+    def claimed(self, name: str, own: int | None = None) -> Claims:
+        """Say which records of a name are others' of the job.
+
+        Args:
+            name: which.
+            own: the id that the one that asks is known to have.
+        """
+        numbers = {
+            number
+            for number in self._names.find(folded(name))
+            if number not in {own, None if own is None else -1 - own}
+        }
+        ids = frozenset(number if number >= 0 else -1 - number for number in numbers)
+        return Claims(ids, by_name=any(number < 0 for number in numbers), in_doubt=self._in_doubt[folded(name)] > 0)
+
+    def _note(self, name: str, found: int | None, *, by_name: bool) -> None:
+        if found is not None:
+            self._names.add(folded(name), -1 - found if by_name else found)
+
+    async def intend(self, items: Sequence[Item]) -> None:
+        """Write down what is about to be sent.
+
+        Args:
+            items: the records.
+
+        Raises:
+            JournalError: it can't be written.
+        """
+        if self._journal is None:
+            return
+        now = datetime.now(UTC).timestamp()
+        await self._journal.write(
+            Row(
+                n=item.n,
+                key=item.key,
+                name=None if item.new.name == item.key else item.new.name,
+                hash=item.hash,
+                idempotency_key=item.draft.idempotency_key,
+                seen=None if item.draft.doubt.seen is None else sorted(item.draft.doubt.seen),
+                sent=now if item.draft.first_sent is None else item.draft.first_sent.wall.timestamp(),
+                sends=item.draft.doubt.sends + 1,
+                unknown=item.draft.doubted,
+            )
+            for item in items
+        )
+
+    def ended(self, item: Item, outcome: Outcome) -> None:
+        """Note whose the record is that an outcome names.
+
+        Args:
+            item: the record of the input.
+            outcome: what became of it.
+        """
+        found = outcome.integration_id
+        certain = item.draft.doubt.sends > 0 or found == item.own
+        self._note(item.new.name, found, by_name=outcome.matched_by == "name" and not certain)
+        self.settled(item)
+
+    def settled(self, item: Item) -> None:
+        """Note that it is known what became of a record that an earlier run left in doubt.
+
+        Args:
+            item: the record.
+        """
+        if item.was_in_doubt is not None:
+            self._in_doubt[folded(item.was_in_doubt)] -= 1
+            item.was_in_doubt = None
+
+    async def record(self, ended: Sequence[tuple[Item | None, Outcome, int]]) -> None:
+        """Write down outcomes.
+
+        Args:
+            ended: the record, its outcome, and its number.
+
+        Raises:
+            JournalError: they can't be written.
+        """
+        if self._journal is not None:
+            await self._journal.write([_row(*one) for one in ended])
+
+
+def _row(item: Item | None, outcome: Outcome, n: int) -> Row:
+    row = journaled(n, outcome, unknown=item is not None and item.draft.doubted)
+    if item is None:
+        return row
+    return row._replace(
+        name=None if item.new.name == item.key else item.new.name,
+        hash=item.hash,
+        sends=item.draft.doubt.sends,
+    )
+
+
+def journaled(n: int, outcome: Outcome, *, unknown: bool) -> Row:
+    """Build the row that holds an outcome.
+
+    Args:
+        n: the record's number.
+        outcome: what became of it.
+        unknown: whether it was ever in doubt.
+    """
+    return Row(
+        n=n,
+        key=outcome.key,
+        status=outcome.status.value,
+        integration_id=outcome.integration_id,
+        matched_by=outcome.matched_by,
+        attempts=outcome.attempts,
+        others=list(outcome.others),
+        error=None if outcome.error is None else attrs.asdict(outcome.error),
+        unknown=unknown,
+    )

@@ -1,0 +1,201 @@
+"""Looks at the list, many keys a query: ahead of the workers, and for records in doubt."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Iterable
+from typing import Final, NamedTuple
+
+from clarus_async.errors import (
+    AuthenticationError,
+    ClarusError,
+    ConfigurationError,
+    PermissionDeniedError,
+    RateLimitedError,
+)
+from clarus_async.provisioning.drafts import NAME, Api, Lookup
+from clarus_async.records import IntegrationRow
+from clarus_async.wire.graphql import REFERENCE
+
+KEYS: Final = 50
+"""Keys in one query: with a row for each, a page of the list holds them all."""
+
+FATAL: Final = (AuthenticationError, PermissionDeniedError, ConfigurationError)
+"""What would fail every record: nothing of the record is at fault."""
+
+_LINGER: Final = 1 / 12  # of `settle`: so long a record in doubt waits for others to be looked up with
+_LONGEST_LINGER: Final = 5.0
+_SHORTEST_LINGER: Final = 0.25
+_TRIES: Final = 12  # reads in a row that may fail, each with retries of its own
+_FIRST_PAUSE: Final = 0.1  # seconds; doubled from one failure to the next
+_LONGEST_PAUSE: Final = 10.0
+
+
+class Seen(NamedTuple):
+    """What a look found.
+
+    Args:
+        at: when it began, in seconds on the event loop's clock.
+        rows: every record that has what was looked for.
+    """
+
+    at: float
+    rows: list[IntegrationRow]
+
+
+class Looks:
+    """Looks for records of one tenant.
+
+    Args:
+        api: finds them.
+    """
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._waiting: dict[Lookup, asyncio.Future[Seen | ClarusError]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._references: bool | None = None
+        self._linger = max(_SHORTEST_LINGER, min(_LONGEST_LINGER, _LINGER * api.terms.settle))
+
+    async def lookup(self, reference: str | None, name: str) -> Lookup:
+        """Say what a record is looked up by.
+
+        Args:
+            reference: its first, if it has one.
+            name: its name.
+
+        Raises:
+            ClarusError: the tenant's schema can't be had.
+        """
+        if reference is None:
+            return Lookup(NAME, name)
+        if self._references is None:
+            for tries in range(1, _TRIES + 1):
+                try:
+                    self._references = await self._api.searches_references()
+                    break
+                except ClarusError as error:
+                    await _pause(error, tries)
+        return Lookup(REFERENCE, reference) if self._references else Lookup(NAME, name)
+
+    async def now(self, lookups: Iterable[Lookup]) -> dict[Lookup, Seen]:
+        """Look for many at once.
+
+        Args:
+            lookups: what to look for.
+
+        Raises:
+            ClarusError: it can't be read, though it was tried several times.
+        """
+        by_field: dict[str, list[str]] = {}
+        for lookup in dict.fromkeys(lookups):
+            by_field.setdefault(lookup.field, []).append(lookup.value)
+        chunks = [
+            (field, values[start : start + KEYS])
+            for field, values in by_field.items()
+            for start in range(0, len(values), KEYS)
+        ]
+        if len(chunks) == 1:
+            return await self._read(*chunks[0])
+        found: dict[Lookup, Seen] = {}
+        reads = [asyncio.create_task(self._read(*chunk), name="clarus_async provision look") for chunk in chunks]
+        try:
+            for read in reads:
+                found |= await read
+        finally:
+            await _ended(reads)
+        return found
+
+    async def later(self, lookup: Lookup) -> Seen | ClarusError:
+        """Look for a record in doubt, together with others that are due about now.
+
+        Args:
+            lookup: what to look for.
+
+        Returns:
+            What was found, or why it can't be read, though it was tried several times.
+        """
+        future = self._waiting.get(lookup)
+        if future is None:
+            loop = asyncio.get_running_loop()
+            future = self._waiting[lookup] = loop.create_future()
+            if len(self._waiting) >= KEYS:
+                self._begin()
+            elif self._timer is None:
+                self._timer = loop.call_later(self._linger, self._begin)
+        return await asyncio.shield(future)
+
+    def hurry(self) -> None:
+        """Let nobody wait for long any more: there will be few others to wait for."""
+        if self._linger == _SHORTEST_LINGER:
+            return
+        self._linger = _SHORTEST_LINGER
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = asyncio.get_running_loop().call_later(self._linger, self._begin)
+
+    async def close(self) -> None:
+        """End what goes on."""
+        if self._timer is not None:
+            self._timer.cancel()
+        for future in self._waiting.values():
+            future.cancel()
+        self._waiting.clear()
+        await _ended(self._tasks)
+
+    def _begin(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        waiting, self._waiting = self._waiting, {}
+        task = asyncio.create_task(self._answer(waiting), name="clarus_async provision look")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _answer(self, waiting: dict[Lookup, asyncio.Future[Seen | ClarusError]]) -> None:
+        found: dict[Lookup, Seen] = {}
+        error: ClarusError | None = None
+        try:
+            found = await self.now(waiting)
+        except ClarusError as failed:
+            error = failed
+        finally:
+            for lookup, future in waiting.items():
+                answer = found.get(lookup, error)
+                if answer is None:
+                    future.cancel()
+                elif not future.done():
+                    future.set_result(answer)
+
+    async def _read(self, field: str, values: list[str]) -> dict[Lookup, Seen]:
+        loop = asyncio.get_running_loop()
+        tries = 0
+        while True:
+            at = loop.time()
+            try:
+                found = await self._api.find(field, values, patient=True)
+            except ClarusError as error:
+                tries += 1
+                await _pause(error, tries)
+            else:
+                return {Lookup(field, value): Seen(at, rows) for value, rows in found.items()}
+
+
+async def _pause(error: ClarusError, tries: int) -> None:
+    """Wait before another try, or raise what can't be mended by one."""
+    if isinstance(error, (*FATAL, RateLimitedError)) or tries >= _TRIES:
+        raise error
+    await asyncio.sleep(min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** (tries - 1)))
+
+
+async def _ended(tasks: Collection[asyncio.Task[object]] | Collection[asyncio.Task[None]]) -> None:
+    pending = [task for task in tasks if not task.done()]
+    for task in pending:
+        task.cancel()
+    if pending:
+        await asyncio.wait(pending)
+    for task in tasks:
+        # One failure is raised, and the others are the same.
+        if not task.cancelled():
+            task.exception()

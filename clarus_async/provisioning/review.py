@@ -1,0 +1,131 @@
+"""A journal read again: its report, and a last look at every key that was ever in doubt."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from functools import partial
+from os import PathLike
+
+import attrs
+
+from clarus_async.errors import Applied, OutcomeUnknownError
+from clarus_async.provisioning.drafts import NAME, Api, Draft, Lookup
+from clarus_async.provisioning.journal import Journal
+from clarus_async.provisioning.journal_rows import Row
+from clarus_async.provisioning.ledger import Earlier, journaled
+from clarus_async.provisioning.looks import KEYS, Looks, Seen
+from clarus_async.provisioning.report import Outcome, OutcomeStatus, Problem, Report
+from clarus_async.records import NewIntegration
+
+
+async def report_of(journal: Journal) -> Report:
+    """Count what a journal holds; what is in flight is unresolved.
+
+    Args:
+        journal: open.
+
+    Raises:
+        JournalError: it can't be read.
+    """
+    report = Report()
+    for status, (records, attempts) in (await journal.run(journal.file.counts)).items():
+        report.counts[OutcomeStatus(status or OutcomeStatus.UNRESOLVED)] += records
+        report.attempts += attempts
+    return report
+
+
+async def troubled(journal: Journal, most: int) -> list[Outcome]:
+    """Return the first outcomes of records that are not there as they should be.
+
+    Args:
+        journal: open.
+        most: how many.
+
+    Raises:
+        JournalError: it can't be read.
+    """
+    rows = await journal.run(lambda: journal.file.troubled(most))
+    return [_outcome(row) for row in rows.values()]
+
+
+async def look_again(api: Api, path: str | PathLike[str]) -> AsyncGenerator[Outcome]:
+    """Ask the server about every record that was ever in doubt, and write down where it is not as it was thought to be.
+
+    Args:
+        api: asks.
+        path: the journal's.
+
+    Raises:
+        JournalError: it is not there, can't be read, or is another job's.
+        ClarusError: the server can't be asked.
+    """
+    journal = Journal(path, api.terms.tenant, api.terms.base_url)
+    try:
+        await journal.open(make=False)
+        async for outcome in _look_again(api, journal):
+            yield outcome
+    finally:
+        await journal.close()
+
+
+async def _look_again(api: Api, journal: Journal) -> AsyncGenerator[Outcome]:
+    looks = Looks(api)
+    last = 0
+    while rows := await journal.run(partial(journal.file.doubtful, last, KEYS)):
+        last = max(rows)
+        records = {n: _record(row) for n, row in rows.items()}
+        lookups = {n: await looks.lookup(new.external_system_reference1, new.name) for n, new in records.items()}
+        found = await looks.now(lookups.values())
+        ids = sorted({row.id for seen in found.values() for row in seen.rows})
+        owners = await journal.run(partial(journal.file.owners, ids))
+        changed = []
+        for n, row in rows.items():
+            others = [i for i, key in owners.items() if key != row.key]
+            seen = found[lookups[n]]
+            draft = api.draft(records[n])
+            outcome = _reviewed(_answering(api, draft, lookups[n], row, seen, others), row, lookups[n].field == NAME)
+            if outcome.status.value != row.status and outcome.status is not OutcomeStatus.UNRESOLVED:
+                changed.append(journaled(n, outcome, unknown=True))
+            yield outcome
+        if changed:
+            await journal.write(changed)
+
+
+def _record(row: Row) -> NewIntegration:
+    reference = None if row.name is None else row.key
+    # Only its key and its name matter to a look.
+    return NewIntegration(name=row.name or row.key, integration_type="?", external_system_reference1=reference)
+
+
+def _answering(api: Api, draft: Draft, lookup: Lookup, row: Row, seen: Seen, others: Sequence[int]) -> tuple[int, ...]:
+    Earlier(row, same=True).doubt(draft, seen.at)
+    draft.doubt.made = row.integration_id
+    ids = api.sort_out(draft, lookup, seen.rows, seen.at, others).ids
+    return tuple(sorted(ids, key=lambda i: i != row.integration_id))
+
+
+def _reviewed(ids: tuple[int, ...], row: Row, by_name: bool) -> Outcome:
+    before = _outcome(row)
+    if len(ids) > 1:
+        error = OutcomeUnknownError(f"{len(ids)} records answer for it", applied=Applied.YES)
+        return attrs.evolve(
+            before,
+            status=OutcomeStatus.DUPLICATED,
+            integration_id=ids[0],
+            others=ids[1:],
+            error=Problem.of(error),
+        )
+    if ids and not before.status.ok:
+        matched_by = "name" if by_name else "reference"
+        return attrs.evolve(
+            before, status=OutcomeStatus.ADOPTED, integration_id=ids[0], matched_by=matched_by, error=None, others=()
+        )
+    if not ids and (before.status.ok or row.status is None):
+        error = OutcomeUnknownError("it is not in the list now", applied=Applied.MAYBE)
+        return attrs.evolve(before, status=OutcomeStatus.UNRESOLVED, error=Problem.of(error))
+    return before
+
+
+def _outcome(row: Row) -> Outcome:
+    # Where it stood in the input is not written down: its number in the journal tells one from another.
+    return Earlier(row, same=True).outcome(row.n - 1)

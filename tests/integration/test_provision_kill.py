@@ -1,0 +1,21 @@
+"""Runs that end by ``kill -9``, at random and at each step of the journal; ``benchmarks.provision_kill`` does more."""
+
+from __future__ import annotations
+
+from benchmarks.provision_kill import faults, job_of, killed_at_random, killed_at_steps
+from clarus_async.simulator import Simulator
+
+
+async def test_a_job_that_is_killed_again_and_again(tmp_path):
+    async with Simulator(faults=faults(0.12), seed=7, latency=0.003) as sim:
+        job = job_of(sim, "acme", tmp_path, records=80, concurrency=16)
+        killed = await killed_at_random(sim, job, 2, seed=7, longest=0.5, most_seconds=20.0)
+        assert killed.verdict.kept, killed
+
+
+async def test_a_job_that_is_killed_at_the_steps_of_its_journal(tmp_path):
+    # The benchmark takes every step.
+    tenants = [f"t{number}" for number in range(200)]
+    async with Simulator(tenants=tenants, latency=0.003) as sim:
+        verdicts = await killed_at_steps(sim, tmp_path, tenants, at_once=32, every=3, records=2)
+        assert {step: verdict for step, verdict in verdicts.items() if not verdict.kept} == {}

@@ -1,0 +1,141 @@
+"""A create whose answer is lost: what is asked of the list, and what of its answer counts."""
+
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+
+from clarus_async import (
+    AccessToken,
+    ClarusClient,
+    NewIntegration,
+    OutcomeUnknownError,
+    RetryPolicy,
+    ServerError,
+    Timeouts,
+)
+from tests.mapping.support import COLLECTION, FAST, GRAPHQL, SHOP, connection, make_client, node, sent, wrapped
+from tests.mapping.test_find import schema
+
+LAST = {"hasNextPage": False, "endCursor": None}
+REFERENCED = NewIntegration(name="A", integration_type="x", external_system_reference1="r1")
+
+
+@pytest.fixture
+async def clarus():
+    timeouts = Timeouts(connect=0.01, attempt=0.01, settle=0.01, deadline=2.0)
+    async with ClarusClient("acme", AccessToken("token-1"), retry=FAST, timeouts=timeouts) as client:
+        yield client
+
+
+def date():
+    return {"Date": format_datetime(datetime.now(UTC), usegmt=True)}
+
+
+def lost(mocked):
+    mocked.post(COLLECTION, status=500, headers=date())
+
+
+def fresh(**fields):
+    return node(created_at=datetime.now(UTC).isoformat(), **fields)
+
+
+async def test_it_asks_for_the_exact_name(mocked, clarus):
+    lost(mocked)
+    mocked.post(GRAPHQL, payload=connection(fresh(id="9"), page_info=LAST))
+
+    assert (await clarus.integrations.create(SHOP)).id == 9
+    [look] = sent(mocked, "POST", GRAPHQL)
+    assert look.json["variables"] == {"filter": {"name": {"eq": "Shopify Store"}}, "first": 100}
+    assert "external_system_reference1" not in look.json["query"]
+
+
+async def test_it_asks_for_the_reference_where_the_schema_can(mocked, clarus):
+    lost(mocked)
+    mocked.post(GRAPHQL, payload=schema())
+    mocked.post(GRAPHQL, payload=connection(fresh(id="9", external_system_reference1="r1"), page_info=LAST))
+
+    assert (await clarus.integrations.create(REFERENCED)).id == 9
+    _, look = sent(mocked, "POST", GRAPHQL)
+    assert look.json["variables"] == {"filter": {"external_system_reference1": {"eq": "r1"}}, "first": 100}
+    assert "external_system_reference1" in look.json["query"]
+
+
+async def test_it_reads_the_list_to_its_end(mocked, clarus):
+    lost(mocked)
+    mocked.post(GRAPHQL, payload=connection(page_info={"hasNextPage": True, "endCursor": "a"}))
+    mocked.post(GRAPHQL, payload=connection(fresh(id="9"), page_info=LAST))
+
+    assert (await clarus.integrations.create(SHOP)).id == 9
+    assert [look.json["variables"].get("after") for look in sent(mocked, "POST", GRAPHQL)] == [None, "a"]
+
+
+async def test_what_is_returned_is_what_was_sent_and_what_the_list_says(mocked, clarus):
+    lost(mocked)
+    mocked.post(GRAPHQL, payload=connection(fresh(id="9", enabled=False), page_info=LAST))
+
+    shop = await clarus.integrations.create(
+        NewIntegration(name="Shopify Store", integration_type="shopify", string1="x", configuration={"api_key": "k"})
+    )
+    assert (shop.id, shop.is_active, shop.integration_type) == (9, False, "shopify")
+    assert (shop.string1, shop.configuration) == ("x", {"api_key": "k"})
+
+
+async def test_every_send_has_the_same_key_and_body(mocked, clarus):
+    lost(mocked)
+    mocked.post(GRAPHQL, payload=connection(page_info=LAST), repeat=True)
+    mocked.post(COLLECTION, payload=wrapped(5))
+
+    assert (await clarus.integrations.create(SHOP)).id == 5
+    first, second = sent(mocked, "POST", COLLECTION)
+    assert first.headers["Idempotency-Key"] == second.headers["Idempotency-Key"]
+    assert first.body == second.body
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"data": {"integrations": {"all": {"edges": []}}}},
+        connection(page_info=LAST) | {"errors": [{"message": "half of it"}]},
+        {"data": None},
+        {"data": {"integrations": {"all": {"edges": [{"node": None}], "pageInfo": LAST}}}},
+    ],
+    ids=["no pageInfo", "errors beside data", "no data", "no row"],
+)
+async def test_an_answer_that_is_not_whole_is_no_proof_that_it_is_absent(mocked, clarus, answer):
+    lost(mocked)
+    mocked.post(GRAPHQL, payload=answer, repeat=True)
+
+    with pytest.raises(OutcomeUnknownError, match="looking it up failed"):
+        await clarus.integrations.create(SHOP)
+    assert len(sent(mocked, "POST", COLLECTION)) == 1
+
+
+async def test_a_row_that_is_older_than_the_send_is_not_what_was_sent(mocked, clarus):
+    lost(mocked)
+    old = (datetime.now(UTC) - timedelta(seconds=10)).isoformat()
+    mocked.post(GRAPHQL, payload=connection(node(id="9", created_at=old), page_info=LAST), repeat=True)
+
+    one = clarus.with_options(retry=RetryPolicy(max_attempts=1))
+    with pytest.raises(ServerError, match="a look found nothing of it"):
+        await one.integrations.create(SHOP)
+
+
+async def test_nothing_is_looked_up_where_the_caller_does_it(mocked, clarus):
+    lost(mocked)
+
+    with pytest.raises(OutcomeUnknownError):
+        await clarus.integrations.create(REFERENCED, on_unknown="raise")
+    assert sent(mocked, "POST", GRAPHQL) == []
+
+
+async def test_resolve_asks_the_list_only(mocked, clarus):
+    lost(mocked)
+    with pytest.raises(OutcomeUnknownError) as caught:
+        await clarus.integrations.create(SHOP, on_unknown="raise")
+    mocked.post(GRAPHQL, payload=connection(fresh(id="9"), page_info=LAST), headers=date(), repeat=True)
+
+    async with make_client() as another:
+        shop = await another.integrations.resolve(caught.value)
+    assert (shop.id, shop.name, shop.provider, shop.integration_type) == (9, "Shopify Store", "shopify", "ecommerce")
+    assert len(sent(mocked, "POST", COLLECTION)) == 1

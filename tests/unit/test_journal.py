@@ -1,0 +1,719 @@
+"""The journal's file: whole or refused, private, one run's at a time, and never ahead of the disk."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import shutil
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from clarus_async import ClarusClient, NewIntegration, Timeouts
+from clarus_async.errors import JournalError
+from clarus_async.provisioning.journal import Journal
+from clarus_async.provisioning.journal_file import JournalFile
+from clarus_async.provisioning.journal_rows import Row
+from clarus_async.simulator import Endpoint, Simulator
+
+URL = "https://clarus.test"
+LINUX = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
+
+
+def row(n, **more):
+    intent = {"key": f"key-{n}", "hash": "0" * 24, "idempotency_key": f"idem-{n}", "seen": [], "sent": 1.5}
+    return Row(n=n, **intent | more)
+
+
+def wal_of(path):
+    return path.with_name(f"{path.name}-wal")
+
+
+def make(path, rows=0, tenant="acme"):
+    """Make a journal, and close it."""
+    file = JournalFile(path, tenant, URL)
+    file.open()
+    if rows:
+        file.write([row(n) for n in range(1, rows + 1)])
+    file.close()
+    return path
+
+
+def crash(path, rows=50, tenant="acme"):
+    """Make what a kill leaves: the file and its WAL as they are while a run goes on, a group of rows at a time."""
+    running = path.with_name("running.db")
+    file = JournalFile(running, tenant, URL)
+    file.open()
+    for n in range(1, rows + 1):
+        file.write([row(n)])
+    shutil.copy(running, path)
+    shutil.copy(wal_of(running), wal_of(path))
+    file.close()
+    running.unlink()
+    return path
+
+
+async def opened(path, tenant="acme", url=URL):
+    """Open a journal, and close it; return what it held."""
+    journal = Journal(path, tenant, url)
+    try:
+        return await journal.open()
+    finally:
+        await journal.close()
+
+
+async def refusal(path, tenant="acme", url=URL):
+    with pytest.raises(JournalError) as raised:
+        await opened(path, tenant, url)
+    return raised.value.message
+
+
+async def read_all(path):
+    """Everything that a run would be told."""
+    journal = Journal(path, "acme", URL)
+    try:
+        known = await journal.open()
+        return journal.salt, known, await journal.fetch([one.n for one in known])
+    finally:
+        await journal.close()
+
+
+def bytes_of(path):
+    return {file.name: file.read_bytes() for file in path.parent.iterdir() if file.is_file()}
+
+
+def flip(path, place, mask=0xFF):
+    content = bytearray(path.read_bytes())
+    content[place] ^= mask
+    path.write_bytes(content)
+
+
+def threads():
+    """Journals' threads; those that were told to end are waited for."""
+    found = [thread for thread in threading.enumerate() if thread.name.startswith("clarus_async journal")]
+    for thread in found:
+        thread.join(5.0)
+    return [thread for thread in found if thread.is_alive()]
+
+
+def handles(path):
+    gc.collect()
+    links = []
+    for handle in Path("/proc/self/fd").iterdir():
+        # The handle of the listing itself is gone by now.
+        with contextlib.suppress(OSError):
+            links.append(str(handle.readlink()))
+    return [link for link in links if link.startswith(str(path))]
+
+
+def python(code, **options):
+    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, **options)
+
+
+class TestMade:
+    @pytest.mark.parametrize("suffix", ["", "-wal"])
+    async def test_nobody_else_may_read_it(self, tmp_path, suffix):
+        journal = Journal(tmp_path / "run.db", "acme", URL)
+        await journal.open()
+        await journal.write([row(1)])
+        assert stat.S_IMODE((tmp_path / f"run.db{suffix}").stat().st_mode) == 0o600
+        await journal.close()
+
+    async def test_nothing_but_the_file_is_left(self, tmp_path):
+        await opened(tmp_path / "run.db")
+        assert list(bytes_of(tmp_path / "run.db")) == ["run.db"]
+
+    @pytest.mark.parametrize("fails", ["execute", "link", "fsync"])
+    async def test_there_never_is_half_of_one(self, tmp_path, monkeypatch, fails):
+        def broken(*args, **kwargs):
+            raise OSError(5, "Input/output error")
+
+        if fails == "execute":
+            monkeypatch.setattr(sqlite3, "connect", broken)
+        else:
+            monkeypatch.setattr(os, fails, broken)
+        with pytest.raises(JournalError, match="can't be made: Input/output error"):
+            await opened(tmp_path / "run.db")
+        monkeypatch.undo()
+        # Whole, or not there at all.
+        assert await opened(tmp_path / "run.db") == []
+
+    async def test_one_that_somebody_else_made_meanwhile_is_not_replaced(self, tmp_path, monkeypatch):
+        link = os.link
+
+        def late(source, target):
+            monkeypatch.undo()
+            make(tmp_path / "run.db", rows=3)
+            link(source, target)
+
+        monkeypatch.setattr(os, "link", late)
+        assert len(await opened(tmp_path / "run.db")) == 3
+
+    @pytest.mark.parametrize("name", ["a b?mode=ro#x%20.db", "ünï.db", "-wal"])
+    async def test_a_file_may_be_called_anything(self, tmp_path, name):
+        await opened(tmp_path / name)
+        assert list(bytes_of(tmp_path / name)) == [name]
+
+    async def test_a_folder_that_is_not_there(self, tmp_path):
+        assert "can't be made: No such file or directory" in await refusal(tmp_path / "no" / "run.db")
+
+    @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+    async def test_a_folder_that_may_not_be_written_to(self, tmp_path):
+        tmp_path.chmod(0o500)
+        assert "Permission denied" in await refusal(tmp_path / "run.db")
+
+    @pytest.mark.skipif(os.geteuid() == 0, reason="root may look anywhere")
+    async def test_a_folder_that_may_not_be_looked_into(self, tmp_path):
+        tmp_path.chmod(0o000)
+        assert "Permission denied" in await refusal(tmp_path / "run.db")
+        tmp_path.chmod(0o700)
+
+    async def test_a_folder_is_no_file(self, tmp_path):
+        assert "can't be opened" in await refusal(tmp_path)
+
+    @pytest.mark.parametrize("name", ["n" * 300, "nul\0.db"])
+    async def test_a_name_that_no_file_can_have(self, tmp_path, name):
+        try:
+            await opened(tmp_path / name)
+        except JournalError:
+            return
+
+
+class TestRefused:
+    async def test_another_tenant_s(self, tmp_path):
+        message = await refusal(make(tmp_path / "run.db"), tenant="globex")
+        assert "belongs to another job: its tenant is acme, this one's globex" in message
+
+    async def test_another_server_s(self, tmp_path):
+        message = await refusal(make(tmp_path / "run.db"), url="https://staging.test")
+        assert f"its base_url is {URL}, this one's https://staging.test" in message
+
+    async def test_a_later_version_s(self, tmp_path):
+        path = make(tmp_path / "run.db")
+        with sqlite3.connect(path) as database:
+            database.execute("UPDATE job SET value = '2' WHERE name = 'version'")
+        database.close()
+        assert "its version is 2, this one's 1" in await refusal(path)
+
+    @pytest.mark.parametrize("tenant", ["acme", "globex"])
+    async def test_what_is_refused_keeps_what_it_holds(self, tmp_path, tenant):
+        path = make(tmp_path / "run.db", rows=10)
+        before = bytes_of(path)
+        await refusal(path, tenant=tenant, url="https://staging.test")
+        assert bytes_of(path) == before
+
+    async def test_what_a_crash_left_is_still_there_after_another_tenant_was_refused(self, tmp_path):
+        path = crash(tmp_path / "run.db")
+        before = bytes_of(path)
+        await refusal(path, tenant="globex")
+        assert bytes_of(path) == before
+
+    async def test_what_a_crash_left_resumes_after_another_tenant_was_refused(self, tmp_path):
+        path = crash(tmp_path / "run.db", rows=50)
+        await refusal(path, tenant="globex")
+        assert len(await opened(path)) == 50
+
+
+class TestDamaged:
+    async def test_an_empty_file(self, tmp_path):
+        (tmp_path / "run.db").touch()
+        assert "is empty" in await refusal(tmp_path / "run.db")
+
+    @pytest.mark.parametrize("left", [0.1, 0.5, 0.9])
+    async def test_one_that_is_cut_off(self, tmp_path, left):
+        path = make(tmp_path / "run.db", rows=500)
+        os.truncate(path, int(path.stat().st_size * left))
+        before = bytes_of(path)
+        assert "is damaged" in await refusal(path)
+        assert bytes_of(path) == before
+
+    @pytest.mark.parametrize("place", [0, 100, 4096, 8192, 12288])
+    async def test_one_whose_structure_is_broken(self, tmp_path, place):
+        path = make(tmp_path / "run.db", rows=500)
+        flip(path, place)
+        before = bytes_of(path)
+        assert "is damaged" in await refusal(path)
+        assert bytes_of(path) == before
+
+    async def test_what_is_no_database(self, tmp_path):
+        path = tmp_path / "run.db"
+        path.write_text("name,integration_type\n" * 1000)
+        before = bytes_of(path)
+        assert "is damaged (file is not a database)" in await refusal(path)
+        assert bytes_of(path) == before
+
+    @pytest.mark.parametrize("what", ["empty", "cut", "text"])
+    async def test_what_to_do_is_said(self, tmp_path, what):
+        path = make(tmp_path / "run.db", rows=500)
+        content = path.read_bytes()
+        path.write_bytes({"empty": b"", "cut": content[:9000], "text": b"x" * 9000}[what])
+        assert "move it away and run again without it" in await refusal(path)
+
+    @pytest.fixture
+    def foreign(self, tmp_path):
+        path = tmp_path / "accounts.db"
+        database = sqlite3.connect(path)
+        database.execute("CREATE TABLE accounts (name)")
+        database.commit()
+        database.close()
+        return path
+
+    async def test_another_program_s_database_is_left_alone(self, foreign):
+        before = bytes_of(foreign)
+        await refusal(foreign)
+        assert bytes_of(foreign) == before
+
+    async def test_another_program_s_database_is_called_what_it_is(self, foreign):
+        assert "take another file" in await refusal(foreign)
+
+    async def test_a_missing_wal(self, tmp_path):
+        path = crash(tmp_path / "run.db")
+        wal_of(path).unlink()
+        before = bytes_of(path)
+        assert "written last, is missing" in await refusal(path)
+        assert bytes_of(path) == before
+
+    async def test_a_missing_wal_is_missed_again(self, tmp_path):
+        path = crash(tmp_path / "run.db")
+        wal_of(path).unlink()
+        await refusal(path)
+        assert "written last, is missing" in await refusal(path)
+
+    async def test_a_wal_that_was_put_back(self, tmp_path):
+        path = crash(tmp_path / "run.db", rows=50)
+        wal = wal_of(path).rename(tmp_path / "elsewhere")
+        await refusal(path)
+        wal.rename(wal_of(path))
+        assert len(await opened(path)) == 50
+
+    async def test_a_wal_whose_last_write_was_torn(self, tmp_path):
+        """A kill may cut off the last group; those before it are whole, and nobody was told of it."""
+        path = crash(tmp_path / "run.db", rows=50)
+        os.truncate(wal_of(path), wal_of(path).stat().st_size - 1000)
+        assert len(await opened(path)) == 49
+
+    @pytest.mark.parametrize("harm", ["emptied", "flipped in its header", "flipped in the middle"])
+    async def test_a_wal_that_lost_more_than_its_last_write(self, tmp_path, harm):
+        path = crash(tmp_path / "run.db", rows=50)
+        wal = wal_of(path)
+        size = wal.stat().st_size
+        if harm == "emptied":
+            os.truncate(wal, 0)
+        else:
+            flip(wal, 9 if "header" in harm else size // 2)
+        with pytest.raises(JournalError):
+            await opened(path)
+
+    async def test_a_wal_with_a_damaged_frame_header_in_its_middle(self, tmp_path):
+        path = crash(tmp_path / "run.db", rows=50)
+        frame = 24 + 4096
+        flip(wal_of(path), 32 + 5 * frame + 9)
+        with pytest.raises(JournalError):
+            await opened(path)
+
+    @pytest.mark.parametrize(
+        "harm", ["UPDATE job SET value = 'zz' WHERE name = 'salt'", "UPDATE records SET seen = '['"]
+    )
+    async def test_content_that_makes_no_sense_is_damage(self, tmp_path, harm):
+        path = make(tmp_path / "run.db", rows=5)
+        with sqlite3.connect(path) as database:
+            database.execute(harm)
+        database.close()
+        try:
+            await read_all(path)
+        except JournalError:
+            return
+
+
+class TestOneAtATime:
+    async def test_a_second_one_in_the_same_process(self, tmp_path):
+        first = Journal(tmp_path / "run.db", "acme", URL)
+        await first.open()
+        assert "is in use by another run" in await refusal(tmp_path / "run.db")
+        await first.close()
+
+    async def test_the_first_goes_on_after_a_second_was_refused(self, tmp_path):
+        first = Journal(tmp_path / "run.db", "acme", URL)
+        await first.open()
+        await refusal(tmp_path / "run.db")
+        await first.write([row(1)])
+        await first.close()
+        assert len(await opened(tmp_path / "run.db")) == 1
+
+    async def test_the_next_one_once_the_first_is_closed(self, tmp_path):
+        await opened(tmp_path / "run.db")
+        assert await opened(tmp_path / "run.db") == []
+
+    @pytest.fixture
+    def running(self, tmp_path):
+        """A process that has opened the journal, and written two rows."""
+        code = f"""
+import sys
+from clarus_async.provisioning.journal_file import JournalFile
+from clarus_async.provisioning.journal_rows import Row
+file = JournalFile({str(tmp_path / "run.db")!r}, "acme", {URL!r})
+file.open()
+file.write([Row(n=n, key=f"key-{{n}}") for n in (1, 2)])
+print("open", flush=True)
+sys.stdin.read()
+"""
+        with python(code, stdin=subprocess.PIPE) as process:
+            assert process.stdout.readline() == "open\n"
+            yield process
+            process.kill()
+
+    async def test_a_second_process_is_refused(self, tmp_path, running):
+        assert "is in use by another run" in await refusal(tmp_path / "run.db")
+
+    async def test_a_kill_frees_it_with_all_that_was_written(self, tmp_path, running):
+        running.send_signal(signal.SIGKILL)
+        running.wait()
+        assert [known.key for known in await opened(tmp_path / "run.db")] == ["key-1", "key-2"]
+
+    async def test_a_process_that_looks_at_its_own_journal_keeps_it(self, tmp_path):
+        """A POSIX lock is gone as soon as its process closes any handle of the file, such as that of a backup."""
+        code = f"""
+import sys
+from clarus_async.provisioning.journal_file import JournalFile
+file = JournalFile({str(tmp_path / "run.db")!r}, "acme", {URL!r})
+file.open()
+open({str(tmp_path / "run.db")!r}, "rb").close()
+print("open", flush=True)
+sys.stdin.read()
+"""
+        with python(code, stdin=subprocess.PIPE) as process:
+            assert process.stdout.readline() == "open\n"
+            try:
+                with pytest.raises(JournalError, match="in use"):
+                    await opened(tmp_path / "run.db")
+            finally:
+                process.kill()
+
+    async def test_a_link_to_it_resumes_after_a_crash(self, tmp_path):
+        (tmp_path / "data").mkdir()
+        crash(tmp_path / "data" / "run.db", rows=5)
+        (tmp_path / "run.db").symlink_to(tmp_path / "data" / "run.db")
+        assert len(await opened(tmp_path / "run.db")) == 5
+
+
+class TestRows:
+    @pytest.fixture
+    def file(self, tmp_path):
+        file = JournalFile(tmp_path / "run.db", "acme", URL)
+        file.open()
+        yield file
+        file.close()
+
+    def test_a_row_comes_back_as_it_was_written(self, file):
+        written = Row(
+            n=7, key="k", name="N", hash="h", idempotency_key="i", seen=[3, 1], sent=12.25, status="duplicated",
+            integration_id=5, matched_by="name", attempts=4, others=[6], error={"type": "X", "message": "é\n"},
+            unknown=True,
+        )  # fmt: skip
+        file.write([written])
+        assert file.fetch([7]) == {7: written}
+
+    @pytest.mark.parametrize("field", ["name", "hash", "idempotency_key", "seen", "sent"])
+    def test_what_is_left_out_is_kept(self, file, field):
+        file.write([row(1, name="N")])
+        file.write([Row(n=1, key="key-1", status="created", integration_id=9)])
+        assert getattr(file.fetch([1])[1], field) == getattr(row(1, name="N"), field)
+
+    @pytest.mark.parametrize(
+        ("field", "left_out"), [("integration_id", None), ("matched_by", None), ("error", None), ("attempts", 0)]
+    )
+    def test_an_outcome_is_replaced_as_a_whole(self, file, field, left_out):
+        told = {"integration_id": 9, "matched_by": "name", "error": {"type": "X"}, "attempts": 3}
+        file.write([row(1, status="unresolved", **told)])
+        file.write([row(1, status="failed")])
+        assert getattr(file.fetch([1])[1], field) == left_out
+
+    def test_a_new_intent_ends_the_outcome_before_it(self, file):
+        file.write([row(1, status="failed")])
+        file.write([row(1)])
+        assert file.fetch([1])[1].status is None
+
+    def test_what_was_ever_in_doubt_stays_so(self, file):
+        file.write([row(1, status="unresolved", unknown=True)])
+        file.write([row(1, status="created")])
+        assert file.fetch([1])[1].unknown is True
+
+    def test_the_last_of_several_rows_of_one_record_counts(self, file):
+        file.write([row(1), row(1, status="created", integration_id=4)])
+        assert file.fetch([1])[1].status == "created"
+
+    def test_a_group_is_written_whole_or_not_at_all(self, file):
+        with pytest.raises(sqlite3.IntegrityError):
+            file.write([row(1), Row(n=2, key=None)])
+        assert file.fetch([1, 2]) == {}
+
+    @pytest.mark.parametrize("key", ["ключ", "🛍" * 50, "'; DROP TABLE records; --", '"\\', "a\nb", "x" * 100_000])
+    def test_a_key_may_be_any_text(self, file, key):
+        file.write([row(1, key=key)])
+        assert file.fetch([1])[1].key == key
+
+    def test_a_key_may_hold_a_nul(self, file):
+        file.write([row(1, key="a\0b")])
+        assert file.fetch([1])[1].key == "a\0b"
+
+    def test_forgotten_is_what_was_asked_for_alone(self, file):
+        file.write([row(n) for n in (1, 2, 3)])
+        file.forget([2])
+        assert sorted(file.fetch([1, 2, 3])) == [1, 3]
+
+
+class TestGroups:
+    async def test_many_writes_at_once_are_a_few_statements(self, tmp_path):
+        journal = Journal(tmp_path / "run.db", "acme", URL)
+        await journal.open()
+        groups = []
+        write = journal.file.write
+        journal.file.write = lambda rows: (groups.append(len(rows)), write(rows))
+        await asyncio.gather(*(journal.write([row(n)]) for n in range(1, 501)))
+        assert sum(groups) == 500
+        assert len(groups) <= 3
+        await journal.close()
+
+    async def test_a_write_returns_when_its_rows_can_be_read(self, tmp_path):
+        journal = Journal(tmp_path / "run.db", "acme", URL)
+        await journal.open()
+
+        async def write(n):
+            await journal.write([row(n)])
+            return await journal.fetch([n])
+
+        found = await asyncio.gather(*(write(n) for n in range(1, 50)))
+        assert all(list(one) == [n] for n, one in enumerate(found, 1))
+        await journal.close()
+
+    async def test_writing_leaves_the_loop_free(self, tmp_path):
+        journal = Journal(tmp_path / "run.db", "acme", URL)
+        await journal.open()
+        go = threading.Event()
+        write = journal.file.write
+        journal.file.write = lambda rows: (go.wait(10.0), write(rows))
+        writing = asyncio.ensure_future(journal.write([row(1)]))
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert not writing.done()
+        go.set()
+        await writing
+        await journal.close()
+
+    async def test_writing_nothing_returns(self, tmp_path):
+        journal = Journal(tmp_path / "run.db", "acme", URL)
+        await journal.open()
+        try:
+            async with asyncio.timeout(0.2):
+                await journal.write([])
+        finally:
+            await journal.close()
+
+    async def test_closing_writes_what_is_pending(self, tmp_path):
+        journal = Journal(tmp_path / "run.db", "acme", URL)
+        await journal.open()
+        writes = [asyncio.ensure_future(journal.write([row(n)])) for n in range(1, 100)]
+        await asyncio.sleep(0)
+        await journal.close()
+        await asyncio.gather(*writes)
+        assert len(await opened(tmp_path / "run.db")) == 99
+
+    async def test_a_write_that_nobody_waits_for_any_more_is_written(self, tmp_path):
+        journal = Journal(tmp_path / "run.db", "acme", URL)
+        await journal.open()
+        writing = asyncio.ensure_future(journal.write([row(1)]))
+        await asyncio.sleep(0)
+        writing.cancel()
+        await asyncio.wait([writing])
+        await journal.close()
+        assert len(await opened(tmp_path / "run.db")) == 1
+
+    async def test_a_failed_write_is_told_to_all_who_wait(self, tmp_path):
+        journal = Journal(tmp_path / "run.db", "acme", URL)
+        await journal.open()
+        writes = [journal.write([Row(n=n, key=None)]) for n in range(1, 10)]
+        told = await asyncio.gather(*writes, return_exceptions=True)
+        assert {type(error) for error in told} == {JournalError}
+        await journal.close()
+
+    async def test_after_a_failed_write_nothing_more_is_written(self, tmp_path):
+        journal = Journal(tmp_path / "run.db", "acme", URL)
+        await journal.open()
+        with pytest.raises(JournalError):
+            await journal.write([Row(n=1, key=None)])
+        with pytest.raises(JournalError):
+            await journal.write([row(2)])
+        await journal.close()
+
+
+class TestLeftBehind:
+    """Whenever a journal is let go, no thread and no handle of its file stays."""
+
+    @LINUX
+    async def test_by_an_open_that_was_refused(self, tmp_path):
+        await refusal(make(tmp_path / "run.db"), tenant="globex")
+        assert (threads(), handles(tmp_path)) == ([], [])
+
+    @LINUX
+    @pytest.mark.parametrize("turns", range(5))
+    async def test_by_an_open_that_was_cancelled(self, tmp_path, turns):
+        journal = Journal(tmp_path / "run.db", "acme", URL)
+        await cancelled(journal.open(), turns)
+        await journal.close()
+        assert (threads(), handles(tmp_path)) == ([], [])
+
+    @LINUX
+    @pytest.mark.parametrize("turns", range(5))
+    async def test_by_a_write_that_was_cancelled(self, tmp_path, turns):
+        journal = Journal(tmp_path / "run.db", "acme", URL)
+        await journal.open()
+        await cancelled(journal.write([row(1)]), turns)
+        await journal.close()
+        assert (threads(), handles(tmp_path)) == ([], [])
+
+    @LINUX
+    async def test_by_a_close_that_was_cancelled(self, tmp_path):
+        journal = Journal(tmp_path / "run.db", "acme", URL)
+        await journal.open()
+        go = threading.Event()
+        reading = asyncio.ensure_future(journal.run(lambda: go.wait(10.0)))
+        await asyncio.sleep(0)
+        await cancelled(journal.close(), 1)
+        go.set()
+        await reading
+        assert (threads(), handles(tmp_path)) == ([], [])
+
+    @LINUX
+    async def test_by_one_that_was_never_opened(self, tmp_path):
+        await Journal(tmp_path / "run.db", "acme", URL).close()
+        assert (threads(), handles(tmp_path)) == ([], [])
+
+    async def test_closing_twice_is_no_trouble(self, tmp_path):
+        file = JournalFile(tmp_path / "run.db", "acme", URL)
+        file.open()
+        file.close()
+        file.close()
+        assert await opened(tmp_path / "run.db") == []
+
+
+async def cancelled(call, turns):
+    task = asyncio.ensure_future(call)
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+
+
+def shops(count):
+    return [
+        NewIntegration(
+            name=f"Shop {n}",
+            integration_type="shopify",
+            configuration={"api_key": f"hush-{n}", "deep": {"list": ["hush-too"]}},
+            external_system_reference1=f"ref-{n}",
+            string1="payload-text",
+        )
+        for n in range(count)
+    ]
+
+
+QUICK = Timeouts(attempt=0.3, settle=0.3)
+
+
+class TestWhatARunWrites:
+    @pytest.fixture
+    async def sim(self):
+        async with Simulator() as sim:
+            yield sim
+
+    def client(self, sim):
+        return ClarusClient("acme", sim.credentials, base_url=sim.url, timeouts=QUICK)
+
+    async def test_no_payload_and_no_secret(self, sim, tmp_path):
+        sim.script(Endpoint.CREATE, "reset_after", "json_api_error", "error_after")
+        kept = b""
+        async with self.client(sim) as clarus:
+            async for _ in clarus.integrations.provision(shops(30), journal=tmp_path / "run.db", concurrency=2):
+                kept += b"".join(bytes_of(tmp_path / "run.db").values())
+        token = sim.requests[-1].headers["Authorization"].removeprefix("Bearer ")
+        kept += b"".join(bytes_of(tmp_path / "run.db").values())
+        assert b"ref-7" in kept
+        secrets = ["hush", "payload-text", token, sim.client_secret, sim.client_id]
+        assert [secret for secret in secrets if secret.encode() in kept] == []
+
+    async def test_a_name_that_no_file_can_have_ends_the_run(self, sim, tmp_path):
+        async with self.client(sim) as clarus, asyncio.timeout(5.0):
+            with pytest.raises(OSError, match="File name too long"):
+                async for _ in clarus.integrations.provision(shops(1), journal=tmp_path / ("n" * 300)):
+                    pass
+
+
+class TestFullDisk:
+    """The pages that a journal may have are limited, as on a disk that is full."""
+
+    @pytest.fixture
+    def limit(self, monkeypatch):
+        """Let journals have few pages, until the limit is lifted."""
+        load = JournalFile._load
+
+        def limited(file, database):
+            known = load(file, database)
+            database.execute("PRAGMA max_page_count = 8")
+            return known
+
+        monkeypatch.setattr(JournalFile, "_load", limited)
+        return monkeypatch
+
+    async def run(self, sim, path, count=250):
+        """Run until the end; return the outcomes, and what was raised."""
+        outcomes, error = [], None
+        client = ClarusClient("acme", sim.credentials, base_url=sim.url, timeouts=QUICK)
+        async with client as clarus, clarus.integrations.provision(shops(count), journal=path, concurrency=4) as run:
+            try:
+                async for outcome in run:
+                    outcomes.append(outcome)
+            except JournalError as raised:
+                error = raised
+        return outcomes, error
+
+    async def test_the_run_ends_and_says_what_to_do(self, tmp_path, limit):
+        async with Simulator() as sim:
+            _, error = await self.run(sim, tmp_path / "run.db")
+            assert "the disk is full; make room, and run again with the same journal" in error.message
+
+    async def test_nothing_was_sent_that_is_not_written(self, tmp_path, limit):
+        async with Simulator() as sim:
+            await self.run(sim, tmp_path / "run.db")
+            database = sqlite3.connect(tmp_path / "run.db")
+            written = {key for (key,) in database.execute("SELECT key FROM records")}
+            database.close()
+            assert {record.external_system_reference1 for record in sim.created("acme")} <= written
+
+    async def test_what_was_sent_has_its_outcome_all_the_same(self, tmp_path, limit):
+        async with Simulator() as sim:
+            outcomes, _ = await self.run(sim, tmp_path / "run.db")
+            stored = {record.external_system_reference1: record.id for record in sim.created("acme")}
+            assert stored
+            assert {outcome.key: outcome.integration_id for outcome in outcomes} == stored
+
+    async def test_it_goes_on_once_there_is_room(self, tmp_path, limit):
+        async with Simulator() as sim:
+            await self.run(sim, tmp_path / "run.db")
+            limit.undo()
+            outcomes, error = await self.run(sim, tmp_path / "run.db")
+            assert error is None
+            assert len(outcomes) == len(sim.created("acme")) == 250
+
+    @LINUX
+    async def test_nothing_stays_open(self, tmp_path, limit):
+        async with Simulator() as sim:
+            await self.run(sim, tmp_path / "run.db")
+        assert (threads(), handles(tmp_path)) == ([], [])

@@ -1,0 +1,166 @@
+"""What becomes of a create in doubt: every decision, and what answers for a send."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from clarus_async.errors import Applied
+from clarus_async.policy.reconcile import (
+    CLOCK_MARGIN,
+    Doubt,
+    Fate,
+    LookAt,
+    Looked,
+    SendAgain,
+    Settled,
+    decide,
+    look_result,
+)
+from clarus_async.records import IntegrationRow
+
+SETTLE = 60.0
+NOON = datetime(2026, 1, 10, 12, tzinfo=UTC)
+
+
+def doubt(**fields):
+    return Doubt(**{"sends": 1, "given_up": 100.0, "applied": Applied.MAYBE} | fields)
+
+
+def step(known, looked=None, *, may_send=True):
+    return decide(known, looked, SETTLE, may_send=may_send)
+
+
+def row(number, created_at=NOON):
+    return IntegrationRow(id=number, name="A", created_at=created_at)
+
+
+def answering(rows, known=None, **more):
+    more.setdefault("not_before", NOON)
+    return look_result(rows, known or doubt(), at=105.0, **more)
+
+
+class TestSent:
+    def test_it_counts_and_keeps_when_the_last_one_ended(self):
+        known = Doubt()
+        known.sent(Applied.MAYBE, 5.0)
+        known.sent(Applied.MAYBE, 9.0)
+        assert (known.sends, known.given_up, known.applied, known.made) == (2, 9.0, Applied.MAYBE, None)
+
+    def test_the_first_id_that_an_answer_gave_stays(self):
+        known = Doubt()
+        known.sent(Applied.YES, 5.0, 7)
+        known.sent(Applied.YES, 9.0, 8)
+        assert known.made == 7
+
+    def test_what_was_applied_for_certain_stays_so(self):
+        known = Doubt()
+        known.sent(Applied.YES, 5.0)
+        known.sent(Applied.MAYBE, 9.0)
+        assert known.applied is Applied.YES
+
+
+class TestNothingSent:
+    def test_it_is_sent(self):
+        assert step(Doubt()) == SendAgain()
+
+    def test_where_it_may_not_be_it_is_absent(self):
+        assert step(Doubt(), may_send=False) == Settled(Fate.ABSENT)
+
+
+class TestFirstLook:
+    def test_one_send_is_looked_up_at_once(self):
+        assert step(doubt()) == LookAt(100.0)
+
+    def test_several_are_looked_up_when_they_have_settled(self):
+        assert step(doubt(sends=2)) == LookAt(160.0)
+
+
+class TestFound:
+    @pytest.mark.parametrize("at", [101.0, 160.0, 500.0])
+    def test_one_that_was_sent_once_is_there(self, at):
+        assert step(doubt(), Looked(at, (7,))) == Settled(Fate.THERE, (7,))
+
+    def test_one_that_was_sent_twice_is_looked_up_once_more(self):
+        assert step(doubt(sends=2), Looked(159.0, (7,))) == LookAt(160.0)
+
+    def test_and_is_there_when_it_has_settled(self):
+        assert step(doubt(sends=2), Looked(160.0, (7,))) == Settled(Fate.THERE, (7,))
+
+    def test_one_that_may_be_another_s_is_looked_up_once_more(self):
+        assert step(doubt(), Looked(101.0, (7,), sure=False)) == LookAt(160.0)
+
+    def test_and_is_never_adopted(self):
+        settled = step(doubt(), Looked(160.0, (7,), sure=False))
+        assert (settled.fate, settled.ids) == (Fate.UNDECIDED, (7,))
+        assert "another create's" in settled.because
+
+    def test_several_of_several_sends_are_named(self):
+        assert step(doubt(sends=2), Looked(160.0, (7, 8))) == Settled(Fate.SEVERAL, (7, 8))
+
+    def test_several_of_one_send_are_not_all_ours(self):
+        settled = step(doubt(), Looked(101.0, (7, 8)))
+        assert (settled.fate, settled.ids) == (Fate.UNDECIDED, (7, 8))
+        assert "sent once" in settled.because
+
+    def test_the_one_that_an_answer_gave_comes_first(self):
+        assert step(doubt(sends=2, made=8), Looked(160.0, (7, 8))) == Settled(Fate.SEVERAL, (8, 7))
+
+    def test_the_one_that_an_answer_gave_is_there_whatever_the_list_says(self):
+        assert step(doubt(sends=2, made=8), Looked(160.0, ())) == Settled(Fate.THERE, (8,))
+
+
+class TestAbsent:
+    @pytest.mark.parametrize("at", [100.0, 159.999])
+    def test_it_proves_nothing_before_it_has_settled(self, at):
+        assert step(doubt(), Looked(at, ())) == LookAt(160.0)
+
+    def test_then_it_is_sent_again(self):
+        assert step(doubt(), Looked(160.0, ())) == SendAgain()
+
+    def test_where_it_may_not_be_sent_it_is_absent(self):
+        assert step(doubt(), Looked(160.0, ()), may_send=False) == Settled(Fate.ABSENT)
+
+    def test_what_was_refused_is_not_sent_again(self):
+        assert step(doubt(refused=True), Looked(160.0, ())) == Settled(Fate.ABSENT)
+
+    @pytest.mark.parametrize("may_send", [True, False])
+    def test_what_was_applied_for_certain_is_not_sent_again(self, may_send):
+        settled = step(doubt(applied=Applied.YES), Looked(160.0, ()), may_send=may_send)
+        assert settled.fate is Fate.UNDECIDED
+        assert "not in the list" in settled.because
+
+
+class TestWhatAnswers:
+    def test_a_record_that_came_after_the_send(self):
+        assert answering([row(7)]) == Looked(105.0, (7,))
+
+    def test_one_that_a_look_before_saw_does_not(self):
+        assert answering([row(7), row(8)], doubt(seen=frozenset({7}))).ids == (8,)
+
+    def test_one_whose_id_another_create_was_given_does_not(self):
+        assert answering([row(7), row(8)], given={7}).ids == (8,)
+
+    def test_one_that_was_created_before_does_not(self):
+        old = NOON - timedelta(seconds=CLOCK_MARGIN + 0.001)
+        assert answering([row(7, old), row(8, NOON - timedelta(seconds=CLOCK_MARGIN))]).ids == (8,)
+
+    def test_one_that_an_answer_gave_does_whenever_it_was_created(self):
+        assert answering([row(7, NOON - timedelta(days=1))], doubt(made=7)).ids == (7,)
+
+    def test_after_a_look_before_the_send_no_clock_matters(self):
+        assert answering([row(7, NOON - timedelta(days=1))], doubt(seen=frozenset())) == Looked(105.0, (7,))
+
+    def test_where_no_clock_tells_it_is_not_sure(self):
+        assert answering([row(7)], not_before=None) == Looked(105.0, (7,), sure=False)
+
+    def test_where_another_create_of_the_name_is_under_way_it_is_not_sure(self):
+        assert answering([row(7)], rivals=True) == Looked(105.0, (7,), sure=False)
+
+    @pytest.mark.parametrize("more", [{"not_before": None}, {"rivals": True}])
+    def test_that_nothing_is_there_is_sure(self, more):
+        assert answering([], **more) == Looked(105.0, ())
+
+    def test_a_record_that_two_pages_have_is_one(self):
+        assert answering([row(7), row(8), row(7)]).ids == (7, 8)
