@@ -220,9 +220,8 @@ class Creation:
             ClarusError: the tenant's schema can't be had.
         """
         reference = new.external_system_reference1
-        if reference is not None and await self.searches_references(deadline):
-            return Lookup(REFERENCE, reference)
-        return Lookup(NAME, new.name)
+        references = reference is not None and await self.searches_references(deadline)
+        return Lookup.of(reference, new.name, references=references)
 
     async def searches_references(self, deadline: Deadline | None = None) -> bool:
         """Whether the tenant's list can be searched by reference.

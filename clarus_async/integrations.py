@@ -10,6 +10,7 @@ from clarus_async.checks import number_problem, text_problem
 from clarus_async.creation import COLLECTION, MEMBER, Creation
 from clarus_async.errors import ClarusError, ConfigurationError, InvalidInputError, OutcomeUnknownError
 from clarus_async.policy.outcome import Kind
+from clarus_async.provisioning.existing import Existing
 from clarus_async.provisioning.report import Outcome
 from clarus_async.provisioning.run import Options, Progress, ProvisionRun
 from clarus_async.queries import IntegrationList, searches_references
@@ -200,7 +201,7 @@ class Integrations:
         *,
         concurrency: int = 64,
         journal: str | PathLike[str] | None = None,
-        existing: Literal["adopt", "update", "fail", "ignore"] = "adopt",
+        existing: Existing = "adopt",
         dry_run: bool = False,
         max_failures: int | None = None,
         on_progress: Callable[[Progress], None] | None = None,

@@ -134,3 +134,23 @@ async def took(awaitable: Awaitable[object]) -> float:
     began = now()
     await awaitable
     return now() - began
+
+
+class Turns:
+    """Counts the turns of a loop, and does something before one of them."""
+
+    def __init__(self, loop: Any) -> None:
+        self.count = 0
+        self._at: dict[int, list[Callable[[], object]]] = {}
+        run_once = loop._run_once
+
+        def counted() -> None:
+            self.count += 1
+            for act in self._at.pop(self.count, ()):
+                act()
+            run_once()
+
+        loop._run_once = counted
+
+    def before(self, turn: int, act: Callable[[], object]) -> None:
+        self._at.setdefault(turn, []).append(act)

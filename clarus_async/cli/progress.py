@@ -58,7 +58,7 @@ class PlainProgress:
             return
         self._said_at = now
         of_total = "" if self._total is None else f" of {self._total:,}"
-        not_ok = f", {_not_ok(progress):,} not ok" if _not_ok(progress) else ""
+        not_ok = f", {progress.report.not_ok:,} not ok" if progress.report.not_ok else ""
         self.say(f"clarus: {progress.report.total:,}{of_total} done{not_ok}, {_pace(progress, self._total)}")
 
     def say(self, text: str) -> None:
@@ -108,7 +108,7 @@ class BarProgress:
 
     def at(self, progress: Progress) -> None:
         """Show how far it is."""
-        not_ok = f"{_not_ok(progress):,} not ok" if _not_ok(progress) else ""
+        not_ok = f"{progress.report.not_ok:,} not ok" if progress.report.not_ok else ""
         pace = _pace(progress, self._total)
         self._progress.update(self._task, completed=progress.report.total, not_ok=not_ok, rate=pace)
 
@@ -134,10 +134,6 @@ class BarProgress:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._progress.stop()
-
-
-def _not_ok(progress: Progress) -> int:
-    return sum(count for status, count in progress.report.counts.items() if not status.ok)
 
 
 def _pace(progress: Progress, total: int | None) -> str:

@@ -71,7 +71,7 @@ class Summary:
             elapsed: seconds that the run took, where it is one.
         """
         yield from self._not_ok
-        not_ok = sum(count for status, count in self.report.counts.items() if not status.ok)
+        not_ok = self.report.not_ok
         if not_ok > len(self._not_ok):
             yield f"and {not_ok - len(self._not_ok):,} more"
         counts = {status.value: count for status, count in self.report.counts.items()}

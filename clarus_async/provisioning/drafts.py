@@ -13,6 +13,7 @@ from clarus_async.policy.namesakes import Namesakes
 from clarus_async.policy.probing import Probing
 from clarus_async.policy.reconcile import Doubt, Looked
 from clarus_async.records import Integration, IntegrationChanges, IntegrationRow, NewIntegration
+from clarus_async.wire.graphql import REFERENCE
 
 NAME: Final = "name"
 
@@ -27,6 +28,17 @@ class Lookup(NamedTuple):
 
     field: str
     value: str
+
+    @classmethod
+    def of(cls, reference: str | None, name: str, *, references: bool) -> Lookup:
+        """Say what a record is looked up by.
+
+        Args:
+            reference: its first, if it has one.
+            name: its name.
+            references: whether the tenant's list can be searched by reference.
+        """
+        return cls(NAME, name) if reference is None or not references else cls(REFERENCE, reference)
 
     @property
     def matched_by(self) -> str:

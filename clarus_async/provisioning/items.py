@@ -51,6 +51,11 @@ class Item:
         """The record's key."""
         return self.new.key
 
+    @property
+    def other_name(self) -> str | None:
+        """The record's name, where that is not its key."""
+        return None if self.new.name == self.key else self.new.name
+
     def outcome(self, status: OutcomeStatus, **more: object) -> Outcome:
         """Build its outcome.
 

@@ -237,7 +237,7 @@ class Ledger:
             Row(
                 n=item.n,
                 key=item.key,
-                name=None if item.new.name == item.key else item.new.name,
+                name=item.other_name,
                 hash=item.hash,
                 idempotency_key=item.draft.idempotency_key,
                 seen=None if item.draft.doubt.seen is None else sorted(item.draft.doubt.seen),
@@ -288,7 +288,7 @@ def _row(item: Item | None, outcome: Outcome, n: int) -> Row:
     if item is None:
         return row
     return row._replace(
-        name=None if item.new.name == item.key else item.new.name,
+        name=item.other_name,
         hash=item.hash,
         sends=item.draft.doubt.sends,
     )

@@ -13,9 +13,8 @@ from clarus_async.errors import (
     PermissionDeniedError,
     RateLimitedError,
 )
-from clarus_async.provisioning.drafts import NAME, Api, Lookup
+from clarus_async.provisioning.drafts import Api, Lookup
 from clarus_async.records import IntegrationRow
-from clarus_async.wire.graphql import REFERENCE
 
 KEYS: Final = 50
 """Keys in one query: with a row for each, a page of the list holds them all."""
@@ -68,16 +67,14 @@ class Looks:
         Raises:
             ClarusError: the tenant's schema can't be had.
         """
-        if reference is None:
-            return Lookup(NAME, name)
-        if self._references is None:
+        if reference is not None and self._references is None:
             for tries in range(1, _TRIES + 1):
                 try:
                     self._references = await self._api.searches_references()
                     break
                 except ClarusError as error:
                     await _pause(error, tries)
-        return Lookup(REFERENCE, reference) if self._references else Lookup(NAME, name)
+        return Lookup.of(reference, name, references=bool(self._references))
 
     async def now(self, lookups: Iterable[Lookup]) -> dict[Lookup, Seen]:
         """Look for many at once.

@@ -138,9 +138,14 @@ class Report:
         return sum(self.counts.values())
 
     @property
+    def not_ok(self) -> int:
+        """How many records are not there as they should be."""
+        return sum(count for status, count in self.counts.items() if not status.ok)
+
+    @property
     def ok(self) -> bool:
         """Whether every record is there as it should be."""
-        return all(status.ok for status, count in self.counts.items() if count)
+        return not self.not_ok
 
     def add(self, outcome: Outcome) -> None:
         """Count an outcome.

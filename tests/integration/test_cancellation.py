@@ -22,33 +22,13 @@ from clarus_async import (
 )
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Simulator
 from clarus_async.simulator.oauth import s256
-from tests.virtual import now, run_virtually, settle, virtual
+from tests.virtual import Turns, now, run_virtually, settle, virtual
 
 SHOP = NewIntegration(name="Shop", integration_type="shopify", external_system_reference1="r1")
 STORED = {"name": "Stored", "integration_type": "shopify"}
 SLOW = RetryPolicy(base=10.0, cap=10.0)
 AT_ONCE = 5
 """Turns of the loop that a cancellation may take to get through the layers."""
-
-
-class Turns:
-    """Counts the turns of a loop, and does something before one of them."""
-
-    def __init__(self, loop):
-        self.count = 0
-        self._at = {}
-        run_once = loop._run_once
-
-        def counted():
-            self.count += 1
-            for act in self._at.pop(self.count, ()):
-                act()
-            run_once()
-
-        loop._run_once = counted
-
-    def before(self, turn, act):
-        self._at.setdefault(turn, []).append(act)
 
 
 def ours():

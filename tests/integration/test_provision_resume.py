@@ -21,7 +21,7 @@ from clarus_async.errors import InvalidInputError, JournalError, PermissionDenie
 from clarus_async.provisioning.journal_file import JournalFile
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Simulator, schema
 from tests.inline_journal import inline_journal, journals_inline  # noqa: F401  a fixture
-from tests.virtual import now, run_virtually, settle, virtual
+from tests.virtual import Turns, now, run_virtually, settle, virtual
 
 TIMEOUTS = Timeouts(attempt=5.0, settle=20.0)
 STALL = Fault(FaultKind.STALL_AFTER, delay=1000.0)
@@ -582,26 +582,6 @@ class TestNamesakes:
             outcomes = await run(sim, [twin(0), shop(1, name="Twin", string1="new")], tmp_path / "run.db")
             assert statuses(outcomes) == {"ref-0": "created", "ref-1": "adopted"}
             assert ledger(sim) == {"ref-0": 1, "ref-1": 1}
-
-
-class Turns:
-    """Counts the turns of a loop, and does something before one of them."""
-
-    def __init__(self, loop):
-        self.count = 0
-        self._at = {}
-        run_once = loop._run_once
-
-        def counted():
-            self.count += 1
-            for act in self._at.pop(self.count, ()):
-                act()
-            run_once()
-
-        loop._run_once = counted
-
-    def before(self, turn, act):
-        self._at.setdefault(turn, []).append(act)
 
 
 def open_files(path):
