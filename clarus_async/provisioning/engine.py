@@ -245,7 +245,7 @@ class Engine:
         self._ready.ended()
         self._begun.discard(item)
         self._api.end(item.draft)
-        item.begun = False
+        item.begun = item.changed = item.entered = False
         self._ledger.settled(item)
         if settled.fate is Fate.ABSENT:
             await self._handle(await self._intake.begin_anew(item))

@@ -121,6 +121,7 @@ class Intake:
             batch.restored.append(earlier.outcome(item.index, item.new))
             return
         earlier.doubt(item.draft, asyncio.get_running_loop().time())
+        item.entered = True
         item.changed = not earlier.same
         item.was_in_doubt = earlier.row.name or earlier.row.key
         if item.lookup.field == NAME:
@@ -182,7 +183,6 @@ class Intake:
             ClarusError: what would fail every record.
         """
         batch = Batch()
-        item.changed = False
         item.draft = self._api.draft(item.new)
         item.lookup = await self._lookup(item.new)
         await self._decide([item], batch)

@@ -27,6 +27,7 @@ class Item:
         draft: what became of it so far.
         update: the id of the record that is to be changed, where it is there already.
         again: is told when another send of it has ended.
+        entered: the journal says how it is sent.
         begun: a worker has taken it, or it is being settled.
         own: the id that an earlier run knew it to have.
         changed: it is in doubt, and was another record when it was sent.
@@ -41,6 +42,7 @@ class Item:
     draft: Draft
     update: int | None = None
     again: asyncio.Future[None] | None = None
+    entered: bool = False
     begun: bool = False
     own: int | None = None
     changed: bool = False

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from clarus_async.errors import JournalError
 from clarus_async.provisioning.journal_file import JournalFile
-from clarus_async.provisioning.journal_rows import Known, Row
+from clarus_async.provisioning.journal_rows import Entry, Known, Result, Row
 
 T = TypeVar("T")
 
@@ -32,7 +32,7 @@ class Journal:
     def __init__(self, path: str | os.PathLike[str], tenant: str | None = None, base_url: str | None = None) -> None:
         self.file = JournalFile(path, tenant, base_url)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="clarus_async journal")
-        self._pending: list[Row] = []
+        self._pending: list[Entry | Result] = []
         self._written: asyncio.Future[None] | None = None
         self._writing: asyncio.Task[None] | None = None
         self._error: str | None = None
@@ -74,11 +74,11 @@ class Journal:
         except sqlite3.Error as error:
             raise JournalError(self.file.explained(error)) from None
 
-    async def write(self, rows: Iterable[Row]) -> None:
+    async def write(self, rows: Iterable[Entry | Result]) -> None:
         """Write rows, and return when they are on the disk.
 
         Args:
-            rows: intents and outcomes.
+            rows: entries, and results of records that have theirs, now or already.
 
         Raises:
             JournalError: they can't be written; nothing more can be.
@@ -152,5 +152,5 @@ class Journal:
                     written.set_result(None)
         self._writing = None
 
-    async def _write(self, rows: Sequence[Row]) -> None:
+    async def _write(self, rows: Sequence[Entry | Result]) -> None:
         await self.run(lambda: self.file.write(rows))

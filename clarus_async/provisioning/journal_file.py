@@ -18,7 +18,20 @@ from typing import Final
 import orjson
 
 from clarus_async.errors import JournalError
-from clarus_async.provisioning.journal_rows import KNOWN, READ, REFUSED, SCHEMA, WRITE, WRITE_ONE, Known, Row
+from clarus_async.provisioning.journal_rows import (
+    END,
+    END_ONE,
+    ENTER,
+    ENTER_ONE,
+    KNOWN,
+    READ,
+    REFUSED,
+    SCHEMA,
+    Entry,
+    Known,
+    Result,
+    Row,
+)
 from clarus_async.provisioning.safe_file import FileLock, wal_problem
 
 _VERSION: Final = "1"
@@ -163,27 +176,35 @@ class JournalFile:
         self.salt = salt
         return known
 
-    def write(self, rows: Sequence[Row]) -> None:
+    def write(self, rows: Sequence[Entry | Result]) -> None:
         """Write rows, all or none, and return when they are on the disk.
 
         Args:
-            rows: intents and outcomes.
+            rows: entries, and results of records that have theirs, now or already.
 
         Raises:
             sqlite3.Error: they can't be written.
         """
-        text = _json([tuple(row) for row in rows])
-        if "\\u0000" not in text:
-            self._connected().execute(WRITE, (text,))
-            return
+        # Of what is written together, a result is the last word.
+        entries = [tuple(row) for row in rows if isinstance(row, Entry)]
+        results = [tuple(row) for row in rows if isinstance(row, Result)]
+        texts = _json(entries), _json(results)
+        whole = "\\u0000" not in texts[0] and "\\u0000" not in texts[1]
         database = self._connected()
-        database.execute("BEGIN")
-        try:
-            database.executemany(WRITE_ONE, [[_cell(value) for value in row] for row in rows])
-            database.execute("COMMIT")
-        except BaseException:
-            database.execute("ROLLBACK")
-            raise
+        if whole and not results:
+            database.execute(ENTER, texts[:1])
+            return
+        # It commits, or rolls back.
+        with database:
+            database.execute("BEGIN")
+            if whole:
+                database.execute(ENTER, texts[:1])
+                ended = database.execute(END, texts[1:]).rowcount
+            else:
+                database.executemany(ENTER_ONE, [[_cell(value) for value in row] for row in entries])
+                ended = database.executemany(END_ONE, [[_cell(value) for value in row] for row in results]).rowcount
+            if results and ended < len(results):
+                raise sqlite3.IntegrityError("a result has no entry")
 
     def fetch(self, numbers: Sequence[int]) -> dict[int, Row]:
         """Read records by number.

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 
-class Row(NamedTuple):
-    """What the journal holds of one record.
-
-    One without a status is an intent, and replaces all that was there. One with a status is an outcome, and leaves what
-    it has ``None`` for as it was, as far as the intent's fields go.
+class Entry(NamedTuple):
+    """What a record is, and how it is about to be sent; replaces all that was there of it but ``unknown``.
 
     Args:
         n: its number in the journal, from 1.
@@ -21,13 +18,7 @@ class Row(NamedTuple):
         seen: ids that a look before the first send found; ``None`` where nobody looked.
         sent: when it was first about to be sent, in seconds since 1970.
         sends: how often it was to be sent as a new record.
-        status: of its outcome; ``None`` while it is in flight.
-        integration_id: of its outcome, as are the fields up to ``error``.
-        matched_by: as in :class:`Outcome`.
-        attempts: as in :class:`Outcome`.
-        others: as in :class:`Outcome`.
-        error: as in :class:`Outcome`, as plain data.
-        unknown: whether it was ever in doubt.
+        unknown: whether it was ever in doubt; once said, it stays.
     """
 
     n: int
@@ -38,13 +29,53 @@ class Row(NamedTuple):
     seen: Sequence[int] | None = None
     sent: float | None = None
     sends: int | None = None
-    status: str | None = None
+    unknown: bool = False
+
+
+class Result(NamedTuple):
+    """What became of a record that has its entry.
+
+    Args:
+        n: its number in the journal.
+        sends: how often it was sent as a new record; ``None``: as the entry says.
+        status: as in :class:`Outcome`, as are the fields up to ``error``.
+        integration_id: where it is known.
+        matched_by: where it was found.
+        attempts: requests that went out.
+        others: ids of further records.
+        error: as plain data.
+        unknown: whether it was ever in doubt; once said, it stays.
+    """
+
+    n: int
+    status: str
+    sends: int | None = None
     integration_id: int | None = None
     matched_by: str | None = None
     attempts: int = 0
     others: Sequence[int] = ()
     error: dict[str, Any] | None = None
     unknown: bool = False
+
+
+class Row(NamedTuple):
+    """What the journal holds of one record: its entry, and its result; in flight, it has no status."""
+
+    n: int
+    key: str
+    name: str | None = None
+    hash: str | None = None
+    idempotency_key: str | None = None
+    seen: Sequence[int] | None = None
+    sent: float | None = None
+    sends: int | None = None
+    unknown: bool = False
+    status: str | None = None
+    integration_id: int | None = None
+    matched_by: str | None = None
+    attempts: int = 0
+    others: Sequence[int] = ()
+    error: dict[str, Any] | None = None
 
     @property
     def in_doubt(self) -> bool:
@@ -56,26 +87,40 @@ SCHEMA: Final = """
 CREATE TABLE job (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE records (
   n INTEGER PRIMARY KEY, key TEXT NOT NULL, name TEXT, hash TEXT, idempotency_key TEXT, seen TEXT, sent REAL,
-  sends INTEGER, status TEXT, integration_id INTEGER, matched_by TEXT, attempts INTEGER NOT NULL, others TEXT,
+  sends INTEGER, status TEXT, integration_id INTEGER, matched_by TEXT, attempts INTEGER NOT NULL DEFAULT 0, others TEXT,
   error TEXT, unknown INTEGER NOT NULL);
 """
-FIELDS: Final = ", ".join(Row._fields)
-UPSERT: Final = f"""ON CONFLICT (n) DO UPDATE SET
-  {
-    ", ".join(
-        f"{name} = CASE WHEN excluded.status IS NULL THEN excluded.{name} ELSE coalesce(excluded.{name}, {name}) END"
-        for name in Row._fields[2:8]
+
+
+def _enter(source: str) -> str:
+    names = ", ".join(Entry._fields)
+    replaced = [f"{name} = excluded.{name}" for name in Entry._fields[1:-1]]
+    emptied = [f"{name} = {0 if name == 'attempts' else 'NULL'}" for name in Row._fields[len(Entry._fields) :]]
+    return (
+        f"INSERT INTO records ({names}) {source} ON CONFLICT (n) DO UPDATE SET {', '.join(replaced + emptied)},"
+        " unknown = max(unknown, excluded.unknown)"
     )
-},
-  {", ".join(f"{name} = excluded.{name}" for name in Row._fields[8:14])},
-  unknown = max(unknown, excluded.unknown)"""
+
+
+def _end(value: Callable[[int], str], source: str) -> str:
+    plain = [f"{name} = {value(i)}" for i, name in enumerate(Result._fields) if name not in {"n", "sends", "unknown"}]
+    sends, unknown = (value(Result._fields.index(name)) for name in ("sends", "unknown"))
+    sticky = [f"sends = coalesce({sends}, sends)", f"unknown = max(unknown, {unknown})"]
+    return f"UPDATE records SET {', '.join(plain + sticky)} {source} WHERE n = {value(0)}"  # noqa: S608
+
+
+def _extracted(i: int) -> str:
+    return f"json_extract(value, '$[{i}]')"
+
+
 # A whole group in one statement: each statement that a thread runs may have to wait for the interpreter's lock.
-WRITE: Final = f"""INSERT INTO records ({FIELDS})
-SELECT {", ".join(f"json_extract(value, '$[{i}]')" for i in range(len(Row._fields)))} FROM json_each(?) WHERE true
-{UPSERT}"""  # noqa: S608  made of field names
+_ALL: Final = ", ".join(map(_extracted, range(len(Entry._fields))))
+ENTER: Final = _enter(f"SELECT {_ALL} FROM json_each(?) WHERE true")  # noqa: S608  made of field names
+END: Final = _end(_extracted, "FROM json_each(?)")
 # SQLite's JSON ends a text at a NUL.
-WRITE_ONE: Final = f"INSERT INTO records ({FIELDS}) VALUES ({', '.join('?' for _ in Row._fields)}) {UPSERT}"  # noqa: S608
-READ: Final = f"SELECT {FIELDS} FROM records"  # noqa: S608  made of field names
+ENTER_ONE: Final = _enter(f"VALUES ({', '.join('?' for _ in Entry._fields)})")
+END_ONE: Final = _end(lambda i: f"?{i + 1}", "")
+READ: Final = f"SELECT {', '.join(Row._fields)} FROM records"  # noqa: S608  made of field names
 # What is wrong with the input itself, such as a key that is there twice.
 REFUSED: Final = "(coalesce(status, '') = 'failed' AND hash IS NULL)"
 KNOWN: Final = f"""SELECT n, key, coalesce(name, key), integration_id,

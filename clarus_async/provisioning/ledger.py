@@ -17,7 +17,7 @@ from clarus_async.provisioning.drafts import Draft, Moment
 from clarus_async.provisioning.existing import unpatchable
 from clarus_async.provisioning.items import Item
 from clarus_async.provisioning.journal import Journal
-from clarus_async.provisioning.journal_rows import Row
+from clarus_async.provisioning.journal_rows import Entry, Result, Row
 from clarus_async.provisioning.keys import Digests, folded
 from clarus_async.provisioning.report import Outcome, OutcomeStatus, Problem
 from clarus_async.records import NewIntegration
@@ -233,20 +233,9 @@ class Ledger:
         if self._journal is None:
             return
         now = datetime.now(UTC).timestamp()
-        await self._journal.write(
-            Row(
-                n=item.n,
-                key=item.key,
-                name=item.other_name,
-                hash=item.hash,
-                idempotency_key=item.draft.idempotency_key,
-                seen=None if item.draft.doubt.seen is None else sorted(item.draft.doubt.seen),
-                sent=now if item.draft.first_sent is None else item.draft.first_sent.wall.timestamp(),
-                sends=item.draft.doubt.sends + 1,
-                unknown=item.draft.doubted,
-            )
-            for item in items
-        )
+        await self._journal.write([_entry(item, now) for item in items])
+        for item in items:
+            item.entered = True
 
     def ended(self, item: Item, outcome: Outcome) -> None:
         """Note whose the record is that an outcome names.
@@ -279,37 +268,53 @@ class Ledger:
         Raises:
             JournalError: they can't be written.
         """
-        if self._journal is not None:
-            await self._journal.write([_row(*one) for one in ended])
+        if self._journal is None:
+            return
+        rows: list[Entry | Result] = []
+        for item, outcome, n in ended:
+            if item is None:
+                rows += (Entry(n, outcome.key), result_of(n, outcome))
+                continue
+            draft = item.draft
+            if not item.entered:
+                rows.append(Entry(n, item.key, item.other_name, item.hash))
+            rows.append(result_of(n, outcome, sends=draft.doubt.sends, unknown=draft.doubted))
+        await self._journal.write(rows)
 
 
-def _row(item: Item | None, outcome: Outcome, n: int) -> Row:
-    row = journaled(n, outcome, unknown=item is not None and item.draft.doubted)
-    if item is None:
-        return row
-    return row._replace(
-        name=item.other_name,
-        hash=item.hash,
-        sends=item.draft.doubt.sends,
+def _entry(item: Item, now: float) -> Entry:
+    draft = item.draft
+    seen, first_sent = draft.doubt.seen, draft.first_sent
+    return Entry(
+        item.n,
+        item.key,
+        item.other_name,
+        item.hash,
+        draft.idempotency_key,
+        None if seen is None else sorted(seen),
+        now if first_sent is None else first_sent.wall.timestamp(),
+        draft.doubt.sends + 1,
+        draft.doubted,
     )
 
 
-def journaled(n: int, outcome: Outcome, *, unknown: bool) -> Row:
-    """Build the row that holds an outcome.
+def result_of(n: int, outcome: Outcome, *, sends: int | None = None, unknown: bool = False) -> Result:
+    """Build what a journal holds of an outcome.
 
     Args:
         n: the record's number.
         outcome: what became of it.
+        sends: how often it was sent as a new record; ``None``: as the journal says.
         unknown: whether it was ever in doubt.
     """
-    return Row(
-        n=n,
-        key=outcome.key,
-        status=outcome.status.value,
-        integration_id=outcome.integration_id,
-        matched_by=outcome.matched_by,
-        attempts=outcome.attempts,
-        others=list(outcome.others),
-        error=None if outcome.error is None else attrs.asdict(outcome.error),
-        unknown=unknown,
+    return Result(
+        n,
+        outcome.status.value,
+        sends,
+        outcome.integration_id,
+        outcome.matched_by,
+        outcome.attempts,
+        tuple(outcome.others),
+        None if outcome.error is None else attrs.asdict(outcome.error),
+        unknown,
     )

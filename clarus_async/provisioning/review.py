@@ -12,7 +12,7 @@ from clarus_async.errors import Applied, OutcomeUnknownError
 from clarus_async.provisioning.drafts import NAME, Api, Draft, Lookup
 from clarus_async.provisioning.journal import Journal
 from clarus_async.provisioning.journal_rows import Row
-from clarus_async.provisioning.ledger import Earlier, journaled
+from clarus_async.provisioning.ledger import Earlier, result_of
 from clarus_async.provisioning.looks import KEYS, Looks, Seen
 from clarus_async.provisioning.report import Outcome, OutcomeStatus, Problem, Report
 from clarus_async.records import NewIntegration
@@ -85,7 +85,7 @@ async def _look_again(api: Api, journal: Journal) -> AsyncGenerator[Outcome]:
             draft = api.draft(records[n])
             outcome = _reviewed(_answering(api, draft, lookups[n], row, seen, others), row, lookups[n].field == NAME)
             if outcome.status.value != row.status and outcome.status is not OutcomeStatus.UNRESOLVED:
-                changed.append(journaled(n, outcome, unknown=True))
+                changed.append(result_of(n, outcome, unknown=True))
             yield outcome
         if changed:
             await journal.write(changed)

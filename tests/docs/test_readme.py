@@ -57,8 +57,8 @@ def test_pytest_example(block, tmp_path):
 def test_the_commands_are_those_that_ci_runs():
     readme = (ROOT / "README.md").read_text()
     run = (ROOT / ".ci" / "run").read_text()
-    assert re.search(r"^python3 -m venv .*pytest -q$", readme, re.MULTILINE)
-    assert 'grep -m1 "pytest -q$" README.md' in run
+    assert re.search(r"^python3 -m venv .*pytest -q -n auto$", readme, re.MULTILINE)
+    assert 'grep -m1 "pytest -q -n auto$" README.md' in run
 
 
 def test_every_error_is_in_the_table():

@@ -461,7 +461,25 @@ class TestChanged:
                 sim.script(Endpoint.CREATE, STALL)
                 await cut_off(sim, [shop(0)], tmp_path / "run.db", existing="update")
                 await run(sim, [shop(0, string1="new")], tmp_path / "run.db", existing="update")
+                before = len(sim.requests)
                 await run(sim, [shop(0, string1="new")], tmp_path / "run.db", existing="update")
+                assert len(sim.requests) == before
+                assert [record.attributes.get("string1") for record in sim.created("acme")] == ["new"]
+
+        check()
+
+    def test_one_that_stays_in_doubt_is_still_what_was_sent(self, tmp_path):
+        @virtual
+        async def check():
+            async with Simulator() as sim:
+                sim.script(Endpoint.CREATE, STALL)
+                await cut_off(sim, [shop(0)], tmp_path / "run.db", existing="update")
+                sim.script(Endpoint.GRAPHQL, None, *[FaultKind.FORBIDDEN] * 2)
+                with pytest.raises(PermissionDeniedError):
+                    await run(sim, [shop(0, string1="new")], tmp_path / "run.db", existing="update")
+                sim.script(Endpoint.GRAPHQL)
+                outcomes = await run(sim, [shop(0, string1="new")], tmp_path / "run.db", existing="update")
+                assert statuses(outcomes) == {"ref-0": "updated"}
                 assert [record.attributes.get("string1") for record in sim.created("acme")] == ["new"]
 
         check()

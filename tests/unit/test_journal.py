@@ -21,16 +21,16 @@ from clarus_async import ClarusClient, NewIntegration, Timeouts
 from clarus_async.errors import JournalError
 from clarus_async.provisioning.journal import Journal
 from clarus_async.provisioning.journal_file import JournalFile
-from clarus_async.provisioning.journal_rows import Row
+from clarus_async.provisioning.journal_rows import Entry, Result, Row
 from clarus_async.simulator import Endpoint, Simulator
 
 URL = "https://clarus.test"
 LINUX = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
 
 
-def row(n, **more):
-    intent = {"key": f"key-{n}", "hash": "0" * 24, "idempotency_key": f"idem-{n}", "seen": [], "sent": 1.5}
-    return Row(n=n, **intent | more)
+def entry(n, **more):
+    fields = {"key": f"key-{n}", "hash": "0" * 24, "idempotency_key": f"idem-{n}", "seen": [], "sent": 1.5}
+    return Entry(n=n, **fields | more)
 
 
 def wal_of(path):
@@ -42,7 +42,7 @@ def make(path, rows=0, tenant="acme"):
     file = JournalFile(path, tenant, URL)
     file.open()
     if rows:
-        file.write([row(n) for n in range(1, rows + 1)])
+        file.write([entry(n) for n in range(1, rows + 1)])
     file.close()
     return path
 
@@ -53,7 +53,7 @@ def crash(path, rows=50, tenant="acme"):
     file = JournalFile(running, tenant, URL)
     file.open()
     for n in range(1, rows + 1):
-        file.write([row(n)])
+        file.write([entry(n)])
     shutil.copy(running, path)
     shutil.copy(wal_of(running), wal_of(path))
     file.close()
@@ -123,7 +123,7 @@ class TestMade:
     async def test_nobody_else_may_read_it(self, tmp_path, suffix):
         journal = Journal(tmp_path / "run.db", "acme", URL)
         await journal.open()
-        await journal.write([row(1)])
+        await journal.write([entry(1)])
         assert stat.S_IMODE((tmp_path / f"run.db{suffix}").stat().st_mode) == 0o600
         await journal.close()
 
@@ -344,7 +344,7 @@ class TestOneAtATime:
         first = Journal(tmp_path / "run.db", "acme", URL)
         await first.open()
         await refusal(tmp_path / "run.db")
-        await first.write([row(1)])
+        await first.write([entry(1)])
         await first.close()
         assert len(await opened(tmp_path / "run.db")) == 1
 
@@ -358,10 +358,10 @@ class TestOneAtATime:
         code = f"""
 import sys
 from clarus_async.provisioning.journal_file import JournalFile
-from clarus_async.provisioning.journal_rows import Row
+from clarus_async.provisioning.journal_rows import Entry
 file = JournalFile({str(tmp_path / "run.db")!r}, "acme", {URL!r})
 file.open()
-file.write([Row(n=n, key=f"key-{{n}}") for n in (1, 2)])
+file.write([Entry(n=n, key=f"key-{{n}}") for n in (1, 2)])
 print("open", flush=True)
 sys.stdin.read()
 """
@@ -412,60 +412,72 @@ class TestRows:
         yield file
         file.close()
 
-    def test_a_row_comes_back_as_it_was_written(self, file):
-        written = Row(
-            n=7, key="k", name="N", hash="h", idempotency_key="i", seen=[3, 1], sent=12.25, status="duplicated",
-            integration_id=5, matched_by="name", attempts=4, others=[6], error={"type": "X", "message": "é\n"},
-            unknown=True,
-        )  # fmt: skip
-        file.write([written])
-        assert file.fetch([7]) == {7: written}
+    @pytest.mark.parametrize("key", ["k", "k\0k"])
+    def test_a_row_comes_back_as_it_was_written(self, file, key):
+        entered = {"n": 7, "key": key, "name": "N", "hash": "h", "idempotency_key": "i", "seen": [3, 1], "sent": 12.25}
+        became = {
+            "sends": 2, "status": "duplicated", "integration_id": 5, "matched_by": "name", "attempts": 4, "others": [6],
+            "error": {"type": "X", "message": "é\n"}, "unknown": True,
+        }  # fmt: skip
+        file.write([Entry(**entered, sends=3), Result(7, **became)])
+        assert file.fetch([7]) == {7: Row(**entered, **became)}
 
-    @pytest.mark.parametrize("field", ["name", "hash", "idempotency_key", "seen", "sent"])
-    def test_what_is_left_out_is_kept(self, file, field):
-        file.write([row(1, name="N")])
-        file.write([Row(n=1, key="key-1", status="created", integration_id=9)])
-        assert getattr(file.fetch([1])[1], field) == getattr(row(1, name="N"), field)
+    @pytest.mark.parametrize("together", [True, False])
+    @pytest.mark.parametrize("key", ["k", "k\0k"])
+    def test_a_result_leaves_its_entry_as_it_is(self, file, together, key):
+        entered, result = Entry(1, key, "N", "h", "i", [3], 1.5, 2), Result(1, "created", integration_id=9)
+        for group in [[entered, result]] if together else [[entered], [result]]:
+            file.write(group)
+        row = file.fetch([1])[1]
+        assert row[:8] == entered[:8]
+        assert (row.status, row.integration_id) == ("created", 9)
 
     @pytest.mark.parametrize(
         ("field", "left_out"), [("integration_id", None), ("matched_by", None), ("error", None), ("attempts", 0)]
     )
-    def test_an_outcome_is_replaced_as_a_whole(self, file, field, left_out):
+    def test_a_result_is_replaced_as_a_whole(self, file, field, left_out):
         told = {"integration_id": 9, "matched_by": "name", "error": {"type": "X"}, "attempts": 3}
-        file.write([row(1, status="unresolved", **told)])
-        file.write([row(1, status="failed")])
+        file.write([entry(1), Result(1, "unresolved", **told)])
+        file.write([Result(1, "failed")])
         assert getattr(file.fetch([1])[1], field) == left_out
 
-    def test_a_new_intent_ends_the_outcome_before_it(self, file):
-        file.write([row(1, status="failed")])
-        file.write([row(1)])
-        assert file.fetch([1])[1].status is None
+    @pytest.mark.parametrize("key", ["k", "k\0k"])
+    def test_a_new_entry_ends_the_result_before_it(self, file, key):
+        told = {"integration_id": 9, "matched_by": "name", "others": [1], "error": {"type": "X"}, "attempts": 3}
+        file.write([entry(1), Result(1, "failed", **told)])
+        file.write([entry(1, key=key, name="M")])
+        assert file.fetch([1]) == {1: Row(*entry(1, key=key, name="M")[:8])}
 
-    def test_what_was_ever_in_doubt_stays_so(self, file):
-        file.write([row(1, status="unresolved", unknown=True)])
-        file.write([row(1, status="created")])
+    @pytest.mark.parametrize("key", ["k", "k\0k"])
+    def test_what_was_ever_in_doubt_stays_so(self, file, key):
+        file.write([entry(1, key=key), Result(1, "unresolved", unknown=True)])
+        file.write([Result(1, "created")])
+        assert file.fetch([1])[1].unknown is True
+        file.write([entry(1, key=key)])
         assert file.fetch([1])[1].unknown is True
 
-    def test_the_last_of_several_rows_of_one_record_counts(self, file):
-        file.write([row(1), row(1, status="created", integration_id=4)])
-        assert file.fetch([1])[1].status == "created"
+    @pytest.mark.parametrize("key", ["k", "k\0k"])
+    def test_a_result_without_its_entry_is_refused(self, file, key):
+        with pytest.raises(sqlite3.IntegrityError, match="no entry"):
+            file.write([entry(1, key=key), Result(2, "created")])
+        assert file.fetch([1, 2]) == {}
 
     def test_a_group_is_written_whole_or_not_at_all(self, file):
         with pytest.raises(sqlite3.IntegrityError):
-            file.write([row(1), Row(n=2, key=None)])
+            file.write([entry(1), Entry(n=2, key=None)])
         assert file.fetch([1, 2]) == {}
 
     @pytest.mark.parametrize("key", ["ключ", "🛍" * 50, "'; DROP TABLE records; --", '"\\', "a\nb", "x" * 100_000])
     def test_a_key_may_be_any_text(self, file, key):
-        file.write([row(1, key=key)])
+        file.write([entry(1, key=key)])
         assert file.fetch([1])[1].key == key
 
     def test_a_key_may_hold_a_nul(self, file):
-        file.write([row(1, key="a\0b")])
+        file.write([entry(1, key="a\0b")])
         assert file.fetch([1])[1].key == "a\0b"
 
     def test_forgotten_is_what_was_asked_for_alone(self, file):
-        file.write([row(n) for n in (1, 2, 3)])
+        file.write([entry(n) for n in (1, 2, 3)])
         file.forget([2])
         assert sorted(file.fetch([1, 2, 3])) == [1, 3]
 
@@ -477,7 +489,7 @@ class TestGroups:
         groups = []
         write = journal.file.write
         journal.file.write = lambda rows: (groups.append(len(rows)), write(rows))
-        await asyncio.gather(*(journal.write([row(n)]) for n in range(1, 501)))
+        await asyncio.gather(*(journal.write([entry(n)]) for n in range(1, 501)))
         assert sum(groups) == 500
         assert len(groups) <= 3
         await journal.close()
@@ -487,7 +499,7 @@ class TestGroups:
         await journal.open()
 
         async def write(n):
-            await journal.write([row(n)])
+            await journal.write([entry(n)])
             return await journal.fetch([n])
 
         found = await asyncio.gather(*(write(n) for n in range(1, 50)))
@@ -500,7 +512,7 @@ class TestGroups:
         go = threading.Event()
         write = journal.file.write
         journal.file.write = lambda rows: (go.wait(10.0), write(rows))
-        writing = asyncio.ensure_future(journal.write([row(1)]))
+        writing = asyncio.ensure_future(journal.write([entry(1)]))
         for _ in range(100):
             await asyncio.sleep(0)
         assert not writing.done()
@@ -520,7 +532,7 @@ class TestGroups:
     async def test_closing_writes_what_is_pending(self, tmp_path):
         journal = Journal(tmp_path / "run.db", "acme", URL)
         await journal.open()
-        writes = [asyncio.ensure_future(journal.write([row(n)])) for n in range(1, 100)]
+        writes = [asyncio.ensure_future(journal.write([entry(n)])) for n in range(1, 100)]
         await asyncio.sleep(0)
         await journal.close()
         await asyncio.gather(*writes)
@@ -529,7 +541,7 @@ class TestGroups:
     async def test_a_write_that_nobody_waits_for_any_more_is_written(self, tmp_path):
         journal = Journal(tmp_path / "run.db", "acme", URL)
         await journal.open()
-        writing = asyncio.ensure_future(journal.write([row(1)]))
+        writing = asyncio.ensure_future(journal.write([entry(1)]))
         await asyncio.sleep(0)
         writing.cancel()
         await asyncio.wait([writing])
@@ -539,7 +551,7 @@ class TestGroups:
     async def test_a_failed_write_is_told_to_all_who_wait(self, tmp_path):
         journal = Journal(tmp_path / "run.db", "acme", URL)
         await journal.open()
-        writes = [journal.write([Row(n=n, key=None)]) for n in range(1, 10)]
+        writes = [journal.write([Entry(n=n, key=None)]) for n in range(1, 10)]
         told = await asyncio.gather(*writes, return_exceptions=True)
         assert {type(error) for error in told} == {JournalError}
         await journal.close()
@@ -548,9 +560,9 @@ class TestGroups:
         journal = Journal(tmp_path / "run.db", "acme", URL)
         await journal.open()
         with pytest.raises(JournalError):
-            await journal.write([Row(n=1, key=None)])
+            await journal.write([Entry(n=1, key=None)])
         with pytest.raises(JournalError):
-            await journal.write([row(2)])
+            await journal.write([entry(2)])
         await journal.close()
 
 
@@ -575,7 +587,7 @@ class TestLeftBehind:
     async def test_by_a_write_that_was_cancelled(self, tmp_path, turns):
         journal = Journal(tmp_path / "run.db", "acme", URL)
         await journal.open()
-        await cancelled(journal.write([row(1)]), turns)
+        await cancelled(journal.write([entry(1)]), turns)
         await journal.close()
         assert (threads(), handles(tmp_path)) == ([], [])
 
