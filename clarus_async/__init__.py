@@ -1,5 +1,8 @@
 """The asyncio client for the Clarus warehouse platform: it knows what a failure proves."""
 
+import importlib
+from typing import TYPE_CHECKING
+
 from clarus_async._version import __version__
 from clarus_async.checks import UNSET, Unset
 from clarus_async.client import ClarusClient, PaceState
@@ -31,8 +34,6 @@ from clarus_async.errors import (
 from clarus_async.events import AttemptEvent, CallEvent, Event, Observer, TokenEvent, WaitEvent, WaitReason
 from clarus_async.integrations import Integrations
 from clarus_async.policy.quota import PaceSource
-from clarus_async.provisioning.report import Outcome, OutcomeStatus, Problem, Report
-from clarus_async.provisioning.run import Progress, ProvisionRun
 from clarus_async.queries import IntegrationList
 from clarus_async.records import (
     INTEGRATION_TYPES,
@@ -44,7 +45,11 @@ from clarus_async.records import (
     NewIntegration,
     ShopifyConfiguration,
 )
-from clarus_async.transport.authorization import AuthorizationCode
+
+if TYPE_CHECKING:
+    from clarus_async.provisioning.report import Outcome, OutcomeStatus, Problem, Report
+    from clarus_async.provisioning.run import Progress, ProvisionRun
+    from clarus_async.transport.authorization import AuthorizationCode
 
 __all__ = [
     "DEFAULT_BASE_URL",
@@ -109,3 +114,26 @@ __all__ = [
     "WaitReason",
     "__version__",
 ]
+
+# Imported when it is first asked for: not every program provisions.
+_LATER = {
+    "AuthorizationCode": "transport.authorization",
+    "Outcome": "provisioning.report",
+    "OutcomeStatus": "provisioning.report",
+    "Problem": "provisioning.report",
+    "Progress": "provisioning.run",
+    "ProvisionRun": "provisioning.run",
+    "Report": "provisioning.report",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

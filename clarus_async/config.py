@@ -26,9 +26,9 @@ DEFAULT_BASE_URL: Final = "https://clarus-api.com"
 """Where the vendor's API is (clarus-api.md §2: the token URL's origin)."""
 
 # One DNS label, RFC 1123: a subdomain goes into a header, and nothing else must get in with it.
-_SUBDOMAIN = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_SUBDOMAIN: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 # A name, or an address in brackets with nothing beside it; urllib lets more through than yarl, which sends.
-_AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:]*)(:\d*)?")
+_AUTHORITY: Final = r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:]*)(:\d*)?"
 _MOST_AT_ONCE: Final = 1_000_000
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -157,7 +157,7 @@ class PacingPolicy:
 
 def subdomain_problem(value: object) -> str | None:
     """Say why a value can't name a tenant, or ``None``."""
-    if isinstance(value, str) and _SUBDOMAIN.fullmatch(value):
+    if isinstance(value, str) and re.fullmatch(_SUBDOMAIN, value):
         return None
     return "subdomain: must be one DNS label, 1 to 63 of a-z 0-9 -, neither first nor last a -"
 
@@ -176,7 +176,7 @@ def base_url_problem(value: object, *, allow_http: bool = False) -> str | None:
         host, _ = url.hostname, url.port
     except ValueError:
         return "base_url: is not a URL (host or port is malformed)"
-    if not _AUTHORITY.fullmatch(url.netloc.rpartition("@")[2]):
+    if not re.fullmatch(_AUTHORITY, url.netloc.rpartition("@")[2]):
         return "base_url: is not a URL (host or port is malformed)"
     if url.scheme not in {"http", "https"} or not host:
         return "base_url: must be an absolute https URL, such as https://clarus-api.com"

@@ -25,7 +25,6 @@ from clarus_async.records import Integration, IntegrationChanges, IntegrationRow
 from clarus_async.transport.call import Caller
 from clarus_async.transport.request import Request
 from clarus_async.wire.envelope import changes_body, create_body, read_integration
-from clarus_async.wire.faults import secrets_in
 from clarus_async.wire.graphql import REFERENCE
 from clarus_async.wire.headers import http_date
 
@@ -72,19 +71,27 @@ class Creation:
             new: what is to be.
             idempotency_key: the one that it was sent with before.
         """
-        return Draft(new, idempotency_key or self._caller.shared.new_key())
+        shared = self._caller.shared
+        shared.bind()
+        return Draft(new, idempotency_key or shared.new_key())
 
-    def begin(self, draft: Draft) -> None:
+    def begin(self, draft: Draft) -> float:
         """Keep others of the same name or reference from taking this record for theirs, until its end is known.
 
         Args:
-            draft: whose.
+            draft: one of this event loop's.
+
+        Returns:
+            What time it is, in seconds on the event loop's clock.
         """
-        now = self._caller.shared.bind().time()
+        shared = self._caller.shared
+        now = shared.time()
         # Kept, for at the end the tenant may have been forgotten.
-        draft.names = self._caller.shared.tenant(self._caller.subdomain).creates
-        for name in _names(draft.new):
-            draft.names.begin(name, now)
+        draft.names = shared.tenant(self._caller.subdomain).creates
+        draft.noted = _names(draft.new)
+        for name in draft.noted:
+            draft.names.begin(name, now, draft.idempotency_key)
+        return now
 
     def end(self, draft: Draft) -> None:
         """Say that no more becomes known of a record.
@@ -92,13 +99,13 @@ class Creation:
         Args:
             draft: one that was begun.
         """
-        now = asyncio.get_running_loop().time()
+        now = self._caller.shared.time()
         until = 0.0
         if draft.doubt.made is None and draft.doubt.sends:
             until = draft.doubt.given_up + self._caller.timeouts.settle
         if draft.names is not None:
-            for name in _names(draft.new):
-                draft.names.end(name, now, draft.doubt.made, whose=draft.idempotency_key, until=until)
+            for name in draft.noted:
+                draft.names.end(name, now, draft.idempotency_key, draft.doubt.made, until=until)
 
     async def send(self, draft: Draft, deadline: Deadline | None = None, *, patient: bool = False) -> None:
         """Send a record once, and note what became of it.
@@ -108,14 +115,7 @@ class Creation:
             deadline: by when, where that is not the view's own.
             patient: what it waits for its turn does not count against the deadline.
         """
-
-        async def look(by: Deadline) -> bool | None:
-            try:
-                looked = await self.look(draft, by)
-            except ClarusError:
-                return None
-            return not looked.ids
-
+        earlier = draft.first_sent
         request = Request(
             operation="create",
             kind=Kind.CREATE,
@@ -126,22 +126,19 @@ class Creation:
             read=read_integration,
             key=draft.new.key,
             idempotency_key=draft.idempotency_key,
-            secrets=lambda: secrets_in(draft.new.configuration),
-            look=look,
+            secret=draft.new.configuration,
+            look=self._look_between,
+            about=draft,
             patient=patient,
         )
-        loop = self._caller.shared.bind()
-        earlier = draft.first_sent
-        # A look in between asks what came before the send.
-        draft.first_sent = earlier or Moment(loop.time(), datetime.now(UTC))
         call = self._caller.begin(request, deadline)
         try:
             error = await self._caller.end(call)
         except asyncio.CancelledError:
             if call.applied is not Applied.NO:
-                draft.doubt.sent(call.applied, loop.time())
+                draft.doubt.sent(call.applied, asyncio.get_running_loop().time())
             raise
-        now = loop.time()
+        now = self._caller.shared.time()
         draft.attempts += call.attempts
         draft.error, draft.starved = error, call.starved
         if error is None:
@@ -153,10 +150,16 @@ class Creation:
         elif not error.retryable:
             draft.doubt.refused = True
         if earlier is None:
-            draft.first_sent = None
-            if call.doubt_at is not None:
-                ago = timedelta(seconds=now - call.doubt_at)
-                draft.first_sent = Moment(call.doubt_at, datetime.now(UTC) - ago)
+            draft.first_sent = None if call.doubt_since is None else _ago(call.doubt_since)
+
+    async def _look_between(self, draft: Draft, deadline: Deadline, sent_at: float) -> bool | None:
+        """Whether a record is certainly not there, between two attempts of one send."""
+        draft.first_sent = draft.first_sent or _ago(sent_at)
+        try:
+            looked = await self.look(draft, deadline)
+        except ClarusError:
+            return None
+        return not looked.ids
 
     async def look(self, draft: Draft, deadline: Deadline | None = None) -> Looked:
         """Look for what our sends made of a record.
@@ -186,7 +189,7 @@ class Creation:
             others: ids that are known to be other records'.
         """
         creates = self._caller.shared.tenant(self._caller.subdomain).creates
-        name = _name(lookup)
+        name = _name(*lookup)
         draft.rows = {row.id: row for row in rows}
         given = {*creates.given(name, draft.idempotency_key), *others} - {draft.doubt.made}
         return look_result(
@@ -291,7 +294,7 @@ class Creation:
             template=MEMBER,
             body=changes_body(integration_id, changes),
             read=read_integration,
-            secrets=lambda: secrets_in(changes.configuration),
+            secret=changes.configuration,
             patient=patient,
         )
         call = self._caller.begin(request)
@@ -299,16 +302,19 @@ class Creation:
         return Patched(call.attempts, call.value) if error is None else error
 
 
-def _name(lookup: Lookup) -> str:
+def _ago(at: float) -> Moment:
+    """Return a past moment of the event loop's clock on both clocks."""
+    return Moment(at, datetime.now(UTC) - timedelta(seconds=asyncio.get_running_loop().time() - at))
+
+
+def _name(field: str, value: str) -> str:
     """Return under what a create is noted that is looked up like this."""
-    return f"{lookup.field}={folded(lookup.value)}"
+    return f"{field}={folded(value)}"
 
 
-def _names(new: NewIntegration) -> list[str]:
-    names = [_name(Lookup(NAME, new.name))]
-    if new.external_system_reference1 is not None:
-        names.append(_name(Lookup(REFERENCE, new.external_system_reference1)))
-    return names
+def _names(new: NewIntegration) -> tuple[str, ...]:
+    name, reference = _name(NAME, new.name), new.external_system_reference1
+    return (name,) if reference is None else (name, _name(REFERENCE, reference))
 
 
 def adopted(new: NewIntegration, row: IntegrationRow) -> Integration:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Awaitable, Callable
-from typing import Any, NoReturn, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Final, NoReturn, Protocol, TypeAlias, runtime_checkable
 
 import attrs
 
 from clarus_async.checks import checked, is_text, refuse, shown
 
 # RFC 6750, section 2.1. Anything else could end the header line early.
-_BEARER_TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
+_BEARER_TOKEN: Final = r"[A-Za-z0-9\-._~+/]+=*"  # noqa: S105  the form of one
 # RFC 6749, section 3.3.
-_SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
+_SCOPE: Final = r"[\x21\x23-\x5b\x5d-\x7e]+"
 
 
 class _Secretive:
@@ -32,7 +32,7 @@ def _text_problem(value: object) -> str | None:
 
 def scopes_problem(value: object) -> str | None:
     """Say why these are no scopes (RFC 6749, section 3.3), or ``None``."""
-    if isinstance(value, tuple) and all(isinstance(s, str) and _SCOPE.fullmatch(s) for s in value):
+    if isinstance(value, tuple) and all(isinstance(s, str) and re.fullmatch(_SCOPE, s) for s in value):
         return None
     return "must be scope names without spaces"
 
@@ -104,7 +104,7 @@ class RefreshToken(_Secretive):
 
 def bearer_problem(value: object) -> str | None:
     """Say why a value can't be a bearer token (RFC 6750, section 2.1), or ``None``."""
-    if isinstance(value, str) and _BEARER_TOKEN.fullmatch(value):
+    if isinstance(value, str) and re.fullmatch(_BEARER_TOKEN, value):
         return None
     return "must be a bearer token: letters, digits and - . _ ~ + / only, = at the end"
 

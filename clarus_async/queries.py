@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any, Final, Self
 
 from clarus_async.errors import (
@@ -16,7 +16,6 @@ from clarus_async.policy.retry import RetryBudget
 from clarus_async.records import IntegrationRow
 from clarus_async.transport.call import Caller
 from clarus_async.transport.request import Request
-from clarus_async.wire.faults import secrets_in
 from clarus_async.wire.graphql import (
     INTROSPECTION,
     Page,
@@ -66,7 +65,7 @@ def graphql_request(
         template="/graphql",
         body=request_body(document, variables),
         read=read_body,
-        secrets=lambda: secrets_in(variables),
+        secret=variables,
         budget=budget,
         patient=patient,
     )
@@ -245,7 +244,7 @@ class IntegrationList(AsyncIterator[IntegrationRow]):
         self._page_size = page_size
         self._with_reference = with_reference
         self._pages: AsyncIterator[list[IntegrationRow]] | None = None
-        self._rows: Iterable[IntegrationRow] = iter(())
+        self._rows: Iterator[IntegrationRow] = iter(())
 
     def __aiter__(self) -> Self:
         return self
@@ -253,11 +252,10 @@ class IntegrationList(AsyncIterator[IntegrationRow]):
     async def __anext__(self) -> IntegrationRow:
         if self._pages is None:
             self._pages = self.pages()
-        while True:
-            for row in self._rows:
-                return row
+        while (row := next(self._rows, None)) is None:
             # Raises StopAsyncIteration after the last page.
             self._rows = iter(await anext(self._pages))
+        return row
 
     async def pages(self) -> AsyncIterator[list[IntegrationRow]]:
         """Read the list from its start, a page at a time.

@@ -12,7 +12,6 @@ from clarus_async.policy.deadline import Deadline
 from clarus_async.policy.reconcile import Doubt, Fate, Looked, Settled
 from clarus_async.policy.retry import backoff
 from clarus_async.provisioning.drafts import Draft, Moment
-from clarus_async.provisioning.items import not_there
 from clarus_async.provisioning.reconcile import settle
 from clarus_async.records import Integration, NewIntegration
 from clarus_async.transport.call import Caller
@@ -34,17 +33,15 @@ async def create(caller: Caller, creation: Creation, new: NewIntegration) -> Int
         creation: does it.
         new: what is to be.
     """
-    loop = caller.shared.bind()
     draft = creation.draft(new)
-    alone = _Alone(caller, creation, draft, Deadline(loop.time() + caller.timeouts.deadline))
-    creation.begin(draft)
+    deadline = Deadline(creation.begin(draft) + caller.timeouts.deadline)
     try:
-        await creation.send(draft, alone.deadline)
-        error = draft.error
+        await creation.send(draft, deadline)
         if draft.integration is not None:
             return draft.integration
-        if error is None or not draft.doubt.sends:
-            return error or ConnectionFailedError("nothing was sent")
+        if draft.error is None or not draft.doubt.sends:
+            return draft.error or ConnectionFailedError("nothing was sent")
+        alone = _Alone(caller, creation, draft, deadline)
         settled = await settle(draft.doubt, alone, caller.timeouts.settle, most=caller.retry.max_attempts)
         if settled.fate is Fate.THERE:
             draft.doubt.made = settled.ids[0]
@@ -98,6 +95,8 @@ def _ended(draft: Draft, settled: Settled, alone: _Alone, caller: Caller) -> Int
         # The deadline came before `settle` did; the answer and a look, made as late as could be, agree.
         return draft.integration
     if settled.fate is Fate.ABSENT and error is not None:
+        from clarus_async.policy.failure import not_there  # noqa: PLC0415  only a failure pays for it
+
         absent = not_there(error)
         absent.attempts = draft.attempts
         return absent
@@ -157,11 +156,10 @@ async def resolve(caller: Caller, creation: Creation, error: OutcomeUnknownError
     """
     if error.name is None or error.key is None or error.first_sent_at is None or error.settles_at is None:
         return InvalidInputError(f"resolve: takes the error of a create; this one is settled by {error.settled_by}")
-    loop = caller.shared.bind()
-    now = loop.time()
     reference = None if error.key == error.name else error.key
     new = NewIntegration(name=error.name, integration_type="?", external_system_reference1=reference)
     draft = creation.draft(new, error.idempotency_key)
+    now = creation.begin(draft)
     wait = (error.settles_at - datetime.now(UTC)).total_seconds()
     given_up = now + min(wait, caller.timeouts.settle) - caller.timeouts.settle
     draft.doubt = Doubt(sends=1, given_up=given_up, applied=error.applied)
@@ -169,7 +167,6 @@ async def resolve(caller: Caller, creation: Creation, error: OutcomeUnknownError
     draft.error = error
     draft.attempts = error.attempts
     alone = _Alone(caller, creation, draft, Deadline(now + caller.timeouts.deadline))
-    creation.begin(draft)
     try:
         settled = await settle(draft.doubt, alone, caller.timeouts.settle, most=1)
         if settled.fate is Fate.THERE:

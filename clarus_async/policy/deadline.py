@@ -32,7 +32,7 @@ class Deadline(NamedTuple):
             now: seconds on the same clock.
             most: the attempt timeout.
         """
-        return min(most, self.left(now))
+        return min(most, max(0.0, self.at - now))
 
     def allows(self, now: float, sleep: float) -> bool:
         """Whether a sleep can pay off: an attempt after it still has time for an answer.

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Final, NamedTuple
 
 from clarus_async.errors import (
+    ApiError,
     Applied,
     AuthenticationError,
     ClarusError,
@@ -199,3 +200,27 @@ def _retry_after(ending: Ending) -> float | None:
 
 def _because(text: str, ending: Ending) -> str:
     return f"{text}; {ending.because}" if ending.because else text
+
+
+def not_there(error: ClarusError) -> ClarusError:
+    """Say of a create that a look, after the server had time to settle, found nothing of it.
+
+    Args:
+        error: what ended its last send.
+    """
+    last = error.__cause__ if isinstance(error, OutcomeUnknownError) else error
+    found = "a look found nothing of it once the server had time to settle"
+    if isinstance(last, ApiError):
+        last.applied = Applied.NO
+        last.message = f"{last.message}; {found}"
+        return last
+    if isinstance(error, OutcomeUnknownError):
+        return ConnectionFailedError(
+            f"no clear answer came; {found}",
+            retryable=True,
+            method=error.method,
+            path=error.path,
+            request_id=error.request_id,
+            attempts=error.attempts,
+        )
+    return error

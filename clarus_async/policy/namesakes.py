@@ -14,19 +14,19 @@ class _Name:
     """The creates of one name.
 
     Args:
-        ids: what answers gave, and to whom.
-        under_way: how many have not ended.
-        doubts: who ended in doubt, and until when that may have been applied.
-        ended: when the last one did.
+        under_way: those that have not ended, and when they began; the oldest comes first.
+        ids: what answers gave, to whom, and when.
+        doubts: who ended in doubt, and until when that may be applied.
+        queued: it is to be looked through.
     """
 
-    __slots__ = ("doubts", "ended", "ids", "under_way")
+    __slots__ = ("doubts", "ids", "queued", "under_way")
 
     def __init__(self) -> None:
-        self.ids: dict[int, str] = {}
-        self.under_way = 0
+        self.under_way: dict[str, float] = {}
+        self.ids: dict[int, tuple[str, float]] = {}
         self.doubts: dict[str, float] = {}
-        self.ended = 0.0
+        self.queued = False
 
 
 class Namesakes:
@@ -35,46 +35,56 @@ class Namesakes:
     What is kept grows with these, and not with what was ever created. Times are seconds on a monotonic clock.
     """
 
-    __slots__ = ("_ended", "_names")
+    __slots__ = ("_names", "_queue")
 
     def __init__(self) -> None:
         self._names: dict[str, _Name] = {}
-        self._ended: deque[tuple[float, str]] = deque()
+        self._queue: deque[tuple[float, str]] = deque()
 
     def __len__(self) -> int:
         """How many names are kept."""
         return len(self._names)
 
-    def begin(self, name: str, now: float) -> None:
+    def begin(self, name: str, now: float, whose: str) -> None:
         """Note that a create begins.
 
         Args:
             name: the record's.
             now: what time it is.
+            whose: tells this create from others, also if it is resumed later.
         """
-        while self._ended and self._ended[0][0] < now - _MEMORY:
-            self._forget(self._ended.popleft()[1], now)
-        self._names.setdefault(name, _Name()).under_way += 1
+        while self._queue and self._queue[0][0] < now - _MEMORY:
+            self._look_through(self._queue.popleft()[1], now)
+        entry = self._names.get(name)
+        if entry is None:
+            entry = self._names[name] = _Name()
+        entry.under_way[whose] = now
 
-    def end(self, name: str, now: float, made: int | None = None, *, whose: str = "", until: float = 0.0) -> None:
+    def end(self, name: str, now: float, whose: str, made: int | None = None, *, until: float = 0.0) -> None:
         """Note that a create has ended.
 
         Args:
             name: the record's.
             now: what time it is.
+            whose: which.
             made: its id, where that is known.
-            whose: tells this create from others, also if it is resumed later.
             until: it ended in doubt, and may be applied until then.
         """
-        entry = self._names[name]
-        entry.under_way -= 1
-        entry.ended = now
-        entry.doubts.pop(whose, None)
+        entry = self._names.get(name)
+        if entry is None:
+            return
+        entry.under_way.pop(whose, None)
+        if not entry.under_way:
+            # A crowd leaves no room behind.
+            entry.under_way.clear()
+        if entry.doubts:
+            entry.doubts.pop(whose, None)
         if until > 0:
             entry.doubts[whose] = until
         if made is not None:
-            entry.ids[made] = whose
-        self._ended.append((now, name))
+            entry.ids[made] = (whose, now)
+        if not entry.queued:
+            self._keep(name, entry, now)
 
     def given(self, name: str, whose: str = "") -> Collection[int]:
         """Return the ids that answers gave to other creates of this name.
@@ -84,7 +94,7 @@ class Namesakes:
             whose: the create that asks.
         """
         entry = self._names.get(name)
-        return () if entry is None else [i for i, other in entry.ids.items() if other != whose or not whose]
+        return () if entry is None else [i for i, (other, _) in entry.ids.items() if other != whose]
 
     def rivals(self, name: str, since: float, whose: str = "") -> bool:
         """Whether another create of this name may be what is found, beside the one that asks.
@@ -97,13 +107,22 @@ class Namesakes:
         entry = self._names.get(name)
         if entry is None:
             return False
-        return entry.under_way > 1 or any(since < until for other, until in entry.doubts.items() if other != whose)
+        if any(other != whose for other in entry.under_way):
+            return True
+        return any(since < until for other, until in entry.doubts.items() if other != whose)
 
-    def _forget(self, name: str, now: float) -> None:
-        entry = self._names.get(name)
-        if entry is None or entry.under_way or entry.ended > now - _MEMORY:
-            return
-        if any(now < until for until in entry.doubts.values()):
-            self._ended.append((now, name))
-        else:
+    def _look_through(self, name: str, now: float) -> None:
+        """Forget what no create that is under way, or begins from now on, can take for its own."""
+        entry = self._names[name]
+        entry.queued = False
+        since = next(iter(entry.under_way.values()), now)
+        entry.ids = {made: (whose, ended) for made, (whose, ended) in entry.ids.items() if ended + _MEMORY >= since}
+        entry.doubts = {whose: until for whose, until in entry.doubts.items() if until > since}
+        self._keep(name, entry, now)
+
+    def _keep(self, name: str, entry: _Name, now: float) -> None:
+        if entry.ids or entry.doubts:
+            entry.queued = True
+            self._queue.append((now, name))
+        elif not entry.under_way:
             del self._names[name]

@@ -167,8 +167,7 @@ def worst(applied: Applied, verdict: Verdict, kind: Kind) -> Applied:
     """
     if kind is Kind.READ or applied is Applied.YES:
         return applied
-    if verdict.proof in {Proof.APPLIED, Proof.DONE}:
+    proof = verdict.proof
+    if proof is Proof.DONE or proof is Proof.APPLIED:
         return Applied.YES
-    if verdict.proof is Proof.UNKNOWN:
-        return Applied.MAYBE
-    return applied
+    return Applied.MAYBE if proof is Proof.UNKNOWN else applied

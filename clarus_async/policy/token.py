@@ -50,22 +50,27 @@ class HeldToken:
         value: the bearer token.
         since: when it was asked for, not when it came; seconds on a monotonic clock.
         life: seconds.
+        fresh_until: when it becomes stale; the last tenth of its life, at most a minute.
     """
 
     value: str
     since: float
     life: float
+    fresh_until: float = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        stale = min(self.life * _STALE_PART, _STALE_MOST)
+        object.__setattr__(self, "fresh_until", self.since + self.life - stale)
 
     def phase(self, now: float) -> Phase:
-        """Say how far it is; stale is the last tenth of its life, at most a minute.
+        """Say how far it is.
 
         Args:
             now: seconds on the same clock.
         """
-        left = self.since + self.life - now
-        if left <= 0:
-            return Phase.EXPIRED
-        return Phase.STALE if left <= min(self.life * _STALE_PART, _STALE_MOST) else Phase.FRESH
+        if now < self.fresh_until:
+            return Phase.FRESH
+        return Phase.STALE if now < self.since + self.life else Phase.EXPIRED
 
 
 class RefreshLimit:

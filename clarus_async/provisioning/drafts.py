@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from typing import Final, NamedTuple, Protocol
 
 import attrs
@@ -58,7 +59,10 @@ class Moment(NamedTuple):
     wall: datetime
 
 
-@attrs.define(eq=False)
+_NO_ROWS: Final[Mapping[int, IntegrationRow]] = MappingProxyType({})
+
+
+@attrs.define(eq=False, repr=False)
 class Draft:
     """A record that is to be created, and what became of it so far.
 
@@ -74,19 +78,21 @@ class Draft:
         attempts: requests that went out for it, and ended.
         rows: what the last look found, by id.
         names: where it is noted as under way.
+        noted: under what.
     """
 
-    new: NewIntegration = attrs.field(repr=False)
+    new: NewIntegration
     idempotency_key: str
     doubt: Doubt = attrs.field(factory=Doubt)
     first_sent: Moment | None = None
-    integration: Integration | None = attrs.field(default=None, repr=False)
+    integration: Integration | None = None
     error: ClarusError | None = None
     starved: bool = False
     doubted: bool = False
     attempts: int = 0
-    rows: Mapping[int, IntegrationRow] = attrs.field(factory=dict, repr=False)
+    rows: Mapping[int, IntegrationRow] = _NO_ROWS
     names: Namesakes | None = None
+    noted: Sequence[str] = ()
 
 
 class Patched(NamedTuple):
@@ -145,8 +151,8 @@ class Api(Protocol):
         """
         ...
 
-    def begin(self, draft: Draft) -> None:
-        """Keep others of the same name from taking this record for theirs.
+    def begin(self, draft: Draft) -> float:
+        """Keep others of the same name from taking this record for theirs; return the event loop's time.
 
         Args:
             draft: whose.

@@ -75,7 +75,9 @@ class Engine:
         self._parking = Parking(api, self._ledger, self._looks, self._ready, self._sender.judge, self._ending)
         self._begun: set[Item] = set()
         self._unsent: list[Item] = []
-        self._ended: asyncio.Queue[tuple[Item | None, Outcome, int]] = asyncio.Queue(maxsize=self._ahead)
+        self._ended: list[tuple[Item | None, Outcome, int]] = []
+        self._any_ended = asyncio.Event()
+        self._recorded = asyncio.Event()
         self._unheard = 0  # outcomes that are known, and not handed on
         self._moved = asyncio.Event()
         self._settling: set[asyncio.Task[None]] = set()
@@ -291,7 +293,11 @@ class Engine:
             if (following := self._intake.release(item)) is not None:
                 self._settle(self._follow, item, outcome, following)
         if self._has_journal and not self._dry_run:
-            await self._ended.put((item, outcome, n or 0))
+            self._ended.append((item, outcome, n or 0))
+            self._any_ended.set()
+            while len(self._ended) > self._ahead:
+                self._recorded.clear()
+                await self._recorded.wait()
         else:
             await self._hand_on(outcome)
             self._unheard -= 1
@@ -312,9 +318,10 @@ class Engine:
 
     async def _record(self) -> None:
         while True:
-            ended = [await self._ended.get()]
-            while not self._ended.empty():
-                ended.append(self._ended.get_nowait())
+            await self._any_ended.wait()
+            self._any_ended.clear()
+            ended, self._ended = self._ended, []
+            self._recorded.set()
             try:
                 await self._ledger.record(ended)
             except JournalError as error:

@@ -81,7 +81,8 @@ class Intake:
             if before is not None and before.finished:
                 batch.restored.append(before.outcome(index, new))
                 continue
-            item = Item(index, new, n, self._ledger.hash(new), await self._lookup(new), self._draft(new, before))
+            lookup = self._looks.known(new.external_system_reference1, new.name) or await self._lookup(new)
+            item = Item(index, new, n, self._ledger.hash(new), lookup, self._draft(new, before))
             item.own = None if before is None else before.row.integration_id
             if before is not None and before.in_doubt:
                 self._doubt(item, before, batch)

@@ -6,7 +6,8 @@ import asyncio
 
 import attrs
 
-from clarus_async.errors import ApiError, Applied, ClarusError, ConnectionFailedError, OutcomeUnknownError
+from clarus_async.errors import Applied, ClarusError, ConnectionFailedError, OutcomeUnknownError
+from clarus_async.policy.failure import not_there
 from clarus_async.policy.reconcile import Fate, Settled
 from clarus_async.provisioning.drafts import Draft, Lookup
 from clarus_async.provisioning.existing import Before, unpatchable
@@ -121,27 +122,3 @@ class Item:
             others=tuple(i for i in ids if i != made),
             error=Problem.of(error),
         )
-
-
-def not_there(error: ClarusError) -> ClarusError:
-    """Say of a create that a look, after the server had time to settle, found nothing of it.
-
-    Args:
-        error: what ended its last send.
-    """
-    last = error.__cause__ if isinstance(error, OutcomeUnknownError) else error
-    found = "a look found nothing of it once the server had time to settle"
-    if isinstance(last, ApiError):
-        last.applied = Applied.NO
-        last.message = f"{last.message}; {found}"
-        return last
-    if isinstance(error, OutcomeUnknownError):
-        return ConnectionFailedError(
-            f"no clear answer came; {found}",
-            retryable=True,
-            method=error.method,
-            path=error.path,
-            request_id=error.request_id,
-            attempts=error.attempts,
-        )
-    return error

@@ -186,8 +186,8 @@ class JournalFile:
             sqlite3.Error: they can't be written.
         """
         # Of what is written together, a result is the last word.
-        entries = [tuple(row) for row in rows if isinstance(row, Entry)]
-        results = [tuple(row) for row in rows if isinstance(row, Result)]
+        entries = [tuple(row) for row in rows if type(row) is Entry]
+        results = [tuple(row) for row in rows if type(row) is Result]
         texts = _json(entries), _json(results)
         whole = "\\u0000" not in texts[0] and "\\u0000" not in texts[1]
         database = self._connected()

@@ -17,6 +17,8 @@ def folded(name: str) -> str:
     Args:
         name: any.
     """
+    if name.isascii():
+        return name.strip().lower()
     return unicodedata.normalize("NFC", name).strip().casefold()
 
 

@@ -57,6 +57,17 @@ class Looks:
         self._references: bool | None = None
         self._linger = max(_SHORTEST_LINGER, min(_LONGEST_LINGER, _LINGER * api.terms.settle))
 
+    def known(self, reference: str | None, name: str) -> Lookup | None:
+        """Say what a record is looked up by; ``None`` where the tenant's schema has to be asked for first.
+
+        Args:
+            reference: its first, if it has one.
+            name: its name.
+        """
+        if reference is not None and self._references is None:
+            return None
+        return Lookup.of(reference, name, references=bool(self._references))
+
     async def lookup(self, reference: str | None, name: str) -> Lookup:
         """Say what a record is looked up by.
 

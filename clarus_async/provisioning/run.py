@@ -174,7 +174,7 @@ class ProvisionRun(AsyncIterator[Outcome]):
 
     def _hand_on(self, outcome: Outcome) -> None:
         self._report.add(outcome)
-        self._failures += outcome.status in {OutcomeStatus.FAILED, OutcomeStatus.CONFLICT}
+        self._failures += outcome.status is OutcomeStatus.FAILED or outcome.status is OutcomeStatus.CONFLICT
         most = self._options.max_failures
         if most is not None and self._failures > most:
             self._engine.end(

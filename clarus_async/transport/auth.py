@@ -6,12 +6,14 @@ import asyncio
 import copy
 from collections import defaultdict
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from clarus_async.errors import AuthenticationError, ClarusError, ConfigurationError, DeadlineExceededError
 from clarus_async.events import TokenEvent
 from clarus_async.policy.token import HeldToken, Phase, RefreshLimit, life
-from clarus_async.transport.grants import Grant
+
+if TYPE_CHECKING:
+    from clarus_async.transport.grants import Grant
 
 # After a refusal the same credentials are not tried again for a while that doubles: they are wrong until somebody
 # acts, and a token endpoint locks accounts.
@@ -46,7 +48,7 @@ class TokenKeeper:
             now: seconds on the loop's clock.
         """
         held = self._held
-        return held.value if held is not None and held.phase(now) is Phase.FRESH else None
+        return held.value if held is not None and now < held.fresh_until else None
 
     def serves(self, now: float) -> bool:
         """Whether there is a token that can be sent while another is fetched, or need not be.

@@ -17,15 +17,14 @@ from clarus_async.credentials import Credentials
 from clarus_async.errors import Applied, ClarusError
 from clarus_async.events import WaitReason
 from clarus_async.policy.deadline import LEAST_USEFUL, Deadline
-from clarus_async.policy.failure import Ending, failure
 from clarus_async.policy.outcome import Answer, NoAnswer, Proof, Seen, Step, Verdict, judge, worst
-from clarus_async.policy.retry import RetryBudget, backoff
+from clarus_async.policy.retry import backoff
 from clarus_async.transport.request import Call, Request
 from clarus_async.transport.session import BODY_CAP, USER_AGENT, Received
 from clarus_async.transport.shared import Dated, Shared
 from clarus_async.transport.telling import Teller
 from clarus_async.transport.turn import Turn, Turns
-from clarus_async.wire.faults import read_faults
+from clarus_async.wire.faults import read_faults, secrets_in
 from clarus_async.wire.graphql import GraphQLAnswer
 from clarus_async.wire.headers import request_id, retry_after
 from clarus_async.wire.ratelimit import read_rate_limit
@@ -156,26 +155,23 @@ class Caller:
         if call.look:
             # Its 503 is a weak proof: until somebody looked, the record may be there.
             call.applied = Applied.MAYBE
-            call.doubt_at = call.sent_at
+            call.doubt()
         now = asyncio.get_running_loop().time()
         if call.spent >= self.retry.max_attempts:
             call.because = "out of attempts" if self.retry.max_attempts > 1 else "retries are off"
         elif not call.deadline.allows(now, call.delay):
             call.because = f"another attempt in {call.delay:.3g} s would be past the deadline"
-        elif not self._budget(call).take(now):
+        elif not (call.request.budget or self.shared.tenant(self.subdomain).budget).take(now):
             call.because = "the tenant's retry budget is empty"
             call.starved = True
         else:
             return True
         return False
 
-    def _budget(self, call: Call) -> RetryBudget:
-        return call.request.budget or self.shared.tenant(self.subdomain).budget
-
     async def _absent(self, call: Call) -> bool:
         call.look = False
         look = call.request.look
-        absent = None if look is None else await look(call.deadline)
+        absent = None if look is None else await look(call.request.about, call.deadline, call.sent_at)
         if not absent:
             call.because = "a record with its key is there" if absent is False else "looking it up failed"
             return False
@@ -183,41 +179,40 @@ class Caller:
         return True
 
     async def _attempt(self, call: Call) -> Step:
+        request = call.request
+        tenant = self.shared.tenant(self.subdomain)
         if call.attempts == 0:
-            self._budget(call).called(self.retry.max_attempts - 1)
-        turn = await self._turns.take(call)
+            (request.budget or tenant.budget).called(self.retry.max_attempts - 1)
+        turn = self._turns.at_once(call, tenant) or await self._turns.take(call, tenant)
         if turn is None:
             return Step.RAISE
-        try:
-            return await self._send(call, turn)
-        finally:
-            turn.turnstile.leave(turn.sent)
-
-    async def _send(self, call: Call, turn: Turn) -> Step:
-        shared, request = self.shared, call.request
-        sent_at = asyncio.get_running_loop().time()
-        call.sent_at = sent_at
+        call.sent_at = turn.sent.at
         call.attempts += 1
         call.spent += 1
         headers = {**self._headers, "Authorization": f"Bearer {turn.token}"}
         if request.idempotency_key is not None:
             headers["Idempotency-Key"] = request.idempotency_key
         try:
-            received = await shared.session.send(
+            received = await self.shared.session.send(
                 request.method,
                 self._url(request),
                 headers,
                 request.body,
+                now=call.sent_at,
                 connect=self.timeouts.connect,
-                attempt=call.deadline.attempt(sent_at, self.timeouts.attempt),
+                attempt=call.deadline.attempt(call.sent_at, self.timeouts.attempt),
             )
+            verdict = self._judged(call, received, turn)
         except BaseException:
             # Cancelled: what is on the wire may be applied all the same.
             call.applied = worst(call.applied, Verdict(Proof.UNKNOWN, Step.UNSETTLED), request.kind)
             raise
-        verdict = self._judged(call, received, sent_at, turn)
+        finally:
+            tenant.turnstile.leave(turn.sent)
+        if verdict.step is Step.DONE:
+            return Step.DONE
         if verdict.proof in {Proof.UNKNOWN, Proof.APPLIED}:
-            call.doubt_at = sent_at
+            call.doubt()
         if verdict.step in {Step.PACE, Step.REFRESH}:
             call.spent -= 1
         if verdict.step is Step.REFRESH:
@@ -232,7 +227,7 @@ class Caller:
         refused.attempts, refused.request_id = call.attempts, call.request_id
         return call.stop(refused.message, by=refused)
 
-    def _judged(self, call: Call, received: Received | NoAnswer, sent_at: float, turn: Turn) -> Verdict:
+    def _judged(self, call: Call, received: Received | NoAnswer, turn: Turn) -> Verdict:
         request = call.request
         seen: Seen
         if isinstance(received, NoAnswer):
@@ -240,18 +235,18 @@ class Caller:
             call.details, call.unreadable, call.request_id = (), None, None
         else:
             seen = self._seen(call, received, turn.token)
-            date, now = received.headers.get("Date"), datetime.now(UTC)
+            date, now, wall = received.headers.get("Date"), self.shared.time(), datetime.now(UTC)
             if date is not None:
-                self.shared.tenant(self.subdomain).dated = Dated(date, asyncio.get_running_loop().time(), now)
-            told = read_rate_limit(received.headers, date, now)
+                turn.tenant.dated = Dated(date, now, wall)
+            told = read_rate_limit(received.headers, date, wall)
             if seen.status == 429:
-                turn.turnstile.refused(turn.sent, seen.retry_after, told)
+                turn.tenant.turnstile.refused(turn.sent, now, seen.retry_after, told)
             else:
-                turn.turnstile.answered(turn.sent, told)
+                turn.tenant.turnstile.answered(turn.sent, now, told)
         verdict = judge(request.kind, seen, repeatable=request.repeatable, doubt=call.applied is not Applied.NO)
         call.seen = seen
         call.applied = worst(call.applied, verdict, request.kind)
-        self._teller.attempted(call, received, sent_at, verdict)
+        self._teller.attempted(call, received, verdict)
         return verdict
 
     @staticmethod
@@ -271,11 +266,11 @@ class Caller:
                 call.unreadable = value
                 return Answer(received.status, readable=False, whole=received.whole)
             if isinstance(value, GraphQLAnswer):
-                call.details = read_faults(received.body, [token, *request.secrets()])
+                call.details = read_faults(received.body, [token, *secrets_in(request.secret)])
                 return Answer(received.status, faulty=True)
             call.value = value
             return Answer(received.status)
-        call.details = read_faults(received.body, [token, *request.secrets()])
+        call.details = read_faults(received.body, [token, *secrets_in(request.secret)])
         wait = retry_after(received.headers.get("Retry-After"), received.headers.get("Date"), datetime.now(UTC))
         return Answer(received.status, wait)
 
@@ -293,6 +288,8 @@ class Caller:
         Args:
             call: one that is not done.
         """
+        from clarus_async.policy.failure import Ending, failure  # noqa: PLC0415  only a failure pays for it
+
         request = call.request
         sent_at = None
         if call.doubt_at is not None:

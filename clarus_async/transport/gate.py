@@ -109,24 +109,25 @@ class Turnstile:
         line = self.lines.get(tenant)
         return 0 if line is None else line.live
 
-    def answered(self, sent: Sent, told: Told | None = None) -> None:
+    def answered(self, sent: Sent, now: float, told: Told | None = None) -> None:
         """Note an answer that is no 429.
 
         Args:
             sent: the request that it answers.
+            now: seconds on the loop's clock.
             told: what it says of the rate limit.
         """
-        self.pace.answered(sent, asyncio.get_running_loop().time(), told)
+        self.pace.answered(sent, now, told)
 
-    def refused(self, sent: Sent, retry_after: float | None, told: Told | None = None) -> None:
+    def refused(self, sent: Sent, now: float, retry_after: float | None, told: Told | None = None) -> None:
         """Note a 429.
 
         Args:
             sent: the request that was refused.
+            now: seconds on the loop's clock.
             retry_after: seconds, where the server said.
             told: what it says of the rate limit.
         """
-        now = asyncio.get_running_loop().time()
         before = self.pace.pause(now)
         self.pace.refused(sent, now, retry_after, told)
         if self.pace.pause(now) > before + _LONG_PAUSE:
@@ -235,16 +236,14 @@ class Gate:
         """
         return turnstile in self._ready and turnstile.pace.ask(now) == 0.0
 
-    def enter_now(self, turnstile: Turnstile) -> Sent | None:
+    def enter_now(self, turnstile: Turnstile, now: float) -> Sent | None:
         """Go in if nobody waits before.
 
         Args:
             turnstile: at which.
+            now: seconds on the loop's clock.
         """
-        if self._closed or self._free == 0 or self._ready or turnstile.lines:
-            return None
-        now = asyncio.get_running_loop().time()
-        if turnstile.pace.ask(now) != 0.0:
+        if self._closed or self._free == 0 or self._ready or turnstile.lines or turnstile.pace.ask(now) != 0.0:
             return None
         self._free -= 1
         self._busy += 1

@@ -79,6 +79,7 @@ class TokenEndpoint:
                 url,
                 _HEADERS,
                 body,
+                now=asyncio.get_running_loop().time(),
                 connect=self.timeouts.connect,
                 attempt=self.timeouts.attempt,
                 cap=_CAP,

@@ -14,7 +14,8 @@ from clarus_async.policy.retry import RetryBudget
 from clarus_async.wire.reading import Unreadable
 
 
-@attrs.frozen(kw_only=True, eq=False)
+# Not frozen, for one is made for each call; nobody changes it. No repr: it holds what must not show.
+@attrs.define(kw_only=True, eq=False, repr=False)
 class Request:
     """What is asked of the server, and how its answer is read.
 
@@ -28,8 +29,10 @@ class Request:
         read: turns a 2xx body into a value; ``None`` where no body is needed.
         key: what the record can be looked up by, for a create.
         idempotency_key: the same for every attempt.
-        secrets: lists what must not show in an error, should the server echo it.
-        look: says whether the record is certainly not there yet, by the deadline; ``None`` where that can't be told.
+        secret: plain data of which nothing must show in an error, should the server echo it.
+        look: says whether the record is certainly not there yet, given ``about``, a deadline and when it was sent
+            (seconds on the loop's clock); ``None`` where that can't be told.
+        about: what is looked for.
         repeatable: a second effect does no harm.
         patient: what it waits for its turn does not count against its deadline.
         budget: the allowance that its retries come from; the tenant's where there is none.
@@ -40,15 +43,16 @@ class Request:
     method: str
     path: str
     template: str
-    body: bytes | None = attrs.field(default=None, repr=False)
-    read: Callable[[bytes], Any] | None = attrs.field(default=None, repr=False)
+    body: bytes | None = None
+    read: Callable[[bytes], Any] | None = None
     key: str | None = None
     idempotency_key: str | None = None
-    secrets: Callable[[], list[str]] = attrs.field(default=list, repr=False)
-    look: Callable[[Deadline], Awaitable[bool | None]] | None = attrs.field(default=None, repr=False)
+    secret: object = None
+    look: Callable[[Any, Deadline, float], Awaitable[bool | None]] | None = None
+    about: object = None
     repeatable: bool = False
     patient: bool = False
-    budget: RetryBudget | None = attrs.field(default=None, repr=False)
+    budget: RetryBudget | None = None
 
 
 class Call:
@@ -61,40 +65,43 @@ class Call:
         deadline: by when it must have ended.
     """
 
-    __slots__ = (
-        "applied", "attempts", "because", "deadline", "delay", "details", "doubt_at", "look", "number", "out_of_time",
-        "paced", "refreshed", "request", "request_id", "seen", "sent_at", "spent", "started", "starved", "stopped_by",
-        "unreadable", "value",
-    )  # fmt: skip
+    # Defaults stand here, so that a call costs what it comes to.
+    value: Any = None
+    attempts = 0
+    spent = 0  # attempts that count against the policy: a 429 and a first 401 cost none
+    applied = Applied.NO
+    sent_at = 0.0
+    doubt_since: float | None = None  # when the first attempt was sent that may have been applied
+    doubt_at: float | None = None  # when the last one was
+    seen: Seen | None = None
+    details: tuple[ErrorDetail, ...] = ()
+    unreadable: Unreadable | None = None
+    request_id: str | None = None
+    refreshed = False
+    look = False
+    delay = 0.0
+    because: str | None = None
+    out_of_time = False
+    starved = False  # another attempt was due, and the budget had none
+    paced: float | None = None
+    stopped_by: ClarusError | None = None
 
     def __init__(self, number: int, request: Request, started: float, deadline: Deadline) -> None:
         self.number = number
         self.request = request
         self.started = started
         self.deadline = deadline
-        self.value: Any = None
-        self.attempts = 0
-        self.spent = 0  # attempts that count against the policy: a 429 and a first 401 cost none
-        self.applied = Applied.NO
-        self.sent_at = started
-        self.doubt_at: float | None = None
-        self.seen: Seen | None = None
-        self.details: tuple[ErrorDetail, ...] = ()
-        self.unreadable: Unreadable | None = None
-        self.request_id: str | None = None
-        self.refreshed = False
-        self.look = False
-        self.delay = 0.0
-        self.because: str | None = None
-        self.out_of_time = False
-        self.starved = False  # another attempt was due, and the budget had none
-        self.paced: float | None = None
-        self.stopped_by: ClarusError | None = None
 
     @property
     def status(self) -> int | None:
         """The last answer's status."""
         return self.seen.status if isinstance(self.seen, Answer) else None
+
+    def doubt(self) -> None:
+        """Note that the last attempt may have been applied."""
+        self.doubt_at = self.sent_at
+        if self.doubt_since is None:
+            self.doubt_since = self.sent_at
 
     def stop(self, because: str, *, out_of_time: bool = False, by: ClarusError | None = None) -> Step:
         """Note why there is no further attempt."""

@@ -21,7 +21,6 @@ from clarus_async.policy.pacing import Pace
 from clarus_async.policy.retry import RetryBudget
 from clarus_async.transport.auth import TokenKeeper
 from clarus_async.transport.gate import Gate, Turnstile
-from clarus_async.transport.grants import TokenEndpoint, grant_for
 from clarus_async.transport.session import ClientSession, Session
 
 _log = logging.getLogger("clarus_async")
@@ -113,6 +112,8 @@ class Shared:
         self._room = _ROOM
         self._common = Turnstile(self.gate, Pace(self.pacing)) if self.pacing.scope == "client" else None
         self._sleepers: set[asyncio.Future[None]] = set()
+        self._key_prefix = ""
+        self._keys = 0
 
     def bind(self) -> asyncio.AbstractEventLoop:
         """Return the running event loop, having made it ours.
@@ -131,6 +132,8 @@ class Shared:
             for _, keeper in self._keepers:
                 keeper.forget()
         self._loop = loop
+        # Of each process its own: a client may be made, and even used, before a fork.
+        self._key_prefix = str(uuid.uuid4())[:24]
         return loop
 
     def time(self) -> float:
@@ -144,7 +147,7 @@ class Shared:
             subdomain: its name.
         """
         tenant = self._tenants.get(subdomain)
-        now = asyncio.get_running_loop().time()
+        now = self.time()
         if tenant is None:
             self._forget_idle(now)
             tenant = self._tenants[subdomain] = Tenant(self._new_turnstile(), RetryBudget(now), RetryBudget(now))
@@ -186,6 +189,8 @@ class Shared:
             # A token source may compare as it likes; ours compare by what they hold.
             if known is credentials or (isinstance(credentials, _OURS) and known == credentials):
                 return keeper
+        from clarus_async.transport.grants import TokenEndpoint, grant_for  # noqa: PLC0415  only a client pays for it
+
         endpoint = TokenEndpoint(
             session=lambda: self.session,
             base_url=self.base_url,
@@ -210,8 +215,9 @@ class Shared:
         return self._calls
 
     def new_key(self) -> str:
-        """Make an Idempotency-Key."""
-        return str(uuid.UUID(int=random.getrandbits(128), version=4))
+        """Make an Idempotency-Key, on our event loop: a UUID that is random but for its end, which counts."""
+        self._keys += 1
+        return f"{self._key_prefix}{self._keys:012x}"
 
     def tell(self, event: Event) -> None:
         """Tell the observer, and keep what it raises from the call.

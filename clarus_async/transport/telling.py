@@ -39,23 +39,22 @@ class Teller:
                 WaitEvent(call_id=call.number, operation=call.request.operation, reason=reason, seconds=seconds)
             )
 
-    def attempted(self, call: Call, received: Received | NoAnswer, sent_at: float, verdict: Verdict) -> None:
+    def attempted(self, call: Call, received: Received | NoAnswer, verdict: Verdict) -> None:
         """Tell of an attempt that ended.
 
         Args:
             call: whose.
             received: the answer, or why there is none.
-            sent_at: seconds on the loop's clock.
             verdict: what it proves.
         """
         if self._shared.observer is None and not _log.isEnabledFor(logging.DEBUG):
             return
-        duration = asyncio.get_running_loop().time() - sent_at
+        duration = asyncio.get_running_loop().time() - call.sent_at
         event = AttemptEvent(
             call_id=call.number,
             operation=call.request.operation,
             number=call.attempts,
-            started_at=sent_at,
+            started_at=call.sent_at,
             duration=duration,
             status=call.status,
             failure=received.value if isinstance(received, NoAnswer) else None,

@@ -12,7 +12,7 @@ from clarus_async.policy.measured import Sent
 from clarus_async.transport.auth import TokenKeeper
 from clarus_async.transport.gate import Turnstile
 from clarus_async.transport.request import Call
-from clarus_async.transport.shared import Shared
+from clarus_async.transport.shared import Shared, Tenant
 from clarus_async.transport.telling import Teller
 
 
@@ -21,12 +21,12 @@ class Turn(NamedTuple):
 
     Args:
         sent: the request that it is for.
-        turnstile: whose pace let it.
+        tenant: whose pace let it.
         token: what to send it with.
     """
 
     sent: Sent
-    turnstile: Turnstile
+    tenant: Tenant
     token: str
 
 
@@ -46,33 +46,53 @@ class Turns:
         self._keeper = keeper
         self._teller = teller
 
-    async def take(self, call: Call) -> Turn | None:
+    def at_once(self, call: Call, tenant: Tenant) -> Turn | None:
+        """Take a turn where there is nothing to wait for, and nothing that stops the call.
+
+        Args:
+            call: whose.
+            tenant: the one that it is for.
+        """
+        now = self._shared.time()
+        token = self._keeper.current(now)
+        if token is None or self._stopped(call, now):
+            return None
+        sent = self._shared.gate.enter_now(tenant.turnstile, now)
+        return None if sent is None else Turn(sent, tenant, token)
+
+    async def take(self, call: Call, tenant: Tenant) -> Turn | None:
         """Wait until a request may go out; ``None`` where the call was stopped instead.
 
         Who has a turn tells its turnstile what came of the request, and leaves it.
 
         Args:
             call: whose.
+            tenant: the one that it is for.
         """
-        loop = asyncio.get_running_loop()
-        gate, keeper = self._shared.gate, self._keeper
-        while not self._stopped(call, loop.time()):
-            token = keeper.current(loop.time()) or await self._token(call)
+        shared, keeper = self._shared, self._keeper
+        while not self._stopped(call, now := shared.time()):
+            token = keeper.current(now) or await self._token(call)
             if token is None:
                 break
-            turnstile = self._shared.tenant(self._subdomain).turnstile
-            sent = gate.enter_now(turnstile)
+            now = shared.time()
+            sent = shared.gate.enter_now(tenant.turnstile, now)
             if sent is None:
-                sent = await self._wait(call, turnstile)
+                again = call.attempts > 0
+                if not self._may_wait(call, tenant.turnstile, now, again=again):
+                    break
+                patience = None if call.request.patient else call.deadline.left(now)
+                sent = await shared.gate.enter(tenant.turnstile, self._subdomain, patience, again=again)
+                if patience is None:
+                    call.deadline = Deadline(call.deadline.at + shared.time() - now)
                 if sent is None:
                     continue
                 # While it waited, the token may have been renewed, or died.
-                now = loop.time()
+                now = shared.time()
                 token = keeper.current(now) or (token if keeper.alive(token, now) else None)
                 if token is None:
-                    turnstile.leave(sent)
+                    tenant.turnstile.leave(sent)
                     continue
-            return Turn(sent, turnstile, token)
+            return Turn(sent, tenant, token)
         return None
 
     def _stopped(self, call: Call, now: float) -> bool:
@@ -102,26 +122,19 @@ class Turns:
         call.stop(token.message, by=token)
         return None
 
-    async def _wait(self, call: Call, turnstile: Turnstile) -> Sent | None:
-        loop = asyncio.get_running_loop()
-        now = loop.time()
-        again = call.attempts > 0
+    def _may_wait(self, call: Call, turnstile: Turnstile, now: float, *, again: bool) -> bool:
+        """Tell of a wait that begins, or stop the call where that would be too long."""
         if turnstile.pace.ask(now) != 0.0 or (turnstile.lines and not self._shared.gate.full(turnstile, now)):
             pause = turnstile.pace.slot(now)
             wait = pause if again else turnstile.wait(self._subdomain, now)
             if why := self._too_long(call, wait, pause, now):
                 call.paced = wait
                 call.stop(why, by=None if call.seen is not None else _paused(call, wait, why))
-                return None
+                return False
             self._teller.waits(call, WaitReason.PACE, wait or None)
         else:
             self._teller.waits(call, WaitReason.GATE, None)
-        patient = call.request.patient
-        patience = None if patient else call.deadline.left(now)
-        sent = await self._shared.gate.enter(turnstile, self._subdomain, patience, again=again)
-        if patient:
-            call.deadline = Deadline(call.deadline.at + loop.time() - now)
-        return sent
+        return True
 
     def _too_long(self, call: Call, wait: float, pause: float, now: float) -> str | None:
         # The line of a run is as long as the run is wide: that it moves slowly is no reason to end it.

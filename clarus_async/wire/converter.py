@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, NoReturn, TypeVar
+from types import NoneType
+from typing import Any, Final, NoReturn, TypeVar
 
 import attrs
 from cattrs import AttributeValidationNote, ClassValidationError, Converter
+from cattrs.fns import identity
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 from cattrs.preconf.orjson import make_converter
 
@@ -32,22 +34,12 @@ def _wrong(expected: str) -> NoReturn:
     raise WrongTypeError(expected)
 
 
-def _text(value: object, _: object = None) -> str:
-    return value if isinstance(value, str) else _wrong("a string")
+def _exactly(expected: str, *kinds: type) -> Callable[[Any, object], Any]:
+    """Make a hook that lets values of these very types through: what JSON gave is of no other."""
+    return lambda value, _: value if type(value) in kinds else _wrong(expected)
 
 
-def _flag(value: object, _: object = None) -> bool:
-    return value if isinstance(value, bool) else _wrong("true or false")
-
-
-def _number(value: object, _: object = None) -> int:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    return _wrong("an integer")
-
-
-def _object(value: object, _: object = None) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else _wrong("an object")
+_KINDS: Final = ((str, "a string"), (bool, "true or false"), (int, "an integer"))
 
 
 def _time(value: object, _: object = None) -> datetime:
@@ -85,9 +77,9 @@ def _reader(converter: Converter, cls: type[T], renamed: Mapping[str, str]) -> C
         if not isinstance(data, dict):
             _wrong("an object")
         record = read(data, cls)
-        if extra := {name: data[name] for name in data if name not in known}:
+        if not data.keys() <= known:
             # The record was made a line ago and nobody else has seen it: it is frozen from here on.
-            object.__setattr__(record, "extra", extra)
+            object.__setattr__(record, "extra", {name: data[name] for name in data if name not in known})
         return record
 
     return hook
@@ -100,14 +92,20 @@ def make(*, detailed: bool) -> Converter:
         detailed: know where something is wrong, and be slower for it.
     """
     converter = make_converter(detailed_validation=detailed, omit_if_default=True)
-    for kind, hook in ((str, _text), (bool, _flag), (int, _number), (datetime, _time)):
-        converter.register_structure_hook(kind, hook)
-    converter.register_structure_hook_func(lambda kind: kind == Mapping[str, Any], _object)
+    # The converter's own hooks for unions would work out at each value what the union is of.
+    unions: dict[object, Callable[[Any, object], Any]] = {
+        Mapping[str, Any] | None: _exactly("an object", dict, NoneType)
+    }
+    for kind, expected in _KINDS:
+        converter.register_structure_hook(kind, _exactly(expected, kind))
+        unions[kind | None] = _exactly(expected, kind, NoneType)
+    converter.register_structure_hook(datetime, _time)
+    converter.register_structure_hook_factory(lambda kind: kind in unions, lambda kind: unions[kind])
     converter.register_structure_hook(Integration, _reader(converter, Integration, {}))
     converter.register_structure_hook(IntegrationRow, _reader(converter, IntegrationRow, _ROW_NAMES))
     for sent in (NewIntegration, IntegrationChanges):
         # Records checked and copied their configuration when they were made; orjson takes it as it is.
-        as_is: dict[str, Any] = {a.name: override(unstruct_hook=lambda value: value) for a in attrs.fields(sent)}
+        as_is: dict[str, Any] = {a.name: override(unstruct_hook=identity) for a in attrs.fields(sent)}
         write = make_dict_unstructure_fn(sent, converter, _cattrs_omit_if_default=True, **as_is)
         converter.register_unstructure_hook(sent, write)
     return converter

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from clarus_async.records import Integration, IntegrationChanges, NewIntegration
 from clarus_async.wire.reading import Unreadable, encode, parse_object, read_record, unstructure
+
+_ENVELOPE: Final = ("type", "attributes")
 
 
 def create_body(new: NewIntegration) -> bytes:
@@ -37,18 +39,24 @@ def read_integration(body: bytes) -> Integration | Unreadable:
     if isinstance(document, Unreadable):
         return document
     if "data" not in document:
-        return read_record(document, Integration, {}, "")
+        return read_record(document, Integration, "")
     resource = document["data"]
     if not isinstance(resource, dict):
         return Unreadable("/data", "an object")
     attributes = resource.get("attributes")
     if not isinstance(attributes, dict):
         return Unreadable("/data/attributes", "an object")
-    beside = {name: resource[name] for name in resource if name not in {"type", "attributes"}}
-    flat: dict[str, Any] = {**beside, **attributes}
-    if "id" in beside:
-        flat["id"] = beside["id"]
-    pointers = {name: f"/data/{name}" for name in beside if name == "id" or name not in attributes}
-    if "id" not in attributes:
-        pointers["id"] = "/data/id"
-    return read_record(flat, Integration, pointers, "/data/attributes")
+    # What stands beside the attributes is kept, too, and the id is the resource's.
+    flat: dict[str, Any] = attributes | {
+        name: value
+        for name, value in resource.items()
+        if name == "id" or (name not in attributes and name not in _ENVELOPE)
+    }
+    record = read_record(flat, Integration, "/data/attributes")
+    if isinstance(record, Unreadable):
+        name = record.pointer.rpartition("/")[2]
+        if (name == "id" and not (name in attributes and name not in resource)) or (
+            name in resource and name not in attributes
+        ):
+            return record._replace(pointer=f"/data/{name}")
+    return record

@@ -23,7 +23,7 @@ _MOST_DEPTH: Final = 16
 # Parsed, a body takes many times its size; what is longer is read as text, from its beginning.
 _MOST_BODY: Final = 256 * 2**10
 _MOST_PROSE: Final = 4096
-_TITLE = re.compile(r"<title[^>]*>([^<]{1,200})", re.IGNORECASE)
+_TITLE: Final = r"(?i)<title[^>]*>([^<]{1,200})"
 
 
 def read_faults(body: bytes, secrets: Iterable[str] = ()) -> tuple[ErrorDetail, ...]:
@@ -99,7 +99,7 @@ def _prose(body: bytes, hidden: list[str]) -> tuple[ErrorDetail, ...]:
     # HTML has many ways to write a character; what it means is what a secret is looked for in.
     text = _without(html.unescape(_without(body[:window].decode("utf-8", "replace"), hidden)), hidden)
     text = text[: min(_MOST_PROSE, len(text) - longest if len(body) > window else len(text))]
-    if title := _TITLE.search(text):
+    if title := re.search(_TITLE, text):
         return (ErrorDetail(details=f"an HTML page: {_short(title[1])}"),)
     return (ErrorDetail(details=_short(text)),) if text.strip() else ()
 

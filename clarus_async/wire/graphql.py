@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
@@ -11,7 +12,7 @@ import attrs
 from clarus_async.errors import ErrorDetail
 from clarus_async.records import IntegrationFilter, IntegrationRow
 from clarus_async.wire.faults import read_faults
-from clarus_async.wire.reading import Unreadable, encode, parse_object, read_record
+from clarus_async.wire.reading import Unreadable, encode, parse_object, read_record, read_records
 
 REFERENCE: Final = "external_system_reference1"
 
@@ -43,6 +44,7 @@ class Page(NamedTuple):
     last: bool = True
 
 
+@functools.cache
 def list_document(*, with_reference: bool = False) -> str:
     """Return the list query.
 
@@ -128,18 +130,23 @@ def read_page(data: Mapping[str, Any]) -> Page | Unreadable:
     edges = connection.get("edges")
     if not isinstance(edges, list):
         return Unreadable(f"{pointer}/edges", "an array")
-    rows = []
-    for i, edge in enumerate(edges):
-        if not isinstance(edge, dict):
-            return Unreadable(f"{pointer}/edges/{i}", "an object")
-        row = read_record(edge.get("node"), IntegrationRow, {}, f"{pointer}/edges/{i}/node")
-        if isinstance(row, Unreadable):
-            return row
-        rows.append(row)
+    rows = read_records([edge.get("node") if isinstance(edge, dict) else None for edge in edges], IntegrationRow)
+    if rows is None:
+        return _unreadable_row(edges, f"{pointer}/edges")
     end_cursor = _end_cursor(connection, f"{pointer}/pageInfo")
     if isinstance(end_cursor, Unreadable):
         return end_cursor
     return Page(rows, end_cursor, last=end_cursor is None and connection.get("pageInfo") is not None)
+
+
+def _unreadable_row(edges: Sequence[object], pointer: str) -> Unreadable:
+    for i, edge in enumerate(edges):
+        if not isinstance(edge, dict):
+            return Unreadable(f"{pointer}/{i}", "an object")
+        row = read_record(edge.get("node"), IntegrationRow, f"{pointer}/{i}/node")
+        if isinstance(row, Unreadable):
+            return row
+    raise AssertionError("rows that can and can't be read")  # pragma: no cover
 
 
 def _end_cursor(connection: Mapping[str, Any], pointer: str) -> str | Unreadable | None:
@@ -188,9 +195,10 @@ def _type_of(member: Mapping[str, Any]) -> str:
     return str(kind["name"])
 
 
-_LEXEMES = re.compile(r'"""(?:\\"""|.)*?"""|"(?:\\.|[^"\\\n\r])*"|#[^\n\r]*|[{}"]|[A-Za-z_]\w*', re.DOTALL)
+_LEXEMES: Final = r'(?s)"""(?:\\"""|.)*?"""|"(?:\\.|[^"\\\n\r])*"|#[^\n\r]*|[{}"]|[A-Za-z_]\w*'
 
 
+@functools.lru_cache(maxsize=64)
 def only_reads(document: str) -> bool:
     """Whether a document holds queries only; one that can't be told counts as writing.
 
@@ -198,7 +206,7 @@ def only_reads(document: str) -> bool:
         document: GraphQL text.
     """
     depth = 0
-    for match in _LEXEMES.finditer(document):
+    for match in re.finditer(_LEXEMES, document):
         lexeme = match[0]
         if lexeme == "{":
             depth += 1

@@ -6,9 +6,10 @@ import math
 import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import Final
 
 # RFC 9110 has whole seconds only; servers send fractions all the same.
-_SECONDS = re.compile(r"\d{1,18}(\.\d{0,18})?", re.ASCII)
+_SECONDS: Final = r"(?a)\d{1,18}(\.\d{0,18})?"
 
 
 def http_date(value: str | None) -> datetime | None:
@@ -37,7 +38,7 @@ def retry_after(value: str | None, date: str | None, now: datetime) -> float | N
     if value is None:
         return None
     text = value.strip()
-    if _SECONDS.fullmatch(text):
+    if re.fullmatch(_SECONDS, text):
         return float(text)
     until = http_date(text)
     if until is None:

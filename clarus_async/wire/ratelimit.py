@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from multidict import istr
 
@@ -28,12 +28,13 @@ _TRIPLES = tuple(
 _NAMES = (_STATE, _POLICY, *(name for triple in _TRIPLES for name in triple))
 
 # "[0-9]", as "\d" knows more digits. Nothing here backtracks: every repetition ends where only one thing can follow.
-_WHOLE = re.compile(r"[0-9]+")
-_NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]*)?")
+# Compiled when they are first needed: most programs import far more than they use.
+_WHOLE: Final = r"[0-9]+"
+_NUMBER: Final = r"-?[0-9]+(?:\.[0-9]*)?"
 # A String or a Token (RFC 9651, sections 3.3.3 and 3.3.4).
-_NAME = re.compile(r'"((?:[^"\\]|\\.)*+)"|([A-Za-z*][^\s"(),;=]*+)')
+_NAME: Final = r'"((?:[^"\\]|\\.)*+)"|([A-Za-z*][^\s"(),;=]*+)'
 # What follows a comma or a semicolon, up to the next that no String holds.
-_PIECE = re.compile(r'([,;])((?:"(?:[^"\\]|\\.)*+"?|[^",;])*+)', re.DOTALL)
+_PIECE: Final = r'(?s)([,;])((?:"(?:[^"\\]|\\.)*+"?|[^",;])*+)'
 
 
 class Told(NamedTuple):
@@ -172,10 +173,10 @@ def _lines(headers: Mapping[str, str], name: str) -> str:
 
 def _items(text: str) -> list[_Item]:
     items: list[_Item] = []
-    for separator, piece in _PIECE.findall(f",{text}" if text else ""):
+    for separator, piece in re.findall(_PIECE, f",{text}" if text else ""):
         if separator == ",":
             head = piece.strip()
-            match = _NAME.fullmatch(head)
+            match = re.fullmatch(_NAME, head)
             items.append(_Item(head, match and (match[1] or match[2] or ""), {}))
         else:
             key, _, value = piece.strip().partition("=")
@@ -184,7 +185,7 @@ def _items(text: str) -> list[_Item]:
 
 
 def _count(text: str | None) -> int | None:
-    if text is None or not _WHOLE.fullmatch(text.strip()):
+    if text is None or not re.fullmatch(_WHOLE, text.strip()):
         return None
     # By way of a float: an int of very many digits is slow, or refused.
     return int(min(max(float(text), 0.0), _MAX_COUNT))
@@ -192,7 +193,7 @@ def _count(text: str | None) -> int | None:
 
 def _until(text: str | None, date: str | None, now: datetime) -> float | None:
     """Read a reset: seconds from the answer, a Unix time in seconds or milliseconds, or an HTTP-date."""
-    if text is None or not _NUMBER.fullmatch(text.strip()):
+    if text is None or not re.fullmatch(_NUMBER, text.strip()):
         return retry_after(text, date, now)
     seconds = float(text)
     if seconds <= _MAX_DELTA:

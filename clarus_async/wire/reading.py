@@ -7,10 +7,12 @@ then by one that knows where.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import orjson
+
+from clarus_async.records import Integration, IntegrationChanges, IntegrationRow, NewIntegration
 
 if TYPE_CHECKING:
     from cattrs import Converter
@@ -39,34 +41,61 @@ def _converter(*, detailed: bool = False) -> Converter:
 
 def prepare() -> None:
     """Compile the converter now, so that no call waits for it."""
-    _converter()
+    _readers()
+    _writers()
 
 
-def unstructure(record: object) -> Any:  # noqa: ANN401
+@functools.cache
+def _readers() -> Mapping[type[Any], Callable[[Any, Any], Any]]:
+    return {cls: _converter().get_structure_hook(cls) for cls in (Integration, IntegrationRow)}
+
+
+@functools.cache
+def _writers() -> Mapping[type[Any], Callable[[Any], Any]]:
+    return {cls: _converter().get_unstructure_hook(cls) for cls in (NewIntegration, IntegrationChanges)}
+
+
+def unstructure(record: NewIntegration | IntegrationChanges) -> Any:  # noqa: ANN401
     """Turn a record that is to be sent into plain data; what was left out is left out.
 
     Args:
         record: which.
     """
-    return _converter().unstructure(record)
+    write = _writers().get(type(record))
+    return _converter().unstructure(record) if write is None else write(record)
 
 
-def read_record(data: object, cls: type[T], pointers: Mapping[str, str], base: str) -> T | Unreadable:
+def read_record(data: object, cls: type[T], base: str) -> T | Unreadable:
     """Read plain data as a record, or say where it can't be.
 
     Args:
         data: what JSON gave.
         cls: the record's class.
-        pointers: where each attribute stands in the body, for those that stand elsewhere than under ``base``.
         base: where ``data`` stands in the body.
     """
     try:
-        return _converter().structure(data, cls)
+        record: T = _readers()[cls](data, cls)
     except Exception:  # noqa: BLE001  whatever it is, the detailed converter says where, or raises it again
         from clarus_async.wire.converter import locate  # noqa: PLC0415
 
         name, expected = locate(data, cls, _converter(detailed=True))
-    return Unreadable(base if name is None else pointers.get(name, f"{base}/{name}"), expected)
+    else:
+        return record
+    return Unreadable(base if name is None else f"{base}/{name}", expected)
+
+
+def read_records(data: Iterable[object], cls: type[T]) -> list[T] | None:
+    """Read plain data as records; ``None`` where one of them can't be, and :func:`read_record` says which and why.
+
+    Args:
+        data: what JSON gave.
+        cls: the records' class.
+    """
+    read = _readers()[cls]
+    try:
+        return [read(item, cls) for item in data]
+    except Exception:  # noqa: BLE001  as in read_record
+        return None
 
 
 def parse(body: bytes) -> Any | Unreadable:  # noqa: ANN401
@@ -93,5 +122,11 @@ def parse_object(body: bytes) -> dict[str, Any] | Unreadable:
     return Unreadable("", "an object")
 
 
-encode = orjson.dumps
-"""Write plain data as JSON."""
+def encode(data: object) -> bytes:
+    """Write plain data as JSON.
+
+    Args:
+        data: plain data.
+    """
+    # Copied, as orjson's own bytes keep the 4 KiB that they were written into for as long as a call waits.
+    return memoryview(orjson.dumps(data)).tobytes()

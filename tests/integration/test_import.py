@@ -4,6 +4,10 @@ import functools
 import subprocess
 import sys
 
+import pytest
+
+import clarus_async
+
 OPTIONAL = {"rich", "graphql", "uvloop", "pytest", "opentelemetry", "redis", "celery"}
 LATER = {"cattrs", "tenacity"}
 
@@ -25,3 +29,18 @@ def test_what_only_some_need_is_imported_when_they_need_it():
 
 def test_the_command_line_and_the_simulator_import_nothing_optional_by_themselves():
     assert loaded_by("import clarus_async.cli.commands, clarus_async.simulator").isdisjoint(OPTIONAL)
+
+
+def test_what_only_some_programs_need_is_imported_when_it_is_asked_for():
+    code = (
+        "import sys, clarus_async; later = {'clarus_async.provisioning.run', 'clarus_async.transport.authorization'};"
+        "print(later & set(sys.modules)); from clarus_async import *; print(later <= set(sys.modules), ProvisionRun)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["set()", "True <class 'clarus_async.provisioning.run.ProvisionRun'>"]
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="module 'clarus_async' has no attribute 'Nothing'"):
+        _ = clarus_async.Nothing
+    assert dir(clarus_async) == sorted(clarus_async.__all__)

@@ -11,7 +11,7 @@ CREATED = "2026-01-10T12:00:00Z"
 
 
 def read(cls=Integration, **data):
-    return read_record({"id": 1, "name": "Shop"} | data, cls, {}, "/at")
+    return read_record({"id": 1, "name": "Shop"} | data, cls, "/at")
 
 
 def row(**data):
@@ -91,19 +91,13 @@ def test_what_must_be_there_is_missed_by_name(field):
     data = {"id": 1, "name": "Shop"}
     del data[field]
 
-    assert read_record(data, Integration, {}, "/at") == Unreadable(f"/at/{field}", "to be there")
+    assert read_record(data, Integration, "/at") == Unreadable(f"/at/{field}", "to be there")
 
 
 @pytest.mark.parametrize("data", [None, 1, "x", [], [["id", 1]]])
 @pytest.mark.parametrize("cls", [Integration, IntegrationRow])
 def test_what_is_no_object_is_no_record(data, cls):
-    assert read_record(data, cls, {}, "/at") == Unreadable("/at", "an object")
-
-
-def test_an_attribute_that_stands_elsewhere_is_named_where_it_stands():
-    assert read_record({"id": None, "name": "x"}, Integration, {"id": "/data/id"}, "/data/attributes") == Unreadable(
-        "/data/id", "an integer id, or one as a string of digits"
-    )
+    assert read_record(data, cls, "/at") == Unreadable("/at", "an object")
 
 
 def test_the_first_of_several_wrong_attributes_is_named():

@@ -23,7 +23,7 @@ from clarus_async.errors import (
     ServerError,
     ValidationError,
 )
-from clarus_async.policy.failure import Ending, failure
+from clarus_async.policy.failure import Ending, failure, not_there
 from clarus_async.policy.outcome import Answer, Kind, NoAnswer
 from clarus_async.wire.reading import Unreadable
 
@@ -292,3 +292,29 @@ def test_every_ending_is_one_line_that_names_the_request(seen, kind, applied):
 
     assert line.startswith("POST /api/integrations: ")
     assert len(line.splitlines()) == 1
+
+
+class TestNotThere:
+    """What a create ends with that a look did not find."""
+
+    def test_what_the_server_said_is_why(self):
+        said = ServerError("500", status=500, retryable=True, applied=Applied.MAYBE)
+        error = OutcomeUnknownError("unknown", applied=Applied.MAYBE)
+        error.__cause__ = said
+        absent = not_there(error)
+        assert absent is said
+        assert absent.applied is Applied.NO
+        assert absent.message.endswith("; a look found nothing of it once the server had time to settle")
+
+    def test_one_that_was_never_answered_failed_to_connect(self):
+        error = OutcomeUnknownError(
+            "unknown", applied=Applied.MAYBE, method="POST", path="/api/integrations", attempts=3, request_id="r"
+        )
+        absent = not_there(error)
+        assert isinstance(absent, ConnectionFailedError)
+        assert (absent.applied, absent.retryable) == (Applied.NO, True)
+        assert (absent.method, absent.path, absent.attempts, absent.request_id) == ("POST", "/api/integrations", 3, "r")
+
+    def test_what_was_never_sent_stays_as_it_is(self):
+        error = ConnectionFailedError("no connection", retryable=True)
+        assert not_there(error) is error

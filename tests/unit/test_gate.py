@@ -32,7 +32,7 @@ def gate_and_turnstiles(width, count=1):
 
 def enter_now(gate, turnstile):
     """Go in at once, and return how to leave; ``None`` where that can't be."""
-    sent = gate.enter_now(turnstile)
+    sent = gate.enter_now(turnstile, now())
     return None if sent is None else functools.partial(turnstile.leave, sent)
 
 

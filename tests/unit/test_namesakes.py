@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+import pytest
+
 from clarus_async.policy.namesakes import Namesakes
+
+
+def begun(*creates):
+    """Namesakes of which these have begun, each at time 0."""
+    names = Namesakes()
+    for name, whose in creates:
+        names.begin(name, 0.0, whose)
+    return names
 
 
 def test_a_name_that_nobody_created_has_no_ids_and_no_rivals():
@@ -12,114 +22,148 @@ def test_a_name_that_nobody_created_has_no_ids_and_no_rivals():
 
 
 def test_one_that_is_under_way_alone_has_no_rival():
-    names = Namesakes()
-    names.begin("A", 0.0)
-    assert not names.rivals("A", 1.0)
+    assert not begun(("A", "one")).rivals("A", 1.0, "one")
 
 
 def test_two_that_are_under_way_are_rivals():
-    names = Namesakes()
-    names.begin("A", 0.0)
-    names.begin("A", 1.0)
-    assert names.rivals("A", 1.0)
+    assert begun(("A", "one"), ("A", "two")).rivals("A", 1.0, "one")
+
+
+def test_one_that_is_resumed_is_no_rival_of_its_own():
+    assert not begun(("A", "one"), ("A", "one")).rivals("A", 1.0, "one")
 
 
 def test_another_name_is_no_rival():
-    names = Namesakes()
-    names.begin("A", 0.0)
-    names.begin("B", 0.0)
-    assert not names.rivals("A", 1.0)
+    assert not begun(("A", "one"), ("B", "two")).rivals("A", 1.0, "one")
 
 
 def test_one_that_has_ended_well_is_no_rival_and_its_id_is_given():
-    names = Namesakes()
-    names.begin("A", 0.0)
-    names.begin("A", 0.0)
-    names.end("A", 1.0, 7)
-    assert not names.rivals("A", 1.0)
-    assert set(names.given("A")) == {7}
+    names = begun(("A", "one"), ("A", "two"))
+    names.end("A", 1.0, "two", 7)
+    assert not names.rivals("A", 1.0, "one")
+    assert set(names.given("A", "one")) == {7}
+
+
+def test_an_id_is_not_given_to_whose_it_is():
+    names = begun(("A", "one"))
+    names.end("A", 1.0, "one", 7)
+    assert list(names.given("A", "one")) == []
 
 
 def test_one_that_ended_in_doubt_is_a_rival_until_it_has_settled():
-    names = Namesakes()
-    names.begin("A", 0.0)
-    names.begin("A", 0.0)
-    names.end("A", 1.0, whose="one", until=61.0)
-    assert names.rivals("A", 60.9)
-    assert not names.rivals("A", 61.0)
+    names = begun(("A", "one"), ("A", "two"))
+    names.end("A", 1.0, "one", until=61.0)
+    assert names.rivals("A", 60.9, "two")
+    assert not names.rivals("A", 61.0, "two")
 
 
 def test_one_that_ends_well_does_not_shorten_another_s_doubt():
-    names = Namesakes()
-    for _ in range(3):
-        names.begin("A", 0.0)
-    names.end("A", 1.0, whose="one", until=61.0)
-    names.end("A", 2.0, 7)
-    assert names.rivals("A", 60.0)
+    names = begun(("A", "one"), ("A", "two"), ("A", "three"))
+    names.end("A", 1.0, "one", until=61.0)
+    names.end("A", 2.0, "two", 7)
+    assert names.rivals("A", 60.0, "three")
+
+
+def test_a_doubt_that_is_settled_is_none_any_more():
+    names = begun(("A", "one"), ("A", "two"))
+    names.end("A", 1.0, "one", until=61.0)
+    names.begin("A", 2.0, "one")
+    names.end("A", 3.0, "one", 7)
+    assert not names.rivals("A", 1.0, "two")
 
 
 def test_what_ended_is_forgotten_a_while_later():
-    names = Namesakes()
-    names.begin("A", 0.0)
-    names.end("A", 1.0, 7)
-    names.begin("B", 11.0)
+    names = begun(("A", "one"))
+    names.end("A", 1.0, "one", 7)
+    names.begin("B", 11.0, "two")
     assert set(names.given("A")) == {7}
-    names.begin("B", 11.1)
+    names.begin("B", 11.1, "three")
     assert list(names.given("A")) == []
     assert len(names) == 1
 
 
-def test_what_is_under_way_is_not_forgotten():
+def test_what_came_to_nothing_is_forgotten_at_once():
+    names = begun(("A", "one"))
+    names.end("A", 1.0, "one")
+    assert len(names) == 0
+
+
+def test_an_id_is_remembered_as_long_as_one_is_under_way_that_may_take_it_for_its_own():
+    names = begun(("A", "one"), ("A", "two"))
+    names.end("A", 1.0, "two", 7)
+    names.begin("B", 1000.0, "three")
+    assert set(names.given("A", "one")) == {7}
+    names.begin("B", 1020.0, "four")
+    assert set(names.given("A", "one")) == {7}
+
+
+def test_and_not_for_one_that_began_long_after():
+    names = begun(("A", "one"))
+    names.end("A", 1.0, "one", 7)
+    names.begin("A", 11.1, "two")
+    assert list(names.given("A", "two")) == []
+
+
+def test_a_name_that_is_always_in_use_remembers_what_is_recent():
     names = Namesakes()
-    names.begin("A", 0.0)
-    names.begin("A", 0.0)
-    names.end("A", 1.0, 7)
-    names.begin("B", 1000.0)
-    assert set(names.given("A")) == {7}
+    for number in range(10_000):
+        names.begin("A", number * 1.0, str(number))
+        if number:
+            names.end("A", number * 1.0, str(number - 1), number - 1)
+    assert 10 <= len(names.given("A")) <= 25
 
 
-def test_what_began_again_is_remembered_from_its_last_end():
-    names = Namesakes()
-    names.begin("A", 0.0)
-    names.end("A", 1.0, 7)
-    names.begin("A", 5.0)
-    names.end("A", 9.0, 8)
-    names.begin("B", 15.0)
-    assert set(names.given("A")) == {7, 8}
-
-
-def test_a_doubt_is_not_forgotten_before_it_has_settled():
-    names = Namesakes()
-    names.begin("A", 0.0)
-    names.end("A", 1.0, whose="one", until=61.0)
-    names.begin("B", 50.0)
-    names.begin("A", 50.0)
-    assert names.rivals("A", 50.0)
+@pytest.mark.parametrize("look", [50.0, 60.9])
+def test_a_doubt_is_not_forgotten_before_it_has_settled(look):
+    names = begun(("A", "one"))
+    names.end("A", 1.0, "one", until=61.0)
+    names.begin("B", look, "two")
+    names.begin("A", look, "three")
+    assert names.rivals("A", look, "three")
 
 
 def test_and_is_forgotten_then():
-    names = Namesakes()
-    names.begin("A", 0.0)
-    names.end("A", 1.0, whose="one", until=61.0)
-    names.begin("B", 50.0)
-    names.end("B", 50.0)
-    names.begin("B", 62.0)
+    names = begun(("A", "one"))
+    names.end("A", 1.0, "one", until=61.0)
+    names.begin("B", 50.0, "two")
+    names.end("B", 50.0, "two")
+    names.begin("B", 62.0, "three")
     assert len(names) == 1
+
+
+def test_a_doubt_is_remembered_for_one_that_was_sent_before_it_settled():
+    names = begun(("A", "one"))
+    names.end("A", 1.0, "one", until=61.0)
+    names.begin("A", 30.0, "two")
+    names.begin("B", 500.0, "three")
+    assert names.rivals("A", 30.0, "two")
 
 
 def test_a_name_that_ended_twice_is_forgotten_once():
-    names = Namesakes()
-    for _ in range(2):
-        names.begin("A", 0.0)
-    for _ in range(2):
-        names.end("A", 1.0)
-    names.begin("B", 20.0)
+    names = begun(("A", "one"), ("A", "two"))
+    names.end("A", 1.0, "one", 1)
+    names.end("A", 1.0, "two", 2)
+    names.begin("B", 20.0, "three")
     assert len(names) == 1
+
+
+def test_an_end_of_what_was_forgotten_is_none():
+    names = Namesakes()
+    names.end("A", 1.0, "one")
+    assert len(names) == 0
 
 
 def test_a_million_names_leave_nothing_behind():
     names = Namesakes()
     for number in range(10_000):
-        names.begin(f"A {number}", number * 1.0)
-        names.end(f"A {number}", number * 1.0, number)
+        names.begin(f"A {number}", number * 1.0, str(number))
+        names.end(f"A {number}", number * 1.0, str(number), number)
     assert len(names) <= 12
+
+
+def test_one_that_came_to_nothing_leaves_the_other_under_way():
+    names = begun(("A", "one"), ("A", "two"))
+    names.end("A", 1.0, "two")
+    assert len(names) == 1
+    assert names.rivals("A", 1.0, "three")
+    assert not names.rivals("A", 1.0, "one")

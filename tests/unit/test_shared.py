@@ -42,7 +42,9 @@ def new(width=10, **policy):
 async def started(width=10, **policy):
     """A client's shared part, at a time at which whoever sends nothing is idle."""
     await asyncio.sleep(1_000.0)
-    return new(width, **policy)
+    shared = new(width, **policy)
+    shared.bind()
+    return shared
 
 
 def names(shared):
@@ -51,20 +53,20 @@ def names(shared):
 
 def send(shared, name):
     turnstile = shared.tenant(name).turnstile
-    sent = shared.gate.enter_now(turnstile)
+    sent = shared.gate.enter_now(turnstile, now())
     assert sent is not None
     return turnstile, sent
 
 
 def send_and_hear(shared, name):
     turnstile, sent = send(shared, name)
-    turnstile.answered(sent)
+    turnstile.answered(sent, now())
     turnstile.leave(sent)
 
 
 def be_refused(shared, name, retry_after):
     turnstile, sent = send(shared, name)
-    turnstile.refused(sent, retry_after)
+    turnstile.refused(sent, now(), retry_after)
     turnstile.leave(sent)
 
 
@@ -151,7 +153,7 @@ class TestNeverForgotten:
         turnstile, sent = send(shared, "acme")
         await strangers(shared, 1_000)
         assert shared.turnstile("acme") is turnstile
-        turnstile.answered(sent)
+        turnstile.answered(sent, now())
         turnstile.leave(sent)
         await asyncio.sleep(1.0)
         await strangers(shared, 1_000)
@@ -200,7 +202,7 @@ class TestNeverForgotten:
         await asyncio.sleep(1.0)
         await strangers(shared, 1_000)
         # A second after the first request; the rate has 100 seconds between them.
-        assert shared.gate.enter_now(shared.tenant("acme").turnstile) is None
+        assert shared.gate.enter_now(shared.tenant("acme").turnstile, now()) is None
 
 
 class TestAllBusy:
@@ -285,7 +287,7 @@ class TestOneQuotaForAll:
     async def test_they_are_bounded_too(self, room):
         shared = await started(scope="client")
         turnstile, sent = send(shared, "acme")
-        turnstile.refused(sent, 3600.0)
+        turnstile.refused(sent, now(), 3600.0)
         # Neither a pause nor what is under way is of one tenant, so neither keeps one.
         assert await strangers(shared, 10_000) <= ROOM
         assert shared.turnstile("acme") is turnstile
@@ -295,13 +297,13 @@ class TestOneQuotaForAll:
     async def test_a_refusal_of_one_holds_back_all(self):
         shared = await started(scope="client")
         be_refused(shared, "acme", retry_after=10.0)
-        assert shared.gate.enter_now(shared.tenant("globex").turnstile) is None
+        assert shared.gate.enter_now(shared.tenant("globex").turnstile, now()) is None
 
     @virtual
     async def test_a_refusal_of_one_holds_back_nobody_else_otherwise(self):
         shared = await started()
         be_refused(shared, "acme", retry_after=10.0)
-        assert shared.gate.enter_now(shared.tenant("globex").turnstile)
+        assert shared.gate.enter_now(shared.tenant("globex").turnstile, now())
 
     @virtual
     async def test_closing_sends_all_away_that_wait(self, room):
@@ -363,4 +365,4 @@ class TestClosing:
         assert await asyncio.gather(*tasks) == [None, None]
         turnstile.leave(sent)
         await closing
-        assert shared.gate.enter_now(turnstile) is None
+        assert shared.gate.enter_now(turnstile, now()) is None

@@ -42,8 +42,8 @@ class Open(Counting):
 def paused(seconds=10.0, gate=None, **policy):
     """A turnstile whose first request was just refused, with so many seconds of Retry-After."""
     turnstile = Turnstile(Gate(100) if gate is None else gate, Counting(PacingPolicy(**policy)))
-    sent = turnstile._gate.enter_now(turnstile)
-    turnstile.refused(sent, seconds)
+    sent = turnstile._gate.enter_now(turnstile, now())
+    turnstile.refused(sent, now(), seconds)
     turnstile.leave(sent)
     return turnstile
 
@@ -70,7 +70,7 @@ def gone(tasks):
 
 
 def answered(turnstile, sent):
-    turnstile.answered(sent)
+    turnstile.answered(sent, now())
     turnstile.leave(sent)
 
 
@@ -118,11 +118,11 @@ class TestPauseProbeRest:
     @virtual
     async def test_nobody_goes_in_at_once_during_a_pause(self):
         turnstile = paused(10.0)
-        assert turnstile._gate.enter_now(turnstile) is None
+        assert turnstile._gate.enter_now(turnstile, now()) is None
         await asyncio.sleep(10.0)
-        assert turnstile._gate.enter_now(turnstile)
+        assert turnstile._gate.enter_now(turnstile, now())
         # That was the probe.
-        assert turnstile._gate.enter_now(turnstile) is None
+        assert turnstile._gate.enter_now(turnstile, now()) is None
         assert turnstile._gate.busy == turnstile.pace.under_way == 1
 
     @virtual
@@ -153,7 +153,7 @@ class TestPauseProbeRest:
         turnstile = paused(10.0)
         tasks = rejoining(turnstile, 2)
         probe = await tasks[0]
-        turnstile.refused(probe, 20.0)
+        turnstile.refused(probe, now(), 20.0)
         turnstile.leave(probe)
         assert await tasks[1]
         assert now() == 30.0
@@ -176,12 +176,12 @@ class TestPauseProbeRest:
     @virtual
     async def test_a_longer_pause_while_it_is_on_holds_everybody_longer(self):
         turnstile = Turnstile(Gate(9), Counting(PacingPolicy()))
-        first, second = (turnstile._gate.enter_now(turnstile) for _ in range(2))
-        turnstile.refused(first, 10.0)
+        first, second = (turnstile._gate.enter_now(turnstile, now()) for _ in range(2))
+        turnstile.refused(first, now(), 10.0)
         turnstile.leave(first)
         [task] = rejoining(turnstile, 1)
         await asyncio.sleep(5.0)
-        turnstile.refused(second, 20.0)
+        turnstile.refused(second, now(), 20.0)
         turnstile.leave(second)
         assert await task
         assert now() == 25.0
@@ -198,7 +198,7 @@ class TestPauseProbeRest:
         turnstile = paused(None)
         for _ in range(5):
             sent = await turnstile._gate.enter(turnstile, "acme", FOREVER)
-            turnstile.refused(sent, None)
+            turnstile.refused(sent, now(), None)
             turnstile.leave(sent)
         assert await answer_all(turnstile, entering(turnstile, 5)) == [0, 1, 2, 3, 4]
 
@@ -290,7 +290,7 @@ class TestTimers:
     async def test_nobody_asks_while_the_gate_is_full(self):
         gate = Gate(1)
         other = Turnstile(gate, Open(PacingPolicy()))
-        inside = gate.enter_now(other)
+        inside = gate.enter_now(other, now())
         turnstile = Turnstile(gate, Counting(PacingPolicy()))
         tasks = entering(turnstile, 10)
         await settle()
@@ -324,7 +324,7 @@ class TestLeavingTheLine:
         answered(turnstile, probe)
         sent = await tasks[2]
         began = now()
-        turnstile.refused(sent, 5.0)
+        turnstile.refused(sent, now(), 5.0)
         turnstile.leave(sent)
         assert await turnstile._gate.enter(turnstile, "acme", FOREVER)
         assert now() == pytest.approx(began + 5.0)
@@ -360,15 +360,15 @@ class TestLeavingTheLine:
     @virtual
     async def test_a_late_429_between_a_probe_s_turn_and_its_cancellation_does_not_kill_the_limiter(self):
         turnstile = Turnstile(Gate(9), Counting(PacingPolicy()))
-        first, second = (turnstile._gate.enter_now(turnstile) for _ in range(2))
-        turnstile.refused(first, 10.0)
+        first, second = (turnstile._gate.enter_now(turnstile, now()) for _ in range(2))
+        turnstile.refused(first, now(), 10.0)
         turnstile.leave(first)
         tasks = entering(turnstile, 2)
         await settle()
 
         def turn_comes_then_late_refusal_then_cancel():
             turnstile.look()
-            turnstile.refused(second, 5.0)
+            turnstile.refused(second, now(), 5.0)
             turnstile.leave(second)
             tasks[0].cancel()
 
@@ -439,14 +439,14 @@ class TestLeavingTheLine:
     @virtual
     async def test_who_comes_once_the_pace_is_open_again_queues_behind_the_line(self):
         turnstile = Turnstile(Gate(9), Counting(PacingPolicy(rate=2.0)))
-        assert turnstile._gate.enter_now(turnstile)
+        assert turnstile._gate.enter_now(turnstile, now())
         tasks = entering(turnstile, 2)
         await asyncio.sleep(0.499)
         # By now the pace may let somebody go, but its timer has not fired.
         turnstile._timer.cancel()
         await asyncio.sleep(0.002)
         assert turnstile.pace.ask(now()) == 0.0
-        assert turnstile._gate.enter_now(turnstile) is None
+        assert turnstile._gate.enter_now(turnstile, now()) is None
         tasks += entering(turnstile, 1)
         await settle()
         assert gone(tasks) == [0]
@@ -503,13 +503,13 @@ class TestSentAway:
         """Have a pause until 11 s, somebody join, and refusals at 6 s that tell of other pauses."""
         turnstile = Turnstile(Gate(9), Counting(PacingPolicy(start=1e6)))
         await asyncio.sleep(1.0)
-        first, *others = (turnstile._gate.enter_now(turnstile) for _ in range(1 + len(seconds)))
-        turnstile.refused(first, 10.0)
+        first, *others = (turnstile._gate.enter_now(turnstile, now()) for _ in range(1 + len(seconds)))
+        turnstile.refused(first, now(), 10.0)
         turnstile.leave(first)
         tasks = join(turnstile)
         await asyncio.sleep(5.0)
         for sent, pause in zip(others, seconds, strict=True):
-            turnstile.refused(sent, pause)
+            turnstile.refused(sent, now(), pause)
             turnstile.leave(sent)
         await settle()
         return turnstile, tasks
@@ -599,7 +599,7 @@ class TestFairness:
     @virtual
     async def test_a_few_waiters_of_one_tenant_are_not_behind_a_thousand_of_another(self):
         turnstile = Turnstile(Gate(1), Open(PacingPolicy()))
-        sent = turnstile._gate.enter_now(turnstile)
+        sent = turnstile._gate.enter_now(turnstile, now())
         many = entering(turnstile, 1_000, "big")
         await settle()
         few = entering(turnstile, 3, "small")
@@ -642,7 +642,7 @@ class TestFairness:
     async def test_turnstiles_share_a_full_gate_evenly(self):
         gate = Gate(1)
         turnstiles = [Turnstile(gate, Open(PacingPolicy())) for _ in range(3)]
-        sent, whose = gate.enter_now(turnstiles[0]), turnstiles[0]
+        sent, whose = gate.enter_now(turnstiles[0], now()), turnstiles[0]
         tasks = [entering(turnstile, count) for turnstile, count in zip(turnstiles, (1_000, 5, 5), strict=True)]
         await settle()
         for _ in range(15):
@@ -662,7 +662,7 @@ class TestFairness:
         await settle()
         other = Turnstile(gate, Open(PacingPolicy()))
         for _ in range(20):
-            answered(other, gate.enter_now(other))
+            answered(other, gate.enter_now(other, now()))
         assert now() == 0
         assert gone(waiting) == []
         await cancel(*waiting)
@@ -672,7 +672,7 @@ class TestFairness:
         gate = Gate(1)
         other = Turnstile(gate, Open(PacingPolicy()))
         held = paused(100.0, gate)
-        inside = gate.enter_now(other)
+        inside = gate.enter_now(other, now())
         waiting = entering(held, 50)
         tasks = entering(other, 5)
         await settle()
@@ -689,7 +689,7 @@ class TestFairness:
         gate = Gate(1)
         held = paused(10.0, gate)
         other = Turnstile(gate, Open(PacingPolicy()))
-        inside = gate.enter_now(other)
+        inside = gate.enter_now(other, now())
         [task] = entering(held, 1)
         await asyncio.sleep(50.0)
         assert gone([task]) == []
@@ -717,13 +717,13 @@ class TestForetelling:
     @virtual
     async def test_the_next_slot_of_a_slow_rate_is_foretold(self):
         turnstile = Turnstile(Gate(9), Counting(PacingPolicy(rate=0.001)))
-        answered(turnstile, turnstile._gate.enter_now(turnstile))
+        answered(turnstile, turnstile._gate.enter_now(turnstile, now()))
         assert turnstile.wait("acme", now()) == pytest.approx(1000.0, abs=1.0)
 
     @virtual
     async def test_who_left_the_line_is_not_waited_for(self):
         turnstile = Turnstile(Gate(9), Counting(PacingPolicy(rate=1.0)))
-        answered(turnstile, turnstile._gate.enter_now(turnstile))
+        answered(turnstile, turnstile._gate.enter_now(turnstile, now()))
         tasks = entering(turnstile, 1_001)
         await settle()
         await cancel(*tasks[1:])
@@ -735,7 +735,7 @@ class TestForetelling:
     @virtual
     async def test_short_lines_of_others_are_not_counted_as_long_ones(self):
         turnstile = Turnstile(Gate(1_000), Counting(PacingPolicy(rate=2.0)))
-        answered(turnstile, turnstile._gate.enter_now(turnstile))
+        answered(turnstile, turnstile._gate.enter_now(turnstile, now()))
         tasks = [task for number in range(99) for task in entering(turnstile, 1, f"other{number}")]
         tasks += entering(turnstile, 10, "mine")
         await settle()
@@ -755,7 +755,7 @@ class TestForetelling:
     @virtual
     async def test_where_nothing_limits_it_a_line_is_foretold_no_time(self):
         turnstile = Turnstile(Gate(1), Open(PacingPolicy()))
-        sent = turnstile._gate.enter_now(turnstile)
+        sent = turnstile._gate.enter_now(turnstile, now())
         tasks = entering(turnstile, 5)
         await settle()
         assert turnstile.wait("acme", now()) == 0.0
@@ -773,7 +773,7 @@ class TestForetelling:
     @virtual
     async def test_the_pause_and_the_line_behind_it_are_foretold(self):
         turnstile = Turnstile(Gate(99), Counting(PacingPolicy(rate=1.0, burst=1)))
-        answered(turnstile, turnstile._gate.enter_now(turnstile))
+        answered(turnstile, turnstile._gate.enter_now(turnstile, now()))
         tasks = entering(turnstile, 10)
         await settle()
         await cancel(*tasks[3:6])
@@ -788,7 +788,7 @@ class TestForetelling:
         gate = Gate(1)
         held = paused(100.0, gate)
         other = Turnstile(gate, Open(PacingPolicy()))
-        assert gate.enter_now(other)
+        assert gate.enter_now(other, now())
         tasks = entering(held, 1)
         await settle()
         try:
@@ -810,9 +810,9 @@ class TestSlowAnswers:
     @virtual
     async def test_after_the_second_in_which_the_limit_is_counted(self):
         turnstile = Turnstile(Gate(9), Counting(PacingPolicy()))
-        slow, refused = (turnstile._gate.enter_now(turnstile) for _ in range(2))
+        slow, refused = (turnstile._gate.enter_now(turnstile, now()) for _ in range(2))
         await asyncio.sleep(0.1)
-        turnstile.refused(refused, 0.5)
+        turnstile.refused(refused, now(), 0.5)
         turnstile.leave(refused)
         # Retry-After until 0.6, and a second.
         assert await self.time_of_turn(turnstile, slow) < 3.0
@@ -820,9 +820,9 @@ class TestSlowAnswers:
     @virtual
     async def test_after_the_reset_of_a_quota_that_was_used_up(self):
         turnstile = Turnstile(Gate(9), Counting(PacingPolicy()))
-        slow, quick = (turnstile._gate.enter_now(turnstile) for _ in range(2))
+        slow, quick = (turnstile._gate.enter_now(turnstile, now()) for _ in range(2))
         await asyncio.sleep(0.1)
-        turnstile.answered(quick, Told(limit=None, window=None, remaining=0, reset=1.0))
+        turnstile.answered(quick, now(), Told(limit=None, window=None, remaining=0, reset=1.0))
         turnstile.leave(quick)
         assert await self.time_of_turn(turnstile, slow) < 3.0
 
@@ -843,7 +843,7 @@ class TestClosing:
         turnstile = Turnstile(Gate(9), Open(PacingPolicy()))
         turnstile._gate.close()
         turnstile.close()
-        assert turnstile._gate.enter_now(turnstile) is None
+        assert turnstile._gate.enter_now(turnstile, now()) is None
         assert await turnstile._gate.enter(turnstile, "acme", FOREVER) is None
         assert now() == 0
 
@@ -864,7 +864,7 @@ class TestClosing:
         probe = await tasks[0]
         turnstile._gate.close()
         turnstile.close()
-        turnstile.refused(probe, 10.0)
+        turnstile.refused(probe, now(), 10.0)
         turnstile.leave(probe)
         assert await asyncio.gather(*tasks[1:]) == [None, None]
         assert timers() == []
@@ -943,7 +943,9 @@ class LinesMachine(RuleBasedStateMachine):
         until = math.inf if patience is None else self.loop.time() + patience
         while True:
             number, came = next(self.numbers), len(turnstile.pace.let_go)
-            sent = self.gate.enter_now(turnstile) or await self.gate.enter(turnstile, tenant, patience, again=again)
+            sent = self.gate.enter_now(turnstile, now()) or await self.gate.enter(
+                turnstile, tenant, patience, again=again
+            )
             if sent is not None or self.loop.time() >= until:
                 break
             # Sent away, to look whether to wait on.
@@ -958,9 +960,9 @@ class LinesMachine(RuleBasedStateMachine):
         turnstile = self.inside.pop(sent)
         what, retry_after, told = outcome
         if what == "answered":
-            turnstile.answered(sent, told)
+            turnstile.answered(sent, now(), told)
         elif what == "refused":
-            turnstile.refused(sent, retry_after, told)
+            turnstile.refused(sent, now(), retry_after, told)
         turnstile.leave(sent)
 
     def cancel_those_whose_turn_came(self):
