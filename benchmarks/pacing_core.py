@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 
 from benchmarks.discrete import Bucket, Client, Fixed, Server, Sliding, run
+from benchmarks.measuring import Figure
 from clarus_async.config import PacingPolicy
 from clarus_async.policy.pacing import Pace
 from clarus_async.transport.gate import Gate, Turnstile
@@ -35,15 +36,17 @@ async def cost() -> float:
     turnstile = Turnstile(gate := Gate(100), Pace(PacingPolicy()))
     began = time.process_time()
     for _ in range(_CALLS):
-        sent = gate.enter_now(turnstile)
+        sent = gate.enter_now(turnstile, asyncio.get_running_loop().time())
         if sent is None:
             sys.exit("held back")
-        turnstile.answered(sent)
+        turnstile.answered(sent, asyncio.get_running_loop().time())
         turnstile.leave(sent)
     return (time.process_time() - began) / _CALLS * 1e6
 
 
-def simulated(make: Callable[[float], Server], creates: int, quota: float, latency: float, seeds: int) -> str:
+def simulated(
+    make: Callable[[float], Server], creates: int, quota: float, latency: float, seeds: int
+) -> tuple[float, float]:
     """Goodput and share of 429s, each as the mean over the seeds.
 
     Args:
@@ -59,7 +62,28 @@ def simulated(make: Callable[[float], Server], creates: int, quota: float, laten
         seconds = run([client], make(random.Random(seed).random()), latency, seed)
         goodputs.append((creates - 1) / quota / seconds)
         shares.append(len(client.refused) / client.sent)
-    return f"{statistics.mean(goodputs):.3f}, {statistics.mean(shares):.2%}"
+    return statistics.mean(goodputs), statistics.mean(shares)
+
+
+def figures(*, quick: bool) -> list[Figure]:
+    """Measure, and return the table; ``python -m benchmarks.pacing`` does so over real sockets, beside other clients.
+
+    Args:
+        quick: with fewer seeds.
+    """
+    asyncio.run(cost())
+    table = [
+        Figure(name="a call at the gate", value=statistics.median(asyncio.run(cost()) for _ in range(5)), unit="us")
+    ]
+    for name, scenario in _SCENARIOS.items():
+        goodput, share = simulated(*scenario, latency=0.02, seeds=2 if quick else 20)
+        table.append(Figure(name=f"left unused of {name}, at 20 ms", value=1.0 - goodput, fails=0.25))
+        table.append(Figure(name="429s of that", value=share, fails=0.1))
+    return table
+
+
+def _cell(goodput: float, share: float) -> str:
+    return f"{goodput:.3f}, {share:.2%}"
 
 
 def main() -> None:
@@ -70,7 +94,9 @@ def main() -> None:
     print("| hidden quota | " + " | ".join(f"{latency * 1000:g} ms" for latency in _LATENCIES) + " |")
     print("|---" * (len(_LATENCIES) + 1) + "|")
     for name, scenario in _SCENARIOS.items():
-        print(f"| {name} | " + " | ".join(simulated(*scenario, latency, seeds) for latency in _LATENCIES) + " |")
+        print(
+            f"| {name} | " + " | ".join(_cell(*simulated(*scenario, latency, seeds)) for latency in _LATENCIES) + " |"
+        )
 
 
 if __name__ == "__main__":

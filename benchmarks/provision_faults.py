@@ -31,7 +31,7 @@ from unittest.mock import patch
 import attrs
 
 from clarus_async import ClarusClient, NewIntegration, Outcome, OutcomeStatus, Timeouts
-from clarus_async.errors import AuthenticationError, ConfigurationError, PermissionDeniedError
+from clarus_async.errors import AuthenticationError, ConfigurationError, PermissionDeniedError, RateLimitedError
 from clarus_async.events import AttemptEvent
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Simulator, StoredIntegration
 from tests.inline_journal import journals_inline
@@ -39,7 +39,7 @@ from tests.virtual import now, run_virtually
 
 SHARE: Final = 0.12  # of the requests that a fault befalls
 TIMEOUTS: Final = Timeouts(attempt=30.0, settle=60.0, deadline=120.0)
-FATAL: Final = (AuthenticationError, ConfigurationError, PermissionDeniedError)
+FATAL: Final = (AuthenticationError, ConfigurationError, PermissionDeniedError, RateLimitedError)
 """What ends a run by contract: the same run is started again."""
 
 _FATAL_KINDS: Final = frozenset({FaultKind.UNAUTHORIZED, FaultKind.FORBIDDEN, FaultKind.REDIRECT})
@@ -216,7 +216,8 @@ def scenarios() -> list[Scenario]:
                     Scenario(
                         name=f"{kind.value} on {where}",
                         faults=faults,
-                        fatal=kind in _FATAL_KINDS,
+                        # Refusals that no quota stands behind may look like one that is spent for minutes.
+                        fatal=kind in _FATAL_KINDS or kind is FaultKind.RATE_LIMITED,
                         refuses=kind is FaultKind.JSON_API_ERROR and Endpoint.CREATE in endpoints,
                     )
                 )
@@ -462,7 +463,10 @@ def _ways(records: int, seeds: range) -> list[Way]:
 
 def _one(scenario: Scenario, way: Way) -> dict[str, Any]:
     began = time.perf_counter()
-    verdict = run_scenario(scenario, way)
+    try:
+        verdict = run_scenario(scenario, way)
+    except Exception as error:  # noqa: BLE001  one run that raises is a finding, and no end of the others
+        verdict = Verdict(lost=way.records, notes=[f"the run raised {error!r}"])
     took = round(time.perf_counter() - began, 2)
     row = attrs.asdict(verdict) | {"scenario": scenario.name, "took": took}
     return row | {name: getattr(way, name) for name in ("seed", "journal", "references", "records")}
@@ -511,7 +515,7 @@ def main() -> int:
             rows.append(row)
             # All of it takes hours: what is done is kept where it is cut.
             options.json.write_text(json.dumps({"rows": rows}))
-            print(f"{done}/{len(jobs)} {row['scenario']} {row['took']} s", end="\r", file=sys.stderr)
+            print(f"{done}/{len(jobs)} {row['scenario']} {row['took']} s", file=sys.stderr)
             for note in row["notes"]:
                 print(f"{row['scenario']} seed {row['seed']}: {note}", file=sys.stderr)
     order = {scenario.name: place for place, scenario in enumerate(chosen)}

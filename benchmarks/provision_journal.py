@@ -1,25 +1,31 @@
-"""What a journal costs a run: the same job with and without, one after the other, 64 wide, over real HTTP.
+"""What a run and its journal cost: the same records with and without, and by ``create`` alone, 64 at a time.
 
-``python -m benchmarks.provision_journal [--records 10000] [--rounds 5] [--folder DIR]``. The server answers at once, so
-nothing hides what the client does. A flush to the disk is measured beside it, for it is what a journal waits for.
+``python -m benchmarks provision``. The server answers at once, so nothing hides what the client does. A flush to the
+disk is measured beside it, for it is what a journal waits for; ``JOURNAL_DIR`` says on which disk.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
+import functools
 import itertools
 import os
-import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import Final
 
+from benchmarks.call import WIDTH
 from benchmarks.canned_server import canned_server
+from benchmarks.measuring import Figure, in_a_pool, interleaved, median, ratio
 from clarus_async import AccessToken, ClarusClient, NewIntegration
 
-_CONFIGURATION = {"api_key": "your-api-key", "shop_domain": "mystore.myshopify.com"}
+_CONFIGURATION: Final = {"api_key": "your-api-key", "shop_domain": "mystore.myshopify.com"}
 _NUMBERS = itertools.count()
+
+POOL: Final = "create in a bare pool of workers"
+WITHOUT: Final = "provision without a journal"
+WITH: Final = "provision with a journal"
 
 
 def _specs(count: int) -> list[NewIntegration]:
@@ -34,26 +40,39 @@ def _specs(count: int) -> list[NewIntegration]:
     ]
 
 
-async def _provision(client: ClarusClient, count: int, journal: Path | None) -> tuple[float, float]:
-    specs = _specs(count)
-    began, cpu = time.perf_counter(), time.process_time()
-    run = client.integrations.provision(specs, journal=journal)
+async def _provision(client: ClarusClient, folder: Path | None, count: int) -> None:
+    journal = None if folder is None else folder / f"{next(_NUMBERS)}.db"
+    run = client.integrations.provision(_specs(count), journal=journal)
     async for _ in run:
         pass
     assert run.report.ok, run.report.as_dict()
-    return time.perf_counter() - began, time.process_time() - cpu
 
 
-async def _bare(client: ClarusClient, count: int) -> tuple[float, float]:
-    specs = iter(_specs(count))
+async def _bare(client: ClarusClient, count: int) -> None:
+    await in_a_pool(client.integrations.create, _specs(count), WIDTH)
 
-    async def work() -> None:
-        for new in specs:
-            await client.integrations.create(new)
 
-    began, cpu = time.perf_counter(), time.process_time()
-    await asyncio.gather(*(work() for _ in range(64)))
-    return time.perf_counter() - began, time.process_time() - cpu
+async def _measure(url: str, folder: str, rounds: int, count: int) -> list[Figure]:
+    async with ClarusClient("acme", AccessToken("t"), base_url=url) as client:
+        peers = {
+            POOL: functools.partial(_bare, client),
+            WITHOUT: functools.partial(_provision, client, None),
+            WITH: functools.partial(_provision, client, Path(folder)),
+        }
+        spent = await interleaved(peers, rounds, dict.fromkeys(peers, count))
+    table = [
+        Figure(
+            name=f"a record: {name}", value=median(slices), unit="us CPU", note=f"{median(slices, 'wall'):.0f} us wall"
+        )
+        for name, slices in spent.items()
+    ]
+    pairs = ((WITH, WITHOUT, 1.15, 2.0), (WITH, POOL, 1.25, 3.0))
+    for one, other, most, fails in pairs:
+        wall = ratio(spent[one], spent[other], "wall")
+        cpu = ratio(spent[one], spent[other])
+        table.append(Figure(name=f"{one} / {other}, wall", value=wall, most=most, fails=fails, note=f"CPU {cpu:.3f}"))
+    table.append(Figure(name="a flush to the disk of 4 KiB", value=_flush(folder) * 1e3, unit="ms"))
+    return table
 
 
 def _flush(folder: str) -> float:
@@ -66,34 +85,13 @@ def _flush(folder: str) -> float:
         return (time.perf_counter() - began) / 100
 
 
-async def _main(url: str, count: int, rounds: int, folder: str) -> None:
-    took: dict[str, list[tuple[float, float]]] = {"create in a worker pool": [], "without": [], "with": []}
-    async with ClarusClient("acme", AccessToken("t"), base_url=url) as client:
-        await _provision(client, 1000, None)
-        for number in range(rounds):
-            took["create in a worker pool"].append(await _bare(client, count))
-            took["without"].append(await _provision(client, count, None))
-            took["with"].append(await _provision(client, count, Path(folder) / f"{number}.db"))
-    for name, times in took.items():
-        wall, cpu = (statistics.median(column) for column in zip(*times, strict=True))
-        print(f"{name:>24}: {wall / count * 1e6:7.1f} us a record, {cpu / count * 1e6:7.1f} us of CPU")
-    for name, than in (("with", "without"), ("with", "create in a worker pool")):
-        pairs = zip(took[name], took[than], strict=True)
-        ratios = [(one[0] / other[0], one[1] / other[1]) for one, other in pairs]
-        wall, cpu = (statistics.median(column) for column in zip(*ratios, strict=True))
-        print(f"{name} a journal / {than}: {wall:.3f} (CPU {cpu:.3f})")
-    print(f"a flush to the disk of 4 KiB: {_flush(folder) * 1e3:.2f} ms")
+def figures(*, quick: bool) -> list[Figure]:
+    """Measure, and return the table.
 
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--records", type=int, default=10_000)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--folder", help="where the journals are made, and removed (default: a temporary one)")
-    args = parser.parse_args()
-    with canned_server() as url, tempfile.TemporaryDirectory(dir=args.folder) as folder:
-        asyncio.run(_main(url, args.records, args.rounds, folder))
-
-
-if __name__ == "__main__":
-    main()
+    Args:
+        quick: with fewer rounds.
+    """
+    rounds, count = (3, 1000) if quick else (15, 3000)
+    # The journal's thread has the client's core to itself as little as in a service.
+    with canned_server() as server, tempfile.TemporaryDirectory(dir=os.environ.get("JOURNAL_DIR")) as folder:
+        return asyncio.run(_measure(server.url, folder, rounds, count))

@@ -1,0 +1,286 @@
+"""What one create costs, beside what people would write or take instead: same server, same body, 64 at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any, Final
+
+import aiohttp
+import attrs
+import orjson
+from yarl import URL
+
+from benchmarks.canned_server import CannedServer, canned_server
+from benchmarks.measuring import Figure, Spent, in_a_pool, interleaved, median, ratio
+from clarus_async import AccessToken, ClarusClient, NewIntegration
+
+WIDTH: Final = 64
+_PATH: Final = "/api/integrations"
+_HEADERS: Final = {
+    "Authorization": "Bearer t",
+    "X-Clarus-Subdomain": "acme",
+    "Content-Type": "application/json",
+    "Accept": "application/json",
+}
+_ATTRIBUTES: Final[Mapping[str, Any]] = {
+    "name": "Shopify Store",
+    "integration_type": "shopify",
+    "configuration": {"api_key": "your-api-key", "shop_domain": "mystore.myshopify.com"},
+}
+NEW: Final = NewIntegration.from_mapping(_ATTRIBUTES)
+
+Create = Callable[[Any], Awaitable[object]]
+
+OURS: Final = "clarus_async"
+PLAIN: Final = "aiohttp + orjson, by hand"
+TUNED: Final = "the same, with our session's settings"
+USUAL: Final = "aiohttp + tenacity + cattrs, by hand"
+RETRY: Final = "aiohttp-retry"
+OPENAI: Final = "openai's base client"
+HTTPX: Final = "httpx-retries"
+SOCKETS: Final = "bare sockets"
+
+_SLOW: Final = frozenset({OPENAI, HTTPX})
+
+
+def _envelope() -> bytes:
+    return orjson.dumps({"data": {"type": "integrations", "attributes": _ATTRIBUTES}})
+
+
+@contextlib.asynccontextmanager
+async def _ours(url: str) -> AsyncIterator[Create]:
+    async with ClarusClient("acme", AccessToken("t"), base_url=url) as client:
+
+        async def create(_: object) -> None:
+            await client.integrations.create(NEW)
+
+        yield create
+
+
+def by_hand(session: aiohttp.ClientSession, address: str | URL) -> Create:
+    """Return what creates a record by a plain call.
+
+    Args:
+        session: sends it.
+        address: where to.
+    """
+
+    async def create(_: object) -> Any:
+        async with session.post(address, data=_envelope(), headers=_HEADERS) as response:
+            response.raise_for_status()
+            return orjson.loads(await response.read())["data"]
+
+    return create
+
+
+@contextlib.asynccontextmanager
+async def _plain(url: str) -> AsyncIterator[Create]:
+    async with aiohttp.ClientSession() as session:
+        yield by_hand(session, url + _PATH)
+
+
+@contextlib.asynccontextmanager
+async def _tuned(url: str) -> AsyncIterator[Create]:
+    connector = aiohttp.TCPConnector(limit=101, keepalive_timeout=4.0, ttl_dns_cache=60)
+    timeout = aiohttp.ClientTimeout(total=30.0, connect=5.0, ceil_threshold=60.0)
+    async with aiohttp.ClientSession(
+        connector=connector, cookie_jar=aiohttp.DummyCookieJar(), timeout=timeout
+    ) as session:
+        yield by_hand(session, URL(url + _PATH, encoded=True))
+
+
+@attrs.define
+class _Answer:
+    id: int
+    name: str
+    is_active: bool
+    account_id: int | None = None
+    warehouse_id: int | None = None
+    configuration: dict[str, Any] | None = None
+    external_system_reference1: str | None = None
+
+
+@attrs.define
+class _New:
+    name: str
+    integration_type: str
+    configuration: dict[str, Any]
+
+
+@contextlib.asynccontextmanager
+async def _usual(url: str) -> AsyncIterator[Create]:
+    from cattrs.preconf.orjson import make_converter  # noqa: PLC0415
+    from tenacity import (  # noqa: PLC0415
+        AsyncRetrying,
+        retry_if_exception_type,
+        stop_after_attempt,
+        wait_random_exponential,
+    )
+
+    converter = make_converter()
+    new = _New(**_ATTRIBUTES)
+    async with aiohttp.ClientSession() as session:
+
+        async def post() -> _Answer:
+            body = converter.dumps({"data": {"type": "integrations", "attributes": converter.unstructure(new)}})
+            async with session.post(url + _PATH, data=body, headers=_HEADERS) as response:
+                response.raise_for_status()
+                document = await response.json(loads=orjson.loads)
+                return converter.structure({"id": document["data"]["id"], **document["data"]["attributes"]}, _Answer)
+
+        async def create(_: object) -> _Answer:
+            retrying = AsyncRetrying(
+                retry=retry_if_exception_type(aiohttp.ClientError),
+                wait=wait_random_exponential(max=20),
+                stop=stop_after_attempt(4),
+                reraise=True,
+            )
+            return await retrying(post)
+
+        yield create
+
+
+@contextlib.asynccontextmanager
+async def _retry(url: str) -> AsyncIterator[Create]:
+    from aiohttp_retry import JitterRetry, RetryClient  # noqa: PLC0415
+
+    async with aiohttp.ClientSession() as session:
+        client = RetryClient(client_session=session, retry_options=JitterRetry(attempts=4))
+
+        async def create(_: object) -> Any:
+            async with client.post(url + _PATH, data=_envelope(), headers=_HEADERS) as response:
+                response.raise_for_status()
+                return orjson.loads(await response.read())["data"]
+
+        yield create
+
+
+@contextlib.asynccontextmanager
+async def _httpx(url: str) -> AsyncIterator[Create]:
+    import httpx  # noqa: PLC0415
+    from httpx_retries import Retry, RetryTransport  # noqa: PLC0415
+
+    transport = RetryTransport(retry=Retry(total=3, allowed_methods=["POST"]))
+    async with httpx.AsyncClient(transport=transport, headers=_HEADERS) as client:
+
+        async def create(_: object) -> Any:
+            response = await client.post(url + _PATH, content=_envelope())
+            response.raise_for_status()
+            return orjson.loads(response.content)["data"]
+
+        yield create
+
+
+@contextlib.asynccontextmanager
+async def _openai(url: str) -> AsyncIterator[Create]:
+    from openai import AsyncOpenAI  # noqa: PLC0415
+
+    headers = {name: value for name, value in _HEADERS.items() if name != "Authorization"}
+    async with AsyncOpenAI(base_url=url, api_key="t", default_headers=headers, max_retries=3) as client:
+
+        async def create(_: object) -> Any:
+            body = {"data": {"type": "integrations", "attributes": dict(_ATTRIBUTES)}}
+            return await client.post(_PATH, body=body, cast_to=object)
+
+        yield create
+
+
+@contextlib.asynccontextmanager
+async def _sockets(url: str) -> AsyncIterator[Create]:
+    address = URL(url)
+    free: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+    opened = []
+    lines = "".join(f"{name}: {value}\r\n" for name, value in _HEADERS.items())
+    head = f"POST {_PATH} HTTP/1.1\r\nHost: {address.host}:{address.port}\r\n{lines}"
+
+    async def create(_: object) -> Any:
+        if free:
+            reader, writer = free.pop()
+        else:
+            reader, writer = await asyncio.open_connection(address.host, address.port)
+            opened.append(writer)
+        body = _envelope()
+        writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        said = await reader.readuntil(b"\r\n\r\n")
+        length = int(said.split(b"Content-Length: ", 1)[1].split(b"\r\n", 1)[0])
+        document = orjson.loads(await reader.readexactly(length))
+        free.append((reader, writer))
+        return document["data"]
+
+    yield create
+    for writer in opened:
+        writer.close()
+
+
+PEERS: Final = {
+    SOCKETS: _sockets,
+    PLAIN: _plain,
+    TUNED: _tuned,
+    OURS: _ours,
+    RETRY: _retry,
+    USUAL: _usual,
+    HTTPX: _httpx,
+    OPENAI: _openai,
+}
+
+
+async def measured(server: CannedServer, names: list[str], rounds: int, count: int) -> dict[str, list[Spent]]:
+    """Measure some of the peers, side by side.
+
+    Args:
+        server: where.
+        names: which; those that are not installed are left out.
+        rounds: slices of each.
+        count: creates of a slice.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        works = {}
+        for name in names:
+            with contextlib.suppress(ModuleNotFoundError):
+                create = await stack.enter_async_context(PEERS[name](server.url))
+                works[name] = functools.partial(_work, create)
+        counts = {name: max(WIDTH, count // 6) if name in _SLOW else count for name in works}
+        return await interleaved(works, rounds, counts)
+
+
+async def _work(create: Create, count: int) -> None:
+    await in_a_pool(create, range(count), WIDTH)
+
+
+def figures(*, quick: bool) -> list[Figure]:
+    """Measure, and return the table.
+
+    Args:
+        quick: with fewer rounds.
+    """
+    rounds, count = (9, 320) if quick else (41, 640)
+    with canned_server(apart=True) as server:
+        before = server.spent()
+        spent = asyncio.run(measured(server, list(PEERS), rounds, count))
+        after = server.spent()
+    served = (after[0] - before[0]) / (after[1] - before[1]) * 1e6
+    table = [
+        Figure(
+            name=f"a create: {name}", value=median(slices), unit="us CPU", note=f"{median(slices, 'wall'):.0f} us wall"
+        )
+        for name, slices in spent.items()
+    ]
+    table.append(Figure(name="the server, for each request", value=served, unit="us CPU", note="on a core of its own"))
+    ours = spent[OURS]
+    targets = (
+        (PLAIN, "cpu", 1.15, 2.5),
+        (PLAIN, "wall", 1.15, None),
+        (TUNED, "cpu", 1.25, 2.5),
+        (USUAL, "cpu", 0.6, 1.5),
+        (HTTPX, "cpu", 1 / 8, 0.4),
+        (OPENAI, "cpu", 1 / 8, 0.4),
+    )
+    table += [
+        Figure(name=f"{OURS} / {peer}, {of}", value=ratio(ours, spent[peer], of), most=most, fails=fails)
+        for peer, of, most, fails in targets
+        if peer in spent
+    ]
+    return table
