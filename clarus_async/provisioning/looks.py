@@ -78,14 +78,14 @@ class Looks:
         Raises:
             ClarusError: the tenant's schema can't be had.
         """
-        if reference is not None and self._references is None:
-            for tries in range(1, _TRIES + 1):
-                try:
-                    self._references = await self._api.searches_references()
-                    break
-                except ClarusError as error:
-                    await _pause(error, tries)
-        return Lookup.of(reference, name, references=bool(self._references))
+        tries = 0
+        while (lookup := self.known(reference, name)) is None:
+            tries += 1
+            try:
+                self._references = await self._api.searches_references()
+            except ClarusError as error:
+                await _pause(error, tries)
+        return lookup
 
     async def now(self, lookups: Iterable[Lookup]) -> dict[Lookup, Seen]:
         """Look for many at once.
