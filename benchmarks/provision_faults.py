@@ -186,11 +186,14 @@ _CLIENT_CLOCKS: Final = (
 
 
 @contextlib.contextmanager
-def virtual_world(*, skew: float = 0.0) -> Iterator[None]:
+def virtual_world(*, skew: float = 0.0) -> Iterator[type[VirtualDate]]:
     """Have all clocks follow the virtual loop's, and a journal written where it is called for, in no thread.
 
     Args:
         skew: seconds by which the client's wall clock is ahead of the server's.
+
+    Yields:
+        The client's wall clock, whose ``skew`` may be changed.
     """
     client = type("ClientDate", (VirtualDate,), {"skew": skew})
     with contextlib.ExitStack() as stack:
@@ -198,7 +201,7 @@ def virtual_world(*, skew: float = 0.0) -> Iterator[None]:
             stack.enter_context(patch(f"{module}.datetime", client))
         stack.enter_context(patch("clarus_async.simulator.clock.datetime", VirtualDate))
         stack.enter_context(journals_inline())
-        yield
+        yield client
 
 
 # --- the scenarios
@@ -391,7 +394,7 @@ def run_scenario(scenario: Scenario, way: Way) -> Verdict:
         with contextlib.ExitStack() as stack:
             journal = None
             if way.journal:
-                folder = stack.enter_context(tempfile.TemporaryDirectory(dir=_memory()))
+                folder = stack.enter_context(tempfile.TemporaryDirectory(dir=memory()))
                 journal = Path(folder) / "run.db"
             async with Simulator(
                 faults=faults,
@@ -422,7 +425,8 @@ def _rarer(fault: Fault) -> Fault:
     return attrs.evolve(fault, probability=_FATAL_SHARE) if fault.kind in _FATAL_KINDS else fault
 
 
-def _memory() -> str | None:
+def memory() -> str | None:
+    """Return a folder in memory, where there is one."""
     # The disk is not what is measured.
     return "/dev/shm" if Path("/dev/shm").is_dir() else None
 

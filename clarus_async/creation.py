@@ -26,7 +26,6 @@ from clarus_async.transport.call import Caller
 from clarus_async.transport.request import Request
 from clarus_async.wire.envelope import changes_body, create_body, read_integration
 from clarus_async.wire.graphql import REFERENCE
-from clarus_async.wire.headers import http_date
 
 COLLECTION: Final = "/api/integrations"
 MEMBER: Final = "/api/integrations/{id}"
@@ -59,6 +58,12 @@ class Creation:
         """Seconds for which nothing may be sent to the tenant."""
         shared = self._caller.shared
         return shared.turnstile(self._caller.subdomain).pace.pause(shared.time())
+
+    @property
+    def server_time(self) -> datetime | None:
+        """What time it is on the server's clock, or was a little earlier; ``None`` where no answer told."""
+        dated = self._caller.shared.dated
+        return None if dated is None else dated.earliest(self._caller.shared.time())
 
     def probing(self) -> Probing:
         """Return a fresh count of failures in a row."""
@@ -107,6 +112,16 @@ class Creation:
             for name in draft.noted:
                 draft.names.end(name, now, draft.idempotency_key, draft.doubt.made, until=until)
 
+    def others_of_its_name(self, draft: Draft) -> tuple[int, ...]:
+        """Return the ids that are known to be other creates' of the same name or reference.
+
+        Args:
+            draft: one that was begun.
+        """
+        names = draft.names
+        given = () if names is None else (i for name in draft.noted for i in names.given(name, draft.idempotency_key))
+        return tuple(dict.fromkeys((*draft.not_ours, *given)))
+
     async def send(self, draft: Draft, deadline: Deadline | None = None, *, patient: bool = False) -> None:
         """Send a record once, and note what became of it.
 
@@ -150,11 +165,11 @@ class Creation:
         elif not error.retryable:
             draft.doubt.refused = True
         if earlier is None:
-            draft.first_sent = None if call.doubt_since is None else _ago(call.doubt_since)
+            draft.first_sent = None if call.doubt_since is None else self._moment(call.doubt_since)
 
     async def _look_between(self, draft: Draft, deadline: Deadline, sent_at: float) -> bool | None:
         """Whether a record is certainly not there, between two attempts of one send."""
-        draft.first_sent = draft.first_sent or _ago(sent_at)
+        draft.first_sent = draft.first_sent or self._moment(sent_at)
         try:
             looked = await self.look(draft, deadline)
         except ClarusError:
@@ -191,7 +206,7 @@ class Creation:
         creates = self._caller.shared.tenant(self._caller.subdomain).creates
         name = _name(*lookup)
         draft.rows = {row.id: row for row in rows}
-        given = {*creates.given(name, draft.idempotency_key), *others} - {draft.doubt.made}
+        given = {*creates.given(name, draft.idempotency_key), *others, *draft.not_ours} - {draft.doubt.made}
         return look_result(
             rows,
             draft.doubt,
@@ -199,18 +214,21 @@ class Creation:
             given=given,
             rivals=creates.rivals(name, (draft.first_sent and draft.first_sent.loop) or 0.0, draft.idempotency_key),
             not_before=None if draft.first_sent is None else self._on_the_servers_clock(draft.first_sent),
+            hearsay=draft.first_sent is not None and draft.first_sent.server is None and draft.first_sent.loop is None,
         )
 
     def _on_the_servers_clock(self, moment: Moment) -> datetime | None:
-        """Return the earliest that a past moment may have been on the server's clock, which its last Date tells."""
-        dated = self._caller.shared.tenant(self._caller.subdomain).dated
-        date = None if dated is None else http_date(dated.header)
-        if dated is None or date is None:
-            return None
-        ago = (dated.wall - moment.wall).total_seconds()
-        if moment.loop is not None:
-            ago = max(ago, dated.loop - moment.loop)
-        return date - timedelta(seconds=max(0.0, ago))
+        """Return the earliest that a past moment may have been on the server's clock."""
+        dated = self._caller.shared.dated
+        if moment.server is not None or moment.wall is None or dated is None:
+            return moment.server
+        return dated.by_our_clocks(moment.loop, moment.wall)
+
+    def _moment(self, at: float) -> Moment:
+        """Return a past moment of the event loop's clock on all clocks."""
+        dated = self._caller.shared.dated
+        wall = datetime.now(UTC) - timedelta(seconds=asyncio.get_running_loop().time() - at)
+        return Moment(None if dated is None else dated.earliest(at), at, wall)
 
     async def lookup(self, new: NewIntegration, deadline: Deadline | None = None) -> Lookup:
         """Say what a record is looked up by in this tenant.
@@ -300,11 +318,6 @@ class Creation:
         call = self._caller.begin(request)
         error = await self._caller.end(call)
         return Patched(call.attempts, call.value) if error is None else error
-
-
-def _ago(at: float) -> Moment:
-    """Return a past moment of the event loop's clock on both clocks."""
-    return Moment(at, datetime.now(UTC) - timedelta(seconds=asyncio.get_running_loop().time() - at))
 
 
 def _name(field: str, value: str) -> str:

@@ -169,6 +169,9 @@ class OutcomeUnknownError(ClarusError):
         first_sent_at: when the first request that may have been applied was sent (UTC), for a create.
         found: ids of the records that may be it.
         idempotency_key: what the request was sent with, for a create.
+        server_times: ``first_sent_at`` and ``settles_at`` on the server's clock, where its answers told what that
+            shows: no step of a clock of ours moves them. For a create.
+        not_ours: ids that are known to be other creates' of the same name.
     """
 
     key: str | None = None
@@ -179,6 +182,8 @@ class OutcomeUnknownError(ClarusError):
     first_sent_at: datetime | None = None
     found: tuple[int, ...] = ()
     idempotency_key: str | None = None
+    server_times: tuple[datetime, datetime] | None = None
+    not_ours: tuple[int, ...] = ()
 
 
 class JournalError(ClarusError, OSError):

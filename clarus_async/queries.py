@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any, Final, Self
 
 from clarus_async.errors import (
+    DeadlineExceededError,
     GraphQLError,
     PermissionDeniedError,
     ResponseError,
@@ -133,16 +135,29 @@ async def searches_references(caller: Caller, deadline: Deadline | None = None) 
     Raises:
         ClarusError: no answer can be had now; another time may tell.
     """
-    caller.shared.bind()
+    now = caller.shared.bind().time()
     tenant = caller.shared.tenant(caller.subdomain)
-    async with tenant.schema:
+    if tenant.searchable is not None:
+        return tenant.searchable
+    by = Deadline(now + caller.timeouts.deadline) if deadline is None else deadline
+    try:
+        # Whoever asks has a deadline of its own, which may be later than that of those that wait for the answer.
+        async with asyncio.timeout_at(by.at):
+            await tenant.schema.acquire()
+    except TimeoutError:
+        raise DeadlineExceededError(
+            "the tenant's schema was not read in time; nothing was sent", retryable=True
+        ) from None
+    try:
         if tenant.searchable is None:
             request = graphql_request("introspect", INTROSPECTION, {}, searches_by_reference)
             try:
-                tenant.searchable = await run_query(caller, request, deadline)
+                tenant.searchable = await run_query(caller, request, by)
             except (GraphQLError, ResponseError, PermissionDeniedError):
                 # Introspection may be switched off: then the list is searched by what is documented.
                 tenant.searchable = False
+    finally:
+        tenant.schema.release()
     return tenant.searchable
 
 

@@ -47,7 +47,7 @@ async def create(caller: Caller, creation: Creation, new: NewIntegration) -> Int
             draft.doubt.made = settled.ids[0]
     finally:
         creation.end(draft)
-    return _ended(draft, settled, alone, caller)
+    return _ended(draft, settled, alone, caller, creation)
 
 
 async def create_once(caller: Caller, creation: Creation, new: NewIntegration) -> Integration | ClarusError:
@@ -68,26 +68,34 @@ async def create_once(caller: Caller, creation: Creation, new: NewIntegration) -
         return draft.integration
     error = draft.error or ConnectionFailedError("nothing was sent")
     if isinstance(error, OutcomeUnknownError):
-        complete(error, draft, caller)
+        complete(error, draft, caller, creation)
     return error
 
 
-def complete(error: OutcomeUnknownError, draft: Draft, caller: Caller) -> None:
+def complete(error: OutcomeUnknownError, draft: Draft, caller: Caller, creation: Creation) -> None:
     """Add to an error what :func:`resolve` needs.
 
     Args:
         error: of a create's send.
         draft: what was sent.
         caller: whose clock it is.
+        creation: knows of others of its name.
     """
-    left = draft.doubt.given_up + caller.timeouts.settle - asyncio.get_running_loop().time()
+    due, dated = draft.doubt.given_up + caller.timeouts.settle, caller.shared.dated
+    left = due - asyncio.get_running_loop().time()
     error.name = draft.new.name
     error.idempotency_key = draft.idempotency_key
     error.settles_at = datetime.now(UTC) + timedelta(seconds=left)
     error.first_sent_at = draft.first_sent and draft.first_sent.wall
+    latest = None if dated is None else dated.latest(due)
+    if draft.first_sent is not None and draft.first_sent.server is not None and latest is not None:
+        error.server_times = (draft.first_sent.server, latest)
+    error.not_ours = creation.others_of_its_name(draft)
 
 
-def _ended(draft: Draft, settled: Settled, alone: _Alone, caller: Caller) -> Integration | ClarusError:
+def _ended(
+    draft: Draft, settled: Settled, alone: _Alone, caller: Caller, creation: Creation
+) -> Integration | ClarusError:
     error = draft.error
     if settled.fate is Fate.THERE:
         return draft.integration or adopted(draft.new, draft.rows[settled.ids[0]])
@@ -100,16 +108,17 @@ def _ended(draft: Draft, settled: Settled, alone: _Alone, caller: Caller) -> Int
         absent = not_there(error)
         absent.attempts = draft.attempts
         return absent
-    return unknown(draft, settled, caller)
+    return unknown(draft, settled, caller, creation)
 
 
-def unknown(draft: Draft, settled: Settled, caller: Caller) -> OutcomeUnknownError:
+def unknown(draft: Draft, settled: Settled, caller: Caller, creation: Creation) -> OutcomeUnknownError:
     """Build the error that says what is known of a create that stays in doubt, and what would settle it.
 
     Args:
         draft: which.
         settled: as far as it got.
         caller: whose clock it is.
+        creation: knows of others of its name.
     """
     doubt, last = draft.doubt, draft.error
     said = last.__cause__ if isinstance(last, OutcomeUnknownError) else last
@@ -133,7 +142,7 @@ def unknown(draft: Draft, settled: Settled, caller: Caller) -> OutcomeUnknownErr
         settled_by=settled_by,
         found=settled.ids,
     )
-    complete(error, draft, caller)
+    complete(error, draft, caller, creation)
     error.__cause__ = said
     return error
 
@@ -160,14 +169,22 @@ async def resolve(caller: Caller, creation: Creation, error: OutcomeUnknownError
     new = NewIntegration(name=error.name, integration_type="?", external_system_reference1=reference)
     draft = creation.draft(new, error.idempotency_key)
     now = creation.begin(draft)
-    wait = (error.settles_at - datetime.now(UTC)).total_seconds()
-    given_up = now + min(wait, caller.timeouts.settle) - caller.timeouts.settle
-    draft.doubt = Doubt(sends=1, given_up=given_up, applied=error.applied)
-    draft.first_sent = Moment(None, error.first_sent_at)
+    draft.doubt = Doubt(sends=1, given_up=now, applied=error.applied)
+    server_times = error.server_times
+    draft.first_sent = Moment(server_times and server_times[0], wall=error.first_sent_at)
     draft.error = error
     draft.attempts = error.attempts
+    draft.not_ours = error.not_ours
     alone = _Alone(caller, creation, draft, Deadline(now + caller.timeouts.deadline))
     try:
+        if server_times is not None and creation.server_time is None:
+            # Any answer tells what time it is there.
+            await alone.look()
+        if server_times is not None and (there := creation.server_time) is not None:
+            wait = server_times[1] - there
+        else:
+            wait = error.settles_at - datetime.now(UTC)
+        draft.doubt.given_up += min(wait.total_seconds(), caller.timeouts.settle) - caller.timeouts.settle
         settled = await settle(draft.doubt, alone, caller.timeouts.settle, most=1)
         if settled.fate is Fate.THERE:
             draft.doubt.made = settled.ids[0]
@@ -185,7 +202,7 @@ async def resolve(caller: Caller, creation: Creation, error: OutcomeUnknownError
             is_active=row.is_active,
             external_system_reference1=row.external_system_reference1,
         )
-    return unknown(draft, settled, caller)
+    return unknown(draft, settled, caller, creation)
 
 
 class _Alone:

@@ -9,6 +9,9 @@ from typing import Final
 _MEMORY: Final = 10.0
 """Seconds. For so long after a create ended, one that begins may be too close to it for the server's clock to tell."""
 
+_RESOLVED: Final = 600.0
+"""Seconds. For so long after a doubt can be settled, it is known what others of its name were given."""
+
 
 class _Name:
     """The creates of one name.
@@ -116,8 +119,9 @@ class Namesakes:
         entry = self._names[name]
         entry.queued = False
         since = next(iter(entry.under_way.values()), now)
-        entry.ids = {made: (whose, ended) for made, (whose, ended) in entry.ids.items() if ended + _MEMORY >= since}
-        entry.doubts = {whose: until for whose, until in entry.doubts.items() if until > since}
+        entry.doubts = {whose: until for whose, until in entry.doubts.items() if until + _RESOLVED > since}
+        if not entry.doubts:
+            entry.ids = {made: (whose, ended) for made, (whose, ended) in entry.ids.items() if ended + _MEMORY >= since}
         self._keep(name, entry, now)
 
     def _keep(self, name: str, entry: _Name, now: float) -> None:

@@ -48,15 +48,17 @@ class Lookup(NamedTuple):
 
 
 class Moment(NamedTuple):
-    """A moment on two clocks: the first stands still while a machine sleeps, the second may be set.
+    """A past moment, on the clocks that are known to have shown it.
 
     Args:
+        server: the earliest that it may have been on the server's clock; ``None`` where no answer had told of that.
         loop: seconds on the event loop's clock; ``None`` for one of another process.
-        wall: UTC.
+        wall: on our own wall clock (UTC), which may be set; ``None`` where that says nothing.
     """
 
-    loop: float | None
-    wall: datetime
+    server: datetime | None
+    loop: float | None = None
+    wall: datetime | None = None
 
 
 _NO_ROWS: Final[Mapping[int, IntegrationRow]] = MappingProxyType({})
@@ -79,6 +81,7 @@ class Draft:
         rows: what the last look found, by id.
         names: where it is noted as under way.
         noted: under what.
+        not_ours: ids that are known to be other creates' of the same name.
     """
 
     new: NewIntegration
@@ -93,6 +96,7 @@ class Draft:
     rows: Mapping[int, IntegrationRow] = _NO_ROWS
     names: Namesakes | None = None
     noted: Sequence[str] = ()
+    not_ours: Collection[int] = ()
 
 
 class Patched(NamedTuple):
@@ -136,6 +140,11 @@ class Api(Protocol):
     @property
     def paused(self) -> float:
         """Seconds for which nothing may be sent."""
+        ...
+
+    @property
+    def server_time(self) -> datetime | None:
+        """What time it is on the server's clock, or was a little earlier; ``None`` where no answer told."""
         ...
 
     def probing(self) -> Probing:

@@ -8,6 +8,7 @@ Nothing piles up on either side, whether the input is slow or the reader of the 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Iterable
 from os import PathLike
 from pathlib import Path
@@ -184,7 +185,11 @@ class Engine:
     async def _handle(self, batch: Batch) -> None:
         creates = [item for item in batch.to_send if item.update is None]
         if creates and not self._stopped:
-            await self._ledger.intend(creates)
+            if self._has_journal and self._api.server_time is None:
+                # Any answer tells: what a crash leaves in doubt is told from older records by the server's clock.
+                with contextlib.suppress(ClarusError):
+                    await self._api.searches_references()
+            await self._ledger.intend(creates, self._api.server_time)
         if self._stopped:
             self._unsent += batch.to_send
         else:

@@ -16,7 +16,8 @@ class Entry(NamedTuple):
         hash: of all that was to be sent.
         idempotency_key: the same for every send.
         seen: ids that a look before the first send found; ``None`` where nobody looked.
-        sent: when it was first about to be sent, in seconds since 1970.
+        sent: when it was first about to be sent, in seconds since 1970 on the server's clock, which no step of a local
+            clock moves; ``None`` where no answer had told of that.
         sends: how often it was to be sent as a new record.
         unknown: whether it was ever in doubt; once said, it stays.
     """

@@ -96,7 +96,7 @@ class Earlier(NamedTuple):
             refused=not self.same,
         )
         if self.row.sent is not None:
-            draft.first_sent = Moment(None, datetime.fromtimestamp(self.row.sent, UTC))
+            draft.first_sent = Moment(datetime.fromtimestamp(self.row.sent, UTC))
 
 
 class Claims(NamedTuple):
@@ -221,18 +221,18 @@ class Ledger:
         if found is not None:
             self._names.add(folded(name), -1 - found if by_name else found)
 
-    async def intend(self, items: Sequence[Item]) -> None:
+    async def intend(self, items: Sequence[Item], now: datetime | None) -> None:
         """Write down what is about to be sent.
 
         Args:
             items: the records.
+            now: what time it is on the server's clock, or was a little earlier; ``None`` where nobody knows.
 
         Raises:
             JournalError: it can't be written.
         """
         if self._journal is None:
             return
-        now = datetime.now(UTC).timestamp()
         await self._journal.write([_entry(item, now) for item in items])
         for item in items:
             item.entered = True
@@ -282,9 +282,10 @@ class Ledger:
         await self._journal.write(rows)
 
 
-def _entry(item: Item, now: float) -> Entry:
+def _entry(item: Item, now: datetime | None) -> Entry:
     draft = item.draft
-    seen, first_sent = draft.doubt.seen, draft.first_sent
+    seen = draft.doubt.seen
+    first_sent = now if draft.first_sent is None else draft.first_sent.server
     return Entry(
         item.n,
         item.key,
@@ -292,7 +293,7 @@ def _entry(item: Item, now: float) -> Entry:
         item.hash,
         draft.idempotency_key,
         None if seen is None else sorted(seen),
-        now if first_sent is None else first_sent.wall.timestamp(),
+        None if first_sent is None else first_sent.timestamp(),
         draft.doubt.sends + 1,
         draft.doubted,
     )

@@ -93,7 +93,7 @@ class _Parked:
             return "the run came to its end before it could be sent again"
         # As often as it may be there is as often as it may have been sent, also after a crash.
         try:
-            await parking.ledger.intend([item])
+            await parking.ledger.intend([item], parking.api.server_time)
         except JournalError as error:
             parking.judge(error)
             return f"it could not be written down that it is sent again: {error.message}"

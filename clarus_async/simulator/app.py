@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import random
 import ssl
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -39,7 +40,7 @@ class Simulator:
         quota: For each tenant, or by tenant; ``None``: no limit.
         faults: Drawn by probability for each request.
         seed: Makes faults, tokens and ids the same in every run.
-        latency: Seconds from having done what was asked to each answer.
+        latency: Seconds from having done what was asked to each answer; two: drawn between them, from the seed.
         token_lifetime: Seconds an access token lives; ``None``: for ever, and the answer has no ``expires_in``.
         searchable_references: Whether GraphQL has ``external_system_reference1`` as a field and as a filter.
         unique_references: Whether a create with an ``external_system_reference1`` that is taken is refused, 422.
@@ -66,7 +67,7 @@ class Simulator:
         quota: Quota | Mapping[str, Quota] | None = None,
         faults: Sequence[Fault] = (),
         seed: int = 0,
-        latency: float = 0.0,
+        latency: float | tuple[float, float] = 0.0,
         token_lifetime: float | None = 3600.0,
         searchable_references: bool = False,
         unique_references: bool = False,
@@ -77,7 +78,9 @@ class Simulator:
         port: int = 0,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
-        _check(tenants, latency, token_lifetime, max_page_size, keep_requests)
+        least, most = latency if isinstance(latency, tuple) else (latency, latency)
+        _check(tenants, (least, most), token_lifetime, max_page_size, keep_requests)
+        dice = random.Random(f"{seed}/latency")  # noqa: S311 - reproducible, not secret
         self._clock = Clock()
         self._log = RequestLog(keep_requests)
         self._plan = FaultPlan(faults, seed)
@@ -105,7 +108,7 @@ class Simulator:
             log=self._log,
             clock=self._clock,
             listener=self._listener,
-            latency=latency,
+            latency=lambda: least if least == most else dice.uniform(least, most),
         )
         self._running = False
         if isinstance(quota, Mapping):
@@ -285,7 +288,7 @@ def _graphql(
 
 def _check(
     tenants: Sequence[str],
-    latency: float,
+    latency: tuple[float, float],
     token_lifetime: float | None,
     max_page_size: int,
     keep_requests: int | None,
@@ -293,7 +296,7 @@ def _check(
     rules = [
         (isinstance(tenants, str) or not tenants, "tenants must be a sequence of at least one name"),
         (len(set(tenants)) != len(tenants), "tenants must differ"),
-        (not 0 <= latency < math.inf, "latency must be seconds, 0 or more"),
+        (not 0 <= latency[0] <= latency[1] < math.inf, "latency must be seconds, 0 or more, the shorter first"),
         (
             token_lifetime is not None and not 0 < token_lifetime < math.inf,
             "token_lifetime must be seconds, more than 0",

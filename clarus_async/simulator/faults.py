@@ -39,9 +39,9 @@ class FaultKind(StrEnum):
     LATE_APPLY = auto()
     """The connection is reset at once, and the write is applied ``delay`` seconds later."""
     ERROR_BEFORE = auto()
-    """500 (or ``status``), nothing applied."""
+    """500 (or ``status``), with Retry-After if ``retry_after`` is given; nothing applied."""
     ERROR_AFTER = auto()
-    """Applied, then 500 (or ``status``)."""
+    """Applied, then 500 (or ``status``), with Retry-After if ``retry_after`` is given."""
     HTML_502 = auto()
     """A proxy's HTML page, nothing applied."""
     UNAVAILABLE = auto()
@@ -51,9 +51,9 @@ class FaultKind(StrEnum):
     TRUNCATED = auto()
     """Applied; half of the promised answer is sent, then the connection is closed."""
     NOT_JSON = auto()
-    """Applied; 200 and a text that is no JSON."""
+    """Applied, then a text that is no JSON with the status that the answer had, 200 for a 204."""
     OVERSIZED = auto()
-    """Applied; 200 and the answer behind spaces, ``size`` bytes in all, gzip-encoded if ``gzip``."""
+    """Applied, then the answer behind spaces, ``size`` bytes in all, gzip-encoded if ``gzip``; 200 for a 204."""
     REDIRECT = auto()
     """302 (or ``status``) to ``location``, nothing applied."""
     UNAUTHORIZED = auto()
@@ -88,7 +88,12 @@ _STATUSES: Final = {
     FaultKind.ERROR_AFTER: range(400, 600),
     FaultKind.REDIRECT: range(300, 400),
 }
-_RETRY_AFTER: Final = {FaultKind.UNAVAILABLE, FaultKind.RATE_LIMITED}
+_RETRY_AFTER: Final = {
+    FaultKind.ERROR_BEFORE,
+    FaultKind.ERROR_AFTER,
+    FaultKind.UNAVAILABLE,
+    FaultKind.RATE_LIMITED,
+}
 _DELAYED: Final = {
     FaultKind.REFUSE,
     FaultKind.STALL_BEFORE,
@@ -110,7 +115,7 @@ class Fault:
         probability: Share of the requests it befalls, 0 to 1. A script ignores it.
         delay: Seconds; what it delays is said at each :class:`FaultKind`.
         status: Status of the ``ERROR_*`` kinds (400 to 599) and of ``REDIRECT`` (300 to 399).
-        retry_after: Seconds, sent as ``Retry-After`` by ``UNAVAILABLE`` and ``RATE_LIMITED``.
+        retry_after: Seconds, sent as ``Retry-After`` by ``UNAVAILABLE``, ``RATE_LIMITED`` and the ``ERROR_*`` kinds.
         retry_after_date: Send ``Retry-After`` as an HTTP-date instead of seconds.
         location: Where ``REDIRECT`` points.
         size: Bytes of an ``OVERSIZED`` body, before encoding.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 from aiohttp import web
@@ -49,7 +50,7 @@ class Shell:
         log: Where it is noted.
         clock: What time it is.
         listener: What a fault may close.
-        latency: Seconds before each answer.
+        latency: Draws the seconds before each answer.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class Shell:
         log: RequestLog,
         clock: Clock,
         listener: Listener,
-        latency: float,
+        latency: Callable[[], float],
     ) -> None:
         self._service = service
         self._plan = plan
@@ -180,7 +181,7 @@ class Shell:
             await asyncio.sleep(fault.delay)
         if fault.kind in {FaultKind.STALL_AFTER, FaultKind.RESET_AFTER}:
             return delivery.reset(request)
-        return await self._send(request, entry, spoil.afterwards(fault, answer), fault)
+        return await self._send(request, entry, spoil.afterwards(fault, answer, self._clock.wall(now)), fault)
 
     def _apply_later(self, entry: LoggedRequest, delay: float) -> None:
         refusal, _ = self._service.admit(entry, self._clock.now())
@@ -197,8 +198,8 @@ class Shell:
     async def _send(
         self, request: web.BaseRequest, entry: LoggedRequest, answer: Answer, fault: Fault | None
     ) -> web.StreamResponse:
-        if self._latency:
-            await asyncio.sleep(self._latency)
+        if wait := self._latency():
+            await asyncio.sleep(wait)
         if delivery.is_gone(request):
             return delivery.reset(request)
         headers = CIMultiDict(answer.headers)

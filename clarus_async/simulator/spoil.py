@@ -36,9 +36,10 @@ def _retry_after(fault: Fault, now: datetime) -> dict[str, str]:
     return {"Retry-After": str(int(seconds) if float(seconds).is_integer() else seconds)}
 
 
-def _server_error(fault: Fault) -> Answer:
+def _server_error(fault: Fault, now: datetime) -> Answer:
     status = fault.status or 500
-    return json_answer({"status": status, "error": "Something went wrong"}, status)
+    answer = json_answer({"status": status, "error": "Something went wrong"}, status)
+    return Answer(status=status, body=answer.body, headers=_retry_after(fault, now))
 
 
 def _json_api_error(entry: LoggedRequest) -> Answer:
@@ -63,7 +64,7 @@ def _json_api_error(entry: LoggedRequest) -> Answer:
 
 
 _INSTEAD: Final[Mapping[FaultKind, Callable[[Fault, LoggedRequest, datetime], Answer]]] = {
-    FaultKind.ERROR_BEFORE: lambda fault, _entry, _now: _server_error(fault),
+    FaultKind.ERROR_BEFORE: lambda fault, _entry, now: _server_error(fault, now),
     FaultKind.HTML_502: lambda _fault, _entry, _now: _html(502, "Bad Gateway"),
     FaultKind.UNAVAILABLE: lambda fault, _entry, now: _html(
         503, "Service Temporarily Unavailable", _retry_after(fault, now)
@@ -86,14 +87,16 @@ def instead(fault: Fault, entry: LoggedRequest, now: datetime) -> Answer | None:
     return None if say is None else say(fault, entry, now)
 
 
-def afterwards(fault: Fault, answer: Answer) -> Answer:
+def afterwards(fault: Fault, answer: Answer, now: datetime) -> Answer:
     """Return what becomes of the answer to a request that was served."""
     if fault.kind is FaultKind.ERROR_AFTER:
-        return _server_error(fault)
+        return _server_error(fault, now)
+    # An answer that has no body becomes one that could have; a refusal stays one.
+    status = 200 if answer.status == 204 else answer.status
     if fault.kind is FaultKind.NOT_JSON:
-        return Answer(status=200, body=b"OK, that is done.", headers=answer.headers)
+        return Answer(status=status, body=b"OK, that is done.", headers=answer.headers)
     if fault.kind is FaultKind.OVERSIZED:
-        return Answer(status=200, body=answer.body, headers=answer.headers)
+        return Answer(status=status, body=answer.body, headers=answer.headers)
     if fault.kind is FaultKind.GRAPHQL_ERRORS:
         return _partial(answer)
     return answer

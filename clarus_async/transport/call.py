@@ -19,9 +19,10 @@ from clarus_async.events import WaitReason
 from clarus_async.policy.deadline import LEAST_USEFUL, Deadline
 from clarus_async.policy.outcome import Answer, NoAnswer, Proof, Seen, Step, Verdict, judge, worst
 from clarus_async.policy.retry import backoff
+from clarus_async.policy.server_clock import Dated
 from clarus_async.transport.request import Call, Request
 from clarus_async.transport.session import BODY_CAP, USER_AGENT, Received
-from clarus_async.transport.shared import Dated, Shared
+from clarus_async.transport.shared import Shared
 from clarus_async.transport.telling import Teller
 from clarus_async.transport.turn import Turn, Turns
 from clarus_async.wire.faults import read_faults, secrets_in
@@ -237,7 +238,7 @@ class Caller:
             seen = self._seen(call, received, turn.token)
             date, now, wall = received.headers.get("Date"), self.shared.time(), datetime.now(UTC)
             if date is not None:
-                turn.tenant.dated = Dated(date, now, wall)
+                self.shared.note_date(Dated(date, call.sent_at, now, wall))
             told = read_rate_limit(received.headers, date, wall)
             if seen.status == 429:
                 turn.tenant.turnstile.refused(turn.sent, now, seen.retry_after, told)

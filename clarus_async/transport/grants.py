@@ -18,6 +18,7 @@ from clarus_async.errors import AuthenticationError, ClarusError, ConfigurationE
 from clarus_async.policy.failure import Ending, failure
 from clarus_async.policy.outcome import Answer, Kind, NoAnswer, Seen
 from clarus_async.policy.retry import backoff
+from clarus_async.policy.server_clock import Dated
 from clarus_async.transport.session import USER_AGENT, Received, Session
 from clarus_async.wire.faults import read_faults
 from clarus_async.wire.headers import request_id, retry_after
@@ -52,6 +53,7 @@ class TokenEndpoint:
         timeouts: ``connect`` and ``attempt`` are used.
         retry: how far apart the tries are; they cost the waiting calls no attempt.
         random: draws from 0 to 1.
+        dated: is told of each answer's Date.
     """
 
     session: Callable[[], Session]
@@ -59,6 +61,7 @@ class TokenEndpoint:
     timeouts: Timeouts
     retry: RetryPolicy
     random: Callable[[], float]
+    dated: Callable[[Dated], None] = lambda _: None
 
     async def ask(self, parameters: Mapping[str, str], *, after_doubt: int | None = None) -> TokenAnswer | ClarusError:
         """Ask for a token, again where that can help.
@@ -74,16 +77,20 @@ class TokenEndpoint:
         doubt = False
         while True:
             attempt += 1
+            loop = asyncio.get_running_loop()
+            sent = loop.time()
             received = await self.session().send(
                 "POST",
                 url,
                 _HEADERS,
                 body,
-                now=asyncio.get_running_loop().time(),
+                now=sent,
                 connect=self.timeouts.connect,
                 attempt=self.timeouts.attempt,
                 cap=_CAP,
             )
+            if isinstance(received, Received) and (date := received.headers.get("Date")) is not None:
+                self.dated(Dated(date, sent, loop.time(), datetime.now(UTC)))
             seen, token = _see(received)
             if token is not None:
                 return token

@@ -7,8 +7,7 @@ import logging
 import random
 import uuid
 from collections.abc import Callable
-from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Final
 
 import attrs
 
@@ -19,6 +18,7 @@ from clarus_async.events import Event, Observer
 from clarus_async.policy.namesakes import Namesakes
 from clarus_async.policy.pacing import Pace
 from clarus_async.policy.retry import RetryBudget
+from clarus_async.policy.server_clock import Dated
 from clarus_async.transport.auth import TokenKeeper
 from clarus_async.transport.gate import Gate, Turnstile
 from clarus_async.transport.session import ClientSession, Session
@@ -32,20 +32,6 @@ _ROOM: Final = 4096
 _OURS: Final = (AccessToken, ClientCredentials, RefreshToken)
 
 
-class Dated(NamedTuple):
-    """What an answer said of the server's clock.
-
-    Args:
-        header: its Date.
-        loop: when it came, in seconds on the event loop's clock.
-        wall: when it came (UTC).
-    """
-
-    header: str
-    loop: float
-    wall: datetime
-
-
 @attrs.define(eq=False, repr=False)
 class Tenant:
     """What is known of one tenant, on one event loop.
@@ -57,7 +43,6 @@ class Tenant:
         called_at: when it was asked for last, in seconds on the loop's clock.
         schema: held while its schema is asked for.
         searchable: whether its list can be searched by reference, once that was asked.
-        dated: the Date of the last answer that had one.
         creates: those that are under way, by name.
     """
 
@@ -67,7 +52,6 @@ class Tenant:
     called_at: float = 0.0
     schema: asyncio.Lock = attrs.field(factory=asyncio.Lock)
     searchable: bool | None = None
-    dated: Dated | None = None
     creates: Namesakes = attrs.field(factory=Namesakes)
 
 
@@ -114,6 +98,8 @@ class Shared:
         self._sleepers: set[asyncio.Future[None]] = set()
         self._key_prefix = ""
         self._keys = 0
+        self.dated: Dated | None = None
+        """The Date of the last answer that had one."""
 
     def bind(self) -> asyncio.AbstractEventLoop:
         """Return the running event loop, having made it ours.
@@ -197,12 +183,21 @@ class Shared:
             timeouts=timeouts,
             retry=RetryPolicy(),
             random=self.random,
+            dated=self.note_date,
         )
         keeper = TokenKeeper(
             grant_for(credentials, endpoint), static=isinstance(credentials, AccessToken), tell=self.tell
         )
         self._keepers.append((credentials, keeper))
         return keeper
+
+    def note_date(self, dated: Dated) -> None:
+        """Note what an answer says of the server's clock.
+
+        Args:
+            dated: its Date.
+        """
+        self.dated = dated
 
     def next_call(self, attempt: float) -> int:
         """Number a call.

@@ -250,6 +250,23 @@ async def test_not_json(simulator, api):
         _ = answer.json
 
 
+@pytest.mark.parametrize("kind", [FaultKind.NOT_JSON, FaultKind.OVERSIZED])
+async def test_a_refusal_that_can_not_be_read_is_still_one(simulator, api, kind):
+    simulator.script(Endpoint.SYNCHRONIZE, kind)
+    answer = await api.call("POST", "/api/integrations/999/synchronize")
+
+    assert answer.status == 404
+
+
+@pytest.mark.parametrize(("kind", "applied"), [(FaultKind.ERROR_BEFORE, 0), (FaultKind.ERROR_AFTER, 1)])
+async def test_a_503_says_when_to_come_back_whether_it_did_the_write_or_not(simulator, api, kind, applied):
+    simulator.script(Endpoint.CREATE, Fault(kind, status=503, retry_after=2.0))
+    answer = await api.create()
+
+    assert (answer.status, answer.headers["Retry-After"]) == (503, "2")
+    assert len(simulator.created("acme")) == applied
+
+
 async def test_truncated_promises_more_than_it_sends(simulator, api):
     simulator.script(Endpoint.CREATE, FaultKind.TRUNCATED)
 

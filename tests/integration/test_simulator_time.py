@@ -57,6 +57,25 @@ async def in_virtual_time():
         assert answer.startswith("HTTP/1.1 401")
 
 
-def test_time_is_the_loop_s_even_when_it_is_virtual():
+def virtually(coroutine):
     with asyncio.Runner(loop_factory=async_solipsism.EventLoop) as runner:
-        runner.run(in_virtual_time())
+        return runner.run(coroutine)
+
+
+async def times(seed):
+    began, waits = asyncio.get_running_loop().time(), []
+    async with Simulator(seed=seed, latency=(1.0, 5.0)) as simulator:
+        for _ in range(20):
+            await exchange(simulator, raw("POST", "/graphql", "{}"))
+            waits.append(asyncio.get_running_loop().time() - began - sum(waits))
+    return waits
+
+
+def test_latency_is_drawn_from_the_seed():
+    first, again, other = (virtually(times(seed)) for seed in (1, 1, 2))
+    assert first == again != other
+    assert 1.0 <= min(first) < 2.0 < 4.0 < max(first) <= 5.1
+
+
+def test_time_is_the_loop_s_even_when_it_is_virtual():
+    virtually(in_virtual_time())

@@ -127,8 +127,21 @@ def test_and_is_forgotten_then():
     names.end("A", 1.0, "one", until=61.0)
     names.begin("B", 50.0, "two")
     names.end("B", 50.0, "two")
-    names.begin("B", 62.0, "three")
+    names.begin("B", 600.0, "three")
+    names.end("B", 600.0, "three")
     assert len(names) == 1
+    names.begin("B", 700.0, "four")
+    names.end("B", 700.0, "four")
+    assert len(names) == 0
+
+
+def test_what_others_were_given_is_known_to_whoever_settles_a_doubt_later():
+    names = begun(("A", "one"), ("A", "two"))
+    names.end("A", 1.0, "one", until=61.0)
+    names.end("A", 2.0, "two", 7)
+    names.begin("B", 300.0, "three")
+    names.begin("A", 300.0, "one")
+    assert names.given("A", "one") == [7]
 
 
 def test_a_doubt_is_remembered_for_one_that_was_sent_before_it_settled():

@@ -91,6 +91,10 @@ class Api:
         self.rows.append(row)
         return row.id
 
+    @property
+    def server_time(self):
+        return START + timedelta(seconds=now())
+
     def probing(self):
         return Probing(RetryPolicy(base=10.0, cap=10.0), lambda: 1.0)
 
@@ -127,7 +131,7 @@ class Api:
         if error is not None and not isinstance(error, ClarusError):
             raise error
         draft.attempts += 1 if error is None else error.attempts
-        draft.first_sent = draft.first_sent or Moment(now(), START + timedelta(seconds=now() - self.seconds))
+        draft.first_sent = draft.first_sent or Moment(self.server_time - timedelta(seconds=self.seconds), now())
         if error is None:
             number = self.store(draft.new)
             draft.integration = Integration(id=number, name=draft.new.name)
@@ -141,7 +145,7 @@ class Api:
             draft.doubt.refused = not error.retryable
 
     def sort_out(self, draft, lookup, rows, at, others=()):
-        not_before = None if draft.first_sent is None else draft.first_sent.wall
+        not_before = draft.first_sent and draft.first_sent.server
         given = set(others) - {draft.doubt.made}
         return look_result(rows, draft.doubt, at=at, given=given, not_before=not_before)
 

@@ -32,7 +32,7 @@ def test_kind_may_be_positional_and_a_plain_string():
         ("error_before", {"status": 200}, "status must be 400 to 599"),
         ("redirect", {"status": 500}, "status must be 300 to 399"),
         ("reset_before", {"status": 500}, "status means nothing here"),
-        ("error_before", {"retry_after": 1.0}, "retry_after means nothing here"),
+        ("truncated", {"retry_after": 1.0}, "retry_after means nothing here"),
         ("unavailable", {"retry_after": -1.0}, "retry_after must be seconds, 0 or more"),
         ("unavailable", {"retry_after_date": True}, "retry_after_date needs retry_after"),
         ("html_502", {"location": "/"}, "location means nothing here"),

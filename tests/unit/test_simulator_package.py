@@ -51,6 +51,7 @@ def test_without_graphql_core_it_says_what_to_install(monkeypatch):
         ({"tenants": "acme"}, "tenants must be a sequence"),
         ({"tenants": ("acme", "acme")}, "tenants must differ"),
         ({"latency": -1.0}, "latency must be seconds"),
+        ({"latency": (2.0, 1.0)}, "latency must be seconds, 0 or more, the shorter first"),
         ({"token_lifetime": 0.0}, "token_lifetime must be seconds, more than 0"),
         ({"max_page_size": 0}, "max_page_size must be 1 or more"),
         ({"keep_requests": 0}, "keep_requests must be 1 or more"),

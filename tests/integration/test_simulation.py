@@ -1,0 +1,82 @@
+"""Two hundred seeds of :mod:`tests.simulation`; its command runs as many as you like."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from unittest.mock import patch
+
+import pytest
+
+from clarus_async.policy import reconcile
+from clarus_async.policy.reconcile import SendAgain
+from clarus_async.transport.auth import TokenKeeper
+from tests.simulation.__main__ import run_seed
+from tests.simulation.plan import make_plan
+from tests.simulation.world import run_plan
+
+SEEDS = 200
+CHUNK = 25
+
+
+@pytest.mark.parametrize("first", range(0, SEEDS, CHUNK))
+def test_no_seed_breaks_a_promise(first):
+    rows = [run_seed(seed) for seed in range(first, first + CHUNK)]
+    assert [(row["seed"], row["broken"]) for row in rows if row["broken"]] == []
+    assert sum(row["requests"] for row in rows) > 10 * CHUNK
+
+
+def test_the_same_seed_takes_the_same_course_in_any_process(tmp_path):
+    digests = []
+    for salt in ("1", "2"):
+        found = tmp_path / f"{salt}.json"
+        command = [sys.executable, "-m", "tests.simulation", "--seeds", "12", "--jobs", "1", "--json", str(found)]
+        subprocess.run(command, check=True, capture_output=True, env=os.environ | {"PYTHONHASHSEED": salt})
+        digests.append([row["digest"] for row in json.loads(found.read_text())["rows"]])
+    assert digests[0] == digests[1]
+    assert len(set(digests[0])) == 12
+
+
+def test_seeds_differ_in_everything_that_can_go_wrong():
+    plans = [make_plan(seed) for seed in range(SEEDS)]
+    assert {happening.what for plan in plans for happening in plan.happenings} == {
+        "tokens end", "quota", "clock", "faults", "outage", "crash", "stop"
+    }  # fmt: skip
+    assert len({fault.kind for plan in plans for fault in plan.faults}) >= 15
+    assert {plan.job.existing for plan in plans if plan.job} == {"adopt", "update", "fail", "ignore"}
+
+
+def first_broken(seeds=60):
+    return next((promise for seed in range(seeds) for promise, _ in run_seed(seed)["broken"]), None)
+
+
+class TestPlanted:
+    """The oracle notices; ``python -m tests.simulation --mutants`` plants many more."""
+
+    def test_what_may_be_there_is_sent_again(self):
+        decide = reconcile.decide
+
+        def hasty(doubt, looked, settle, *, may_send):
+            step = decide(doubt, looked, settle, may_send=may_send)
+            return SendAgain() if may_send and looked is None and doubt.sends == 1 else step
+
+        with patch("clarus_async.provisioning.reconcile.decide", hasty):
+            assert first_broken() == "no duplicate"
+
+    def test_a_dead_token_stays_in_use(self):
+        with patch.object(TokenKeeper, "reject", lambda self, token, tenant, now: None):
+            assert first_broken(150) == "no dead token"
+
+    def test_an_exception_of_another_kind(self):
+        with patch("clarus_async.queries.read_page", lambda data: 1 / 0):
+            assert first_broken() == "typed errors"
+
+
+def test_a_process_that_is_killed_leaves_its_journal_and_nothing_else():
+    plans = (make_plan(seed) for seed in range(1000))
+    plan = next(plan for plan in plans if any(happening.what == "crash" for happening in plan.happenings))
+    history = run_plan(plan)
+    assert history.tap.life > 1
+    assert history.done

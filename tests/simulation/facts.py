@@ -1,0 +1,62 @@
+"""What happened in a world, sorted by what it belongs to."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from clarus_async.policy.outcome import NoAnswer
+from clarus_async.simulator import StoredIntegration
+from clarus_async.simulator.log import LoggedRequest
+from tests.simulation.history import History, Op
+from tests.simulation.tap import MARK, Attempt
+
+_NOT_SENT = frozenset({NoAnswer.NO_CONNECTION.value, NoAnswer.BAD_CERTIFICATE.value})
+
+
+class Facts:
+    """What happened, sorted by what it belongs to."""
+
+    def __init__(self, history: History) -> None:
+        self.history = history
+        self.plan = history.plan
+        self.attempts = history.tap.attempts
+        self.logged: dict[int, LoggedRequest] = {
+            int(entry.headers[MARK]): entry for entry in history.sim.requests if MARK in entry.headers
+        }
+        self.of_op: defaultdict[int, list[Attempt]] = defaultdict(list)
+        self.of_marker: defaultdict[str, list[Attempt]] = defaultdict(list)
+        for attempt in self.attempts:
+            self.of_op[attempt.op].append(attempt)
+            if attempt.marker is not None and attempt.method == "POST":
+                self.of_marker[attempt.marker].append(attempt)
+        self.stored: defaultdict[str, list[StoredIntegration]] = defaultdict(list)
+        for tenant in history.plan.tenants:
+            for record in (record for record in history.sim.created(tenant) if record.send):
+                self.stored[record.attributes["external_system_reference2"]].append(record)
+
+    def ids(self, marker: str) -> set[int]:
+        """What the server stored of a record, ever."""
+        return {record.id for record in self.stored[marker]}
+
+    def applied(self, attempt: Attempt) -> float | None:
+        """When the server did what a request asks for; ``None``: it never did."""
+        entry = self.logged.get(attempt.number)
+        return None if entry is None else entry.applied_at
+
+    def too_late(self, attempt: Attempt) -> bool:
+        """Whether the server did it later than ``settle``: what a client says by then may be wrong."""
+        at = self.applied(attempt)
+        return at is not None and attempt.ended is not None and at > attempt.ended + self.plan.timeouts.settle
+
+    def writes(self, op: Op) -> list[Attempt]:
+        """The requests of an operation that would change something."""
+        if op.what == "resolve":
+            return self.of_marker[op.act.marker]
+        return [attempt for attempt in self.of_op[op.number] if attempt.path.startswith("/api/")]
+
+
+def proves_that_nothing_was_done(attempt: Attempt) -> bool:
+    """Said once more, apart from the client's own table (the contract, section 3)."""
+    if isinstance(attempt.result, int):
+        return 300 <= attempt.result < 500 and attempt.result != 408
+    return attempt.result in _NOT_SENT

@@ -1,0 +1,81 @@
+"""What is kept of a world: what was asked, how it ended, and everything that went over the wire."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import attrs
+
+from clarus_async import Outcome
+from clarus_async.simulator import Simulator
+from tests.simulation.plan import Act, Plan
+from tests.simulation.tap import Tap
+
+
+@attrs.define(eq=False, kw_only=True)
+class Op:
+    """Something that was asked of the client, and how it ended.
+
+    Args:
+        number: its place among all.
+        life: of the process.
+        tenant: whose.
+        act: what was asked.
+        what: the act's, or ``resolve``, or ``job``.
+        target: the id that it was asked for.
+        began: when.
+        ended: when; ``None``: never.
+        result: what was returned.
+        error: what was raised.
+        cancelled_at: when it was told to stop.
+        crashed: its process ended.
+        doubtful: an earlier write to its record may still come.
+    """
+
+    number: int
+    life: int
+    tenant: str
+    act: Act
+    what: str
+    target: int | None = None
+    began: float = 0.0
+    ended: float | None = None
+    result: Any = None
+    error: BaseException | None = None
+    cancelled_at: float | None = None
+    crashed: bool = False
+    doubtful: bool = False
+
+    def __str__(self) -> str:
+        ended = f"{type(self.error).__name__}: {self.error}" if self.error is not None else repr(self.result)
+        return f"op {self.number} {self.what} {self.act.marker} for {self.tenant}, {self.began:.6f} on: {ended}"
+
+
+@attrs.define(eq=False, kw_only=True)
+class Given:
+    """An outcome of a run, and when it came."""
+
+    outcome: Outcome
+    at: float
+    life: int
+
+
+@attrs.define(eq=False, kw_only=True)
+class History:
+    """Everything that happened in a world."""
+
+    plan: Plan
+    tap: Tap
+    sim: Simulator
+    ops: list[Op] = attrs.field(factory=list)
+    given: list[list[Given]] = attrs.field(factory=list)
+    """Of each start of the run, in order."""
+    done: bool = False
+    troubles: list[str] = attrs.field(factory=list)
+    seconds: float = 0.0
+
+    @property
+    def digest(self) -> str:
+        """What is the same for the same seed."""
+        return hashlib.sha256("\n".join(self.tap.trace).encode()).hexdigest()[:16]

@@ -1,0 +1,145 @@
+"""Faults that are planted on purpose, one at a time, in a copy of the package: the oracle must notice each."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, NamedTuple
+
+_ROOT: Final = Path(__file__).parents[2]
+_PATIENCE: Final = 900.0  # seconds; one that never ends has been noticed, too
+
+
+class Mutant(NamedTuple):
+    """A fault to plant.
+
+    Args:
+        fault: what it makes the client do.
+        module: where, below the package.
+        old: what stands there, once.
+        new: what stands there instead.
+    """
+
+    fault: str
+    module: str
+    old: str
+    new: str
+
+
+MUTANTS: Final = (
+    Mutant("a create of unknown outcome is sent again at once", "policy/outcome.py",
+           "    Kind.CREATE: Verdict(Proof.UNKNOWN, Step.UNSETTLED),\n    Kind.ACTION",
+           "    Kind.CREATE: Verdict(Proof.UNKNOWN, Step.AGAIN),\n    Kind.ACTION"),
+    Mutant("a 5xx counts as a refusal", "policy/outcome.py",
+           "        return _REJECTED\n    return _unknown(kind, repeatable=repeatable)",
+           "        return _REJECTED\n    return _REJECTED"),
+    Mutant("a 2xx to a create that can't be read counts as a refusal", "policy/outcome.py",
+           "Kind.CREATE: Verdict(Proof.APPLIED, Step.UNSETTLED)", "Kind.CREATE: Verdict(Proof.REJECTED, Step.RAISE)"),
+    Mutant("a later refusal wipes out an unknown attempt", "policy/outcome.py",
+           "    return Applied.MAYBE if proof is Proof.UNKNOWN else applied",
+           "    return Applied.MAYBE if proof is Proof.UNKNOWN else Applied.NO"),
+    Mutant("an action is repeated after an unknown outcome", "policy/outcome.py",
+           "if kind is Kind.ACTION and repeatable:", "if kind is Kind.ACTION:"),
+    Mutant("a 429 counts as an unknown outcome", "policy/outcome.py",
+           "return Verdict(Proof.REJECTED, Step.PACE)", "return Verdict(Proof.UNKNOWN, Step.PACE)"),
+    Mutant("nobody looks between a 503 with Retry-After and the next attempt", "policy/outcome.py",
+           "Step.LOOK if kind is Kind.CREATE else Step.LATER", "Step.LATER"),
+    Mutant("a lost connection counts as one that never was", "policy/outcome.py",
+           "    return _unknown(kind, repeatable=repeatable)\n\n\ndef _unknown",
+           "    return Verdict(Proof.NOT_SENT, Step.AGAIN)\n\n\ndef _unknown"),
+    Mutant("not found counts as a proof before settle", "policy/reconcile.py",
+           "late = looked.at >= due", "late = True"),
+    Mutant("settle is halved", "policy/reconcile.py",
+           "due = doubt.given_up + settle\n", "due = doubt.given_up + settle / 2\n"),
+    Mutant("what is applied for certain is sent again", "policy/reconcile.py",
+           "if doubt.applied is Applied.YES:", "if False:"),
+    Mutant("of several, the first is picked", "policy/reconcile.py", "if len(ids) == 1:", "if ids:"),
+    Mutant("what was there before the send answers for it", "policy/reconcile.py",
+           "after = [row for row in ours if row.created_at >= whole or row.id == doubt.made]", "after = ours"),
+    Mutant("what was given to others answers for ours", "policy/reconcile.py",
+           "if row.id not in given and row.id not in (doubt.seen or ())", "if row.id not in (doubt.seen or ())"),
+    Mutant("others of the same name are no rivals", "policy/namesakes.py",
+           "        if any(other != whose for other in entry.under_way):\n            return True\n"
+           "        return any(since < until for other, until in entry.doubts.items() if other != whose)",
+           "        return False"),
+    Mutant("ids that others were given are not kept", "policy/namesakes.py", "if made is not None:", "if False:"),
+    Mutant("an unknown outcome is reported as a definite failure", "policy/failure.py",
+           "if ending.applied is Applied.NO:", "if True:"),
+    Mutant("the retry budget is never empty", "policy/retry.py", "if self._left < 1.0:", "if self._left < -1e9:"),
+    Mutant("a sleep may outlast the deadline", "policy/deadline.py",
+           "return now + sleep + LEAST_USEFUL <= self.at", "return True"),
+    Mutant("an attempt may outlast the deadline", "policy/deadline.py",
+           "return min(most, max(0.0, self.at - now))", "return most"),
+    Mutant("an expired token is served", "policy/token.py",
+           "return Phase.STALE if now < self.since + self.life else Phase.EXPIRED", "return Phase.STALE"),
+    Mutant("Retry-After is not heeded", "policy/pacing.py",
+           "self._floor = max(self._floor, now + self._retry_after)", "self._floor = max(self._floor, now)"),
+    Mutant("a known rate is exceeded", "policy/pacing.py", "return min(rate, self._given)", "return 2.0 * self._given"),
+    Mutant("the server's clock is read backwards", "policy/server_clock.py",
+           "date - timedelta(seconds=self.came - at)", "date + timedelta(seconds=self.came - at)"),
+    Mutant("a doubt counts as settled a minute early", "policy/server_clock.py",
+           "date + _CUT + timedelta(seconds=at - self.sent)", "date - 60 * _CUT + timedelta(seconds=at - self.sent)"),
+    Mutant("a dead token stays in use", "transport/auth.py", "        limit.take(now)\n        self._held = None\n",
+           "        limit.take(now)\n"),
+    Mutant("two refreshes at a time", "transport/auth.py", "        if self._refresh is None:\n", "        if True:\n"),
+    Mutant("the last to come is served first", "transport/gate.py",
+           "(self._again if again else self._first).append(waiter)",
+           "(self._again if again else self._first).appendleft(waiter)"),
+    Mutant("one attempt more than the policy says", "transport/call.py",
+           "if call.spent >= self.retry.max_attempts:", "if call.spent > self.retry.max_attempts:"),
+    Mutant("a journal forgets what was in flight", "provisioning/journal_rows.py",
+           'return self.status is None or (self.status == "unresolved" and bool(self.sends))', "return False"),
+)  # fmt: skip
+
+
+def catch(mutant: Mutant, seeds: int) -> str | None:
+    """Return which promise was broken first, and by which seed; ``None``: nobody noticed.
+
+    Args:
+        mutant: what to plant.
+        seeds: how many worlds to look at, at the most.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        for part in ("clarus_async", "tests", "benchmarks"):
+            shutil.copytree(_ROOT / part, root / part, ignore=shutil.ignore_patterns("__pycache__"))
+        module = root / "clarus_async" / mutant.module
+        text = module.read_text()
+        if text.count(mutant.old) != 1:
+            return f"NOT PLANTED: {mutant.module} holds the text {text.count(mutant.old)} times"
+        module.write_text(text.replace(mutant.old, mutant.new))
+        found = root / "found.json"
+        command = [sys.executable, "-m", "tests.simulation", "--seeds", str(seeds), "--jobs", "1", "--stop",
+                   "--json", str(found)]  # fmt: skip
+        environment = os.environ | {"PYTHONPATH": folder}
+        try:
+            subprocess.run(command, cwd=root, timeout=_PATIENCE, capture_output=True, check=False, env=environment)
+        except subprocess.TimeoutExpired:
+            return "it never came to an end"
+        rows = json.loads(found.read_text())["rows"]
+        return next((f"{row['broken'][0][0]}, seed {row['seed']}" for row in rows if row["broken"]), None)
+
+
+def run_mutants(seeds: int, jobs: int, only: str | None = None) -> int:
+    """Plant every fault, and print what caught it.
+
+    Args:
+        seeds: how many worlds each is looked for in, at the most.
+        jobs: how many at a time.
+        only: those whose fault contains this.
+    """
+    chosen = [mutant for mutant in MUTANTS if only is None or only in mutant.fault]
+    caught = 0
+    with ThreadPoolExecutor(jobs) as pool:
+        for mutant, by in zip(chosen, pool.map(lambda mutant: catch(mutant, seeds), chosen), strict=True):
+            ok = by is not None and not by.startswith("NOT PLANTED")
+            caught += ok
+            print(f"{'caught' if ok else 'MISSED'}  {mutant.fault}  [{mutant.module}]  {by or ''}", flush=True)
+    print(f"{caught} of {len(chosen)} planted faults caught")
+    return 0 if caught == len(chosen) else 1

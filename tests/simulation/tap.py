@@ -1,0 +1,194 @@
+"""What goes over the wire, and who is let through the gate, noted as it happens."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+from collections import defaultdict
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any, Final
+from unittest.mock import patch
+
+import attrs
+import orjson
+
+from clarus_async.events import AttemptEvent, Event
+from clarus_async.policy.outcome import NoAnswer
+from clarus_async.transport.gate import Gate, Turnstile
+from clarus_async.transport.session import Session
+from clarus_async.wire.headers import retry_after
+from tests.virtual import now
+
+TOKEN: Final = "/oauth/token"
+MARK: Final = "X-Simulation-Attempt"  # tells the server's log which attempt a request was
+
+_EPOCH: Final = datetime(2026, 1, 10, tzinfo=UTC)
+
+doing: contextvars.ContextVar[int] = contextvars.ContextVar("doing", default=0)
+"""The number of the operation that a request is made for; tasks that it starts inherit it."""
+
+
+@attrs.define(eq=False, kw_only=True)
+class Attempt:
+    """One request as the client sent it, and what the client saw of its answer.
+
+    Args:
+        number: counts up.
+        life: of the process that sent it.
+        op: the operation that it was made for.
+        started: when it was sent.
+        result: a status, why there was none, or that it was cancelled.
+        retry_after: seconds, where the answer said so.
+        granted: the token that the answer gave, and its life.
+        event: what the observer was told of it.
+    """
+
+    number: int
+    life: int
+    op: int
+    method: str
+    path: str
+    tenant: str | None
+    token: str | None
+    key: str | None
+    marker: str | None
+    started: float
+    ended: float | None = None
+    result: int | str | None = None
+    retry_after: float | None = None
+    granted: tuple[str, float | None] | None = None
+    event: AttemptEvent | None = None
+
+    def __str__(self) -> str:
+        seen = f"{self.number} {self.method} {self.path} for {self.tenant} by {self.op}, marker {self.marker}"
+        return f"{seen}: {self.result} from {self.started:.6f} to {self.ended or -1:.6f}"
+
+
+class Tap:
+    """Notes everything.
+
+    Args:
+        width: requests that may be on the wire at once.
+    """
+
+    def __init__(self, width: int) -> None:
+        self.trace: list[str] = []
+        self.attempts: list[Attempt] = []
+        self.events: list[tuple[int, Event]] = []
+        self.broken: list[str] = []
+        self.life = 0
+        self._width = width
+        self._open = 0
+        self._latest: dict[asyncio.Task[Any] | None, Attempt] = {}
+        self._places: dict[asyncio.Future[Any], tuple[Turnstile, str, bool]] = {}
+        self._lines: defaultdict[tuple[Turnstile, str, bool], list[asyncio.Future[Any]]] = defaultdict(list)
+
+    def say(self, text: str) -> None:
+        """Add a line to the trace."""
+        self.trace.append(f"{now():.6f} {text}")
+
+    def on_event(self, event: Event) -> None:
+        """Be the client's observer."""
+        self.say(f"op {doing.get()} {event}")
+        self.events.append((doing.get(), event))
+        if isinstance(event, AttemptEvent):
+            self._latest[asyncio.current_task()].event = event
+
+    @contextlib.contextmanager
+    def installed(self) -> Iterator[None]:
+        """Listen, while the block runs."""
+        send, join, hand, enter_now = Session.send, Turnstile.join, Gate.hand, Gate.enter_now
+
+        async def tapped_send(session, method, url, headers, body, **options):
+            return await self._send(send, session, method, url, headers, body, **options)
+
+        def tapped_join(turnstile, tenant, waiter, *, again):
+            place = turnstile, tenant, again
+            self._places[waiter] = place
+            self._lines[place].append(waiter)
+            return join(turnstile, tenant, waiter, again=again)
+
+        def tapped_hand(gate, waiter, sent):
+            place = self._places[waiter]
+            line = [other for other in self._lines[place] if not other.done()]
+            if line[0] is not waiter:
+                self.broken.append(f"first come first served: number {line.index(waiter)} of a line was let in first")
+            self._lines[place] = line[1:] if line[0] is waiter else line
+            return hand(gate, waiter, sent)
+
+        def tapped_enter_now(gate, turnstile, at):
+            sent = enter_now(gate, turnstile, at)
+            waiting = [w for place, line in self._lines.items() if place[0] is turnstile for w in line if not w.done()]
+            if sent is not None and waiting:
+                self.broken.append(f"first come first served: somebody passed {len(waiting)} who wait")
+            return sent
+
+        with (
+            patch.object(Session, "send", tapped_send),
+            patch.object(Turnstile, "join", tapped_join),
+            patch.object(Gate, "hand", tapped_hand),
+            patch.object(Gate, "enter_now", tapped_enter_now),
+        ):
+            yield
+
+    async def _send(self, send, session, method, url, headers, body, **options):
+        attempt = self._begin(method, url.path, headers, body)
+        try:
+            received = await send(session, method, url, {**headers, MARK: str(attempt.number)}, body, **options)
+        except BaseException as error:
+            attempt.result = type(error).__name__
+            raise
+        else:
+            self._note(attempt, received)
+        finally:
+            attempt.ended = now()
+            self._open -= attempt.path != TOKEN
+            self.say(f"ended {attempt}")
+        return received
+
+    def _begin(self, method: str, path: str, headers: dict[str, str], body: bytes | None) -> Attempt:
+        attempt = Attempt(
+            number=len(self.attempts),
+            life=self.life,
+            op=doing.get(),
+            method=method,
+            path=path,
+            tenant=headers.get("X-Clarus-Subdomain"),
+            token=headers.get("Authorization", "").removeprefix("Bearer ") or None,
+            key=headers.get("Idempotency-Key"),
+            marker=_marker(body) if path != TOKEN else None,
+            started=now(),
+        )
+        self.attempts.append(attempt)
+        self._latest[asyncio.current_task()] = attempt
+        if path != TOKEN:
+            self._open += 1
+            if self._open > self._width:
+                self.broken.append(f"the pool's width: {self._open} requests are on the wire, {attempt}")
+        self.say(f"begun {attempt}")
+        return attempt
+
+    @staticmethod
+    def _note(attempt: Attempt, received: Any) -> None:
+        if isinstance(received, NoAnswer):
+            attempt.result = received.value
+            return
+        attempt.result = received.status
+        if received.status in {429, 503}:
+            # The server's clock and the client's may differ; what is said as a date is relative to the server's.
+            attempt.retry_after = retry_after(received.headers.get("Retry-After"), None, _EPOCH)
+        if attempt.path == TOKEN and received.status == 200:
+            with contextlib.suppress(orjson.JSONDecodeError, LookupError, TypeError):
+                answer = orjson.loads(received.body)
+                attempt.granted = answer["access_token"], answer.get("expires_in")
+
+
+def _marker(body: bytes | None) -> str | None:
+    try:
+        attributes = orjson.loads(body or b"")["data"]["attributes"]
+    except (orjson.JSONDecodeError, LookupError, TypeError):
+        return None
+    marker: str | None = attributes.get("external_system_reference2")
+    return marker

@@ -1,0 +1,325 @@
+"""Runs a plan: a client and a simulator in one virtual world, until nothing more can come."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import random
+import shutil
+import tempfile
+import uuid
+from pathlib import Path
+from typing import Any, Final
+from unittest.mock import patch
+
+import attrs
+
+from benchmarks.provision_faults import FATAL, memory, virtual_world
+from clarus_async import (
+    ClarusClient,
+    Integration,
+    IntegrationChanges,
+    NewIntegration,
+    OutcomeUnknownError,
+)
+from clarus_async.simulator import Simulator
+from tests.simulation.history import Given, History, Op
+from tests.simulation.plan import Act, Actor, Happening, Job, Plan
+from tests.simulation.tap import Tap, doing
+from tests.virtual import now, run_virtually
+
+_MOST_LIVES: Final = 12  # of a run that is started again and again
+_UNKNOWN_ID: Final = 999_999
+
+
+@attrs.define(eq=False)
+class _State:
+    """What of an actor outlives a process."""
+
+    actor: Actor
+    next: int = 0
+    owned: list[int] = attrs.field(factory=list)
+    doubted: set[int] = attrs.field(factory=set)
+
+
+class World:
+    """One world.
+
+    Args:
+        plan: what is to happen in it.
+        folder: where journals go.
+    """
+
+    def __init__(self, plan: Plan, folder: Path, clock: Any) -> None:
+        self._plan = plan
+        self._folder = folder
+        self._clock = clock
+        self._states = [_State(actor) for actor in plan.actors]
+        self._journals = itertools.count()
+        self._journal = folder / "0.db" if plan.job is not None and plan.job.journal else None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stops: list[Happening] = []
+
+    async def run(self) -> History:
+        """Let it all happen."""
+        plan = self._plan
+        random.seed(plan.seed)
+        async with Simulator(
+            tenants=plan.tenants,
+            quota=plan.quota,
+            faults=plan.faults,
+            seed=plan.seed,
+            latency=plan.latency,
+            token_lifetime=plan.token_lifetime,
+            searchable_references=plan.searchable,
+            max_page_size=5,
+        ) as sim:
+            self._sim = sim
+            self._history = history = History(plan=plan, tap=Tap(plan.max_connections), sim=sim)
+            if plan.job is not None:
+                # A day before, so that no clock that is stepped by an hour makes it look like ours.
+                sim.preload(plan.job.tenant, [_attributes(plan.job, i, "there") for i in plan.job.there])
+            with history.tap.installed():
+                await self._live()
+            # What is to be applied late is, and then nothing more comes.
+            await asyncio.sleep(3 * plan.timeouts.settle)
+            history.seconds = now()
+            if sim.open_connections:
+                history.troubles.append(f"{sim.open_connections} connections are left open")
+        return history
+
+    async def _live(self) -> None:
+        happening = asyncio.create_task(self._happen())
+        self._start()
+        try:
+            while True:
+                running = asyncio.gather(*self._tasks)
+                stopped = asyncio.create_task(self._stopped())
+                await asyncio.wait([running, stopped], return_when=asyncio.FIRST_COMPLETED)
+                if not stopped.done():
+                    stopped.cancel()
+                    await running
+                    break
+                await self._die(stopped.result())
+                with contextlib.suppress(asyncio.CancelledError):
+                    await running
+                self._start()
+            await self._client.close()
+        finally:
+            happening.cancel()
+            await asyncio.gather(happening, return_exceptions=True)
+
+    # --- the process
+
+    def _start(self) -> None:
+        plan, tap = self._plan, self._history.tap
+        tap.life += 1
+        tap.say(f"life {tap.life} begins")
+        self._client = ClarusClient(
+            plan.tenants[0],
+            self._sim.credentials,
+            base_url=self._sim.url,
+            timeouts=plan.timeouts,
+            retry=plan.retry,
+            pacing=plan.pacing,
+            max_connections=plan.max_connections,
+            observer=tap,
+        )
+        self._tasks = {asyncio.create_task(self._act(state)) for state in self._states}
+        if plan.job is not None:
+            self._tasks.add(asyncio.create_task(self._provision(plan.job)))
+
+    async def _stopped(self) -> str:
+        while not self._stops:
+            self._stop = asyncio.get_running_loop().create_future()
+            await self._stop
+        return self._stops.pop(0).what
+
+    async def _die(self, how: str) -> None:
+        """End the process: after a crash, what its journal holds is what it held at that moment."""
+        began = now()
+        if how == "crash":
+            for op in self._history.ops:
+                op.crashed = op.crashed or op.ended is None
+            self._keep_the_journal()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if now() - began > 0.05:
+            self._history.troubles.append(f"cancelling everything took {now() - began:.3f} s")
+        await self._client.close()
+
+    def _keep_the_journal(self) -> None:
+        if self._journal is None or not self._journal.exists():
+            return
+        kept = self._folder / f"{next(self._journals) + 1}.db"
+        for part in ("", "-wal"):
+            if (path := Path(f"{self._journal}{part}")).exists():
+                shutil.copyfile(path, f"{kept}{part}")
+        self._journal = kept
+
+    async def _happen(self) -> None:
+        for happening in self._plan.happenings:
+            await asyncio.sleep(happening.at - now())
+            self._history.tap.say(f"{happening.what}: {happening.value}")
+            match happening.what:
+                case "tokens end":
+                    self._sim.expire_tokens()
+                case "quota":
+                    self._sim.set_quota(happening.value)
+                case "clock":
+                    self._clock.skew += happening.value
+                case "faults":
+                    self._sim.set_faults(happening.value)
+                case "outage":
+                    await self._sim.refuse()
+                    await asyncio.sleep(happening.value)
+                    await self._sim.accept()
+                case "crash" | "stop":
+                    self._stops.append(happening)
+                    if not self._stop.done():
+                        self._stop.set_result(None)
+
+    # --- what callers do
+
+    async def _act(self, state: _State) -> None:
+        while state.next < len(state.actor.acts):
+            act = state.actor.acts[state.next]
+            state.next += 1
+            await asyncio.sleep(act.pause)
+            op = await self._do(state, act, act.what)
+            if act.what == "create" and isinstance(op.error, OutcomeUnknownError):
+                await asyncio.sleep(self._plan.timeouts.settle)
+                await self._do(state, act, "resolve", op.error)
+
+    async def _do(self, state: _State, act: Act, what: str, error: OutcomeUnknownError | None = None) -> Op:
+        history, tenant = self._history, state.actor.tenant
+        target = None
+        if what in {"update", "delete", "synchronize"}:
+            target = state.owned[-1] if state.owned else _UNKNOWN_ID
+        op = Op(number=len(history.ops) + 1, life=history.tap.life, tenant=tenant, act=act, what=what, target=target)
+        op.began, op.doubtful = now(), target in state.doubted
+        history.ops.append(op)
+        history.tap.say(f"op {op.number} begins: {what} {act.marker} {target}")
+        doing.set(op.number)
+        task = asyncio.create_task(self._ask(op, error))
+        cancelling = None
+        if act.cancelled is not None and what != "resolve":
+            cancelling = asyncio.get_running_loop().call_later(act.cancelled, self._cancel, op, task)
+        try:
+            await asyncio.wait([task])
+            op.result = task.result()
+        except asyncio.CancelledError as cancelled:
+            op.error = cancelled
+            if not task.done():
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+                op.ended = now()
+                raise
+        except Exception as failure:  # noqa: BLE001  the oracle says which may be
+            op.error = failure.with_traceback(None)
+        finally:
+            if cancelling is not None:
+                cancelling.cancel()
+        op.ended = now()
+        self._remember(state, op)
+        history.tap.say(f"ended {op}")
+        return op
+
+    @staticmethod
+    def _cancel(op: Op, task: asyncio.Task[Any]) -> None:
+        if not task.done():
+            op.cancelled_at = now()
+            task.cancel()
+
+    @staticmethod
+    def _remember(state: _State, op: Op) -> None:
+        if isinstance(op.result, Integration) and op.what in {"create", "resolve"}:
+            state.owned.append(op.result.id)
+        if op.what == "delete" and op.target in state.owned:
+            state.owned.remove(op.target)
+        if op.what == "update" and op.error is not None:
+            state.doubted.add(op.target)
+
+    async def _ask(self, op: Op, error: OutcomeUnknownError | None) -> Any:
+        integrations = self._client.for_subdomain(op.tenant).integrations
+        act = op.act
+        match op.what:
+            case "create":
+                new = NewIntegration(
+                    name=act.name,
+                    integration_type="shopify",
+                    external_system_reference1=act.reference,
+                    external_system_reference2=act.marker,
+                )
+                return await integrations.create(new, on_unknown=act.on_unknown)
+            case "resolve":
+                return await integrations.resolve(error)
+            case "update":
+                return await integrations.update(op.target, IntegrationChanges(string2=act.marker))
+            case "delete":
+                return await integrations.delete(op.target)
+            case "synchronize":
+                return await integrations.synchronize(op.target, repeatable=act.repeatable)
+            case "list":
+                return [row.id async for row in integrations.list(page_size=5)]
+            case "find":
+                return [row.id for row in await integrations.find(name=act.name)]
+            case "ping":
+                return await self._client.for_subdomain(op.tenant).ping()
+        raise AssertionError(op.what)
+
+    # --- the run
+
+    async def _provision(self, job: Job) -> None:
+        history = self._history
+        doing.set(0)
+        if not history.given:
+            await asyncio.sleep(job.at)
+        specs = [NewIntegration(**_attributes(job, i, f"j.{i}")) for i in range(len(job.names))]
+        while not history.done and len(history.given) < _MOST_LIVES:
+            given: list[Given] = []
+            history.given.append(given)
+            run = self._client.for_subdomain(job.tenant).integrations.provision(
+                specs, concurrency=job.concurrency, journal=self._journal, existing=job.existing
+            )
+            try:
+                async with run:
+                    async for outcome in run:
+                        given.append(Given(outcome=outcome, at=now(), life=history.tap.life))
+                        history.tap.say(f"outcome {outcome.to_json().decode()}")
+                history.done = True
+            except FATAL as error:
+                history.tap.say(f"the run ended: {error}")
+                # What was in flight is settled by then, where nothing remembers it.
+                await asyncio.sleep(1.0 if job.journal else 2 * self._plan.timeouts.settle + 5.0)
+            except Exception as error:  # noqa: BLE001  nothing else may end a run
+                history.troubles.append(f"the run raised {type(error).__name__}: {error}")
+                return
+
+
+def _attributes(job: Job, index: int, marker: str) -> dict[str, Any]:
+    attributes = {"name": job.names[index], "integration_type": "shopify", "external_system_reference2": marker}
+    if job.references[index] is not None:
+        attributes["external_system_reference1"] = job.references[index]
+    return attributes
+
+
+def run_plan(plan: Plan) -> History:
+    """Run a world in virtual time.
+
+    Args:
+        plan: what is to happen.
+    """
+    history: list[History] = []
+    keys = random.Random(f"keys {plan.seed}")
+
+    with tempfile.TemporaryDirectory(dir=memory()) as folder, virtual_world() as clock:
+
+        async def main() -> None:
+            history.append(await World(plan, Path(folder), clock).run())
+
+        with patch("uuid.uuid4", lambda: uuid.UUID(int=keys.getrandbits(128), version=4)):
+            run_virtually(main)
+    return history[0]
