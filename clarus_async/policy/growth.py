@@ -117,6 +117,14 @@ class QuickStart:
         self._clock.sent(now, rate)
         self._next = max(self._next, now - _LATE) + 1.0 / rate
 
+    def use(self, seconds: float) -> None:
+        """Set how long it was made use of, where others count that.
+
+        Args:
+            seconds: by all who send at this rate together.
+        """
+        self._clock.time = seconds
+
     def rate(self) -> float:
         """Requests a second, as far as time alone decides."""
         start = _START if self._start is None else self._start
@@ -144,6 +152,14 @@ class Cubic:
         self.seconds = seconds
         self._clock = UsedClock()
         self._gentle = _GENTLE * min(2.0, max(0.5, math.sqrt(_GENTLE_AT / peak)))
+
+    def use(self, seconds: float) -> None:
+        """Set how long it was made use of, where others count that.
+
+        Args:
+            seconds: by all who send at this rate together.
+        """
+        self._clock.time = seconds
 
     def rate(self) -> float:
         """Requests a second."""

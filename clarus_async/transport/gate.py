@@ -15,7 +15,7 @@ from collections import OrderedDict, deque
 from typing import Final, TypeAlias
 
 from clarus_async.policy.measured import Sent
-from clarus_async.policy.pacing import Pace
+from clarus_async.policy.pacer import Pacer
 from clarus_async.wire.ratelimit import Told
 
 # Seconds, for which nobody waits who did not decide to.
@@ -73,7 +73,7 @@ class Turnstile:
         pace: of a tenant, or of all.
     """
 
-    def __init__(self, gate: Gate, pace: Pace) -> None:
+    def __init__(self, gate: Gate, pace: Pacer) -> None:
         self.pace = pace
         self._gate = gate
         self.lines: OrderedDict[str, Line] = OrderedDict()
@@ -86,6 +86,11 @@ class Turnstile:
             now: seconds on the loop's clock.
         """
         return 0.0 if self.lines else self.pace.idle(now)
+
+    @property
+    def live(self) -> int:
+        """How many wait."""
+        return sum(line.live for line in self.lines.values())
 
     def wait(self, tenant: str, now: float) -> float:
         """Seconds until whoever comes now may go, as far as is known.

@@ -16,6 +16,7 @@ from clarus_async.credentials import AccessToken, ClientCredentials, Credentials
 from clarus_async.errors import ConfigurationError
 from clarus_async.events import Event, Observer
 from clarus_async.policy.namesakes import Namesakes
+from clarus_async.policy.pacer import SharesPace
 from clarus_async.policy.pacing import Pace
 from clarus_async.policy.retry import RetryBudget
 from clarus_async.policy.server_clock import Dated
@@ -94,7 +95,8 @@ class Shared:
         self.gate = Gate(self.session.width)
         self._tenants: dict[str, Tenant] = {}
         self._room = _ROOM
-        self._common = Turnstile(self.gate, Pace(self.pacing)) if self.pacing.scope == "client" else None
+        self._sharing = self.pacing.share(self.base_url) if isinstance(self.pacing, SharesPace) else None
+        self._common = self._turnstile_of(None) if self.pacing.scope == "client" else None
         self._sleepers: set[asyncio.Future[None]] = set()
         self._key_prefix = ""
         self._keys = 0
@@ -136,7 +138,7 @@ class Shared:
         now = self.time()
         if tenant is None:
             self._forget_idle(now)
-            tenant = self._tenants[subdomain] = Tenant(self._new_turnstile(), RetryBudget(now), RetryBudget(now))
+            tenant = self._tenants[subdomain] = Tenant(self._new_turnstile(subdomain), RetryBudget(now), RetryBudget(now))
         tenant.called_at = now
         return tenant
 
@@ -159,10 +161,18 @@ class Shared:
             subdomain: its name.
         """
         tenant = self._tenants.get(subdomain)
-        return self._new_turnstile() if tenant is None else tenant.turnstile
+        return self._new_turnstile(subdomain) if tenant is None else tenant.turnstile
 
-    def _new_turnstile(self) -> Turnstile:
-        return self._common or Turnstile(self.gate, Pace(self.pacing))
+    def _new_turnstile(self, subdomain: str) -> Turnstile:
+        return self._common or self._turnstile_of(subdomain)
+
+    def _turnstile_of(self, subdomain: str | None) -> Turnstile:
+        if self._sharing is None:
+            return Turnstile(self.gate, Pace(self.pacing))
+        pacer = self._sharing.pacer(subdomain)
+        turnstile = Turnstile(self.gate, pacer)
+        pacer.attach(turnstile.look, lambda: turnstile.live)
+        return turnstile
 
     def keeper(self, credentials: Credentials, timeouts: Timeouts) -> TokenKeeper:
         """Return who holds the token of these credentials; equal ones have the same token.
@@ -269,6 +279,8 @@ class Shared:
             await self.gate.drain(self._longest_attempt)
         finally:
             await self.session.close()
+            if self._sharing is not None:
+                await self._sharing.close()
 
 
 def _wake(future: asyncio.Future[None]) -> None:

@@ -57,8 +57,6 @@ MUTANTS: Final = (
            "late = looked.at >= due", "late = True"),
     Mutant("settle is halved", "policy/reconcile.py",
            "due = doubt.given_up + settle\n", "due = doubt.given_up + settle / 2\n"),
-    Mutant("what is applied for certain is sent again", "policy/reconcile.py",
-           "if doubt.applied is Applied.YES:", "if False:"),
     Mutant("of several, the first is picked", "policy/reconcile.py", "if len(ids) == 1:", "if ids:"),
     Mutant("what was there before the send answers for it", "policy/reconcile.py",
            "after = [row for row in ours if row.created_at >= whole or row.id == doubt.made]", "after = ours"),

@@ -1,0 +1,1 @@
+"""What needs an optional dependency; each module names its extra."""

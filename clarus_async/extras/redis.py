@@ -1,0 +1,268 @@
+"""One quota for many processes: a pace that they share through Redis (``pip install "clarus-async[redis]"``).
+
+``ClarusClient(…, pacing=RedisPacing("redis://…"))`` in each of them. Redis keeps one line of slots for a quota, by its
+own clock: a process leases the next few, as many as its callers need for a tenth of a second, and sends in them. A
+pause that the server asks one of them for is a pause for all, and the rate that refusals teach is one for all. Tokens
+are not shared.
+
+Where Redis can't be reached, each process keeps to its part of the last rate by itself, says so once, and comes back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+import uuid
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from clarus_async.checks import refuse, shown
+from clarus_async.config import PacingPolicy
+from clarus_async.extras.shared_pace import Lease, SharedPace, Wanted
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+_log = logging.getLogger("clarus_async")
+
+_SEEN: Final = 10.0  # seconds for which a process counts that was heard of
+_KEPT: Final = 3600.0  # seconds for which a quota is remembered that nobody asks for
+_LONGEST_BACKOFF: Final = 5.0
+
+# All times are microseconds on the clock of Redis. One script, so that no two processes are given the same slot.
+_SCRIPT: Final = """
+local state, sent, seen = KEYS[1], KEYS[2], KEYS[3]
+local me, epoch, want = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local spacing, most, span = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+local horizon, pause = tonumber(ARGV[7]), tonumber(ARGV[8])
+local admitted, refused, curve = tonumber(ARGV[9]), tonumber(ARGV[10]), ARGV[11]
+local gone, kept, met = tonumber(ARGV[12]), tonumber(ARGV[13]), tonumber(ARGV[14])
+
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+redis.call('ZADD', seen, now, me)
+redis.call('ZREMRANGEBYSCORE', seen, '-inf', now - gone)
+redis.call('ZREMRANGEBYSCORE', sent, '-inf', now - span)
+
+local known = redis.call('HMGET', state, 'epoch', 'curve', 'used', 'last', 'next', 'pause', 'answers', 'row')
+local current, used = tonumber(known[1]) or 0, tonumber(known[3]) or 0
+local last, next_slot = tonumber(known[4]) or 0, tonumber(known[5]) or 0
+local paused, answers, row = tonumber(known[6]) or 0, tonumber(known[7]) or 0, tonumber(known[8]) or 0
+local payload = known[2] or ''
+
+if admitted > 0 then row = 0 end
+row = row + met
+-- What the server refused, it did not count.
+for _, slot in ipairs(redis.call('ZREVRANGEBYSCORE', sent, now, '-inf', 'LIMIT', 0, refused)) do
+  redis.call('ZREM', sent, slot)
+end
+answers = answers + admitted
+paused = math.max(paused, now + pause)
+if curve ~= '' and current == epoch then
+  current, payload, used, answers, last = current + 1, curve, 0, 0, 0
+  next_slot = math.max(math.min(next_slot, now + spacing), now + spacing / 2)
+end
+
+local slots = {}
+if current == epoch and want > 0 then
+  local at = math.max(now, next_slot, paused)
+  if paused > now or row > 1 then want = 1 end
+  while #slots < want and at <= now + horizon do
+    local within = redis.call('ZCOUNT', sent, at - span, '+inf')
+    if within >= most then
+      local first = redis.call('ZRANGE', sent, -most, -most, 'WITHSCORES')
+      at = math.max(at, tonumber(first[2]) + span)
+      if at > now + horizon then break end
+    end
+    slots[#slots + 1] = at - now
+    redis.call('ZADD', sent, at, me .. ':' .. at .. ':' .. #slots)
+    if last > 0 then used = used + math.min(math.max(0, at - last), 2 * spacing) end
+    last = at
+    at = at + spacing
+  end
+  next_slot = math.max(next_slot, at)
+end
+
+redis.call('HSET', state, 'epoch', current, 'curve', payload, 'used', used, 'last', last, 'next', next_slot,
+  'pause', paused, 'answers', answers, 'row', row)
+for _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, kept) end
+local second = redis.call('ZCOUNT', sent, now - 1000000, now)
+local reply = {current, payload, used, second, answers, row, redis.call('ZCARD', seen), math.max(0, paused - now),
+  math.max(0, next_slot - now - horizon)}
+for _, slot in ipairs(slots) do reply[#reply + 1] = math.floor(slot) end
+for i, value in ipairs(reply) do if type(value) == 'number' then reply[i] = math.floor(value) end end
+return reply
+"""
+
+
+def _url_problem(value: object) -> str | None:
+    schemes = ("redis://", "rediss://", "unix://")
+    if isinstance(value, str) and value.startswith(schemes):
+        return None
+    return f"must be a URL that begins with {', '.join(schemes)}"
+
+
+@attrs.frozen(kw_only=True, repr=False)
+class RedisPacing(PacingPolicy):
+    """A pace that processes share through Redis; all that share a quota are given the same.
+
+    Args:
+        url: where Redis is; it may hold a password, and never shows.
+        prefix: of the keys, which hold the API's base URL and the tenant, and no secret.
+        timeout: seconds to wait for Redis; after that a process keeps to its part of the rate by itself.
+
+    Raises:
+        InvalidInputError: a value is not usable; also what :class:`PacingPolicy` refuses.
+        ImportError: the redis package is missing.
+    """
+
+    __repr__ = shown
+
+    url: str = attrs.field(default="redis://127.0.0.1:6379/0", repr=lambda _: "…")
+    prefix: str = "clarus"
+    timeout: float = 0.5
+
+    def __attrs_post_init__(self) -> None:
+        super().__attrs_post_init__()
+        positive = isinstance(self.timeout, int | float) and not isinstance(self.timeout, bool) and self.timeout > 0
+        problems = [
+            ("url", _url_problem(self.url)),
+            ("prefix", None if isinstance(self.prefix, str) and self.prefix else "must be a string that is not empty"),
+            ("timeout", None if positive and math.isfinite(self.timeout) else "must be seconds above 0"),
+        ]
+        refuse("RedisPacing", problems)
+        _redis()
+
+    def share(self, base_url: str) -> RedisSharing:
+        """Begin to share; what :class:`~clarus_async.ClarusClient` calls.
+
+        Args:
+            base_url: the API's.
+        """
+        return RedisSharing(self, base_url)
+
+
+def _redis() -> Any:  # noqa: ANN401
+    try:
+        import redis.asyncio  # noqa: PLC0415  an optional dependency
+    except ImportError as error:
+        msg = 'a shared pace needs redis: pip install "clarus-async[redis]"'
+        raise ImportError(msg, name="redis") from error
+    return redis.asyncio
+
+
+class RedisSharing:
+    """What one client shares with others through Redis.
+
+    Args:
+        policy: where Redis is, and what the caller knows of the quota.
+        base_url: the API's.
+    """
+
+    def __init__(self, policy: RedisPacing, base_url: str) -> None:
+        self._policy = policy
+        self._base_url = base_url
+        self._me = uuid.uuid4().hex
+        self._client: Redis | None = None
+        self._lease: Any = None
+        self._alone = False
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def pacer(self, tenant: str | None) -> SharedPace:
+        """Return the pacer of a tenant.
+
+        Args:
+            tenant: which; ``None``: of all together.
+        """
+        # In braces, so that a cluster keeps a quota's keys together.
+        name = f"{self._policy.prefix}:{{{self._base_url}|{'' if tenant is None else tenant}}}"
+        keys = [f"{name}:{part}" for part in ("state", "sent", "seen")]
+        policy = PacingPolicy(
+            rate=self._policy.rate,
+            burst=self._policy.burst,
+            start=self._policy.start,
+            max_wait=self._policy.max_wait,
+            scope=self._policy.scope,
+        )
+        return SharedPace(policy, lambda pace: self._begin(pace, keys))
+
+    def _begin(self, pace: SharedPace, keys: list[str]) -> None:
+        task = asyncio.get_running_loop().create_task(self._serve(pace, keys), name="clarus_async shared pace")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, pace: SharedPace, keys: list[str]) -> None:
+        """Lease, and report what became of it, for as long as there is something to do."""
+        failures = 0
+        try:
+            while (wanted := pace.wanted()) is not None:
+                asked = asyncio.get_running_loop().time()
+                lease = await self._ask(keys, wanted)
+                now = asyncio.get_running_loop().time()
+                if lease is None:
+                    failures += 1
+                    self._tell(alone=True)
+                    pace.alone(now)
+                    await asyncio.sleep(min(_LONGEST_BACKOFF, 0.25 * 2.0**failures))
+                    continue
+                failures = 0
+                self._tell(alone=False)
+                # The script ran at some moment between these.
+                if (wait := pace.leased(lease, (asked + now) / 2.0, now)) > 0:
+                    await pace.news(wait)
+        finally:
+            pace.served()
+
+    async def _ask(self, keys: list[str], wanted: Wanted) -> Lease | None:
+        from redis.exceptions import RedisError  # noqa: PLC0415  as above
+
+        arguments = [
+            self._me, wanted.epoch, wanted.slots, _micro(wanted.spacing), wanted.most, _micro(wanted.span),
+            _micro(wanted.horizon), _micro(wanted.pause), wanted.admitted, wanted.refused, wanted.curve,
+            _micro(_SEEN), round(_KEPT * 1000), int(wanted.met),
+        ]  # fmt: skip
+        try:
+            async with asyncio.timeout(self._policy.timeout):
+                if self._client is None:
+                    self._client = _redis().from_url(self._policy.url, decode_responses=True)
+                    self._lease = self._client.register_script(_SCRIPT)
+                reply = await self._lease(keys=keys, args=arguments)
+        except (RedisError, OSError, TimeoutError):
+            return None
+        numbers = [float(value) / 1e6 for value in reply[9:]]
+        return Lease(
+            epoch=int(reply[0]),
+            curve=str(reply[1]),
+            used=float(reply[2]) / 1e6,
+            second=int(reply[3]),
+            answers=int(reply[4]),
+            row=int(reply[5]),
+            processes=max(1, int(reply[6])),
+            pause=float(reply[7]) / 1e6,
+            wait=float(reply[8]) / 1e6,
+            slots=numbers,
+        )
+
+    def _tell(self, *, alone: bool) -> None:
+        if alone and not self._alone:
+            _log.warning("Redis can't be reached: each process keeps to its part of the last rate by itself")
+        elif self._alone and not alone:
+            _log.info("Redis is back: the pace is shared again")
+        self._alone = alone
+
+    async def close(self) -> None:
+        """Give up what it holds."""
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._client is not None:
+            client, self._client = self._client, None
+            with contextlib.suppress(Exception):
+                await client.aclose()
+
+
+def _micro(seconds: float) -> int:
+    return round(seconds * 1e6)
