@@ -6,12 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any, Final, Self
 
-from clarus_async.errors import (
-    DeadlineExceededError,
-    GraphQLError,
-    PermissionDeniedError,
-    ResponseError,
-)
+from clarus_async.errors import ApiError, DeadlineExceededError, GraphQLError, ResponseError
 from clarus_async.policy.deadline import Deadline
 from clarus_async.policy.outcome import Kind
 from clarus_async.policy.retry import RetryBudget
@@ -153,8 +148,11 @@ async def searches_references(caller: Caller, deadline: Deadline | None = None) 
             request = graphql_request("introspect", INTROSPECTION, {}, searches_by_reference)
             try:
                 tenant.searchable = await run_query(caller, request, by)
-            except (GraphQLError, ResponseError, PermissionDeniedError):
-                # Introspection may be switched off: then the list is searched by what is documented.
+            except (GraphQLError, ResponseError, ApiError) as error:
+                if isinstance(error, ApiError) and error.retryable:
+                    raise
+                # Introspection may be switched off, and what that is answered is not documented (clarus-api.md §3):
+                # then the list is searched by what is.
                 tenant.searchable = False
     finally:
         tenant.schema.release()

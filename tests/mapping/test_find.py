@@ -121,8 +121,9 @@ async def test_a_schema_that_cannot_be_searched_by_reference_is_said_so(mocked, 
     assert times(mocked) == 1
 
 
-async def test_a_schema_that_is_forbidden_cannot_be_searched(mocked, clarus):
-    mocked.post(GRAPHQL, status=403)
+@pytest.mark.parametrize("status", [400, 403, 404, 405, 422])
+async def test_a_schema_that_is_refused_cannot_be_searched(mocked, clarus, status):
+    mocked.post(GRAPHQL, status=status)
 
     with pytest.raises(ConfigurationError, match="find by name"):
         await clarus.integrations.find(reference="r1")
