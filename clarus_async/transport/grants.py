@@ -22,7 +22,7 @@ from clarus_async.policy.server_clock import Dated
 from clarus_async.transport.session import USER_AGENT, Received, Session
 from clarus_async.wire.faults import read_faults
 from clarus_async.wire.headers import request_id, retry_after
-from clarus_async.wire.oauth import TokenAnswer, read_token, token_form
+from clarus_async.wire.oauth import TokenAnswer, basic_form, read_token, token_form
 from clarus_async.wire.reading import Unreadable
 
 _log = logging.getLogger("clarus_async")
@@ -72,6 +72,7 @@ class TokenEndpoint:
         """
         url = URL(self.base_url + TOKEN_PATH, encoded=True)
         secrets = [parameters.get(name, "") for name in ("client_secret", "refresh_token", "code", "code_verifier")]
+        headers: Mapping[str, str] = _HEADERS
         body = token_form(parameters)
         attempt = 0
         doubt = False
@@ -82,7 +83,7 @@ class TokenEndpoint:
             received = await self.session().send(
                 "POST",
                 url,
-                _HEADERS,
+                headers,
                 body,
                 now=sent,
                 connect=self.timeouts.connect,
@@ -94,6 +95,12 @@ class TokenEndpoint:
             seen, token = _see(received)
             if token is not None:
                 return token
+            if headers is _HEADERS and _wants_basic(received):
+                # A server must take the secret in a header, and need not take it in the form (RFC 6749, section 2.3.1).
+                basic, rest = basic_form(parameters)
+                secrets.append(basic)
+                headers, body = {**_HEADERS, "Authorization": f"Basic {basic}"}, token_form(rest)
+                continue
             if _may_be_spent(seen):
                 doubt = True
                 after_doubt = None if after_doubt is None else after_doubt - 1
@@ -113,6 +120,11 @@ def _see(received: Received | NoAnswer) -> tuple[Seen, TokenAnswer | None]:
     wait = retry_after(received.headers.get("Retry-After"), received.headers.get("Date"), datetime.now(UTC))
     seen = Answer(received.status, wait, readable=isinstance(token, TokenAnswer), whole=received.whole)
     return seen, token if isinstance(token, TokenAnswer) else None
+
+
+def _wants_basic(received: Received | NoAnswer) -> bool:
+    challenge = received.headers.get("WWW-Authenticate", "") if isinstance(received, Received) else ""
+    return isinstance(received, Received) and received.status == 401 and challenge.lower().startswith("basic")
 
 
 def _may_be_spent(seen: Seen) -> bool:

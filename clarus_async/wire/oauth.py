@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Mapping
-from urllib.parse import urlencode
+from urllib.parse import quote_plus, urlencode
 
 import attrs
 
@@ -34,6 +35,20 @@ def token_form(parameters: Mapping[str, str]) -> bytes:
         parameters: names and values.
     """
     return urlencode({name: value for name, value in parameters.items() if value}).encode()
+
+
+def basic_form(parameters: Mapping[str, str]) -> tuple[str, Mapping[str, str]]:
+    """Take the client's id and secret out of a token request's parameters.
+
+    Args:
+        parameters: names and values.
+
+    Returns:
+        What follows ``Basic`` in the header, both encoded as in a form first (RFC 6749, section 2.3.1); and the rest.
+    """
+    rest = dict(parameters)
+    pair = ":".join(quote_plus(rest.pop(name, "")) for name in ("client_id", "client_secret"))
+    return b64encode(pair.encode()).decode(), rest
 
 
 def read_token(body: bytes) -> TokenAnswer | Unreadable:

@@ -125,6 +125,47 @@ class TestClientCredentials:
         check()
 
 
+class TestBasic:
+    CHALLENGE = {"WWW-Authenticate": 'Basic realm="x"'}  # noqa: RUF012
+
+    def challenge(self):
+        return answer(401, self.CHALLENGE, error="invalid_client")
+
+    @virtual
+    async def test_a_server_that_asks_for_the_secret_in_a_header_gets_it_there_at_once(self):
+        wire = Wire(self.challenge(), good())
+        began = now()
+        assert (await grant(CREDENTIALS, wire)()) == Token("t1", None)
+        assert now() == began
+        assert wire.asked[1] == {"grant_type": "client_credentials", "scope": "read write"}
+        assert wire.sent[1][2]["Authorization"] == "Basic aWQ6c2VjcmV0"
+        assert wire.sent[1][2]["Content-Type"] == "application/x-www-form-urlencoded"
+
+    @virtual
+    async def test_it_is_asked_so_once(self):
+        wire = Wire(self.challenge(), self.challenge(), good())
+        error = await grant(CREDENTIALS, wire)()
+        assert isinstance(error, AuthenticationError)
+        assert (error.attempts, len(wire.asked)) == (2, 2)
+
+    @virtual
+    async def test_trouble_after_that_is_tried_again_in_the_same_form(self):
+        wire = Wire(self.challenge(), answer(503), good())
+        assert (await grant(CREDENTIALS, wire)()) == Token("t1", None)
+        assert "client_secret" not in wire.asked[2]
+
+    @virtual
+    async def test_another_challenge_is_a_refusal(self):
+        wire = Wire(answer(401, {"WWW-Authenticate": "Bearer"}, error="invalid_client"))
+        assert isinstance(await grant(CREDENTIALS, wire)(), AuthenticationError)
+        assert len(wire.asked) == 1
+
+    @virtual
+    async def test_an_echo_of_the_header_is_scrubbed(self):
+        wire = Wire(self.challenge(), refusal(error_description="got Basic aWQ6c2VjcmV0"))
+        assert "aWQ6" not in str(await grant(CREDENTIALS, wire)())
+
+
 class TestTries:
     @virtual
     async def test_four_in_all_with_a_growing_backoff(self):

@@ -1,11 +1,12 @@
 """The token endpoint's requests and answers."""
 
+from base64 import b64decode
 from urllib.parse import parse_qs
 
 import orjson
 import pytest
 
-from clarus_async.wire.oauth import read_token, token_form
+from clarus_async.wire.oauth import basic_form, read_token, token_form
 from clarus_async.wire.reading import Unreadable
 
 
@@ -22,6 +23,13 @@ def test_a_form_carries_its_parameters():
 @pytest.mark.parametrize("value", ["a&b=c", "a b+c", "ä", "100%", "a\r\nb", "=="])
 def test_a_form_carries_any_value(value):
     assert parse_qs(token_form({"client_secret": value}).decode()) == {"client_secret": [value]}
+
+
+def test_the_client_goes_into_a_header_encoded_as_in_a_form():
+    basic, rest = basic_form({"grant_type": "g", "client_id": "a:b", "client_secret": "s&c/r+t%é "})
+
+    assert b64decode(basic) == b"a%3Ab:s%26c%2Fr%2Bt%25%C3%A9+"
+    assert rest == {"grant_type": "g"}
 
 
 def test_an_empty_parameter_is_left_out():
