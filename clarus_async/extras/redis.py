@@ -21,7 +21,8 @@ import attrs
 
 from clarus_async.checks import refuse, shown
 from clarus_async.config import PacingPolicy
-from clarus_async.extras.shared_pace import Lease, SharedPace, Wanted
+from clarus_async.extras.leases import Lease, Wanted
+from clarus_async.extras.shared_pace import SharedPace
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -205,13 +206,13 @@ class RedisSharing:
                 if lease is None:
                     failures += 1
                     self._tell(alone=True)
-                    pace.alone(now)
+                    pace.alone()
                     await asyncio.sleep(min(_LONGEST_BACKOFF, 0.25 * 2.0**failures))
                     continue
                 failures = 0
                 self._tell(alone=False)
                 # The script ran at some moment between these.
-                if (wait := pace.leased(lease, (asked + now) / 2.0, now)) > 0:
+                if (wait := pace.leased(lease, (asked + now) / 2.0)) > 0:
                     await pace.news(wait)
         finally:
             pace.served()

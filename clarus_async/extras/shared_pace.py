@@ -1,8 +1,6 @@
-"""The part of a shared pace that one process has: slots that it leased, and what it learns for all.
+"""The part of a shared pace that one process has: the slots that it leased, and what it has to report.
 
-Nothing here knows where the rest is kept. What is to be asked is a :class:`Wanted`, what is answered a :class:`Lease`.
-The rate is learned as :class:`~clarus_async.policy.pacing.Pace` learns one: a quick start, and a cubic around the limit
-from the first refusal on. The counts it rests on are those of all processes.
+Nothing here knows where the rest is kept.
 """
 
 from __future__ import annotations
@@ -10,96 +8,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Callable
+from typing import Final
 
 from clarus_async.config import PacingPolicy
-from clarus_async.policy.growth import LEAST_ADMITTED, LEAST_CUT, Cubic, QuickStart, back_in, cut
+from clarus_async.extras.leases import Lease, Leased, Wanted
+from clarus_async.extras.shared_rate import SharedRate
 from clarus_async.policy.measured import RoundTrip, Sent
 from clarus_async.policy.pacing import Pace
-from clarus_async.policy.quota import PaceSource, Quota
+from clarus_async.policy.quota import PaceSource
 from clarus_async.wire.ratelimit import Told
 
 _HORIZON: Final = 0.1  # seconds for which slots are leased beforehand
 _STALE: Final = 0.05  # a slot that passed unused for longer is another second's
 _SOON: Final = 0.001
 _LONGEST_PAUSE: Final = 3600.0
-_KNOCK: Final = 0.05
-_LONGEST_KNOCK: Final = 3.0
-
-
-class Wanted(NamedTuple):
-    """What is asked for, and reported.
-
-    Args:
-        epoch: the one that the rest was decided in; a stale one is granted nothing.
-        slots: how many requests are to go out.
-        spacing: seconds between two.
-        most: how many may go within ``span``.
-        span: seconds; a second, and what clocks differ by.
-        horizon: seconds for which slots are leased.
-        pause: seconds for which nobody may send.
-        admitted: requests that were, since the last report.
-        refused: the same of those that were not.
-        met: one of these is the first of its epoch.
-        curve: begins a new epoch, where the last is still this one.
-    """
-
-    epoch: int
-    slots: int
-    spacing: float
-    most: int
-    span: float
-    horizon: float
-    pause: float
-    admitted: int
-    refused: int
-    met: bool
-    curve: str
-
-
-class Lease(NamedTuple):
-    """What is answered.
-
-    Args:
-        epoch: the one that counts.
-        curve: its rate.
-        used: seconds for which that was made use of, by all.
-        second: how many slots of the last second were given away.
-        answers: how many were admitted in this epoch.
-        row: refusals in a row.
-        processes: how many ask.
-        pause: seconds for which nobody may send.
-        wait: seconds until it is worth while to ask again.
-        slots: seconds from then until each that was leased.
-    """
-
-    epoch: int
-    curve: str
-    used: float
-    second: int
-    answers: int
-    row: int
-    processes: int
-    pause: float
-    wait: float
-    slots: Sequence[float]
-
-
-class _Leased(Sent):
-    """A request that went out in a slot.
-
-    Args:
-        at: when.
-        rate: requests a second, at the time.
-        epoch: the one that the slot was leased in.
-    """
-
-    __slots__ = ("epoch",)
-
-    def __init__(self, at: float, rate: float, epoch: int) -> None:
-        super().__init__(at, rate, probe=False)
-        self.epoch = epoch
 
 
 class SharedPace:
@@ -113,33 +36,21 @@ class SharedPace:
     def __init__(self, policy: PacingPolicy, begin: Callable[[SharedPace], None]) -> None:
         self._policy = policy
         self._begin = begin
-        self.source = PaceSource.NONE if policy.rate is None else PaceSource.GIVEN
         self._wake: Callable[[], None] = lambda: None
         self._waiting: Callable[[], int] = lambda: 0
-        self._local: Pace | None = None
+        self._rate = SharedRate(policy)
+        self._local: Pace | None = None  # while nobody can be asked
         self._slots: deque[float] = deque()
-        self._epoch = 0
-        self._curve: Cubic | None = None
-        self._quick = QuickStart(policy.start)
-        self._quota = Quota()
-        self._processes = 1
-        self._paused_until = 0.0
-        self._next = 0.0
-        self._last = 0.0
         self._out: set[Sent] = set()
         self._round_trip = RoundTrip()
+        self._processes = 1
+        self._paused_until = self._next = self._last = 0.0
         self._serving = False
-        self._news: asyncio.Event = asyncio.Event()
-        # What is to be reported.
-        self._asked = False
+        self._news = asyncio.Event()
+        # What is to be asked and reported.
+        self._asked = self._met = False
         self._pause = 0.0
         self._admitted = self._refused = 0
-        self._met = False
-        self._retry_after = 0.0
-        self._cut: _Leased | None = None
-        self._heard: tuple[float, float] | None = None
-        self._second = self._answers = self._row = 0
-        self._counted = False  # since the cut, what that rests on
 
     def attach(self, wake: Callable[[], None], waiting: Callable[[], int]) -> None:
         """Learn whom to tell of news.
@@ -153,11 +64,16 @@ class SharedPace:
     # --- what a turnstile asks
 
     @property
+    def source(self) -> PaceSource:
+        """Where the rate comes from."""
+        return self._rate.source
+
+    @property
     def rate(self) -> float | None:
-        """Requests a second, of all processes; ``None`` where nothing limits them."""
+        """Requests a second, of all processes; ``None`` where nothing limits them. Alone, it is this one's part."""
         if self._local is not None:
             return self._local.rate
-        return None if self.source is PaceSource.NONE else self._believed()
+        return None if self.source is PaceSource.NONE else self._rate.believed
 
     def idle(self, now: float) -> float:
         """Seconds for which nothing was sent that might have been; 0 while a request is under way.
@@ -216,7 +132,7 @@ class SharedPace:
             sent = self._local.send(now)
         else:
             self._slots.popleft()
-            sent = _Leased(now, self._believed(), self._epoch)
+            sent = Leased(now, self._rate.believed, self._rate.epoch)
         self._out.add(sent)
         return sent
 
@@ -244,8 +160,8 @@ class SharedPace:
         self._round_trip.add(now - sent.at)
         self._admitted += 1
         if told is not None:
-            self._heed(told, now)
-        if self._row:
+            self._rate.heed(told, now)
+        if self._rate.row or self._rate.undecided:
             self._report()
 
     def refused(self, sent: Sent, now: float, retry_after: float | None, told: Told | None = None) -> None:
@@ -260,40 +176,19 @@ class SharedPace:
         self._out.discard(sent)
         if self._local is not None:
             self._local.refused(sent, now, retry_after, told)
-        self._refused += 1
-        if retry_after is not None:
-            self._retry_after = min(retry_after, _LONGEST_PAUSE)
-            self._stop(now, self._retry_after)
+        pause = 0.0 if retry_after is None else min(retry_after, _LONGEST_PAUSE)
+        if isinstance(sent, Leased):
+            self._refused += 1
+            if self._rate.met(sent, None if retry_after is None else pause):
+                self._met = True
+                pause = max(pause, self._rate.knock())
         if told is not None:
-            self._heed(told, now)
-        # What went out before the last cut teaches nothing new, nor does what was under way with what led to it.
-        if isinstance(sent, _Leased) and sent.epoch == self._epoch and self._cut is None:
-            self._met = True
-            if self._row:
-                # Nothing was admitted since the last: a wall, at which somebody knocks now and then.
-                self._stop(now, min(_LONGEST_KNOCK, _KNOCK * 2.0 ** min(self._row, 10)))
-            if self._policy.rate is None:
-                self._cut, self._counted = sent, False
+            self._rate.heed(told, now)
+        if pause > 0:
+            self._pause = max(self._pause, pause)
+            self._paused_until = max(self._paused_until, now + pause)
+            self._slots.clear()
         self._report()
-
-    def _stop(self, now: float, seconds: float) -> None:
-        self._pause = max(self._pause, seconds)
-        self._paused_until = max(self._paused_until, now + seconds)
-        self._slots.clear()
-
-    def _heed(self, told: Told, now: float) -> None:
-        if self._policy.rate is None:
-            guess = self.source is PaceSource.NONE
-            if (heard := self._quota.hear(told, now, guess=guess)) is not None:
-                self._heard, self._counted = heard, True
-                self._report()
-
-    def _believed(self) -> float:
-        if self._policy.rate is not None:
-            return self._policy.rate
-        if self._curve is None:
-            return self._quick.rate()
-        return self._quota.allowed(self._curve.rate(), 0.0)
 
     # --- what whoever leases asks
 
@@ -311,7 +206,7 @@ class SharedPace:
         self._serving = False
 
     async def news(self, seconds: float) -> None:
-        """Wait until there is something to ask or to report, or for as long as nothing can come of it.
+        """Wait until there is something to report, or for as long as nothing can come of asking.
 
         Args:
             seconds: how long at the most.
@@ -322,99 +217,59 @@ class SharedPace:
                 await self._news.wait()
 
     def wanted(self) -> Wanted | None:
-        """Return what to ask for; ``None`` where there is nothing."""
-        waiting = self._waiting() if not self._slots else 0
-        slots = max(waiting, 1) if self._asked and not self._slots else 0
-        reports = self._pause or self._refused or self._cut or self._heard or (self._admitted and self._row)
-        if not slots and not reports and self._local is None:
+        """Return what to ask for and to report; ``None`` where there is nothing."""
+        rate = self._rate.believed
+        slots = 0
+        if self._asked and not self._slots:
+            # Each process gets its part of what the horizon holds.
+            slots = max(1, min(self._waiting(), int(rate * _HORIZON / self._processes)))
+        known = self._refused or self._pause or (self._admitted and self._rate.row) or self._rate.undecided
+        if not slots and not known and self._local is None:
             return None
-        rate = self._believed()
-        # Each process gets its part of what the horizon holds.
-        slots = min(slots, max(1, int(rate * _HORIZON / self._processes)))
-        limit = rate if self._curve is None else max(self._curve.peak, rate) + 1.0
-        burst = 0 if self._policy.burst is None else self._policy.burst - 1
         wanted = Wanted(
-            epoch=self._epoch,
+            epoch=self._rate.epoch,
             slots=slots,
             spacing=1.0 / rate,
-            most=max(1, round(limit) if self._policy.rate else int(limit) + 1) + burst,
+            most=self._rate.most,
             span=1.0 + self._round_trip.margin,
             horizon=_HORIZON,
             pause=self._pause,
             admitted=self._admitted,
             refused=self._refused,
             met=self._met,
-            curve=self._next_curve() if self._counted else "",
+            curve=self._rate.next_curve(),
         )
         self._pause, self._admitted, self._refused, self._met = 0.0, 0, 0, False
         return wanted
 
-    def leased(self, lease: Lease, then: float, now: float) -> float:
+    def leased(self, lease: Lease, then: float) -> float:
         """Take what was answered, and return the seconds to wait before asking again.
 
         Args:
             lease: the answer.
-            then: when it was given.
-            now: seconds on the event loop's clock.
+            then: when it was given, in seconds on the event loop's clock.
         """
         self._local = None
         self._processes = lease.processes
         self._paused_until = max(self._paused_until if self._pause else 0.0, then + lease.pause)
-        self._second, self._answers, self._row = lease.second, lease.answers, lease.row
-        if lease.epoch != self._epoch:
-            self._begin_epoch(lease)
-        self._counted = self._cut is not None or self._heard is not None
-        (self._quick if self._curve is None else self._curve).use(lease.used)
+        if lease.epoch != self._rate.epoch:
+            self._slots.clear()
+        asked_in = self._rate.epoch
+        self._rate.take(lease)
         self._slots += [then + slot for slot in lease.slots]
         if self._slots:
             self._asked = False
             self._wake()
-            return 0.0
-        if lease.epoch == self._epoch and not self._counted:
+        elif lease.epoch == asked_in and not self._rate.undecided:
             self._next = then + lease.wait
             return max(_SOON, lease.pause, lease.wait)
         return 0.0
 
-    def alone(self, now: float) -> None:
-        """Keep to a part of the last rate, as nobody can be asked.
-
-        Args:
-            now: seconds on the event loop's clock.
-        """
+    def alone(self) -> None:
+        """Keep to a part of the last rate, as nobody can be asked."""
         if self._local is None:
             rate = self.rate
             part = None if rate is None else rate / self._processes
             self._local = Pace(PacingPolicy(rate=part, start=None if part else self._policy.start))
             self._slots.clear()
         self._wake()
-
-    # --- what is learned
-
-    def _begin_epoch(self, lease: Lease) -> None:
-        self._epoch = lease.epoch
-        self._cut = self._heard = None
-        self._slots.clear()
-        source, _, numbers = lease.curve.partition(" ")
-        if self._policy.rate is None and source:
-            peak, part, seconds = map(float, numbers.split())
-            self._curve = Cubic(peak, part, seconds)
-            self.source = PaceSource(source)
-
-    def _next_curve(self) -> str:
-        """Decide what rate follows a refusal, or what the server tells, from the counts of all."""
-        if self._heard is not None:
-            rate, window = self._heard
-            return f"{PaceSource.TOLD.value} {rate!r} 1.0 {back_in(rate, 0.0, window)!r}"
-        sent = self._cut
-        if sent is None:
-            return ""
-        admitted = self._second
-        if self._curve is None:
-            limit = max(LEAST_ADMITTED, float(admitted))
-            part, seconds = LEAST_CUT, 2.0 * back_in(limit, self._retry_after, 0.0)
-        else:
-            rate = self._curve.peak if sent.rate is None else sent.rate
-            limit, part = cut(rate, self._curve.peak, admitted, self._answers, None)
-            seconds = back_in(limit, self._retry_after, 0.0)
-        source = self.source if self.source is PaceSource.TOLD else PaceSource.LEARNED
-        return f"{source.value} {limit!r} {part!r} {seconds!r}"

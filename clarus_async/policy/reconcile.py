@@ -153,6 +153,11 @@ def decide(doubt: Doubt, looked: Looked | None, settle: float, *, may_send: bool
     return Settled(Fate.SEVERAL, ids) if doubt.sends > 1 else Settled(Fate.UNDECIDED, ids, _STRANGER)
 
 
+def _at_the_latest(created_at: datetime) -> datetime:
+    """Return how late a time may be meant: one that has no seconds may have been cut to minutes."""
+    return created_at if created_at.second else created_at + timedelta(seconds=59)
+
+
 def look_result(
     rows: Iterable[IntegrationRow],
     doubt: Doubt,
@@ -181,7 +186,7 @@ def look_result(
         # Times may be cut to whole seconds. What lies a little further back is ours only if clocks differ.
         whole = not_before.replace(microsecond=0)
         after = [row for row in ours if row.created_at >= whole or row.id == doubt.made]
-        near = [row for row in ours if row.created_at >= whole - timedelta(seconds=CLOCK_MARGIN)]
+        near = [row for row in ours if _at_the_latest(row.created_at) >= whole - timedelta(seconds=CLOCK_MARGIN)]
         sure = sure and bool(after)
         ours = after or near or (ours if hearsay else [])
     elif doubt.seen is None:

@@ -138,7 +138,9 @@ class Shared:
         now = self.time()
         if tenant is None:
             self._forget_idle(now)
-            tenant = self._tenants[subdomain] = Tenant(self._new_turnstile(subdomain), RetryBudget(now), RetryBudget(now))
+            tenant = self._tenants[subdomain] = Tenant(
+                self._new_turnstile(subdomain), RetryBudget(now), RetryBudget(now)
+            )
         tenant.called_at = now
         return tenant
 

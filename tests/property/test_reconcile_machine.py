@@ -60,10 +60,15 @@ class Server:
 
     def rows(self, by: float) -> list[IntegrationRow]:
         return [
-            IntegrationRow(id=number, name="Shop", created_at=(BEGAN + timedelta(seconds=at)).replace(microsecond=0))
+            IntegrationRow(id=number, name="Shop", created_at=self._told(BEGAN + timedelta(seconds=at)))
             for at, number, _ in self.stored
             if at <= by
         ]
+
+    @staticmethod
+    def _told(at: datetime) -> datetime:
+        # Whole seconds, and never a whole minute, which might be one that is cut to minutes.
+        return at.replace(microsecond=0, second=at.second or 1)
 
 
 class OneCreate(RuleBasedStateMachine):

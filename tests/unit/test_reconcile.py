@@ -146,6 +146,18 @@ class TestWhatAnswers:
         old = NOON - timedelta(seconds=CLOCK_MARGIN + 0.001)
         assert answering([row(7, old), row(8, NOON - timedelta(seconds=CLOCK_MARGIN))]).ids == (8,)
 
+    @pytest.mark.parametrize(("seconds", "ids"), [(50, (7,)), (61, (7,)), (62, ())])
+    def test_one_whose_time_was_cut_to_minutes_may_be_ours_and_is_not_certain(self, seconds, ids):
+        looked = answering([row(7, NOON)], not_before=NOON + timedelta(seconds=seconds))
+        assert (looked.ids, looked.sure) == (ids, not ids)
+
+    def test_hearsay_takes_what_is_older_for_what_may_be_ours(self):
+        old = NOON - timedelta(hours=1, seconds=1)
+        assert answering([row(7, old)]).ids == ()
+        assert answering([row(7, old)], hearsay=True) == answering([row(7, old)], hearsay=True)._replace(sure=False)
+        assert answering([row(7, old)], hearsay=True).ids == (7,)
+        assert answering([row(7, old), row(8)], hearsay=True).ids == (8,)
+
     def test_one_that_an_answer_gave_does_whenever_it_was_created(self):
         assert answering([row(7, NOON - timedelta(days=1))], doubt(made=7)).ids == (7,)
 
