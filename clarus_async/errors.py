@@ -54,7 +54,8 @@ class ErrorDetail:
         return f"{text} ({self.source})" if self.source else text
 
 
-@attrs.define(auto_exc=True, slots=False, kw_only=True, repr=False)
+# Each field says itself that it is keyword-only: before attrs 25.4, a class that says so says it of its bases' too.
+@attrs.define(auto_exc=True, slots=False, repr=False)
 class ClarusError(Exception):
     """Whatever goes wrong in this library.
 
@@ -69,14 +70,14 @@ class ClarusError(Exception):
         attempts: how many requests of this call went out.
     """
 
-    message: str = attrs.field(kw_only=False)
-    applied: Applied = Applied.NO
-    retryable: bool = False
-    retry_after: float | None = None
-    method: str | None = None
-    path: str | None = None
-    request_id: str | None = None
-    attempts: int = 0
+    message: str
+    applied: Applied = attrs.field(default=Applied.NO, kw_only=True)
+    retryable: bool = attrs.field(default=False, kw_only=True)
+    retry_after: float | None = attrs.field(default=None, kw_only=True)
+    method: str | None = attrs.field(default=None, kw_only=True)
+    path: str | None = attrs.field(default=None, kw_only=True)
+    request_id: str | None = attrs.field(default=None, kw_only=True)
+    attempts: int = attrs.field(default=0, kw_only=True)
 
     def __str__(self) -> str:
         """One line that a person on call can act on."""
@@ -126,7 +127,7 @@ class InputProblem(NamedTuple):
         return f"{self.field}: {self.reason}"
 
 
-@attrs.define(auto_exc=True, slots=False, kw_only=True, repr=False)
+@attrs.define(auto_exc=True, slots=False, repr=False)
 class InvalidInputError(ClarusError, ValueError):
     """What the caller gave can't be sent; nothing was.
 
@@ -134,7 +135,7 @@ class InvalidInputError(ClarusError, ValueError):
         problems: every field that is wrong, with the reason.
     """
 
-    problems: tuple[InputProblem, ...] = ()
+    problems: tuple[InputProblem, ...] = attrs.field(default=(), kw_only=True)
 
     @classmethod
     def of(cls, what: str, problems: list[InputProblem]) -> InvalidInputError:
@@ -154,7 +155,7 @@ class DeadlineExceededError(ClarusError, TimeoutError):
     """Time ran out, and nothing can have been applied."""
 
 
-@attrs.define(auto_exc=True, slots=False, kw_only=True, repr=False)
+@attrs.define(auto_exc=True, slots=False, repr=False)
 class OutcomeUnknownError(ClarusError):
     """The call may have been applied, and nothing that came back proves it either way.
 
@@ -174,23 +175,23 @@ class OutcomeUnknownError(ClarusError):
         not_ours: ids that are known to be other creates' of the same name.
     """
 
-    key: str | None = None
-    sent_at: datetime | None = None
-    settled_by: str | None = None
-    name: str | None = None
-    settles_at: datetime | None = None
-    first_sent_at: datetime | None = None
-    found: tuple[int, ...] = ()
-    idempotency_key: str | None = None
-    server_times: tuple[datetime, datetime] | None = None
-    not_ours: tuple[int, ...] = ()
+    key: str | None = attrs.field(default=None, kw_only=True)
+    sent_at: datetime | None = attrs.field(default=None, kw_only=True)
+    settled_by: str | None = attrs.field(default=None, kw_only=True)
+    name: str | None = attrs.field(default=None, kw_only=True)
+    settles_at: datetime | None = attrs.field(default=None, kw_only=True)
+    first_sent_at: datetime | None = attrs.field(default=None, kw_only=True)
+    found: tuple[int, ...] = attrs.field(default=(), kw_only=True)
+    idempotency_key: str | None = attrs.field(default=None, kw_only=True)
+    server_times: tuple[datetime, datetime] | None = attrs.field(default=None, kw_only=True)
+    not_ours: tuple[int, ...] = attrs.field(default=(), kw_only=True)
 
 
 class JournalError(ClarusError, OSError):
     """The journal of a run can't be used, or can't be written to; nothing goes out that it does not hold."""
 
 
-@attrs.define(auto_exc=True, slots=False, kw_only=True, repr=False)
+@attrs.define(auto_exc=True, slots=False, repr=False)
 class ResponseError(ClarusError):
     """A read was answered with something that can't be read.
 
@@ -199,11 +200,11 @@ class ResponseError(ClarusError):
         expected: the type or form that was expected there.
     """
 
-    pointer: str = ""
-    expected: str = ""
+    pointer: str = attrs.field(default="", kw_only=True)
+    expected: str = attrs.field(default="", kw_only=True)
 
 
-@attrs.define(auto_exc=True, slots=False, kw_only=True, repr=False)
+@attrs.define(auto_exc=True, slots=False, repr=False)
 class GraphQLError(ClarusError):
     """A GraphQL answer with ``errors`` (clarus-api.md §3).
 
@@ -211,10 +212,10 @@ class GraphQLError(ClarusError):
         errors: the server's entries.
     """
 
-    errors: tuple[ErrorDetail, ...] = ()
+    errors: tuple[ErrorDetail, ...] = attrs.field(default=(), kw_only=True)
 
 
-@attrs.define(auto_exc=True, slots=False, kw_only=True, repr=False)
+@attrs.define(auto_exc=True, slots=False, repr=False)
 class ApiError(ClarusError):
     """The server answered with an error status.
 
@@ -223,8 +224,8 @@ class ApiError(ClarusError):
         errors: the entries of its body, if it could be read.
     """
 
-    status: int = 0
-    errors: tuple[ErrorDetail, ...] = ()
+    status: int = attrs.field(default=0, kw_only=True)
+    errors: tuple[ErrorDetail, ...] = attrs.field(default=(), kw_only=True)
 
 
 class BadRequestError(ApiError):

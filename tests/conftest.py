@@ -6,7 +6,7 @@ import asyncio
 import functools
 import gc
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from unittest.mock import Mock, patch
 
@@ -15,7 +15,26 @@ import pytest
 from aiohttp import ClientResponse, ClientSession
 
 
-def pytest_configure() -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--uvloop", action="store_true", help="run async tests on uvloop, but for those in virtual time")
+
+
+class Uvloop:
+    """Has each test that pytest runs in a loop, and each ``asyncio.run`` of a test, use uvloop's."""
+
+    def __init__(self) -> None:
+        import uvloop
+
+        self.factories: Mapping[str, Callable[[], asyncio.AbstractEventLoop]] = {"uvloop": uvloop.new_event_loop}
+        asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+
+    def pytest_asyncio_loop_factories(self) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+        return self.factories
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--uvloop"):
+        config.pluginmanager.register(Uvloop())
     # Before 3.12 the first look for "the" event loop makes one; pytest-asyncio looks, and leaves it unclosed.
     asyncio.set_event_loop(None)
     # Most of what is made while tests are collected and run lives to the end: looking for garbage in it takes long.

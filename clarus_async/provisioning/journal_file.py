@@ -202,7 +202,8 @@ class JournalFile:
                 ended = database.execute(END, texts[1:]).rowcount
             else:
                 database.executemany(ENTER_ONE, [[_cell(value) for value in row] for row in entries])
-                ended = database.executemany(END_ONE, [[_cell(value) for value in row] for row in results]).rowcount
+                named = [dict(zip(Result._fields, map(_cell, row), strict=True)) for row in results]
+                ended = database.executemany(END_ONE, named).rowcount
             if results and ended < len(results):
                 raise sqlite3.IntegrityError("a result has no entry")
 

@@ -120,7 +120,7 @@ ENTER: Final = _enter(f"SELECT {_ALL} FROM json_each(?) WHERE true")  # noqa: S6
 END: Final = _end(_extracted, "FROM json_each(?)")
 # SQLite's JSON ends a text at a NUL.
 ENTER_ONE: Final = _enter(f"VALUES ({', '.join('?' for _ in Entry._fields)})")
-END_ONE: Final = _end(lambda i: f"?{i + 1}", "")
+END_ONE: Final = _end(lambda i: f":{Result._fields[i]}", "")
 READ: Final = f"SELECT {', '.join(Row._fields)} FROM records"  # noqa: S608  made of field names
 # What is wrong with the input itself, such as a key that is there twice.
 REFUSED: Final = "(coalesce(status, '') = 'failed' AND hash IS NULL)"
