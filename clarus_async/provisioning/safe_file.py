@@ -73,6 +73,9 @@ def wal_problem(path: Path) -> str | None:
     sums = _checksum(words, content[:24], (0, 0))
     if sums != (first, second):
         return "has a damaged header"
+    if len(content) < _HEADER.size + _FRAME.size + page:
+        # What says that the file is in use came by way of its first frame, and it never shrinks.
+        return "is cut off"
     lost, whole = 0, True
     for at in range(_HEADER.size, len(content) - _FRAME.size - page + 1, _FRAME.size + page):
         _, committed, *frame_salts, first, second = _FRAME.unpack_from(content, at)

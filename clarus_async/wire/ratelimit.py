@@ -185,7 +185,8 @@ def _items(text: str) -> list[_Item]:
 
 
 def _count(text: str | None) -> int | None:
-    if text is None or not re.fullmatch(_WHOLE, text.strip()):
+    # Not "strip": it takes more for a space than float() does.
+    if text is None or not re.fullmatch(_WHOLE, text := text.strip(" \t")):
         return None
     # By way of a float: an int of very many digits is slow, or refused.
     return int(min(max(float(text), 0.0), _MAX_COUNT))
@@ -193,7 +194,7 @@ def _count(text: str | None) -> int | None:
 
 def _until(text: str | None, date: str | None, now: datetime) -> float | None:
     """Read a reset: seconds from the answer, a Unix time in seconds or milliseconds, or an HTTP-date."""
-    if text is None or not re.fullmatch(_NUMBER, text.strip()):
+    if text is None or not re.fullmatch(_NUMBER, text.strip(" \t")):
         return retry_after(text, date, now)
     seconds = float(text)
     if seconds <= _MAX_DELTA:

@@ -213,7 +213,8 @@ async def test_a_connection_that_was_just_accepted_is_not_forgotten_when_it_refu
                 if isinstance(connection, OSError):
                     continue
                 reader, writer = connection
-                with contextlib.suppress(ConnectionError):
+                # Of a transport that is closed, uvloop says so with an error of its own.
+                with contextlib.suppress(ConnectionError, RuntimeError):
                     writer.write(ping)
                     await reader.read()
                 writer.transport.abort()
@@ -294,7 +295,7 @@ async def test_latency_delays_each_answer():
     async with Simulator(latency=0.05) as simulator, Api(simulator) as api:
         began = asyncio.get_running_loop().time()
         await api.login()
-        assert asyncio.get_running_loop().time() - began >= 0.05
+        assert asyncio.get_running_loop().time() - began >= 0.05 - 1.1e-3  # uvloop's clock ticks in milliseconds
 
 
 async def test_a_client_that_leaves_is_served_all_the_same():

@@ -1,0 +1,169 @@
+"""What a person gives: CSV and JSON Lines, and an input that is pulled."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import attrs
+import orjson
+from hypothesis import strategies as st
+
+from clarus_async.provisioning.csv_records import MAX_RECORD
+from clarus_async.provisioning.files import BadRow, Format, NumberedIntegration, read_records
+from clarus_async.provisioning.source import Source
+from clarus_async.records import NewIntegration
+from tests.fuzz.engine import Target
+from tests.fuzz.fitting import assert_fits
+from tests.fuzz.mutation import nested, spoilt
+from tests.property.test_files_roundtrip import csv_records, flat, json_records
+
+
+def printed_json(new: NewIntegration) -> bytes:
+    return orjson.dumps({name: value for name, value in attrs.asdict(new).items() if value is not None})
+
+
+def printed_csv(news: list[NewIntegration]) -> bytes:
+    rows = [flat(new) for new in news]
+    headers = {"name", "integration_type"}.union(*rows)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, sorted(headers), restval="", lineterminator="\r\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+def check_rows(content: bytes, form: Format | None) -> list[NumberedIntegration]:
+    """Read, and hold what holds of any input."""
+    rows = list(read_records(io.BytesIO(content), form))
+    lines = [row.line for row in rows]
+    assert lines == sorted(set(lines))
+    assert not lines or 1 <= lines[0] <= lines[-1] <= content.count(b"\n") + 1
+    for row in rows:
+        if isinstance(row, BadRow):
+            assert row.problems
+            for problem in row.problems:
+                assert_fits(problem)
+                assert problem.reason
+        else:
+            assert_fits(row.new)
+            # What is read of what we print is the same record.
+            [again] = read_records(io.BytesIO(printed_json(row.new)), Format.JSON_LINES)
+            assert isinstance(again, NumberedIntegration), again
+            assert again.new == row.new
+    return [row for row in rows if isinstance(row, NumberedIntegration)]
+
+
+def check_csv(content: bytes) -> None:
+    read = check_rows(content, Format.CSV)
+    check_rows(content, None)
+    text = content.removeprefix(b"\xef\xbb\xbf")
+    try:
+        # Where a record is read, the standard reader reads the same one.
+        expected = list(csv.DictReader(io.StringIO(text.decode(errors="replace"), newline=""), strict=True))
+    except csv.Error:
+        return
+    standard = {(row.get("name"), row.get("integration_type")) for row in expected}
+    for row in read:
+        assert (row.new.name, row.new.integration_type) in standard
+
+
+def check_jsonl(content: bytes) -> None:
+    check_rows(content, Format.JSON_LINES)
+    check_rows(content, None)
+
+
+def check_long(given: tuple[bytes, int, int, bytes]) -> None:
+    """A record about as long as one may be, and one that never ends: read in bounded time, and no more kept of it."""
+    head, unit, count, tail = given
+    body = head[: unit % 8] * count
+    content = b"name,integration_type\n" + body[: MAX_RECORD + 100] + tail
+    for form in (None, Format.CSV, Format.JSON_LINES):
+        check_rows(content, form)
+
+
+_csv = st.lists(csv_records, max_size=3).map(printed_csv)
+_jsonl = st.lists(json_records.map(printed_json), max_size=3).map(b"\n".join)
+_pieces = st.lists(
+    st.sampled_from([
+        b"name", b"integration_type", b"configuration.a", b"configuration.a.b", b"is_active", b"account_id", b"true", b",",
+        b'"', b'""', b"\n", b"\r\n", b"\r", b"1", b"x", b"\x00", b"\xff", b"\xef\xbb\xbf", b"\xff\xfe", b".", b" ", b"{",
+        b"}", b"string1", b"9" * 30, b"9223372036854775808", b"\xc3\xa9",
+    ]),
+    max_size=40,
+).map(b"".join)  # fmt: skip
+_headed = st.builds(lambda rest: b"name,integration_type,is_active,account_id,configuration.a\n" + rest, _pieces)
+
+
+# --- an input that is pulled
+
+
+def check_source(given: tuple[int, int, list[int], int | None, bool, int | None]) -> None:
+    """Records come in their order, each once, whatever raises, ends or stops, and never far ahead."""
+    asyncio.run(_check_source(*given))
+
+
+async def _check_source(
+    count: int, ahead: int, sizes: list[int], raises: int | None, is_async: bool, stops: int | None
+) -> None:
+    given: list[int] = []
+
+    def plain() -> Iterator[Any]:
+        for number in range(count):
+            if number == raises:
+                raise KeyError(number)
+            given.append(number)
+            yield number
+
+    async def slow() -> AsyncIterator[Any]:
+        for number in plain():
+            await asyncio.sleep(0)
+            yield number
+
+    source = Source(slow() if is_async else plain(), ahead)
+    source.start()
+    taken: list[int] = []
+    turn = 0
+    while True:
+        most = sizes[turn % len(sizes)]
+        if turn == stops:
+            source.stop()
+        got = await source.take(most)
+        assert len(got) <= most
+        taken += [one.place for one in got]
+        assert all(one.place == one.record for one in got)
+        assert len(given) - len(taken) <= ahead + 1
+        if not got:
+            break
+        turn += 1
+    await source.closed()
+    assert taken == list(range(len(taken)))
+    if stops is None or stops > turn:
+        assert len(taken) == (count if raises is None else min(raises, count))
+        assert (source.error is not None) == (raises is not None and raises < count)
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    assert not left
+
+
+_counts = st.integers(0, 200)
+_inputs = st.tuples(
+    _counts, st.integers(1, 80), st.lists(st.integers(1, 90), min_size=1, max_size=4), st.none() | _counts,
+    st.booleans(), st.none() | st.integers(0, 8),
+)  # fmt: skip
+
+TARGETS = (
+    Target("csv", spoilt(_csv) | _headed | _pieces | st.binary(max_size=400), check_csv),
+    Target("jsonl", spoilt(_jsonl) | nested | st.binary(max_size=400), check_jsonl),
+    Target(
+        "long",
+        st.tuples(st.sampled_from([b'"a,\n"a,\n', b"aaaaaaaa", b'""""""""', b"[[[[[[[[", b'{"a":{"a', b"\n\r\n\r\n\r\n\r"]),
+                  st.integers(1, 7), st.sampled_from([1000, 150_000, 262_144, 1_048_576]),
+                  st.sampled_from([b"", b'"', b"\n", b'"\na,b\n'])),
+        check_long,
+        most=20.0,  # a quarter of a million rows, read three times over
+    ),
+    Target("source", _inputs, check_source),
+)  # fmt: skip
