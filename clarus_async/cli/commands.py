@@ -22,7 +22,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: help was asked for, or the command line can't be understood.
     """
-    args = build_parser().parse_args(argv)
+    parser = build_parser()
+    args, unknown = parser.parse_known_args(argv)
+    if unknown:
+        # Their names alone: what is given by mistake may be a secret.
+        named = (word.partition("=")[0] if word.startswith("-") else "…" for word in unknown)
+        parser.error(f"unrecognized arguments: {' '.join(named)}")
     # Imported only now, so that help and usage errors come at once.
     from clarus_async.cli import output
 

@@ -31,6 +31,7 @@ from clarus_async.provisioning.journal_rows import (
     Known,
     Result,
     Row,
+    is_status,
 )
 from clarus_async.provisioning.safe_file import FileLock, wal_problem
 
@@ -166,10 +167,7 @@ class JournalFile:
         if check != "ok":
             raise JournalError(f"journal {self.path}: is damaged ({check}): {_WHAT_TO_DO}")
         salt = bytes.fromhex(dict(database.execute("SELECT name, value FROM job"))["salt"])
-        known = [
-            Known(n, key, name, found, by_name=bool(by_name), in_doubt=bool(in_doubt))
-            for n, key, name, found, by_name, in_doubt in database.execute(KNOWN)
-        ]
+        known = [Known.of(values) for values in database.execute(KNOWN)]
         database.execute("INSERT OR REPLACE INTO job VALUES ('open', '1')")
         # Not truncated: while it is open, its WAL is never without what was written last.
         database.execute("PRAGMA wal_checkpoint(PASSIVE)")
@@ -235,7 +233,12 @@ class JournalFile:
 
     def counts(self) -> dict[str | None, tuple[int, int]]:
         """Count the records and their requests, by status; ``None`` is in flight."""
-        rows = self._connected().execute("SELECT status, count(*), sum(attempts) FROM records GROUP BY status")
+        rows = (
+            self._connected().execute("SELECT status, count(*), sum(attempts) FROM records GROUP BY status").fetchall()
+        )
+        for status, _, attempts in rows:
+            if not ((status is None or is_status(status)) and type(attempts) is int):
+                raise ValueError("a record has no sensible status or attempts")
         return {status: (records, attempts) for status, records, attempts in rows}
 
     def owners(self, ids: Sequence[int]) -> dict[int, str]:
@@ -261,16 +264,9 @@ class JournalFile:
         self._connected().execute(statement, (_json(numbers),))
 
     def _fetch(self, where: str, *arguments: object) -> dict[int, Row]:
-        found: dict[int, Row] = {}
-        for values in self._connected().execute(f"{READ} {where}", arguments):
-            row = Row(*values)
-            found[row.n] = row._replace(
-                seen=None if row.seen is None else orjson.loads(str(row.seen)),
-                others=orjson.loads(str(row.others)) if row.others else (),
-                error=None if row.error is None else orjson.loads(str(row.error)),
-                unknown=bool(row.unknown),
-            )
-        return found
+        # All of them first: a statement that had not come to its end would keep the file from being closed.
+        cells = self._connected().execute(f"{READ} {where}", arguments).fetchall()
+        return {row.n: row for row in map(Row.of, cells)}
 
     def close(self) -> None:
         """Close it."""

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from types import NoneType
 from typing import Any, Final, NamedTuple
+
+import orjson
+
+from clarus_async.errors import Applied
+from clarus_async.provisioning.report import OutcomeStatus
 
 
 class Entry(NamedTuple):
@@ -83,6 +89,77 @@ class Row(NamedTuple):
         """Whether it may have been sent as a new record, and nobody knows what became of that."""
         return self.status is None or (self.status == "unresolved" and bool(self.sends))
 
+    @classmethod
+    def of(cls, values: Sequence[Any]) -> Row:
+        """Build one of what SQLite gave, which keeps no checksums, and takes a value of any type in any column.
+
+        Args:
+            values: the cells.
+
+        Raises:
+            ValueError: a value makes no sense.
+        """
+        row = cls(*values)
+        read: dict[str, Any] = {
+            name: orjson.loads(cell) for name in _NESTED if (cell := getattr(row, name)) is not None
+        }
+        row = row._replace(**{"others": ()} | read, unknown=bool(row.unknown))
+        for name, value in row._asdict().items():
+            if not _MAKES_SENSE.get(name, _is_whole)(value):
+                raise ValueError(f"record {row.n!r} has no sensible {name}")
+        return row
+
+
+def _one_of(*kinds: type) -> Callable[[object], bool]:
+    return lambda value: type(value) in kinds
+
+
+def _are_ids(value: object) -> bool:
+    return isinstance(value, list | tuple) and all(type(item) is int for item in value)
+
+
+def _is_error(value: object) -> bool:
+    if not isinstance(value, dict):
+        return value is None
+    return value.keys() <= _ERROR.keys() and all(makes_sense(value.get(name)) for name, makes_sense in _ERROR.items())
+
+
+_is_whole: Final = _one_of(int, NoneType)
+_is_text: Final = _one_of(str, NoneType)
+_APPLIED: Final = frozenset(Applied)
+_ERROR: Final[dict[str, Callable[[Any], bool]]] = {
+    "type": _one_of(str),
+    "message": _one_of(str),
+    "applied": lambda value: isinstance(value, str) and value in _APPLIED,
+    "retryable": _one_of(bool),
+    "status": _is_whole,
+}
+_NESTED: Final = ("seen", "others", "error")
+_MAKES_SENSE: Final[dict[str, Callable[[Any], bool]]] = {
+    "n": _one_of(int),
+    "key": _one_of(str),
+    **dict.fromkeys(("name", "hash", "idempotency_key", "matched_by"), _is_text),
+    "seen": lambda value: value is None or _are_ids(value),
+    "sent": _one_of(float, NoneType),
+    "unknown": _one_of(bool),
+    "status": lambda value: value is None or is_status(value),
+    "attempts": _one_of(int),
+    "others": _are_ids,
+    "error": _is_error,
+}
+
+
+def is_status(value: object) -> bool:
+    """Whether this is what an outcome's status may be.
+
+    Args:
+        value: as it was written.
+    """
+    return value in _STATUSES
+
+
+_STATUSES: Final = frozenset(status.value for status in OutcomeStatus)
+
 
 SCHEMA: Final = """
 CREATE TABLE job (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -148,3 +225,18 @@ class Known(NamedTuple):
     integration_id: int | None
     by_name: bool
     in_doubt: bool
+
+    @classmethod
+    def of(cls, values: Sequence[Any]) -> Known:
+        """Build one of what SQLite gave.
+
+        Args:
+            values: the cells.
+
+        Raises:
+            ValueError: a value makes no sense.
+        """
+        n, key, name, found, by_name, in_doubt = values
+        if type(key) is not str or type(name) is not str or not _is_whole(found):
+            raise ValueError(f"record {n!r} has no sensible key, name or id")
+        return cls(n, key, name, found, by_name=bool(by_name), in_doubt=bool(in_doubt))

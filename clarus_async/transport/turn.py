@@ -29,6 +29,10 @@ class Turn(NamedTuple):
     tenant: Tenant
     token: str
 
+    def __repr__(self) -> str:
+        """Nothing of it: it holds what must not show."""
+        return object.__repr__(self)
+
 
 class Turns:
     """Takes turns for one view of a client.

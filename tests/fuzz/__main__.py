@@ -1,8 +1,8 @@
 """``python -m tests.fuzz [--seconds 600] [--only NAME] [--seed N]``: everything that reads what it can't trust.
 
 Each target gets its share of the time, or all of it with ``--only``; where atheris is installed (extra ``fuzz``), it
-takes half of that. No target may raise but as it says it does, nor make a value that breaks its type, nor take long; and
-what we print is read back as it was. What breaks that is printed as a Python literal, and the exit status is 1.
+takes half of that. No target may raise but as it says it does, nor make a value that breaks its type, nor take long;
+and what we print is read back as it was. What breaks that is printed as a Python literal, and the exit status is 1.
 """
 
 from __future__ import annotations

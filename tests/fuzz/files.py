@@ -63,10 +63,13 @@ def check_csv(content: bytes) -> None:
     text = content.removeprefix(b"\xef\xbb\xbf")
     try:
         # Where a record is read, the standard reader reads the same one.
-        expected = list(csv.DictReader(io.StringIO(text.decode(errors="replace"), newline=""), strict=True))
+        expected = list(csv.reader(io.StringIO(text.decode(errors="replace"), newline=""), strict=True))
     except csv.Error:
         return
-    standard = {(row.get("name"), row.get("integration_type")) for row in expected}
+    # Empty lines are no records, wherever they stand.
+    header, *rows = [row for row in expected if len(row) > 1 or "".join(row).strip(" \t\n\r\v\f")] or [[]]
+    named = [dict(zip(header, row, strict=False)) for row in rows]
+    standard = {(row.get("name"), row.get("integration_type")) for row in named}
     for row in read:
         assert (row.new.name, row.new.integration_type) in standard
 
@@ -89,9 +92,9 @@ _csv = st.lists(csv_records, max_size=3).map(printed_csv)
 _jsonl = st.lists(json_records.map(printed_json), max_size=3).map(b"\n".join)
 _pieces = st.lists(
     st.sampled_from([
-        b"name", b"integration_type", b"configuration.a", b"configuration.a.b", b"is_active", b"account_id", b"true", b",",
-        b'"', b'""', b"\n", b"\r\n", b"\r", b"1", b"x", b"\x00", b"\xff", b"\xef\xbb\xbf", b"\xff\xfe", b".", b" ", b"{",
-        b"}", b"string1", b"9" * 30, b"9223372036854775808", b"\xc3\xa9",
+        b"name", b"integration_type", b"configuration.a", b"configuration.a.b", b"is_active", b"account_id", b"true",
+        b'"', b'""', b"\n", b"\r\n", b"\r", b"1", b"x", b"\x00", b"\xff", b"\xef\xbb\xbf", b"\xff\xfe", b".", b" ",
+        b",", b"{", b"}", b"string1", b"9" * 30, b"9223372036854775808", b"\xc3\xa9",
     ]),
     max_size=40,
 ).map(b"".join)  # fmt: skip
@@ -159,7 +162,8 @@ TARGETS = (
     Target("jsonl", spoilt(_jsonl) | nested | st.binary(max_size=400), check_jsonl),
     Target(
         "long",
-        st.tuples(st.sampled_from([b'"a,\n"a,\n', b"aaaaaaaa", b'""""""""', b"[[[[[[[[", b'{"a":{"a', b"\n\r\n\r\n\r\n\r"]),
+        st.tuples(st.sampled_from([b'"a,\n"a,\n',
+                   b"aaaaaaaa", b'""""""""', b"[[[[[[[[", b'{"a":{"a', b"\n\r\n\r\n\r\n\r"]),
                   st.integers(1, 7), st.sampled_from([1000, 150_000, 262_144, 1_048_576]),
                   st.sampled_from([b"", b'"', b"\n", b'"\na,b\n'])),
         check_long,

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 # What JSON, CSV, HTTP and GraphQL are made of, and what breaks readers of them.
 TOKENS = [
-    b'"', b"{", b"}", b"[", b"]", b",", b":", b"\\", b"\\u0000", b"\\ud800", b"null", b"true", b"1e999", b"-0", b"9" * 400,
-    b"1.5", b"\n", b"\r\n", b"\r", b"\x00", b"\xff", b"\xed\xa0\x80", b"\xef\xbb\xbf", b"''", b";", b"=", b'""', b"#",
-    b"[" * 200, b'{"a":' * 200, b"<title>", b"&#x22;", b"mutation", b'"""', b"data", b"errors", b"configuration.a.b",
+    b'"', b"{", b"}", b"[", b"]", b",", b":", b"\\", b"\\u0000", b"\\ud800", b"null", b"true", b"1e999", b"-0",
+    b"9" * 400, b"1.5", b"\n", b"\r\n", b"\r", b"\x00", b"\xff", b"\xed\xa0\x80", b"\xef\xbb\xbf", b"''", b";", b"=",
+    b'""', b"#", b"[" * 200, b'{"a":' * 200, b"<title>", b"&#x22;", b"mutation", b'"""', b"data", b"errors",
+    b"configuration.a.b",
 ]  # fmt: skip
 
 _KINDS = ("insert", "replace", "delete", "double", "flip", "cut")

@@ -117,14 +117,21 @@ def check_token(body: bytes) -> None:
         assert dict(parse_qsl(token_form(form).decode())) == form
 
 
-_tokens = st.fixed_dictionaries(
-    {"access_token": st.text("abcXYZ0189-._~+/", min_size=1, max_size=40)},
-    optional={
-        "token_type": st.sampled_from(["bearer", "Bearer", "BEARER", "mac"]) | json_values,
-        "expires_in": st.integers() | st.floats() | json_values | st.sampled_from(["3600", "nan", "inf", "1_0", "-1"]),
-        "refresh_token": st.text(max_size=20).filter(str.isprintable) | json_values,
-    },
-).map(json.dumps).map(str.encode)
+_tokens = (
+    st.fixed_dictionaries(
+        {"access_token": st.text("abcXYZ0189-._~+/", min_size=1, max_size=40)},
+        optional={
+            "token_type": st.sampled_from(["bearer", "Bearer", "BEARER", "mac"]) | json_values,
+            "expires_in": st.integers()
+            | st.floats()
+            | json_values
+            | st.sampled_from(["3600", "nan", "inf", "1_0", "-1"]),
+            "refresh_token": st.text(max_size=20).filter(str.isprintable) | json_values,
+        },
+    )
+    .map(json.dumps)
+    .map(str.encode)
+)
 
 
 # --- documents
@@ -184,8 +191,10 @@ _pages = st.builds(
 )  # fmt: skip
 _schema = st.just({
     "data": {"__schema": {"queryType": {"name": "Q"}, "types": [
-        {"name": "Q", "fields": [{"name": "integrations", "type": {"name": None, "ofType": {"name": "I"}}, "args": []}]},
-        {"name": "I", "fields": [{"name": "all", "type": {"name": "C"}, "args": [{"name": "filter", "type": {"name": "F"}}]}]},
+        {"name": "Q", "fields": [{"name": "integrations", "type": {"name": None, "ofType": {"name": "I"}}}]},
+        {"name": "I", "fields": [
+            {"name": "all", "type": {"name": "C"}, "args": [{"name": "filter", "type": {"name": "F"}}]},
+        ]},
         {"name": "C", "fields": [{"name": "edges", "type": {"name": "E"}}]},
         {"name": "E", "fields": [{"name": "node", "type": {"name": "N"}}]},
         {"name": "N", "fields": [{"name": "external_system_reference1", "type": {"name": "String"}}]},
@@ -216,7 +225,9 @@ def check_faults(given: tuple[str, bytes]) -> None:
 
 _here = st.sampled_from([HERE, f"a {HERE} b", f'"{HERE}"', "bad", ""])
 _entry = st.dictionaries(
-    st.sampled_from(["code", "symbol", "details", "detail", "title", "message", "source", "context", "path", "extensions"]),
+    st.sampled_from([
+        "code", "symbol", "details", "detail", "title", "message", "source", "context", "path", "extensions",
+    ]),
     _here | likely | st.lists(_here, max_size=2) | st.dictionaries(_here, _here, max_size=2), max_size=4,
 )  # fmt: skip
 _wrong = (

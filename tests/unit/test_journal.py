@@ -22,6 +22,7 @@ from clarus_async.errors import JournalError
 from clarus_async.provisioning.journal import Journal
 from clarus_async.provisioning.journal_file import JournalFile
 from clarus_async.provisioning.journal_rows import Entry, Result, Row
+from clarus_async.provisioning.review import report_of
 from clarus_async.simulator import Endpoint, Simulator
 
 URL = "https://clarus.test"
@@ -300,6 +301,11 @@ class TestDamaged:
         os.truncate(wal_of(path), wal_of(path).stat().st_size - 1000)
         assert len(await opened(path)) == 49
 
+    async def test_a_wal_of_which_nothing_but_its_header_is_left(self, tmp_path):
+        path = crash(tmp_path / "run.db", rows=50)
+        os.truncate(wal_of(path), 53)
+        assert "is cut off" in await refusal(path)
+
     @pytest.mark.parametrize("harm", ["emptied", "flipped in its header", "flipped in the middle"])
     async def test_a_wal_that_lost_more_than_its_last_write(self, tmp_path, harm):
         path = crash(tmp_path / "run.db", rows=50)
@@ -320,17 +326,42 @@ class TestDamaged:
             await opened(path)
 
     @pytest.mark.parametrize(
-        "harm", ["UPDATE job SET value = 'zz' WHERE name = 'salt'", "UPDATE records SET seen = '['"]
-    )
+        "harm",
+        [
+            "UPDATE job SET value = 'zz' WHERE name = 'salt'",
+            *(
+                f"UPDATE records SET {cell} WHERE n = 3"
+                for cell in (
+                    "key = x'00'", "name = x'00'", "hash = x'00'", "seen = '['", "seen = '{}'", "seen = '[\"1\"]'",
+                    "sent = 'x'",
+                    "sends = 'x'", "status = 'craeted'", "integration_id = 'x'", "matched_by = x'00'", "attempts = 1.5",
+                    "others = '7'", "error = '{}'", "error = '[]'",
+                    """error = '{"type": "X", "message": "", "applied": "perhaps", "retryable": true}'""",
+                )
+            ),
+        ],
+    )  # fmt: skip
     async def test_content_that_makes_no_sense_is_damage(self, tmp_path, harm):
         path = make(tmp_path / "run.db", rows=5)
         with sqlite3.connect(path) as database:
             database.execute(harm)
         database.close()
-        try:
+        with pytest.raises(JournalError, match="is damaged"):
             await read_all(path)
-        except JournalError:
-            return
+
+    @pytest.mark.parametrize("cell", ["status = 'craeted'", "attempts = 'x'"])
+    async def test_a_report_of_content_that_makes_no_sense(self, tmp_path, cell):
+        path = make(tmp_path / "run.db", rows=5)
+        with sqlite3.connect(path) as database:
+            database.execute(f"UPDATE records SET {cell} WHERE n = 3")
+        database.close()
+        journal = Journal(path)
+        await journal.open()
+        try:
+            with pytest.raises(JournalError, match="is damaged"):
+                await report_of(journal)
+        finally:
+            await journal.close()
 
 
 class TestOneAtATime:
@@ -417,7 +448,8 @@ class TestRows:
         entered = {"n": 7, "key": key, "name": "N", "hash": "h", "idempotency_key": "i", "seen": [3, 1], "sent": 12.25}
         became = {
             "sends": 2, "status": "duplicated", "integration_id": 5, "matched_by": "name", "attempts": 4, "others": [6],
-            "error": {"type": "X", "message": "é\n"}, "unknown": True,
+            "error": {"type": "X", "message": "é\n", "applied": "no", "retryable": False, "status": 422},
+            "unknown": True,
         }  # fmt: skip
         file.write([Entry(**entered, sends=3), Result(7, **became)])
         assert file.fetch([7]) == {7: Row(**entered, **became)}

@@ -264,6 +264,12 @@ def test_no_limit_and_no_window_is_nothing(text):
     assert told(RateLimit_Policy=f"a;q=9;w={text}") == Told(9, None, None, None)
 
 
+@pytest.mark.parametrize("space", ["\x1c", "\x1f", "\x85", "\u2003"])
+def test_a_space_that_no_header_has_is_no_space(space):
+    """Python strips more than it reads past in a number."""
+    assert read_rate_limit({"X-RateLimit-Remaining": f"5{space}"}, None, NOW) is None
+
+
 def test_a_remaining_of_less_than_nothing_is_no_number():
     """Some servers say -1 where nothing limits."""
     assert told(X_RateLimit_Remaining="0") == Told(None, None, 0, None)
