@@ -21,6 +21,7 @@ import hypothesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+_FIRST: Final = 5
 _BATCH: Final = 500
 _QUIET = settings(
     max_examples=_BATCH,
@@ -117,7 +118,7 @@ def with_hypothesis(target: Target, seconds: float, seed: int) -> Result:
     while result.failed is None and (left := seconds - (time.monotonic() - began)) > 0:
         # A batch that would take longer than there is time for is cut by the rate so far.
         rate = result.cases / max(seconds - left, 0.01)
-        count = max(1, min(_BATCH, int(rate * left) or 20))
+        count = max(1, min(_BATCH, int(rate * left))) if result.cases else _FIRST
         test = hypothesis.seed(seed)(settings(_QUIET, max_examples=count)(_test(target, result)))
         try:
             test()
