@@ -20,6 +20,7 @@ from clarus_async.policy.quota import PaceSource
 from clarus_async.wire.ratelimit import Told
 
 _HORIZON: Final = 0.1  # seconds for which slots are leased beforehand
+_BLIND: Final = 0.02  # the same while no limit is known: what is leased when one is met comes back as refusals
 _STALE: Final = 0.05  # a slot that passed unused for longer is another second's
 _SOON: Final = 0.001
 _LONGEST_PAUSE: Final = 3600.0
@@ -56,7 +57,7 @@ class SharedPace:
         """Learn whom to tell of news.
 
         Args:
-            wake: looks again whether the next may go.
+            wake: looks again whether the next may go, or should.
             waiting: how many wait.
         """
         self._wake, self._waiting = wake, waiting
@@ -219,10 +220,10 @@ class SharedPace:
     def wanted(self) -> Wanted | None:
         """Return what to ask for and to report; ``None`` where there is nothing."""
         rate = self._rate.believed
-        slots = 0
+        slots, horizon = 0, _BLIND if self.source is PaceSource.NONE else _HORIZON
         if self._asked and not self._slots:
             # Each process gets its part of what the horizon holds.
-            slots = max(1, min(self._waiting(), int(rate * _HORIZON / self._processes)))
+            slots = max(1, min(self._waiting(), int(rate * horizon / self._processes)))
         known = self._refused or self._pause or (self._admitted and self._rate.row) or self._rate.undecided
         if not slots and not known and self._local is None:
             return None
@@ -232,7 +233,7 @@ class SharedPace:
             spacing=1.0 / rate,
             most=self._rate.most,
             span=1.0 + self._round_trip.margin,
-            horizon=_HORIZON,
+            horizon=horizon,
             pause=self._pause,
             admitted=self._admitted,
             refused=self._refused,
@@ -260,7 +261,10 @@ class SharedPace:
         if self._slots:
             self._asked = False
             self._wake()
-        elif lease.epoch == asked_in and not self._rate.undecided:
+            return 0.0
+        if lease.pause > 0:
+            self._wake()
+        if lease.epoch == asked_in and not self._rate.undecided:
             self._next = then + lease.wait
             return max(_SOON, lease.pause, lease.wait)
         return 0.0

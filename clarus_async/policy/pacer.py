@@ -100,7 +100,7 @@ class SharedPacer(Pacer, Protocol):
         """Learn whom to tell of news.
 
         Args:
-            wake: looks again whether the next may go.
+            wake: looks again whether the next may go, or should.
             waiting: how many wait.
         """
         ...

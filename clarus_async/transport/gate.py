@@ -4,8 +4,8 @@ No more requests are on the wire than the pool has connections, no tenant sends 
 others out: turnstiles take turns at the gate, tenants take turns at a turnstile that they share, and within a tenant
 it is first come first served. A call gets its turn and its connection at once, so it goes out when its turn is.
 
-A waiter that is cancelled, at any moment, takes nothing with it: each has a future of its own, and what was handed to
-one that is gone goes to the next. Nobody polls: a turnstile has one timer, for the first of its line.
+A waiter that is cancelled takes nothing with it: what was handed to one that is gone goes to the next. Nobody polls: a
+turnstile has one timer, for the first of its line.
 """
 
 from __future__ import annotations
@@ -80,11 +80,7 @@ class Turnstile:
         self._timer: asyncio.TimerHandle | None = None
 
     def idle(self, now: float) -> float:
-        """Seconds for which nobody has waited, sent or been held back; 0 where somebody does.
-
-        Args:
-            now: seconds on the loop's clock.
-        """
+        """Return the seconds for which nobody has waited, sent or been held back, at ``now``; 0 where somebody does."""
         return 0.0 if self.lines else self.pace.idle(now)
 
     @property
@@ -149,6 +145,13 @@ class Turnstile:
         if self.lines:
             self._gate.wait_for_slot(self)
         self._gate.free()
+
+    def news(self) -> None:
+        """See what others were told, where the pace is shared."""
+        if self.pace.pause(asyncio.get_running_loop().time()) > _LONG_PAUSE:
+            self._dismiss()
+        else:
+            self.look()
 
     def look(self) -> None:
         """See whether the first of the line may go, now that something is new."""

@@ -173,7 +173,7 @@ class Shared:
             return Turnstile(self.gate, Pace(self.pacing))
         pacer = self._sharing.pacer(subdomain)
         turnstile = Turnstile(self.gate, pacer)
-        pacer.attach(turnstile.look, lambda: turnstile.live)
+        pacer.attach(turnstile.news, lambda: turnstile.live)
         return turnstile
 
     def keeper(self, credentials: Credentials, timeouts: Timeouts) -> TokenKeeper:

@@ -14,7 +14,7 @@ import clarus_async
 
 ROOT = Path(__file__).parents[2]
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-TESTS = [block for block in BLOCKS if "async def test_" in block]
+TESTS = [block for block in BLOCKS if "def test_" in block]
 SCRIPTS = [block for block in BLOCKS if block not in TESTS]
 
 

@@ -48,8 +48,8 @@ def test_seeds_differ_in_everything_that_can_go_wrong():
     assert {plan.job.existing for plan in plans if plan.job} == {"adopt", "update", "fail", "ignore"}
 
 
-def first_broken(seeds=60):
-    return next((promise for seed in range(seeds) for promise, _ in run_seed(seed)["broken"]), None)
+def breaks(promise, seeds=200):
+    return any(promise == broken for seed in range(seeds) for broken, _ in run_seed(seed)["broken"])
 
 
 class TestPlanted:
@@ -63,20 +63,22 @@ class TestPlanted:
             return SendAgain() if may_send and looked is None and doubt.sends == 1 else step
 
         with patch("clarus_async.provisioning.reconcile.decide", hasty):
-            assert first_broken() == "no duplicate"
+            assert breaks("no duplicate")
 
     def test_a_dead_token_stays_in_use(self):
         with patch.object(TokenKeeper, "reject", lambda self, token, tenant, now: None):
-            assert first_broken(150) == "no dead token"
+            assert breaks("no dead token")
 
     def test_an_exception_of_another_kind(self):
         with patch("clarus_async.queries.read_page", lambda data: 1 / 0):
-            assert first_broken() == "typed errors"
+            assert breaks("typed errors")
 
 
 def test_a_process_that_is_killed_leaves_its_journal_and_nothing_else():
     plans = (make_plan(seed) for seed in range(1000))
-    plan = next(plan for plan in plans if any(happening.what == "crash" for happening in plan.happenings))
-    history = run_plan(plan)
+    early = (plan for plan in plans if any(h.what == "crash" and h.at < 8.0 for h in plan.happenings))
+    # Not in each of them is the run under way by then.
+    history = next(history for history in map(run_plan, early) if len(history.given) > 1)
     assert history.tap.life > 1
     assert history.done
+    assert {attempt.life for attempt in history.tap.attempts} == {1, 2}

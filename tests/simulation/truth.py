@@ -127,19 +127,19 @@ def _outcome_is_true(facts: Facts, index: int, given: Given) -> Iterator[str]:
         if record.name == job.names[index] and record.id not in ours
     ]
     same_name = {record.id for record in others}
+    # Another create of the same name, of a process that is gone, can't be told from ours.
+    forgotten = {record.id for record in others if record.send}
     late = any(facts.too_late(attempt) for attempt in facts.of_marker[f"j.{index}"])
     match outcome.status:
         case OutcomeStatus.CREATED:
             true = outcome.integration_id in ours
         case OutcomeStatus.ADOPTED | OutcomeStatus.UPDATED:
-            # What was there before is adopted by contract, whoever made it. Where it is not looked for, only another
-            # create of the same name, of a process that is gone, can be taken for ours.
-            may_be = same_name if job.existing != "ignore" else {record.id for record in others if record.send}
-            true = outcome.integration_id in ours | may_be
+            # What was there before is adopted by contract, whoever made it.
+            true = outcome.integration_id in (ours | forgotten if job.existing == "ignore" else ours | same_name)
         case OutcomeStatus.FAILED | OutcomeStatus.CONFLICT:
             true = not ours or late
         case OutcomeStatus.DUPLICATED:
-            true = len(ours) > 1
+            true = {outcome.integration_id, *outcome.others} <= ours | forgotten and len(ours | forgotten) > 1
         case _:
             # What a process was about to send when it was killed may have gone out, for all that its journal knows.
             crashed = any(happening.what == "crash" for happening in facts.plan.happenings)

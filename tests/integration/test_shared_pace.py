@@ -1,0 +1,232 @@
+"""One quota for several clients, through a real Redis: as several processes would share it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import pickle
+import sys
+import time
+
+import pytest
+
+from clarus_async import ClarusClient, InvalidInputError, NewIntegration, PaceSource, RateLimitedError, RetryPolicy
+from clarus_async.extras.redis import RedisPacing
+from clarus_async.simulator import Endpoint, Fault, FaultKind, Quota, Simulator
+from tests.redis_server import RedisServer, free_port
+
+CANARY = "canary-redis-password"
+
+
+@pytest.fixture(scope="module")
+def redis():
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def prefix(request):
+    """Keys of a test's own."""
+    return f"clarus-{abs(hash(request.node.nodeid))}"
+
+
+def client_of(sim, redis, prefix, *, subdomain="acme", retry=None, **options):
+    pacing = RedisPacing(url=redis.url, prefix=prefix, **options)
+    return ClarusClient(subdomain, sim.credentials, base_url=sim.url, pacing=pacing, retry=retry)
+
+
+def shop(name):
+    return NewIntegration(name=name, integration_type="shopify")
+
+
+async def keep_busy(client, seconds, width=8):
+    """Create records for a while; return how many."""
+    until = asyncio.get_running_loop().time() + seconds
+    made = 0
+
+    async def one():
+        nonlocal made
+        while asyncio.get_running_loop().time() < until:
+            await client.integrations.create(shop("Shop"))
+            made += 1
+
+    await asyncio.gather(*(one() for _ in range(width)))
+    return made
+
+
+def creates(sim):
+    return [entry for entry in sim.requests if entry.endpoint is Endpoint.CREATE]
+
+
+async def test_two_clients_keep_a_rate_that_is_given_to_both_together(redis, prefix):
+    async with Simulator(latency=0.005) as sim:
+        async with client_of(sim, redis, prefix, rate=40.0) as one, client_of(sim, redis, prefix, rate=40.0) as other:
+            shares = await asyncio.gather(keep_busy(one, 2.0), keep_busy(other, 2.0))
+        times = [entry.at for entry in creates(sim)]
+        # Whatever second one looks at: no more than the rate, and what timers make of it.
+        most = max(sum(start <= at < start + 1.0 for at in times) for start in times)
+        assert most <= 43
+        assert sum(shares) >= 0.85 * 2 * 40
+        assert min(shares) >= 0.25 * sum(shares)
+
+
+async def test_a_rate_that_one_learned_is_known_to_the_next(redis, prefix):
+    async with Simulator(quota=Quota(limit=50), latency=0.005) as sim:
+        async with client_of(sim, redis, prefix) as one:
+            await keep_busy(one, 1.5)
+            assert one.pace.source is PaceSource.LEARNED
+        refused = sum(entry.status == 429 for entry in creates(sim))
+        assert refused > 0
+        async with client_of(sim, redis, prefix) as other:
+            await keep_busy(other, 1.5)
+            assert other.pace.source is PaceSource.LEARNED
+            assert other.pace.rate == pytest.approx(50.0, rel=0.15)
+        # It begins near the limit, and does not have to find it.
+        assert sum(entry.status == 429 for entry in creates(sim)) - refused <= 4
+
+
+async def test_what_the_server_tells_one_of_is_kept_by_all(redis, prefix):
+    async with Simulator(quota=Quota(limit=30, headers="ietf"), latency=0.005) as sim:
+        async with client_of(sim, redis, prefix) as one, client_of(sim, redis, prefix) as other:
+            await one.integrations.create(shop("A"))
+            await asyncio.gather(keep_busy(one, 1.5), keep_busy(other, 1.5))
+            assert one.pace.source is other.pace.source is PaceSource.TOLD
+        assert sum(entry.status == 429 for entry in creates(sim)) <= 3
+
+
+async def test_a_pause_for_one_is_a_pause_for_all(redis, prefix):
+    async with Simulator() as sim:
+        async with client_of(sim, redis, prefix) as one, client_of(sim, redis, prefix) as other:
+            await asyncio.gather(one.ping(), other.ping())
+            sim.script(Endpoint.CREATE, Fault(FaultKind.RATE_LIMITED, retry_after=1.0))
+            first = asyncio.create_task(one.integrations.create(shop("A")))
+            while not creates(sim):  # noqa: ASYNC110  the simulator has no event to wait for
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.05)
+            await asyncio.gather(first, other.integrations.create(shop("B")))
+        refused, *admitted = creates(sim)
+        assert refused.status == 429
+        assert [entry.status for entry in admitted] == [200, 200]
+        assert min(entry.at for entry in admitted) - refused.at >= 1.0
+
+
+async def test_a_pause_longer_than_max_wait_is_raised_where_it_was_not_met_too(redis, prefix):
+    async with Simulator() as sim:
+        async with (
+            client_of(sim, redis, prefix, max_wait=5.0) as one,
+            client_of(sim, redis, prefix, max_wait=5.0) as other,
+        ):
+            await other.ping()
+            sim.script(Endpoint.CREATE, Fault(FaultKind.RATE_LIMITED, retry_after=600.0))
+            with pytest.raises(RateLimitedError):
+                await one.integrations.create(shop("A"))
+            with pytest.raises(RateLimitedError) as caught:
+                # The first is told when it asks for a slot.
+                await asyncio.wait_for(other.integrations.create(shop("B")), 5.0)
+            assert caught.value.retry_after > 500.0
+        assert len(creates(sim)) == 1
+
+
+async def test_tenants_have_a_quota_each_unless_they_share_one(redis, prefix):
+    for scope, most in (("tenant", 72), ("client", 42)):
+        async with Simulator(tenants=("acme", "globex"), latency=0.005) as sim:
+            async with client_of(sim, redis, prefix, rate=20.0, scope=scope) as acme:
+                globex = acme.for_subdomain("globex")
+                await asyncio.gather(keep_busy(acme, 1.4, 4), keep_busy(globex, 1.4, 4))
+            times = [entry.at for entry in creates(sim)]
+            assert 0.6 * most <= len(times) <= most, scope
+
+
+async def test_without_redis_each_keeps_to_its_part_says_so_once_and_comes_back(prefix, caplog):
+    caplog.set_level(logging.INFO, "clarus_async")
+    with RedisServer() as redis:
+        async with Simulator(latency=0.005) as sim:
+            async with client_of(sim, redis, prefix, rate=60.0) as one, client_of(sim, redis, prefix, rate=60.0) as two:
+                await asyncio.gather(keep_busy(one, 0.5), keep_busy(two, 0.5))
+                redis.stop()
+                before = len(creates(sim))
+                await asyncio.gather(keep_busy(one, 2.0), keep_busy(two, 2.0))
+                alone = len(creates(sim)) - before
+                # Half of it each, so no more together than before.
+                assert 60 <= alone <= 150
+                assert one.pace.rate == pytest.approx(30.0)
+                redis.start()
+                deadline = time.monotonic() + 8.0
+                while one.pace.rate != 60.0 or two.pace.rate != 60.0:
+                    assert time.monotonic() < deadline
+                    await asyncio.gather(keep_busy(one, 0.2, 2), keep_busy(two, 0.2, 2))
+    told = [record.getMessage() for record in caplog.records if "Redis" in record.getMessage()]
+    assert sorted(told) == [
+        "Redis can't be reached: each process keeps to its part of the last rate by itself",
+        "Redis can't be reached: each process keeps to its part of the last rate by itself",
+        "Redis is back: the pace is shared again",
+        "Redis is back: the pace is shared again",
+    ]
+
+
+async def test_where_redis_never_was_there_a_client_paces_itself(prefix):
+    class Nowhere:
+        url = f"redis://127.0.0.1:{free_port()}/0"
+
+    async with Simulator(quota=Quota(limit=20)) as sim, client_of(sim, Nowhere, prefix) as client:
+        assert await keep_busy(client, 1.5) >= 15
+        assert client.pace.source is PaceSource.NONE or client.pace.rate is not None
+
+
+async def test_redis_holds_no_secret_and_forgets(redis, prefix):
+    import redis.asyncio as driver
+
+    async with Simulator() as sim, client_of(sim, redis, prefix) as client:
+        await client.integrations.create(
+            NewIntegration(name="Shop", integration_type="shopify", configuration={"api_key": CANARY})
+        )
+        store = driver.from_url(redis.url, decode_responses=True)
+        keys = [key async for key in store.scan_iter(f"{prefix}:*")]
+        assert sorted(key.rpartition(":")[2] for key in keys) == ["seen", "sent", "state"]
+        dumped = str([await store.hgetall(key) if key.endswith("state") else await store.zrange(key, 0, -1)
+                      for key in keys]) + str(keys)  # fmt: skip
+        assert all([0 < await store.pttl(key) <= 3_600_000 for key in keys])
+        await store.aclose()
+    for secret in (CANARY, sim.client_secret, "sim-access-"):
+        assert secret not in dumped
+
+
+async def test_closing_leaves_no_task_and_no_connection(redis, prefix):
+    import redis.asyncio as driver
+
+    store = driver.from_url(redis.url, decode_responses=True)
+    before = len(await store.client_list())
+    async with Simulator() as sim, client_of(sim, redis, prefix, retry=RetryPolicy(max_attempts=1)) as client:
+        await client.ping()
+        assert len(await store.client_list()) == before + 1
+    assert len(await store.client_list()) == before
+    await store.aclose()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+class TestSettings:
+    @pytest.mark.parametrize(
+        ("options", "problem"),
+        [
+            ({"url": "http://127.0.0.1"}, "url: must be a URL that begins with redis://"),
+            ({"url": 7}, "url: must be a URL"),
+            ({"prefix": ""}, "prefix: must be a string that is not empty"),
+            ({"timeout": 0}, "timeout: must be seconds above 0"),
+            ({"timeout": float("inf")}, "timeout: must be seconds above 0"),
+            ({"rate": -1.0}, "rate: must be a finite number"),
+        ],
+    )
+    def test_a_bad_one_is_named(self, options, problem):
+        with pytest.raises(InvalidInputError, match=problem):
+            RedisPacing(**options)
+
+    def test_a_password_never_shows(self):
+        pacing = RedisPacing(url=f"redis://user:{CANARY}@127.0.0.1/0", rate=7.0)
+        assert "rate=7.0" in repr(pacing)
+        assert CANARY not in repr(pacing)
+        assert CANARY in pickle.loads(pickle.dumps(pacing)).url
+
+    def test_without_redis_installed_it_says_what_to_install(self, monkeypatch):
+        monkeypatch.setitem(sys.modules, "redis.asyncio", None)
+        with pytest.raises(ImportError, match=r'pip install "clarus-async\[redis\]"'):
+            RedisPacing()
