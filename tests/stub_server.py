@@ -114,14 +114,9 @@ class StubServer:
             self._serving.discard(asyncio.current_task())
 
     async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-        line, *lines = head.rstrip("\r\n").split("\r\n")
-        headers = {name.lower(): value for name, _, value in (text.partition(": ") for text in lines)}
-        body = await reader.readexactly(int(headers.get("content-length", 0)))
-        method, path, _ = line.split(" ")
-        asked = Asked(method, path, headers, body)
+        _, asked = await read_request(reader)
         self.asked.append(asked)
-        answer = (self._token if path == TOKEN_PATH else self._answer)(asked)
+        answer = (self._token if asked.path == TOKEN_PATH else self._answer)(asked)
         if inspect.isawaitable(answer):
             answer = await answer
         if answer is None:
@@ -130,6 +125,16 @@ class StubServer:
         writer.write("\r\n".join(parts).encode() + answer.body)
         await writer.drain()
         return True
+
+
+async def read_request(reader: asyncio.StreamReader) -> tuple[bytes, Asked]:
+    """Read a request; return its bytes and what they say."""
+    raw = await reader.readuntil(b"\r\n\r\n")
+    line, *lines = raw.decode("latin-1").rstrip("\r\n").split("\r\n")
+    headers = {name.lower(): value for name, _, value in (text.partition(": ") for text in lines)}
+    body = await reader.readexactly(int(headers.get("content-length", 0)))
+    method, path, _ = line.split(" ")
+    return raw + body, Asked(method, path, headers, body)
 
 
 async def _turns() -> None:

@@ -15,6 +15,8 @@ from typing import Final
 
 import aiohttp
 import attrs
+from aiohttp.connector import Connection
+from aiohttp.tracing import Trace
 from yarl import URL
 
 from clarus_async._version import __version__
@@ -45,15 +47,6 @@ _ONE_WRITE: Final = 2**20
 
 # aiohttp has framed a request by these before a middleware can take them out.
 _FRAMING: Final = frozenset({"content-length", "expect", "host"})
-# Raised only while a connection is made: a proxy refuses before anything reaches the server, and a host name that is
-# none fails in the resolver, as a UnicodeError where a label of it is too long.
-_BEFORE_SENDING: Final = (
-    aiohttp.ClientConnectorError,
-    aiohttp.ConnectionTimeoutError,
-    aiohttp.ClientHttpProxyError,
-    aiohttp.InvalidURL,
-    UnicodeError,
-)
 
 
 # Not frozen, for one is made for each attempt; nobody changes it.
@@ -116,7 +109,7 @@ class Session:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 # One more than the gate lets through, so that a token request never waits for calls that wait for it.
-                connector=aiohttp.TCPConnector(
+                connector=_Connector(
                     limit=self._max_connections + 1, keepalive_timeout=_KEEP_ALIVE, ttl_dns_cache=_DNS_CACHE
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
@@ -212,6 +205,27 @@ class Session:
                     closing.__await__().__next__()
 
 
+class _UnaskedAnswerError(aiohttp.ClientConnectionError):
+    """A kept connection was of no use any more."""
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Lends no connection on which something came that nobody asked for.
+
+    aiohttp looks when a connection is given back, and not again when it is lent: what came in between, such as an
+    answer that a proxy sent twice, it takes for the answer to the next request.
+    """
+
+    async def connect(
+        self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
+    ) -> Connection:
+        connection = await super().connect(req, traces, timeout)
+        if connection.protocol is not None and connection.protocol.should_close:
+            connection.close()
+            raise _UnaskedAnswerError
+        return connection
+
+
 def _without_authorization(headers: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in headers.items() if name != "Authorization"}
 
@@ -272,6 +286,18 @@ async def _read(response: aiohttp.ClientResponse, cap: int) -> Received:
             return Received(status, headers, b"".join(chunks), whole=True, too_large=True)
         chunks.append(chunk)
     return Received(status, headers, b"".join(chunks))
+
+
+# Raised only while a connection is made: a proxy refuses before anything reaches the server, and a host name that is
+# none fails in the resolver, as a UnicodeError where a label of it is too long.
+_BEFORE_SENDING: Final = (
+    _UnaskedAnswerError,
+    aiohttp.ClientConnectorError,
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.ClientHttpProxyError,
+    aiohttp.InvalidURL,
+    UnicodeError,
+)
 
 
 def _no_answer(error: Exception) -> NoAnswer:

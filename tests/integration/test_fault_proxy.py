@@ -1,0 +1,333 @@
+"""Each way in which a network can spoil a call, over real sockets and with the simulator's ledger as witness.
+
+What the simulator's own faults show of every operation and retry is in test_failure_table.py; here are those that no
+HTTP server can make. An error must be of the right class and true: what it says of the record is held against the
+ledger. The client is used again after each.
+"""
+
+import asyncio
+import contextlib
+import ssl
+from datetime import UTC, datetime, timedelta
+
+import aiohttp
+import attrs
+import pytest
+import trustme
+
+from clarus_async import (
+    AccessToken,
+    Applied,
+    ClarusClient,
+    ClarusError,
+    ConfigurationError,
+    ConnectionFailedError,
+    NewIntegration,
+    OutcomeUnknownError,
+    ResponseError,
+    RetryPolicy,
+    Timeouts,
+)
+from clarus_async.simulator import Simulator
+from tests import fault_proxy as at
+from tests.fault_proxy import FaultProxy
+
+NEW = NewIntegration(name="new", integration_type="shopify", external_system_reference1="new-1")
+ONCE = RetryPolicy(max_attempts=1)
+FAST = RetryPolicy(base=0.001, cap=0.01)
+PATIENT = Timeouts(deadline=20.0)
+STALLED = Timeouts(connect=0.1, attempt=0.1, settle=0.1, deadline=2.0)
+"""For what ends with the attempt's timeout, and only for that: whatever else takes long, these may be too short for."""
+
+
+@attrs.frozen
+class Ends:
+    """What each call ends with, ``None`` for well, and what is said of it."""
+
+    create: type[ClarusError] | None = None
+    delete: type[ClarusError] | None = None
+    read: type[ClarusError] | None = None
+    created: Applied = Applied.NO
+    match: str = ""
+
+    def of(self, operation):
+        return self.read if operation in {"list", "ping"} else getattr(self, operation)
+
+    def applied(self, operation):
+        return {"create": self.created, "delete": Applied.MAYBE}.get(operation, Applied.NO)
+
+
+WELL = Ends()
+LOST = Ends(OutcomeUnknownError, OutcomeUnknownError, ConnectionFailedError, Applied.MAYBE, "the connection was lost")
+LATE = attrs.evolve(LOST, match="no answer came in time")
+# A 204 has no body that could be spoilt.
+CUT = Ends(OutcomeUnknownError, None, ResponseError, Applied.YES, "its body did not come whole")
+# What follows an answer in the same packet spoils it, and of a 204 a body does.
+TRAILED = attrs.evolve(LOST, delete=None)
+MISREAD = attrs.evolve(CUT, delete=OutcomeUnknownError, match="")
+
+
+STALLS = {
+    "half-open, nothing forwarded": (at.never, LATE),
+    "half-open in the head": (at.cut(0.5, in_body=False, how="hold"), LATE),
+    "half-open in the body": (at.cut(0.5, in_body=True, how="hold"), CUT),
+    "a byte each 40 ms": (at.dripped(0.04), LATE),
+    "a length too long, held": (at.rewritten(at.length(lambda n: n + 9), "hold"), CUT),
+    "chunks that never end": (
+        at.endless(b"1\r\n \r\n", 0.005, lambda head: at.without_length(head) + b"Transfer-Encoding: chunked\r\n\r\n"),
+        MISREAD,
+    ),
+    "100 Continue for ever": (at.endless(b"HTTP/1.1 100 Continue\r\n\r\n", 0.001, lambda _: b""), LATE),
+    "headers that never end, slowly": (at.endless(b"X-More: 1\r\n", 0.02, lambda head: head[:-2]), LATE),
+}
+AT_ONCE = {
+    "reset, nothing forwarded": (at.reset_before, LOST),
+    "ended, nothing forwarded": (at.end_before, LOST),
+    "reset after it was forwarded whole": (at.reset_after, LOST),
+    "ended, then reset": (at.end_then_reset, LOST),
+    "reset in the head": (at.cut(0.5, in_body=False, how="reset"), LOST),
+    "ended in the head": (at.cut(0.5, in_body=False, how="end"), LOST),
+    "reset in the body": (at.cut(0.5, in_body=True, how="reset"), CUT),
+    "ended in the body": (at.cut(0.5, in_body=True, how="end"), CUT),
+    "ended after the whole answer": (at.cut(1.0, in_body=True, how="end"), WELL),
+    "reset after the whole answer": (at.cut(1.0, in_body=True, how="reset"), WELL),
+    "byte by byte, both ways": (at.dripping_both_ways, WELL),
+    "chunks of a byte": (at.rewritten(at.chunked), attrs.evolve(WELL, delete=OutcomeUnknownError)),
+    "no length, to the end": (at.rewritten(lambda head, body: at.without_length(head) + b"\r\n" + body, "end"), WELL),
+    "a length too long": (at.rewritten(at.length(lambda n: n + 9), "end"), CUT),
+    "a length too short": (at.rewritten(at.length(lambda n: n // 2)), TRAILED),
+    "a length of 0": (at.rewritten(at.length(lambda n: 0)), TRAILED),
+    "a length that is none": (at.rewritten(at.length(lambda n: "many")), LOST),
+    "a negative length": (at.rewritten(at.length(lambda n: -n - 1)), LOST),
+    "two lengths": (at.rewritten(at.headed(b"Content-Length: 3\r\nContent-Length: 5")), LOST),
+    "a header that never ends": (at.endless(b"x" * 4096, None, lambda head: head[:-2] + b"X-Endless: "), LOST),
+    "headers that never end": (at.endless(b"X-More: 1\r\n" * 100, None, lambda head: head[:-2]), LOST),
+    "chunks without end": (
+        at.endless(
+            b"10000\r\n" + b" " * 2**16 + b"\r\n",
+            None,
+            lambda head: at.without_length(head) + b"Transfer-Encoding: chunked\r\n\r\n",
+        ),
+        MISREAD,
+    ),
+    "a chunk of no length": (
+        at.rewritten(lambda head, _: at.without_length(head) + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n"),
+        LOST,
+    ),
+    "garbage before the status line": (at.rewritten(lambda head, body: b"garbage\r\n" + head + body), LOST),
+    "1,000 of 1xx, then the answer": (
+        at.rewritten(lambda head, body: b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" * 1000 + head + body),
+        WELL,
+    ),
+}
+FAULTS = {name: (*row, PATIENT) for name, row in AT_ONCE.items()} | {n: (*row, STALLED) for n, row in STALLS.items()}
+faults = pytest.mark.parametrize(("fault", "ends", "timeouts"), FAULTS.values(), ids=FAULTS)
+
+
+async def read_all(clarus, _):
+    return [row.id async for row in clarus.integrations.list()]
+
+
+CALLS = {
+    "create": lambda clarus, _: clarus.integrations.create(NEW, on_unknown="raise"),
+    "list": read_all,
+    "delete": lambda clarus, record: clarus.integrations.delete(record),
+    "ping": lambda clarus, _: clarus.ping(),
+}
+operations = pytest.mark.parametrize("operation", CALLS)
+
+
+def done(sim, operation):
+    """Whether the server did it, as its ledger says."""
+    old, *new = sim.created("acme")
+    return {"create": len(new), "delete": int(old.deleted_at is not None)}.get(operation, 0)
+
+
+@contextlib.asynccontextmanager
+async def standing(tls=None, greet=None, session=None, retry=ONCE, timeouts=PATIENT, credentials=None):
+    """A simulator with one record, the proxy before it, and a client, of which nothing is left afterwards."""
+    before = asyncio.all_tasks()
+    async with Simulator() as sim:
+        sim.preload("acme", [{"name": "old", "integration_type": "shopify"}])
+        async with FaultProxy(sim.url, tls, greet) as proxy:
+            if greet is not None:
+                proxy.url = proxy.url.replace("http:", "https:")
+            async with ClarusClient(
+                "acme",
+                credentials or sim.credentials,
+                base_url=proxy.url,
+                session=session,
+                timeouts=timeouts,
+                retry=retry,
+            ) as clarus:
+                yield sim, proxy, clarus
+            if session is None:
+                async with asyncio.timeout(5):
+                    while proxy.open_connections:  # noqa: ASYNC110  that the other side noticed is no event of ours
+                        await asyncio.sleep(0.001)
+    assert asyncio.all_tasks() == before
+
+
+async def ended(call, timeouts):
+    """Return what a call raised or returned, within its deadline."""
+    began = asyncio.get_running_loop().time()
+    try:
+        return await call
+    except ClarusError as error:
+        return error
+    finally:
+        assert asyncio.get_running_loop().time() - began < timeouts.deadline + 0.5
+
+
+def is_true(error, happened):
+    """Whether what an error, or a success, says of a write is what happened."""
+    if not isinstance(error, ClarusError):
+        return happened == 1
+    return happened <= 1 and (error.applied is Applied.MAYBE or (error.applied is Applied.YES) == bool(happened))
+
+
+@operations
+@faults
+async def test_a_call_ends_as_it_should_and_what_it_says_is_true(operation, fault, ends, timeouts):
+    async with standing() as (sim, proxy, clarus):
+        await clarus.ping()
+        proxy.spoil(fault)
+        result = await ended(CALLS[operation](clarus.with_options(timeouts=timeouts), 1), timeouts)
+        happened = done(sim, operation)
+        proxy.heal()
+        # On a connection that ends after its answer, the next request may be lost as any other.
+        await clarus.with_options(retry=FAST).ping()
+
+    expected = ends.of(operation)
+    assert (type(result) if isinstance(result, ClarusError) else None) is expected
+    if operation in {"create", "delete"}:
+        assert is_true(result, happened)
+    if expected is not None:
+        assert ends.match in str(result)
+        assert result.applied is ends.applied(operation)
+        assert result.attempts == 1
+
+
+# A create settles it.
+
+
+@faults
+async def test_a_create_under_it_ends_as_one_record_and_its_id(fault, ends, timeouts):
+    # What never arrived is sent again once the server had its time; everything else is found at once.
+    settle = 0.3 if fault in {at.never, at.reset_before, at.end_before} else 30.0
+    timeouts = attrs.evolve(timeouts, attempt=min(settle, timeouts.attempt), settle=settle, deadline=20.0)
+    async with standing(retry=FAST) as (sim, proxy, clarus):
+        await clarus.ping()
+        proxy.spoil(fault, "/api/", times=1)
+        result = await ended(clarus.with_options(timeouts=timeouts).integrations.create(NEW), timeouts)
+
+    assert [stored.id for stored in sim.created("acme")[1:]] == [result.id]
+
+
+@pytest.mark.parametrize(
+    ("fault", "happens"), [(at.reset_before, False), (at.reset_after, True)], ids=["never arrives", "never answered"]
+)
+async def test_a_create_that_is_never_answered_ends_as_its_id_or_as_proved_not_to_be_there(fault, happens):
+    timeouts = Timeouts(attempt=0.2, settle=0.2, deadline=20.0)
+    async with standing(retry=attrs.evolve(FAST, max_attempts=2)) as (sim, proxy, clarus):
+        proxy.spoil(fault, "/api/")
+        result = await ended(clarus.with_options(timeouts=timeouts).integrations.create(NEW), timeouts)
+
+    if happens:
+        assert [stored.id for stored in sim.created("acme")[1:]] == [result.id]
+    else:
+        assert (type(result), result.applied, done(sim, "create")) == (ConnectionFailedError, Applied.NO, 0)
+
+
+# An answer that nobody asked for.
+
+
+async def test_an_answer_that_comes_twice_is_not_the_next_calls():
+    async with standing(retry=FAST) as (sim, proxy, clarus):
+        proxy.spoil(at.answered_twice)
+        made = []
+        for number in range(3):
+            made.append(await clarus.integrations.create(NewIntegration(name=f"{number}", integration_type="x")))
+            await asyncio.sleep(0.04)
+
+    assert [(stored.id, stored.attributes["name"]) for stored in sim.created("acme")[1:]] == [
+        (integration.id, integration.name) for integration in made
+    ]
+
+
+# TLS: it fails before anything of the request is out, and the error says so.
+
+
+HANDSHAKES = {
+    "an alert": at.alert(40),
+    "an alert, no such host": at.alert(112),
+    "reset": at.reset_the_handshake,
+    "half-open": at.hold_the_handshake,
+    "another protocol": at.another_protocol,
+}
+
+
+@operations
+@pytest.mark.parametrize("greet", HANDSHAKES.values(), ids=HANDSHAKES)
+async def test_a_handshake_that_fails_proves_that_nothing_was_sent(operation, greet):
+    timeouts = attrs.evolve(PATIENT, connect=0.1 if greet is at.hold_the_handshake else 5.0)
+    async with standing(greet=greet, timeouts=timeouts, credentials=AccessToken("x")) as (sim, _, clarus):
+        result = await ended(CALLS[operation](clarus, 1), timeouts)
+
+    assert (type(result), result.applied) == (ConnectionFailedError, Applied.NO)
+    assert "no connection could be made" in str(result)
+    assert sim.count() == 0
+
+
+@pytest.fixture(scope="module")
+def authority():
+    return trustme.CA()
+
+
+def serving(authority, host="127.0.0.1", **more):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(host, **more).configure_cert(context)
+    return context
+
+
+def trusting(authority):
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context), cookie_jar=aiohttp.DummyCookieJar())
+
+
+CERTIFICATES = {
+    "of a CA nobody knows": lambda _: serving(trustme.CA()),
+    "of another host": lambda authority: serving(authority, "other.example"),
+    "out of date": lambda authority: serving(authority, not_after=datetime.now(UTC) - timedelta(days=1)),
+}
+
+
+@operations
+@pytest.mark.parametrize("shown", CERTIFICATES.values(), ids=CERTIFICATES)
+async def test_a_certificate_that_is_not_valid_proves_that_nothing_was_sent(authority, operation, shown):
+    async with trusting(authority) as session, standing(shown(authority), session=session) as (sim, proxy, clarus):
+        result = await ended(CALLS[operation](clarus, 1), PATIENT)
+
+    assert (type(result), result.applied) == (ConfigurationError, Applied.NO)
+    assert "certificate is not valid" in str(result)
+    assert (sim.count(), proxy.asked) == (0, [])
+
+
+@pytest.mark.parametrize(
+    ("credentials", "error", "applied"),
+    [(None, ConnectionFailedError, Applied.NO), (AccessToken("x"), OutcomeUnknownError, Applied.MAYBE)],
+    ids=["asked for a token", "asked to create"],
+)
+async def test_a_server_that_wants_a_certificate_of_ours(authority, credentials, error, applied):
+    # Under TLS 1.3 the handshake is over for the client before the server says no, and a request is out by then.
+    context = serving(authority)
+    context.verify_mode = ssl.CERT_REQUIRED
+    authority.configure_trust(context)
+    async with (
+        trusting(authority) as session,
+        standing(context, session=session, credentials=credentials) as (sim, _, clarus),
+    ):
+        result = await ended(CALLS["create"](clarus, 1), PATIENT)
+
+    assert (type(result), result.applied, sim.count()) == (error, applied, 0)
