@@ -26,6 +26,8 @@ from clarus_async.wire.graphql import (
 from clarus_async.wire.reading import Unreadable
 
 _PAGE: Final = 100  # rows of a page where we read a list to its end
+# A filter may leave some pages without rows, but a list that goes on like this is not going to end.
+_MOST_EMPTY: Final = 100
 
 
 def graphql_request(
@@ -211,10 +213,11 @@ async def read_every_row(
 
 
 class _Cursors:
-    """The cursors of a list so far: one that comes back would never end."""
+    """The cursors of a list so far: one that comes back would never end, nor do pages that stay empty."""
 
     def __init__(self) -> None:
         self._seen: set[int] = set()
+        self._empty = 0
 
     def after(self, page: Page) -> str | None:
         """Return where the page after this one begins; ``None`` where there is none.
@@ -223,10 +226,19 @@ class _Cursors:
             page: one of the list.
 
         Raises:
-            ResponseError: its cursor was there before.
+            ResponseError: its cursor was there before, or too many pages in a row had no rows.
         """
         cursor = page.end_cursor
+        self._empty = 0 if page.rows else self._empty + 1
         if cursor is not None:
+            if self._empty == _MOST_EMPTY:
+                raise ResponseError(
+                    f"the list goes on after {_MOST_EMPTY} pages without a row, and would never end",
+                    pointer="/data/integrations/all/edges",
+                    expected="rows, or the end of the list",
+                    method="POST",
+                    path="/graphql",
+                )
             if hash(cursor) in self._seen:
                 raise ResponseError(
                     "the list repeats a cursor and would never end",
@@ -274,7 +286,7 @@ class IntegrationList(AsyncIterator[IntegrationRow]):
         """Read the list from its start, a page at a time.
 
         Raises:
-            ResponseError: a page can't be read, or its cursor was there before.
+            ResponseError: a page can't be read, its cursor was there before, or too many in a row had no rows.
             ClarusError: it can't be had; the class says why.
         """
         cursors = _Cursors()

@@ -153,7 +153,7 @@ def _answered(ending: Ending, seen: Answer, applied: Applied) -> ClarusError:
             request_id=ending.request_id,
             attempts=ending.attempts,
         )
-    if status < 400 or status == 401:
+    if 300 <= status < 400 or status == 401:
         cls = AuthenticationError if status == 401 else ConfigurationError
         return cls(
             message,

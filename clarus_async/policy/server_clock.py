@@ -8,6 +8,8 @@ from typing import NamedTuple
 from clarus_async.wire.headers import http_date
 
 _CUT = timedelta(seconds=1)  # a Date has whole seconds (RFC 9110, section 5.6.7)
+# A Date that is further than this from our clock is no clock that records are dated by.
+_APART = timedelta(days=1)
 
 
 class Dated(NamedTuple):
@@ -25,13 +27,18 @@ class Dated(NamedTuple):
     came: float
     wall: datetime
 
+    @property
+    def _date(self) -> datetime | None:
+        date = http_date(self.header)
+        return None if date is None or abs(date - self.wall) > _APART else date
+
     def earliest(self, at: float) -> datetime | None:
         """Return the earliest that a moment may have been on the server's clock; ``None`` where the Date is none.
 
         Args:
             at: seconds on the monotonic clock.
         """
-        date = http_date(self.header)
+        date = self._date
         return None if date is None else date - timedelta(seconds=self.came - at)
 
     def latest(self, at: float) -> datetime | None:
@@ -40,7 +47,7 @@ class Dated(NamedTuple):
         Args:
             at: seconds on the monotonic clock.
         """
-        date = http_date(self.header)
+        date = self._date
         return None if date is None else date + _CUT + timedelta(seconds=at - self.sent)
 
     def by_our_clocks(self, at: float | None, wall: datetime) -> datetime | None:
@@ -51,7 +58,7 @@ class Dated(NamedTuple):
                 another process's.
             wall: on our own wall clock (UTC), which may be set.
         """
-        date = http_date(self.header)
+        date = self._date
         ago = (self.wall - wall).total_seconds()
         if at is not None:
             ago = max(ago, self.came - at)

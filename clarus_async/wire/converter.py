@@ -17,6 +17,7 @@ from cattrs.fns import identity
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 from cattrs.preconf.orjson import make_converter
 
+from clarus_async.checks import number_problem
 from clarus_async.records import Integration, IntegrationChanges, IntegrationRow, NewIntegration
 
 T = TypeVar("T")
@@ -55,10 +56,11 @@ def _time(value: object, _: object = None) -> datetime:
 
 def _id(value: object, _: object = None) -> int:
     # The same id is 123 in REST and "123" in GraphQL (clarus-api.md §1).
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
     if isinstance(value, str) and len(value) <= 19 and value.isascii() and value.isdigit():
-        return int(value)
+        value = int(value)
+    # What is more is held by no journal, and what is less names no record.
+    if isinstance(value, int) and value >= 0 and number_problem(value) is None:
+        return value
     return _wrong("an integer id, or one as a string of digits")
 
 

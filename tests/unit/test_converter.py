@@ -43,13 +43,34 @@ def test_what_is_there_is_read():
     )
 
 
-@pytest.mark.parametrize("value", [1, 0, 10**18, "1", "0", "007", "9" * 19])
+@pytest.mark.parametrize("value", [1, 0, 10**18, "1", "0", "007", 2**63 - 1, "9223372036854775807"])
 def test_an_id_is_an_integer_or_digits(value):
     assert read(id=value).id == int(value)
 
 
 @pytest.mark.parametrize(
-    "value", [None, True, 1.0, "", "-1", "+1", " 1", "1 ", "1_0", "1.0", "x", "\u0661", "²", "9" * 20, [1], {"id": 1}]
+    "value",
+    [
+        None,
+        True,
+        1.0,
+        "",
+        "-1",
+        "+1",
+        " 1",
+        "1 ",
+        "1_0",
+        "1.0",
+        "x",
+        "\u0661",
+        "²",
+        -1,
+        2**63,
+        "9" * 19,
+        "9" * 20,
+        [1],
+        {"id": 1},
+    ],
 )
 def test_nothing_else_is_an_id(value):
     assert read(id=value) == Unreadable("/at/id", "an integer id, or one as a string of digits")
