@@ -308,7 +308,7 @@ class Creation:
             operation="update",
             kind=Kind.UPDATE,
             method="PATCH",
-            path=f"{COLLECTION}/{integration_id}",
+            path=f"{COLLECTION}/{int(integration_id)}",
             template=MEMBER,
             body=changes_body(integration_id, changes),
             read=read_integration,

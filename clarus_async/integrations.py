@@ -261,4 +261,5 @@ def _wrong_type(what: str, value: object, kind: type) -> InvalidInputError | Non
 def _member(integration_id: int) -> str:
     if number_problem(integration_id) is not None or integration_id < 0:
         raise InvalidInputError(f"integration id: must be a non-negative integer, not {type(integration_id).__name__}")
-    return f"{COLLECTION}/{integration_id}"
+    # As a plain number: an enum's member would stand there by its name.
+    return f"{COLLECTION}/{int(integration_id)}"

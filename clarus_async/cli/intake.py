@@ -27,18 +27,28 @@ class Input:
     """Where records come from.
 
     Args:
+        name: what it is called where it can't be read.
         stream: as it was opened.
         format: ``None``: to be told from the content.
         rewinds: whether it can be read twice, and so checked before it is used.
     """
 
+    name: str
     stream: BinaryIO
     format: Format | None
     rewinds: bool
 
     def rows(self) -> Iterator[Row]:
-        """Read from where the stream stands."""
-        return read_records(self.stream, self.format)
+        """Read from where the stream stands.
+
+        Raises:
+            OSError: it can't be read; it says of what.
+        """
+        try:
+            yield from read_records(self.stream, self.format)
+        except OSError as error:
+            error.filename = self.name
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -81,12 +91,12 @@ def open_input(name: str, format: str | None) -> Input:  # noqa: A002  as the op
     try:
         if name == "-":
             # A stream of our own: at its end the interpreter waits for the lock of sys.stdin, which a reader may hold.
-            return Input(open(0, "rb", closefd=False), chosen, rewinds=False)
+            return Input("standard input", open(0, "rb", closefd=False), chosen, rewinds=False)
         stream = Path(name).open("rb")  # noqa: SIM115  closed by whoever asked for it
         rewinds = stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
     except OSError as error:
         raise InvalidInputError(f"{name}: {error.strerror}") from None
-    return Input(stream, chosen or format_of(name), rewinds)
+    return Input(name, stream, chosen or format_of(name), rewinds)
 
 
 class Intake(AsyncIterator[NewIntegration]):

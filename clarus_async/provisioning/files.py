@@ -6,7 +6,7 @@ expected there. A file of any size is read in bounded memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from itertools import chain
 from pathlib import PurePath
@@ -172,8 +172,9 @@ def _read_csv(lines: Iterator[NumberedLine]) -> Iterator[Row]:
     records = join_lines(lines)
     number, header = next(records, (1, b""))
     names = split(header)
-    columns = [] if isinstance(names, Malformed) else [_Column.of(name) for name in names]
-    problems = _record_problems(header, names) or tuple(_header_problems(columns))
+    problems = _record_problems(header, names) or _too_many(names)
+    columns = [] if problems else [_Column.of(name) for name in names]
+    problems = problems or tuple(_header_problems(columns))
     if problems:
         yield BadRow(number, problems)
         return
@@ -277,10 +278,13 @@ def _column_name(columns: list[_Column], index: int) -> str:
     return columns[index].header if index < len(columns) else f"column {index + 1}"
 
 
+def _too_many(names: Sequence[object]) -> tuple[InputProblem, ...]:
+    if len(names) <= MAX_COLUMNS:
+        return ()
+    return (InputProblem("", f"has {len(names):,} columns, and may have {MAX_COLUMNS:,}"),)
+
+
 def _header_problems(columns: list[_Column]) -> Iterator[InputProblem]:
-    if len(columns) > MAX_COLUMNS:
-        yield InputProblem("", f"has {len(columns):,} columns, and may have {MAX_COLUMNS:,}")
-        return
     attributes = [column.path[0] for column in columns]
     if _KNOWN.isdisjoint(attributes):
         # Perhaps this is a record, and its values are not to be repeated.
