@@ -79,7 +79,6 @@ class FaultProxy(StubServer):
         url = urlsplit(upstream)
         self.upstream = (url.hostname, url.port)
         self.greet = greet
-        self.connections = 0
         self._numbers = count()
         self._spoil: Spoil | None = None
         self._path = ""
@@ -93,10 +92,6 @@ class FaultProxy(StubServer):
         """Spoil nothing any more."""
         self._spoil = self.greet = None
         return self
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        await super()._serve(reader, writer)
 
     async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         if self.greet is not None:
@@ -233,6 +228,18 @@ def endless(piece: bytes, every: float | None = None, before: Callable[[bytes], 
             await asyncio.sleep(every or 0)
 
     return spoil
+
+
+def only(number: int, spoil: Spoil) -> Spoil:
+    """Let something befall the request of this number, from 0, and no other."""
+
+    async def at(exchange: Exchange) -> bool | None:
+        if exchange.number == number:
+            return await spoil(exchange)
+        await exchange.say(b"".join(await exchange.ask()))
+        return True
+
+    return at
 
 
 async def dripping_both_ways(exchange: Exchange) -> bool:

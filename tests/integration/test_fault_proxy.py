@@ -196,6 +196,17 @@ async def test_a_create_that_is_never_answered_ends_as_its_id_or_as_proved_not_t
         assert (type(result), result.applied, done(sim, "create")) == (ConnectionFailedError, Applied.NO, 0)
 
 
+async def test_a_list_whose_second_page_is_cut_is_read_on():
+    async with standing(retry=FAST) as (sim, proxy, clarus):
+        sim.preload("acme", [{"name": f"{n}", "integration_type": "x"} for n in range(3)])
+        # The token is asked for first, then a page a row.
+        proxy.spoil(at.only(2, at.cut(0.5, in_body=True, how="reset")))
+        rows = [row.id async for row in clarus.integrations.list(page_size=1)]
+
+    assert rows == [stored.id for stored in sim.integrations("acme")]
+    assert [asked.path for asked in proxy.asked] == ["/oauth/token", *["/graphql"] * 5]
+
+
 # An answer that nobody asked for.
 
 
