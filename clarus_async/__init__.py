@@ -31,7 +31,16 @@ from clarus_async.errors import (
     ServerError,
     ValidationError,
 )
-from clarus_async.events import AttemptEvent, CallEvent, Event, Observer, TokenEvent, WaitEvent, WaitReason
+from clarus_async.events import (
+    AttemptEvent,
+    CallEvent,
+    Event,
+    Observer,
+    TenantObserver,
+    TokenEvent,
+    WaitEvent,
+    WaitReason,
+)
 from clarus_async.integrations import Integrations
 from clarus_async.policy.quota import PaceSource
 from clarus_async.queries import IntegrationList
@@ -104,6 +113,7 @@ __all__ = [
     "RetryPolicy",
     "ServerError",
     "ShopifyConfiguration",
+    "TenantObserver",
     "Timeouts",
     "Token",
     "TokenEvent",

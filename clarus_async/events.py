@@ -1,7 +1,8 @@
 """What an observer is told: frozen facts, and no tenant's data.
 
 Each event names the call it belongs to by ``call_id``, a number that counts up within a client. Times are seconds
-on the event loop's clock, durations are seconds.
+on the event loop's clock, durations are seconds. A call's events are told in the task that makes the call, a token's in
+the task that asks for it.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class AttemptEvent(NamedTuple):
         failure: why there was no answer, if there was none.
         proves: what it proves: ``not_sent``, ``rejected``, ``unknown``, ``applied``, ``done`` or ``misconfigured``.
         request_id: the server's ``X-Request-Id``.
+        pace: requests a second that are believed to be right after it; ``None`` where nothing limits them.
     """
 
     call_id: int
@@ -46,6 +48,7 @@ class AttemptEvent(NamedTuple):
     failure: str | None
     proves: str
     request_id: str | None
+    pace: float | None = None
 
 
 class WaitEvent(NamedTuple):
@@ -114,4 +117,19 @@ class Observer(Protocol):
 
     def on_event(self, event: Event) -> None:
         """Be told of an event; called on the event loop, so it must be quick. What it raises is logged, not raised."""
+        ...
+
+
+class TenantObserver(Observer, Protocol):
+    """An observer that wants to know whose calls it is told of, which no event says."""
+
+    def for_tenant(self, subdomain: str, base_url: str) -> Observer:
+        """Return who is told of the calls of one view of a client; called once for each view, so it must be quick.
+
+        What belongs to no tenant, a :class:`TokenEvent`, is told to the observer that was passed in.
+
+        Args:
+            subdomain: the view's tenant.
+            base_url: where its client's calls go.
+        """
         ...

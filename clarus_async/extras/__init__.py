@@ -1,1 +1,1 @@
-"""What needs an optional dependency; each module names its extra."""
+"""What needs an optional dependency, each in a module of its own; nothing else of ours imports them."""

@@ -204,9 +204,11 @@ class Caller:
                 attempt=call.deadline.attempt(call.sent_at, self.timeouts.attempt),
             )
             verdict = self._judged(call, received, turn)
-        except BaseException:
+        except BaseException as error:
             # Cancelled: what is on the wire may be applied all the same.
             call.applied = worst(call.applied, Verdict(Proof.UNKNOWN, Step.UNSETTLED), request.kind)
+            if isinstance(error, asyncio.CancelledError):
+                self._teller.given_up(call)
             raise
         finally:
             tenant.turnstile.leave(turn.sent)

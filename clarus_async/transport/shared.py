@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import random
 import uuid
@@ -198,7 +199,9 @@ class Shared:
             dated=self.note_date,
         )
         keeper = TokenKeeper(
-            grant_for(credentials, endpoint), static=isinstance(credentials, AccessToken), tell=self.tell
+            grant_for(credentials, endpoint),
+            static=isinstance(credentials, AccessToken),
+            tell=functools.partial(self.tell, to=self.observer),
         )
         self._keepers.append((credentials, keeper))
         return keeper
@@ -226,15 +229,31 @@ class Shared:
         self._keys += 1
         return f"{self._key_prefix}{self._keys:012x}"
 
-    def tell(self, event: Event) -> None:
-        """Tell the observer, and keep what it raises from the call.
+    def observer_for(self, subdomain: str) -> Observer | None:
+        """Return who is told of a tenant's calls.
+
+        Args:
+            subdomain: the tenant.
+        """
+        for_tenant: Callable[[str, str], Observer] | None = getattr(self.observer, "for_tenant", None)
+        if for_tenant is None:
+            return self.observer
+        try:
+            return for_tenant(subdomain, self.base_url)
+        except Exception:  # noqa: BLE001  watching must not fail what is watched
+            _log.exception("the observer raised on a tenant")
+            return self.observer
+
+    def tell(self, event: Event, to: Observer | None) -> None:
+        """Tell an observer, and keep what it raises from the call.
 
         Args:
             event: what happened.
+            to: who is told.
         """
-        if self.observer is not None:
+        if to is not None:
             try:
-                self.observer.on_event(event)
+                to.on_event(event)
             except Exception:  # noqa: BLE001  watching must not fail what is watched
                 _log.exception("the observer raised on a %s", type(event).__name__)
 

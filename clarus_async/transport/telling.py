@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Final
 
-from clarus_async.events import AttemptEvent, CallEvent, WaitEvent, WaitReason
-from clarus_async.policy.outcome import NoAnswer, Verdict
+from clarus_async.events import AttemptEvent, CallEvent, Event, WaitEvent, WaitReason
+from clarus_async.policy.outcome import NoAnswer, Proof, Verdict
 from clarus_async.transport.request import Call
 from clarus_async.transport.session import Received
 from clarus_async.transport.shared import Shared
+
+GIVEN_UP: Final = "it was given up before an answer came"
+"""The failure of an attempt whose call was cancelled."""
 
 _log = logging.getLogger("clarus_async")
 
@@ -25,6 +29,7 @@ class Teller:
     def __init__(self, shared: Shared, subdomain: str) -> None:
         self._shared = shared
         self._subdomain = subdomain
+        self._observer = shared.observer_for(subdomain)
 
     def waits(self, call: Call, reason: WaitReason, seconds: float | None) -> None:
         """Tell of a wait that begins.
@@ -34,10 +39,8 @@ class Teller:
             reason: what for.
             seconds: how long, where that is known.
         """
-        if self._shared.observer is not None:
-            self._shared.tell(
-                WaitEvent(call_id=call.number, operation=call.request.operation, reason=reason, seconds=seconds)
-            )
+        if self._observer is not None:
+            self._tell(WaitEvent(call_id=call.number, operation=call.request.operation, reason=reason, seconds=seconds))
 
     def attempted(self, call: Call, received: Received | NoAnswer, verdict: Verdict) -> None:
         """Tell of an attempt that ended.
@@ -47,8 +50,24 @@ class Teller:
             received: the answer, or why there is none.
             verdict: what it proves.
         """
-        if self._shared.observer is None and not _log.isEnabledFor(logging.DEBUG):
+        if self._observer is None and not _log.isEnabledFor(logging.DEBUG):
             return
+        failure = received.value if isinstance(received, NoAnswer) else None
+        self._attempted(call, call.status, failure, verdict.proof, call.request_id)
+
+    def given_up(self, call: Call) -> None:
+        """Tell of an attempt that was cancelled.
+
+        Args:
+            call: whose.
+        """
+        if self._observer is not None or _log.isEnabledFor(logging.DEBUG):
+            # What the call has seen is of an earlier attempt.
+            self._attempted(call, None, GIVEN_UP, Proof.UNKNOWN, None)
+
+    def _attempted(
+        self, call: Call, status: int | None, failure: str | None, proof: Proof, request_id: str | None
+    ) -> None:
         duration = asyncio.get_running_loop().time() - call.sent_at
         event = AttemptEvent(
             call_id=call.number,
@@ -56,15 +75,19 @@ class Teller:
             number=call.attempts,
             started_at=call.sent_at,
             duration=duration,
-            status=call.status,
-            failure=received.value if isinstance(received, NoAnswer) else None,
-            proves=verdict.proof.value,
-            request_id=call.request_id,
+            status=status,
+            failure=failure,
+            proves=proof.value,
+            request_id=request_id,
+            pace=self._shared.turnstile(self._subdomain).pace.rate,
         )
-        self._shared.tell(event)
+        self._tell(event)
         if _log.isEnabledFor(logging.DEBUG):
-            said = event.failure or event.status
+            said = failure or status
             _log.debug("attempt %d of %s: %s after %.3f s", call.attempts, event.operation, said, duration)
+
+    def _tell(self, event: Event) -> None:
+        self._shared.tell(event, self._observer)
 
     def ended(self, call: Call, error: str | None) -> None:
         """Tell of a call that ended: one line at INFO where it was retried or failed, at DEBUG otherwise.
@@ -75,7 +98,7 @@ class Teller:
         """
         trouble = error is not None or call.attempts > 1
         level = logging.INFO if trouble else logging.DEBUG
-        if self._shared.observer is None and not _log.isEnabledFor(level):
+        if self._observer is None and not _log.isEnabledFor(level):
             return
         request = call.request
         event = CallEvent(
@@ -90,7 +113,7 @@ class Teller:
             applied=None if error is None else call.applied,
             error=error,
         )
-        self._shared.tell(event)
+        self._tell(event)
         _log.log(
             level,
             "%s for %s: %s, status %s, applied %s, attempts %d, %.3f s, request id %s",

@@ -19,6 +19,7 @@ from clarus_async import (
     ConfigurationError,
     IntegrationChanges,
     NewIntegration,
+    PacingPolicy,
     RetryPolicy,
     TokenEvent,
     WaitEvent,
@@ -145,6 +146,10 @@ class TestCalls:
             [call] = notes.calls
             assert (call.error, call.status, call.applied) == ("CancelledError", None, Applied.MAYBE)
             assert (call.duration, call.attempts) == (3.0, 1)
+            [attempt] = notes.attempts
+            assert (attempt.number, attempt.duration, attempt.status, attempt.proves) == (1, 3.0, None, "unknown")
+            assert attempt.failure == "it was given up before an answer came"
+            assert notes.events == [attempt, call]
 
     @virtual
     async def test_one_that_was_cancelled_before_anything_was_sent(self):
@@ -158,6 +163,7 @@ class TestCalls:
                 await task
             [call] = notes.calls
             assert (call.error, call.applied, call.attempts) == ("CancelledError", Applied.NO, 0)
+            assert notes.attempts == []
 
     @virtual
     async def test_one_that_never_got_out(self):
@@ -264,6 +270,55 @@ class TestWaits:
             [(reason, seconds)] = notes.waits
             assert reason is WaitReason.BACKOFF
             assert seconds == pytest.approx(now() - began, abs=1e-3)
+
+
+class TestPace:
+    @virtual
+    async def test_an_attempt_says_what_it_is_believed_to_be(self):
+        for pacing, rate in ((PacingPolicy(), None), (PacingPolicy(rate=5.0), 5.0)):
+            notes = Notes()
+            async with Simulator() as sim, client_of(sim, notes, pacing=pacing) as clarus:
+                await clarus.ping()
+                assert [attempt.pace for attempt in notes.attempts] == [rate] == [clarus.pace.rate]
+
+
+class TestTenants:
+    class Sorted(Notes):
+        def __init__(self):
+            super().__init__()
+            self.views = []
+
+        def for_tenant(self, subdomain, base_url):
+            notes = Notes()
+            self.views.append((subdomain, base_url, notes))
+            return notes
+
+    @virtual
+    async def test_each_view_has_an_observer_of_its_own(self):
+        notes = self.Sorted()
+        async with Simulator(tenants=("acme", "globex")) as sim, client_of(sim, notes) as clarus:
+            await clarus.ping()
+            await clarus.for_subdomain("globex").integrations.create(SHOP)
+            views = [
+                (subdomain, base_url, [call.operation for call in view.calls])
+                for subdomain, base_url, view in notes.views
+            ]
+            assert views == [("acme", sim.url, ["ping"]), ("globex", sim.url, ["create"])]
+            assert [view.waits for _, _, view in notes.views] == [[(WaitReason.TOKEN, None)], []]
+        # A token is no tenant's.
+        assert [type(event) for event in notes.events] == [TokenEvent]
+
+    @virtual
+    async def test_one_that_raises_breaks_no_call_and_is_logged(self, caplog):
+        class Broken(Notes):
+            def for_tenant(self, subdomain, base_url):
+                raise RuntimeError("broken")
+
+        notes = Broken()
+        async with Simulator() as sim, client_of(sim, notes) as clarus:
+            await clarus.ping()
+        assert "the observer raised on a tenant" in caplog.text
+        assert len(notes.calls) == 1
 
 
 class TestTokens:

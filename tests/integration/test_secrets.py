@@ -1,7 +1,7 @@
 """A canary in every secret, driven through every public call and every fault: it shows nowhere.
 
 Nowhere is: log records of all loggers at DEBUG, reprs of what is returned and raised, formatted tracebacks with their
-locals, the locals of our frames and of aiohttp's, pickles, and events.
+locals, the locals of our frames and of aiohttp's, pickles, events, and what OpenTelemetry makes of them.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from clarus_async import (
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Quota, Simulator
 from clarus_async.simulator.faults import possible
 from clarus_async.simulator.oauth import s256
+from tests.seen import Seen
 from tests.stub_server import Reply, StubServer, bearer, reply
 from tests.virtual import virtual
 
@@ -66,6 +67,7 @@ class Watch:
     def __init__(self, secrets=SECRETS):
         self.secrets = secrets
         self.events = []
+        self.seen = Seen()
         self.found = []
         self.logged = io.StringIO()
         self.handler = logging.StreamHandler(self.logged)
@@ -74,6 +76,7 @@ class Watch:
 
     def on_event(self, event):
         self.events.append(event)
+        self.seen.observer.on_event(event)
 
     def __enter__(self):
         root = logging.getLogger()
@@ -89,6 +92,7 @@ class Watch:
         self.check("a log record", self.logged.getvalue())
         for event in self.events:
             self.check("an event", repr(event))
+        self.check("a span or a metric", self.seen.text())
 
     def check(self, where, text):
         """Note where a secret shows."""

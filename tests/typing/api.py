@@ -13,6 +13,7 @@ from typing import Any, Literal, assert_type
 
 import aiohttp
 import attrs
+from opentelemetry import metrics, trace
 
 import clarus_async
 from clarus_async import (
@@ -67,6 +68,7 @@ from clarus_async import (
     RetryPolicy,
     ServerError,
     ShopifyConfiguration,
+    TenantObserver,
     Timeouts,
     Token,
     TokenEvent,
@@ -76,6 +78,7 @@ from clarus_async import (
     WaitEvent,
     WaitReason,
 )
+from clarus_async.extras.opentelemetry import OpenTelemetryObserver
 from clarus_async.simulator import Endpoint, Fault, FaultKind, LoggedRequest, Quota, Simulator, StoredIntegration
 
 assert_type(clarus_async.__version__, str)
@@ -493,6 +496,7 @@ class Printing:
                 assert_type(event.failure, str | None)
                 assert_type(event.proves, str)
                 assert_type(event.request_id, str | None)
+                assert_type(event.pace, float | None)
             case WaitEvent():
                 assert_type(event.reason, WaitReason)
                 assert_type(event.seconds, float | None)
@@ -508,6 +512,13 @@ class Deaf:
 def observers() -> None:
     ClarusClient("acme", AccessToken("token"), observer=Printing())
     ClarusClient("acme", AccessToken("token"), observer=Deaf())  # type: ignore[arg-type]
+    by_tenant: TenantObserver = OpenTelemetryObserver(
+        tracer_provider=trace.get_tracer_provider(), meter_provider=metrics.get_meter_provider(), tenants=True
+    )
+    assert_type(by_tenant.for_tenant("acme", "https://clarus-api.com"), Observer)
+    ClarusClient("acme", AccessToken("token"), observer=by_tenant)
+    OpenTelemetryObserver(True)  # type: ignore[call-arg, arg-type]
+    OpenTelemetryObserver(tenants="acme")  # type: ignore[arg-type]
 
 
 # The simulator.

@@ -124,6 +124,12 @@ def test_optional_dependencies_are_imported_lazily():
             assert name.split(".")[0] not in OPTIONAL, f"{path.name} imports {name} at its top"
 
 
+def test_extras_are_imported_by_those_who_want_them():
+    for path in modules():
+        if unit_of(path) != "extras":
+            assert all(ours(name) != "extras" for name in imports(path)), path
+
+
 def test_no_module_has_a_second_idea():
     for path in modules():
         assert len(path.read_text().splitlines()) <= 350, path
