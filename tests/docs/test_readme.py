@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 import clarus_async
+from tests.readme import BLOCKS, SERVICES
 
 ROOT = Path(__file__).parents[2]
-BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
 TESTS = [block for block in BLOCKS if "def test_" in block]
-SCRIPTS = [block for block in BLOCKS if block not in TESTS]
+SCRIPTS = [block for block in BLOCKS if block not in [*TESTS, *SERVICES.values()]]
 
 
 @pytest.fixture
