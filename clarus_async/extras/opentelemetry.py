@@ -48,6 +48,9 @@ _ERROR: Final = Status(StatusCode.ERROR)
 class OpenTelemetryObserver:
     """Makes spans and metrics; for ``ClarusClient(observer=…)``, of one client or of several.
 
+    An observer of your own that passes events on to it must pass :meth:`for_tenant` on, too: without that, it knows no
+    server and no tenant, and can't tell the calls of several clients apart.
+
     Args:
         tracer_provider: makes the spans; the global one where there is none.
         meter_provider: makes the metrics; the global one where there is none.
