@@ -182,6 +182,7 @@ _CLIENT_CLOCKS: Final = (
     "clarus_async.settling",
     "clarus_async.provisioning.ledger",
     "clarus_async.transport.call",
+    "clarus_async.transport.grants",
 )
 
 

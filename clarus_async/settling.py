@@ -121,6 +121,7 @@ def unknown(draft: Draft, settled: Settled, caller: Caller, creation: Creation) 
         creation: knows of others of its name.
     """
     doubt, last = draft.doubt, draft.error
+    found = settled.ids or (() if doubt.made is None else (doubt.made,))
     said = last.__cause__ if isinstance(last, OutcomeUnknownError) else last
     reason = f"last answer: {_cut(said.message)}" if isinstance(said, ClarusError) else "no clear answer came"
     if settled.fate is Fate.SEVERAL:
@@ -128,8 +129,8 @@ def unknown(draft: Draft, settled: Settled, caller: Caller, creation: Creation) 
         why = f"it was sent {doubt.sends} times, and {len(settled.ids)} records answer for it: {_listed(settled.ids)}"
     else:
         settled_by = "resolve(error), once the server had time to settle"
-        found = f"; what may be it: {_listed(settled.ids)}" if settled.ids else ""
-        why = f"{_cut(settled.because or 'it is not settled')}{found}"
+        may_be = f"; what may be it: {_listed(found)}" if found else ""
+        why = f"{_cut(settled.because or 'it is not settled')}{may_be}"
     error = OutcomeUnknownError(
         f"the outcome is unknown ({reason}); {why}; settled by {settled_by}",
         applied=doubt.applied,
@@ -140,7 +141,7 @@ def unknown(draft: Draft, settled: Settled, caller: Caller, creation: Creation) 
         key=draft.new.key,
         sent_at=last.sent_at if isinstance(last, OutcomeUnknownError) else None,
         settled_by=settled_by,
-        found=settled.ids,
+        found=found,
     )
     complete(error, draft, caller, creation)
     error.__cause__ = said
@@ -220,18 +221,19 @@ class _Alone:
         self._creation = creation
         self._draft = draft
         self.deadline = deadline
+        self._last = False
         self.looked_last = False
-        """Whether it was looked up as late as the deadline allows."""
+        """Whether a look as late as the deadline allows told what is there."""
 
     async def wait(self, at: float) -> bool:
         """Wait until a moment; what has an id is looked up before the deadline in any case."""
         now = asyncio.get_running_loop().time()
         last = self.deadline.at - LEAST_TO_SEND
         if at > last:
-            if self._draft.doubt.made is None or self.looked_last:
+            if self._draft.doubt.made is None or self._last:
                 return False
             at = last
-            self.looked_last = True
+            self._last = True
         await self._caller.shared.sleep(at - now)
         return not self._caller.shared.closed
 
@@ -239,9 +241,12 @@ class _Alone:
         """Look it up, several times where that fails."""
         for failures in range(1, _LOOKS + 1):
             try:
-                return await self._creation.look(self._draft, self.deadline)
+                looked = await self._creation.look(self._draft, self.deadline)
             except ClarusError as error:
                 why = f"looking it up failed: {error.message}"
+            else:
+                self.looked_last = self._last
+                return looked
             delay = backoff(self._caller.retry, failures, self._caller.shared.random)
             now = asyncio.get_running_loop().time()
             if not self.deadline.allows(now, delay) or self._caller.shared.closed:

@@ -123,6 +123,26 @@ async def test_the_error_knows_what_others_were_given_while_it_was_under_way():
 
 
 @in_a_world
+async def test_a_last_look_that_fails_does_not_count_as_one_that_agreed():
+    timeouts = Timeouts(attempt=20.0, settle=20.0, deadline=35.0)
+    async with Simulator() as sim, client_of(sim, timeouts=timeouts) as clarus:
+        # The first send is applied later than it may be, the second is answered, and what would tell can't be read.
+        sim.script(Endpoint.CREATE, Fault(FaultKind.LATE_APPLY, delay=25.0))
+        creating = asyncio.create_task(clarus.integrations.create(SHOP))
+        await asyncio.sleep(30.0)
+        sim.set_faults([Fault(FaultKind.ERROR_BEFORE, endpoint=Endpoint.GRAPHQL)])
+        with pytest.raises(OutcomeUnknownError, match="looking it up failed") as caught:
+            await creating
+        # The one that was answered; the other is there, and nobody could see it.
+        [answered] = caught.value.found
+        other = next(record.id for record in sim.created("acme") if record.id != answered)
+        sim.set_faults([])
+        with pytest.raises(OutcomeUnknownError) as later:
+            await clarus.integrations.resolve(caught.value)
+        assert other in later.value.found
+
+
+@in_a_world
 async def test_who_waits_for_the_schema_that_another_asks_for_keeps_to_its_own_deadline():
     async with Simulator(searchable_references=True, latency=10.0, token_lifetime=None) as sim:
         async with client_of(sim, timeouts=Timeouts(attempt=30.0, settle=30.0, deadline=60.0)) as clarus:

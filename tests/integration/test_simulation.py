@@ -81,4 +81,4 @@ def test_a_process_that_is_killed_leaves_its_journal_and_nothing_else():
     history = next(history for history in map(run_plan, early) if len(history.given) > 1)
     assert history.tap.life > 1
     assert history.done
-    assert {attempt.life for attempt in history.tap.attempts} == {1, 2}
+    assert {attempt.life for attempt in history.tap.attempts} >= {1, 2}

@@ -48,6 +48,12 @@ class Facts:
         at = self.applied(attempt)
         return at is not None and attempt.ended is not None and at > attempt.ended + self.plan.timeouts.settle
 
+    @property
+    def names_that_came_too_late(self) -> set[str]:
+        """The names of records that the server stored later than ``settle``."""
+        late = {marker for marker, sent in self.of_marker.items() if any(map(self.too_late, sent))}
+        return {record.name for marker in late for record in self.stored[marker]}
+
     def writes(self, op: Op) -> list[Attempt]:
         """The requests of an operation that would change something."""
         if op.what == "resolve":

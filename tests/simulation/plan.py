@@ -44,6 +44,7 @@ class Act:
         cancelled: seconds after which the caller loses patience.
         on_unknown: of a create.
         repeatable: of a synchronization.
+        resolved: seconds after which a create that stays in doubt is resolved.
     """
 
     pause: float
@@ -54,6 +55,7 @@ class Act:
     cancelled: float | None = None
     on_unknown: str = "reconcile"
     repeatable: bool = False
+    resolved: float = 0.0
 
 
 @attrs.frozen(kw_only=True)
@@ -187,6 +189,8 @@ class _Faults:
         """Return which kinds befall which endpoints, and how often."""
         faults: list[Fault] = []
         kinds = self.dice.sample(_KINDS, self.dice.choice([0, 1, 2, 3, 5]))
+        if self.late:
+            kinds.append(FaultKind.LATE_APPLY)
         share = self.dice.choice([0.03, 0.1, 0.25])
         for kind in dict.fromkeys(kinds):
             part = (share / 10 if kind in _RARE else share) / len(kinds)
@@ -248,6 +252,7 @@ def _actor(
                 cancelled=dice.choice([dice.uniform(0.0, 1.0), timeouts.attempt]) if dice.random() < 0.1 else None,
                 on_unknown="raise" if dice.random() < 0.2 else "reconcile",
                 repeatable=dice.random() < 0.5,
+                resolved=timeouts.settle * dice.choice([0.0, 0.5, 1.0]),
             )
         )
     return Actor(tenant=dice.choice(tenants), acts=tuple(acts))

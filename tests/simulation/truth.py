@@ -33,7 +33,7 @@ def every_duplicate_is_named(facts: Facts) -> Iterator[str]:
             named = set(op.error.found)
         else:
             continue
-        looks = [a for a in facts.of_op[op.number] if a.path == "/graphql" and a.result == 200]
+        looks = [a for a in facts.of_op[op.number] if a.path == "/graphql" and a.event and a.event.proves == "done"]
         visible = _visible(facts, op.act.marker, looks[-1].started if looks else None)
         if len(visible) > 1 and not visible <= named:
             yield f"{op}: stored by its last look: {sorted(visible)}"
@@ -76,7 +76,8 @@ def outcomes_are_true(facts: Facts) -> Iterator[str]:
             continue
         if isinstance(op.result, Integration):
             ids = facts.ids(op.act.marker) if op.what in {"create", "resolve"} else {op.target}
-            if op.result.id not in ids:
+            # What a server applies when it no longer may answers for whatever has its name.
+            if op.result.id not in ids and op.act.name not in facts.names_that_came_too_late:
                 yield f"{op}: the server has {sorted(ids)}"
         if op.what in _WRITES:
             yield from _error_is_true(facts, op)

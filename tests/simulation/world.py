@@ -190,7 +190,7 @@ class World:
             await asyncio.sleep(act.pause)
             op = await self._do(state, act, act.what)
             if act.what == "create" and isinstance(op.error, OutcomeUnknownError):
-                await asyncio.sleep(self._plan.timeouts.settle)
+                await asyncio.sleep(act.resolved)
                 await self._do(state, act, "resolve", op.error)
 
     async def _do(self, state: _State, act: Act, what: str, error: OutcomeUnknownError | None = None) -> Op:
