@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, NamedTuple, Self, TypedDict, Unpack
@@ -186,7 +186,7 @@ class ClarusClient:
             raise ConfigurationError(problem)
         ours = self._caller
         whose = ours.credentials if credentials is None else credentials
-        return self._view(Caller(ours.shared, subdomain, whose, ours.timeouts, ours.retry))
+        return self._view(Caller(ours.shared, subdomain, whose, ours.timeouts, ours.retry, ours.may_send))
 
     def with_options(self, *, timeouts: Timeouts | None = None, retry: RetryPolicy | None = None) -> ClarusClient:
         """Return a view with other options: the same pool, tenant and tokens. Closing a view closes nothing.
@@ -202,9 +202,20 @@ class ClarusClient:
             del timeouts, retry
             raise ConfigurationError("; ".join(problems))
         ours = self._caller
-        return self._view(
-            Caller(ours.shared, ours.subdomain, ours.credentials, timeouts or ours.timeouts, retry or ours.retry)
-        )
+        timeouts, retry = timeouts or ours.timeouts, retry or ours.retry
+        return self._view(Caller(ours.shared, ours.subdomain, ours.credentials, timeouts, retry, ours.may_send))
+
+    def guarded(self, may_send: Callable[[], bool]) -> ClarusClient:
+        """Return a view that sends only as long as it may, such as while a lease is held. Closing it closes nothing.
+
+        What is withheld raises :class:`ConnectionFailedError`; nothing of it was sent.
+
+        Args:
+            may_send: is asked before each request, tokens' aside, and again right before a body is written; it must
+                not take long.
+        """
+        ours = self._caller
+        return self._view(Caller(ours.shared, ours.subdomain, ours.credentials, ours.timeouts, ours.retry, may_send))
 
     @staticmethod
     def _view(caller: Caller) -> ClarusClient:

@@ -18,6 +18,7 @@ from clarus_async.transport.request import Request
 from clarus_async.wire.graphql import REFERENCE, filter_variable
 
 if TYPE_CHECKING:
+    from clarus_async.provisioning.drafts import Terms
     from clarus_async.provisioning.existing import Existing
     from clarus_async.provisioning.report import Outcome
     from clarus_async.provisioning.run import Progress, ProvisionRun
@@ -38,6 +39,11 @@ class Integrations:
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
         self._creation = Creation(caller)
+
+    @property
+    def terms(self) -> Terms:
+        """The client's settings that a run keeps to."""
+        return self._creation.terms
 
     async def create(
         self, new: NewIntegration, *, on_unknown: Literal["reconcile", "raise"] = "reconcile"
@@ -196,6 +202,23 @@ class Integrations:
         if reference is not None and not await searches_references(self._caller):
             raise ConfigurationError("find: this tenant's schema can't be searched by reference; find by name instead")
         return [row async for row in IntegrationList(self._caller, wanted, with_reference=reference is not None)]
+
+    async def searches_references(self) -> bool:
+        """Whether records can be found by reference in this tenant; else they are found by name only.
+
+        Raises:
+            ClarusError: the tenant's schema can't be had.
+        """
+        return await searches_references(self._caller)
+
+    def trust_references(self) -> None:
+        """Take it for known that records can be found by reference, where another client of the tenant has found so.
+
+        A schema that can't be read, for once, says that they can't: who shares work with others must not believe that.
+        """
+        shared = self._caller.shared
+        shared.bind()
+        shared.tenant(self._caller.subdomain).searchable = True
 
     def provision(
         self,

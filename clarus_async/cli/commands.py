@@ -47,6 +47,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     match args.command:
+        case "provision" if args.celery is not None:
+            from clarus_async.cli import machines
+
+            return machines.main(args)
         case "provision":
             from clarus_async.cli import provision
 

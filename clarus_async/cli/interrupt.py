@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Final, Self
 
+from clarus_async.cli.output import Results
+from clarus_async.cli.progress import ProgressView
+
+_LAST_WORDS: Final = 1.0  # seconds that results have to be written once everything is to stop
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -76,3 +80,34 @@ class Interrupt:
         with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
             for signum in _SIGNALS:
                 loop.remove_signal_handler(signum)
+
+
+async def deliver(
+    stop: Callable[[], None], view: ProgressView, grace: float, work: Callable[[Results], Awaitable[None]]
+) -> int | None:
+    """Write the results of some work that can be interrupted; return the exit status where it was.
+
+    Args:
+        stop: stops the intake.
+        view: shows what is happening, and takes the results.
+        grace: seconds that what is in flight has after the first signal.
+        work: writes results, and is cancelled when everything is to stop.
+
+    Raises:
+        OSError: the results could not be written.
+    """
+    with Interrupt(stop, view.say, grace) as interrupt:
+        results = Results(view.write_results, on_lost=interrupt.wind_down)
+        try:
+            try:
+                await work(results)
+            finally:
+                await results.close(_LAST_WORDS if interrupt.cancelled else None)
+        except asyncio.CancelledError:
+            if not interrupt.absorb():
+                raise
+    if interrupt.signum is not None:
+        return 128 + interrupt.signum
+    if results.lost is not None:
+        raise results.lost
+    return None

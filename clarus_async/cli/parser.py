@@ -16,6 +16,7 @@ environment:
                          what to authenticate with; secrets are never options
   CLARUS_ACCESS_TOKEN    instead of these
   CLARUS_BASE_URL        if not https://clarus-api.com
+  CLARUS_CELERY_BROKER   the Redis of Celery's workers
 
 Results are written to standard output, one JSON object a line; a configuration is never among them.
 Everything else is written to standard error.
@@ -149,6 +150,14 @@ def _add_provision(parser: ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="say what would happen, and send nothing that writes")
     parser.add_argument(
         "--max-failures", metavar="N", type=_count, help="stop when more records than these fail (default: never)"
+    )
+    parser.add_argument(
+        "--celery",
+        metavar="URL",
+        help="have Celery workers do it: the URL of their Redis, or - for CLARUS_CELERY_BROKER; they see FILE, too",
+    )
+    parser.add_argument(
+        "--shard-size", metavar="N", type=_from_1_to(1_000_000), default=1000, help="records a task (default: 1000)"
     )
     parser.add_argument(
         "--simulate",

@@ -11,7 +11,7 @@ from typing import Final
 
 from clarus_async.cli.connection import connect
 from clarus_async.cli.intake import Input, Intake, open_input
-from clarus_async.cli.interrupt import Interrupt
+from clarus_async.cli.interrupt import deliver
 from clarus_async.cli.output import Exit, Results, describe, say
 from clarus_async.cli.progress import ProgressView, open_progress
 from clarus_async.cli.simulate import TRIAL_TENANT, trial_simulator
@@ -22,7 +22,6 @@ from clarus_async.errors import ConfigurationError
 from clarus_async.provisioning.files import BadRow
 
 _GRACE: Final = 10.0  # seconds that what is in flight has after Ctrl-C
-_LAST_WORDS: Final = 1.0  # seconds that results have to be written once everything is to stop
 _SESSION_END: Final = 1.0  # seconds after which a trial's tokens end
 
 
@@ -111,22 +110,14 @@ async def _provision(
         run.stop()
         intake.stop()
 
-    with Interrupt(stop, view.say, _GRACE) as interrupt:
-        results = Results(view.write_results, on_lost=interrupt.wind_down)
+    async def work(results: Results) -> None:
         try:
-            try:
-                async with run:
-                    async for outcome in run:
-                        summary.add(outcome, intake.line_of(outcome.index))
-                        await results.write(outcome.to_json())
-            finally:
-                summary.taken, summary.bad = run.begun, intake.bad
-                await results.close(_LAST_WORDS if interrupt.cancelled else None)
-        except asyncio.CancelledError:
-            if not interrupt.absorb():
-                raise
-    if interrupt.signum is not None:
-        return 128 + interrupt.signum
-    if results.lost is not None:
-        raise results.lost
-    return summary.exit_status
+            async with run:
+                async for outcome in run:
+                    summary.add(outcome, intake.line_of(outcome.index))
+                    await results.write(outcome.to_json())
+        finally:
+            summary.taken, summary.bad = run.begun, intake.bad
+
+    interrupted = await deliver(stop, view, _GRACE, work)
+    return summary.exit_status if interrupted is None else interrupted

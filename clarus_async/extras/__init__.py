@@ -1,1 +1,1 @@
-"""What needs an optional dependency, each in a module of its own; nothing else of ours imports them."""
+"""What needs an optional dependency, and what only those who use one need; nothing else of ours imports them."""

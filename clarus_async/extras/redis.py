@@ -1,7 +1,7 @@
 """One quota for many processes: a pace that they share through Redis (``pip install "clarus-async[redis]"``).
 
-``ClarusClient(…, pacing=RedisPacing("redis://…"))`` in each of them. Redis keeps one line of slots for a quota, by its
-own clock: a process leases the next few, as many as its callers need for a tenth of a second, and sends in them. A
+``ClarusClient(…, pacing=RedisPacing(url="redis://…"))`` in each of them. Redis keeps one line of slots for a quota, by
+its own clock: a process leases the next few, as many as its callers need for a tenth of a second, and sends in them. A
 pause that the server asks one of them for is a pause for all, and the rate that refusals teach is one for all. Tokens
 are not shared.
 
@@ -21,7 +21,7 @@ import attrs
 
 from clarus_async.checks import refuse, shown
 from clarus_async.config import PacingPolicy
-from clarus_async.extras.leases import Lease, Wanted
+from clarus_async.extras.pace_lease import Lease, Wanted
 from clarus_async.extras.shared_pace import SharedPace
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 from clarus_async.config import PacingPolicy
-from clarus_async.extras.leases import Lease, Leased, Wanted
+from clarus_async.extras.pace_lease import Lease, Leased, Wanted
 from clarus_async.extras.shared_rate import SharedRate
 from clarus_async.policy.measured import RoundTrip, Sent
 from clarus_async.policy.pacing import Pace

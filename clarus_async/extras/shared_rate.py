@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from clarus_async.config import PacingPolicy
-from clarus_async.extras.leases import Lease, Leased
+from clarus_async.extras.pace_lease import Lease, Leased
 from clarus_async.policy.growth import LEAST_ADMITTED, LEAST_CUT, Cubic, QuickStart, back_in, cut
 from clarus_async.policy.quota import PaceSource, Quota
 from clarus_async.wire.ratelimit import Told

@@ -125,7 +125,7 @@ def _definite(ending: Ending, applied: Applied) -> ClarusError:
     elif seen is None or (ending.out_of_time and seen is NoAnswer.TIMED_OUT):
         cls, retryable = DeadlineExceededError, True
     else:
-        cls, retryable = ConnectionFailedError, True
+        cls, retryable = ConnectionFailedError, seen is not NoAnswer.WITHHELD
     return cls(
         _because("nothing was sent" if seen is None else str(seen), ending),
         applied=applied,

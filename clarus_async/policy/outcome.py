@@ -30,6 +30,7 @@ class NoAnswer(StrEnum):
     BAD_CERTIFICATE = "the server's certificate is not valid"
     CONNECTION_LOST = "the connection was lost before an answer came"
     TIMED_OUT = "no answer came in time"
+    WITHHELD = "it was not sent, for the right to send has ended"
 
 
 class Answer(NamedTuple):
@@ -146,7 +147,7 @@ def judge(kind: Kind, seen: Seen, *, repeatable: bool = False, doubt: bool = Fal
 def _no_answer(kind: Kind, seen: NoAnswer, *, repeatable: bool) -> Verdict:
     if seen is NoAnswer.NO_CONNECTION:
         return Verdict(Proof.NOT_SENT, Step.AGAIN)
-    if seen is NoAnswer.BAD_CERTIFICATE:
+    if seen is NoAnswer.BAD_CERTIFICATE or seen is NoAnswer.WITHHELD:
         return Verdict(Proof.NOT_SENT, Step.RAISE)
     return _unknown(kind, repeatable=repeatable)
 

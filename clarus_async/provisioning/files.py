@@ -86,6 +86,15 @@ def format_of(name: str) -> Format | None:
     return _SUFFIXES.get(PurePath(name).suffix.lower())
 
 
+def format_of_line(line: bytes) -> Format:
+    """Tell a file's format by its first line that is not blank.
+
+    Args:
+        line: without a byte order mark.
+    """
+    return Format.JSON_LINES if line.lstrip()[:1] in {b"{", b"["} else Format.CSV
+
+
 def read_records(stream: BinaryLines, format: Format | None = None) -> Iterator[Row]:  # noqa: A002  the plain word
     """Read records as they come; what is wrong with one does not keep the next from being read.
 
@@ -102,18 +111,22 @@ def read_records(stream: BinaryLines, format: Format | None = None) -> Iterator[
     Raises:
         OSError: the stream can't be read.
     """
-    lines = _number_lines(stream)
+    lines = number_lines(stream)
     if format is None:
         first = next(((number, line) for number, line in lines if line.strip()), None)
         if first is None:
             return iter(())
-        format = Format.JSON_LINES if first[1].lstrip()[:1] in {b"{", b"["} else Format.CSV  # noqa: A001
+        format = format_of_line(first[1])  # noqa: A001
         lines = chain([first], lines)
     return _read_json_lines(lines) if format is Format.JSON_LINES else _read_csv(lines)
 
 
-def _number_lines(stream: BinaryLines) -> Iterator[NumberedLine]:
-    """Number the lines; one that is too long comes cut, and is still too long."""
+def number_lines(stream: BinaryLines) -> Iterator[NumberedLine]:
+    """Number the lines; one that is too long comes cut, and is still too long.
+
+    Args:
+        stream: as for :func:`read_records`.
+    """
     number = 0
     while line := stream.readline(MAX_RECORD + 1):
         number += 1

@@ -111,8 +111,7 @@ class Intake:
                 error = InvalidInputError(f"record {index}: must be a NewIntegration, not {type(new).__name__}")
                 batch.ended.append((None, _refused(index, "", error), self._ledger.next_number()))
             elif (number := self._ledger.meet(new.key)) is None:
-                error = InvalidInputError(f"record {index}: its key is in the input already")
-                batch.ended.append((None, _refused(index, new.key, error), self._ledger.next_number()))
+                batch.ended.append((None, refused_key(index, new.key), self._ledger.next_number()))
             else:
                 met.append((index, new, number))
         return met
@@ -273,6 +272,16 @@ class _Line:
 
 _NO_CLAIMS = Claims(frozenset(), by_name=False, in_doubt=False)
 _UNCLEAR = frozenset({OutcomeStatus.CONFLICT, OutcomeStatus.UNRESOLVED, OutcomeStatus.DUPLICATED})
+
+
+def refused_key(index: int, key: str) -> Outcome:
+    """Build the outcome of a record whose key was in the input before.
+
+    Args:
+        index: its place in the input.
+        key: the record's.
+    """
+    return _refused(index, key, InvalidInputError(f"record {index}: its key is in the input already"))
 
 
 def _refused(index: int, key: str, error: ClarusError) -> Outcome:

@@ -7,6 +7,7 @@ as a value, and the error is raised by :meth:`Caller.run`, in whose frames no se
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -41,16 +42,24 @@ class Caller:
         credentials: whose token is sent.
         timeouts: how long to wait.
         retry: when to send again.
+        may_send: is asked before each request, and again right before its body is written; what it denies is not sent.
     """
 
     def __init__(
-        self, shared: Shared, subdomain: str, credentials: Credentials, timeouts: Timeouts, retry: RetryPolicy
+        self,
+        shared: Shared,
+        subdomain: str,
+        credentials: Credentials,
+        timeouts: Timeouts,
+        retry: RetryPolicy,
+        may_send: Callable[[], bool] | None = None,
     ) -> None:
         self.shared = shared
         self.subdomain = subdomain
         self.credentials = credentials
         self.timeouts = timeouts
         self.retry = retry
+        self.may_send = may_send
         self._keeper = shared.keeper(credentials, timeouts)
         self._teller = Teller(shared, subdomain)
         self._turns = Turns(shared, subdomain, self._keeper, self._teller)
@@ -202,6 +211,7 @@ class Caller:
                 now=call.sent_at,
                 connect=self.timeouts.connect,
                 attempt=call.deadline.attempt(call.sent_at, self.timeouts.attempt),
+                may_send=self.may_send,
             )
             verdict = self._judged(call, received, turn)
         except BaseException as error:

@@ -10,18 +10,21 @@ import asyncio
 import contextlib
 import io
 import logging
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Final, cast
 
 import aiohttp
 import attrs
+from aiohttp.abc import AbstractStreamWriter
 from aiohttp.connector import Connection
+from aiohttp.http import StreamWriter
 from aiohttp.tracing import Trace
 from yarl import URL
 
 from clarus_async._version import __version__
 from clarus_async.errors import ConfigurationError
 from clarus_async.policy.outcome import NoAnswer
+from clarus_async.transport.fence import Fence, WithheldError
 
 ClientSession = aiohttp.ClientSession
 
@@ -47,6 +50,25 @@ _ONE_WRITE: Final = 2**20
 
 # aiohttp has framed a request by these before a middleware can take them out.
 _FRAMING: Final = frozenset({"content-length", "expect", "host"})
+
+
+class _GuardedBody(aiohttp.BytesIOPayload):
+    """A body that is written behind a fence, and with it the headers, which aiohttp holds back for it."""
+
+    def __init__(self, body: bytes, may_send: Callable[[], bool]) -> None:
+        super().__init__(io.BytesIO(body))
+        self._may_send = may_send
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        protocol = cast("StreamWriter", writer).protocol
+        if (transport := protocol.transport) is None:
+            raise aiohttp.ClientConnectionResetError
+        protocol.transport = fence = cast("asyncio.Transport", Fence(transport, self._may_send))
+        try:
+            await super().write_with_length(writer, content_length)
+        finally:
+            if protocol.transport is fence:
+                protocol.transport = transport
 
 
 # Not frozen, for one is made for each attempt; nobody changes it.
@@ -127,6 +149,7 @@ class Session:
         connect: float,
         attempt: float,
         cap: int = BODY_CAP,
+        may_send: Callable[[], bool] | None = None,
     ) -> Received | NoAnswer:
         """Send one request and read its whole answer.
 
@@ -139,7 +162,10 @@ class Session:
             connect: seconds for a connection.
             attempt: seconds for everything.
             cap: bytes of decoded body that are read at the most.
+            may_send: is asked before the request, and once more right before anything of one with a body is written.
         """
+        if may_send is not None and not may_send():
+            return NoAnswer.WITHHELD
         session = self._open()
         response: aiohttp.ClientResponse | None = None
         try:
@@ -151,8 +177,7 @@ class Session:
                     url,
                     # Beside the session's own authentication, aiohttp refuses ours; it goes in behind it.
                     headers=headers if self._theirs is None else _without_authorization(headers),
-                    # aiohttp warns of bytes larger than this, which it would write in one go.
-                    data=body if body is None or len(body) <= _ONE_WRITE else io.BytesIO(body),
+                    data=_data(body, may_send),
                     # A redirect would send the tenant's header and the body to wherever the server says.
                     allow_redirects=False,
                     raise_for_status=False,
@@ -224,6 +249,15 @@ class _Connector(aiohttp.TCPConnector):
             connection.close()
             raise _UnaskedAnswerError
         return connection
+
+
+def _data(body: bytes | None, may_send: Callable[[], bool] | None) -> bytes | io.BytesIO | _GuardedBody | None:
+    if body is None:
+        return None
+    if may_send is not None:
+        return _GuardedBody(body, may_send)
+    # aiohttp warns of bytes larger than this, which it would write in one go.
+    return body if len(body) <= _ONE_WRITE else io.BytesIO(body)
 
 
 def _without_authorization(headers: Mapping[str, str]) -> dict[str, str]:
@@ -303,6 +337,8 @@ _BEFORE_SENDING: Final = (
 def _no_answer(error: Exception) -> NoAnswer:
     if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ServerFingerprintMismatch):
         return NoAnswer.BAD_CERTIFICATE
+    if isinstance(error.__cause__, WithheldError):
+        return NoAnswer.WITHHELD
     if isinstance(error, _BEFORE_SENDING):
         return NoAnswer.NO_CONNECTION
     return NoAnswer.TIMED_OUT if isinstance(error, TimeoutError) else NoAnswer.CONNECTION_LOST

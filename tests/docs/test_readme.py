@@ -15,7 +15,8 @@ from tests.readme import BLOCKS, SERVICES
 
 ROOT = Path(__file__).parents[2]
 TESTS = [block for block in BLOCKS if "def test_" in block]
-SCRIPTS = [block for block in BLOCKS if block not in [*TESTS, *SERVICES.values()]]
+TYPED = [block for block in BLOCKS if "temporalio" in block or "taskiq" in block]
+SCRIPTS = [block for block in BLOCKS if block not in [*TESTS, *TYPED, *SERVICES.values()]]
 
 
 @pytest.fixture
@@ -41,6 +42,12 @@ async def test_script(block, clarus_simulator, monkeypatch, capsys, tmp_path):
 def test_the_readme_shows_a_client_and_a_test():
     assert len(SCRIPTS) >= 3
     assert len(TESTS) >= 1
+
+
+def test_what_other_engines_run_is_checked_for_types():
+    checked = [path.read_text() for path in (ROOT / "tests" / "typing").glob("*.py")]
+    assert len(TYPED) == 2
+    assert all(any(block in text for text in checked) for block in TYPED)
 
 
 @pytest.mark.parametrize("block", TESTS)

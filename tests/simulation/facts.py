@@ -10,7 +10,7 @@ from clarus_async.simulator.log import LoggedRequest
 from tests.simulation.history import History, Op
 from tests.simulation.tap import MARK, Attempt
 
-_NOT_SENT = frozenset({NoAnswer.NO_CONNECTION.value, NoAnswer.BAD_CERTIFICATE.value})
+_NOT_SENT = frozenset({NoAnswer.NO_CONNECTION.value, NoAnswer.BAD_CERTIFICATE.value, NoAnswer.WITHHELD.value})
 
 
 class Facts:

@@ -137,8 +137,11 @@ def _outcome_is_true(facts: Facts, index: int, given: Given) -> Iterator[str]:
         case OutcomeStatus.ADOPTED | OutcomeStatus.UPDATED:
             # What was there before is adopted by contract, whoever made it.
             true = outcome.integration_id in (ours | forgotten if job.existing == "ignore" else ours | same_name)
-        case OutcomeStatus.FAILED | OutcomeStatus.CONFLICT:
+        case OutcomeStatus.FAILED:
             true = not ours or late
+        case OutcomeStatus.CONFLICT:
+            # A run without a journal knows nothing of what an earlier one created: it names whatever it may be.
+            true = not ours or late or (not job.journal and ours <= set(outcome.others))
         case OutcomeStatus.DUPLICATED:
             true = {outcome.integration_id, *outcome.others} <= ours | forgotten and len(ours | forgotten) > 1
         case _:

@@ -118,6 +118,14 @@ def test_a_certificate_that_is_not_valid_is_a_configuration_error():
     assert "certificate is not valid" in str(error)
 
 
+def test_what_was_withheld_is_not_tried_again():
+    error = ended(NoAnswer.WITHHELD)
+
+    assert type(error) is ConnectionFailedError
+    assert (error.applied, error.retryable) == (Applied.NO, False)
+    assert "the right to send has ended" in str(error)
+
+
 @pytest.mark.parametrize("seen", [NoAnswer.NO_CONNECTION, NoAnswer.CONNECTION_LOST, NoAnswer.TIMED_OUT])
 def test_no_answer_to_a_read_is_a_failed_connection(seen):
     error = ended(seen, Kind.READ, attempts=4, because="out of attempts")

@@ -52,6 +52,15 @@ def test_it_never_overflows():
     assert 1e6 < quick.rate() < 1e12
 
 
+@pytest.mark.parametrize("curve", [lambda: QuickStart(None), lambda: Cubic(100.0, 0.7, 10.0)])
+def test_where_others_count_the_time_it_grows_by_theirs(curve):
+    alone, together = curve(), curve()
+    use(alone, 3.0)
+    together.use(3.0)
+
+    assert together.rate() == pytest.approx(alone.rate(), rel=0.02)
+
+
 def test_a_start_is_where_it_begins():
     quick = QuickStart(200.0)
     quick.sent(1.0)

@@ -28,7 +28,7 @@ TABLE = [
     # no connection was obtained
     *((seen, Proof.NOT_SENT, AGAIN, AGAIN, AGAIN) for seen in (NoAnswer.NO_CONNECTION,)),
     # certificate not valid
-    *((seen, Proof.NOT_SENT, RAISE, RAISE, RAISE) for seen in (NoAnswer.BAD_CERTIFICATE,)),
+    *((seen, Proof.NOT_SENT, RAISE, RAISE, RAISE) for seen in (NoAnswer.BAD_CERTIFICATE, NoAnswer.WITHHELD)),
     # 429
     *((Answer(429, wait), Proof.REJECTED, PACE, PACE, PACE) for wait in (None, 0.0, 30.0)),
     # 503 with Retry-After

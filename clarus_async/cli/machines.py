@@ -1,0 +1,139 @@
+"""``clarus provision --celery``: a file of records, and many machines that work on it."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import stat
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from clarus_async.cli.connection import connect
+from clarus_async.cli.interrupt import deliver
+from clarus_async.cli.output import Exit, Results, describe, say
+from clarus_async.cli.progress import ProgressView, open_progress
+from clarus_async.cli.summary import Summary
+from clarus_async.client import ClarusClient
+from clarus_async.errors import ConfigurationError, InvalidInputError
+from clarus_async.extras import board
+from clarus_async.extras.cutting import Cut, cut
+from clarus_async.extras.lead import Lead
+from clarus_async.extras.shard_run import WAYS
+from clarus_async.provisioning.files import BadRow, Format
+from clarus_async.provisioning.report import Outcome
+from clarus_async.provisioning.run import Progress
+
+if TYPE_CHECKING:
+    from celery import Celery
+    from redis.asyncio import Redis
+
+_GRACE: Final = 60.0  # seconds that what is in flight has after Ctrl-C, and workers to hear of it
+_PATIENCE: Final = 60.0  # seconds that a shard may be out without an owner
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run ``clarus provision --celery``.
+
+    Args:
+        args: the command line.
+
+    Raises:
+        ClarusError: what keeps every record from being sent.
+    """
+    for option, given in (
+        ("--simulate", args.simulate),
+        ("--journal", args.journal is not None),
+        ("--dry-run", args.dry_run),
+        ("--max-failures", args.max_failures is not None),
+        (f"--existing {args.existing}", args.existing not in WAYS),
+    ):
+        if given:
+            raise ConfigurationError(f"{option} does not go with --celery")
+    if args.file == "-":
+        raise ConfigurationError("--celery needs a file that every worker sees: standard input is none")
+    client = connect(args)
+    try:
+        from clarus_async.extras import celery
+    except ImportError:
+        raise ConfigurationError("--celery needs Celery: pip install 'clarus-async[celery]'") from None
+    url = os.environ.get(celery.BROKER, "") if args.celery == "-" else args.celery
+    app = celery.make_app(url)
+    try:
+        regular = stat.S_ISREG(Path(args.file).stat().st_mode)
+    except OSError as error:
+        raise InvalidInputError(f"{args.file}: {error.strerror}") from None
+    if not regular:
+        raise ConfigurationError(f"--celery needs a file that every worker sees: {args.file} is none")
+    return asyncio.run(_main(args, client, app, url))
+
+
+def _report(row: BadRow) -> None:
+    for line in describe(row):
+        say(line)
+
+
+async def _main(args: argparse.Namespace, client: ClarusClient, app: Celery, url: str) -> int:
+    async with client:
+        terms = client.integrations.terms
+        references = await client.integrations.searches_references()
+    pieces = await asyncio.to_thread(
+        cut,
+        str(Path(args.file).resolve()),  # noqa: ASYNC240  once
+        tenant=terms.tenant,
+        base_url=terms.base_url,
+        references=references,
+        format=None if args.format is None else Format(args.format),
+        size=args.shard_size,
+        existing=args.existing,
+        concurrency=args.concurrency,
+        report=_report,
+    )
+    if pieces.bad:
+        say(f"clarus: error: {args.file}: {pieces.bad:,} bad {'row' if pieces.bad == 1 else 'rows'}; nothing was sent")
+        return Exit.USAGE
+    summary = Summary(total=len(pieces.lines))
+    began = time.monotonic()
+    try:
+        with open_progress(summary.total) as view:
+            async with board.connect(url) as redis:
+                return await _lead(pieces, app, redis, view, summary, terms.settle)
+    finally:
+        for line in summary.lines(time.monotonic() - began):
+            say(line)
+        if summary.unfinished:
+            say("clarus: to go on, run the same command again")
+
+
+async def _lead(pieces: Cut, app: Celery, redis: Redis, view: ProgressView, summary: Summary, settle: float) -> int:
+    from clarus_async.extras.celery import send, waiting
+
+    async def queued() -> bool:
+        return await asyncio.to_thread(waiting, app) > 0
+
+    lead = Lead(
+        board.Board(redis, pieces.run),
+        pieces.shards,
+        lambda shards: send(app, shards),
+        queued,
+        settle=settle,
+        patience=_PATIENCE,
+    )
+    began = time.monotonic()
+
+    async def work(results: Results) -> None:
+        for outcome in pieces.refused:
+            await handle(outcome, results)
+        async for outcome in lead.outcomes():
+            await handle(outcome, results)
+
+    async def handle(outcome: Outcome, results: Results) -> None:
+        summary.add(outcome, pieces.lines[outcome.index])
+        summary.taken = summary.report.total
+        elapsed = time.monotonic() - began
+        view.at(Progress(summary.report, elapsed, summary.report.total / elapsed if elapsed else 0.0))
+        await results.write(outcome.to_json())
+
+    interrupted = await deliver(lead.stop, view, _GRACE, work)
+    return summary.exit_status if interrupted is None else interrupted

@@ -1,0 +1,89 @@
+"""What tests of leases need: a real Redis, a simulator, a file in shards."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+import orjson
+import pytest
+
+from clarus_async import ClarusClient, Timeouts
+from clarus_async.extras import lead as leads
+from clarus_async.extras.board import Board, connect
+from clarus_async.extras.cutting import cut
+from clarus_async.extras.leased import run_to_end
+from clarus_async.simulator import Simulator
+from tests.redis_server import RedisServer
+
+LEASE = 0.8
+TIMEOUTS = Timeouts(connect=0.3, attempt=0.3, settle=0.3, deadline=5.0)
+
+
+@pytest.fixture(scope="module", name="redis_server")
+def redis_server_fixture():
+    with RedisServer(keep=True) as server:
+        yield server
+
+
+@pytest.fixture(name="redis")
+async def redis_fixture(redis_server):
+    async with connect(redis_server.url) as client:
+        yield client
+
+
+@pytest.fixture(name="grown_up")
+def grown_up_fixture(monkeypatch):
+    """A Redis that was started long ago."""
+    monkeypatch.setattr("redis.asyncio.Redis.info", grown_up_info)
+
+
+async def grown_up_info(*_):
+    return {"uptime_in_seconds": 10_000}
+
+
+@pytest.fixture(autouse=True)
+def leads_look_often(monkeypatch):
+    monkeypatch.setattr(leads, "_EVERY", 0.05)
+
+
+def board_of(redis, name):
+    return Board(redis, f"{name}.1")
+
+
+def simulator(**options):
+    return Simulator(**{"searchable_references": True, "latency": 0.002} | options)
+
+
+def client_of(sim, **options):
+    return ClarusClient("acme", sim.credentials, base_url=sim.url, **{"timeouts": TIMEOUTS} | options)
+
+
+def cut_of(sim, tmp_path, records, *, size=1000, references=True, tenant="acme", **more):
+    path = tmp_path / "records.jsonl"
+    path.write_bytes(b"".join(orjson.dumps(record) + b"\n" for record in records))
+    return cut(
+        str(path), tenant=tenant, base_url=sim.url, references=references, size=size, **{"concurrency": 4} | more
+    )
+
+
+def shops(count, **more):
+    return [
+        {"name": f"Shop {n}", "integration_type": "shopify", "external_system_reference1": f"ref-{n}"} | more
+        for n in range(count)
+    ]
+
+
+async def until_done(board, clarus, shard):
+    await run_to_end(board, clarus, shard, seconds=LEASE)
+
+
+def stored(sim):
+    return Counter(record.external_system_reference1 for record in sim.created("acme"))
+
+
+async def until(there, owner):
+    """Wait until something is there that an owner is to bring about."""
+    while not there():
+        assert not owner.done(), owner
+        await asyncio.sleep(0.01)

@@ -1,0 +1,135 @@
+"""The process that leads a run: shards go out, come back, and are sent again where they are lost."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter
+
+import pytest
+
+from clarus_async.extras.board import Board
+from clarus_async.extras.lead import Lead, ShardError
+from tests.integration.leasing import (  # noqa: F401  some are fixtures
+    LEASE,
+    TIMEOUTS,
+    board_of,
+    client_of,
+    cut_of,
+    grown_up_fixture,
+    leads_look_often,
+    redis_fixture,
+    redis_server_fixture,
+    shops,
+    simulator,
+    stored,
+    until_done,
+)
+
+
+class Machines:
+    """Workers of no engine: a queue, of which messages may be lost, and tasks."""
+
+    def __init__(self, redis, clarus, lose=0):
+        self.redis, self.clarus, self.lose = redis, clarus, lose
+        self.sent = []
+        self.tasks = []
+        self.loop = asyncio.get_running_loop()
+
+    def send(self, shards):
+        self.sent += [shard.number for shard in shards]
+        for shard in shards:
+            if self.lose:
+                self.lose -= 1
+            else:
+                self.loop.call_soon_threadsafe(self._begin, shard)
+
+    def _begin(self, shard):
+        work = until_done(Board(self.redis, shard.run), self.clarus, shard)
+        self.tasks.append(asyncio.create_task(work))
+
+    async def queued(self):
+        return False
+
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, *_):
+        for task in self.tasks:
+            task.cancel()
+        if self.tasks:
+            await asyncio.wait(self.tasks)
+            [task.exception() for task in self.tasks if not task.cancelled()]
+
+    def lead(self, pieces, patience=60.0):
+        board = Board(self.redis, pieces.run)
+        return Lead(board, pieces.shards, self.send, self.queued, settle=0.2, patience=patience)
+
+
+async def collected(lead):
+    return [outcome async for outcome in lead.outcomes()]
+
+
+@pytest.mark.usefixtures("grown_up")
+async def test_a_message_that_is_lost_is_sent_again(redis, tmp_path):
+    async with simulator() as sim, client_of(sim) as clarus, Machines(redis, clarus, lose=1) as machines:
+        pieces = cut_of(sim, tmp_path, shops(12), size=5)
+        told = await collected(machines.lead(pieces, patience=0.5))
+        assert sorted(outcome.index for outcome in told) == list(range(12))
+        assert machines.sent == [0, 1, 2, 0]
+        assert not await redis.keys(f"clarus:{{{pieces.run}*")
+
+
+@pytest.mark.usefixtures("grown_up")
+async def test_a_run_that_is_stopped_goes_on_where_it_was(redis, tmp_path):
+    async with simulator(latency=0.05) as sim, client_of(sim) as clarus, Machines(redis, clarus) as machines:
+        pieces = cut_of(sim, tmp_path, shops(120), size=60)
+        lead = machines.lead(pieces)
+        told = []
+        async for outcome in lead.outcomes():
+            told.append(outcome)
+            lead.stop()
+        assert 0 < len(told) < 120
+        assert all(outcome.status.ok for outcome in told)
+        again = await collected(machines.lead(pieces))
+        assert sorted(outcome.index for outcome in again) == list(range(120))
+        assert {o.index: o for o in told}.items() <= {o.index: o for o in again}.items()
+        assert stored(sim) == Counter(f"ref-{n}" for n in range(120))
+
+
+@pytest.mark.usefixtures("grown_up")
+async def test_a_changed_file_ends_the_run_of_what_it_was(redis, tmp_path):
+    async with simulator(latency=0.02) as sim, client_of(sim) as clarus, Machines(redis, clarus) as machines:
+        pieces = cut_of(sim, tmp_path, shops(100))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.7):
+                await collected(machines.lead(pieces))
+        changed = cut_of(sim, tmp_path, shops(101))
+        told = await collected(machines.lead(changed))
+        assert sorted(outcome.index for outcome in told) == list(range(101))
+        assert stored(sim) == Counter(f"ref-{n}" for n in range(101))
+        assert not await redis.keys(f"clarus:{{{pieces.run}*")
+
+
+@pytest.mark.usefixtures("grown_up")
+async def test_what_would_fail_every_record_ends_the_run(redis, tmp_path):
+    async with simulator() as sim, client_of(sim) as clarus, Machines(redis, clarus) as machines:
+        pieces = cut_of(sim, tmp_path, shops(3), tenant="globex")
+        with pytest.raises(ShardError, match="the shard is for globex"):
+            await collected(machines.lead(pieces))
+        assert not sim.created("acme")
+
+
+@pytest.mark.usefixtures("grown_up")
+async def test_what_was_put_right_goes_on(redis, tmp_path):
+    async with simulator() as sim, client_of(sim) as clarus, Machines(redis, clarus) as machines:
+        pieces = cut_of(sim, tmp_path, shops(6), size=3)
+        file = tmp_path / "records.jsonl"
+        file.rename(tmp_path / "away")
+        with pytest.raises(ShardError, match=r"records\.jsonl: No such file"):
+            await collected(machines.lead(pieces))
+        (tmp_path / "away").rename(file)
+        # Nobody takes a shard for a while: what went wrong before does not count.
+        machines.lose = 2
+        told = await collected(machines.lead(pieces, patience=0.3))
+        assert sorted(outcome.index for outcome in told) == list(range(6))

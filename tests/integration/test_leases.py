@@ -1,0 +1,235 @@
+"""Leases in a real Redis: one owner at a time, and what an earlier one may have sent is waited for and looked up."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+
+import orjson
+import pytest
+
+from clarus_async import ConfigurationError, PacingPolicy, Timeouts
+from clarus_async.extras.board import Board, Grant, Held, connect
+from clarus_async.extras.leased import run_leased
+from clarus_async.simulator import Endpoint, Fault, FaultKind
+from tests.integration.leasing import (  # noqa: F401  some are fixtures
+    LEASE,
+    TIMEOUTS,
+    board_of,
+    client_of,
+    cut_of,
+    grown_up_fixture,
+    leads_look_often,
+    redis_fixture,
+    redis_server_fixture,
+    shops,
+    simulator,
+    stored,
+    until,
+    until_done,
+)
+
+# --- the board
+
+
+@pytest.mark.usefixtures("grown_up")
+async def test_a_shard_has_one_owner(redis):
+    board = board_of(redis, "one-owner")
+    assert await board.acquire(0, LEASE, 1.0) is None  # nobody knows of the run
+    await board.register(2)
+    first = await board.acquire(0, LEASE, 1.0)
+    assert isinstance(first, Grant)
+    assert not first.taken_over
+    held = await board.acquire(0, LEASE, 1.0)
+    assert isinstance(held, Held)
+    assert 0 < held.seconds <= LEASE
+    assert isinstance(await board.acquire(1, LEASE, 1.0), Grant)
+    assert await board.renew(0, first.token, LEASE) == (True, False)
+    await asyncio.sleep(LEASE + 0.05)
+    second = await board.acquire(0, LEASE, 1.0)
+    assert second.taken_over
+    assert 0.04 < second.since < LEASE
+    assert int(second.token.partition(".")[0]) > int(first.token.partition(".")[0])
+    # Whoever was owner before changes nothing any more.
+    assert await board.renew(0, first.token, LEASE) == (False, False)
+    assert not await board.tell(0, first.token, 0, [b"{}"])
+    await board.release(0, first.token, 0)
+    assert [(s.told, s.done, s.held_for > 0) for s in await board.standing([0])] == [(0, False, True)]
+
+
+@pytest.mark.usefixtures("grown_up")
+async def test_what_is_told_twice_is_told_once(redis):
+    board = board_of(redis, "told-once")
+    await board.register(1)
+    token = (await board.acquire(0, LEASE, 1.0)).token
+    assert await board.tell(0, token, 0, [b"a", b"b"])
+    assert await board.tell(0, token, 0, [b"a", b"b", b"c"])
+    assert await board.tell(0, token, 3, [b"d"])
+    assert await redis.lrange(board._told(0), 0, -1) == ["a", "b", "c", "d"]
+    await board.release(0, token, 4)
+    assert (await board.standing([0]))[0].done
+    assert await board.acquire(0, LEASE, 1.0) is None
+
+
+@pytest.mark.usefixtures("grown_up")
+async def test_a_run_that_is_stopped_or_forgotten_has_no_owners(redis):
+    board = board_of(redis, "stopped")
+    await board.register(2)
+    token = (await board.acquire(0, LEASE, 1.0)).token
+    await board.stop()
+    assert await board.renew(0, token, LEASE) == (True, True)
+    assert await board.acquire(1, LEASE, 1.0) is None
+    await board.register(2)
+    assert isinstance(await board.acquire(1, LEASE, 1.0), Grant)
+    await board.forget(2)
+    assert await board.renew(0, token, LEASE) == (False, False)
+    assert await board.acquire(0, LEASE, 1.0) is None
+    assert not await redis.keys("clarus:{stopped*")
+
+
+@pytest.mark.parametrize(("up", "granted", "taken_over", "since"), [
+    (0, False, None, None), (LEASE + 0.9, False, None, None),
+    (LEASE + 1.0, True, True, 1.0), (LEASE + 2.9, True, True, 2.9), (LEASE + 3.0, True, False, 3.0),
+])  # fmt: skip
+async def test_a_redis_that_may_have_forgotten_leases_gives_none(up, granted, taken_over, since, redis, monkeypatch):
+    async def info(*_):
+        return {"uptime_in_seconds": up}
+
+    monkeypatch.setattr("redis.asyncio.Redis.info", info)
+    board = board_of(redis, f"young-{up}")
+    await board.register(1)
+    grant = await board.acquire(0, LEASE, 2.0)
+    assert isinstance(grant, Grant if granted else Held)
+    if granted:
+        assert (grant.taken_over, pytest.approx(grant.since)) == (taken_over, since)
+    else:
+        assert grant.seconds == pytest.approx(LEASE + 1 - up)
+
+
+async def test_a_url_that_is_none_is_not_repeated():
+    with pytest.raises(ConfigurationError) as raised:
+        connect("http://:hunter2@127.0.0.1")
+    assert "hunter2" not in str(raised.value)
+
+
+# --- whoever has the lease
+
+
+@pytest.mark.usefixtures("grown_up")
+async def test_an_owner_brings_its_shard_to_its_end(redis, tmp_path):
+    async with simulator() as sim, client_of(sim) as clarus:
+        pieces = cut_of(sim, tmp_path, shops(9))
+        board = Board(redis, pieces.run)
+        await board.register(1)
+        await until_done(board, clarus, pieces.shards[0])
+        told = await board.told(0)
+        assert sorted(outcome.index for outcome in told) == list(range(9))
+        assert {outcome.status for outcome in told} == {"created"}
+        assert await run_leased(board, clarus, pieces.shards[0], seconds=LEASE) is None
+        assert stored(sim) == Counter(f"ref-{n}" for n in range(9))
+
+
+@pytest.mark.usefixtures("grown_up")
+async def test_a_schema_that_can_not_be_read_for_once_changes_nothing(redis, tmp_path):
+    async with simulator() as sim, client_of(sim) as clarus:
+        sim.script(Endpoint.GRAPHQL, FaultKind.GRAPHQL_ERRORS)
+        assert not await clarus.integrations.searches_references()
+        pieces = cut_of(sim, tmp_path, shops(4, name="Shop"))
+        board = Board(redis, pieces.run)
+        await board.register(1)
+        await until_done(board, clarus, pieces.shards[0])
+        assert stored(sim) == Counter(f"ref-{n}" for n in range(4))
+        asked = [orjson.loads(e.body)["variables"]["filter"] for e in sim.requests if b'"filter":' in e.body]
+        assert {name for wanted in asked for name in wanted} == {"external_system_reference1"}
+
+
+def creates(sim):
+    return sum(entry.endpoint is Endpoint.CREATE for entry in sim.requests)
+
+
+async def gone(task):
+    """End an owner as a kill does: nothing of it is said to anybody."""
+    task.cancel()
+    await asyncio.wait([task])
+
+
+@pytest.mark.usefixtures("grown_up")
+async def test_what_a_lost_owner_sent_is_not_sent_again(redis, tmp_path):
+    async with simulator() as sim:
+        pieces = cut_of(sim, tmp_path, shops(30))
+        shard, board = pieces.shards[0], Board(redis, pieces.run)
+        await board.register(1)
+        # Its last creates are applied late, after the lease is over.
+        late = Fault(FaultKind.LATE_APPLY, delay=LEASE + 0.9)
+        stalls = Fault(FaultKind.STALL_BEFORE, delay=60.0)
+        sim.script(Endpoint.CREATE, *[None] * 10, *[late] * 4, *[stalls] * 4)
+        async with client_of(sim, timeouts=Timeouts(attempt=2.0, settle=2.0)) as first:
+            owner = asyncio.create_task(run_leased(board, first, shard, seconds=LEASE))
+            await until(lambda: creates(sim) >= 18, owner)
+            await gone(owner)
+        assert len(sim.created("acme")) == 10
+        async with client_of(sim, timeouts=Timeouts(attempt=1.0, settle=1.5)) as second:
+            assert await run_leased(board, second, shard, seconds=LEASE) > 0  # it is the other one's
+            await until_done(board, second, shard)
+        told = await board.told(0)
+        assert sorted(outcome.index for outcome in told) == list(range(30))
+        assert all(outcome.status.ok for outcome in told)
+        assert stored(sim) == Counter(f"ref-{n}" for n in range(30))
+        assert sum(outcome.status == "adopted" for outcome in told) >= 4
+
+
+@pytest.mark.usefixtures("grown_up")
+async def test_what_a_run_left_in_doubt_at_its_end_is_not_told(redis, tmp_path):
+    async with simulator() as sim, client_of(sim, pacing=PacingPolicy(max_wait=0.2)) as clarus:
+        pieces = cut_of(sim, tmp_path, shops(8), concurrency=1)
+        board = Board(redis, pieces.run)
+        await board.register(1)
+        limited = Fault(FaultKind.RATE_LIMITED, retry_after=0.4)
+        sim.script(Endpoint.CREATE, FaultKind.ERROR_BEFORE, None, limited)
+        assert await run_leased(board, clarus, pieces.shards[0], seconds=LEASE) > 0
+        assert {outcome.status.value for outcome in await board.told(0)} == {"created"}
+        await until_done(board, clarus, pieces.shards[0])
+        assert sorted((o.index, o.status.ok) for o in await board.told(0)) == [(n, True) for n in range(8)]
+        assert stored(sim) == Counter(f"ref-{n}" for n in range(8))
+
+
+@pytest.mark.usefixtures("grown_up")
+async def test_whose_a_record_of_the_same_name_is_outlives_its_owner(redis, tmp_path):
+    async with simulator(searchable_references=False) as sim:
+        pieces = cut_of(sim, tmp_path, shops(2, name="Shop"), references=False)
+        shard, board = pieces.shards[0], Board(redis, pieces.run)
+        await board.register(1)
+        sim.script(Endpoint.CREATE, None, Fault(FaultKind.STALL_BEFORE, delay=60.0))
+        async with client_of(sim) as first:
+            owner = asyncio.create_task(run_leased(board, first, shard, seconds=LEASE))
+            while not await board.told(0):
+                assert not owner.done(), owner
+            await gone(owner)
+        async with client_of(sim) as second:
+            await until_done(board, second, shard)
+        told = {outcome.key: outcome for outcome in await board.told(0)}
+        assert {key: outcome.status.value for key, outcome in told.items()} == {"ref-0": "created", "ref-1": "created"}
+        assert {r.external_system_reference1: r.id for r in sim.created("acme")} == {
+            key: outcome.integration_id for key, outcome in told.items()
+        }
+
+
+async def test_nothing_is_told_or_sent_when_the_lease_is_over(redis, redis_server, tmp_path, grown_up):
+    async with simulator(latency=0.05) as sim, client_of(sim) as clarus:
+        pieces = cut_of(sim, tmp_path, shops(120))
+        shard, board = pieces.shards[0], Board(redis, pieces.run)
+        await board.register(1)
+        owner = asyncio.create_task(run_leased(board, clarus, shard, seconds=LEASE))
+        await until(lambda: creates(sim) >= 8, owner)
+        stopped = time.monotonic()
+        await asyncio.to_thread(redis_server.stop)
+        assert await owner == 1.0  # it is to be tried again
+        assert time.monotonic() - stopped < LEASE + 1.0
+        assert creates(sim) < 120
+        await asyncio.to_thread(redis_server.start)
+        told = await board.told(0)
+        assert all(outcome.status.ok for outcome in told)
+        await until_done(board, clarus, shard)
+        assert stored(sim) == Counter(f"ref-{n}" for n in range(120))
+        assert len(await board.told(0)) == 120

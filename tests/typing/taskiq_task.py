@@ -1,0 +1,21 @@
+"""The README's task of taskiq."""
+
+import os
+from typing import Any
+
+from taskiq import InMemoryBroker
+
+from clarus_async import ClarusClient
+from clarus_async.extras.board import Board, connect
+from clarus_async.extras.leased import run_to_end
+from clarus_async.extras.shards import Shard
+
+broker = InMemoryBroker()  # or yours
+clarus = ClarusClient.from_env()
+
+
+@broker.task(retry_on_error=True)
+async def provision_shard(message: dict[str, Any]) -> None:
+    shard = Shard.from_dict(message)
+    async with connect(os.environ["CLARUS_REDIS"]) as redis:
+        await run_to_end(Board(redis, shard.run), clarus, shard)

@@ -1,0 +1,20 @@
+"""The README's activity of Temporal."""
+
+import os
+from typing import Any
+
+from temporalio import activity
+
+from clarus_async import ClarusClient
+from clarus_async.extras.board import Board, connect
+from clarus_async.extras.leased import run_to_end
+from clarus_async.extras.shards import Shard
+
+clarus = ClarusClient.from_env()
+
+
+@activity.defn
+async def provision_shard(message: dict[str, Any]) -> None:
+    shard = Shard.from_dict(message)
+    async with connect(os.environ["CLARUS_REDIS"]) as redis:
+        await run_to_end(Board(redis, shard.run), clarus, shard)

@@ -1,0 +1,178 @@
+"""A file cut into shards: every record is in one of them, and what belongs together is."""
+
+from __future__ import annotations
+
+import io
+import tracemalloc
+
+import orjson
+import pytest
+
+from clarus_async.errors import InvalidInputError
+from clarus_async.extras.cutting import cut
+from clarus_async.extras.shards import Shard
+from clarus_async.provisioning.files import Format, NumberedIntegration, read_records
+
+SECRET = "c4n4ry"
+QUOTED = "name,integration_type,external_system_reference1,configuration.api_key\n" + "".join(
+    f'"Shop ""{n}""\nof two lines",shopify,ref-{n},"{SECRET}\n\n{n}"\n' + ("\n \n" if n % 3 == 0 else "")
+    for n in range(17)
+)
+
+
+def line(n, **more):
+    return orjson.dumps(
+        {"name": f"Shop {n}", "integration_type": "shopify", "external_system_reference1": f"ref-{n}"} | more
+    )
+
+
+def lines(records):
+    return b"\n".join(records) + b"\n"
+
+
+def cut_of(tmp_path, content, *, size=4, references=True, name="records.jsonl", **more):
+    path = tmp_path / name
+    path.write_bytes(content)
+    return cut(str(path), tenant="acme", base_url="https://c", references=references, size=size, **more)
+
+
+FILES = {
+    "json lines": ("r.jsonl", lines(line(n) for n in range(17))),
+    "no last line end": ("r.jsonl", lines(line(n) for n in range(17)).rstrip()),
+    "blank lines and a byte order mark": ("r.jsonl", b"\xef\xbb\xbf\n \n" + b"\n\n".join(line(n) for n in range(9))),
+    "line ends of Windows": ("r.jsonl", lines(line(n) for n in range(9)).replace(b"\n", b"\r\n")),
+    "an unknown suffix": ("r.txt", lines(line(n) for n in range(9))),
+    "csv with quoted line ends": ("r.csv", QUOTED.encode()),
+    "csv with a byte order mark": ("r.csv", b"\xef\xbb\xbf" + QUOTED.encode()),
+    "csv of an unknown suffix": ("r.txt", b"\n" + QUOTED.encode()),
+    "a header alone": ("r.csv", b"name,integration_type"),
+    "nothing": ("r.jsonl", b""),
+}
+
+
+@pytest.mark.parametrize("size", [1, 4, 1000])
+@pytest.mark.parametrize("kind", FILES)
+def test_shards_hold_what_the_file_holds(kind, size, tmp_path):
+    name, content = FILES[kind]
+    rows = list(read_records(io.BytesIO(content), None if name == "r.txt" else Format(name.partition(".")[2])))
+    assert all(isinstance(row, NumberedIntegration) for row in rows)
+    pieces = cut_of(tmp_path, content, size=size, name=name)
+    read = [record for shard in pieces.shards for record in shard.read()]
+    assert read == [(index, row.new) for index, row in enumerate(rows)]
+    assert list(pieces.lines) == [row.line for row in rows]
+    assert [shard.records for shard in pieces.shards] == [
+        min(size, len(rows) - start) for start in range(0, len(rows), size)
+    ]
+    assert all(len(shard.ranges) == 1 for shard in pieces.shards)
+
+
+def test_a_shard_travels_as_json_and_holds_no_secret(tmp_path):
+    pieces = cut_of(tmp_path, QUOTED.encode(), name="r.csv")
+    for shard in pieces.shards:
+        message = orjson.dumps(shard.as_dict())
+        assert Shard.from_dict(orjson.loads(message)) == shard
+        assert SECRET.encode() not in message
+        assert b"Shop" not in message
+    assert SECRET not in repr(pieces)
+
+
+def test_a_key_that_is_there_twice_is_refused_for_the_second(tmp_path):
+    records = [line(n) for n in range(6)] + [line(9, external_system_reference1="ref-1"), line(7), line(7)]
+    pieces = cut_of(tmp_path, lines(records), size=3)
+    assert [index for shard in pieces.shards for index, _ in shard.read()] == [0, 1, 2, 3, 4, 5, 7]
+    assert [(o.index, o.key, o.status.value, o.error.message) for o in pieces.refused] == [
+        (6, "ref-1", "failed", "record 6: its key is in the input already"),
+        (8, "ref-7", "failed", "record 8: its key is in the input already"),
+    ]
+    for shard in pieces.shards:
+        shard.verify()
+
+
+def test_records_of_one_name_are_together_where_they_are_looked_up_by_it(tmp_path):
+    records = [line(n, name=["Shop A", "shop a ", f"Shop {n}"][n % 3]) for n in range(12)]
+    apart = cut_of(tmp_path, lines(records), size=3)
+    assert [[i for i, _ in shard.read()] for shard in apart.shards] == [[0, 1, 2], [3, 4, 5], [6, 7, 8], [9, 10, 11]]
+    together = cut_of(tmp_path, lines(records), size=3, references=False)
+    assert [[i for i, _ in shard.read()] for shard in together.shards] == [[0, 1, 3, 4, 6, 7, 9, 10], [2, 5, 8], [11]]
+    for shard in together.shards:
+        shard.verify()
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_record_without_a_reference_is_together_with_those_of_its_name(first, tmp_path):
+    alone = line(1, name="Shop A", external_system_reference1=None)
+    others = [line(n) for n in range(2, 5)]
+    named = line(9, name="Shop A")
+    records = [alone, *others, named] if first else [named, *others, alone]
+    pieces = cut_of(tmp_path, lines(records), size=1)
+    assert [[i for i, _ in shard.read()] for shard in pieces.shards] == [[0, 4], [1], [2], [3]]
+
+
+def test_names_that_belong_together_are_spread_over_shards(tmp_path):
+    records = [line(n, name=f"Shop {n // 2}") for n in range(12)]
+    pieces = cut_of(tmp_path, lines(records), size=4, references=False)
+    assert [[i for i, _ in shard.read()] for shard in pieces.shards] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
+    assert all(len(shard.ranges) == 1 for shard in pieces.shards)
+
+
+def test_every_bad_row_is_told_and_there_are_no_shards(tmp_path):
+    told = []
+    content = lines([line(0), b"{", line(1), b"[]"])
+    pieces = cut_of(tmp_path, content, report=told.append)
+    assert ([row.line for row in told], pieces.bad, pieces.shards) == ([2, 4], 2, ())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda content: content.replace(b"ref-5", b"ref-9"),
+        lambda content: content + line(10) + b"\n",
+        lambda content: content[: len(content) // 2],
+        lambda content: content.replace(b'{"name":"Shop 5"', b'{"name":}Shop 5"'),
+        lambda content: b"",
+    ],
+    ids=["another key", "longer", "shorter", "no JSON", "empty"],
+)
+def test_a_file_that_was_changed_is_refused(change, tmp_path):
+    content = lines(line(n) for n in range(8))
+    pieces = cut_of(tmp_path, content)
+    pieces.shards[1].verify()
+    (tmp_path / "records.jsonl").write_bytes(change(content))
+    with pytest.raises(InvalidInputError, match="is not what it was"):
+        pieces.shards[1].verify()
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    shard = cut_of(tmp_path, lines([line(0)])).shards[0]
+    (tmp_path / "records.jsonl").unlink()
+    with pytest.raises(InvalidInputError, match=r"records\.jsonl: No such file"):
+        shard.verify()
+    with pytest.raises(InvalidInputError, match=r"records\.jsonl: No such file"):
+        cut(shard.path, tenant="acme", base_url="https://c", references=True)
+
+
+def test_a_run_is_named_by_what_it_is(tmp_path):
+    content = lines(line(n) for n in range(8))
+    first, again = cut_of(tmp_path, content), cut_of(tmp_path, content)
+    assert first.run == again.run
+    changed = cut_of(tmp_path, content.replace(b"ref-5", b"ref-9"))
+    smaller = cut_of(tmp_path, content, size=3)
+    assert len({first.run, changed.run, smaller.run}) == 3
+    assert {run.partition(".")[0] for run in (changed.run, smaller.run)} == {first.run.partition(".")[0]}
+
+
+def test_a_large_file_is_cut_in_little_memory(tmp_path):
+    path = tmp_path / "records.jsonl"
+    with path.open("wb") as file:
+        for n in range(100):
+            file.write(line(n, configuration={"api_key": "x" * 200_000}) + b"\n")
+    tracemalloc.start()
+    try:
+        pieces = cut(str(path), tenant="acme", base_url="https://c", references=False)
+        pieces.shards[0].verify()
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert sum(shard.records for shard in pieces.shards) == 100
+    # 20 MB, of which a few records are there at a time.
+    assert peak < 5_000_000
