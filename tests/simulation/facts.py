@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from datetime import timedelta
 
+from benchmarks.provision_faults import VirtualDate
 from clarus_async.policy.outcome import NoAnswer
+from clarus_async.policy.reconcile import CLOCK_MARGIN
 from clarus_async.simulator import StoredIntegration
 from clarus_async.simulator.log import LoggedRequest
 from tests.simulation.history import History, Op
@@ -53,6 +56,20 @@ class Facts:
         """The names of records that the server stored later than ``settle``."""
         late = {marker for marker, sent in self.of_marker.items() if any(map(self.too_late, sent))}
         return {record.name for marker in late for record in self.stored[marker]}
+
+    def mistakable(self, op: Op) -> set[int]:
+        """What another process made under the same name right before a create was sent: it can't be told from ours."""
+        sent = self.of_marker[op.act.marker]
+        if op.what not in {"create", "resolve"} or not sent:
+            return set()
+        since = VirtualDate.started + timedelta(seconds=sent[0].started - CLOCK_MARGIN - 1.0)
+        return {
+            record.id
+            for marker, records in self.stored.items()
+            for record in records
+            if record.name == op.act.name and record.created_at >= since
+            if all(attempt.life != op.life for attempt in self.of_marker[marker])
+        }
 
     def writes(self, op: Op) -> list[Attempt]:
         """The requests of an operation that would change something."""

@@ -191,7 +191,7 @@ class _Faults:
         kinds = self.dice.sample(_KINDS, self.dice.choice([0, 1, 2, 3, 5]))
         if self.late:
             kinds.append(FaultKind.LATE_APPLY)
-        share = self.dice.choice([0.03, 0.1, 0.25])
+        share = self.dice.choice([0.03, 0.1, 0.25, 0.5])
         for kind in dict.fromkeys(kinds):
             part = (share / 10 if kind in _RARE else share) / len(kinds)
             for endpoint in Endpoint:
@@ -205,8 +205,9 @@ class _Faults:
 
     def _options(self, kind: FaultKind, endpoint: Endpoint) -> Sequence[dict[str, Any]]:
         if kind is FaultKind.ERROR_AFTER and endpoint is Endpoint.CREATE:
-            # Such a refusal proves little: a create is looked up before it is sent again.
-            return [{}, {"status": 503, "retry_after": self.dice.choice([1.0, 4.0])}]
+            # Such a refusal proves little: a create is looked up once after it, by when the list has to tell.
+            listed = max(self.stale, 1.0) + SLACK
+            return [{}, {"status": 503, "retry_after": self.dice.choice([listed, listed + 3.0])}]
         options: dict[FaultKind, Callable[[], Sequence[dict[str, Any]]]] = {
             FaultKind.LATE_APPLY: self._late_applies,
             FaultKind.STALL_BEFORE: lambda: [{"delay": self.timeouts.attempt * part} for part in (0.5, 1.2)],
