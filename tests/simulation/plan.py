@@ -139,7 +139,8 @@ def make_plan(seed: int) -> Plan:
     tenants = ("acme", "globex", "initech")[: dice.choice([1, 1, 2, 3])]
     timeouts = _timeouts(dice)
     late = dice.random() < 0.1
-    stale = dice.choice([0.0, 0.0, 1.0, 5.0])
+    # What is not listed within settle, nobody can settle.
+    stale = min(dice.choice([0.0, 0.0, 1.0, 5.0]), timeouts.settle - SLACK)
     faults = _Faults(dice, timeouts, stale, late=late)
     known = dice.random() < 0.2
     job = _job(dice, tenants) if dice.random() < 0.5 else None

@@ -76,11 +76,11 @@ def outcomes_are_true(facts: Facts) -> Iterator[str]:
             continue
         if isinstance(op.result, Integration):
             ids = facts.ids(op.act.marker) if op.what in {"create", "resolve"} else {op.target}
-            if op.result.id in facts.mistakable(op):
+            if op.result.id not in ids:
+                # What a server applies when it no longer may answers for whatever has its name.
+                if op.result.id not in facts.mistakable(op) and op.act.name not in facts.names_that_came_too_late:
+                    yield f"{op}: the server has {sorted(ids)}"
                 continue
-            # What a server applies when it no longer may answers for whatever has its name.
-            if op.result.id not in ids and op.act.name not in facts.names_that_came_too_late:
-                yield f"{op}: the server has {sorted(ids)}"
         if op.what in _WRITES:
             yield from _error_is_true(facts, op)
         elif op.what == "resolve" and op.error is None and op.result is None:
@@ -140,7 +140,8 @@ def _outcome_is_true(facts: Facts, index: int, given: Given) -> Iterator[str]:
             # What was there before is adopted by contract, whoever made it.
             true = outcome.integration_id in (ours | forgotten if job.existing == "ignore" else ours | same_name)
         case OutcomeStatus.FAILED:
-            true = not ours or late
+            # Of one that is there, it is the update that failed.
+            true = not ours or late or (job.existing == "update" and outcome.integration_id in ours)
         case OutcomeStatus.CONFLICT:
             # A run without a journal knows nothing of what an earlier one created: it names whatever it may be.
             true = not ours or late or (not job.journal and ours <= set(outcome.others))

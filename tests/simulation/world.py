@@ -29,7 +29,7 @@ from tests.simulation.plan import Act, Actor, Happening, Job, Plan
 from tests.simulation.tap import Tap, doing
 from tests.virtual import now, run_virtually
 
-_MOST_LIVES: Final = 12  # of a run that is started again and again
+_MOST_LIVES: Final = 50  # of a run that is started again and again
 _UNKNOWN_ID: Final = 999_999
 
 
