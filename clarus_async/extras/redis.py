@@ -11,10 +11,10 @@ Where Redis can't be reached, each process keeps to its part of the last rate by
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import math
 import uuid
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -191,9 +191,13 @@ class RedisSharing:
         return SharedPace(policy, lambda pace: self._begin(pace, keys))
 
     def _begin(self, pace: SharedPace, keys: list[str]) -> None:
-        task = asyncio.get_running_loop().create_task(self._serve(pace, keys), name="clarus_async shared pace")
+        self._start(self._serve(pace, keys))
+
+    def _start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        task = asyncio.get_running_loop().create_task(work, name="clarus_async shared pace")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _serve(self, pace: SharedPace, keys: list[str]) -> None:
         """Lease, and report what became of it, for as long as there is something to do."""
@@ -207,7 +211,7 @@ class RedisSharing:
                     failures += 1
                     self._tell(alone=True)
                     pace.alone()
-                    await asyncio.sleep(min(_LONGEST_BACKOFF, 0.25 * 2.0**failures))
+                    await asyncio.sleep(min(_LONGEST_BACKOFF, 0.25 * 2.0 ** min(failures, 10)))
                     continue
                 failures = 0
                 self._tell(alone=False)
@@ -218,20 +222,16 @@ class RedisSharing:
             pace.served()
 
     async def _ask(self, keys: list[str], wanted: Wanted) -> Lease | None:
-        from redis.exceptions import RedisError  # noqa: PLC0415  as above
-
         arguments = [
             self._me, wanted.epoch, wanted.slots, _micro(wanted.spacing), wanted.most, _micro(wanted.span),
             _micro(wanted.horizon), _micro(wanted.pause), wanted.admitted, wanted.refused, wanted.curve,
             _micro(_SEEN), round(_KEPT * 1000), int(wanted.met),
         ]  # fmt: skip
-        try:
-            async with asyncio.timeout(self._policy.timeout):
-                if self._client is None:
-                    self._client = _redis().from_url(self._policy.url, decode_responses=True)
-                    self._lease = self._client.register_script(_SCRIPT)
-                reply = await self._lease(keys=keys, args=arguments)
-        except (RedisError, OSError, TimeoutError):
+        if self._client is None:
+            self._client = _redis().from_url(self._policy.url, decode_responses=True)
+            self._lease = self._client.register_script(_SCRIPT)
+        reply = await self._within(self._lease(keys=keys, args=arguments))
+        if reply is None:
             return None
         numbers = [float(value) / 1e6 for value in reply[9:]]
         return Lease(
@@ -247,6 +247,15 @@ class RedisSharing:
             slots=numbers,
         )
 
+    async def _within(self, work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401
+        """Return what comes of it in time, else ``None``: nobody waits longer, whatever the driver still has to do."""
+        task = self._start(_result(work))
+        try:
+            await asyncio.wait({task}, timeout=self._policy.timeout)
+            return task.result() if task.done() and not task.cancelled() else None
+        finally:
+            task.cancel()
+
     def _tell(self, *, alone: bool) -> None:
         if alone and not self._alone:
             _log.warning("Redis can't be reached: each process keeps to its part of the last rate by itself")
@@ -258,11 +267,19 @@ class RedisSharing:
         """Give up what it holds."""
         for task in tuple(self._tasks):
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._tasks:
+            await asyncio.wait(tuple(self._tasks), timeout=self._policy.timeout)
         if self._client is not None:
             client, self._client = self._client, None
-            with contextlib.suppress(Exception):
-                await client.aclose()
+            await self._within(client.aclose())
+
+
+async def _result(work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401
+    try:
+        return await work
+    except Exception as error:  # noqa: BLE001  whatever it is, Redis can't be asked
+        _log.debug("Redis can't be asked: %s", type(error).__name__)
+        return None
 
 
 def _micro(seconds: float) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import pickle
 import sys
@@ -11,6 +12,7 @@ import time
 import pytest
 
 from clarus_async import ClarusClient, InvalidInputError, NewIntegration, PaceSource, RateLimitedError, RetryPolicy
+from clarus_async.extras import redis as shared
 from clarus_async.extras.redis import RedisPacing
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Quota, Simulator
 from tests.redis_server import RedisServer, free_port
@@ -190,6 +192,43 @@ async def test_redis_holds_no_secret_and_forgets(redis, prefix):
         await store.aclose()
     for secret in (CANARY, sim.client_secret, "sim-access-"):
         assert secret not in dumped
+
+
+@pytest.mark.parametrize("how", ["hangs", "raises"])
+async def test_a_driver_that_fails_in_a_way_of_its_own_holds_nobody_up(how, prefix, monkeypatch):
+    released = asyncio.Event()
+
+    class Driver:
+        def from_url(self, *_, **__):
+            return self
+
+        def register_script(self, _):
+            return self._run
+
+        async def _run(self, **_):
+            if how == "raises":
+                raise RuntimeError("Buffer is closed.")
+            await self._hang()
+
+        async def _hang(self):
+            while not released.is_set():
+                # As a writer's wait_closed() may do.
+                with contextlib.suppress(asyncio.CancelledError):
+                    await released.wait()
+
+        async def aclose(self):
+            await (self._hang() if how == "hangs" else self._run())
+
+    class Nowhere:
+        url = "redis://127.0.0.1:1/0"
+
+    monkeypatch.setattr(shared, "_redis", Driver)
+    try:
+        async with asyncio.timeout(10.0):
+            async with Simulator() as sim, client_of(sim, Nowhere, prefix, timeout=0.05) as client:
+                await client.integrations.create(shop("A"))
+    finally:
+        released.set()
 
 
 async def test_closing_leaves_no_task_and_no_connection(redis, prefix):
