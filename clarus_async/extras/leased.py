@@ -124,6 +124,13 @@ class Lease:
         return not self._lines
 
 
+async def _end(task: asyncio.Task[None]) -> None:
+    """Cancel a task until it ends: the driver uses ``asyncio.wait_for``, which swallows one now and then on 3.11."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait({task}, timeout=0.1)
+
+
 def _only_of_redis(error: Exception) -> None:
     from redis.exceptions import RedisError  # noqa: PLC0415  optional
 
@@ -178,9 +185,9 @@ async def run_leased(board: Board, clarus: ClarusClient, shard: Shard, *, second
             raise error
         return None
     finally:
-        for task in (working, keeping):
-            task.cancel()
-        await asyncio.wait({working, keeping})
+        working.cancel()
+        await _end(keeping)
+        await asyncio.wait({working})
 
 
 async def run_to_end(board: Board, clarus: ClarusClient, shard: Shard, *, seconds: float = 30.0) -> None:
@@ -227,6 +234,5 @@ async def _work(lease: Lease, clarus: ClarusClient, shard: Shard, told: list[Out
                 await lease.tell(outcome)
     finally:
         await outcomes.aclose()
-        telling.cancel()
-        await asyncio.wait({telling})
+        await _end(telling)
         await lease.flush()

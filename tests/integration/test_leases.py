@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import Counter
 
@@ -233,3 +234,55 @@ async def test_nothing_is_told_or_sent_when_the_lease_is_over(redis, redis_serve
         await until_done(board, clarus, shard)
         assert stored(sim) == Counter(f"ref-{n}" for n in range(120))
         assert len(await board.told(0)) == 120
+
+
+class Swallowing(Board):
+    """A driver that swallows one cancellation, as asyncio.wait_for does on Python 3.11 now and then."""
+
+    inside = False
+    swallowed = False
+
+    async def swallow(self):
+        self.inside = True
+        if not self.swallowed:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(10.0)
+            self.swallowed = True
+
+
+class SwallowingRenewals(Swallowing):
+    async def renew(self, *args):
+        await self.swallow()
+        return await super().renew(*args)
+
+
+class SwallowingTelling(Swallowing):
+    async def tell(self, *args):
+        await self.swallow()
+        return await super().tell(*args)
+
+
+@pytest.mark.usefixtures("grown_up")
+async def test_a_cancellation_that_the_driver_swallows_keeps_no_owner_alive(redis, tmp_path):
+    async with simulator(latency=0.05) as sim, client_of(sim) as clarus:
+        pieces = cut_of(sim, tmp_path, shops(60))
+        board = SwallowingRenewals(redis, pieces.run)
+        await board.register(1)
+        # Longer than the test: nothing but the cancellation ends a renewal.
+        owner = asyncio.create_task(run_leased(board, clarus, pieces.shards[0], seconds=60.0))
+        await until(lambda: board.inside, owner)
+        async with asyncio.timeout(5.0):
+            await gone(owner)
+        assert board.swallowed
+
+
+@pytest.mark.usefixtures("grown_up")
+async def test_a_cancellation_that_the_driver_swallows_keeps_no_shard_from_its_end(redis, tmp_path):
+    async with simulator(latency=0.05) as sim, client_of(sim) as clarus:
+        pieces = cut_of(sim, tmp_path, shops(60))
+        board = SwallowingTelling(redis, pieces.run)
+        await board.register(1)
+        async with asyncio.timeout(5.0):
+            assert await run_leased(board, clarus, pieces.shards[0], seconds=60.0) is None
+        assert board.swallowed
+        assert sorted(outcome.index for outcome in await board.told(0)) == list(range(60))

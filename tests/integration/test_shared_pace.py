@@ -212,7 +212,7 @@ async def test_a_driver_that_fails_in_a_way_of_its_own_holds_nobody_up(how, pref
 
         async def _hang(self):
             while not released.is_set():
-                # As a writer's wait_closed() may do.
+                # As asyncio.wait_for does now and then on Python 3.11.
                 with contextlib.suppress(asyncio.CancelledError):
                     await released.wait()
 
