@@ -7,6 +7,8 @@ import dataclasses
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
+import pytest
+
 from clarus_async import ClarusClient, ClientCredentials, NewIntegration
 from clarus_async.simulator import Endpoint, FaultKind, Quota, Simulator
 from tests.second_integrations import OTHER, PLAIN
@@ -156,3 +158,18 @@ def batch(count):
 async def outcomes_of(run):
     outcomes = [outcome async for outcome in run]
     return sorted(outcomes, key=lambda outcome: outcome.index)
+
+
+on_every_server = pytest.mark.parametrize("which", SERVERS)
+
+
+@pytest.fixture(name="server", params=SERVERS)
+async def server_fixture(request):
+    async with serve(request.param) as server:
+        yield server
+
+
+@pytest.fixture(name="clarus")
+async def clarus_fixture(server):
+    async with client_of(server) as clarus:
+        yield clarus

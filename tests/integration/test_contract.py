@@ -17,22 +17,15 @@ from clarus_async import (
     NotFoundError,
     OutcomeUnknownError,
 )
-from tests.integration.both_servers import SERVERS, add, client_of, serve, shop
-
-on_every_server = pytest.mark.parametrize("which", SERVERS)
-
-
-@pytest.fixture(params=SERVERS)
-async def server(request):
-    async with serve(request.param) as server:
-        yield server
-
-
-@pytest.fixture
-async def clarus(server):
-    async with client_of(server) as clarus:
-        yield clarus
-
+from tests.integration.both_servers import (  # noqa: F401  two are fixtures
+    add,
+    clarus_fixture,
+    client_of,
+    on_every_server,
+    serve,
+    server_fixture,
+    shop,
+)
 
 EVERYTHING = {
     "name": 'Ünïcode "quoted" \\ 🛒 \u2028 {$x}',

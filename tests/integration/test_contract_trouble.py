@@ -27,24 +27,19 @@ from clarus_async import (
     Timeouts,
     ValidationError,
 )
-from tests.integration.both_servers import SERVERS, add, batch, client_of, outcomes_of, serve, shop
+from tests.integration.both_servers import (  # noqa: F401  two are fixtures
+    add,
+    batch,
+    clarus_fixture,
+    client_of,
+    on_every_server,
+    outcomes_of,
+    serve,
+    server_fixture,
+    shop,
+)
 from tests.second_integrations import OTHER, PLAIN, Dialect
 from tests.virtual import now, virtual
-
-on_every_server = pytest.mark.parametrize("which", SERVERS)
-
-
-@pytest.fixture(params=SERVERS)
-async def server(request):
-    async with serve(request.param) as server:
-        yield server
-
-
-@pytest.fixture
-async def clarus(server):
-    async with client_of(server) as clarus:
-        yield clarus
-
 
 VERIFIER = "~v.e-r_i" * 8
 
