@@ -16,7 +16,9 @@ from clarus_async.provisioning.run import Progress
 if TYPE_CHECKING:
     from rich.console import Console
 
-_INTERVAL: Final = 1.0  # seconds between plain lines
+# Seconds between plain lines: while records come to their end, and while something is waited for.
+_INTERVAL: Final = 1.0
+_WAITING: Final = 10.0
 
 
 class ProgressView(Protocol):
@@ -39,7 +41,7 @@ class ProgressView(Protocol):
 
 
 class PlainProgress:
-    """Lines on standard error, at most one a second.
+    """Lines on standard error, at most one a second, and one every ten seconds while something is waited for.
 
     Args:
         total: records, where it is known.
@@ -50,13 +52,15 @@ class PlainProgress:
         self._total = total
         self._clock = clock
         self._said_at = clock()
+        self._said = (0, 0, True)
 
     def at(self, progress: Progress) -> None:
         """Show how far it is."""
         now = self._clock()
-        if now - self._said_at < _INTERVAL:
+        state = progress.report.total, progress.in_doubt, progress.paused_until is None
+        if now - self._said_at < (_WAITING if state == self._said else _INTERVAL):
             return
-        self._said_at = now
+        self._said_at, self._said = now, state
         of_total = "" if self._total is None else f" of {self._total:,}"
         not_ok = f", {progress.report.not_ok:,} not ok" if progress.report.not_ok else ""
         self.say(f"clarus: {progress.report.total:,}{of_total} done{not_ok}, {_pace(progress, self._total)}")
@@ -138,11 +142,13 @@ class BarProgress:
 
 def _pace(progress: Progress, total: int | None) -> str:
     parts = [f"{progress.rate:,.1f}/s"]
-    left = 0 if total is None else total - progress.report.total
+    left = 0 if total is None else total - progress.report.total - progress.in_doubt
     if progress.paused_until is not None:
         parts.append(f"paused until {progress.paused_until:%H:%M:%S} UTC")
     elif left > 0 and progress.rate > 0:
         parts.append(f"{timedelta(seconds=round(left / progress.rate))} left")
+    if progress.settles_at is not None:
+        parts.append(f"{progress.in_doubt:,} in doubt until {progress.settles_at:%H:%M:%S} UTC")
     return ", ".join(parts)
 
 

@@ -22,6 +22,10 @@ from clarus_async.errors import ConfigurationError
 from clarus_async.provisioning.files import BadRow
 
 _GRACE: Final = 10.0  # seconds that what is in flight has after Ctrl-C
+# Seconds after which this simulator applies nothing any more; a server's is longer, and so is the wait for it.
+_TRIAL: Final = 2.0
+_DEADLINE: Final = Timeouts().deadline
+_LOOK: Final = 1.0  # seconds from one look at the progress to the next
 _SESSION_END: Final = 1.0  # seconds after which a trial's tokens end
 
 
@@ -88,7 +92,7 @@ async def _trial(stack: contextlib.AsyncExitStack, args: argparse.Namespace) -> 
         simulator.credentials,
         base_url=simulator.url,
         max_connections=max(64, args.concurrency),
-        timeouts=None if args.deadline is None else Timeouts(deadline=args.deadline),
+        timeouts=Timeouts(attempt=_TRIAL, settle=_TRIAL, deadline=args.deadline or _DEADLINE),
     )
 
 
@@ -110,13 +114,21 @@ async def _provision(
         run.stop()
         intake.stop()
 
+    async def look() -> None:
+        # While a record in doubt is waited for there are no outcomes, and there is something to say.
+        while True:
+            await asyncio.sleep(_LOOK)
+            view.at(run.progress)
+
     async def work(results: Results) -> None:
+        looking = asyncio.create_task(look())
         try:
             async with run:
                 async for outcome in run:
                     summary.add(outcome, intake.line_of(outcome.index))
                     await results.write(outcome.to_json())
         finally:
+            looking.cancel()
             summary.taken, summary.bad = run.begun, intake.bad
 
     interrupted = await deliver(stop, view, _GRACE, work)

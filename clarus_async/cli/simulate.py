@@ -22,7 +22,7 @@ _KEPT_REQUESTS: Final = 10_000
 
 
 def trial_simulator() -> Simulator:
-    """Build what ``provision --simulate`` runs against: with a quota, and faults that leave nothing in doubt.
+    """Build what ``provision --simulate`` runs against: with a quota, and faults that are met every day.
 
     Raises:
         ConfigurationError: what it needs is not installed.

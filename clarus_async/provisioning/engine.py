@@ -29,7 +29,10 @@ from clarus_async.provisioning.report import Outcome, OutcomeStatus
 from clarus_async.provisioning.sending import Ending, Sender
 from clarus_async.provisioning.source import Source
 
-_IN_DOUBT: Final = 10  # times the concurrency: so many may be under way or in doubt before no new one is begun
+# So many may be under way or in doubt before no new one is begun: times the concurrency, and at least. A record in
+# doubt takes some 8 KiB, and waits for minutes while the others must go on.
+_IN_DOUBT: Final = 10
+_IN_DOUBT_AT_LEAST: Final = 1000
 
 
 class Engine:
@@ -69,7 +72,7 @@ class Engine:
         self._has_journal = journal is not None
         self._ledger = Ledger(None if journal is None else Journal(journal, terms.tenant, terms.base_url))
         self._looks = Looks(api)
-        self._ready = Ready(_IN_DOUBT * concurrency)
+        self._ready = Ready(max(_IN_DOUBT * concurrency, _IN_DOUBT_AT_LEAST))
         self._intake = Intake(api, self._ledger, self._looks, existing, dry_run=dry_run)
         self._ending = Ending()
         self._sender = Sender(api, self._ending, self._fail)
@@ -94,6 +97,11 @@ class Engine:
     def under_way(self) -> int:
         """Records that may have been sent, or have an outcome that was not handed on."""
         return self._ready.under_way + self._unheard
+
+    @property
+    def in_doubt(self) -> tuple[int, float]:
+        """How many records are in doubt, and when the last of them is due, in seconds on the event loop's clock."""
+        return self._parking.in_doubt
 
     def stop(self) -> None:
         """Begin no further record."""

@@ -47,6 +47,23 @@ class Parking:
         self.ready = ready
         self.judge = judge
         self.ending = ending
+        self._due: dict[Item, float] = {}
+
+    @property
+    def in_doubt(self) -> tuple[int, float]:
+        """How many records are in doubt, and when the last of them is due, in seconds on the event loop's clock."""
+        # What was noted last was given up last, and so is due last.
+        return len(self._due), next(reversed(self._due.values()), 0.0)
+
+    def note(self, item: Item) -> None:
+        """Note that a record was given up just now, and may be there.
+
+        Args:
+            item: the record.
+        """
+        self._due.pop(item, None)
+        if item.draft.doubt.sends:
+            self._due[item] = item.draft.doubt.given_up + self.api.terms.settle
 
     async def settle(self, item: Item) -> Settled:
         """Settle a record's doubt.
@@ -55,7 +72,11 @@ class Parking:
             item: the record.
         """
         terms = self.api.terms
-        return await settle(item.draft.doubt, _Parked(self, item), terms.settle, most=terms.most_sends)
+        self.note(item)
+        try:
+            return await settle(item.draft.doubt, _Parked(self, item), terms.settle, most=terms.most_sends)
+        finally:
+            self._due.pop(item, None)
 
 
 class _Parked:
@@ -72,7 +93,10 @@ class _Parked:
 
     async def wait(self, at: float) -> bool:
         """Wait until a moment, unless the run comes to its end."""
-        return await self._parking.ending.pause(at - asyncio.get_running_loop().time())
+        seconds = at - asyncio.get_running_loop().time()
+        terms = self._parking.api.terms
+        # What a server asks for with Retry-After may be hours.
+        return seconds <= max(terms.max_wait, terms.settle) and await self._parking.ending.pause(seconds)
 
     async def look(self) -> Looked | str:
         """Look it up, together with others."""
@@ -100,4 +124,5 @@ class _Parked:
         item.again = asyncio.get_running_loop().create_future()
         parking.ready.again(item)
         await item.again
+        parking.note(item)
         return None

@@ -23,8 +23,11 @@ class Progress(NamedTuple):
         report: the counts so far.
         elapsed: seconds since the run began.
         rate: records a second since then, those that a journal had left out.
-        eta: seconds that are left at this rate, where the input has a length.
+        eta: seconds that are left at this rate, and until what is in doubt is settled, where the input has a length.
         paused_until: nothing is sent before this (UTC); ``None`` where nothing is paused.
+        in_doubt: records that may have been created, and are looked up until that is settled; the others go on.
+        settles_at: when the last of these is looked up once the server had time to apply it (UTC); one that is not
+            there by then is sent again, and takes as long once more. ``None`` where none is in doubt.
     """
 
     report: Report
@@ -32,6 +35,8 @@ class Progress(NamedTuple):
     rate: float
     eta: float | None = None
     paused_until: datetime | None = None
+    in_doubt: int = 0
+    settles_at: datetime | None = None
 
 
 class Options(NamedTuple):
@@ -116,6 +121,11 @@ class ProvisionRun(AsyncIterator[Outcome]):
         return self._report
 
     @property
+    def progress(self) -> Progress:
+        """How far the run has come, at any time: also while nothing but a record in doubt is waited for."""
+        return self._progress()
+
+    @property
     def begun(self) -> int:
         """How many records of the input have their outcome, or may have been sent."""
         return self._offered + self._engine.under_way
@@ -187,17 +197,27 @@ class ProvisionRun(AsyncIterator[Outcome]):
             self._options.on_progress(self._progress())
 
     def _progress(self) -> Progress:
-        elapsed = asyncio.get_running_loop().time() - self._started_at
+        now = 0.0 if self._task is None else asyncio.get_running_loop().time()
+        elapsed = now - self._started_at
         total = self._report.total
         rate = max(0, total - self._engine.restored) / elapsed if elapsed > 0 else 0.0
         left = None if self._total is None else max(0, self._total - total)
         paused = self._api.paused
+        in_doubt, due = self._engine.in_doubt
+        settling = max(0.0, due - now) if in_doubt else 0.0
+        eta = None
+        if left is not None:
+            # What is in doubt is waited for while the others are sent.
+            sending = max(0, left - in_doubt)
+            eta = None if sending and rate == 0 else max(sending / rate if sending else 0.0, settling)
         return Progress(
             report=self._report,
             elapsed=elapsed,
             rate=rate,
-            eta=None if left is None else 0.0 if left == 0 else left / rate if rate > 0 else None,
+            eta=eta,
             paused_until=datetime.now(UTC) + timedelta(seconds=paused) if paused > 0 else None,
+            in_doubt=in_doubt,
+            settles_at=datetime.now(UTC) + timedelta(seconds=settling) if in_doubt else None,
         )
 
 

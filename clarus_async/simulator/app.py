@@ -42,6 +42,7 @@ class Simulator:
         seed: Makes faults, tokens and ids the same in every run.
         latency: Seconds from having done what was asked to each answer; two: drawn between them, from the seed.
         token_lifetime: Seconds an access token lives; ``None``: for ever, and the answer has no ``expires_in``.
+        one_live_token: Whether a new token ends the client's earlier ones, as servers do that allow one at a time.
         searchable_references: Whether GraphQL has ``external_system_reference1`` as a field and as a filter.
         unique_references: Whether a create with an ``external_system_reference1`` that is taken is refused, 422.
         max_page_size: Records in one GraphQL answer at most.
@@ -69,6 +70,7 @@ class Simulator:
         seed: int = 0,
         latency: float | tuple[float, float] = 0.0,
         token_lifetime: float | None = 3600.0,
+        one_live_token: bool = False,
         searchable_references: bool = False,
         unique_references: bool = False,
         max_page_size: int = 100,
@@ -89,6 +91,7 @@ class Simulator:
             self.client_id,
             self.client_secret,
             lifetime=token_lifetime,
+            one_live=one_live_token,
             rotate=rotate_refresh_tokens,
             seed=seed,
         )

@@ -57,13 +57,24 @@ class TokenIssuer:
         client_id: The client's name.
         client_secret: Its secret.
         lifetime: Seconds an access token lives; ``None``: for ever, and answers carry no ``expires_in``.
+        one_live: Whether a new access token ends those before it.
         rotate: Whether each refresh returns a new refresh token.
         seed: Tokens are the same in every run with this seed, in the order in which they are issued.
     """
 
-    def __init__(self, client_id: str, client_secret: str, *, lifetime: float | None, rotate: bool, seed: int) -> None:
+    def __init__(
+        self,
+        client_id: str,
+        client_secret: str,
+        *,
+        lifetime: float | None,
+        rotate: bool,
+        seed: int,
+        one_live: bool = False,
+    ) -> None:
         self._client = (client_id, client_secret)
         self._lifetime = lifetime
+        self._one_live = one_live
         self._rotate = rotate
         self._random = random.Random(f"{seed}/tokens")  # noqa: S311 - reproducible, not secret
         self._access: dict[str, float | None] = {}
@@ -178,6 +189,8 @@ class TokenIssuer:
     def _answer(self, scope: str, now: float, refresh: str | None = None) -> dict[str, object]:
         token = self._token("access")
         answer: dict[str, object] = {"access_token": token, "token_type": "Bearer"}
+        if self._one_live:
+            self.expire_all()
         if self._lifetime is None:
             self._access[token] = None
         else:

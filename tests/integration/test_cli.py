@@ -423,6 +423,20 @@ class TestProgress:
 
         assert capsys.readouterr().err == "clarus: 0 done, 0.0/s, paused until 12:30:05 UTC\n"
 
+    def test_while_something_is_waited_for_a_plain_line_comes_every_ten_seconds(self, capsys):
+        now = 0.0
+        plain = PlainProgress(1000, clock=lambda: now)
+        report = Report()
+        for _ in range(999):
+            report.add(outcome("created"))
+        settles_at = datetime(2026, 1, 10, 12, 30, 5, tzinfo=UTC)
+        for _ in range(60):
+            now += 1.0
+            plain.at(Progress(report, now, 100.0, in_doubt=1, settles_at=settles_at))
+
+        lines = capsys.readouterr().err.splitlines()
+        assert lines == ["clarus: 999 of 1,000 done, 100.0/s, 1 in doubt until 12:30:05 UTC"] * 6
+
     def test_without_a_terminal_there_is_no_bar(self):
         assert isinstance(open_progress(10), PlainProgress)
 

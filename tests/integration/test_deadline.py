@@ -133,7 +133,6 @@ class TestSleeps:
     @virtual
     async def test_a_retry_after_beyond_it_is_not_slept(self):
         async with Simulator() as sim, client_of(sim, deadline=50.0) as clarus:
-            await clarus.ping()
             sim.script(Endpoint.GRAPHQL, Fault(FaultKind.UNAVAILABLE, retry_after=100))
             error, seconds = await failing(clarus.ping())
             assert seconds == 0.0

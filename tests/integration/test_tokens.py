@@ -18,6 +18,7 @@ from clarus_async import (
     ConnectionFailedError,
     DeadlineExceededError,
     NewIntegration,
+    PacingPolicy,
     RefreshToken,
     ResponseError,
     RetryPolicy,
@@ -268,6 +269,97 @@ class TestUnauthorized:
                 await asyncio.sleep(0.1)
             assert {type(task.exception()) for task in bad} == {AuthenticationError}
             assert server.count(TOKEN_PATH) <= 40
+
+
+async def logins(sim, seconds):
+    """End the session every few seconds, as a login to the account's front end does."""
+    while True:
+        await asyncio.sleep(seconds)
+        sim.expire_tokens()
+
+
+def creates(number, count=100):
+    return [shop(count * number + each) for each in range(count)]
+
+
+async def provisioned(clarus, specs, **options):
+    async with clarus.integrations.provision(specs, **options) as run:
+        return [outcome async for outcome in run]
+
+
+class TestTokensThatDieEarly:
+    """Whatever ends a token, nothing fails as long as another one is to be had."""
+
+    @pytest.mark.parametrize(("latency", "seconds"), [(0.01, None), (0.5, None), (0.2, 0.7), (0.01, 5.0)])
+    @virtual
+    async def test_processes_that_end_each_others_tokens_provision_all(self, seconds, latency):
+        async with (
+            Simulator(one_live_token=True, latency=latency, max_page_size=100) as sim,
+            client_of(sim) as one,
+            client_of(sim) as other,
+        ):
+            login = asyncio.create_task(logins(sim, seconds)) if seconds else None
+            outcomes = await asyncio.gather(*(provisioned(each, creates(n)) for n, each in enumerate([one, other])))
+            if login is not None:
+                login.cancel()
+            assert {outcome.status for run in outcomes for outcome in run} == {"created"}
+            assert len(sim.created("acme")) == 200
+            assert now() < 120.0
+
+    @pytest.mark.parametrize(("latency", "seconds"), [(0.01, 1.0), (0.3, 1.0), (0.3, 2.0), (0.01, 3.0), (0.3, 5.0)])
+    @virtual
+    async def test_short_lives_fail_no_call(self, seconds, latency):
+        async with Simulator(token_lifetime=seconds, latency=latency) as sim, client_of(sim) as clarus:
+            calls = [clarus.integrations.create(shop(number)) for number in range(200)]
+            results = await asyncio.gather(*calls, return_exceptions=True)
+            assert [result for result in results if isinstance(result, BaseException)] == []
+            assert len(sim.created("acme")) == 200
+            outcomes = await provisioned(clarus, creates(2))
+            assert {outcome.status for outcome in outcomes} == {"created"}
+
+    @virtual
+    async def test_what_lives_shorter_than_it_says_fails_no_call(self):
+        # Whole seconds, rounded up: it says one, and lives a part of it.
+        async with Simulator(token_lifetime=3600.0, latency=0.02) as sim, client_of(sim) as clarus:
+            ending = asyncio.create_task(logins(sim, 0.3))
+            calls = [clarus.integrations.create(shop(number)) for number in range(200)]
+            results = await asyncio.gather(*calls, return_exceptions=True)
+            ending.cancel()
+            assert [result for result in results if isinstance(result, BaseException)] == []
+
+    @virtual
+    async def test_a_token_endpoint_that_is_away_for_a_minute_fails_no_record(self):
+        async with Simulator(token_lifetime=5.0, latency=0.02) as sim:
+
+            async def away():
+                await asyncio.sleep(3.0)
+                sim.set_faults([Fault(FaultKind.UNAVAILABLE, endpoint=Endpoint.TOKEN)])
+                await asyncio.sleep(60.0)
+                sim.set_faults([])
+
+            trouble = asyncio.create_task(away())
+            slow = PacingPolicy(rate=5.0)
+            async with client_of(sim, pacing=slow) as paced:
+                outcomes = await provisioned(paced, creates(0))
+            await trouble
+            assert {outcome.status for outcome in outcomes} == {"created"}
+
+    @virtual
+    async def test_an_api_that_refuses_every_token_ends_a_run_and_says_what_it_may_be(self):
+        async with Simulator() as sim, client_of(sim) as clarus:
+            sim.set_faults([Fault(FaultKind.UNAUTHORIZED)])
+            with pytest.raises(AuthenticationError, match="every new token is refused"):
+                await provisioned(clarus, creates(0))
+            assert 100.0 < now() < 200.0
+            assert sim.created("acme") == []
+
+    @virtual
+    async def test_refused_credentials_end_a_run_at_once(self):
+        async with Simulator() as sim, client_of(sim, ClientCredentials(sim.client_id, "wrong")) as clarus:
+            with pytest.raises(AuthenticationError, match="invalid_client"):
+                await provisioned(clarus, creates(0))
+            assert now() < 5.0
+            assert sim.count() == 1
 
 
 class TestRefused:

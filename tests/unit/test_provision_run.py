@@ -768,11 +768,47 @@ class TestDoubt:
         assert len(api.looked_up) <= 20 + 60
 
     @virtual
-    async def test_at_most_ten_times_the_concurrency_are_in_doubt_or_under_way(self):
-        api = Api({f"Shop {number}": LostError() for number in range(200) if number % 5})
-        run = provision(api, records(200), 2)
-        assert await statuses(run) == ["created"] * 200
-        assert api.most_under_way == 20
+    async def test_a_thousand_or_ten_times_the_concurrency_are_in_doubt_or_under_way_at_most(self):
+        # Far enough apart that it is no outage.
+        api = Api({f"Shop {number}": LostError() for number in range(3000) if number % 5}, seconds=0.01)
+        run = provision(api, records(3000), 2)
+        assert await statuses(run) == ["created"] * 3000
+        assert api.most_under_way == 1000
+
+    @virtual
+    async def test_one_in_doubt_holds_up_nobody_and_is_told(self):
+        api = Api({"Shop 7": LostError()})
+        outcomes, told = [], []
+        async with provision(api, records(100), 10) as run:
+            assert run.progress.in_doubt == 0
+            while len(outcomes) < 99:
+                outcomes.append(await anext(run))
+            assert now() <= 20.0
+            told.append(run.progress)
+            waiting = asyncio.create_task(collect(run))
+            await asyncio.sleep(30.0)
+            told.append(run.progress)
+            outcomes += await waiting
+            told.append(run.progress)
+        assert [progress.in_doubt for progress in told] == [1, 1, 0]
+        left = [(progress.settles_at - datetime.now(UTC)).total_seconds() for progress in told[:2]]
+        assert left[0] - left[1] == pytest.approx(30.0, abs=5.0)
+        assert 30.0 <= told[0].eta <= SETTLE
+        assert told[2].settles_at is None
+        assert told[2].eta == 0.0
+        assert [outcome.status for outcome in outcomes] == ["created"] * 100
+        assert outcomes[-1].key == "Shop 7"
+
+    @virtual
+    async def test_many_in_doubt_hold_up_nobody_however_narrow_the_run_is(self):
+        # One in two, so that it is no outage.
+        api = Api({f"Shop {number}": LostError() for number in range(0, 200, 2)}, seconds=0.01)
+        run = provision(api, records(200), 1)
+        well = [outcome.index for outcome in [await anext(run) for _ in range(100)]]
+        assert now() <= 10.0
+        assert well == list(range(1, 200, 2))
+        assert run.progress.in_doubt == 100
+        await run.aclose()
 
 
 class TestProbing:

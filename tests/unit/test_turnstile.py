@@ -231,6 +231,67 @@ class TestPauseProbeRest:
             runner.run(check())
 
 
+class TestUnavailable:
+    @virtual
+    async def test_a_limiters_503_is_a_refusal(self):
+        turnstile = Turnstile(Gate(100), Counting(PacingPolicy()))
+        for _ in range(40):
+            sent = turnstile._gate.enter_now(turnstile, now())
+            await asyncio.sleep(0.02)
+            answered(turnstile, sent)
+        assert turnstile.pace.rate is None
+        sent = turnstile._gate.enter_now(turnstile, now())
+        assert turnstile.unavailable(sent, now(), None)
+        turnstile.leave(sent)
+        assert turnstile.pace.rate is not None
+
+    @virtual
+    async def test_a_servers_503_is_none_and_where_nobody_gets_through_it_is_waited_out(self):
+        turnstile = Turnstile(Gate(100), Counting(PacingPolicy()))
+        sent = turnstile._gate.enter_now(turnstile, now())
+        assert not turnstile.unavailable(sent, now(), 3.0)
+        turnstile.leave(sent)
+        assert (turnstile.pace.rate, turnstile.pace.pause(now())) == (None, 3.0)
+        assert turnstile._gate.enter_now(turnstile, now()) is None
+        await asyncio.sleep(3.0)
+        assert turnstile._gate.enter_now(turnstile, now()) is not None
+
+    @virtual
+    async def test_a_gateways_503_holds_nobody_else_back_where_others_get_through(self):
+        turnstile = Turnstile(Gate(100), Counting(PacingPolicy()))
+        slow = turnstile._gate.enter_now(turnstile, now())
+        for _ in range(50):
+            sent = turnstile._gate.enter_now(turnstile, now())
+            await asyncio.sleep(0.05)
+            answered(turnstile, sent)
+        assert not turnstile.unavailable(slow, now(), 30.0)
+        turnstile.leave(slow)
+        assert (turnstile.pace.rate, turnstile.pace.pause(now())) == (None, 0.0)
+
+    @virtual
+    async def test_one_path_that_is_down_says_nothing_of_the_others(self):
+        turnstile = Turnstile(Gate(100), Counting(PacingPolicy()))
+        for _ in range(40):
+            sent = turnstile._gate.enter_now(turnstile, now())
+            await asyncio.sleep(0.02)
+            turnstile.answered(sent, now(), path="/api/integrations")
+            turnstile.leave(sent)
+        sent = turnstile._gate.enter_now(turnstile, now())
+        assert not turnstile.unavailable(sent, now(), None, path="/graphql")
+        turnstile.leave(sent)
+        assert turnstile.pace.rate is None
+
+    @virtual
+    async def test_a_long_wait_sends_those_away_who_wait_already(self):
+        turnstile = paused(1.0)
+        waiting = entering(turnstile, 2)
+        await settle()
+        sent = turnstile.pace.send(now())
+        assert not turnstile.unavailable(sent, now(), 60.0)
+        await settle()
+        assert [task.done() and task.result() is None for task in waiting] == [True, True]
+
+
 class CoarseLoop(VirtualLoop):
     """A timer runs as soon as its time rounds to what the clock shows."""
 
