@@ -284,6 +284,30 @@ class TestOneOddRow:
             assert {outcome.status for outcome in known.values()} == {ADOPTED}
             assert sorted(server.made) == ["ref-0", "ref-1"]
 
+    @pytest.mark.usefixtures("inline_journal")
+    def test_a_review_says_what_it_can_not_tell(self, tmp_path):
+        @virtual
+        async def check():
+            class Losing(Catalog):
+                def _answered(self, asked):
+                    answer = super()._answered(asked)
+                    return answer if asked.path == "/graphql" else None
+
+            async with Losing() as server, client_of(server) as clarus:
+                known = await outcomes(clarus, shops(2), journal=tmp_path / "run.db")
+                assert {outcome.status for outcome in known.values()} == {ADOPTED}
+                server.rows[0]["id"] = None
+                reviewed = {outcome.key: outcome async for outcome in clarus.integrations.review(tmp_path / "run.db")}
+                odd = reviewed.pop(server.made[0])
+                assert (odd.status, odd.integration_id) == (OutcomeStatus.UNRESOLVED, 1001)
+                assert "can't be read" in odd.error.message
+                assert [outcome.status for outcome in reviewed.values()] == [ADOPTED]
+                server.rows[0]["id"] = "1001"
+                reviewed = {outcome.key: outcome async for outcome in clarus.integrations.review(tmp_path / "run.db")}
+                assert {outcome.status for outcome in reviewed.values()} == {ADOPTED}
+
+        check()
+
 
 class TestWithoutPageInfo:
     @staticmethod
