@@ -48,6 +48,8 @@ class Tenant:
         searchable: whether its list can be searched by reference, once that was asked.
         creates: those that are under way, by name.
         refusals: the tokens that were refused.
+        most_rows: how many rows of a page it has granted, once more were refused for their cost.
+        most_keys: how many keys of a look-up, likewise.
     """
 
     turnstile: Turnstile
@@ -58,6 +60,8 @@ class Tenant:
     searchable: bool | None = None
     creates: Namesakes = attrs.field(factory=Namesakes)
     refusals: Refusals = attrs.field(factory=Refusals)
+    most_rows: int | None = None
+    most_keys: int | None = None
 
 
 class Shared:
