@@ -11,14 +11,14 @@ import dataclasses
 import random
 import time
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from enum import IntEnum
 from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 
 import aiohttp
 
-from clarus_async import Applied, ClarusClient, ClarusError, ClientCredentials, NewIntegration, Timeouts
+from clarus_async import Applied, ClarusClient, ClarusError, ClientCredentials, NewIntegration, PacingPolicy, Timeouts
 from clarus_async.events import AttemptEvent, Event
 from tests.peers.software import Peer
 from tests.peers.support import Need, Process
@@ -98,8 +98,9 @@ class Scenario:
         late: seconds, from and to, that the origin takes to apply a create.
         late_share: of the creates; the others are applied at once.
         timeouts: the client's.
+        pacing: the client's.
         within: seconds after which the run is given up.
-        meanwhile: what is done to the peer while the run goes on.
+        meanwhile: what is done while the run goes on.
         gateway_repeats: the peer itself sends a create twice; nobody can know of a second record that comes after the
             first was found.
         part: the smallest part that it belongs to.
@@ -114,8 +115,9 @@ class Scenario:
     late: tuple[float, float] = (0.0, 0.0)
     late_share: float = 1.0
     timeouts: Timeouts = Timeouts()
+    pacing: PacingPolicy = PacingPolicy()
     within: float = 900.0
-    meanwhile: Callable[[Process], Awaitable[None]] | None = None
+    meanwhile: Callable[[Entrance], Coroutine[None, None, None]] | None = None
     gateway_repeats: bool = False
     part: Part = Part.FULL
 
@@ -128,9 +130,11 @@ class Scenario:
         attempts: list[AttemptEvent] = []
         async with before_origin(self.peer) as entrance:
             entrance.origin.create_takes = self._create_takes
-            async with entrance.client(timeouts=self.timeouts, observer=_Attempts(attempts)) as clarus:
+            async with entrance.client(
+                timeouts=self.timeouts, pacing=self.pacing, observer=_Attempts(attempts)
+            ) as clarus:
                 began = time.monotonic()
-                told = await self._told(clarus, entrance.process)
+                told = await self._told(clarus, entrance)
                 seconds = time.monotonic() - began
                 pace = clarus.pace
             await entrance.settled()
@@ -159,13 +163,13 @@ class Scenario:
     def _create_takes(self) -> float:
         return random.uniform(*self.late) if random.random() < self.late_share else 0.0
 
-    async def _told(self, clarus: ClarusClient, process: Process) -> list[Told]:
+    async def _told(self, clarus: ClarusClient, entrance: Entrance) -> list[Told]:
         specs = [
             NewIntegration(name=f"Shop {n}", integration_type="shopify", external_system_reference1=f"shop-{n}")
             for n in range(self.records)
         ]
         told: list[Told] = []
-        disturbance = asyncio.create_task(self.meanwhile(process)) if self.meanwhile else None
+        disturbance = asyncio.create_task(self.meanwhile(entrance)) if self.meanwhile else None
         try:
             # What has not been told of by then is counted as lost.
             with contextlib.suppress(TimeoutError):
