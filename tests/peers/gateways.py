@@ -22,6 +22,8 @@ SENDS_AGAIN = """
     sub vcl_recv { std.cache_req_body(64KB); }
     sub vcl_backend_error { if (bereq.retries == 0) { return (retry); } }
 """
+# The port of tcpmux, where nobody listens.
+DEAD, DEAD_NAMED = "server 127.0.0.1:1", "server dead 127.0.0.1:1"
 NEXT_SERVER = "proxy_next_upstream error timeout non_idempotent;"
 
 
@@ -72,7 +74,7 @@ LOSES_CONNECTIONS: dict[str, Any] = {
     "part": Part.QUICK,
 }
 # One request in 100 ms, on a connection that the gateway closes after 100 ms: it is closed as the request comes.
-CLOSED_AS_ONE_COMES = LOSES_CONNECTIONS | {"records": 60, "width": 2, "pacing": PacingPolicy(rate=10, burst=1)}
+CLOSED_AS_ONE_COMES = LOSES_CONNECTIONS | {"records": 40, "width": 2, "pacing": PacingPolicy(rate=10, burst=1)}
 
 SCENARIOS = (
     # In a few seconds: what each gateway answers in the origin's place.
@@ -110,6 +112,14 @@ SCENARIOS = (
             ("varnish-restart", Varnish(), Process.restart),
         )
     ),
+    # A POST goes to another server where the first can't be reached, and not where it has been sent to one.
+    Scenario(name="nginx-dead-server", peer=Nginx(upstream=f"{DEAD} max_fails=0;"), **LOSES_CONNECTIONS),
+    Scenario(
+        name="haproxy-redispatch",
+        peer=Haproxy(backend=f"option redispatch 1\nretries 1\nbalance roundrobin\n{DEAD_NAMED}"),
+        **LOSES_CONNECTIONS,
+    ),
+    soon("nginx-504-two-servers", Nginx(servers=2, location="proxy_read_timeout 500ms;"), part=Part.QUICK),
     # Set to send a POST again by themselves: two records for one request, which have to be told of.
     soon(
         "nginx-sends-twice", Nginx(servers=2, location=f"proxy_read_timeout 500ms; {NEXT_SERVER}"),
