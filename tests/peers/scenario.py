@@ -61,7 +61,8 @@ class Row:
         goodput: records a second, by the requests a second that the limiter admits; ``None`` without a limiter.
         refused: 429 and 503, of all requests.
         failed: records that were not told as there.
-        lost: records that were told as there and are not, at least not under that id, or of which nothing was told.
+        untold: records of which nothing was told before the run was given up.
+        lost: records that were told as there and are not, at least not under that id.
         twice: records that are stored more than once.
         untrue: records that were told as there once, and are there twice, or as not there, and are.
         seconds: until the last record was told of.
@@ -74,12 +75,13 @@ class Row:
     records: int
     goodput: float | None
     refused: float
-    failed: int
-    lost: int
-    twice: int
-    untrue: int
     seconds: float
     pace: str
+    failed: int = 0
+    untold: int = 0
+    lost: int = 0
+    twice: int = 0
+    untrue: int = 0
     errors: tuple[str, ...] = ()
     told: Sequence[Told] = dataclasses.field(default=(), repr=False)
 
@@ -146,14 +148,13 @@ class Scenario:
                 goodput=self.quota and (self.records - 1) / (self.quota * seconds),
                 refused=refused / max(1, len(attempts)),
                 pace=f"{pace.source}" + ("" if pace.rate is None else f" {pace.rate:.1f}/s"),
-                failed=0, lost=0, twice=0, untrue=0,
             ),
             stored,
         )  # fmt: skip
 
     def wrong(self, row: Row) -> list[str]:
         """Say what of a row must not be."""
-        never = {"lost": row.lost}
+        never = {"untold": row.untold, "lost": row.lost}
         if not self.gateway_repeats:
             never |= {"failed": row.failed, "twice": row.twice, "untrue": row.untrue}
         return [f"{count} {what}" for what, count in never.items() if count] + list(
@@ -171,7 +172,6 @@ class Scenario:
         told: list[Told] = []
         disturbance = asyncio.create_task(self.meanwhile(entrance)) if self.meanwhile else None
         try:
-            # What has not been told of by then is counted as lost.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self.within):
                     await (self._provision if self.call == "provision" else self._create)(clarus, specs, told)
@@ -245,11 +245,11 @@ def judge(row: Row, stored: Iterable[Record]) -> Row:
     ids: defaultdict[str, list[int]] = defaultdict(list)
     for record in stored:
         ids[record.attributes["external_system_reference1"]].append(record.id)
-    untold = row.records - len({told.key for told in row.told})
     return dataclasses.replace(
         row,
         failed=sum(not told.ok for told in row.told),
-        lost=untold + sum(told.ok and told.id not in ids[told.key] for told in row.told),
+        untold=row.records - len({told.key for told in row.told}),
+        lost=sum(told.ok and told.id not in ids[told.key] for told in row.told),
         twice=sum(len(those) > 1 for those in ids.values()),
         untrue=sum(_untrue(told, ids[told.key]) for told in row.told),
         errors=tuple(text for text, _ in Counter(told.error for told in row.told if told.error).most_common()),
