@@ -158,7 +158,7 @@ class Scenario:
         if not self.gateway_repeats:
             never |= {"failed": row.failed, "twice": row.twice, "untrue": row.untrue}
         return [f"{count} {what}" for what, count in never.items() if count] + list(
-            row.errors[:3] if row.failed else ()
+            row.errors[:1] if row.failed else ()
         )
 
     def _create_takes(self) -> float:
