@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -30,6 +31,8 @@ def _line(row: Row) -> str:
 
 async def _run(scenarios: Sequence[Scenario], at_a_time: int) -> bool:
     """Run those that mostly wait side by side, and those whose goodput counts one by one."""
+    # A command that is told to end must not leave servers behind.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asyncio.current_task().cancel)
     print(_LINE.format(*_COLUMNS), flush=True)
     turns = asyncio.Semaphore(at_a_time)
     ok = True
@@ -78,7 +81,10 @@ def main() -> int:
         print("\n".join(scenario.name for scenario in chosen))
         return 0
     ready = [scenario for scenario in chosen if not any(need.missing for need in scenario.needs)]
-    return 0 if asyncio.run(_run(ready, options.at_a_time)) else 1
+    try:
+        return 0 if asyncio.run(_run(ready, options.at_a_time)) else 1
+    except asyncio.CancelledError:
+        return 128 + signal.SIGTERM
 
 
 if __name__ == "__main__":

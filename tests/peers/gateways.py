@@ -40,11 +40,11 @@ def late(name: str, peer: Peer, by: tuple[float, float], *, patience: float = 2.
     return Scenario(name=name, peer=peer, late=(patience + by[0], patience + by[1]), **options)
 
 
-def soon(name: str, peer: Peer, by: tuple[float, float] = (0.1, 1.5), **options: Any) -> Scenario:
+def soon(name: str, peer: Peer, by: tuple[float, float] = (0.1, 1.0), **options: Any) -> Scenario:
     """Describe the same for a test that takes a few seconds."""
     settle = by[1] + 1.0
     timeouts = Timeouts(attempt=settle, settle=settle, deadline=45.0)
-    short = {"patience": 0.5, "records": 20, "timeouts": timeouts, "within": 60.0, "part": Part.TEST}
+    short = {"patience": 0.5, "records": 12, "timeouts": timeouts, "within": 60.0, "part": Part.TEST}
     return late(name, peer, by, **short | options)
 
 
@@ -78,8 +78,8 @@ CLOSED_AS_ONE_COMES = LOSES_CONNECTIONS | {"records": 40, "width": 2, "pacing": 
 
 SCENARIOS = (
     # In a few seconds: what each gateway answers in the origin's place.
-    soon("varnish-503-provision", Varnish(first_byte_timeout=0.5, vcl=SOONER), (1.2, 2.5)),
-    soon("varnish-503-create", Varnish(first_byte_timeout=0.5, vcl=SOONER), (1.2, 2.5), call="create"),
+    soon("varnish-503-provision", Varnish(first_byte_timeout=0.5, vcl=SOONER), (1.2, 2.0)),
+    soon("varnish-503-create", Varnish(first_byte_timeout=0.5, vcl=SOONER), (1.2, 2.0), call="create"),
     soon("haproxy-504-provision", Haproxy(defaults="timeout server 500ms")),
     soon("haproxy-504-create", Haproxy(defaults="timeout server 500ms"), call="create"),
     soon("nginx-504-provision", Nginx(location="proxy_read_timeout 500ms;")),
@@ -92,7 +92,7 @@ SCENARIOS = (
     # With its built-in VCL Varnish sends the client away for five seconds, and the origin is later than that.
     soon(
         "varnish-503-default-vcl", Varnish(first_byte_timeout=0.5), (5.2, 7.0),
-        records=40, part=Part.QUICK,
+        within=90.0, part=Part.QUICK,
     ),
     # Connections that are closed where another request may just be coming.
     Scenario(name="nginx-keepalive-5", peer=Nginx(http="keepalive_requests 5;"), **LOSES_CONNECTIONS),

@@ -73,9 +73,10 @@ def limited(name: str, suffix: str = "", **options: Any) -> Scenario:
 
 # What a 503 leaves in doubt is looked up after this many seconds.
 SHORT: dict[str, Any] = {"timeouts": Timeouts(attempt=3.0, settle=3.0, deadline=45.0), "within": 60.0}
+SOON_SETTLED = Timeouts(attempt=1.5, settle=1.5, deadline=45.0)
 IN_SECONDS = {
-    "nginx-limit-req-503-50": limit_req("50r/s", "burst=5 nodelay"),
-    "haproxy-deny-503-50": http_req_rate(50, "1s", 503),
+    "nginx-limit-req-503-20": limit_req("20r/s", "burst=5 nodelay"),
+    "haproxy-deny-503-20": http_req_rate(20, "1s", 503),
 }
 IN_HALF_A_MINUTE = (
     "nginx-limit-req-503", "nginx-limit-req-429", "nginx-limit-conn-503", "varnish-max-connections-503",
@@ -84,7 +85,7 @@ IN_HALF_A_MINUTE = (
 
 SCENARIOS = (
     *(
-        Scenario(name=name, peer=peer, quota=50, records=100, part=Part.TEST, **SHORT)
+        Scenario(name=name, peer=peer, quota=20, records=40, part=Part.TEST, **SHORT | {"timeouts": SOON_SETTLED})
         for name, peer in IN_SECONDS.items()
     ),
     *(limited(name, "-short", records=300, part=Part.QUICK, **SHORT) for name in IN_HALF_A_MINUTE),
