@@ -107,10 +107,10 @@ class TokenEndpoint:
             out_of_tries = attempt >= _TRIES or (after_doubt is not None and after_doubt < 0)
             if not _can_help(seen) or out_of_tries:
                 return _refusal(received, seen, attempt, secrets, doubt=doubt)
-            pause = backoff(self.retry, attempt, self.random)
-            if isinstance(seen, Answer) and seen.retry_after is not None:
-                pause = max(pause, min(seen.retry_after, self.retry.cap))
-            await asyncio.sleep(pause)
+            floor = (seen.retry_after if isinstance(seen, Answer) else None) or 0.0
+            if floor > self.retry.cap:
+                return _refusal(received, seen, attempt, secrets, doubt=doubt)
+            await asyncio.sleep(max(floor, backoff(self.retry, attempt, self.random)))
 
 
 def _see(received: Received | NoAnswer) -> tuple[Seen, TokenAnswer | None]:
@@ -130,7 +130,7 @@ def _wants_basic(received: Received | NoAnswer) -> bool:
 def _may_be_spent(seen: Seen) -> bool:
     """Whether the server may have made a token that never reached us."""
     if isinstance(seen, Answer):
-        return seen.status < 300 or (seen.status >= 500 and (seen.status != 503 or seen.retry_after is None))
+        return seen.status < 300 or seen.status >= 500
     return seen in {NoAnswer.CONNECTION_LOST, NoAnswer.TIMED_OUT}
 
 

@@ -21,6 +21,7 @@ from clarus_async.policy.pacer import SharesPace
 from clarus_async.policy.pacing import Pace
 from clarus_async.policy.retry import RetryBudget
 from clarus_async.policy.server_clock import Dated
+from clarus_async.policy.token import Refusals
 from clarus_async.transport.auth import TokenKeeper
 from clarus_async.transport.gate import Gate, Turnstile
 from clarus_async.transport.session import ClientSession, Session
@@ -46,6 +47,7 @@ class Tenant:
         schema: held while its schema is asked for.
         searchable: whether its list can be searched by reference, once that was asked.
         creates: those that are under way, by name.
+        refusals: the tokens that were refused.
     """
 
     turnstile: Turnstile
@@ -55,6 +57,7 @@ class Tenant:
     schema: asyncio.Lock = attrs.field(factory=asyncio.Lock)
     searchable: bool | None = None
     creates: Namesakes = attrs.field(factory=Namesakes)
+    refusals: Refusals = attrs.field(factory=Refusals)
 
 
 class Shared:
