@@ -134,7 +134,11 @@ SCENARIOS = (
     ),
     # As late as settle allows, and many.
     *(
-        late(f"{name}-{call}-{by[0]}-to-{by[1]}s-late{suffix}", peer, by, call=call, records=500, late_share=share)
+        late(
+            f"{name}-{call}-{by[0]}-to-{by[1]}s-late{suffix}", peer, by, late_share=share,
+            # A create that is sent twice needs more than two minutes until it is certain.
+            call=call, records=500, timeouts=Timeouts(deadline=300.0),
+        )
         for name, peer in {
             "varnish-503": Varnish(first_byte_timeout=2),
             "haproxy-504": Haproxy(defaults="timeout server 2s"),
