@@ -67,7 +67,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help="what the names of scenarios begin with; all if none")
     parser.add_argument("--quick", action="store_true", help="those that take two minutes together")
     parser.add_argument("--list", action="store_true", help="print the names, and run nothing")
-    parser.add_argument("--at-a-time", type=int, default=8, help="scenarios side by side, where they mostly wait")
+    parser.add_argument("--at-a-time", type=int, default=12, help="scenarios side by side, where they mostly wait")
     options = parser.parse_args()
     chosen = [scenario for scenario in SCENARIOS if any(map(scenario.name.startswith, options.names or [""]))]
     if options.quick:

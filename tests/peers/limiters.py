@@ -88,7 +88,7 @@ SCENARIOS = (
         Scenario(name=name, peer=peer, quota=20, records=40, part=Part.TEST, **SHORT | {"timeouts": SOON_SETTLED})
         for name, peer in IN_SECONDS.items()
     ),
-    *(limited(name, "-short", records=300, part=Part.QUICK, **SHORT) for name in IN_HALF_A_MINUTE),
-    limited("nginx-limit-req-503", "-create", call="create", records=300, part=Part.QUICK, **SHORT),
+    *(limited(name, "-short", records=200, part=Part.QUICK, **SHORT) for name in IN_HALF_A_MINUTE),
+    limited("nginx-limit-req-503", "-create", call="create", records=200, part=Part.QUICK, **SHORT),
     *(limited(name, records=1000) for name in LIMITERS),
 )

@@ -18,7 +18,16 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from clarus_async import Applied, ClarusClient, ClarusError, ClientCredentials, NewIntegration, PacingPolicy, Timeouts
+from clarus_async import (
+    Applied,
+    ClarusClient,
+    ClarusError,
+    ClientCredentials,
+    NewIntegration,
+    PacingPolicy,
+    RetryPolicy,
+    Timeouts,
+)
 from clarus_async.events import AttemptEvent, Event
 from tests.peers.software import Peer
 from tests.peers.support import Need, Process
@@ -100,6 +109,7 @@ class Scenario:
         late: seconds, from and to, that the origin takes to apply a create.
         late_share: of the creates; the others are applied at once.
         timeouts: the client's.
+        retry: the client's.
         pacing: the client's.
         within: seconds after which the run is given up.
         meanwhile: what is done while the run goes on.
@@ -117,6 +127,7 @@ class Scenario:
     late: tuple[float, float] = (0.0, 0.0)
     late_share: float = 1.0
     timeouts: Timeouts = Timeouts()
+    retry: RetryPolicy = RetryPolicy()
     pacing: PacingPolicy = PacingPolicy()
     within: float = 900.0
     meanwhile: Callable[[Entrance], Coroutine[None, None, None]] | None = None
@@ -133,7 +144,7 @@ class Scenario:
         async with before_origin(self.peer) as entrance:
             entrance.origin.create_takes = self._create_takes
             async with entrance.client(
-                timeouts=self.timeouts, pacing=self.pacing, observer=_Attempts(attempts)
+                timeouts=self.timeouts, retry=self.retry, pacing=self.pacing, observer=_Attempts(attempts)
             ) as clarus:
                 began = time.monotonic()
                 told = await self._told(clarus, entrance)
