@@ -49,7 +49,9 @@ async def searches_references(caller: Caller, deadline: Deadline | None = None, 
             if patient and deadline is None:
                 # Waiting for another's answer costs nothing either.
                 by = Deadline(caller.shared.time() + caller.timeouts.deadline)
-            request = graphql_request("introspect", INTROSPECTION, {}, searches_by_reference, patient=patient)
+            request = graphql_request(
+                "introspect", INTROSPECTION, {}, searches_by_reference, settles=True, patient=patient
+            )
             try:
                 tenant.searchable = await run_query(caller, request, by)
             except (GraphQLError, ApiError) as error:
@@ -100,7 +102,7 @@ async def find(
                 {field: {"eq": query[0]} if len(query) == 1 else {"in": query}},
                 with_reference=field == REFERENCE,
                 deadline=deadline,
-                budget=tenant.looks,
+                settles=True,
                 patient=patient,
             )
         except ClarusError as error:

@@ -9,7 +9,6 @@ from typing import Any, Final, NamedTuple, Self
 from clarus_async.errors import ApiError, GraphQLError, ResponseError
 from clarus_async.policy.deadline import Deadline
 from clarus_async.policy.outcome import Kind
-from clarus_async.policy.retry import RetryBudget
 from clarus_async.records import IntegrationRow
 from clarus_async.transport.call import Caller
 from clarus_async.transport.request import Request
@@ -37,7 +36,7 @@ def graphql_request(
     variables: Mapping[str, Any],
     read: Callable[[Mapping[str, Any]], Any],
     *,
-    budget: RetryBudget | None = None,
+    settles: bool = False,
     patient: bool = False,
 ) -> Request:
     """Make the request of a GraphQL document.
@@ -47,7 +46,7 @@ def graphql_request(
         document: the query or mutation.
         variables: its variables, plain data.
         read: turns the answer's ``data`` into a value, or says where it can't be read.
-        budget: what retries come from, where that is not the tenant's.
+        settles: it is read to settle what was begun, so it goes before what is new.
         patient: what it waits for its turn does not count against the deadline.
     """
 
@@ -66,7 +65,7 @@ def graphql_request(
         body=request_body(document, variables),
         read=read_body,
         secret=variables,
-        budget=budget,
+        settles=settles,
         patient=patient,
     )
 
@@ -101,7 +100,7 @@ async def read_list_page(
     *,
     with_reference: bool = False,
     deadline: Deadline | None = None,
-    budget: RetryBudget | None = None,
+    settles: bool = False,
     patient: bool = False,
 ) -> _Read:
     """Read one page of the list, a smaller one where the server refuses what so many rows cost.
@@ -113,7 +112,7 @@ async def read_list_page(
         after: the cursor of the page before.
         with_reference: ask for the first reference, too.
         deadline: by when, where that is not the view's own.
-        budget: what retries come from, where that is not the tenant's.
+        settles: it is read to settle what was begun, so it goes before what is new.
         patient: what it waits for its turn does not count against the deadline.
 
     Raises:
@@ -130,7 +129,7 @@ async def read_list_page(
         if after is not None:
             variables["after"] = after
         document = list_document(with_reference=with_reference)
-        request = graphql_request("list", document, variables, read_page, budget=budget, patient=patient)
+        request = graphql_request("list", document, variables, read_page, settles=settles, patient=patient)
         try:
             page: Page = await run_query(caller, request, deadline)
         except (GraphQLError, ApiError) as error:
@@ -150,7 +149,7 @@ async def read_every_row(
     *,
     with_reference: bool = False,
     deadline: Deadline | None = None,
-    budget: RetryBudget | None = None,
+    settles: bool = False,
     patient: bool = False,
 ) -> tuple[list[IntegrationRow], list[Unreadable]]:
     """Read a list to its proved end.
@@ -160,7 +159,7 @@ async def read_every_row(
         wanted: the filter's operators.
         with_reference: ask for the first reference, too.
         deadline: by when, where that is not the view's own.
-        budget: what retries come from, where that is not the tenant's.
+        settles: it is read to settle what was begun, so it goes before what is new.
         patient: what it waits for its turn does not count against the deadline.
 
     Returns:
@@ -182,7 +181,7 @@ async def read_every_row(
             cursor,
             with_reference=with_reference,
             deadline=deadline,
-            budget=budget,
+            settles=settles,
             patient=patient,
         )
         rows += page.rows

@@ -253,6 +253,8 @@ class Engine:
 
     async def _park(self, item: Item) -> None:
         settled = await self._parking.settle(item)
+        if settled.fate is Fate.THERE:
+            self._sender.found()
         if not item.changed or settled.fate not in {Fate.THERE, Fate.ABSENT}:
             await self._conclude(item, item.settled(settled))
             return

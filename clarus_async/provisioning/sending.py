@@ -71,6 +71,10 @@ class Sender:
         if error is not None and error.applied is Applied.NO:
             self.judge(error)
 
+    def found(self) -> None:
+        """Note that the server did what it did not answer: it is slow, and not down."""
+        self._probing.ended(well=True)
+
     async def update(self, item: Item, found: int) -> Outcome:
         """Change a record that is there, and say what became of it.
 

@@ -166,7 +166,7 @@ class Caller:
             call.because = "out of attempts" if self.retry.max_attempts > 1 else "retries are off"
         elif not call.deadline.allows(now, call.delay):
             call.because = f"another attempt in {call.delay:.3g} s would be past the deadline"
-        elif not (call.request.budget or self.shared.tenant(self.subdomain).budget).take(now):
+        elif not self.shared.tenant(self.subdomain).budget_of(settles=call.request.settles).take(now):
             call.because = "the tenant's retry budget is empty"
             call.starved = True
         else:
@@ -191,7 +191,7 @@ class Caller:
         request = call.request
         tenant = self.shared.tenant(self.subdomain)
         if call.attempts == 0:
-            (request.budget or tenant.budget).called(self.retry.max_attempts - 1)
+            tenant.budget_of(settles=request.settles).called(self.retry.max_attempts - 1)
         turn = self._turns.at_once(call, tenant) or await self._turns.take(call, tenant)
         if turn is None:
             return Step.RAISE

@@ -10,7 +10,6 @@ import attrs
 from clarus_async.errors import Applied, ClarusError, ErrorDetail
 from clarus_async.policy.deadline import Deadline
 from clarus_async.policy.outcome import Answer, Kind, Seen, Step
-from clarus_async.policy.retry import RetryBudget
 from clarus_async.wire.reading import Unreadable
 
 
@@ -32,7 +31,7 @@ class Request:
         secret: plain data of which nothing must show in an error, should the server echo it.
         repeatable: a second effect does no harm.
         patient: what it waits for its turn does not count against its deadline.
-        budget: the allowance that its retries come from; the tenant's where there is none.
+        settles: it settles what was begun: it goes before what is new, and has an allowance of retries of its own.
     """
 
     operation: str
@@ -47,7 +46,7 @@ class Request:
     secret: object = None
     repeatable: bool = False
     patient: bool = False
-    budget: RetryBudget | None = None
+    settles: bool = False
 
 
 class Call:

@@ -63,6 +63,14 @@ class Tenant:
     most_rows: int | None = None
     most_keys: int | None = None
 
+    def budget_of(self, *, settles: bool) -> RetryBudget:
+        """Return the allowance that a call's retries come from.
+
+        Args:
+            settles: it settles what was begun.
+        """
+        return self.looks if settles else self.budget
+
 
 class Shared:
     """The part of a client that its views have in common.

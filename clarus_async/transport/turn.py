@@ -88,7 +88,8 @@ class Turns:
             now = shared.time()
             sent = shared.gate.enter_now(tenant.turnstile, now)
             if sent is None:
-                again = call.attempts > 0
+                # What was begun ends before more is begun: behind a slow server, a look would never have its turn.
+                again = call.attempts > 0 or call.request.settles
                 if not self._may_wait(call, tenant.turnstile, now, again=again):
                     break
                 patience = None if call.request.patient else call.deadline.left(now)
