@@ -109,6 +109,11 @@ class SharedPacer(Pacer, Protocol):
 class Sharing(Protocol):
     """What the pacers of one client share with other processes."""
 
+    @property
+    def problem(self) -> str | None:
+        """Why nothing may be sent, where no waiting heals it."""
+        ...
+
     def pacer(self, tenant: str | None) -> SharedPacer:
         """Return the pacer of a tenant.
 

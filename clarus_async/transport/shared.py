@@ -129,6 +129,11 @@ class Shared:
         """Seconds on our event loop's clock."""
         return 0.0 if self._loop is None else self._loop.time()
 
+    @property
+    def problem(self) -> str | None:
+        """Why nothing may be sent, where the pace is shared and that is set up wrongly."""
+        return None if self._sharing is None else self._sharing.problem
+
     def tenant(self, subdomain: str) -> Tenant:
         """Return what is known of a tenant.
 
