@@ -2,8 +2,10 @@
 
 ``ClarusClient(…, pacing=RedisPacing(url="redis://…"))`` in each of them. Redis keeps one line of slots for a quota, by
 its own clock: a process leases the next few, as many as its callers need for a tenth of a second, and sends in them. A
-pause that the server asks one of them for is a pause for all, and the rate that refusals teach is one for all. Tokens
-are not shared.
+pause that the server asks one of them for is a pause for all, and the rate that refusals teach is one for all.
+
+The token of :class:`~clarus_async.ClientCredentials` is shared, too, encrypted by a key that is made of the client's
+secret: see :mod:`clarus_async.extras.shared_token`.
 
 Where Redis can't be reached, each process keeps to its part of the last rate by itself, says so once, and comes back.
 Where it refuses, and waiting heals nothing (its password, its ACL, its certificate), every call raises
@@ -23,10 +25,12 @@ import attrs
 
 from clarus_async.checks import checked, refuse, shown
 from clarus_async.config import PacingPolicy
+from clarus_async.credentials import ClientCredentials, Credentials
 from clarus_async.extras.pace_lease import Lease, Wanted
 from clarus_async.extras.redis_trouble import Telling, redis_error, redis_trouble
 from clarus_async.extras.redis_url import RedisAddress, read_redis_url
 from clarus_async.extras.shared_pace import SharedPace
+from clarus_async.extras.shared_token import SharedToken, derive
 from clarus_async.transport.trouble import Trouble
 
 _log = logging.getLogger("clarus_async")
@@ -204,6 +208,27 @@ class RedisSharing:
         )
         return SharedPace(policy, lambda pace: self._begin(pace, keys))
 
+    async def tokens(self, credentials: Credentials) -> SharedToken | None:
+        """Return where the token of these credentials is shared; ``None`` where it is not.
+
+        Args:
+            credentials: whose.
+        """
+        if not isinstance(credentials, ClientCredentials):
+            return None
+        keys = await asyncio.to_thread(derive, credentials, self._base_url)
+        return None if keys is None else SharedToken(self._policy.prefix, keys, self._evaluate, self._start)
+
+    async def _evaluate(self, script: str, keys: list[str], arguments: list[Any]) -> Any:  # noqa: ANN401
+        """Return what a script comes to in Redis, or what kept it."""
+        return await self._within(self._open().eval(script, len(keys), *keys, *arguments))
+
+    def _open(self) -> Any:  # noqa: ANN401
+        if self._client is None:
+            self._client = self._address.client()
+            self._lease = self._client.register_script(_SCRIPT)
+        return self._client
+
     def _begin(self, pace: SharedPace, keys: list[str]) -> None:
         self._start(self._serve(pace, keys))
 
@@ -244,9 +269,7 @@ class RedisSharing:
             _micro(wanted.horizon), _micro(wanted.pause), wanted.admitted, wanted.refused, wanted.curve,
             _micro(_SEEN), round(_KEPT * 1000), int(wanted.met),
         ]  # fmt: skip
-        if self._client is None:
-            self._client = self._address.client()
-            self._lease = self._client.register_script(_SCRIPT)
+        self._open()
         reply = await self._within(self._lease(keys=keys, args=arguments))
         if isinstance(reply, Trouble):
             return reply

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from clarus_async.errors import AuthenticationError, ClarusError, ConfigurationError, DeadlineExceededError
 from clarus_async.events import TokenEvent
 from clarus_async.policy.token import HeldToken, Phase, RefreshLimit, life
+from clarus_async.transport.shared_grant import SharedGrant
 
 if TYPE_CHECKING:
     from clarus_async.transport.grants import Grant
@@ -119,6 +120,8 @@ class TokenKeeper:
             )
         limit.take(now)
         self._held = None
+        if isinstance(self._grant, SharedGrant):
+            self._grant.refuse(token)
         return None
 
     async def _fetch(self) -> HeldToken | ClarusError:

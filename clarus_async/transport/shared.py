@@ -203,8 +203,13 @@ class Shared:
             random=self.random,
             dated=self.note_date,
         )
+        grant = grant_for(credentials, endpoint)
+        if self._sharing is not None:
+            from clarus_async.transport.shared_grant import SharedGrant  # noqa: PLC0415  the same
+
+            grant = SharedGrant(grant, credentials, lambda: self._sharing)
         keeper = TokenKeeper(
-            grant_for(credentials, endpoint),
+            grant,
             static=isinstance(credentials, AccessToken),
             tell=functools.partial(self.tell, to=self.observer),
         )

@@ -193,12 +193,14 @@ async def test_redis_holds_no_secret_and_forgets(redis, prefix):
         )
         store = driver.from_url(redis.url, decode_responses=True)
         keys = [key async for key in store.scan_iter(f"{prefix}:*")]
-        assert sorted(key.rpartition(":")[2] for key in keys) == ["seen", "sent", "state"]
-        dumped = str([await store.hgetall(key) if key.endswith("state") else await store.zrange(key, 0, -1)
-                      for key in keys]) + str(keys)  # fmt: skip
+        assert sorted(key.rpartition(":")[2] for key in keys) == ["seen", "sent", "state", "token"]
+        dumped = str(keys)
+        for key in keys:
+            held = await store.zrange(key, 0, -1) if key.endswith(("seen", "sent")) else await store.hgetall(key)
+            dumped += str(held)
         assert all([0 < await store.pttl(key) <= 3_600_000 for key in keys])
         await store.aclose()
-    for secret in (CANARY, sim.client_secret, "sim-access-"):
+    for secret in (CANARY, sim.client_id, sim.client_secret, "sim-access-"):
         assert secret not in dumped
 
 
@@ -209,6 +211,9 @@ async def test_a_driver_that_fails_in_a_way_of_its_own_holds_nobody_up(how, pref
     class Driver:
         def register_script(self, _):
             return self._run
+
+        def eval(self, *_):
+            return self._run()
 
         async def _run(self, **_):
             if how == "raises":

@@ -26,7 +26,7 @@ LAYERS = [
     {"cli", "__main__"},
 ]
 CORE = {"wire", "policy", "errors", "checks", "records", "credentials", "config", "events"}
-OPTIONAL = {"rich", "graphql", "uvloop", "opentelemetry", "redis", "celery"}
+OPTIONAL = {"rich", "graphql", "uvloop", "opentelemetry", "redis", "celery", "kombu", "cryptography"}
 
 
 def modules():
