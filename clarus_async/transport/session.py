@@ -199,7 +199,8 @@ class Session:
             return unanswered(error, url, None if once is None else once.proxy, connect, attempt)
         except Exception as error:  # noqa: BLE001  the traceback of whatever it is holds the token, so it ends here
             _log.error("aiohttp raised an unexpected %s for a %s request", type(error).__name__, method)
-            return Unanswered(NoAnswer.CONNECTION_LOST, NoAnswer.CONNECTION_LOST.value)
+            said = f"{NoAnswer.CONNECTION_LOST} from {host_port(url.host, url.port)} ({type(error).__name__})"
+            return Unanswered(NoAnswer.CONNECTION_LOST, said)
         finally:
             if response is not None:
                 # After a whole body the connection went back to the pool already; after anything else it is spoilt.

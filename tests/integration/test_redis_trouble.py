@@ -373,30 +373,46 @@ def test_the_command_line_says_it_in_one_line(guarded, how, url_of, status, word
     assert CANARY not in said.err + said.out
 
 
-@pytest.mark.parametrize(
-    ("url_of", "words"), [REAL["a wrong password"], REAL["no scripts"]], ids=["a wrong password", "no scripts"]
-)
-def test_a_worker_that_redis_refuses_ends_with_one_line(guarded, url_of, words, tmp_path):
+def celery_command(broker, *command):
     bare = {name: value for name, value in os.environ.items() if not name.startswith("CLARUS_")}
-    done = subprocess.run(
-        [sys.executable, "-m", "celery", "-A", "clarus_async.extras.celery", "worker", "--pool", "solo"],
-        env=bare | {celery.BROKER: url_of(guarded), "CLARUS_ACCESS_TOKEN": "t", "CLARUS_SUBDOMAIN": "acme"},
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+    return {
+        "args": [sys.executable, "-m", "celery", "-A", "clarus_async.extras.celery", *command],
+        "env": bare | {celery.BROKER: broker, "CLARUS_ACCESS_TOKEN": "t", "CLARUS_SUBDOMAIN": "acme"},
+        "text": True,
+    }
+
+
+def test_a_worker_that_redis_refuses_ends_with_one_line(guarded):
+    url_of, words = REAL["no scripts"]
+    command = celery_command(url_of(guarded), "worker", "--pool", "solo")
+    done = subprocess.run(**command, capture_output=True, timeout=60, check=False)
     assert done.returncode == 2, done.stderr
     assert f"clarus: error: Redis at 127.0.0.1:{guarded.port}: {words}" in done.stderr
     assert "Traceback" not in done.stderr
     assert CANARY not in done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("command", ["worker", "report"])
-def test_a_worker_with_a_bad_url_shows_nothing_of_it(command):
-    bare = {name: value for name, value in os.environ.items() if not name.startswith("CLARUS_")}
-    done = subprocess.run(
-        [sys.executable, "-m", "celery", "-A", "clarus_async.extras.celery", command],
-        env=bare | {celery.BROKER: f"redis://:{CANARY}#x@127.0.0.1"},
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+def test_a_worker_with_a_bad_url_shows_nothing_of_it():
+    command = celery_command(f"redis://:{CANARY}#x@127.0.0.1", "worker", "--pool", "solo")
+    done = subprocess.run(**command, capture_output=True, timeout=60, check=False)
     assert done.returncode != 0
     assert "percent-encode" in done.stdout + done.stderr
     assert CANARY not in done.stdout + done.stderr
+
+
+def test_a_worker_that_waits_for_redis_shows_no_password():
+    # Whatever a password holds, Celery and kombu know where it ends.
+    password = quote(f"{CANARY}#/[?@% {CANARY}", safe="")
+    command = celery_command(f"redis://u:{password}@127.0.0.1:{free_port()}", "worker", "--pool", "solo")
+    said = ""
+    with subprocess.Popen(**command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as worker:
+        try:
+            for line in worker.stdout:
+                said += line
+                if "Cannot connect to redis" in line:
+                    break
+        finally:
+            worker.kill()
+            said += worker.stdout.read()
+    assert "Cannot connect to redis" in said
+    assert CANARY not in said
