@@ -230,8 +230,23 @@ async def plain(reader, writer):
 
 @contextlib.asynccontextmanager
 async def serving(handler):
-    async with await asyncio.start_server(handler, "127.0.0.1", 0) as server:
+    """A port on which a handler serves; whatever it leaves open is closed at the end."""
+    writers = []
+
+    async def serve(reader, writer):
+        writers.append(writer)
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            await handler(reader, writer)
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
         yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for writer in writers:
+            writer.transport.abort()
+        for _ in range(5):
+            await asyncio.sleep(0)
 
 
 async def test_a_server_that_speaks_no_tls():
@@ -385,11 +400,13 @@ async def test_a_proxy_that_never_answers():
 
 
 async def test_a_certificate_behind_a_proxy(authority):
+    tunnels = []
     async with StubServer(lambda _: reply(), tls=server_context(authority)) as server:
 
         async def tunnel(reader, writer):
             await reader.readuntil(b"\r\n\r\n")
             there = await asyncio.open_connection("127.0.0.1", int(server.url.rpartition(":")[2]))
+            tunnels.append(there[1])
             writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
 
             async def pump(source, sink):
@@ -403,6 +420,9 @@ async def test_a_certificate_behind_a_proxy(authority):
         async with serving(tunnel) as port:
             error = await ended(ConfigurationError, server.url, through(f"http://127.0.0.1:{port}"))
             assert not server.asked
+        for writer in tunnels:
+            writer.transport.abort()
+        await asyncio.sleep(0)
     words = f"{place(server.url)} through the proxy 127.0.0.1:{port}: the server's certificate is not valid: "
     assert words in refused(error)
 
