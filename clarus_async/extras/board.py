@@ -8,12 +8,15 @@ be told; where that can be, let Redis wait for its replicas (``min-replicas-to-w
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from clarus_async.errors import ConfigurationError
 from clarus_async.extras.board_scripts import ACQUIRE, KEPT, REGISTER, RELEASE, RENEW, TELL
+from clarus_async.extras.redis_trouble import redis_error, redis_trouble
+from clarus_async.extras.redis_url import RedisAddress, read_redis_url
 from clarus_async.provisioning.report import Outcome
+from clarus_async.transport.trouble import host_port
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -59,32 +62,48 @@ class Standing(NamedTuple):
     error: str | None
 
 
-def connect(url: str) -> Redis:
+def connect(url: str | RedisAddress) -> Redis:
     """Make a client that opens nothing yet, and that says at once where Redis can't be reached.
 
     Args:
-        url: ``redis://…`` or ``rediss://…``.
+        url: ``redis://…`` or ``rediss://…``, as :mod:`clarus_async.extras.redis_url` says.
 
     Raises:
         ConfigurationError: the ``redis`` package is not there, or the URL is none.
     """
+    address = url if isinstance(url, RedisAddress) else read_redis_url(url)
+    del url  # no frame may hold it: it may have a password in it
+    if isinstance(address, str):
+        raise ConfigurationError(f"the URL of Redis {address}")
     try:
-        from redis.asyncio import Redis as Client  # noqa: PLC0415  optional
-        from redis.asyncio.retry import Retry  # noqa: PLC0415
-        from redis.backoff import NoBackoff  # noqa: PLC0415
+        return address.client(socket_timeout=10.0, socket_connect_timeout=5.0)
     except ImportError:
         raise ConfigurationError("this needs redis: pip install 'clarus-async[celery]'") from None
-    try:
-        return Client.from_url(
-            url, decode_responses=True, retry=Retry(NoBackoff(), 0), socket_timeout=10.0, socket_connect_timeout=5.0
-        )
-    except ValueError:
-        # Its text would repeat the URL, which may have a password in it.
-        raise ConfigurationError("the URL of Redis must begin with redis:// or rediss://") from None
+
+
+async def probe(redis: Redis) -> None:
+    """Ask Redis for what a run needs, and change nothing.
+
+    Args:
+        redis: from :func:`connect`.
+
+    Raises:
+        ConfigurationError: it refuses, and waiting does not heal that.
+        ConnectionFailedError: it can't be asked now.
+    """
+    await Board(redis, "probe").probe()
+
+
+def _place(redis: Any) -> str:  # noqa: ANN401  one of redis-py's
+    options = redis.connection_pool.connection_kwargs
+    return str(options["path"]) if "path" in options else host_port(options.get("host"), options.get("port"))
 
 
 class Board:
     """The keys of one run.
+
+    Whatever asks Redis raises ConnectionFailedError where Redis can't be asked now, and ConfigurationError where
+    waiting does not heal that.
 
     Args:
         redis: that decodes its answers.
@@ -93,16 +112,33 @@ class Board:
 
     def __init__(self, redis: Redis, run: str) -> None:
         self._redis: Any = redis  # whose commands are typed for both of its worlds
+        self.place = _place(redis)
+        """Where Redis is, which is no secret."""
         self._run = run
         self._subject = f"clarus:{run.partition('.')[0]}"
         self._job = f"clarus:{{{run}}}:job"
         self._prefix = f"clarus:{{{run}}}:shard:"
+
+    async def _ask(self, work: Awaitable[Any]) -> Any:  # noqa: ANN401
+        from redis.exceptions import RedisError  # noqa: PLC0415  optional
+
+        try:
+            return await work
+        except (RedisError, OSError) as error:
+            failed = redis_error(redis_trouble(error), self.place)
+        # Not from there: the frames that it came through hold the password.
+        raise failed
 
     def _shard(self, number: int) -> str:
         return f"{self._prefix}{number}"
 
     def _told(self, number: int) -> str:
         return f"{self._prefix}{number}:told"
+
+    async def probe(self) -> None:
+        """Ask for what everybody needs, and change nothing."""
+        await self._ask(self._redis.info("server"))
+        await self._ask(self._redis.eval("return redis.call('EXISTS', KEYS[1])", 1, self._job))
 
     # --- for who works on a shard
 
@@ -113,15 +149,14 @@ class Board:
             number: which.
             seconds: how long the lease runs.
             settle: seconds that the server may take to apply what it got.
-
-        Raises:
-            RedisError: Redis can't be asked.
         """
-        up = float((await self._redis.info("server"))["uptime_in_seconds"])
+        up = float((await self._ask(self._redis.info("server")))["uptime_in_seconds"])
         if up < seconds + 1:
             return Held(seconds + 1 - up)
-        said, milliseconds, token, owners = await self._redis.eval(
-            ACQUIRE, 2, self._job, self._shard(number), int(seconds * 1000), secrets.token_hex(8), KEPT
+        said, milliseconds, token, owners = await self._ask(
+            self._redis.eval(
+                ACQUIRE, 2, self._job, self._shard(number), int(seconds * 1000), secrets.token_hex(8), KEPT
+            )
         )
         if said == "held":
             return Held(int(milliseconds) / 1000)
@@ -140,7 +175,9 @@ class Board:
             token: of the lease.
             seconds: how long it runs from now on.
         """
-        said = int(await self._redis.eval(RENEW, 2, self._job, self._shard(number), token, int(seconds * 1000)))
+        said = int(
+            await self._ask(self._redis.eval(RENEW, 2, self._job, self._shard(number), token, int(seconds * 1000)))
+        )
         return said > 0, said == 2
 
     async def tell(self, number: int, token: str, before: int, lines: Sequence[bytes]) -> bool:
@@ -153,7 +190,9 @@ class Board:
             lines: JSON.
         """
         return bool(
-            await self._redis.eval(TELL, 2, self._shard(number), self._told(number), token, before, KEPT, *lines)
+            await self._ask(
+                self._redis.eval(TELL, 2, self._shard(number), self._told(number), token, before, KEPT, *lines)
+            )
         )
 
     async def release(self, number: int, token: str, records: int, error: str = "") -> None:
@@ -165,7 +204,7 @@ class Board:
             records: how many it has.
             error: what went wrong.
         """
-        await self._redis.eval(RELEASE, 1, self._shard(number), token, records, error)
+        await self._ask(self._redis.eval(RELEASE, 1, self._shard(number), token, records, error))
 
     async def told(self, number: int, start: int = 0) -> list[Outcome]:
         """Return outcomes that were told, in that order.
@@ -174,7 +213,8 @@ class Board:
             number: of the shard.
             start: how many of the first are left out.
         """
-        return [Outcome.from_json(line) for line in await self._redis.lrange(self._told(number), start, -1)]
+        lines = await self._ask(self._redis.lrange(self._told(number), start, -1))
+        return [Outcome.from_json(line) for line in lines]
 
     # --- for who leads the run
 
@@ -184,30 +224,30 @@ class Board:
         Args:
             shards: how many it has.
         """
-        await self._redis.set(self._subject, self._run, ex=KEPT)
-        await self._redis.eval(REGISTER, 1, self._job, shards, KEPT)
+        await self._ask(self._redis.set(self._subject, self._run, ex=KEPT))
+        await self._ask(self._redis.eval(REGISTER, 1, self._job, shards, KEPT))
         async with self._redis.pipeline(transaction=False) as pipeline:
             for number in range(shards):
                 pipeline.hdel(self._shard(number), "error")
-            await pipeline.execute()
+            await self._ask(pipeline.execute())
 
     async def another(self) -> Board | None:
         """Return the unfinished run of the same file as it was before, if there is one."""
-        run = await self._redis.get(self._subject)
+        run = await self._ask(self._redis.get(self._subject))
         board = None if run is None or run == self._run else Board(self._redis, run)
         return board if board is not None and await board.registered() else None
 
     async def shards(self) -> int:
         """Return how many shards the run has."""
-        return int(await self._redis.hget(self._job, "shards"))
+        return int(await self._ask(self._redis.hget(self._job, "shards")))
 
     async def registered(self) -> bool:
         """Whether Redis knows of the run."""
-        return bool(await self._redis.exists(self._job))
+        return bool(await self._ask(self._redis.exists(self._job)))
 
     async def stop(self) -> None:
         """Let nobody begin a record any more."""
-        await self._redis.hset(self._job, "stop", 1)
+        await self._ask(self._redis.hset(self._job, "stop", 1))
 
     async def standing(self, numbers: Sequence[int]) -> list[Standing]:
         """Say how far shards are.
@@ -219,7 +259,7 @@ class Board:
             pipeline.time()
             for number in numbers:
                 pipeline.hmget(self._shard(number), "told", "done", "until", "owner", "error")
-            (seconds, micros), *rows = await pipeline.execute()
+            (seconds, micros), *rows = await self._ask(pipeline.execute())
         now = int(seconds) + int(micros) / 1e6
         return [
             Standing(
@@ -237,6 +277,6 @@ class Board:
         Args:
             shards: how many it had.
         """
-        await self._redis.delete(self._job)
+        await self._ask(self._redis.delete(self._job))
         for number in range(shards):
-            await self._redis.delete(self._shard(number), self._told(number))
+            await self._ask(self._redis.delete(self._shard(number), self._told(number)))

@@ -13,27 +13,39 @@ takes longer than that is given out twice. Either way, the lease of the shard de
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import sys
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
 # Only a worker, and who sends to one, imports this module.
 from celery import Celery
 from celery.signals import worker_init
+from kombu.exceptions import KombuError
+from redis.exceptions import RedisError
 
 from clarus_async.client import ClarusClient
-from clarus_async.errors import ConfigurationError
-from clarus_async.extras.board import Board, connect
+from clarus_async.errors import ClarusError, ConfigurationError, ConnectionFailedError
+from clarus_async.extras.board import Board, connect, probe
 from clarus_async.extras.leased import run_leased
 from clarus_async.extras.redis import RedisPacing
+from clarus_async.extras.redis_trouble import redis_error, redis_trouble
+from clarus_async.extras.redis_url import RedisAddress, read_redis_url
 from clarus_async.extras.shards import Shard
+from clarus_async.transport.trouble import host_port
+
+T = TypeVar("T")
 
 TASK: Final = "clarus.shard"
 QUEUE: Final = "clarus"
 BROKER: Final = "CLARUS_CELERY_BROKER"
 LEASE: Final = 30.0
 """Seconds that a lease runs which is not renewed."""
+
+# Seconds that who sends to the queue waits for a Redis that hangs; as those of the board.
+_TIMEOUTS: Final = {"socket_timeout": 10.0, "socket_connect_timeout": 5.0}
 
 VISIBILITY: Final = 3600
 """Seconds after which Redis gives a message out again that was not acknowledged."""
@@ -46,11 +58,11 @@ class _Process(threading.local):
         self.runner: asyncio.Runner | None = None
         self.client: ClarusClient | None = None
 
-    def run(self, broker: str, make: Callable[[], ClarusClient], shard: Shard, lease: float) -> float | None:
+    def run(self, broker: RedisAddress, make: Callable[[], ClarusClient], shard: Shard, lease: float) -> float | None:
         """Work on a shard.
 
         Args:
-            broker: the URL of Redis.
+            broker: where Redis is.
             make: makes the client.
             shard: which.
             lease: seconds that its lease runs.
@@ -62,7 +74,7 @@ class _Process(threading.local):
         return self.runner.run(_work(broker, self.client, shard, lease))
 
 
-async def _work(broker: str, client: ClarusClient, shard: Shard, lease: float) -> float | None:
+async def _work(broker: RedisAddress, client: ClarusClient, shard: Shard, lease: float) -> float | None:
     async with connect(broker) as redis:
         return await run_leased(Board(redis, shard.run), client, shard, seconds=lease)
 
@@ -77,7 +89,7 @@ def make_app(
     """Make the Celery application of workers, and of who sends to them.
 
     Args:
-        broker: the URL of Redis.
+        broker: the URL of Redis, as :mod:`clarus_async.extras.redis_url` says.
         client: makes the client of a worker's process; by default from the environment, with a pace that is shared.
         lease: seconds after which a shard goes to another worker when nothing is heard of its owner.
         visibility: seconds after which Redis gives a message out again that was not acknowledged.
@@ -85,12 +97,21 @@ def make_app(
     Raises:
         ConfigurationError: there is no broker, or it is not Redis.
     """
-    if not broker.startswith(("redis://", "rediss://")):
-        raise ConfigurationError(f"{BROKER}: must be the URL of Redis: redis://… or rediss://…")
-    make = client or (lambda: ClarusClient.from_env(pacing=RedisPacing(url=broker)))
-    app = Celery("clarus", broker=broker, set_as_current=False)
+    address = read_redis_url(broker)
+    if isinstance(address, RedisAddress) and address.path is not None:
+        address = "can't be that of a socket in the file system"
+    if isinstance(address, str):
+        del broker  # no frame may hold it: it may have a password in it
+        raise ConfigurationError(
+            f"{BROKER}: must be the URL of Redis: redis://… or rediss://…; what is given {address}"
+        )
+    make = client or _default_client(broker)
+    del broker
+    url, tls = address.for_celery()
+    app = Celery("clarus", broker=url, set_as_current=False)
     app.conf.update(
         accept_content=["json"],
+        broker_use_ssl=tls,
         broker_connection_max_retries=None,
         broker_connection_retry_on_startup=True,
         broker_transport_options={"visibility_timeout": visibility},
@@ -105,7 +126,7 @@ def make_app(
     process = _Process()
 
     def work(task: Any, message: dict[str, Any]) -> None:  # noqa: ANN401  Celery has no types
-        again = process.run(broker, make, Shard.from_dict(message), lease)
+        again = process.run(address, make, Shard.from_dict(message), lease)
         if again is not None:
             # Redis gives out again what a worker keeps for later, too.
             raise task.retry(countdown=min(again, visibility / 2))
@@ -115,9 +136,11 @@ def make_app(
             return
         try:
             make()
+            asyncio.run(_probe(address))
         except ConfigurationError as error:
             # Anything else that a signal's receiver raises is logged, and the worker goes on.
-            raise SystemExit(f"clarus: error: {error}") from None
+            sys.stderr.write(f"clarus: error: {error}\n")
+            raise SystemExit(2) from None
 
     # A worker that can't work must not take tasks that others could do.
     worker_init.connect(check, weak=False)
@@ -126,17 +149,50 @@ def make_app(
     return app
 
 
+def _default_client(broker: str) -> Callable[[], ClarusClient]:
+    pacing = RedisPacing(url=broker)
+    return lambda: ClarusClient.from_env(pacing=pacing)
+
+
+async def _probe(address: RedisAddress) -> None:
+    async with connect(address) as redis:
+        with contextlib.suppress(ConnectionFailedError):
+            # Celery waits for a Redis that is not there yet, and says so.
+            await probe(redis)
+
+
+def _asked(app: Celery, work: Callable[[Any], T]) -> T:
+    """Ask the broker, for a few seconds at the most: Celery would wait for it for ever."""
+    failed: ClarusError
+    connection = app.connection_for_write(transport_options=_TIMEOUTS)
+    try:
+        with connection:
+            connection.ensure_connection(max_retries=1, interval_start=0.2)
+            return work(connection)
+    except (KombuError, RedisError, OSError) as error:
+        failed = redis_error(redis_trouble(error), host_port(connection.hostname, connection.port))
+    # Not from there: the frames that it came through hold the password.
+    raise failed
+
+
 def send(app: Celery, shards: Sequence[Shard]) -> None:
     """Put shards into the queue.
 
     Args:
         app: from :func:`make_app`.
         shards: which.
+
+    Raises:
+        ConfigurationError: Redis refuses, and waiting does not heal that.
+        ConnectionFailedError: Redis can't be asked now.
     """
-    with app.connection_for_write() as connection:
+
+    def put(connection: Any) -> None:  # noqa: ANN401  kombu has no types
         for shard in shards:
             # What Celery shows of the arguments is where the records are.
             app.send_task(TASK, args=[shard.as_dict()], queue=QUEUE, connection=connection, ignore_result=True)
+
+    _asked(app, put)
 
 
 def waiting(app: Celery) -> int:
@@ -144,9 +200,12 @@ def waiting(app: Celery) -> int:
 
     Args:
         app: from :func:`make_app`.
+
+    Raises:
+        ConfigurationError: Redis refuses, and waiting does not heal that.
+        ConnectionFailedError: Redis can't be asked now.
     """
-    with app.connection_for_read() as connection:
-        return int(connection.default_channel.client.llen(QUEUE))
+    return _asked(app, lambda connection: int(connection.default_channel.client.llen(QUEUE)))
 
 
 def __getattr__(name: str) -> Celery:

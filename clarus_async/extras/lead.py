@@ -7,8 +7,9 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Final, TypeVar
 
-from clarus_async.errors import ClarusError, ConfigurationError
+from clarus_async.errors import ClarusError, ConfigurationError, ConnectionFailedError
 from clarus_async.extras.board import Board, Standing
+from clarus_async.extras.redis_trouble import Telling
 from clarus_async.extras.shards import Shard
 from clarus_async.provisioning.report import Outcome
 
@@ -57,6 +58,7 @@ class Lead:
         self._heard = dict.fromkeys(self._open, 0)
         self._moved = dict.fromkeys(self._open, time.monotonic())
         self._stopping = asyncio.Event()
+        self._telling = Telling(board.place, "waiting for it", "the run goes on")
 
     def stop(self) -> None:
         """Begin no further record; what is in flight ends, and its outcomes still come."""
@@ -69,8 +71,8 @@ class Lead:
 
         Raises:
             ShardError: what would fail every record; what was in flight has ended.
-            ConfigurationError: Redis has lost the run.
-            RedisError: Redis has been away for long.
+            ConfigurationError: Redis has lost the run, or refuses, and waiting does not heal it.
+            ConnectionFailedError: Redis can't be asked, as it begins or for long.
         """
         await self._end_another()
         await self._board.register(len(self._shards))
@@ -83,16 +85,16 @@ class Lead:
         stopped, failed = False, None
         while self._open:
             if self._stopping.is_set() and not stopped:
-                await _patiently(self._board.stop)
+                await self._patiently(self._board.stop)
                 stopped = True
-            standings = await _patiently(lambda: self._board.standing(list(self._open)))
+            standings = await self._patiently(lambda: self._board.standing(list(self._open)))
             for number, standing in zip(list(self._open), standings, strict=True):
                 async for outcome in self._take(number, standing):
                     yield outcome
             failed = failed or next((standing.error for standing in standings if standing.error), None)
             if failed is not None:
                 self._stopping.set()
-            if not await _patiently(self._board.registered):
+            if not await self._patiently(self._board.registered):
                 raise ConfigurationError("Redis has lost the run: run the same command again, and it goes on")
             if stopped and not any(standing.held_for for standing in standings):
                 if failed is not None:
@@ -101,7 +103,7 @@ class Lead:
             if not stopped:
                 await self._tend()
             await asyncio.sleep(_EVERY)
-        await _patiently(lambda: self._board.forget(len(self._shards)))
+        await self._patiently(lambda: self._board.forget(len(self._shards)))
 
     async def _end_another(self) -> None:
         """End an unfinished run of what the file was before it was changed: no two may send the same records."""
@@ -116,7 +118,7 @@ class Lead:
 
     async def _take(self, number: int, standing: Standing) -> AsyncGenerator[Outcome]:
         if standing.told > self._heard[number]:
-            told = await _patiently(lambda: self._board.told(number, self._heard[number]))
+            told = await self._patiently(lambda: self._board.told(number, self._heard[number]))
             self._heard[number] += len(told)
             for outcome in told:
                 yield outcome
@@ -128,23 +130,24 @@ class Lead:
     async def _tend(self) -> None:
         late = time.monotonic() - self._patience
         lost = [shard for number, shard in self._open.items() if self._moved[number] < late]
-        if lost and not await _patiently(self._queued):
+        if lost and not await self._patiently(self._queued):
             await self._put(lost)
 
     async def _put(self, shards: Sequence[Shard]) -> None:
-        await _patiently(lambda: asyncio.to_thread(self._send, shards))
+        await self._patiently(lambda: asyncio.to_thread(self._send, shards))
         self._moved |= dict.fromkeys((shard.number for shard in shards), time.monotonic())
 
-
-async def _patiently(ask: Callable[[], Awaitable[T]]) -> T:
-    """Ask Redis again and again while it is away, as while it is started anew."""
-    from redis.exceptions import RedisError  # noqa: PLC0415  optional
-
-    until = time.monotonic() + _SILENCE
-    while True:
-        try:
-            return await ask()
-        except (RedisError, OSError):
-            if time.monotonic() > until:
-                raise
-        await asyncio.sleep(_EVERY)
+    async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Ask Redis again and again while it is away, as while it is started anew."""
+        until = time.monotonic() + _SILENCE
+        while True:
+            try:
+                answer = await ask()
+            except ConnectionFailedError as error:
+                self._telling.error(error)
+                if time.monotonic() > until:
+                    raise
+            else:
+                self._telling.over()
+                return answer
+            await asyncio.sleep(_EVERY)

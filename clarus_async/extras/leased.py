@@ -17,6 +17,7 @@ from typing import Final
 from clarus_async.client import ClarusClient
 from clarus_async.errors import ClarusError
 from clarus_async.extras.board import Board, Grant, Held
+from clarus_async.extras.redis_trouble import Telling
 from clarus_async.extras.shard_run import run_shard
 from clarus_async.extras.shards import Shard
 from clarus_async.provisioning.report import Outcome, OutcomeStatus
@@ -56,6 +57,7 @@ class Lease:
         self._lines: list[bytes] = []
         self._room = asyncio.Event()
         self._lapsed = False
+        self._telling = Telling(board.place, "trying again while the lease runs", "the lease is kept")
         self.stop = asyncio.Event()
         """Set when the run is to stop."""
 
@@ -73,10 +75,12 @@ class Lease:
             try:
                 async with asyncio.timeout(every):
                     ours, stop = await self._board.renew(self._number, self._token, self._seconds)
-            except Exception as error:  # noqa: BLE001  whatever keeps Redis from being asked
-                _only_of_redis(error)
+            except (ClarusError, TimeoutError) as error:
+                # Whatever it is, the lease ends by itself.
+                self._telling.error(error)
                 await asyncio.sleep(every / 4)
                 continue
+            self._telling.over()
             if not ours:
                 self._lapsed = True
             elif self.runs():
@@ -110,10 +114,11 @@ class Lease:
             lines = self._lines[:_AT_ONCE]
             try:
                 ours = await self._board.tell(self._number, self._token, self._told, lines)
-            except Exception as error:  # noqa: BLE001  whatever keeps Redis from being asked
-                _only_of_redis(error)
+            except ClarusError as error:
+                self._telling.error(error)
                 await asyncio.sleep(_PAUSE)
                 continue
+            self._telling.over()
             if not ours:
                 self._lapsed = True
                 break
@@ -129,13 +134,6 @@ async def _end(task: asyncio.Task[None]) -> None:
     while not task.done():
         task.cancel()
         await asyncio.wait({task}, timeout=0.1)
-
-
-def _only_of_redis(error: Exception) -> None:
-    from redis.exceptions import RedisError  # noqa: PLC0415  optional
-
-    if not isinstance(error, RedisError | OSError | TimeoutError):
-        raise error
 
 
 async def run_leased(board: Board, clarus: ClarusClient, shard: Shard, *, seconds: float = 30.0) -> float | None:
@@ -154,8 +152,8 @@ async def run_leased(board: Board, clarus: ClarusClient, shard: Shard, *, second
         Seconds after which to call this again; ``None``: there is nothing more to do for the shard.
 
     Raises:
-        ClarusError: what would fail every record; it is on the board, too.
-        RedisError: Redis can't be asked.
+        ClarusError: what would fail every record; it is on the board, too, unless it is Redis that refuses.
+        ConnectionFailedError: Redis can't be asked now.
     """
     asked = _now()
     settle = clarus.integrations.terms.settle
@@ -200,8 +198,8 @@ async def run_to_end(board: Board, clarus: ClarusClient, shard: Shard, *, second
         seconds: how long a lease runs that is not renewed.
 
     Raises:
-        ClarusError: what would fail every record; it is on the board, too.
-        RedisError: Redis can't be asked.
+        ClarusError: what would fail every record; it is on the board, too, unless it is Redis that refuses.
+        ConnectionFailedError: Redis can't be asked now.
     """
     while True:
         again = await run_leased(board, clarus, shard, seconds=seconds)

@@ -2,10 +2,14 @@
 
 ``ClarusClient(…, pacing=RedisPacing(url="redis://…"))`` in each of them. Redis keeps one line of slots for a quota, by
 its own clock: a process leases the next few, as many as its callers need for a tenth of a second, and sends in them. A
-pause that the server asks one of them for is a pause for all, and the rate that refusals teach is one for all. Tokens
-are not shared.
+pause that the server asks one of them for is a pause for all, and the rate that refusals teach is one for all.
+
+The token of :class:`~clarus_async.ClientCredentials` is shared, too, encrypted by a key that is made of the client's
+secret: see :mod:`clarus_async.extras.shared_token`.
 
 Where Redis can't be reached, each process keeps to its part of the last rate by itself, says so once, and comes back.
+Where it refuses, and waiting heals nothing (its password, its ACL, its certificate), every call raises
+:class:`~clarus_async.ConfigurationError`, and nothing is sent, until it no longer does.
 """
 
 from __future__ import annotations
@@ -15,17 +19,19 @@ import logging
 import math
 import uuid
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, NoReturn, Self
 
 import attrs
 
-from clarus_async.checks import refuse, shown
+from clarus_async.checks import checked, refuse, shown
 from clarus_async.config import PacingPolicy
+from clarus_async.credentials import ClientCredentials, Credentials
 from clarus_async.extras.pace_lease import Lease, Wanted
+from clarus_async.extras.redis_trouble import Telling, redis_error, redis_trouble
+from clarus_async.extras.redis_url import RedisAddress, read_redis_url
 from clarus_async.extras.shared_pace import SharedPace
-
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
+from clarus_async.extras.shared_token import SharedToken, derive
+from clarus_async.transport.trouble import Trouble
 
 _log = logging.getLogger("clarus_async")
 
@@ -99,19 +105,13 @@ return reply
 """
 
 
-def _url_problem(value: object) -> str | None:
-    schemes = ("redis://", "rediss://", "unix://")
-    if isinstance(value, str) and value.startswith(schemes):
-        return None
-    return f"must be a URL that begins with {', '.join(schemes)}"
-
-
+@checked
 @attrs.frozen(kw_only=True, repr=False)
 class RedisPacing(PacingPolicy):
     """A pace that processes share through Redis; all that share a quota are given the same.
 
     Args:
-        url: where Redis is; it may hold a password, and never shows.
+        url: where Redis is, as :mod:`clarus_async.extras.redis_url` says; it may hold a password, and never shows.
         prefix: of the keys, which hold the API's base URL and the tenant, and no secret.
         timeout: seconds to wait for Redis; after that a process keeps to its part of the rate by itself.
 
@@ -126,16 +126,26 @@ class RedisPacing(PacingPolicy):
     prefix: str = "clarus"
     timeout: float = 0.5
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("RedisPacing may hold a secret and refuses to be pickled")
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
+        address = read_redis_url(self.url)
         positive = isinstance(self.timeout, int | float) and not isinstance(self.timeout, bool) and self.timeout > 0
         problems = [
-            ("url", _url_problem(self.url)),
+            ("url", address if isinstance(address, str) else None),
             ("prefix", None if isinstance(self.prefix, str) and self.prefix else "must be a string that is not empty"),
             ("timeout", None if positive and math.isfinite(self.timeout) else "must be seconds above 0"),
         ]
         refuse("RedisPacing", problems)
-        _redis()
+        _must_have_redis()
 
     def share(self, base_url: str) -> RedisSharing:
         """Begin to share; what :class:`~clarus_async.ClarusClient` calls.
@@ -146,13 +156,12 @@ class RedisPacing(PacingPolicy):
         return RedisSharing(self, base_url)
 
 
-def _redis() -> Any:  # noqa: ANN401
+def _must_have_redis() -> None:
     try:
-        import redis.asyncio  # noqa: PLC0415  an optional dependency
+        import redis.asyncio  # noqa: F401, PLC0415  an optional dependency
     except ImportError as error:
         msg = 'a shared pace needs redis: pip install "clarus-async[redis]"'
         raise ImportError(msg, name="redis") from error
-    return redis.asyncio
 
 
 class RedisSharing:
@@ -167,9 +176,18 @@ class RedisSharing:
         self._policy = policy
         self._base_url = base_url
         self._me = uuid.uuid4().hex
-        self._client: Redis | None = None
+        address = read_redis_url(policy.url)
+        assert isinstance(address, RedisAddress)  # noqa: S101  the policy has refused any other
+        self._address = address
+        self._client: Any = None
         self._lease: Any = None
-        self._alone = False
+        self._telling = Telling(
+            address,
+            "each process keeps to its part of the last rate by itself",
+            "the pace is shared again",
+        )
+        self.problem: str | None = None
+        """Why nothing may be sent: Redis refuses, and waiting does not heal it."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     def pacer(self, tenant: str | None) -> SharedPace:
@@ -190,6 +208,27 @@ class RedisSharing:
         )
         return SharedPace(policy, lambda pace: self._begin(pace, keys))
 
+    async def tokens(self, credentials: Credentials) -> SharedToken | None:
+        """Return where the token of these credentials is shared; ``None`` where it is not.
+
+        Args:
+            credentials: whose.
+        """
+        if not isinstance(credentials, ClientCredentials):
+            return None
+        keys = await asyncio.to_thread(derive, credentials, self._base_url)
+        return None if keys is None else SharedToken(self._policy.prefix, keys, self._evaluate, self._start)
+
+    async def _evaluate(self, script: str, keys: list[str], arguments: list[Any]) -> Any:  # noqa: ANN401
+        """Return what a script comes to in Redis, or what kept it."""
+        return await self._within(self._open().eval(script, len(keys), *keys, *arguments))
+
+    def _open(self) -> Any:  # noqa: ANN401
+        if self._client is None:
+            self._client = self._address.client()
+            self._lease = self._client.register_script(_SCRIPT)
+        return self._client
+
     def _begin(self, pace: SharedPace, keys: list[str]) -> None:
         self._start(self._serve(pace, keys))
 
@@ -207,32 +246,33 @@ class RedisSharing:
                 asked = asyncio.get_running_loop().time()
                 lease = await self._ask(keys, wanted)
                 now = asyncio.get_running_loop().time()
-                if lease is None:
+                if isinstance(lease, Trouble):
                     failures += 1
-                    self._tell(alone=True)
+                    self._telling.trouble(lease)
+                    self.problem = None if lease.heals else redis_error(lease, self._address).message
+                    # Who waits goes on by itself, or is told of the problem.
                     pace.alone()
                     await asyncio.sleep(min(_LONGEST_BACKOFF, 0.25 * 2.0 ** min(failures, 10)))
                     continue
                 failures = 0
-                self._tell(alone=False)
+                self._telling.over()
+                self.problem = None
                 # The script ran at some moment between these.
                 if (wait := pace.leased(lease, (asked + now) / 2.0)) > 0:
                     await pace.news(wait)
         finally:
             pace.served()
 
-    async def _ask(self, keys: list[str], wanted: Wanted) -> Lease | None:
+    async def _ask(self, keys: list[str], wanted: Wanted) -> Lease | Trouble:
         arguments = [
             self._me, wanted.epoch, wanted.slots, _micro(wanted.spacing), wanted.most, _micro(wanted.span),
             _micro(wanted.horizon), _micro(wanted.pause), wanted.admitted, wanted.refused, wanted.curve,
             _micro(_SEEN), round(_KEPT * 1000), int(wanted.met),
         ]  # fmt: skip
-        if self._client is None:
-            self._client = _redis().from_url(self._policy.url, decode_responses=True)
-            self._lease = self._client.register_script(_SCRIPT)
+        self._open()
         reply = await self._within(self._lease(keys=keys, args=arguments))
-        if reply is None:
-            return None
+        if isinstance(reply, Trouble):
+            return reply
         numbers = [float(value) / 1e6 for value in reply[9:]]
         return Lease(
             epoch=int(reply[0]),
@@ -248,20 +288,15 @@ class RedisSharing:
         )
 
     async def _within(self, work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401
-        """Return what comes of it in time, else ``None``: nobody waits longer, whatever the driver still has to do."""
+        """Return what comes of it in time, or what kept it: nobody waits longer, whatever the driver has to do yet."""
         task = self._start(_result(work))
         try:
             await asyncio.wait({task}, timeout=self._policy.timeout)
-            return task.result() if task.done() and not task.cancelled() else None
+            if task.done() and not task.cancelled():
+                return task.result()
+            return Trouble(f"it did not answer within {self._policy.timeout:g} s")
         finally:
             task.cancel()
-
-    def _tell(self, *, alone: bool) -> None:
-        if alone and not self._alone:
-            _log.warning("Redis can't be reached: each process keeps to its part of the last rate by itself")
-        elif self._alone and not alone:
-            _log.info("Redis is back: the pace is shared again")
-        self._alone = alone
 
     async def close(self) -> None:
         """Give up what it holds."""
@@ -279,7 +314,7 @@ async def _result(work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401
         return await work
     except Exception as error:  # noqa: BLE001  whatever it is, Redis can't be asked
         _log.debug("Redis can't be asked: %s", type(error).__name__)
-        return None
+        return redis_trouble(error)
 
 
 def _micro(seconds: float) -> int:

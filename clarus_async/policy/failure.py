@@ -19,7 +19,7 @@ from clarus_async.errors import (
     ResponseError,
     api_error_class,
 )
-from clarus_async.policy.outcome import Answer, Kind, NoAnswer, Seen
+from clarus_async.policy.outcome import NO_WAY, Answer, Kind, NoAnswer, Seen
 from clarus_async.wire.reading import Unreadable
 
 _SETTLED_BY: Final = {
@@ -39,6 +39,7 @@ class Ending(NamedTuple):
         method: the HTTP method.
         path: the request's path.
         seen: the last answer, or why there was none; ``None`` where nothing was ever sent.
+        said: where and why there was none, in words.
         details: what the last answer's body said, scrubbed.
         unreadable: why a 2xx can't be read.
         applied: the most that any attempt may have done.
@@ -57,6 +58,7 @@ class Ending(NamedTuple):
     method: str
     path: str
     seen: Seen | None
+    said: str | None = None
     details: tuple[ErrorDetail, ...] = ()
     unreadable: Unreadable | None = None
     applied: Applied = Applied.NO
@@ -90,7 +92,7 @@ def failure(ending: Ending) -> ClarusError:
     if ending.applied is Applied.NO:
         return _definite(ending, Applied.NO)
     last: ClarusError | None = None
-    reason = str(ending.seen)
+    reason = ending.said or str(ending.seen)
     if ending.stopped_by is not None or isinstance(ending.seen, Answer):
         # Why there was no further attempt is said once, of the whole.
         last = _definite(ending._replace(because=None), ending.applied)
@@ -121,14 +123,14 @@ def _definite(ending: Ending, applied: Applied) -> ClarusError:
     if isinstance(seen, Answer):
         return _answered(ending, seen, applied)
     cls: type[ClarusError]
-    if seen is NoAnswer.BAD_CERTIFICATE:
+    if seen in NO_WAY:
         cls, retryable = ConfigurationError, False
     elif seen is None or (ending.out_of_time and seen is NoAnswer.TIMED_OUT):
         cls, retryable = DeadlineExceededError, True
     else:
         cls, retryable = ConnectionFailedError, seen is not NoAnswer.WITHHELD
     return cls(
-        _because("nothing was sent" if seen is None else str(seen), ending),
+        _because("nothing was sent" if seen is None else ending.said or str(seen), ending),
         applied=applied,
         retryable=retryable,
         retry_after=ending.wait,

@@ -8,7 +8,7 @@ package decides it.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from clarus_async.errors import Applied
 
@@ -24,10 +24,11 @@ class Kind(StrEnum):
 
 
 class NoAnswer(StrEnum):
-    """Why an attempt has no answer."""
+    """Why an attempt has no answer, as far as it decides anything."""
 
     NO_CONNECTION = "no connection could be made"
     BAD_CERTIFICATE = "the server's certificate is not valid"
+    PROXY_REFUSED = "the proxy refused the connection"
     CONNECTION_LOST = "the connection was lost before an answer came"
     TIMED_OUT = "no answer came in time"
     WITHHELD = "it was not sent, for the right to send has ended"
@@ -54,6 +55,9 @@ class Answer(NamedTuple):
 
 
 Seen: TypeAlias = Answer | NoAnswer
+
+NO_WAY: Final = frozenset({NoAnswer.BAD_CERTIFICATE, NoAnswer.PROXY_REFUSED})
+"""What keeps every connection from being made, until somebody changes a setting."""
 
 
 class Proof(StrEnum):
@@ -145,7 +149,7 @@ def judge(kind: Kind, seen: Seen, *, repeatable: bool = False, doubt: bool = Fal
 def _no_answer(kind: Kind, seen: NoAnswer, *, repeatable: bool) -> Verdict:
     if seen is NoAnswer.NO_CONNECTION:
         return Verdict(Proof.NOT_SENT, Step.AGAIN)
-    if seen is NoAnswer.BAD_CERTIFICATE or seen is NoAnswer.WITHHELD:
+    if seen in NO_WAY or seen is NoAnswer.WITHHELD:
         return Verdict(Proof.NOT_SENT, Step.RAISE)
     return _unknown(kind, repeatable=repeatable)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from clarus_async.errors import AuthenticationError, ClarusError, ConfigurationError, DeadlineExceededError
 from clarus_async.events import TokenEvent
 from clarus_async.policy.token import HeldToken, Phase, life
+from clarus_async.transport.shared_grant import SharedGrant
 
 if TYPE_CHECKING:
     from clarus_async.transport.grants import Grant
@@ -106,6 +107,8 @@ class TokenKeeper:
         if held is None or held.value != token:
             return None
         self._held = None
+        if isinstance(self._grant, SharedGrant):
+            self._grant.refuse(token)
         return held
 
     async def _fetch(self) -> HeldToken | ClarusError:

@@ -18,7 +18,7 @@ from clarus_async.credentials import Credentials
 from clarus_async.errors import Applied, AuthenticationError, ClarusError
 from clarus_async.events import WaitReason
 from clarus_async.policy.deadline import LEAST_USEFUL, Deadline
-from clarus_async.policy.outcome import Answer, NoAnswer, Proof, Seen, Step, Verdict, judge, worst
+from clarus_async.policy.outcome import Answer, Proof, Seen, Step, Verdict, judge, worst
 from clarus_async.policy.retry import MOST_LIMITED, backoff
 from clarus_async.policy.server_clock import Dated
 from clarus_async.policy.token import ALWAYS_REFUSED
@@ -27,6 +27,7 @@ from clarus_async.transport.session import BODY_CAP, USER_AGENT, Received
 from clarus_async.transport.shared import Shared, Tenant
 from clarus_async.transport.telling import Teller
 from clarus_async.transport.turn import Turn, Turns
+from clarus_async.transport.unanswered import Unanswered
 from clarus_async.wire.faults import read_faults, secrets_in
 from clarus_async.wire.graphql import GraphQLAnswer
 from clarus_async.wire.headers import request_id, retry_after
@@ -246,11 +247,11 @@ class Caller:
             tenant.refusals.refused(held, self.shared.time(), self.shared.random)
         return Step.REFRESH
 
-    def _judged(self, call: Call, received: Received | NoAnswer, turn: Turn) -> Verdict:
+    def _judged(self, call: Call, received: Received | Unanswered, turn: Turn) -> Verdict:
         request = call.request
         seen: Seen
-        if isinstance(received, NoAnswer):
-            seen = received
+        if isinstance(received, Unanswered):
+            seen, call.said = received
             call.details, call.unreadable, call.request_id = (), None, None
         else:
             seen = self._seen(call, received, turn.token)
@@ -325,6 +326,7 @@ class Caller:
                 method=request.method,
                 path=request.path,
                 seen=call.seen,
+                said=call.said,
                 details=call.details,
                 unreadable=call.unreadable,
                 applied=call.applied,

@@ -16,10 +16,11 @@ from clarus_async.config import RetryPolicy, Timeouts
 from clarus_async.credentials import AccessToken, ClientCredentials, Credentials, RefreshToken, Token, TokenSource
 from clarus_async.errors import AuthenticationError, ClarusError, ConfigurationError, ErrorDetail
 from clarus_async.policy.failure import Ending, failure
-from clarus_async.policy.outcome import Answer, Kind, NoAnswer, Seen
+from clarus_async.policy.outcome import NO_WAY, Answer, Kind, NoAnswer, Seen
 from clarus_async.policy.retry import backoff
 from clarus_async.policy.server_clock import Dated
 from clarus_async.transport.session import USER_AGENT, Received, Session
+from clarus_async.transport.unanswered import Unanswered
 from clarus_async.wire.faults import read_faults
 from clarus_async.wire.headers import request_id, retry_after
 from clarus_async.wire.oauth import TokenAnswer, basic_form, read_token, reports_error, token_form
@@ -113,21 +114,21 @@ class TokenEndpoint:
             await asyncio.sleep(max(floor, backoff(self.retry, attempt, self.random)))
 
 
-def _see(received: Received | NoAnswer) -> tuple[Seen, TokenAnswer | None]:
-    if isinstance(received, NoAnswer):
-        return received, None
+def _see(received: Received | Unanswered) -> tuple[Seen, TokenAnswer | None]:
+    if isinstance(received, Unanswered):
+        return received.why, None
     token = read_token(received.body) if received.whole and 200 <= received.status < 300 else None
     wait = retry_after(received.headers.get("Retry-After"), received.headers.get("Date"), datetime.now(UTC))
     seen = Answer(received.status, wait, readable=isinstance(token, TokenAnswer), whole=received.whole)
     return seen, token if isinstance(token, TokenAnswer) else None
 
 
-def _wants_basic(received: Received | NoAnswer) -> bool:
+def _wants_basic(received: Received | Unanswered) -> bool:
     challenge = received.headers.get("WWW-Authenticate", "") if isinstance(received, Received) else ""
     return isinstance(received, Received) and received.status == 401 and challenge.lower().startswith("basic")
 
 
-def _refuses(received: Received | NoAnswer) -> bool:
+def _refuses(received: Received | Unanswered) -> bool:
     """Whether the endpoint has made no token, and says why."""
     if not isinstance(received, Received):
         return False
@@ -146,11 +147,11 @@ def _may_be_spent(seen: Seen) -> bool:
 def _can_help(seen: Seen) -> bool:
     if isinstance(seen, Answer):
         return seen.status in {408, 429} or seen.status >= 500 or (seen.status < 300 and not seen.whole)
-    return seen is not NoAnswer.BAD_CERTIFICATE
+    return seen not in NO_WAY
 
 
 def _refusal(
-    received: Received | NoAnswer, seen: Seen, attempts: int, secrets: list[str], *, doubt: bool
+    received: Received | Unanswered, seen: Seen, attempts: int, secrets: list[str], *, doubt: bool
 ) -> ClarusError:
     details: tuple[ErrorDetail, ...] = ()
     if isinstance(received, Received):
@@ -173,6 +174,7 @@ def _refusal(
             method="POST",
             path=TOKEN_PATH,
             seen=seen,
+            said=received.said if isinstance(received, Unanswered) else None,
             details=details,
             unreadable=unreadable if isinstance(unreadable, Unreadable) else None,
             attempts=attempts,

@@ -68,6 +68,7 @@ class Call:
     doubt_since: float | None = None  # when the first attempt was sent that may have been applied
     doubt_at: float | None = None  # when the last one was
     seen: Seen | None = None
+    said: str | None = None  # where and why the last attempt had no answer
     details: tuple[ErrorDetail, ...] = ()
     unreadable: Unreadable | None = None
     request_id: str | None = None

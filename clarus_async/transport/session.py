@@ -1,4 +1,4 @@
-"""The one module that imports aiohttp: a request goes out, and what came back is returned as a value.
+"""Where aiohttp is used: a request goes out, and what came back is returned as a value.
 
 Nothing here raises for what a server or a network does. An exception of aiohttp's holds the request's headers, and so
 the token; it ends here.
@@ -11,6 +11,7 @@ import contextlib
 import io
 import logging
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from typing import Final, cast
 
 import aiohttp
@@ -24,7 +25,9 @@ from yarl import URL
 from clarus_async._version import __version__
 from clarus_async.errors import ConfigurationError
 from clarus_async.policy.outcome import NoAnswer
-from clarus_async.transport.fence import Fence, WithheldError
+from clarus_async.transport.fence import Fence
+from clarus_async.transport.trouble import host_port
+from clarus_async.transport.unanswered import WITHHELD, Unanswered, UnaskedAnswerError, refused_by_proxy, unanswered
 
 ClientSession = aiohttp.ClientSession
 
@@ -150,7 +153,7 @@ class Session:
         attempt: float,
         cap: int = BODY_CAP,
         may_send: Callable[[], bool] | None = None,
-    ) -> Received | NoAnswer:
+    ) -> Received | Unanswered:
         """Send one request and read its whole answer.
 
         Args:
@@ -165,9 +168,11 @@ class Session:
             may_send: is asked before the request, and once more right before anything of one with a body is written.
         """
         if may_send is not None and not may_send():
-            return NoAnswer.WITHHELD
+            return WITHHELD
         session = self._open()
         response: aiohttp.ClientResponse | None = None
+        once = self._once(method, headers)
+        connect = min(connect, attempt * _CONNECT_PART)
         try:
             # Not aiohttp's total timeout: where that runs out as the task is cancelled, it takes the cancellation for
             # its own, and the call goes on.
@@ -181,18 +186,21 @@ class Session:
                     # A redirect would send the tenant's header and the body to wherever the server says.
                     allow_redirects=False,
                     raise_for_status=False,
-                    timeout=self._timeout(min(connect, attempt * _CONNECT_PART)),
+                    timeout=self._timeout(connect),
                     auto_decompress=True,
-                    middlewares=self._around(method, headers),
+                    middlewares=None if once is None else (*self._middlewares, once),
                 )
+                if response.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED and once is not None and once.proxy:
+                    return refused_by_proxy(host_port(url.host, url.port), once.proxy, response.status)
                 return await _read(response, cap)
         except (aiohttp.ClientError, TimeoutError, OSError, UnicodeError) as error:
             if response is not None:
                 return Received(response.status, response.headers, b"", whole=False)
-            return _no_answer(error)
+            return unanswered(error, url, None if once is None else once.proxy, connect, attempt)
         except Exception as error:  # noqa: BLE001  the traceback of whatever it is holds the token, so it ends here
             _log.error("aiohttp raised an unexpected %s for a %s request", type(error).__name__, method)
-            return NoAnswer.CONNECTION_LOST
+            said = f"{NoAnswer.CONNECTION_LOST} from {host_port(url.host, url.port)} ({type(error).__name__})"
+            return Unanswered(NoAnswer.CONNECTION_LOST, said)
         finally:
             if response is not None:
                 # After a whole body the connection went back to the pool already; after anything else it is spoilt.
@@ -207,10 +215,10 @@ class Session:
                 self._timeouts[connect] = timeout
         return timeout
 
-    def _around(self, method: str, headers: Mapping[str, str]) -> tuple[aiohttp.ClientMiddlewareType, ...] | None:
+    def _once(self, method: str, headers: Mapping[str, str]) -> _Once | None:
         if self._theirs is not None:
-            return (*self._middlewares, _Once(headers, frozenset(self._theirs.headers)))
-        return (_Once(),) if method == "DELETE" else None
+            return _Once(headers, frozenset(self._theirs.headers))
+        return _Once() if method == "DELETE" else None
 
     async def close(self) -> None:
         """Close the pool, unless it is the caller's."""
@@ -230,10 +238,6 @@ class Session:
                     closing.__await__().__next__()
 
 
-class _UnaskedAnswerError(aiohttp.ClientConnectionError):
-    """A kept connection was of no use any more."""
-
-
 class _Connector(aiohttp.TCPConnector):
     """Lends no connection on which something came that nobody asked for.
 
@@ -247,7 +251,7 @@ class _Connector(aiohttp.TCPConnector):
         connection = await super().connect(req, traces, timeout)
         if connection.protocol is not None and connection.protocol.should_close:
             connection.close()
-            raise _UnaskedAnswerError
+            raise UnaskedAnswerError
         return connection
 
 
@@ -284,6 +288,8 @@ class _Once:
     """
 
     def __init__(self, ours: Mapping[str, str] | None = None, defaults: frozenset[str] = frozenset()) -> None:
+        self.proxy: str | None = None
+        """Host and port of the proxy that the request goes through, if any."""
         self._sent = False
         self._ours = ours
         kept = {name.lower() for name in ours or ()}
@@ -295,6 +301,9 @@ class _Once:
         if self._sent:
             raise aiohttp.ServerDisconnectedError
         self._sent = True
+        if request.proxy is not None:
+            # Its userinfo is a secret.
+            self.proxy = host_port(request.proxy.host, request.proxy.port)
         for name in self._dropped:
             request.headers.popall(name, None)
         if self._ours is not None:
@@ -320,25 +329,3 @@ async def _read(response: aiohttp.ClientResponse, cap: int) -> Received:
             return Received(status, headers, b"".join(chunks), whole=True, too_large=True)
         chunks.append(chunk)
     return Received(status, headers, b"".join(chunks))
-
-
-# Raised only while a connection is made: a proxy refuses before anything reaches the server, and a host name that is
-# none fails in the resolver, as a UnicodeError where a label of it is too long.
-_BEFORE_SENDING: Final = (
-    _UnaskedAnswerError,
-    aiohttp.ClientConnectorError,
-    aiohttp.ConnectionTimeoutError,
-    aiohttp.ClientHttpProxyError,
-    aiohttp.InvalidURL,
-    UnicodeError,
-)
-
-
-def _no_answer(error: Exception) -> NoAnswer:
-    if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ServerFingerprintMismatch):
-        return NoAnswer.BAD_CERTIFICATE
-    if isinstance(error.__cause__, WithheldError):
-        return NoAnswer.WITHHELD
-    if isinstance(error, _BEFORE_SENDING):
-        return NoAnswer.NO_CONNECTION
-    return NoAnswer.TIMED_OUT if isinstance(error, TimeoutError) else NoAnswer.CONNECTION_LOST

@@ -144,6 +144,11 @@ class Shared:
         """Seconds on our event loop's clock."""
         return 0.0 if self._loop is None else self._loop.time()
 
+    @property
+    def problem(self) -> str | None:
+        """Why nothing may be sent, where the pace is shared and that is set up wrongly."""
+        return None if self._sharing is None else self._sharing.problem
+
     def tenant(self, subdomain: str) -> Tenant:
         """Return what is known of a tenant.
 
@@ -213,8 +218,13 @@ class Shared:
             random=self.random,
             dated=self.note_date,
         )
+        grant = grant_for(credentials, endpoint)
+        if self._sharing is not None:
+            from clarus_async.transport.shared_grant import SharedGrant  # noqa: PLC0415  the same
+
+            grant = SharedGrant(grant, credentials, lambda: self._sharing)
         keeper = TokenKeeper(
-            grant_for(credentials, endpoint),
+            grant,
             static=isinstance(credentials, AccessToken),
             tell=functools.partial(self.tell, to=self.observer),
         )

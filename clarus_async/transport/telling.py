@@ -7,10 +7,11 @@ import logging
 from typing import Final
 
 from clarus_async.events import AttemptEvent, CallEvent, Event, WaitEvent, WaitReason
-from clarus_async.policy.outcome import NoAnswer, Proof, Verdict
+from clarus_async.policy.outcome import Proof, Verdict
 from clarus_async.transport.request import Call
 from clarus_async.transport.session import Received
 from clarus_async.transport.shared import Shared
+from clarus_async.transport.unanswered import Unanswered
 
 GIVEN_UP: Final = "it was given up before an answer came"
 """The failure of an attempt whose call was cancelled."""
@@ -42,7 +43,7 @@ class Teller:
         if self._observer is not None:
             self._tell(WaitEvent(call_id=call.number, operation=call.request.operation, reason=reason, seconds=seconds))
 
-    def attempted(self, call: Call, received: Received | NoAnswer, verdict: Verdict) -> None:
+    def attempted(self, call: Call, received: Received | Unanswered, verdict: Verdict) -> None:
         """Tell of an attempt that ended.
 
         Args:
@@ -52,8 +53,10 @@ class Teller:
         """
         if self._observer is None and not _log.isEnabledFor(logging.DEBUG):
             return
-        failure = received.value if isinstance(received, NoAnswer) else None
-        self._attempted(call, call.status, failure, verdict.proof, call.request_id)
+        failure, said = None, None
+        if isinstance(received, Unanswered):
+            failure, said = received.why.value, received.said
+        self._attempted(call, call.status, failure, verdict.proof, call.request_id, said)
 
     def given_up(self, call: Call) -> None:
         """Tell of an attempt that was cancelled.
@@ -63,10 +66,16 @@ class Teller:
         """
         if self._observer is not None or _log.isEnabledFor(logging.DEBUG):
             # What the call has seen is of an earlier attempt.
-            self._attempted(call, None, GIVEN_UP, Proof.UNKNOWN, None)
+            self._attempted(call, None, GIVEN_UP, Proof.UNKNOWN, None, GIVEN_UP)
 
     def _attempted(
-        self, call: Call, status: int | None, failure: str | None, proof: Proof, request_id: str | None
+        self,
+        call: Call,
+        status: int | None,
+        failure: str | None,
+        proof: Proof,
+        request_id: str | None,
+        said: str | None,
     ) -> None:
         duration = asyncio.get_running_loop().time() - call.sent_at
         event = AttemptEvent(
@@ -83,8 +92,7 @@ class Teller:
         )
         self._tell(event)
         if _log.isEnabledFor(logging.DEBUG):
-            said = failure or status
-            _log.debug("attempt %d of %s: %s after %.3f s", call.attempts, event.operation, said, duration)
+            _log.debug("attempt %d of %s: %s after %.3f s", call.attempts, event.operation, said or status, duration)
 
     def _tell(self, event: Event) -> None:
         self._shared.tell(event, self._observer)

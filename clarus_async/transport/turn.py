@@ -101,7 +101,7 @@ class Turns:
                 # While it waited, the token may have been renewed, or died.
                 now = shared.time()
                 token = keeper.current(now) or (token if keeper.alive(token, now) else None)
-                if token is None:
+                if token is None or shared.problem is not None:
                     tenant.turnstile.leave(sent)
                     continue
             return Turn(sent, tenant, token)
@@ -112,9 +112,13 @@ class Turns:
             return True
         shared = self._shared
         if shared.closed or shared.session.closed:
-            error = ConfigurationError(
+            problem: str | None = (
                 "the client is closed" if shared.closed else "the aiohttp session that was passed in is closed"
             )
+        else:
+            problem = shared.problem
+        if problem is not None:
+            error = ConfigurationError(problem)
             _name(error, call)
             call.stop(error.message, by=error)
             return True

@@ -221,7 +221,7 @@ async def test_a_refused_port_is_tried_again_and_then_raised(sim, operation):
         await clarus.ping()
         before = sim.count()
         await sim.refuse()
-        error = await fails(operation, clarus, ConnectionFailedError, "no connection could be made; out of attempts")
+        error = await fails(operation, clarus, ConnectionFailedError, "no connection to .*; out of attempts")
 
     assert (error.applied, error.retryable, error.attempts) == (Applied.NO, True, 4)
     assert error.__cause__ is None
@@ -250,7 +250,7 @@ async def test_a_host_that_no_name_server_knows():
     async with ClarusClient(
         "acme", AccessToken("x"), base_url="http://nohost.invalid", allow_http=True, retry=RetryPolicy(max_attempts=1)
     ) as clarus:
-        error = await fails("create", clarus, ConnectionFailedError, "no connection could be made")
+        error = await fails("create", clarus, ConnectionFailedError, "no connection to ")
 
     assert (error.applied, error.attempts) == (Applied.NO, 1)
 
@@ -272,7 +272,7 @@ async def test_a_name_that_does_not_resolve_is_tried_again_and_then_raised(opera
         aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session,
         ClarusClient("acme", AccessToken("x"), session=session, timeouts=PATIENT, retry=FAST) as clarus,
     ):
-        error = await fails(operation, clarus, ConnectionFailedError, "no connection could be made; out of attempts")
+        error = await fails(operation, clarus, ConnectionFailedError, "no connection to .*; out of attempts")
 
     assert (error.applied, error.retryable, error.attempts) == (Applied.NO, True, 4)
 
@@ -314,7 +314,7 @@ async def test_a_connection_that_takes_too_long(deaf, operation):
     retry = RetryPolicy(max_attempts=2, base=0.001)
     async with ClarusClient("acme", AccessToken("x"), base_url=deaf, timeouts=timeouts, retry=retry) as clarus:
         began = seconds()
-        error = await fails(operation, clarus, ConnectionFailedError, "no connection could be made")
+        error = await fails(operation, clarus, ConnectionFailedError, "no connection to ")
 
     assert (error.applied, error.attempts) == (Applied.NO, 2)
     assert 0.08 <= seconds() - began < 1.0
@@ -368,7 +368,7 @@ async def test_a_handshake_that_stalls_is_no_connection():
             retry=RetryPolicy(max_attempts=1),
         ) as clarus,
     ):
-        error = await fails("create", clarus, ConnectionFailedError, "no connection could be made")
+        error = await fails("create", clarus, ConnectionFailedError, "no connection to ")
 
     assert error.applied is Applied.NO
 
@@ -383,7 +383,7 @@ async def test_a_handshake_that_fails_is_no_connection(said):
         raw_server(answer) as (address, connections),
         ClarusClient("acme", AccessToken("x"), base_url=f"https://{address}", timeouts=PATIENT, retry=FAST) as clarus,
     ):
-        error = await fails("create", clarus, ConnectionFailedError, "no connection could be made")
+        error = await fails("create", clarus, ConnectionFailedError, "no connection to ")
 
     assert (error.applied, len(connections)) == (Applied.NO, 4)
 
@@ -985,7 +985,7 @@ async def test_a_body_that_the_server_never_takes_leaves_it_unknown():
 async def test_a_read_that_stalls_to_the_end(sim):
     sim.set_faults([Fault(FaultKind.STALL_BEFORE, endpoint=Endpoint.GRAPHQL, delay=999)])
     async with client(sim, SHORT, RetryPolicy(max_attempts=2, base=0.001)) as clarus:
-        error = await fails("list", clarus, ConnectionFailedError, "no answer came in time; out of attempts")
+        error = await fails("list", clarus, ConnectionFailedError, "no answer came in time .*; out of attempts")
 
     assert (error.attempts, arrived(sim, "list")) == (2, 2)
 
@@ -1051,7 +1051,7 @@ async def test_a_read_has_nothing_to_doubt(sim, operation, faults, cls):
 async def test_no_connection_after_an_unknown_attempt_leaves_it_unknown(sim, operation):
     sim.script(OPERATIONS[operation].endpoint, Fault(FaultKind.REFUSE, delay=999))
     async with client(sim) as clarus:
-        error = await fails(operation, clarus, OutcomeUnknownError, "no connection could be made")
+        error = await fails(operation, clarus, OutcomeUnknownError, "no connection to ")
 
     assert (error.applied, error.attempts, arrived(sim, operation)) == (Applied.MAYBE, 4, 1)
     assert error.__cause__ is None

@@ -6,14 +6,14 @@ from collections import defaultdict
 from datetime import timedelta
 
 from benchmarks.provision_faults import VirtualDate
-from clarus_async.policy.outcome import NoAnswer
+from clarus_async.policy.outcome import NO_WAY, NoAnswer
 from clarus_async.policy.reconcile import CLOCK_MARGIN
 from clarus_async.simulator import StoredIntegration
 from clarus_async.simulator.log import LoggedRequest
 from tests.simulation.history import History, Op
 from tests.simulation.tap import MARK, Attempt
 
-_NOT_SENT = frozenset({NoAnswer.NO_CONNECTION.value, NoAnswer.BAD_CERTIFICATE.value, NoAnswer.WITHHELD.value})
+_NOT_SENT = frozenset(seen.value for seen in (NoAnswer.NO_CONNECTION, NoAnswer.WITHHELD, *NO_WAY))
 
 
 class Facts:

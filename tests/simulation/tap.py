@@ -15,9 +15,9 @@ import attrs
 import orjson
 
 from clarus_async.events import AttemptEvent, Event
-from clarus_async.policy.outcome import NoAnswer
 from clarus_async.transport.gate import Gate, Turnstile
 from clarus_async.transport.session import Session
+from clarus_async.transport.unanswered import Unanswered
 from clarus_async.wire.headers import retry_after
 from tests.virtual import now
 
@@ -172,8 +172,8 @@ class Tap:
 
     @staticmethod
     def _note(attempt: Attempt, received: Any) -> None:
-        if isinstance(received, NoAnswer):
-            attempt.result = received.value
+        if isinstance(received, Unanswered):
+            attempt.result = received.why.value
             return
         attempt.result = received.status
         if received.status in {429, 503}:

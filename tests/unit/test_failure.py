@@ -24,7 +24,7 @@ from clarus_async.errors import (
     ValidationError,
 )
 from clarus_async.policy.failure import Ending, failure, not_there
-from clarus_async.policy.outcome import Answer, Kind, NoAnswer
+from clarus_async.policy.outcome import NO_WAY, Answer, Kind, NoAnswer
 from clarus_async.wire.reading import Unreadable
 
 SENT_AT = datetime(2026, 1, 10, 12, tzinfo=UTC)
@@ -110,12 +110,22 @@ def test_a_redirect_is_a_configuration_error(status):
     assert not error.retryable
 
 
-def test_a_certificate_that_is_not_valid_is_a_configuration_error():
-    error = ended(NoAnswer.BAD_CERTIFICATE)
+@pytest.mark.parametrize("seen", sorted(NO_WAY))
+def test_what_keeps_every_connection_from_being_made_is_a_configuration_error(seen):
+    error = ended(seen)
 
     assert type(error) is ConfigurationError
-    assert not error.retryable
-    assert "certificate is not valid" in str(error)
+    assert (error.applied, error.retryable) == (Applied.NO, False)
+    assert str(seen) in str(error)
+
+
+@pytest.mark.parametrize("seen", NoAnswer)
+@pytest.mark.parametrize("applied", Applied)
+def test_where_and_why_there_was_no_answer_is_said(seen, applied):
+    error = ended(seen, applied=applied, said="no connection to clarus.test:443: Connection refused", attempts=4)
+
+    assert "no connection to clarus.test:443: Connection refused" in str(error)
+    assert str(seen) not in str(error)
 
 
 def test_what_was_withheld_is_not_tried_again():

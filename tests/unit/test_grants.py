@@ -20,9 +20,10 @@ from clarus_async.errors import (
     ResponseError,
     ServerError,
 )
-from clarus_async.policy.outcome import NoAnswer
+from clarus_async.policy.outcome import NO_WAY, NoAnswer
 from clarus_async.transport.grants import TokenEndpoint, grant_for
 from clarus_async.transport.session import Received
+from clarus_async.transport.unanswered import Unanswered
 from tests.virtual import now, virtual
 
 CREDENTIALS = ClientCredentials("id", "secret", ("read", "write"))
@@ -42,7 +43,8 @@ class Wire:
         self.asked.append({name: value for name, [value] in parse_qs(body.decode()).items()})
         self.sent.append((method, str(url), dict(headers), options))
         await asyncio.sleep(0)
-        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        given = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        return Unanswered(given, f"{given} at x.test:443") if isinstance(given, NoAnswer) else given
 
 
 def answer(status=200, headers=None, **body):
@@ -203,7 +205,7 @@ class TestTries:
     @pytest.mark.parametrize(
         ("trouble", "error"),
         [
-            (NoAnswer.BAD_CERTIFICATE, ConfigurationError),
+            *((seen, ConfigurationError) for seen in sorted(NO_WAY)),
             (answer(302, {"Location": "https://evil.test"}), ConfigurationError),
             (refusal(), AuthenticationError),
             (refusal("invalid_scope", 400), AuthenticationError),

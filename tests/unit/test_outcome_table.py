@@ -7,7 +7,7 @@ mutation, in the contract's own words.
 import pytest
 
 from clarus_async.errors import Applied
-from clarus_async.policy.outcome import Answer, Kind, NoAnswer, Proof, Step, Verdict, judge, worst
+from clarus_async.policy.outcome import NO_WAY, Answer, Kind, NoAnswer, Proof, Step, Verdict, judge, worst
 
 AGAIN, RAISE, PACE, REFRESH = Step.AGAIN, Step.RAISE, Step.PACE, Step.REFRESH
 RECONCILE, DONE = Step.UNSETTLED, Step.DONE
@@ -26,8 +26,8 @@ REFUSED = (400, 402, 403, 404, 405, 406, 409, 410, 413, 415, 418, 422, 423, 425,
 TABLE = [
     # no connection was obtained
     *((seen, Proof.NOT_SENT, AGAIN, AGAIN, AGAIN) for seen in (NoAnswer.NO_CONNECTION,)),
-    # certificate not valid
-    *((seen, Proof.NOT_SENT, RAISE, RAISE, RAISE) for seen in (NoAnswer.BAD_CERTIFICATE, NoAnswer.WITHHELD)),
+    # certificate not valid, a proxy that refuses
+    *((seen, Proof.NOT_SENT, RAISE, RAISE, RAISE) for seen in (*sorted(NO_WAY), NoAnswer.WITHHELD)),
     # 429
     *((Answer(429, wait), Proof.REJECTED, PACE, PACE, PACE) for wait in (None, 0.0, 30.0)),
     # 401

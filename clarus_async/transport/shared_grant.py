@@ -1,0 +1,89 @@
+"""A grant whose tokens processes share: one asks for the next, and the others take it over.
+
+Where a server keeps one live token per client, each process's new token would end the others'.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from clarus_async.credentials import Credentials, Token
+from clarus_async.errors import ClarusError
+from clarus_async.policy.pacer import Claim, Sharing, TokenStore
+from clarus_async.policy.token import life
+
+if TYPE_CHECKING:
+    from clarus_async.transport.grants import Grant
+
+_POLL: Final = 0.05  # seconds from one look to the next while another process asks
+# A token with less to live than this is worth no request.
+_LEAST: Final = 1.0
+
+
+class SharedGrant:
+    """Takes over the token that is shared, or gets one and shares it; by itself where nothing can be shared.
+
+    Args:
+        grant: gets a token.
+        credentials: whose.
+        sharing: what this process shares with others now.
+    """
+
+    def __init__(self, grant: Grant, credentials: Credentials, sharing: Callable[[], Sharing | None]) -> None:
+        self._grant = grant
+        self._credentials = credentials
+        self._sharing = sharing
+        self._refused: str | None = None
+        self._known: tuple[Sharing | None, TokenStore | None] = None, None
+
+    def refuse(self, token: str) -> None:
+        """Note that the API answered 401 to a token: it is shared no more, should it still be the one that is.
+
+        Args:
+            token: which.
+        """
+        self._refused = token
+
+    async def __call__(self) -> Token | ClarusError:
+        """Return a token, or why there is none."""
+        store = await self._store()
+        if store is None:
+            return await self._grant()
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        while True:
+            asked = loop.time()
+            claim = await store.claim(self._refused)
+            if claim is None:
+                return await self._grant()
+            if claim.ours:
+                return await self._get(store, claim)
+            if claim.token is not None:
+                # The life of what is returned counts from when this was called.
+                return Token(claim.token, claim.left + asked - began)
+            await asyncio.sleep(_POLL)
+
+    async def _store(self) -> TokenStore | None:
+        sharing = self._sharing()
+        if sharing is not self._known[0]:
+            store = None if sharing is None else await sharing.tokens(self._credentials)
+            self._known = sharing, store
+        return self._known[1]
+
+    async def _get(self, store: TokenStore, claim: Claim) -> Token | ClarusError:
+        loop = asyncio.get_running_loop()
+        since = loop.time()
+        token: Token | ClarusError | None = None
+        try:
+            token = await self._grant()
+        finally:
+            if not isinstance(token, Token):
+                store.give_up(claim)
+        if isinstance(token, Token):
+            await store.share(claim, token.value, life(token.expires_in), loop.time() - since)
+        elif claim.token is not None and claim.left - (loop.time() - since) >= _LEAST:
+            # It was due, and is good for a while yet.
+            return Token(claim.token, claim.left)
+        return token
