@@ -8,6 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, TypeAlias
+from urllib.parse import quote
 
 import attrs
 from yarl import URL
@@ -22,7 +23,7 @@ from clarus_async.policy.server_clock import Dated
 from clarus_async.transport.session import USER_AGENT, Received, Session
 from clarus_async.wire.faults import read_faults
 from clarus_async.wire.headers import request_id, retry_after
-from clarus_async.wire.oauth import TokenAnswer, basic_form, read_token, token_form
+from clarus_async.wire.oauth import TokenAnswer, basic_forms, read_token, refuses_client, token_form
 from clarus_async.wire.reading import Unreadable
 
 _log = logging.getLogger("clarus_async")
@@ -43,9 +44,9 @@ Grant: TypeAlias = Callable[[], Awaitable[Token | ClarusError]]
 """Gets a token, and says why where it can't."""
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@attrs.define(kw_only=True, eq=False, repr=False)
 class TokenEndpoint:
-    """The token endpoint, and how patiently it is asked.
+    """The token endpoint as one client asks it, and how patiently.
 
     Args:
         session: gives the session of the running event loop.
@@ -62,6 +63,8 @@ class TokenEndpoint:
     retry: RetryPolicy
     random: Callable[[], float]
     dated: Callable[[Dated], None] = lambda _: None
+    _way: int = attrs.field(default=0, init=False)
+    """Which of the ways to identify the client was taken last."""
 
     async def ask(self, parameters: Mapping[str, str], *, after_doubt: int | None = None) -> TokenAnswer | ClarusError:
         """Ask for a token, again where that can help.
@@ -72,8 +75,14 @@ class TokenEndpoint:
         """
         url = URL(self.base_url + TOKEN_PATH, encoded=True)
         secrets = [parameters.get(name, "") for name in ("client_secret", "refresh_token", "code", "code_verifier")]
-        headers: Mapping[str, str] = _HEADERS
-        body = token_form(parameters)
+        # A server must take the secret in a header, and need not take it in the form (RFC 6749, section 2.3.1).
+        basics, rest = basic_forms(parameters)
+        secrets += [*basics, *(quote(secret, safe="") for secret in secrets)]
+        ways = [(_HEADERS, token_form(parameters))]
+        ways += [({**_HEADERS, "Authorization": f"Basic {basic}"}, token_form(rest)) for basic in basics]
+        way = self._way % len(ways)
+        untried = len(ways) - 1
+        refused = ""
         attempt = 0
         doubt = False
         while True:
@@ -83,8 +92,7 @@ class TokenEndpoint:
             received = await self.session().send(
                 "POST",
                 url,
-                headers,
-                body,
+                *ways[way],
                 now=sent,
                 connect=self.timeouts.connect,
                 attempt=self.timeouts.attempt,
@@ -94,19 +102,22 @@ class TokenEndpoint:
                 self.dated(Dated(date, sent, loop.time(), datetime.now(UTC)))
             seen, token = _see(received)
             if token is not None:
+                self._way = way
                 return token
-            if headers is _HEADERS and _wants_basic(received):
-                # A server must take the secret in a header, and need not take it in the form (RFC 6749, section 2.3.1).
-                basic, rest = basic_form(parameters)
-                secrets.append(basic)
-                headers, body = {**_HEADERS, "Authorization": f"Basic {basic}"}, token_form(rest)
+            if untried and isinstance(received, Received) and refuses_client(received.status, received.body):
+                way = (way + 1) % len(ways)
+                untried -= 1
+                refused = refused or "; ".join(map(str, read_faults(received.body, secrets)))
                 continue
             if _may_be_spent(seen):
                 doubt = True
                 after_doubt = None if after_doubt is None else after_doubt - 1
             out_of_tries = attempt >= _TRIES or (after_doubt is not None and after_doubt < 0)
             if not _can_help(seen) or out_of_tries:
-                return _refusal(received, seen, attempt, secrets, doubt=doubt)
+                error = _refusal(received, seen, attempt, secrets, doubt=doubt)
+                if refused not in error.message:
+                    error.message += f"; with the client's secret sent another way: {refused}"
+                return error
             pause = backoff(self.retry, attempt, self.random)
             if isinstance(seen, Answer) and seen.retry_after is not None:
                 pause = max(pause, min(seen.retry_after, self.retry.cap))
@@ -120,11 +131,6 @@ def _see(received: Received | NoAnswer) -> tuple[Seen, TokenAnswer | None]:
     wait = retry_after(received.headers.get("Retry-After"), received.headers.get("Date"), datetime.now(UTC))
     seen = Answer(received.status, wait, readable=isinstance(token, TokenAnswer), whole=received.whole)
     return seen, token if isinstance(token, TokenAnswer) else None
-
-
-def _wants_basic(received: Received | NoAnswer) -> bool:
-    challenge = received.headers.get("WWW-Authenticate", "") if isinstance(received, Received) else ""
-    return isinstance(received, Received) and received.status == 401 and challenge.lower().startswith("basic")
 
 
 def _may_be_spent(seen: Seen) -> bool:
