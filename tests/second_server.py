@@ -14,7 +14,7 @@ import json
 import re
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from email.utils import formatdate
 from typing import Self
 from urllib.parse import parse_qsl, unquote_plus, urlencode, urlsplit
@@ -32,6 +32,8 @@ class SecondServer:
         self.tenants = tenants
         self.quota: tuple[int, float] | None = None  # requests of a tenant, and the seconds of a window
         self.lost: list[str] = []  # the next creates are cut off "before" or "after" they were applied
+        self.create_takes: Callable[[], float] = lambda: 0.0  # seconds until it is applied, whoever still waits for it
+        self.applying = 0  # creates that have come and are not applied yet
         self.log: list[tuple[str, str, int, str]] = []
         self.broken_rules: list[str] = []
         self._integrations = Integrations(dialect)
@@ -118,10 +120,17 @@ class SecondServer:
             parts, tenant = urlsplit(target), headers.get("x-clarus-subdomain", "")
             if "cookie" in headers:
                 self.broken_rules.append(f"a cookie came with {method} {parts.path}")
-            lost = self.lost.pop(0) if self.lost and (method, parts.path) == ("POST", "/api/integrations") else None
+            creates = (method, parts.path) == ("POST", "/api/integrations")
+            lost = self.lost.pop(0) if self.lost and creates else None
             if lost == "before":
                 self.log.append((method, parts.path, 0, tenant))
                 return False
+            if creates and (takes := self.create_takes()):
+                self.applying += 1
+                try:
+                    await asyncio.sleep(takes)
+                finally:
+                    self.applying -= 1
             try:
                 reply = self._answer(Asked(method, parts.path, parts.query, headers, body))
             except Reply as raised:

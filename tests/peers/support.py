@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 import importlib.util
@@ -98,52 +99,67 @@ class Process:
         return f"http://127.0.0.1:{self.port}"
 
     @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
     def log(self) -> str:
         path = self.folder / "log"
         return path.read_text(errors="replace") if path.exists() else ""
 
     def start(self) -> None:
         """Start it, and wait until it accepts connections."""
+        until = self._launch()
+        while not self._accepts(until):
+            time.sleep(0.02)
+
+    def _launch(self) -> float:
         command = self._command(self.folder, self.port)
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 command, env=self._env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
-        until = time.monotonic() + _START_WITHIN
-        while not self._accepts():
-            if self._ended() or time.monotonic() > until:
-                self.stop()
-                raise RuntimeError(f"{command[0]} did not start:\n{self.log}")
-            time.sleep(0.02)
+        return time.monotonic() + _START_WITHIN
+
+    def _accepts(self, until: float) -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
+            return True
+        assert self._process is not None
+        if _has_ended(self._process) or time.monotonic() > until:
+            self.stop()
+            raise RuntimeError(f"it did not start; its output was:\n{self.log}")
+        return False
 
     def signal(self, number: int) -> None:
         """Send the server a signal, such as the one that makes it read its configuration again."""
-        assert self._process is not None
-        os.kill(self._process.pid, number)
+        os.kill(self.pid, number)
 
     def stop(self) -> None:
-        """End it: asked first, then with all that it started."""
-        process, self._process = self._process, None
-        if process is None:
-            return
-        # Popen.send_signal would reap it where it has ended, and its group might be another's then.
-        os.kill(process.pid, signal.SIGTERM)
-        until = time.monotonic() + _STOP_WITHIN
-        while not _has_ended(process) and time.monotonic() < until:
+        """End it: it is asked, and then killed with all that it started."""
+        until = self._ask_to_end()
+        while not self._is_over(until):
             time.sleep(0.01)
+
+    def _ask_to_end(self) -> float:
+        if self._process is not None:
+            # Popen.send_signal would reap it where it has ended, and its number might be another's then.
+            os.kill(self._process.pid, signal.SIGTERM)
+        return time.monotonic() + _STOP_WITHIN
+
+    def _is_over(self, until: float) -> bool:
+        if self._process is None:
+            return True
+        if not _has_ended(self._process) and time.monotonic() < until:
+            return False
+        process, self._process = self._process, None
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait(_STOP_WITHIN)
+        return True
 
-    def _accepts(self) -> bool:
-        try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=1):
-                return True
-        except OSError:
-            return False
-
-    def _ended(self) -> bool:
-        return self._process is None or _has_ended(self._process)
+    def _remove(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def __enter__(self) -> Self:
         try:
@@ -159,7 +175,28 @@ class Process:
         try:
             self.stop()
         finally:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            self._remove()
+
+    async def __aenter__(self) -> Self:
+        """Start it as ``with`` does, and let the event loop go on."""
+        try:
+            until = self._launch()
+            while not self._accepts(until):
+                await asyncio.sleep(0.02)
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            until = self._ask_to_end()
+            while not self._is_over(until):
+                await asyncio.sleep(0.01)
+        finally:
+            self.__exit__(None, None, None)
 
 
 def _has_ended(process: subprocess.Popen[bytes]) -> bool:

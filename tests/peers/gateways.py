@@ -1,0 +1,133 @@
+"""Gateways that give an origin up before it has answered, close connections, or start again in the middle of a run.
+
+Behind each, a record must be stored once, and what is told of it must be what the origin has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from clarus_async import Timeouts
+from tests.peers.scenario import Part, Scenario
+from tests.peers.software import Haproxy, Nginx, Peer, Squid, Varnish
+from tests.peers.support import Process
+
+# The built-in VCL answers for an origin that takes too long: 503, "Retry-After: 5". Many set their own.
+SOONER = 'sub vcl_backend_error { set beresp.http.Retry-After = "1"; return (deliver); }'
+SENDS_AGAIN = """
+    import std;
+    sub vcl_recv { std.cache_req_body(64KB); }
+    sub vcl_backend_error { if (bereq.retries == 0) { return (retry); } }
+"""
+NEXT_SERVER = "proxy_next_upstream error timeout non_idempotent;"
+
+
+def late(name: str, peer: Peer, by: tuple[float, float], *, patience: float = 2.0, **options: Any) -> Scenario:
+    """Describe an origin that applies a create late.
+
+    Args:
+        name: the scenario's.
+        peer: the gateway.
+        by: seconds, from and to, after the gateway has given the origin up.
+        patience: seconds that the gateway has for the origin.
+        options: the scenario's other ones.
+    """
+    return Scenario(name=name, peer=peer, late=(patience + by[0], patience + by[1]), **options)
+
+
+def soon(name: str, peer: Peer, by: tuple[float, float] = (0.1, 1.5), **options: Any) -> Scenario:
+    """Describe the same for a test that takes a few seconds."""
+    settle = by[1] + 1.0
+    timeouts = Timeouts(attempt=settle, settle=settle, deadline=45.0)
+    short = {"patience": 0.5, "records": 20, "timeouts": timeouts, "within": 60.0, "part": Part.TEST}
+    return late(name, peer, by, **short | options)
+
+
+def after(seconds: float, what: Callable[[Process], None], times: int = 1) -> Callable[[Process], Awaitable[None]]:
+    """Do something to the peer in the middle of a run, so many times."""
+
+    async def meanwhile(process: Process) -> None:
+        for _ in range(times):
+            await asyncio.sleep(seconds)
+            await asyncio.to_thread(what, process)
+
+    return meanwhile
+
+
+def restart(process: Process) -> None:
+    process.stop()
+    process.start()
+
+
+def reload(process: Process) -> None:
+    process.signal(signal.SIGHUP)
+
+
+# Connections that are lost may have carried a create: what was on them is looked up, after this many seconds.
+LOSES_CONNECTIONS: dict[str, Any] = {
+    "records": 400,
+    "timeouts": Timeouts(attempt=2.0, settle=2.0, deadline=45.0),
+    "within": 60.0,
+    "part": Part.QUICK,
+}
+
+SCENARIOS = (
+    # In a few seconds: what each gateway answers in the origin's place.
+    soon("varnish-503-provision", Varnish(first_byte_timeout=0.5, vcl=SOONER), (1.2, 2.5)),
+    soon("varnish-503-create", Varnish(first_byte_timeout=0.5, vcl=SOONER), (1.2, 2.5), call="create"),
+    soon("haproxy-504-provision", Haproxy(defaults="timeout server 500ms")),
+    soon("haproxy-504-create", Haproxy(defaults="timeout server 500ms"), call="create"),
+    soon("nginx-504-provision", Nginx(location="proxy_read_timeout 500ms;")),
+    soon("nginx-504-create", Nginx(location="proxy_read_timeout 500ms;"), call="create"),
+    soon("squid-504-provision", Squid(directives="read_timeout 1 second"), patience=1.0),
+    soon(
+        "squid-proxy-504-create", Squid(forward=True, directives="read_timeout 1 second"),
+        patience=1.0, call="create",
+    ),
+    # With its built-in VCL Varnish sends the client away for five seconds, and the origin is later than that.
+    soon(
+        "varnish-503-default-vcl", Varnish(first_byte_timeout=0.5), (5.2, 7.0),
+        records=40, part=Part.QUICK,
+    ),
+    # Connections that are closed where another request may just be coming.
+    Scenario(name="nginx-keepalive-5", peer=Nginx(http="keepalive_requests 5;"), **LOSES_CONNECTIONS),
+    Scenario(
+        name="haproxy-keep-alive-100ms", peer=Haproxy(defaults="timeout http-keep-alive 100ms"), **LOSES_CONNECTIONS
+    ),
+    Scenario(name="varnish-idle-100ms", peer=Varnish(parameters=("timeout_idle=0.1",)), **LOSES_CONNECTIONS),
+    # Started again in the middle of a run.
+    Scenario(name="nginx-reload", peer=Nginx(), meanwhile=after(0.2, reload, 5), **LOSES_CONNECTIONS),
+    Scenario(name="nginx-restart", peer=Nginx(), meanwhile=after(0.3, restart, 2), **LOSES_CONNECTIONS),
+    Scenario(name="haproxy-restart", peer=Haproxy(), meanwhile=after(0.3, restart, 2), **LOSES_CONNECTIONS),
+    Scenario(name="varnish-restart", peer=Varnish(), meanwhile=after(0.3, restart), **LOSES_CONNECTIONS),
+    # Set to send a POST again by themselves: two records for one request, which have to be told of.
+    soon(
+        "nginx-sends-twice", Nginx(servers=2, location=f"proxy_read_timeout 500ms; {NEXT_SERVER}"),
+        gateway_repeats=True, part=Part.QUICK,
+    ),
+    soon(
+        "haproxy-sends-twice", Haproxy(defaults="timeout server 500ms\nretry-on response-timeout\nretries 1"),
+        gateway_repeats=True, part=Part.QUICK,
+    ),
+    soon(
+        "varnish-sends-twice", Varnish(first_byte_timeout=0.5, vcl=SENDS_AGAIN),
+        gateway_repeats=True, part=Part.QUICK,
+    ),
+    # As late as settle allows, and many.
+    *(
+        late(f"{name}-{call}-{by[0]}-to-{by[1]}s-late{suffix}", peer, by, call=call, records=500, late_share=share)
+        for name, peer in {
+            "varnish-503": Varnish(first_byte_timeout=2),
+            "haproxy-504": Haproxy(defaults="timeout server 2s"),
+            "nginx-504": Nginx(location="proxy_read_timeout 2s;"),
+            "squid-504": Squid(directives="read_timeout 2 seconds"),
+        }.items()
+        for call in ("provision", "create")
+        for by in ((3, 20), (1, 50))
+        for share, suffix in ((1.0, ""), (0.3, "-some"))
+        if name == "varnish-503" or (by == (1, 50) and share == 1.0)
+    ),
+)  # fmt: skip

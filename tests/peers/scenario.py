@@ -1,0 +1,267 @@
+"""A scenario is data: what stands before the origin, what is sent through it, and how long the origin takes.
+
+The origin is the second server; what it has stored is the truth that all that was told is held against.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import random
+import time
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from enum import IntEnum
+from typing import Literal, NamedTuple
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from clarus_async import Applied, ClarusClient, ClarusError, ClientCredentials, NewIntegration, Timeouts
+from clarus_async.events import AttemptEvent, Event
+from tests.peers.software import Peer
+from tests.peers.support import Need, Process
+from tests.second_integrations import PLAIN, Record
+from tests.second_server import SecondServer
+
+TENANT = "acme"
+ORIGIN = dataclasses.replace(PLAIN, references=True)
+"""The plain second server, whose records can be looked up by their references."""
+
+
+class Part(IntEnum):
+    """The smallest part of the scenarios that one belongs to."""
+
+    TEST = 1  # a few seconds: pytest runs it
+    QUICK = 2  # half a minute: .ci/run does
+    FULL = 3
+
+
+class Told(NamedTuple):
+    """What the client said of one record: an outcome's status, the id, and the error's text."""
+
+    key: str
+    status: str
+    id: int | None = None
+    error: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return self.status in {"created", "adopted", "updated"}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Row:
+    """What one run came to.
+
+    Args:
+        peer: the scenario's name.
+        records: how many were given.
+        goodput: records a second, by the requests a second that the limiter admits; ``None`` without a limiter.
+        refused: 429 and 503, of all requests.
+        failed: records that were not told as there.
+        lost: records that were told as there and are not, at least not under that id, or of which nothing was told.
+        twice: records that are stored more than once.
+        untrue: records that were told as there once, and are there twice, or as not there, and are.
+        seconds: until the last record was told of.
+        pace: what ``client.pace`` said then.
+        errors: texts of the errors that were told, most frequent first.
+        told: what was told of each record.
+    """
+
+    peer: str
+    records: int
+    goodput: float | None
+    refused: float
+    failed: int
+    lost: int
+    twice: int
+    untrue: int
+    seconds: float
+    pace: str
+    errors: tuple[str, ...] = ()
+    told: Sequence[Told] = dataclasses.field(default=(), repr=False)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Scenario:
+    """What is run.
+
+    Args:
+        name: what the table calls it.
+        peer: what stands before the origin.
+        records: how many are created.
+        call: ``provision`` in one run, or a ``create`` for each.
+        width: records at a time.
+        quota: requests a second that the limiter admits.
+        late: seconds, from and to, that the origin takes to apply a create.
+        late_share: of the creates; the others are applied at once.
+        timeouts: the client's.
+        within: seconds after which the run is given up.
+        meanwhile: what is done to the peer while the run goes on.
+        gateway_repeats: the peer itself sends a create twice; nobody can know of a second record that comes after the
+            first was found.
+        part: the smallest part that it belongs to.
+    """
+
+    name: str
+    peer: Peer
+    records: int
+    call: Literal["provision", "create"] = "provision"
+    width: int = 64
+    quota: float | None = None
+    late: tuple[float, float] = (0.0, 0.0)
+    late_share: float = 1.0
+    timeouts: Timeouts = Timeouts()
+    within: float = 900.0
+    meanwhile: Callable[[Process], Awaitable[None]] | None = None
+    gateway_repeats: bool = False
+    part: Part = Part.FULL
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        return self.peer.needs
+
+    async def run(self) -> Row:
+        """Run it once, and hold what was told against what the origin has stored."""
+        attempts: list[AttemptEvent] = []
+        async with before_origin(self.peer) as entrance:
+            entrance.origin.create_takes = self._create_takes
+            async with entrance.client(timeouts=self.timeouts, observer=_Attempts(attempts)) as clarus:
+                began = time.monotonic()
+                told = await self._told(clarus, entrance.process)
+                seconds = time.monotonic() - began
+                pace = clarus.pace
+            await entrance.settled()
+            stored = entrance.origin.created(TENANT)
+        refused = sum(attempt.status in {429, 503} for attempt in attempts)
+        return judge(
+            Row(
+                peer=self.name, records=self.records, seconds=seconds, told=told,
+                goodput=self.quota and (self.records - 1) / (self.quota * seconds),
+                refused=refused / max(1, len(attempts)),
+                pace=f"{pace.source}" + ("" if pace.rate is None else f" {pace.rate:.1f}/s"),
+                failed=0, lost=0, twice=0, untrue=0,
+            ),
+            stored,
+        )  # fmt: skip
+
+    def wrong(self, row: Row) -> list[str]:
+        """Say what of a row must not be."""
+        never = {"lost": row.lost}
+        if not self.gateway_repeats:
+            never |= {"failed": row.failed, "twice": row.twice, "untrue": row.untrue}
+        return [f"{count} {what}" for what, count in never.items() if count] + list(
+            row.errors[:3] if row.failed else ()
+        )
+
+    def _create_takes(self) -> float:
+        return random.uniform(*self.late) if random.random() < self.late_share else 0.0
+
+    async def _told(self, clarus: ClarusClient, process: Process) -> list[Told]:
+        specs = [
+            NewIntegration(name=f"Shop {n}", integration_type="shopify", external_system_reference1=f"shop-{n}")
+            for n in range(self.records)
+        ]
+        told: list[Told] = []
+        disturbance = asyncio.create_task(self.meanwhile(process)) if self.meanwhile else None
+        try:
+            # What has not been told of by then is counted as lost.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self.within):
+                    await (self._provision if self.call == "provision" else self._create)(clarus, specs, told)
+        finally:
+            if disturbance is not None:
+                disturbance.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await disturbance
+        return told
+
+    async def _provision(self, clarus: ClarusClient, specs: list[NewIntegration], told: list[Told]) -> None:
+        async with clarus.integrations.provision(specs, concurrency=self.width) as run:
+            async for outcome in run:
+                error = outcome.error.message if outcome.error else ""
+                told.append(Told(outcome.key, str(outcome.status), outcome.integration_id, error))
+
+    async def _create(self, clarus: ClarusClient, specs: list[NewIntegration], told: list[Told]) -> None:
+        at_a_time = asyncio.Semaphore(self.width)
+
+        async def one(spec: NewIntegration) -> None:
+            key = str(spec.external_system_reference1)
+            async with at_a_time:
+                try:
+                    record = await clarus.integrations.create(spec)
+                except ClarusError as error:
+                    status = "failed" if error.applied is Applied.NO else "unresolved"
+                    told.append(Told(key, status, None, f"{type(error).__name__}: {error}"))
+                else:
+                    told.append(Told(key, "created", record.id))
+
+        async with asyncio.TaskGroup() as group:
+            for spec in specs:
+                group.create_task(one(spec))
+
+
+@dataclasses.dataclass(frozen=True)
+class Entrance:
+    """The origin, and the peer in front of it."""
+
+    origin: SecondServer
+    process: Process
+    base_url: str
+    session: aiohttp.ClientSession | None
+
+    def client(self, **options: object) -> ClarusClient:
+        credentials = ClientCredentials(self.origin.client_id, self.origin.client_secret)
+        return ClarusClient(TENANT, credentials, base_url=self.base_url, session=self.session, **options)
+
+    async def settled(self) -> None:
+        """Wait until the origin has applied all that ever came to it."""
+        while self.origin.applying:
+            await asyncio.sleep(0.05)
+
+
+@contextlib.asynccontextmanager
+async def before_origin(peer: Peer) -> AsyncIterator[Entrance]:
+    """Start the origin, and the peer in front of it."""
+    async with contextlib.AsyncExitStack() as stack:
+        origin = await stack.enter_async_context(SecondServer(ORIGIN))
+        process = await stack.enter_async_context(peer.process(urlsplit(origin.url).port))
+        if peer.forward:
+            jar = aiohttp.DummyCookieJar()
+            session = await stack.enter_async_context(aiohttp.ClientSession(proxy=process.url, cookie_jar=jar))
+            yield Entrance(origin, process, origin.url, session)
+        else:
+            yield Entrance(origin, process, process.url, None)
+
+
+def judge(row: Row, stored: Iterable[Record]) -> Row:
+    """Count what is wrong with what was told of a run, given what the origin has stored."""
+    ids: defaultdict[str, list[int]] = defaultdict(list)
+    for record in stored:
+        ids[record.attributes["external_system_reference1"]].append(record.id)
+    untold = row.records - len({told.key for told in row.told})
+    return dataclasses.replace(
+        row,
+        failed=sum(not told.ok for told in row.told),
+        lost=untold + sum(told.ok and told.id not in ids[told.key] for told in row.told),
+        twice=sum(len(those) > 1 for those in ids.values()),
+        untrue=sum(_untrue(told, ids[told.key]) for told in row.told),
+        errors=tuple(text for text, _ in Counter(told.error for told in row.told if told.error).most_common()),
+    )
+
+
+def _untrue(told: Told, ids: list[int]) -> bool:
+    return len(ids) > 1 if told.ok else told.status == "failed" and bool(ids)
+
+
+class _Attempts:
+    """Keeps the requests that the client tells of, those for a token aside."""
+
+    def __init__(self, attempts: list[AttemptEvent]) -> None:
+        self._attempts = attempts
+
+    def on_event(self, event: Event) -> None:
+        if isinstance(event, AttemptEvent):
+            self._attempts.append(event)

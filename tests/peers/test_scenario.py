@@ -1,0 +1,89 @@
+"""What a row counts, and how a server of somebody else's is started and ended."""
+
+import datetime as dt
+import socket
+import sys
+
+import pytest
+
+from tests.peers.scenario import Row, Told, judge
+from tests.peers.support import Process, program, python_package, skip_unless
+from tests.second_integrations import Record
+
+# Listens in two processes, and neither ends when it is asked to.
+STUBBORN = """
+import os, signal, socket, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+server = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+os.fork()
+time.sleep(60)
+"""
+
+
+def stored(*keys):
+    now = dt.datetime.now(dt.UTC)
+    return [Record(n, "acme", {"external_system_reference1": key}, now) for n, key in enumerate(keys, start=1)]
+
+
+def row(*told):
+    return judge(
+        Row(
+            peer="x", records=len(told), goodput=None, refused=0, failed=0, lost=0, twice=0, untrue=0, seconds=1,
+            pace="", told=told,
+        ),
+        stored("a", "b", "b"),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("told", "counts"),
+    [
+        (Told("a", "created", 1), (0, 0, 0)),
+        (Told("a", "adopted", 1), (0, 0, 0)),
+        (Told("a", "created", 2), (0, 1, 0)),
+        (Told("c", "created", 3), (0, 1, 0)),
+        (Told("b", "created", 2), (0, 0, 1)),
+        (Told("b", "duplicated", 2), (1, 0, 0)),
+        (Told("a", "failed"), (1, 0, 1)),
+        (Told("a", "unresolved"), (1, 0, 0)),
+        (Told("c", "failed"), (1, 0, 0)),
+    ],
+    ids=str,
+)
+def test_what_is_told_is_held_against_what_is_stored(told, counts):
+    judged = row(told)
+
+    assert (judged.failed, judged.lost, judged.untrue) == counts
+    assert judged.twice == 1
+
+
+def test_a_record_of_which_nothing_was_told_is_lost():
+    twice_told = Told("a", "created", 1)
+
+    assert row(twice_told, twice_told).lost == 1
+
+
+def test_a_test_whose_software_is_missing_is_skipped_with_the_commands_that_install_it():
+    with pytest.raises(pytest.skip.Exception) as skipped:
+        skip_unless(program("sh"), program("no-such-server", "no-such-package"), python_package("no-such-module"))
+
+    assert str(skipped.value) == (
+        "not installed: no-such-server, no-such-module; "
+        "apt-get install -y no-such-package; .venv/bin/pip install no-such-module"
+    )
+
+
+def test_a_server_that_does_not_end_is_killed_with_what_it_started(monkeypatch):
+    monkeypatch.setattr("tests.peers.support._STOP_WITHIN", 0.2)
+
+    with Process(lambda folder, port: [sys.executable, "-c", STUBBORN, str(port)]) as server:
+        socket.create_connection(("127.0.0.1", server.port)).close()
+
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", server.port))
+    assert not server.folder.exists()
+
+
+def test_a_server_that_does_not_start_says_why():
+    with pytest.raises(RuntimeError, match="no such configuration"):
+        Process(lambda folder, port: ["sh", "-c", "echo no such configuration; exit 1"]).__enter__()
