@@ -13,10 +13,14 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from tests.peers import gateways, limiters
+from tests.peers import gateways, limiters, tokens
 from tests.peers.scenario import Part, Row, Scenario
 
-SCENARIOS: tuple[Scenario, ...] = (*gateways.SCENARIOS, *limiters.SCENARIOS)
+SCENARIOS: tuple[Scenario | tokens.Runs | tokens.Calls, ...] = (
+    *gateways.SCENARIOS,
+    *limiters.SCENARIOS,
+    *tokens.SCENARIOS,
+)
 
 _COLUMNS = ("peer", "records", "goodput", "refused", "failed", "lost", "twice", "untrue", "seconds", "pace")
 _LINE = "{:44} {:>7} {:>7} {:>7} {:>6} {:>5} {:>5} {:>6} {:>7}  {}"
@@ -28,13 +32,13 @@ def _line(row: Row) -> str:
     return _LINE.format(row.peer, row.records, goodput, f"{row.refused:.1%}", *counts, f"{row.seconds:.1f}", row.pace)
 
 
-async def _run(scenarios: Sequence[Scenario], at_a_time: int) -> bool:
+async def _run(scenarios: Sequence[Scenario | tokens.Runs | tokens.Calls], at_a_time: int) -> bool:
     """Run those that mostly wait side by side, and those whose goodput counts one by one."""
     print(_LINE.format(*_COLUMNS), flush=True)
     turns = asyncio.Semaphore(at_a_time)
     ok = True
 
-    async def one(scenario: Scenario) -> None:
+    async def one(scenario: Scenario | tokens.Runs | tokens.Calls) -> None:
         nonlocal ok
         try:
             row = await scenario.run()
@@ -46,7 +50,7 @@ async def _run(scenarios: Sequence[Scenario], at_a_time: int) -> bool:
         ok = ok and not wrong
         print("\n    ".join([_line(row), *wrong]), flush=True)
 
-    async def in_turn(scenario: Scenario) -> None:
+    async def in_turn(scenario: Scenario | tokens.Runs | tokens.Calls) -> None:
         async with turns:
             await one(scenario)
 

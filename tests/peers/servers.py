@@ -8,6 +8,9 @@ from pathlib import Path
 
 from tests.peers.support import NODE_JS, Need, Process, node, node_package, program, python_package, skip_unless
 
+SECRET = "peer's secret: +/%20?&="
+"""A client's secret with all that the ways to send one write differently. oidc-provider takes none that is not ASCII."""
+
 _HERE = Path(__file__).parent
 _INSTALL = ".venv/bin/pip install -e '.[peers]'"
 _RAILS = "apt-get install -y --no-install-recommends puma ruby-doorkeeper ruby-graphql ruby-rack-attack ruby-rails ruby-sqlite3"
@@ -40,6 +43,7 @@ def server(name: str, **env: str) -> Process:
         env: what it is told by its environment; the files say what they read.
     """
     skip_unless(*NEEDS[name])
+    env = {"SECRET": SECRET, **env}
     if name in {"yoga", "apollo"}:
         return node(f"{name}.js", env=env)
     if name == "oidc-provider":

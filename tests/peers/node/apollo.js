@@ -1,43 +1,57 @@
-// Apollo Server, beside a REST API by hand. VARIANT: plain, production, complexity.
+// Apollo Server in several settings, each under a path of its own, beside a REST API by hand.
 import { createServer } from "node:http";
 import { ApolloServer, HeaderMap } from "@apollo/server";
-import { body, excess, port, resolvers, rest, send, typeDefs } from "./warehouse.js";
+import { GraphQLError } from "graphql";
+import { body, excess, port, send, typeDefs, Warehouse } from "./warehouse.js";
 
-const variant = process.env.VARIANT ?? "plain";
-
-const limited = {
+// Apollo answers 500 to what a plugin throws, unless the error says otherwise.
+const limited = (status) => ({
   async requestDidStart() {
     return {
       async didResolveOperation({ schema, document, request }) {
         const error = excess(schema, document, request.variables);
-        if (error) throw error;
+        if (error) throw status ? new GraphQLError(error.message, { extensions: { http: { status } } }) : error;
       },
     };
   },
+});
+
+async function setting({ production = false, plugins = [], sdl = typeDefs } = {}) {
+  const warehouse = new Warehouse();
+  const apollo = new ApolloServer({
+    typeDefs: sdl,
+    resolvers: warehouse.resolvers,
+    // What NODE_ENV=production turns off.
+    introspection: !production,
+    includeStacktraceInErrorResponses: !production,
+    plugins,
+    stopOnTerminationSignals: false,
+    logger: { debug() {}, info() {}, warn() {}, error() {} },
+  });
+  await apollo.start();
+  return { warehouse, apollo };
+}
+
+const settings = {
+  plain: await setting(),
+  production: await setting({ production: true }),
+  "complexity-400": await setting({ plugins: [limited(400)] }),
+  "complexity-500": await setting({ plugins: [limited()] }),
+  // An older schema, in which what is asked for is not valid.
+  older: await setting({ sdl: typeDefs.replace("status: String enabled: Boolean", "enabled: Boolean") }),
 };
 
-const apollo = new ApolloServer({
-  typeDefs,
-  resolvers,
-  // What NODE_ENV=production turns off.
-  introspection: variant !== "production",
-  includeStacktraceInErrorResponses: variant !== "production",
-  plugins: variant === "complexity" ? [limited] : [],
-  logger: { debug() {}, info() {}, warn() {}, error() {} },
-});
-await apollo.start();
-
 createServer(async (request, response) => {
+  const [, name, path] = /^\/([^/]+)(\/.*)$/.exec(request.url);
+  const { warehouse, apollo } = settings[name];
   const text = await body(request);
-  if (request.url !== "/graphql") {
-    const answer = rest(request.method, request.url, text ? JSON.parse(text) : undefined);
-    return send(response, ...(answer ?? [404, {}]));
-  }
+  const document = text ? JSON.parse(text) : undefined;
+  if (path !== "/graphql") return send(response, ...warehouse.rest(request.method, path, document));
   const headers = new HeaderMap(Object.entries(request.headers));
   const answer = await apollo.executeHTTPGraphQLRequest({
-    httpGraphQLRequest: { method: request.method, headers, search: "", body: JSON.parse(text) },
+    httpGraphQLRequest: { method: request.method, headers, search: "", body: document },
     context: async () => ({}),
   });
   response.writeHead(answer.status ?? 200, Object.fromEntries(answer.headers));
-  response.end(answer.body.string);
+  return response.end(answer.body.string);
 }).listen(port());

@@ -2,11 +2,12 @@
 // the one before; METHOD: how the client authenticates (client_secret_post, client_secret_basic).
 import { createServer } from "node:http";
 import Provider from "oidc-provider";
-import { body, graphql, port, rest, send } from "./warehouse.js";
+import { body, port, send, Warehouse } from "./warehouse.js";
 
 const url = `http://127.0.0.1:${process.env.PORT}`;
 const life = Number(process.env.LIFE ?? 3600);
 const alive = new Set();
+const warehouse = new Warehouse();
 
 const provider = new Provider(url, {
   clients: [
@@ -61,6 +62,7 @@ createServer(async (request, response) => {
   }
   const text = await body(request);
   if (!(await valid(request))) return send(response, 401, { error: "the token is not valid" });
-  const answer = rest(request.method, request.url, text ? JSON.parse(text) : undefined);
-  return send(response, ...(answer ?? [200, await graphql(JSON.parse(text))]));
+  const document = text ? JSON.parse(text) : undefined;
+  if (request.url === "/graphql") return send(response, 200, await warehouse.graphql(document));
+  return send(response, ...warehouse.rest(request.method, request.url, document));
 }).listen(port());

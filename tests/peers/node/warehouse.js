@@ -1,10 +1,6 @@
 // The integrations of a server in JavaScript: its records, its REST calls, and its GraphQL schema with resolvers.
-
 import { buildSchema, graphql as execute, GraphQLError } from "graphql";
 import { getComplexity, simpleEstimator } from "graphql-query-complexity";
-
-const records = new Map();
-let last = 0;
 
 export const typeDefs = `#graphql
   input StringInputType { eq: String ilike: String like: String in: [String!] between: [String!] }
@@ -53,36 +49,61 @@ const row = (record) => ({
   external_system_reference1: record.external_system_reference1 ?? null,
 });
 
-function all({ filter, first, after }) {
-  if (process.env.BROKEN) throw new Error("the database at db.internal said no");
-  let rows = [...records.values()].map(row);
-  for (const [field, tests] of Object.entries(filter ?? {}))
-    for (const [operator, wanted] of Object.entries(tests ?? {}))
-      rows = rows.filter((each) => operators[operator](each[field], wanted));
-  const from = after == null ? 0 : rows.findIndex((each) => each.id === after) + 1;
-  const page = rows.slice(from, from + (first ?? 50));
-  return {
-    edges: page.map((node) => ({ cursor: node.id, node })),
-    pageInfo: { hasNextPage: from + page.length < rows.length, endCursor: page.at(-1)?.id ?? null },
-  };
-}
-
-export const resolvers = {
-  Query: { integrations: () => ({}), sites: () => ({}) },
-  IntegrationQuery: { all: (_, given) => all(given) },
-  SiteQuery: { all: () => ({ edges: [{ node: { id: "1", code: "HQ", name: "Headquarters" } }] }) },
-};
-
-/** Executes an operation without any server of GraphQL's. */
-export function graphql({ query, variables }) {
-  const rootValue = {
-    integrations: { all },
-    sites: { all: () => resolvers.SiteQuery.all() },
-  };
-  return execute({ schema: buildSchema(typeDefs), source: query, rootValue, variableValues: variables });
-}
-
 const wrapped = ({ id, ...attributes }) => ({ data: { id, type: "integrations", attributes } });
+
+const refused = (status, symbol, details) => [status, { errors: [{ code: status, symbol, details }] }];
+
+const sites = { all: () => ({ edges: [{ node: { id: "1", code: "HQ", name: "Headquarters" } }] }) };
+
+const schema = buildSchema(typeDefs);
+
+export class Warehouse {
+  records = new Map();
+  last = 0;
+
+  resolvers = {
+    Query: { integrations: () => ({}), sites: () => ({}) },
+    IntegrationQuery: { all: (_, given) => this.all(given) },
+    SiteQuery: sites,
+  };
+
+  all({ filter, first, after }) {
+    let rows = [...this.records.values()].map(row);
+    for (const [field, tests] of Object.entries(filter ?? {}))
+      for (const [operator, wanted] of Object.entries(tests ?? {}))
+        rows = rows.filter((each) => operators[operator](each[field], wanted));
+    const from = after == null ? 0 : rows.findIndex((each) => each.id === after) + 1;
+    const page = rows.slice(from, from + (first ?? 50));
+    return {
+      edges: page.map((node) => ({ cursor: node.id, node })),
+      pageInfo: { hasNextPage: from + page.length < rows.length, endCursor: page.at(-1)?.id ?? null },
+    };
+  }
+
+  /** Executes an operation by graphql-js alone. */
+  graphql({ query, variables }) {
+    const rootValue = { integrations: { all: (given) => this.all(given) }, sites };
+    return execute({ schema, source: query, rootValue, variableValues: variables });
+  }
+
+  /** Answers a REST call: a status, and mostly a document. */
+  rest(method, path, document) {
+    const match = /^\/api\/integrations(?:\/(\d+))?$/.exec(path);
+    if (!match) return refused(404, "no_such_path", "there is nothing here");
+    const attributes = document?.data?.attributes ?? {};
+    if (method === "POST" && !match[1]) {
+      if (!attributes.name) return refused(422, "name_blank", "name is blank");
+      const record = { is_active: true, ...attributes, id: ++this.last, created_at: new Date().toISOString() };
+      this.records.set(record.id, record);
+      return [200, wrapped(record)];
+    }
+    const record = this.records.get(Number(match[1]));
+    if (!record) return refused(404, "not_found", "no such integration");
+    if (method === "PATCH") return [200, wrapped(Object.assign(record, attributes))];
+    this.records.delete(record.id);
+    return [204];
+  }
+}
 
 const byFirst = ({ args, childComplexity }) =>
   typeof args.first === "number" ? args.first * childComplexity : undefined;
@@ -95,24 +116,6 @@ export function excess(schema, query, variables) {
   return complexity > most
     ? new GraphQLError(`Query is too complex: ${complexity}. Maximum allowed complexity: ${most}`)
     : undefined;
-}
-
-/** Answers a REST call: [status, document], or nothing where the path is another's. */
-export function rest(method, path, document) {
-  const match = /^\/api\/integrations(?:\/(\d+))?$/.exec(path);
-  if (!match) return undefined;
-  const attributes = document?.data?.attributes ?? {};
-  if (method === "POST" && !match[1]) {
-    if (!attributes.name) return [422, { errors: [{ code: 1, symbol: "name_blank", details: "name is blank" }] }];
-    const record = { is_active: true, ...attributes, id: ++last, created_at: new Date().toISOString() };
-    records.set(record.id, record);
-    return [200, wrapped(record)];
-  }
-  const record = records.get(Number(match[1]));
-  if (!record) return [404, { errors: [{ code: 2, symbol: "not_found", details: "no such integration" }] }];
-  if (method === "PATCH") return [200, wrapped(Object.assign(record, attributes))];
-  if (method === "DELETE") return records.delete(record.id) && [204];
-  return [405, {}];
 }
 
 export async function body(request) {

@@ -17,7 +17,8 @@ class Peer < Rails::Application
   config.load_defaults 6.1
   config.eager_load = false
   config.secret_key_base = "x" * 32
-  config.logger = Logger.new($stderr, level: :warn)
+  config.logger = Logger.new($stderr)
+  config.log_level = :warn
   config.hosts.clear
   config.middleware.use Rack::Attack
 end
