@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tests.peers.support import NODE_JS, Need, Process, node, node_package, program, python_package, skip_unless
 
 SECRET = "peer's secret: +/%20?&="
-"""A client's secret with all that the ways to send one write differently. oidc-provider takes none that is not ASCII."""
+"""A client's secret with signs that each way to send one writes differently; oidc-provider takes ASCII alone."""
 
 _HERE = Path(__file__).parent
 _INSTALL = ".venv/bin/pip install -e '.[peers]'"
-_RAILS = "apt-get install -y --no-install-recommends puma ruby-doorkeeper ruby-graphql ruby-rack-attack ruby-rails ruby-sqlite3"
+_GEMS = "ruby-doorkeeper ruby-graphql ruby-rack-attack ruby-rails ruby-sqlite3"
+_RAILS = f"apt-get install -y --no-install-recommends puma {_GEMS}"
 
 
 def _python(*modules: str) -> tuple[Need, ...]:
@@ -56,7 +57,7 @@ def _rails(folder: Path, port: int) -> Sequence[str]:
     return ["env", f"FOLDER={folder}", "puma", "-q", "-b", bind, "-t", "1:8", str(_HERE / "ruby/app.ru")]
 
 
-def _app(name: str):
+def _app(name: str) -> Callable[[Path, int], Sequence[str]]:
     def command(folder: Path, port: int) -> Sequence[str]:
         return [sys.executable, str(_HERE / "apps" / f"{name}_app.py"), str(port), str(folder)]
 

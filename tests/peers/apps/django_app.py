@@ -79,11 +79,11 @@ class Validator(OAuth2Validator):
 class Integration(models.Model):
     name = models.CharField(max_length=200)
     integration_type = models.CharField(max_length=50)
-    provider = models.CharField(max_length=50, null=True)  # noqa: DJ001
+    provider = models.CharField(max_length=50, null=True)
     is_active = models.BooleanField(default=True)
     configuration = models.JSONField(default=dict)
-    external_system_reference1 = models.CharField(max_length=200, null=True)  # noqa: DJ001
-    string1 = models.CharField(max_length=200, null=True)  # noqa: DJ001
+    external_system_reference1 = models.CharField(max_length=200, null=True)
+    string1 = models.CharField(max_length=200, null=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

@@ -1,4 +1,4 @@
-"""Flask: Authlib's token endpoint, a JSON:API by marshmallow-jsonapi, which takes only strings for ids, Strawberry's view.
+"""Flask: Authlib's token endpoint, a JSON:API by marshmallow-jsonapi, whose ids are strings, Strawberry's view.
 
 ``python flask_app.py PORT``; LIFE is a token's, in seconds; ONE_TOKEN: a new token ends the one before; METHODS: how
 the client may authenticate (client_secret_post, client_secret_basic); REFRESH: the refresh token that is good.
