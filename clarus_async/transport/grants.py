@@ -104,21 +104,22 @@ class TokenEndpoint:
             if token is not None:
                 self._way = way
                 return token
+            pause = 0.0
             if untried and isinstance(received, Received) and refuses_client(received.status, received.body):
                 way = (way + 1) % len(ways)
                 untried -= 1
                 refused = refused or "; ".join(map(str, read_faults(received.body, secrets)))
-                continue
-            if _may_be_spent(seen):
-                doubt = True
-                after_doubt = None if after_doubt is None else after_doubt - 1
-            out_of_tries = attempt >= _TRIES or (after_doubt is not None and after_doubt < 0)
-            if not _can_help(seen) or out_of_tries:
-                error = _refusal(received, seen, attempt, secrets, doubt=doubt)
-                if refused not in error.message:
-                    error.message += f"; with the client's secret sent another way: {refused}"
-                return error
-            pause = backoff(self.retry, attempt, self.random)
+            else:
+                if _may_be_spent(seen):
+                    doubt = True
+                    after_doubt = None if after_doubt is None else after_doubt - 1
+                out_of_tries = attempt >= _TRIES or (after_doubt is not None and after_doubt < 0)
+                if not _can_help(seen) or out_of_tries:
+                    error = _refusal(received, seen, attempt, secrets, doubt=doubt)
+                    if refused not in error.message:
+                        error.message += f"; with the client's secret sent another way: {refused}"
+                    return error
+                pause = backoff(self.retry, attempt, self.random)
             if isinstance(seen, Answer) and seen.retry_after is not None:
                 pause = max(pause, min(seen.retry_after, self.retry.cap))
             await asyncio.sleep(pause)

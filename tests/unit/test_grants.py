@@ -180,6 +180,12 @@ class TestBasic:
         check()
 
     @virtual
+    async def test_a_refusal_that_says_how_long_to_wait_is_waited_for(self):
+        wire = Wire(answer(401, {"Retry-After": "7"}, error="invalid_client"), good())
+        await grant(CREDENTIALS, wire)()
+        assert wire.asked_at == [0.0, 7.0]
+
+    @virtual
     async def test_what_worked_is_what_the_next_request_begins_with(self):
         wire = Wire(refusal(), good())
         asking = grant(CREDENTIALS, wire)
