@@ -149,7 +149,12 @@ async def test_an_answer_that_is_no_token_says_why(mocked, body, pointer, expect
     [
         (400, b'{"error": "invalid_scope"}', "400 invalid_scope", 1),
         # By form, and by HTTP Basic.
-        (401, b'{"error": "invalid_client", "error_description": "No such client"}', "invalid_client: No such client", 2),
+        (
+            401,
+            b'{"error": "invalid_client", "error_description": "No such client"}',
+            "invalid_client: No such client",
+            2,
+        ),
         (403, b"<html><title>403 Forbidden</title></html>", "403 an HTML page: 403 Forbidden", 1),
         (404, b"", "404 no reason given", 1),
     ],

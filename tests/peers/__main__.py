@@ -12,14 +12,17 @@ import asyncio
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import TypeAlias
 
-from tests.peers import gateways, limiters, tokens
+from tests.peers import gateways, limiters, tokens, tour
 from tests.peers.scenario import Part, Row, Scenario
 
-SCENARIOS: tuple[Scenario | tokens.Runs | tokens.Calls, ...] = (
+AnyScenario: TypeAlias = Scenario | tokens.Runs | tokens.Calls | tour.Tour
+SCENARIOS: tuple[AnyScenario, ...] = (
     *gateways.SCENARIOS,
     *limiters.SCENARIOS,
     *tokens.SCENARIOS,
+    *tour.SCENARIOS,
 )
 
 _COLUMNS = ("peer", "records", "goodput", "refused", "failed", "lost", "twice", "untrue", "seconds", "pace")
@@ -32,13 +35,13 @@ def _line(row: Row) -> str:
     return _LINE.format(row.peer, row.records, goodput, f"{row.refused:.1%}", *counts, f"{row.seconds:.1f}", row.pace)
 
 
-async def _run(scenarios: Sequence[Scenario | tokens.Runs | tokens.Calls], at_a_time: int) -> bool:
+async def _run(scenarios: Sequence[AnyScenario], at_a_time: int) -> bool:
     """Run those that mostly wait side by side, and those whose goodput counts one by one."""
     print(_LINE.format(*_COLUMNS), flush=True)
     turns = asyncio.Semaphore(at_a_time)
     ok = True
 
-    async def one(scenario: Scenario | tokens.Runs | tokens.Calls) -> None:
+    async def one(scenario: AnyScenario) -> None:
         nonlocal ok
         try:
             row = await scenario.run()
@@ -50,7 +53,7 @@ async def _run(scenarios: Sequence[Scenario | tokens.Runs | tokens.Calls], at_a_
         ok = ok and not wrong
         print("\n    ".join([_line(row), *wrong]), flush=True)
 
-    async def in_turn(scenario: Scenario | tokens.Runs | tokens.Calls) -> None:
+    async def in_turn(scenario: AnyScenario) -> None:
         async with turns:
             await one(scenario)
 

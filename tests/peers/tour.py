@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
+import time
 from collections import Counter
+from typing import ClassVar
 
-from clarus_async import ClarusClient, IntegrationChanges, IntegrationFilter, NewIntegration, NotFoundError
+from clarus_async import (
+    ClarusClient,
+    ClarusError,
+    ClientCredentials,
+    IntegrationChanges,
+    IntegrationFilter,
+    NewIntegration,
+    NotFoundError,
+)
+from tests.peers.scenario import TENANT, Part, Row
+from tests.peers.servers import NEEDS, SECRET, server
+from tests.peers.support import Need
 
 
 def specs(records: int) -> list[NewIntegration]:
@@ -65,3 +79,72 @@ async def provision(clarus: ClarusClient, records: int) -> dict[str, str]:
     """Provision, and return what became of each record."""
     async with clarus.integrations.provision(specs(records)) as run:
         return {outcome.key: str(outcome.status) async for outcome in run}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Tour:
+    """A server that is to take the whole tour.
+
+    Args:
+        name: what the table calls it.
+        server: as in ``servers.NEEDS``.
+        path: under which it has the API.
+        env: what it is told.
+        records: how many are provisioned.
+        searchable: it says that its list can be searched by reference.
+        part: the smallest part of the scenarios that it belongs to.
+    """
+
+    name: str
+    server: str
+    path: str = ""
+    env: dict[str, str] = dataclasses.field(default_factory=dict)
+    records: int = 200
+    searchable: bool = True
+    part: Part = Part.FULL
+    quota: ClassVar[float | None] = None
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        return NEEDS[self.server]
+
+    async def run(self) -> Row:
+        """Run it once; whatever is not as it should be counts as one failure, and says what."""
+        errors: tuple[str, ...] = ()
+        # What a server without authorization is sent does not matter to it.
+        credentials = ClientCredentials("peer", SECRET)
+        async with (
+            server(self.server, **self.env) as peer,
+            ClarusClient(TENANT, credentials, base_url=peer.url + self.path) as clarus,
+        ):
+            began = time.monotonic()
+            try:
+                await tour(clarus, records=self.records, searchable=self.searchable)
+            except (AssertionError, ClarusError) as error:
+                errors = (f"{type(error).__name__}: {error}",)
+            seconds = time.monotonic() - began
+            pace = f"{clarus.pace.source}"
+        return Row(
+            peer=self.name, records=self.records, goodput=None, refused=0.0, failed=len(errors), lost=0, twice=0,
+            untrue=0, seconds=seconds, pace=pace, errors=errors,
+        )  # fmt: skip
+
+    def wrong(self, row: Row) -> list[str]:
+        """Say what of a row must not be."""
+        return list(row.errors)
+
+
+SCENARIOS: tuple[Tour, ...] = (
+    *(Tour(name=f"tour-{name}", server=name) for name in ("rails", "django", "flask", "oidc-provider")),
+    *(
+        Tour(name=f"tour-yoga-{path}", server="yoga", path=f"/{path}", searchable=path != "no-introspection")
+        for path in ("plain", "no-introspection", "complexity")
+    ),
+    *(
+        Tour(name=f"tour-apollo-{path}", server="apollo", path=f"/{path}", searchable=path != "production")
+        for path in ("plain", "production", "complexity-400", "complexity-500")
+    ),
+    Tour(name="tour-rails-complexity", server="rails", env={"COMPLEXITY": "300"}),
+    Tour(name="tour-rails-no-introspection", server="rails", env={"NO_INTROSPECTION": "1"}, searchable=False),
+    Tour(name="tour-rails-rack-attack", server="rails", env={"THROTTLE": "50"}),
+)

@@ -44,6 +44,7 @@ createServer(async (request, response) => {
   const [, name, path] = /^\/([^/]+)(\/.*)$/.exec(request.url);
   const { warehouse, yoga } = settings[name];
   if (path === "/graphql") return yoga(request, response);
+  if (path === "/oauth/token") return send(response, 200, { access_token: "static-token", token_type: "Bearer" });
   const text = await body(request);
   return send(response, ...warehouse.rest(request.method, path, text ? JSON.parse(text) : undefined));
 }).listen(port());
