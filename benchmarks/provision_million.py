@@ -22,7 +22,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from clarus_async import Integration, IntegrationRow, NewIntegration, RetryPolicy
-from clarus_async.errors import Applied
+from clarus_async.errors import Applied, ClarusError
 from clarus_async.policy.probing import Probing
 from clarus_async.policy.reconcile import Looked
 from clarus_async.provisioning.drafts import Draft, Lookup, Terms
@@ -64,12 +64,12 @@ class Stub:
     ) -> Looked:
         return Looked(at, ())
 
-    async def searches_references(self) -> bool:
+    async def searches_references(self, *, patient: bool = False) -> bool:
         return True
 
     async def find(
         self, field: str, values: Sequence[str], *, patient: bool = False
-    ) -> dict[str, list[IntegrationRow]]:
+    ) -> dict[str, list[IntegrationRow] | ClarusError]:
         await asyncio.sleep(0)
         return {value: [] for value in values}
 

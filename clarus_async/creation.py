@@ -9,22 +9,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Final
 
 import attrs
 
 from clarus_async.errors import Applied, ClarusError
+from clarus_async.lookups import find, searches_references
 from clarus_async.policy.deadline import Deadline
 from clarus_async.policy.outcome import Kind
 from clarus_async.policy.probing import Probing
 from clarus_async.policy.reconcile import Looked, look_result
-from clarus_async.provisioning.drafts import NAME, Draft, Lookup, Moment, Patched, Terms
+from clarus_async.provisioning.drafts import NAME, Draft, Lookup, Moment, Patched, Terms, value_of
 from clarus_async.provisioning.keys import folded
-from clarus_async.queries import read_every_row, searches_references
 from clarus_async.records import Integration, IntegrationChanges, IntegrationRow, NewIntegration
 from clarus_async.transport.call import Caller
 from clarus_async.transport.request import Request
-from clarus_async.wire.envelope import changes_body, create_body, read_integration
+from clarus_async.wire.envelope import changes_body, create_body, read_changed, read_integration
 from clarus_async.wire.graphql import REFERENCE
 
 COLLECTION: Final = "/api/integrations"
@@ -138,7 +139,7 @@ class Creation:
             path=COLLECTION,
             template=COLLECTION,
             body=create_body(draft.new),
-            read=read_integration,
+            read=partial(read_integration, sent=draft.new),
             key=draft.new.key,
             idempotency_key=draft.idempotency_key,
             secret=draft.new.configuration,
@@ -188,8 +189,10 @@ class Creation:
         """
         lookup = await self.lookup(draft.new, deadline)
         at = asyncio.get_running_loop().time()
-        found = await self.find(lookup.field, [lookup.value], deadline)
-        return self.sort_out(draft, lookup, found[lookup.value], at)
+        rows = (await self.find(lookup.field, [lookup.value], deadline))[lookup.value]
+        if isinstance(rows, ClarusError):
+            raise rows
+        return self.sort_out(draft, lookup, rows, at)
 
     def sort_out(
         self, draft: Draft, lookup: Lookup, rows: Sequence[IntegrationRow], at: float, others: Collection[int] = ()
@@ -207,12 +210,15 @@ class Creation:
         name = _name(*lookup)
         draft.rows = {row.id: row for row in rows}
         given = {*creates.given(name, draft.idempotency_key), *others, *draft.not_ours} - {draft.doubt.made}
+        exact = [row for row in rows if value_of(row, lookup.field) == lookup.value]
+        rivals = creates.rivals(name, (draft.first_sent and draft.first_sent.loop) or 0.0, draft.idempotency_key)
         return look_result(
-            rows,
+            exact or rows,
             draft.doubt,
             at=at,
             given=given,
-            rivals=creates.rivals(name, (draft.first_sent and draft.first_sent.loop) or 0.0, draft.idempotency_key),
+            # What the server only takes for equal may be another's.
+            rivals=rivals or not exact,
             not_before=None if draft.first_sent is None else self._on_the_servers_clock(draft.first_sent),
             hearsay=draft.first_sent is not None and draft.first_sent.server is None and draft.first_sent.loop is None,
         )
@@ -244,55 +250,23 @@ class Creation:
         references = reference is not None and await self.searches_references(deadline)
         return Lookup.of(reference, new.name, references=references)
 
-    async def searches_references(self, deadline: Deadline | None = None) -> bool:
+    async def searches_references(self, deadline: Deadline | None = None, *, patient: bool = False) -> bool:
         """Whether the tenant's list can be searched by reference.
 
         Args:
             deadline: by when, where that is not the view's own.
+            patient: what it waits for its turn does not count against the deadline.
 
         Raises:
             ClarusError: the tenant's schema can't be had.
         """
-        return await searches_references(self._caller, deadline)
+        return await searches_references(self._caller, deadline, patient=patient)
 
     async def find(
         self, field: str, values: Sequence[str], deadline: Deadline | None = None, *, patient: bool = False
-    ) -> dict[str, list[IntegrationRow]]:
-        """Return every record that has one of these values, by value. What is not there is proved to be absent.
-
-        Args:
-            field: what is searched.
-            values: at most as many as a query should hold, all different.
-            deadline: by when, where that is not the view's own.
-            patient: what it waits for its turn does not count against the deadline.
-
-        Raises:
-            ClarusError: it can't be read, or not to its end.
-        """
-        wanted = {field: {"eq": values[0]} if len(values) == 1 else {"in": list(values)}}
-        self._caller.shared.bind()
-        rows = await read_every_row(
-            self._caller,
-            wanted,
-            with_reference=field == REFERENCE,
-            deadline=deadline,
-            budget=self._caller.shared.tenant(self._caller.subdomain).looks,
-            patient=patient,
-        )
-        found: dict[str, list[IntegrationRow]] = {value: [] for value in values}
-        alike: dict[str, str] = {folded(value): value for value in values}
-        for row in rows:
-            has = row.name if field == NAME else row.external_system_reference1
-            value = has if has in found else alike.get(folded(has or ""), values[0] if len(values) == 1 else None)
-            if value is None:
-                # The server has an idea of its own of what is equal: it is asked for each value alone.
-                return {
-                    value: rows
-                    for single in values
-                    for value, rows in (await self.find(field, [single], deadline, patient=patient)).items()
-                }
-            found[value].append(row)
-        return found
+    ) -> dict[str, list[IntegrationRow] | ClarusError]:
+        """Return every record that has one of these values, by value; see :func:`clarus_async.lookups.find`."""
+        return await find(self._caller, field, values, deadline, patient=patient)
 
     async def update(
         self, integration_id: int, changes: IntegrationChanges, *, patient: bool = False
@@ -304,6 +278,7 @@ class Creation:
             changes: what is to be different.
             patient: what it waits for its turn does not count against its deadline.
         """
+        read = partial(read_changed, integration_id=int(integration_id), changes=changes)
         request = Request(
             operation="update",
             kind=Kind.UPDATE,
@@ -311,13 +286,16 @@ class Creation:
             path=f"{COLLECTION}/{int(integration_id)}",
             template=MEMBER,
             body=changes_body(integration_id, changes),
-            read=read_integration,
+            read=read,
             secret=changes.configuration,
             patient=patient,
         )
         call = self._caller.begin(request)
         error = await self._caller.end(call)
-        return Patched(call.attempts, call.value) if error is None else error
+        if error is not None:
+            return error
+        # An answer whose body did not come whole was not read.
+        return Patched(call.attempts, call.value or read(b""))
 
 
 def _name(field: str, value: str) -> str:
@@ -338,4 +316,4 @@ def adopted(new: NewIntegration, row: IntegrationRow) -> Integration:
         row: what was found.
     """
     sent = {a.name: getattr(new, a.name) for a in attrs.fields(NewIntegration)}
-    return Integration(id=row.id, **sent | {"name": row.name, "is_active": row.is_active})
+    return Integration(id=row.id, **sent | {"name": row.name or new.name, "is_active": row.is_active})

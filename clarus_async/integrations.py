@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 from clarus_async.checks import number_problem, text_problem
 from clarus_async.creation import COLLECTION, MEMBER, Creation
 from clarus_async.errors import ClarusError, ConfigurationError, InvalidInputError, OutcomeUnknownError
+from clarus_async.lookups import searches_references
 from clarus_async.policy.outcome import Kind
-from clarus_async.queries import IntegrationList, searches_references
+from clarus_async.queries import IntegrationList
 from clarus_async.records import Integration, IntegrationChanges, IntegrationFilter, IntegrationRow, NewIntegration
 from clarus_async.settling import create, create_once, resolve
 from clarus_async.transport.call import Caller
@@ -106,6 +107,9 @@ class Integrations:
             integration_id: the Clarus id.
             changes: what is to be different.
 
+        Returns:
+            What the server answered; where that does not even name the integration, its id and what was changed.
+
         Raises:
             NotFoundError: there is no such integration.
             OutcomeUnknownError: it may have been changed.
@@ -162,9 +166,13 @@ class Integrations:
     def list(self, filter: IntegrationFilter | None = None, *, page_size: int = 100) -> IntegrationList:  # noqa: A002
         """List integrations, a page at a time as they are read.
 
+        A row is read as far as it can be: a field that is null or odd is ``None``. What has no id can't be told from
+        others, and is left out with a warning in the log.
+
         Args:
             filter: which; all where there is none.
-            page_size: rows that a request asks for, 1 to 1,000; the server may give fewer.
+            page_size: rows that a request asks for, 1 to 1,000; the server may give fewer. Where it refuses what so
+                many cost, fewer are asked for.
 
         Raises:
             InvalidInputError: the filter is none, or the page size is out of range.
@@ -212,10 +220,7 @@ class Integrations:
         return await searches_references(self._caller)
 
     def trust_references(self) -> None:
-        """Take it for known that records can be found by reference, where another client of the tenant has found so.
-
-        A schema that can't be read, for once, says that they can't: who shares work with others must not believe that.
-        """
+        """Take it for known that records can be found by reference, where another client of the tenant has found so."""
         shared = self._caller.shared
         shared.bind()
         shared.tenant(self._caller.subdomain).searchable = True

@@ -1,12 +1,12 @@
-"""What is read over GraphQL: any document, the list of integrations, and what a tenant's schema can do."""
+"""What is read over GraphQL: any document, and the list of integrations."""
 
 from __future__ import annotations
 
-import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
-from clarus_async.errors import ApiError, DeadlineExceededError, GraphQLError, ResponseError
+from clarus_async.errors import ApiError, GraphQLError, ResponseError
 from clarus_async.policy.deadline import Deadline
 from clarus_async.policy.outcome import Kind
 from clarus_async.policy.retry import RetryBudget
@@ -14,16 +14,17 @@ from clarus_async.records import IntegrationRow
 from clarus_async.transport.call import Caller
 from clarus_async.transport.request import Request
 from clarus_async.wire.graphql import (
-    INTROSPECTION,
     Page,
     list_document,
     only_reads,
     read_answer,
     read_page,
     request_body,
-    searches_by_reference,
 )
 from clarus_async.wire.reading import Unreadable
+from clarus_async.wire.refusals import refuses_size
+
+_log = logging.getLogger("clarus_async")
 
 _PAGE: Final = 100  # rows of a page where we read a list to its end
 # A filter may leave some pages without rows, but a list that goes on like this is not going to end.
@@ -85,6 +86,13 @@ async def run_query(caller: Caller, request: Request, deadline: Deadline | None 
     return (await caller.run(request, deadline)).value
 
 
+class _Read(NamedTuple):
+    """A page, and whether it has as many rows as were asked for."""
+
+    page: Page
+    full: bool
+
+
 async def read_list_page(
     caller: Caller,
     wanted: Mapping[str, Any],
@@ -95,8 +103,8 @@ async def read_list_page(
     deadline: Deadline | None = None,
     budget: RetryBudget | None = None,
     patient: bool = False,
-) -> Page:
-    """Read one page of the list.
+) -> _Read:
+    """Read one page of the list, a smaller one where the server refuses what so many rows cost.
 
     Args:
         caller: makes the call.
@@ -111,54 +119,29 @@ async def read_list_page(
     Raises:
         ClarusError: it can't be had; the class says why.
     """
-    variables: dict[str, Any] = {"first": first}
-    if wanted:
-        variables["filter"] = wanted
-    if after is not None:
-        variables["after"] = after
-    document = list_document(with_reference=with_reference)
-    request = graphql_request("list", document, variables, read_page, budget=budget, patient=patient)
-    page: Page = await run_query(caller, request, deadline)
-    return page
-
-
-async def searches_references(caller: Caller, deadline: Deadline | None = None) -> bool:
-    """Whether the tenant's list can be searched by reference; its schema is asked once per client.
-
-    Args:
-        caller: makes the call.
-        deadline: by when, where that is not the view's own.
-
-    Raises:
-        ClarusError: no answer can be had now; another time may tell.
-    """
-    now = caller.shared.bind().time()
     tenant = caller.shared.tenant(caller.subdomain)
-    if tenant.searchable is not None:
-        return tenant.searchable
-    by = Deadline(now + caller.timeouts.deadline) if deadline is None else deadline
-    try:
-        # Whoever asks has a deadline of its own, which may be later than that of those that wait for the answer.
-        async with asyncio.timeout_at(by.at):
-            await tenant.schema.acquire()
-    except TimeoutError:
-        raise DeadlineExceededError(
-            "the tenant's schema was not read in time; nothing was sent", retryable=True
-        ) from None
-    try:
-        if tenant.searchable is None:
-            request = graphql_request("introspect", INTROSPECTION, {}, searches_by_reference)
-            try:
-                tenant.searchable = await run_query(caller, request, by)
-            except (GraphQLError, ResponseError, ApiError) as error:
-                if isinstance(error, ApiError) and error.retryable:
-                    raise
-                # Introspection may be switched off, and what that is answered is not documented (clarus-api.md §3):
-                # then the list is searched by what is.
-                tenant.searchable = False
-    finally:
-        tenant.schema.release()
-    return tenant.searchable
+    refused = False
+    if tenant.most_rows is not None:
+        first = min(first, tenant.most_rows)
+    while True:
+        variables: dict[str, Any] = {"first": first}
+        if wanted:
+            variables["filter"] = wanted
+        if after is not None:
+            variables["after"] = after
+        document = list_document(with_reference=with_reference)
+        request = graphql_request("list", document, variables, read_page, budget=budget, patient=patient)
+        try:
+            page: Page = await run_query(caller, request, deadline)
+        except (GraphQLError, ApiError) as error:
+            if first == 1 or not refuses_size(error):
+                raise
+            # It would be refused again, and fewer rows cost less.
+            first, refused = first // 2, True
+        else:
+            if refused:
+                tenant.most_rows = first
+            return _Read(page, full=len(page.rows) + len(page.unreadable) >= first)
 
 
 async def read_every_row(
@@ -169,7 +152,7 @@ async def read_every_row(
     deadline: Deadline | None = None,
     budget: RetryBudget | None = None,
     patient: bool = False,
-) -> list[IntegrationRow]:
+) -> tuple[list[IntegrationRow], list[Unreadable]]:
     """Read a list to its proved end.
 
     Args:
@@ -180,18 +163,22 @@ async def read_every_row(
         budget: what retries come from, where that is not the tenant's.
         patient: what it waits for its turn does not count against the deadline.
 
+    Returns:
+        Its rows; and for each one that can't be told from others, why not.
+
     Raises:
         ResponseError: an answer can't be read, or does not say whether it was the last.
         ClarusError: it can't be had; the class says why.
     """
     rows: list[IntegrationRow] = []
+    unreadable: list[Unreadable] = []
     cursors = _Cursors()
     cursor: str | None = None
     while True:
-        page = await read_list_page(
+        page, _ = await read_list_page(
             caller,
             wanted,
-            100,
+            _PAGE,
             cursor,
             with_reference=with_reference,
             deadline=deadline,
@@ -199,17 +186,38 @@ async def read_every_row(
             patient=patient,
         )
         rows += page.rows
-        if page.last:
-            return rows
+        unreadable += page.unreadable
+        # What follows the last row is asked for where nothing says whether there is more: no row is a proof, then.
+        if page.last or (page.last is None and cursor is not None and not page.rows and not page.unreadable):
+            return rows, unreadable
         cursor = cursors.after(page)
         if cursor is None:
-            raise ResponseError(
-                "the list does not say whether it ends there, so it proves nothing",
-                pointer="/data/integrations/all/pageInfo",
-                expected="an object",
-                method="POST",
-                path="/graphql",
-            )
+            raise _endless()
+
+
+def _endless() -> ResponseError:
+    return _not_readable("the list does not say whether it ends there", "pageInfo", "an object")
+
+
+def _not_readable(why: str, where: str, expected: str) -> ResponseError:
+    return ResponseError(
+        why, pointer=f"/data/integrations/all/{where}", expected=expected, method="POST", path="/graphql"
+    )
+
+
+def row_unreadable(unreadable: Unreadable) -> ResponseError:
+    """Build the error that says that a row can't be told from others.
+
+    Args:
+        unreadable: why not.
+    """
+    return ResponseError(
+        f"a row of the list can't be read: {unreadable.pointer} should be {unreadable.expected}",
+        pointer=unreadable.pointer,
+        expected=unreadable.expected,
+        method="POST",
+        path="/graphql",
+    )
 
 
 class _Cursors:
@@ -229,24 +237,14 @@ class _Cursors:
             ResponseError: its cursor was there before, or too many pages in a row had no rows.
         """
         cursor = page.end_cursor
-        self._empty = 0 if page.rows else self._empty + 1
+        self._empty = 0 if page.rows or page.unreadable else self._empty + 1
         if cursor is not None:
             if self._empty == _MOST_EMPTY:
-                raise ResponseError(
-                    f"the list goes on after {_MOST_EMPTY} pages without a row, and would never end",
-                    pointer="/data/integrations/all/edges",
-                    expected="rows, or the end of the list",
-                    method="POST",
-                    path="/graphql",
-                )
+                why = f"the list goes on after {_MOST_EMPTY} pages without a row, and would never end"
+                raise _not_readable(why, "edges", "rows, or the end of the list")
             if hash(cursor) in self._seen:
-                raise ResponseError(
-                    "the list repeats a cursor and would never end",
-                    pointer="/data/integrations/all/pageInfo/endCursor",
-                    expected="a cursor that was not there before",
-                    method="POST",
-                    path="/graphql",
-                )
+                why = "the list repeats a cursor and would never end"
+                raise _not_readable(why, "pageInfo/endCursor", "a cursor that was not there before")
             self._seen.add(hash(cursor))
         return cursor
 
@@ -286,16 +284,36 @@ class IntegrationList(AsyncIterator[IntegrationRow]):
         """Read the list from its start, a page at a time.
 
         Raises:
-            ResponseError: a page can't be read, its cursor was there before, or too many in a row had no rows.
+            ResponseError: a page can't be read, or none of its rows; it does not say whether it is the last; its cursor
+                was there before; or too many in a row had no rows.
             ClarusError: it can't be had; the class says why.
         """
         cursors = _Cursors()
         cursor: str | None = None
         while True:
-            page = await read_list_page(
+            page, full = await read_list_page(
                 self._caller, self._wanted, self._page_size, cursor, with_reference=self._with_reference
             )
+            _left_out(page)
             yield list(page.rows)
+            if page.last or (page.last is None and not full):
+                # The vendor's own sample has no pageInfo: what is no full page is the last one.
+                return
             cursor = cursors.after(page)
             if cursor is None:
-                return
+                raise _endless()
+
+
+def _left_out(page: Page) -> None:
+    """Say that rows can't be told from others; where no row of a page can, that is an error."""
+    if not page.unreadable:
+        return
+    if not page.rows:
+        raise row_unreadable(page.unreadable[0])
+    pointer, expected = page.unreadable[0]
+    _log.warning(
+        "rows of the list are left out, as they can't be told from others: %d, the first at %s, which should be %s",
+        len(page.unreadable),
+        pointer,
+        expected,
+    )

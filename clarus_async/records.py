@@ -201,15 +201,18 @@ _CLEARABLE = frozenset({"is_active", "string1", "string2", "string3", "string4",
 class Integration:
     """An integration as REST answers it (clarus-api.md §1).
 
+    An attribute that is not as expected is ``None``, and stands in ``extra`` as it came.
+
     Args:
         id: the Clarus id; store it.
+        name: ``None`` only where the answer to an update does not say.
         extra: attributes that this version does not know, as they came.
     """
 
     __repr__ = shown
 
     id: int
-    name: str
+    name: str | None = None
     integration_type: str | None = None
     provider: str | None = None
     is_active: bool | None = None
@@ -231,10 +234,14 @@ class Integration:
 class IntegrationRow:
     """An integration as the list answers it, in the vocabulary of REST (clarus-api.md §1).
 
+    A field that is null or not as expected is ``None``; what it was instead stands in ``extra``, as it came and under
+    the server's name.
+
     Args:
         id: the Clarus id.
         status: such as ``active``.
-        created_at: with its timezone.
+        created_at: with its timezone; ``None`` where that is not told, for such a time says nothing about what came
+            first.
         external_system_reference1: only where the tenant's schema has it.
         extra: fields that this version does not know, as they came.
     """
@@ -242,12 +249,12 @@ class IntegrationRow:
     __repr__ = shown
 
     id: int
-    name: str
+    name: str | None = None
     provider: str | None = None
     integration_type: str | None = None
     status: str | None = None
     is_active: bool | None = None
-    created_at: datetime
+    created_at: datetime | None = None
     external_system_reference1: str | None = None
     extra: Mapping[str, Any] = attrs.field(factory=dict, repr=hidden, hash=False)
 

@@ -197,7 +197,7 @@ async def resolve(caller: Caller, creation: Creation, error: OutcomeUnknownError
         row = draft.rows[settled.ids[0]]
         return Integration(
             id=row.id,
-            name=row.name,
+            name=row.name or error.name,
             integration_type=row.integration_type,
             provider=row.provider,
             is_active=row.is_active,

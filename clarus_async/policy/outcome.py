@@ -41,6 +41,7 @@ class Answer(NamedTuple):
         retry_after: seconds, where Retry-After was there.
         readable: whether a 2xx holds what it must; whatever other bodies hold decides nothing.
         faulty: a 2xx that reports errors, as GraphQL's do (clarus-api.md §3).
+        executed: whether something may have been executed of what a faulty answer answers.
         whole: whether the body came whole; where it did not, the same read may do better next time.
     """
 
@@ -49,6 +50,7 @@ class Answer(NamedTuple):
     readable: bool = True
     whole: bool = True
     faulty: bool = False
+    executed: bool = True
 
 
 Seen: TypeAlias = Answer | NoAnswer
@@ -91,14 +93,10 @@ _APPLIED = {
     # The record is there and its id is not known: sending it again would make a second one.
     Kind.CREATE: Verdict(Proof.APPLIED, Step.UNSETTLED),
     Kind.READ: Verdict(Proof.APPLIED, Step.RAISE),
-    Kind.UPDATE: Verdict(Proof.APPLIED, Step.UNSETTLED),
+    # What it asked for was done, whatever is missing of the answer.
+    Kind.UPDATE: _DONE,
     Kind.DELETE: _DONE,
     Kind.ACTION: Verdict(Proof.APPLIED, Step.UNSETTLED),
-}
-# Repeating these changes nothing more, and may bring the body.
-_CUT_SHORT = {
-    Kind.READ: Verdict(Proof.APPLIED, Step.AGAIN),
-    Kind.UPDATE: Verdict(Proof.APPLIED, Step.AGAIN),
 }
 _UNKNOWN = {
     Kind.READ: Verdict(Proof.UNKNOWN, Step.AGAIN),
@@ -124,10 +122,13 @@ def judge(kind: Kind, seen: Seen, *, repeatable: bool = False, doubt: bool = Fal
     if 200 <= status < 300:
         if seen.faulty:
             # A mutation that fails in part may have done the other part.
-            return Verdict(Proof.UNKNOWN, Step.RAISE) if kind is Kind.ACTION else _REJECTED
+            return Verdict(Proof.UNKNOWN, Step.RAISE) if kind is Kind.ACTION and seen.executed else _REJECTED
         if seen.readable:
             return _DONE
-        return _APPLIED[kind] if seen.whole else _CUT_SHORT.get(kind, _APPLIED[kind])
+        if kind is Kind.READ and not seen.whole:
+            # Reading again may bring the body.
+            return Verdict(Proof.APPLIED, Step.AGAIN)
+        return _APPLIED[kind]
     if 300 <= status < 400:
         return Verdict(Proof.MISCONFIGURED, Step.RAISE)
     if status == 401:

@@ -185,10 +185,13 @@ def look_result(
     if doubt.seen is None and not_before is not None:
         # Times may be cut to whole seconds. What lies a little further back is ours only if clocks differ.
         whole = not_before.replace(microsecond=0)
-        after = [row for row in ours if row.created_at >= whole or row.id == doubt.made]
-        near = [row for row in ours if _at_the_latest(row.created_at) >= whole - timedelta(seconds=CLOCK_MARGIN)]
-        sure = sure and bool(after)
-        ours = after or near or (ours if hearsay else [])
+        after = [row for row in ours if row.id == doubt.made or (row.created_at and row.created_at >= whole)]
+        earliest = whole - timedelta(seconds=CLOCK_MARGIN)
+        near = [row for row in ours if row.created_at and _at_the_latest(row.created_at) >= earliest]
+        # Of what does not tell when it was created, nobody knows whose it is.
+        undated = [row for row in ours if row.created_at is None and row.id != doubt.made]
+        sure = sure and bool(after) and not undated
+        ours = [*(after or near or (ours if hearsay else ())), *undated]
     elif doubt.seen is None:
         sure = False
     return Looked(at, tuple(dict.fromkeys(row.id for row in ours)), sure or not ours)

@@ -47,6 +47,16 @@ class Lookup(NamedTuple):
         return NAME if self.field == NAME else "reference"
 
 
+def value_of(row: IntegrationRow, field: str) -> str | None:
+    """Return what a row has in a field that is looked up by; ``None`` where it does not tell.
+
+    Args:
+        row: any.
+        field: the name, or the first reference.
+    """
+    return row.name if field == NAME else row.external_system_reference1
+
+
 class Moment(NamedTuple):
     """A past moment, on the clocks that are known to have shown it.
 
@@ -199,8 +209,11 @@ class Api(Protocol):
         """
         ...
 
-    async def searches_references(self) -> bool:
+    async def searches_references(self, *, patient: bool = False) -> bool:
         """Whether the tenant's list can be searched by reference.
+
+        Args:
+            patient: what it waits for its turn does not count against its deadline.
 
         Raises:
             ClarusError: the tenant's schema can't be had.
@@ -209,8 +222,10 @@ class Api(Protocol):
 
     async def find(
         self, field: str, values: Sequence[str], *, patient: bool = False
-    ) -> dict[str, list[IntegrationRow]]:
+    ) -> dict[str, list[IntegrationRow] | ClarusError]:
         """Return every record that has one of these values, by value. What is not there is proved to be absent.
+
+        An error stands for a value whose rows can't be read, which asking again would not change.
 
         Args:
             field: what is searched.

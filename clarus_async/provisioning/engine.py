@@ -188,7 +188,7 @@ class Engine:
             if self._has_journal and self._api.server_time is None:
                 # Any answer tells: what a crash leaves in doubt is told from older records by the server's clock.
                 with contextlib.suppress(ClarusError):
-                    await self._api.searches_references()
+                    await self._api.searches_references(patient=True)
             await self._ledger.intend(creates, self._api.server_time)
         if self._stopped:
             self._unsent += batch.to_send

@@ -10,7 +10,8 @@ import attrs
 
 from clarus_async.checks import UNSET
 from clarus_async.errors import Applied
-from clarus_async.provisioning.drafts import NAME, Lookup
+from clarus_async.provisioning.drafts import NAME, Lookup, value_of
+from clarus_async.provisioning.keys import folded
 from clarus_async.provisioning.report import OutcomeStatus, Problem
 from clarus_async.records import IntegrationChanges, IntegrationRow, NewIntegration
 
@@ -79,10 +80,16 @@ def before_sending(
         return Before(Action.END, OutcomeStatus.CONFLICT, others=tuple(row.id for row in rows), why=why)
     if not found:
         return Before(Action.SEND)
+    exact = [row for row in found if value_of(row, lookup.field) == lookup.value]
+    if not exact and not (lookup.field == NAME and all(folded(row.name or "") == folded(new.name) for row in found)):
+        why = f"the server takes the {lookup.matched_by} of another record for equal to its own; nothing was sent"
+        return Before(Action.END, OutcomeStatus.CONFLICT, others=tuple(row.id for row in found), why=why)
+    found = exact or found
     if len(found) > 1:
         why = f"{len(found)} records have its {lookup.matched_by}; nothing was sent"
         return Before(Action.END, OutcomeStatus.CONFLICT, others=tuple(row.id for row in found), why=why)
-    if lookup.field != NAME and found[0].name != new.name:
+    # What does not tell its name has what it was looked up by, and that is enough.
+    if lookup.field != NAME and found[0].name not in {new.name, None}:
         why = "its reference stands on a record of another name; nothing was sent"
         return Before(Action.END, OutcomeStatus.CONFLICT, others=(found[0].id,), why=why)
     return there(lookup, found[0].id, existing)

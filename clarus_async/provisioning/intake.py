@@ -15,7 +15,7 @@ from clarus_async.provisioning.existing import Action, Before, Existing, before_
 from clarus_async.provisioning.items import Item
 from clarus_async.provisioning.keys import folded
 from clarus_async.provisioning.ledger import Claims, Earlier, Ledger
-from clarus_async.provisioning.looks import FATAL, Looks, Seen
+from clarus_async.provisioning.looks import Looks, Seen, fatal
 from clarus_async.provisioning.report import Outcome, OutcomeStatus, Problem
 from clarus_async.provisioning.source import Numbered
 from clarus_async.records import NewIntegration
@@ -99,7 +99,7 @@ class Intake:
         try:
             return await self._looks.lookup(new.external_system_reference1, new.name)
         except ClarusError as error:
-            if self._existing != "ignore" or isinstance(error, FATAL):
+            if self._existing != "ignore" or fatal(error):
                 raise
             # Nothing is looked up but what is in doubt, and by the name that works.
             return Lookup(NAME, new.name)
@@ -152,23 +152,31 @@ class Intake:
         try:
             found = await self._looks.now(item.lookup for item in fresh)
         except ClarusError as error:
-            if isinstance(error, (*FATAL, RateLimitedError)):
+            if fatal(error) or isinstance(error, RateLimitedError):
                 raise
             for item in fresh:
                 batch.ended.append((item, item.failed(error), item.n))
             return
         for item in fresh:
-            self._decide_one(item, found[item.lookup], batch)
+            seen = found[item.lookup]
+            if isinstance(seen, ClarusError):
+                batch.ended.append((item, item.failed(seen), item.n))
+            else:
+                self._decide_one(item, seen, batch)
 
     def _decide_one(self, item: Item, seen: Seen, batch: Batch) -> None:
-        claims = self._ledger.claimed(item.new.name, item.own) if item.lookup.field == NAME else _NO_CLAIMS
+        by_name = item.lookup.field == NAME
+        claims = self._ledger.claimed(item.new.name, item.own) if by_name else _NO_CLAIMS
+        # What has a name that only the server takes for equal may be that of one which waits.
+        line = self._lines.get(folded(item.new.name))
+        another = by_name and bool(line and line.held) and all(row.name != item.new.name for row in seen.rows)
         before = before_sending(
             item.new,
             item.lookup,
             seen.rows,
             self._existing,
             claimed=claims.ids,
-            unclear=claims.by_name or claims.in_doubt,
+            unclear=claims.by_name or claims.in_doubt or another,
         )
         item.draft.doubt = Doubt(seen=frozenset(row.id for row in seen.rows))
         self._do(item, before, batch)

@@ -17,9 +17,11 @@ def folded(name: str) -> str:
     Args:
         name: any.
     """
-    if name.isascii():
-        return name.strip().lower()
-    return unicodedata.normalize("NFC", name).strip().casefold()
+    if not name.isascii():
+        # Without case, accents, forms of compatibility and what has no width: as databases' collations compare.
+        plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", name).casefold())
+        name = "".join(c for c in plain if unicodedata.category(c) not in {"Mn", "Me", "Cf"})
+    return " ".join(name.lower().split())
 
 
 class Digests:

@@ -15,12 +15,24 @@ from clarus_async.errors import (
 )
 from clarus_async.provisioning.drafts import Api, Lookup
 from clarus_async.records import IntegrationRow
+from clarus_async.wire.refusals import refuses_document, refuses_size
 
 KEYS: Final = 50
 """Keys in one query: with a row for each, a page of the list holds them all."""
 
 FATAL: Final = (AuthenticationError, PermissionDeniedError, ConfigurationError)
 """What would fail every record: nothing of the record is at fault."""
+
+
+def fatal(error: ClarusError) -> bool:
+    """Whether an error would fail every record.
+
+    Args:
+        error: what ended a call.
+    """
+    # A query that is not allowed, or costs too much at its smallest, is the same for all.
+    return isinstance(error, FATAL) or refuses_document(error) or refuses_size(error)
+
 
 _LINGER: Final = 1 / 12  # of `settle`: so long a record in doubt waits for others to be looked up with
 _LONGEST_LINGER: Final = 5.0
@@ -82,16 +94,19 @@ class Looks:
         while (lookup := self.known(reference, name)) is None:
             tries += 1
             try:
-                self._references = await self._api.searches_references()
+                self._references = await self._api.searches_references(patient=True)
             except ClarusError as error:
                 await _pause(error, tries)
         return lookup
 
-    async def now(self, lookups: Iterable[Lookup]) -> dict[Lookup, Seen]:
+    async def now(self, lookups: Iterable[Lookup]) -> dict[Lookup, Seen | ClarusError]:
         """Look for many at once.
 
         Args:
             lookups: what to look for.
+
+        Returns:
+            What was found of each, or why that of this one can't be read.
 
         Raises:
             ClarusError: it can't be read, though it was tried several times.
@@ -106,7 +121,7 @@ class Looks:
         ]
         if len(chunks) == 1:
             return await self._read(*chunks[0])
-        found: dict[Lookup, Seen] = {}
+        found: dict[Lookup, Seen | ClarusError] = {}
         reads = [asyncio.create_task(self._read(*chunk), name="clarus_async provision look") for chunk in chunks]
         try:
             for read in reads:
@@ -162,7 +177,7 @@ class Looks:
         task.add_done_callback(self._tasks.discard)
 
     async def _answer(self, waiting: dict[Lookup, asyncio.Future[Seen | ClarusError]]) -> None:
-        found: dict[Lookup, Seen] = {}
+        found: dict[Lookup, Seen | ClarusError] = {}
         error: ClarusError | None = None
         try:
             found = await self.now(waiting)
@@ -176,7 +191,7 @@ class Looks:
                 elif not future.done():
                     future.set_result(answer)
 
-    async def _read(self, field: str, values: list[str]) -> dict[Lookup, Seen]:
+    async def _read(self, field: str, values: list[str]) -> dict[Lookup, Seen | ClarusError]:
         loop = asyncio.get_running_loop()
         tries = 0
         while True:
@@ -187,12 +202,15 @@ class Looks:
                 tries += 1
                 await _pause(error, tries)
             else:
-                return {Lookup(field, value): Seen(at, rows) for value, rows in found.items()}
+                return {
+                    Lookup(field, value): rows if isinstance(rows, ClarusError) else Seen(at, rows)
+                    for value, rows in found.items()
+                }
 
 
 async def _pause(error: ClarusError, tries: int) -> None:
     """Wait before another try, or raise what can't be mended by one."""
-    if isinstance(error, (*FATAL, RateLimitedError)) or tries >= _TRIES:
+    if fatal(error) or isinstance(error, RateLimitedError) or tries >= _TRIES:
         raise error
     await asyncio.sleep(min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** (tries - 1)))
 

@@ -8,7 +8,7 @@ from os import PathLike
 
 import attrs
 
-from clarus_async.errors import Applied, OutcomeUnknownError
+from clarus_async.errors import Applied, ClarusError, OutcomeUnknownError
 from clarus_async.provisioning.drafts import NAME, Api, Draft, Lookup
 from clarus_async.provisioning.journal import Journal
 from clarus_async.provisioning.journal_rows import Row
@@ -76,12 +76,15 @@ async def _look_again(api: Api, journal: Journal) -> AsyncGenerator[Outcome]:
         records = {n: _record(row) for n, row in rows.items()}
         lookups = {n: await looks.lookup(new.external_system_reference1, new.name) for n, new in records.items()}
         found = await looks.now(lookups.values())
-        ids = sorted({row.id for seen in found.values() for row in seen.rows})
+        ids = sorted({row.id for seen in found.values() if isinstance(seen, Seen) for row in seen.rows})
         owners = await journal.run(partial(journal.file.owners, ids))
         changed = []
         for n, row in rows.items():
             others = [i for i, key in owners.items() if key != row.key]
             seen = found[lookups[n]]
+            if isinstance(seen, ClarusError):
+                yield attrs.evolve(_outcome(row), status=OutcomeStatus.UNRESOLVED, error=Problem.of(seen))
+                continue
             draft = api.draft(records[n])
             outcome = _reviewed(_answering(api, draft, lookups[n], row, seen, others), row, lookups[n].field == NAME)
             if outcome.status.value != row.status and outcome.status is not OutcomeStatus.UNRESOLVED:

@@ -10,7 +10,7 @@ from clarus_async.errors import ApiError, Applied, ClarusError, JournalError, Ra
 from clarus_async.provisioning.drafts import Api
 from clarus_async.provisioning.existing import changes_of, unpatchable
 from clarus_async.provisioning.items import Item
-from clarus_async.provisioning.looks import FATAL
+from clarus_async.provisioning.looks import fatal
 from clarus_async.provisioning.report import Outcome, OutcomeStatus, Problem
 
 
@@ -93,8 +93,8 @@ class Sender:
             error: any.
         """
         if isinstance(error, RateLimitedError):
-            fatal = error.retry_after is not None and error.retry_after >= self._api.terms.max_wait
+            ends = error.retry_after is not None and error.retry_after >= self._api.terms.max_wait
         else:
-            fatal = isinstance(error, (*FATAL, JournalError))
-        if fatal:
+            ends = fatal(error) or isinstance(error, JournalError)
+        if ends:
             self._fail(error)

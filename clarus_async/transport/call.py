@@ -280,10 +280,11 @@ class Caller:
                 return Answer(received.status, readable=False, whole=received.whole)
             if isinstance(value, GraphQLAnswer):
                 call.details = read_faults(received.body, [token, *secrets_in(request.secret)])
-                return Answer(received.status, faulty=True)
+                return Answer(received.status, faulty=True, executed=value.executed)
             call.value = value
             return Answer(received.status)
-        call.details = read_faults(received.body, [token, *secrets_in(request.secret)])
+        challenge = received.headers.get("WWW-Authenticate")
+        call.details = read_faults(received.body, [token, *secrets_in(request.secret)], challenge)
         wait = retry_after(received.headers.get("Retry-After"), received.headers.get("Date"), datetime.now(UTC))
         return Answer(received.status, wait)
 

@@ -15,7 +15,7 @@ from yarl import URL
 
 from clarus_async.config import RetryPolicy, Timeouts
 from clarus_async.credentials import AccessToken, ClientCredentials, Credentials, RefreshToken, Token, TokenSource
-from clarus_async.errors import AuthenticationError, ClarusError, ConfigurationError
+from clarus_async.errors import AuthenticationError, ClarusError, ConfigurationError, ErrorDetail
 from clarus_async.policy.failure import Ending, failure
 from clarus_async.policy.outcome import Answer, Kind, NoAnswer, Seen
 from clarus_async.policy.retry import backoff
@@ -23,7 +23,14 @@ from clarus_async.policy.server_clock import Dated
 from clarus_async.transport.session import USER_AGENT, Received, Session
 from clarus_async.wire.faults import read_faults
 from clarus_async.wire.headers import request_id, retry_after
-from clarus_async.wire.oauth import TokenAnswer, basic_forms, read_token, refuses_client, token_form
+from clarus_async.wire.oauth import (
+    TokenAnswer,
+    basic_forms,
+    read_token,
+    refuses_client,
+    reports_error,
+    token_form,
+)
 from clarus_async.wire.reading import Unreadable
 
 _log = logging.getLogger("clarus_async")
@@ -108,9 +115,10 @@ class TokenEndpoint:
             if untried and isinstance(received, Received) and refuses_client(received.status, received.body):
                 way = (way + 1) % len(ways)
                 untried -= 1
-                refused = refused or "; ".join(map(str, read_faults(received.body, secrets)))
+                details = read_faults(received.body, secrets, received.headers.get("WWW-Authenticate"))
+                refused = refused or "; ".join(map(str, details))
             else:
-                if _may_be_spent(seen):
+                if _may_be_spent(seen) and not _refuses(received):
                     doubt = True
                     after_doubt = None if after_doubt is None else after_doubt - 1
                 out_of_tries = attempt >= _TRIES or (after_doubt is not None and after_doubt < 0)
@@ -134,6 +142,15 @@ def _see(received: Received | NoAnswer) -> tuple[Seen, TokenAnswer | None]:
     return seen, token if isinstance(token, TokenAnswer) else None
 
 
+def _refuses(received: Received | NoAnswer) -> bool:
+    """Whether the endpoint has made no token, and says why."""
+    if not isinstance(received, Received):
+        return False
+    if 200 <= received.status < 300:
+        return received.whole and reports_error(received.body)
+    return 400 <= received.status < 500 and received.status not in {408, 429}
+
+
 def _may_be_spent(seen: Seen) -> bool:
     """Whether the server may have made a token that never reached us."""
     if isinstance(seen, Answer):
@@ -150,10 +167,12 @@ def _can_help(seen: Seen) -> bool:
 def _refusal(
     received: Received | NoAnswer, seen: Seen, attempts: int, secrets: list[str], *, doubt: bool
 ) -> ClarusError:
-    details = read_faults(received.body, secrets) if isinstance(received, Received) else ()
+    details: tuple[ErrorDetail, ...] = ()
+    if isinstance(received, Received):
+        details = read_faults(received.body, secrets, received.headers.get("WWW-Authenticate"))
     unreadable = read_token(received.body) if isinstance(received, Received) else None
     identifier = request_id(received.headers.get("X-Request-Id")) if isinstance(received, Received) else None
-    if isinstance(received, Received) and 400 <= received.status < 500 and received.status not in {408, 429}:
+    if isinstance(received, Received) and _refuses(received):
         said = "; ".join(map(str, details)) or "no reason given"
         return AuthenticationError(
             f"the token endpoint refused us: {received.status} {said}{_AFTER_DOUBT if doubt else ''}",

@@ -46,6 +46,8 @@ class Tenant:
         schema: held while its schema is asked for.
         searchable: whether its list can be searched by reference, once that was asked.
         creates: those that are under way, by name.
+        most_rows: how many rows of a page it has granted, once more were refused for their cost.
+        most_keys: how many keys of a look-up, likewise.
     """
 
     turnstile: Turnstile
@@ -55,6 +57,8 @@ class Tenant:
     schema: asyncio.Lock = attrs.field(factory=asyncio.Lock)
     searchable: bool | None = None
     creates: Namesakes = attrs.field(factory=Namesakes)
+    most_rows: int | None = None
+    most_keys: int | None = None
 
 
 class Shared:

@@ -1,4 +1,4 @@
-"""The cattrs converters: strict primitives, unknown fields kept, errors that name the path and never the value.
+"""The cattrs converter: strict primitives, unknown and unexpected values kept, ids that are certain.
 
 Imported by :mod:`clarus_async.wire.reading` when the first client is made: a program that only imports the package does
 not pay for it.
@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from email.utils import parsedate_to_datetime
 from types import NoneType
 from typing import Any, Final, NoReturn, TypeVar
 
 import attrs
-from cattrs import AttributeValidationNote, ClassValidationError, Converter
+from cattrs import Converter
 from cattrs.fns import identity
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 from cattrs.preconf.orjson import make_converter
@@ -21,6 +22,10 @@ from clarus_async.checks import number_problem
 from clarus_async.records import Integration, IntegrationChanges, IntegrationRow, NewIntegration
 
 T = TypeVar("T")
+
+ID: Final = "an integer id, or one as a string of digits"
+# As long as a date with every part spelt out; what is longer is no date, and costs no time.
+_LONGEST_TIME: Final = 64
 
 
 class WrongTypeError(Exception):
@@ -43,42 +48,81 @@ def _exactly(expected: str, *kinds: type) -> Callable[[Any, object], Any]:
 _KINDS: Final = ((str, "a string"), (bool, "true or false"), (int, "an integer"))
 
 
-def _time(value: object, _: object = None) -> datetime:
-    # ISO 8601 with a timezone (clarus-api.md §4).
-    try:
-        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
-    except ValueError:
-        moment = None
+def _time(value: object, _: object = None) -> datetime | None:
+    if value is None:
+        return None
+    moment = _moment(value) if isinstance(value, str) and len(value) <= _LONGEST_TIME else None
+    # A time without a timezone says nothing about what came first.
     if moment is None or moment.tzinfo is None:
         _wrong("an ISO 8601 time with a timezone")
     return moment
 
 
-def _id(value: object, _: object = None) -> int:
-    # The same id is 123 in REST and "123" in GraphQL (clarus-api.md §1).
+def _moment(text: str) -> datetime | None:
+    # ISO 8601 (clarus-api.md §4), in capitals or not; or as HTTP and mail write it (RFC 5322).
+    try:
+        return datetime.fromisoformat(text.upper())
+    except ValueError:
+        pass
+    try:
+        return parsedate_to_datetime(text)
+    except (ValueError, OverflowError, IndexError, TypeError):
+        return None
+
+
+def read_id(value: object, _: object = None) -> int:
+    """Read an id; the same one is 123 in REST and "123" in GraphQL (clarus-api.md §1).
+
+    Args:
+        value: what JSON gave.
+
+    Raises:
+        WrongTypeError: it is none.
+    """
     if isinstance(value, str) and len(value) <= 19 and value.isascii() and value.isdigit():
         value = int(value)
     # What is more is held by no journal, and what is less names no record.
     if isinstance(value, int) and value >= 0 and number_problem(value) is None:
         return value
-    return _wrong("an integer id, or one as a string of digits")
+    return _wrong(ID)
 
 
 _ROW_NAMES = {"provider": "integration_provider", "is_active": "enabled"}
 
 
 def _reader(converter: Converter, cls: type[T], renamed: Mapping[str, str]) -> Callable[[Any, Any], T]:
-    """Make a hook that reads a class and keeps what it does not know in ``extra``."""
+    """Make a hook that reads a class and keeps what it does not know, or can't read, in ``extra``."""
     overrides: dict[str, Any] = {ours: override(rename=theirs) for ours, theirs in renamed.items()}
-    overrides["id"] = override(struct_hook=_id)
+    overrides["id"] = override(struct_hook=read_id)
     overrides["extra"] = override(omit=True)
-    known = frozenset(renamed.get(a.name, a.name) for a in attrs.fields(cls)) - {"extra"}  # type: ignore[arg-type]
+    attributes: tuple[attrs.Attribute[Any], ...] = attrs.fields(cls)  # type: ignore[arg-type]
+    known = frozenset(renamed.get(a.name, a.name) for a in attributes) - {"extra"}
     read = make_dict_structure_fn(cls, converter, **overrides)
+    # Making that function has resolved the types, which are written as strings.
+    hooks = {
+        a.name: read_id if a.name == "id" else converter.get_structure_hook(a.type)
+        for a in attrs.fields(cls)  # type: ignore[arg-type]
+        if a.name != "extra"
+    }
+
+    def attribute_by_attribute(data: Mapping[str, Any]) -> T:
+        values: dict[str, Any] = {}
+        extra = {name: data[name] for name in data if name not in known}
+        for ours, hook in hooks.items():
+            theirs = renamed.get(ours, ours)
+            try:
+                values[ours] = hook(data.get(theirs), None)
+            except Exception:
+                if ours == "id":
+                    raise
+                extra[theirs] = data[theirs]
+        return cls(**values, extra=extra)  # type: ignore[call-arg]
 
     def hook(data: Any, _: Any) -> T:  # noqa: ANN401
-        if not isinstance(data, dict):
-            _wrong("an object")
-        record = read(data, cls)
+        try:
+            record = read(data, cls)
+        except Exception:  # noqa: BLE001  whatever it is, one attribute after the other tells
+            return attribute_by_attribute(data)
         if not data.keys() <= known:
             # The record was made a line ago and nobody else has seen it: it is frozen from here on.
             object.__setattr__(record, "extra", {name: data[name] for name in data if name not in known})
@@ -87,13 +131,9 @@ def _reader(converter: Converter, cls: type[T], renamed: Mapping[str, str]) -> C
     return hook
 
 
-def make(*, detailed: bool) -> Converter:
-    """Make a converter; its compiled functions are made once and serve for the life of the process.
-
-    Args:
-        detailed: know where something is wrong, and be slower for it.
-    """
-    converter = make_converter(detailed_validation=detailed, omit_if_default=True)
+def make() -> Converter:
+    """Make the converter; its compiled functions are made once and serve for the life of the process."""
+    converter = make_converter(detailed_validation=False, omit_if_default=True)
     # The converter's own hooks for unions would work out at each value what the union is of.
     unions: dict[object, Callable[[Any, object], Any]] = {
         Mapping[str, Any] | None: _exactly("an object", dict, NoneType)
@@ -101,7 +141,7 @@ def make(*, detailed: bool) -> Converter:
     for kind, expected in _KINDS:
         converter.register_structure_hook(kind, _exactly(expected, kind))
         unions[kind | None] = _exactly(expected, kind, NoneType)
-    converter.register_structure_hook(datetime, _time)
+    unions[datetime | None] = _time
     converter.register_structure_hook_factory(lambda kind: kind in unions, lambda kind: unions[kind])
     converter.register_structure_hook(Integration, _reader(converter, Integration, {}))
     converter.register_structure_hook(IntegrationRow, _reader(converter, IntegrationRow, _ROW_NAMES))
@@ -111,23 +151,3 @@ def make(*, detailed: bool) -> Converter:
         write = make_dict_unstructure_fn(sent, converter, _cattrs_omit_if_default=True, **as_is)
         converter.register_unstructure_hook(sent, write)
     return converter
-
-
-def locate(data: object, cls: type[T], detailed: Converter) -> tuple[str | None, str]:
-    """Name the attribute of a record that can't be read, and what was expected there.
-
-    Args:
-        data: what the fast converter could not read.
-        cls: the record's class.
-        detailed: the converter that knows where.
-    """
-    try:
-        detailed.structure(data, cls)
-    except ClassValidationError as group:
-        error = group.exceptions[0]
-        note = next(n for n in getattr(error, "__notes__", ()) if isinstance(n, AttributeValidationNote))
-        name = _ROW_NAMES.get(note.name, note.name) if cls is IntegrationRow else note.name
-        return name, error.expected if isinstance(error, WrongTypeError) else "to be there"
-    except WrongTypeError as error:
-        return None, error.expected
-    raise AssertionError("two converters with the same hooks disagree")  # pragma: no cover

@@ -1,15 +1,19 @@
-"""What error bodies say: the vendor's two shapes, JSON:API's, GraphQL's, and anything else (clarus-api.md §3).
+"""What error bodies say, in every common form (clarus-api.md §3 documents two, and leaves the rest open).
 
-Nothing here raises: a body that can't be read is an error with fewer details.
+Read are the vendor's two, JSON:API's and GraphQL's errors, problem details (RFC 9457), OAuth's (RFC 6749), the
+challenge of an empty 401 or 403 (RFC 6750), what Spring, FastAPI, Django REST framework, ASP.NET, Laravel, Google's and
+Apigee's gateways write, and a page's title; of anything else, its beginning. Nothing here raises: a body that can't be
+read is an error with fewer details.
 """
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
-from urllib.parse import quote_plus
+from urllib.parse import parse_qsl, quote_plus
 
 import orjson
 
@@ -20,60 +24,209 @@ from clarus_async.wire.reading import Unreadable, parse
 _MOST_ENTRIES: Final = 20
 _MOST_TEXT: Final = 500
 _MOST_DEPTH: Final = 16
+# A gateway wraps what its origin said, and that may have wrapped something, too.
+_MOST_WRAPPINGS: Final = 3
 # Parsed, a body takes many times its size; what is longer is read as text, from its beginning.
 _MOST_BODY: Final = 256 * 2**10
 _MOST_PROSE: Final = 4096
-_TITLE: Final = r"(?i)<title[^>]*>([^<]{1,200})"
+_TITLES: Final = (r"(?i)<title[^>]*>([^<]{1,200})", r"(?i)<h1[^>]*>([^<]{1,200})")
+_BOMS: Final = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+
+_TEXTS: Final = (
+    "details", "detail", "message", "error_description", "errorMessage", "error_message", "description", "msg",
+    "reason", "faultstring", "Message",
+)  # fmt: skip
+_CODES: Final = ("code", "errorCode", "error_code", "errorcode", "status")
+_SYMBOLS: Final = ("symbol", "title", "type")
+_SOURCES: Final = ("source", "path", "pointer", "loc", "field", "property", "param")
+_LISTS: Final = ("errors", "invalid-params", "invalid_params", "violations")
+_SECRETIVE: Final = r"(?i)token|secret|passw|api_?key|authorization|credential"
 
 
-def read_faults(body: bytes, secrets: Iterable[str] = ()) -> tuple[ErrorDetail, ...]:
-    """Read an error answer's body, without what was sent in confidence.
+def read_faults(body: bytes, secrets: Iterable[str] = (), challenge: str | None = None) -> tuple[ErrorDetail, ...]:
+    """Read an error answer, without what was sent in confidence.
 
     Args:
         body: as it came; JSON, a proxy's HTML, or nothing.
         secrets: strings that must not show, should the server echo them.
+        challenge: its WWW-Authenticate, which counts where the body says nothing.
     """
     hidden = _hidden(secrets)
-    document = parse(body) if len(body) <= _MOST_BODY else Unreadable("", "an error")
+    document = _document(body) if len(body) <= _MOST_BODY else Unreadable("", "an error")
     if isinstance(document, Unreadable):
-        return _prose(body, hidden)
-    # Before anything is cut or folded: what is left of a secret would not be found any more.
-    document = _scrubbed(document, hidden, 0)
+        details = _prose(body, hidden)
+    else:
+        # Before anything is cut or folded: what is left of a secret would not be found any more.
+        details = _read(_scrubbed(document, hidden, 0), hidden, _MOST_WRAPPINGS)
+    return details or _challenged(challenge, hidden)
+
+
+def _document(body: bytes) -> Any | Unreadable:  # noqa: ANN401
+    document = parse(body)
+    if isinstance(document, Unreadable) and body.strip():
+        # JSON is UTF-8 (RFC 8259, section 8.1), and not everywhere.
+        return parse(_text(body).encode("utf-8", "replace"))
+    return document
+
+
+def _text(body: bytes) -> str:
+    for mark, encoding in _BOMS:
+        if body.startswith(mark):
+            return body.removeprefix(mark).decode(encoding, "replace")
+    try:
+        text = body.decode()
+    except UnicodeDecodeError as error:
+        # What is cut within a character is UTF-8 all the same.
+        cut = len(body) - error.start < 4 and error.reason == "unexpected end of data"
+        text = body[: error.start].decode() if cut else body.decode("latin-1")
+    # UTF-16 of Western text without its mark.
+    return text.replace("\0", "")
+
+
+def _read(document: object, hidden: list[str], wrappings: int) -> tuple[ErrorDetail, ...]:
+    if isinstance(document, list) and document and all(isinstance(item, dict) for item in document):
+        return _entries(document, hidden, wrappings)
     if not isinstance(document, dict):
-        return (ErrorDetail(details=_short(orjson.dumps(document).decode())),)
-    errors = document.get("errors")
+        return (ErrorDetail(details=_short(document if isinstance(document, list) else _json(document))),)
+    listed: tuple[ErrorDetail, ...] = ()
+    for name in _LISTS:
+        listed = listed or _several(document.get(name), hidden, wrappings)
+        if any(detail != ErrorDetail() for detail in listed):
+            return listed
+    return (
+        _one(document.get("error"), document, hidden, wrappings)
+        or _one(document.get("fault"), document, hidden, wrappings)
+        or _general(document, hidden, wrappings)
+        or _by_field(document)
+        or _unknown(document)
+        or listed
+    )
+
+
+def _several(errors: object, hidden: list[str], wrappings: int) -> tuple[ErrorDetail, ...]:
+    """Read the errors of a list, or by field."""
     if isinstance(errors, list):
-        return tuple(_entry(error) for error in errors[:_MOST_ENTRIES])
+        return _entries(errors, hidden, wrappings)
     if isinstance(errors, dict):
-        return tuple(
-            ErrorDetail(source=_short(field), details=_short(text)) for field, text in [*errors.items()][:_MOST_ENTRIES]
-        )
-    if errors is not None:
-        return (ErrorDetail(details=_short(errors)),)
-    if (error := document.get("error")) is not None:
-        # 401: {"error": "<string>"}; RFC 6749, section 5.2 adds a description.
-        description = document.get("error_description")
-        if isinstance(description, str):
-            return (ErrorDetail(symbol=_short(error), details=_short(description)),)
-        return (ErrorDetail(details=_short(error)),)
-    return ()
+        return _fields(errors)
+    return () if errors is None else (ErrorDetail(details=_short(errors)),)
 
 
-def _entry(error: object) -> ErrorDetail:
+def _entries(errors: Sequence[object], hidden: list[str], wrappings: int) -> tuple[ErrorDetail, ...]:
+    return tuple(_entry(error, hidden, wrappings) for error in errors[:_MOST_ENTRIES])
+
+
+def _fields(errors: Mapping[str, object]) -> tuple[ErrorDetail, ...]:
+    return tuple(
+        ErrorDetail(source=None if field == "non_field_errors" else _short(field), details=_short(text))
+        for field, text in [*errors.items()][:_MOST_ENTRIES]
+    )
+
+
+def _one(error: object, document: Mapping[str, object], hidden: list[str], wrappings: int) -> tuple[ErrorDetail, ...]:
+    """Read an error that stands under a name of its own: a text with more beside it, or an object."""
+    if error is None:
+        return ()
+    if isinstance(error, dict):
+        return _read(error, hidden, wrappings - 1) if wrappings else (ErrorDetail(details=_short(error)),)
+    if isinstance(error, list) and error and all(isinstance(item, dict) for item in error):
+        return _entries(error, hidden, wrappings)
+    # 401: {"error": "<string>"}; RFC 6749, section 5.2 adds a description, and Spring a message.
+    description = _best_text(document)
+    if isinstance(description, str) and isinstance(error, str):
+        return (ErrorDetail(symbol=_short(error), details=_said(description, hidden, wrappings)),)
+    return (ErrorDetail(details=_said(error, hidden, wrappings)),)
+
+
+def _general(document: Mapping[str, object], hidden: list[str], wrappings: int) -> tuple[ErrorDetail, ...]:
+    """Read an error that is the whole object: a problem's title and detail (RFC 9457), or any such pair."""
+    text = _best_text(document)
+    if isinstance(text, list) and text and all(isinstance(item, dict) for item in text):
+        return _entries(text, hidden, wrappings)
+    if isinstance(text, dict) and wrappings:
+        return _read(text, hidden, wrappings - 1)
+    if text is None and document.get("title") is None:
+        return ()
+    entry = _entry(document, hidden, wrappings)
+    # A problem's status is the answer's, and what it is about its instance.
+    source = entry.source or _source(document.get("instance"))
+    code = entry.code if _first(document, *_CODES[:-1]) is not None else None
+    return (ErrorDetail(code=code, symbol=entry.symbol, details=entry.details, source=source),)
+
+
+def _by_field(document: Mapping[str, object]) -> tuple[ErrorDetail, ...]:
+    """Read an object that has nothing but lists of texts, by field."""
+    lists = [value for value in document.values() if isinstance(value, list) and value]
+    if len(lists) < len(document) or not all(isinstance(text, str) for value in lists for text in value):
+        return ()
+    return _fields({field: "; ".join(texts) for field, texts in document.items() if isinstance(texts, list)})
+
+
+def _unknown(document: Mapping[str, object]) -> tuple[ErrorDetail, ...]:
+    shown = {
+        name: "***" if re.search(_SECRETIVE, name) else value
+        for name, value in document.items()
+        if not _says_nothing(value)
+    }
+    return (ErrorDetail(details=_short(shown)),) if shown else ()
+
+
+def _says_nothing(value: object) -> bool:
+    if isinstance(value, dict | list):
+        return all(map(_says_nothing, value.values() if isinstance(value, dict) else value))
+    return value is None
+
+
+def _entry(error: object, hidden: list[str], wrappings: int) -> ErrorDetail:
     if not isinstance(error, dict):
         return ErrorDetail(details=_short(error))
     extensions = error.get("extensions")
-    code = _first(error, "code", "status")
+    code = _first(error, *_CODES)
     if code is None:
         code = _first(extensions, "code")
     context = error.get("context", extensions)
+    symbols = [text for text in map(error.get, _SYMBOLS) if text is not None and not _is_reference(text)]
+    # A field's name stands for what it is about only where a reason stands beside it (RFC 9457, section 3).
+    source = error.get("name") if "reason" in error else None
     return ErrorDetail(
         code=code if isinstance(code, int) and not isinstance(code, bool) else _short(code),
-        symbol=_short(_first(error, "symbol", "title")),
-        details=_short(_first(error, "details", "detail", "message")),
-        source=_source(_first(error, "source", "path")),
+        symbol=_short(next(iter(symbols), None)),
+        details=_said(_best_text(error), hidden, wrappings),
+        source=_source(_first(error, *_SOURCES) or source),
         context=context if isinstance(context, dict) else None,
     )
+
+
+def _best_text(error: Mapping[str, object]) -> object:
+    """Return what an object says in words; what is an object itself only where there is nothing better."""
+    texts = [text for text in map(error.get, _TEXTS) if text is not None]
+    return next((text for text in texts if isinstance(text, str) and text.strip()), next(iter(texts), None))
+
+
+def _is_reference(value: object) -> bool:
+    """Whether a type is a URI of documentation, or the one that says nothing (RFC 9457, section 3.1.1)."""
+    return isinstance(value, str) and (value == "about:blank" or "://" in value)
+
+
+def _said(value: object, hidden: list[str], wrappings: int) -> str | None:
+    """Show a text, and where it is JSON itself, what that says."""
+    if wrappings and isinstance(value, str) and value[:1] in {"{", "["}:
+        inner = parse(value.encode("utf-8", "replace"))
+        if isinstance(inner, dict | list):
+            details = _read(_scrubbed(inner, hidden, 0), hidden, wrappings - 1)
+            return _short("; ".join(map(str, details)))
+    return _short(value)
+
+
+def _challenged(challenge: str | None, hidden: list[str]) -> tuple[ErrorDetail, ...]:
+    """Read the error of a challenge (RFC 6750, section 3)."""
+    text = _without((challenge or "")[:_MOST_PROSE], hidden)
+    said = {
+        name.lower(): _without(re.sub(r"\\(.)", r"\1", quoted), hidden) or plain
+        for name, quoted, plain in re.findall(r'(\w+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))', text)
+    }
+    error, description = said.get("error"), said.get("error_description")
+    return (ErrorDetail(symbol=_short(error), details=_short(description)),) if error or description else ()
 
 
 def _first(mapping: object, *names: str) -> object:
@@ -97,11 +250,20 @@ def _prose(body: bytes, hidden: list[str]) -> tuple[ErrorDetail, ...]:
     longest = max(map(len, hidden), default=0)
     window = _MOST_PROSE + 4 * longest
     # HTML has many ways to write a character; what it means is what a secret is looked for in.
-    text = _without(html.unescape(_without(body[:window].decode("utf-8", "replace"), hidden)), hidden)
+    text = _without(html.unescape(_without(_text(body[:window]), hidden)), hidden)
     text = text[: min(_MOST_PROSE, len(text) - longest if len(body) > window else len(text))]
-    if title := re.search(_TITLE, text):
-        return (ErrorDetail(details=f"an HTML page: {_short(title[1])}"),)
+    for pattern in _TITLES:
+        if (title := re.search(pattern, text)) and (shown := _short(title[1])):
+            return (ErrorDetail(details=f"an HTML page: {shown}"),)
+    if re.match(r"error(_description)?=", text):
+        # GitHub's token endpoint answers in a form where JSON is not asked for.
+        form = dict(parse_qsl(text))
+        return _one(form.get("error"), form, hidden, 0) or _general(form, hidden, 0)
     return (ErrorDetail(details=_short(text)),) if text.strip() else ()
+
+
+def _json(value: object) -> str:
+    return orjson.dumps(value).decode()
 
 
 def _short(value: object) -> str | None:
@@ -109,7 +271,7 @@ def _short(value: object) -> str | None:
     if value is None:
         return None
     if isinstance(value, dict | list):
-        value = orjson.dumps(value).decode()
+        value = _json(value)
     text = "".join(c if c.isprintable() else " " for c in str(value)[: 4 * _MOST_TEXT])
     text = " ".join(text.split())
     return text if len(text) <= _MOST_TEXT else text[: _MOST_TEXT - 1] + "…"
@@ -121,12 +283,13 @@ def _hidden(secrets: Iterable[str]) -> list[str]:
     return sorted(forms, key=len, reverse=True)
 
 
-# As it is; in JSON, with and without escapes for what is not ASCII; in a form.
+# As it is; in JSON, with and without escapes for what is not ASCII; in a form; and its UTF-8 read as Latin-1.
 _WRITERS: Final[tuple[Callable[[str], str], ...]] = (
     str,
     lambda secret: orjson.dumps(secret).decode()[1:-1],
     lambda secret: json.dumps(secret)[1:-1],
     quote_plus,
+    lambda secret: secret.encode("utf-8", "replace").decode("latin-1"),
 )
 
 

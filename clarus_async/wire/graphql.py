@@ -12,7 +12,8 @@ import attrs
 from clarus_async.errors import ErrorDetail
 from clarus_async.records import IntegrationFilter, IntegrationRow
 from clarus_async.wire.faults import read_faults
-from clarus_async.wire.reading import Unreadable, encode, parse_object, read_record, read_records
+from clarus_async.wire.reading import Unreadable, encode, parse_object, read_record
+from clarus_async.wire.refusals import not_executed
 
 REFERENCE: Final = "external_system_reference1"
 
@@ -34,14 +35,17 @@ class Page(NamedTuple):
     """One page of a list: a connection's edges and pageInfo.
 
     Args:
-        rows: the edges' nodes.
-        end_cursor: where the next page begins; ``None`` where there is none.
-        last: the answer says that there is no further page. One without pageInfo does not.
+        rows: the edges' nodes, as far as they can be told apart.
+        end_cursor: where the next page begins, as far as is known; ``None`` where there is none.
+        last: the answer says that there is no further page. One without pageInfo says nothing, and its cursor is that
+            of its last edge.
+        unreadable: why an edge's node can't be told from others, for each such edge.
     """
 
     rows: Sequence[IntegrationRow]
     end_cursor: str | None
-    last: bool = True
+    last: bool | None = True
+    unreadable: Sequence[Unreadable] = ()
 
 
 @functools.cache
@@ -91,10 +95,17 @@ def filter_variable(wanted: IntegrationFilter) -> dict[str, Any]:
 # No repr: it holds what must not show.
 @attrs.frozen(eq=False, repr=False)
 class GraphQLAnswer:
-    """The answer to a GraphQL request: ``data``, and ``errors`` where something failed."""
+    """The answer to a GraphQL request: ``data``, and ``errors`` where something failed.
+
+    Args:
+        data: what was asked for, or what there is of it.
+        errors: why there is no more.
+        executed: whether something of the document may have been executed.
+    """
 
     data: Mapping[str, Any] | None
     errors: tuple[ErrorDetail, ...]
+    executed: bool = True
 
 
 def read_answer(body: bytes) -> GraphQLAnswer | Unreadable:
@@ -108,7 +119,10 @@ def read_answer(body: bytes) -> GraphQLAnswer | Unreadable:
         return document
     data, errors = document.get("data"), document.get("errors")
     if errors:
-        return GraphQLAnswer(data if isinstance(data, dict) else None, read_faults(body) or (ErrorDetail(),))
+        details = read_faults(body) or (ErrorDetail(),)
+        return GraphQLAnswer(
+            data if isinstance(data, dict) else None, details, executed=not not_executed(document, details)
+        )
     if not isinstance(data, dict):
         return Unreadable("/data", "an object")
     return GraphQLAnswer(data, ())
@@ -130,43 +144,50 @@ def read_page(data: Mapping[str, Any]) -> Page | Unreadable:
     edges = connection.get("edges")
     if not isinstance(edges, list):
         return Unreadable(f"{pointer}/edges", "an array")
-    rows = read_records([edge.get("node") if isinstance(edge, dict) else None for edge in edges], IntegrationRow)
-    if rows is None:
-        return _unreadable_row(edges, f"{pointer}/edges")
-    end_cursor = _end_cursor(connection, f"{pointer}/pageInfo")
-    if isinstance(end_cursor, Unreadable):
-        return end_cursor
-    return Page(rows, end_cursor, last=end_cursor is None and connection.get("pageInfo") is not None)
+    read = [_read_edge(edge, f"{pointer}/edges/{i}") for i, edge in enumerate(edges)]
+    end = _end(connection, edges, f"{pointer}/pageInfo")
+    if isinstance(end, Unreadable):
+        return end
+    rows = [row for row in read if not isinstance(row, Unreadable)]
+    return Page(rows, *end, [row for row in read if isinstance(row, Unreadable)] if len(rows) < len(read) else ())
 
 
-def _unreadable_row(edges: Sequence[object], pointer: str) -> Unreadable:
-    for i, edge in enumerate(edges):
-        if not isinstance(edge, dict):
-            return Unreadable(f"{pointer}/{i}", "an object")
-        row = read_record(edge.get("node"), IntegrationRow, f"{pointer}/{i}/node")
-        if isinstance(row, Unreadable):
-            return row
-    raise AssertionError("rows that can and can't be read")  # pragma: no cover
+def _read_edge(edge: object, pointer: str) -> IntegrationRow | Unreadable:
+    if not isinstance(edge, dict):
+        return Unreadable(pointer, "an object")
+    return read_record(edge.get("node"), IntegrationRow, f"{pointer}/node")
 
 
-def _end_cursor(connection: Mapping[str, Any], pointer: str) -> str | Unreadable | None:
+def _end(
+    connection: Mapping[str, Any], edges: Sequence[object], pointer: str
+) -> tuple[str | None, bool | None] | Unreadable:
+    """Where the next page begins, and whether there is one."""
+    # An edge's cursor is as good as the endCursor (Relay's Cursor Connections, section 5.1).
+    last = edges[-1] if edges else None
+    cursor = last.get("cursor") if isinstance(last, dict) else None
+    known = cursor if isinstance(cursor, str) and cursor else None
     info = connection.get("pageInfo")
     if info is None:
-        return None
+        return known, None
     if not isinstance(info, dict) or not isinstance(info.get("hasNextPage"), bool):
         return Unreadable(f"{pointer}/hasNextPage", "true or false")
     if not info["hasNextPage"]:
-        return None
+        return None, True
     cursor = info.get("endCursor")
-    return cursor if isinstance(cursor, str) and cursor else Unreadable(f"{pointer}/endCursor", "a cursor")
+    if cursor is None:
+        cursor = known
+    return (cursor, False) if isinstance(cursor, str) and cursor else Unreadable(f"{pointer}/endCursor", "a cursor")
 
 
-def searches_by_reference(data: Mapping[str, Any]) -> bool:
+def searches_by_reference(data: Mapping[str, Any]) -> bool | Unreadable:
     """Whether the schema has the first reference as a field of a row and as a filter with ``eq`` and ``in``.
 
     Args:
-        data: what the introspection query answered. Anything unexpected in it means no.
+        data: what the introspection query answered. Without a schema in it, introspection is switched off, which is as
+            definite; a schema that lacks what it refers to is not whole, and says nothing.
     """
+    if "__schema" in data and data["__schema"] is None:
+        return False
     try:
         schema = data["__schema"]
         types = {t["name"]: t for t in schema["types"]}
@@ -179,13 +200,19 @@ def searches_by_reference(data: Mapping[str, Any]) -> bool:
         operators = types[_type_of(_member(wanted, "inputFields", REFERENCE))]
         _member(operators, "inputFields", "eq")
         _member(operators, "inputFields", "in")
-    except (KeyError, TypeError, AttributeError, StopIteration):
+    except StopIteration:
         return False
+    except (KeyError, TypeError, AttributeError):
+        return Unreadable("/data/__schema", "a whole schema")
     return True
 
 
 def _member(owner: Mapping[str, Any], kind: str, name: str) -> Mapping[str, Any]:
-    return next(member for member in owner[kind] if member["name"] == name)
+    members = owner[kind]
+    if members is None and kind == "inputFields":
+        # A scalar has none.
+        raise StopIteration
+    return next(member for member in members if member["name"] == name)
 
 
 def _type_of(member: Mapping[str, Any]) -> str:

@@ -96,6 +96,18 @@ def read_token(body: bytes) -> TokenAnswer | Unreadable:
     )
 
 
+def reports_error(body: bytes) -> bool:
+    """Whether a token endpoint's 200 is an error all the same, as GitHub's is.
+
+    Args:
+        body: as it came.
+    """
+    document = parse_object(body)
+    if isinstance(document, Unreadable) or "access_token" in document:
+        return False
+    return bool(document.get("error") or document.get("errors"))
+
+
 def _seconds(value: object) -> float | None:
     # A number by the RFC; a string of one is common. Anything else is as good as nothing.
     if isinstance(value, bool) or not isinstance(value, int | float | str) or len(str(value)) > 32:

@@ -1,13 +1,12 @@
 """JSON to plain data to records, and back.
 
-Reading happens twice where it fails: first by a converter that only knows that something is wrong, which is fast,
-then by one that knows where.
+A record is read by what is needed of it: its id. What else is not as it should be is kept in ``extra`` as it came.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import orjson
@@ -33,10 +32,10 @@ class Unreadable(NamedTuple):
 
 
 @functools.cache
-def _converter(*, detailed: bool = False) -> Converter:
+def _converter() -> Converter:
     from clarus_async.wire.converter import make  # noqa: PLC0415  importing and compiling it takes some 15 ms
 
-    return make(detailed=detailed)
+    return make()
 
 
 def prepare() -> None:
@@ -66,36 +65,22 @@ def unstructure(record: NewIntegration | IntegrationChanges) -> Any:  # noqa: AN
 
 
 def read_record(data: object, cls: type[T], base: str) -> T | Unreadable:
-    """Read plain data as a record, or say where it can't be.
+    """Read plain data as a record, or say where it can't be: an attribute that is not as expected is ``None``.
 
     Args:
         data: what JSON gave.
         cls: the record's class.
         base: where ``data`` stands in the body.
     """
+    if not isinstance(data, dict):
+        return Unreadable(base, "an object")
+    from clarus_async.wire.converter import WrongTypeError  # noqa: PLC0415  as in _converter
+
     try:
         record: T = _readers()[cls](data, cls)
-    except Exception:  # noqa: BLE001  whatever it is, the detailed converter says where, or raises it again
-        from clarus_async.wire.converter import locate  # noqa: PLC0415
-
-        name, expected = locate(data, cls, _converter(detailed=True))
-    else:
-        return record
-    return Unreadable(base if name is None else f"{base}/{name}", expected)
-
-
-def read_records(data: Iterable[object], cls: type[T]) -> list[T] | None:
-    """Read plain data as records; ``None`` where one of them can't be, and :func:`read_record` says which and why.
-
-    Args:
-        data: what JSON gave.
-        cls: the records' class.
-    """
-    read = _readers()[cls]
-    try:
-        return [read(item, cls) for item in data]
-    except Exception:  # noqa: BLE001  as in read_record
-        return None
+    except WrongTypeError as error:
+        return Unreadable(f"{base}/id", error.expected if "id" in data else "to be there")
+    return record
 
 
 def parse(body: bytes) -> Any | Unreadable:  # noqa: ANN401

@@ -16,16 +16,23 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from clarus_async.credentials import bearer_problem
-from clarus_async.errors import ErrorDetail
+from clarus_async.errors import ErrorDetail, GraphQLError
 from clarus_async.policy.token import life
 from clarus_async.records import Integration, IntegrationChanges, NewIntegration
-from clarus_async.wire.envelope import changes_body, create_body, read_integration
+from clarus_async.wire.envelope import changes_body, create_body, read_changed, read_integration
 from clarus_async.wire.faults import read_faults
 from clarus_async.wire.graphql import GraphQLAnswer, Page, only_reads, read_answer, read_page, searches_by_reference
 from clarus_async.wire.headers import http_date, request_id, retry_after
 from clarus_async.wire.oauth import read_token, token_form
 from clarus_async.wire.ratelimit import read_rate_limit
 from clarus_async.wire.reading import Unreadable, unstructure
+from clarus_async.wire.refusals import (
+    concerns_rows,
+    not_executed,
+    refuses_document,
+    refuses_introspection,
+    refuses_size,
+)
 from tests.fuzz.engine import Target
 from tests.fuzz.fitting import assert_fits
 from tests.fuzz.mutation import TOKENS, nested, same, spoilt
@@ -141,10 +148,13 @@ def check_envelope(body: bytes) -> None:
     read = read_integration(body)
     assert_fits(read)
     if isinstance(read, Unreadable):
+        assert read_changed(body, 7, IntegrationChanges(string1="x")).id == 7
         return
     assert isinstance(read, Integration)
     for secret in ("extra", "configuration"):
         assert isinstance(getattr(read, secret) or {}, dict)
+    told = read_changed(body, 7, IntegrationChanges(string1="x"))
+    assert (told.id, told.extra) == (read.id, read.extra)
     # What we would print of it is read back as it was.
     attributes = {name: getattr(read, name) for name in _ATTRIBUTES if getattr(read, name) is not None}
     again = read_integration(orjson.dumps({"data": {"id": read.id, "attributes": attributes | dict(read.extra)}}))
@@ -177,8 +187,9 @@ def check_graphql(body: bytes) -> None:
         if isinstance(page, Page):
             for row in page.rows:
                 assert_fits(row)
-                assert row.created_at.utcoffset() is not None
-        assert isinstance(searches_by_reference(answer.data), bool)
+                assert row.created_at is None or row.created_at.utcoffset() is not None
+            assert all(isinstance(unreadable, Unreadable) for unreadable in page.unreadable)
+        assert isinstance(searches_by_reference(answer.data), bool | Unreadable)
 
 
 _pages = st.builds(
@@ -213,6 +224,13 @@ def check_faults(given: tuple[str, bytes]) -> None:
     secret, body = given
     details = read_faults(body, [secret])
     assert details == read_faults(body, [secret])
+    # The same text as a challenge.
+    challenged = read_faults(b"", [secret], body.decode("latin-1"))
+    assert secret not in repr(challenged)
+    assert len(challenged) <= 1
+    assert isinstance(not_executed({"errors": []}, details), bool)
+    for refuses in (refuses_document, refuses_size, refuses_introspection, concerns_rows):
+        assert isinstance(refuses(GraphQLError("x", errors=details)), bool)
     assert len(details) <= 20
     for detail in details:
         assert_fits(detail)
@@ -226,13 +244,18 @@ def check_faults(given: tuple[str, bytes]) -> None:
 _here = st.sampled_from([HERE, f"a {HERE} b", f'"{HERE}"', "bad", ""])
 _entry = st.dictionaries(
     st.sampled_from([
-        "code", "symbol", "details", "detail", "title", "message", "source", "context", "path", "extensions",
+        "code", "symbol", "details", "detail", "title", "message", "source", "context", "path", "extensions", "type",
+        "error", "fault", "faultstring", "errors", "status", "instance", "loc", "msg", "reason", "name",
+        "invalid-params",
     ]),
     _here | likely | st.lists(_here, max_size=2) | st.dictionaries(_here, _here, max_size=2), max_size=4,
 )  # fmt: skip
 _wrong = (
     st.fixed_dictionaries({"errors": st.lists(_entry | _here, max_size=25) | st.dictionaries(_here, _here) | _here})
     | st.fixed_dictionaries({"error": _here | _entry}, optional={"error_description": _here})
+    | _entry
+    | st.dictionaries(_here, st.lists(_here, max_size=2), max_size=3)
+    | st.fixed_dictionaries({"message": _entry.map(orjson.dumps).map(bytes.decode)})
     | error_details.map(lambda detail: {"errors": [{"code": detail.code, "details": detail.details}]})
     | st.lists(_here, max_size=3)
 )

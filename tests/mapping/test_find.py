@@ -2,7 +2,7 @@
 
 import pytest
 
-from clarus_async import ConfigurationError, InvalidInputError, ServerError
+from clarus_async import ConfigurationError, GraphQLError, InvalidInputError, ResponseError, ServerError
 from tests.mapping.support import GRAPHQL, connection, node, only, sent, times
 
 
@@ -107,10 +107,10 @@ async def test_it_asks_the_schema_of_each_tenant(mocked, clarus):
         schema(as_filter=False),
         schema(operators=("eq",)),
         schema(operators=("in",)),
-        {"data": {}},
         {"data": {"__schema": None}},
         {"errors": [{"message": "introspection is disabled"}]},
-        ["nothing of the kind"],
+        {"errors": [{"message": "not allowed", "extensions": {"code": "GRAPHQL_VALIDATION_FAILED"}}]},
+        {"errors": [{"message": "Query has complexity of 5000, which exceeds max complexity of 200"}]},
     ],
 )
 async def test_a_schema_that_cannot_be_searched_by_reference_is_said_so(mocked, clarus, answer):
@@ -118,6 +118,34 @@ async def test_a_schema_that_cannot_be_searched_by_reference_is_said_so(mocked, 
 
     with pytest.raises(ConfigurationError, match="find by name"):
         await clarus.integrations.find(reference="r1")
+    assert times(mocked) == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"data": {}},
+        {"data": {"__schema": {"queryType": {"name": "Query"}, "types": []}}},
+        ["nothing of the kind"],
+        {"errors": [{"message": "Something went wrong"}]},
+        {"errors": [{"message": "slow down", "extensions": {"code": "THROTTLED"}}], "data": None},
+    ],
+)
+async def test_only_a_definite_answer_of_the_schema_is_kept(mocked, clarus, answer):
+    mocked.post(GRAPHQL, payload=answer)
+    mocked.post(GRAPHQL, payload=schema())
+    mocked.post(GRAPHQL, payload=connection())
+
+    with pytest.raises((ResponseError, GraphQLError)):
+        await clarus.integrations.find(reference="r1")
+    assert await clarus.integrations.find(reference="r1") == []
+    assert times(mocked) == 3
+
+
+async def test_a_schema_that_is_definite_is_asked_for_once(mocked, clarus):
+    mocked.post(GRAPHQL, payload={"data": {"__schema": None}})
+    for _ in range(3):
+        assert not await clarus.integrations.searches_references()
     assert times(mocked) == 1
 
 

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta, timezone
 
+import attrs
 import pytest
 
 from clarus_async import GraphQLError, IntegrationFilter, IntegrationRow, InvalidInputError, ResponseError
@@ -231,29 +232,15 @@ ALL = "/data/integrations/all"
         ({"data": {"integrations": {"all": {}}}}, f"{ALL}/edges", "an array"),
         ({"data": {"integrations": {"all": {"edges": [None]}}}}, f"{ALL}/edges/0", "an object"),
         ({"data": {"integrations": {"all": {"edges": [{}]}}}}, f"{ALL}/edges/0/node", "an object"),
-        (connection(node(), None), f"{ALL}/edges/1/node", "an object"),
         (
             connection(node(id="x")),
             f"{ALL}/edges/0/node/id",
             "an integer id, or one as a string of digits",
         ),
-        (connection(node(name=None)), f"{ALL}/edges/0/node/name", "a string"),
-        (connection(node(enabled="yes")), f"{ALL}/edges/0/node/enabled", "true or false"),
-        (connection(node(integration_provider=3)), f"{ALL}/edges/0/node/integration_provider", "a string"),
-        (
-            connection(node(created_at="yesterday")),
-            f"{ALL}/edges/0/node/created_at",
-            "an ISO 8601 time with a timezone",
-        ),
-        (
-            connection(node(created_at="2026-01-10T12:00:00")),
-            f"{ALL}/edges/0/node/created_at",
-            "an ISO 8601 time with a timezone",
-        ),
-        (connection(node(created_at=None)), f"{ALL}/edges/0/node/created_at", "an ISO 8601 time with a timezone"),
-        (connection({"id": "1", "name": "A"}), f"{ALL}/edges/0/node/created_at", "to be there"),
         (connection(node(), page_info=[]), f"{ALL}/pageInfo/hasNextPage", "true or false"),
         (connection(node(), page_info={}), f"{ALL}/pageInfo/hasNextPage", "true or false"),
+        (connection(node(), page_info={"hasNextPage": None}), f"{ALL}/pageInfo/hasNextPage", "true or false"),
+        (connection(node(), page_info={"hasNextPage": "false"}), f"{ALL}/pageInfo/hasNextPage", "true or false"),
         (connection(node(), page_info={"hasNextPage": True}), f"{ALL}/pageInfo/endCursor", "a cursor"),
         (connection(node(), page_info={"hasNextPage": True, "endCursor": ""}), f"{ALL}/pageInfo/endCursor", "a cursor"),
     ],
@@ -267,8 +254,84 @@ async def test_an_answer_that_cannot_be_read_says_where(mocked, clarus, answer, 
     assert times(mocked) == 1
 
 
-async def test_no_row_of_a_page_that_cannot_be_read_is_handed_out(mocked, clarus):
-    mocked.post(GRAPHQL, payload=connection(node(), node(id=None)))
+@pytest.mark.parametrize("odd", [None, {}, {"name": "x"}, node(id=None), node(id="gid://x/1"), node(id=2**63)])
+async def test_a_row_that_can_not_be_told_from_others_is_left_out_and_said_so(mocked, clarus, odd, caplog):
+    mocked.post(GRAPHQL, payload=connection(node(name="canary"), odd, node(id="2")))
+
+    assert [row.id for row in await rows(clarus.integrations.list())] == [1, 2]
+    [record] = [record for record in caplog.records if record.name == "clarus_async" and record.levelname == "WARNING"]
+    assert f"1, the first at {ALL}/edges/1/node" in record.getMessage()
+    assert "canary" not in record.getMessage()
+
+
+async def test_an_edge_that_is_null_is_left_out_too(mocked, clarus):
+    answer = connection(node())
+    answer["data"]["integrations"]["all"]["edges"].append(None)
+    mocked.post(GRAPHQL, payload=answer)
+
+    assert [row.id for row in await rows(clarus.integrations.list())] == [1]
+
+
+@pytest.mark.parametrize("read", [lambda c: rows(c.integrations.list()), lambda c: c.integrations.find(name="A")])
+async def test_rows_of_which_none_can_be_read_are_not_none(mocked, clarus, read):
+    mocked.post(GRAPHQL, payload=connection(node(id=None), None))
 
     with pytest.raises(ResponseError):
-        await anext(clarus.integrations.list())
+        await read(clarus)
+
+
+@pytest.mark.parametrize(
+    ("field", "ours", "value"),
+    [
+        ("name", "name", None),
+        ("name", "name", 7),
+        ("enabled", "is_active", 1),
+        ("enabled", "is_active", "true"),
+        ("integration_provider", "provider", 3),
+        ("status", "status", {"name": "active"}),
+        ("created_at", "created_at", None),
+        ("created_at", "created_at", "yesterday"),
+        ("created_at", "created_at", "2026-01-10T12:00:00"),
+        ("created_at", "created_at", "2026-01-10"),
+        ("created_at", "created_at", 1768046400),
+    ],
+)
+async def test_an_odd_field_is_none_and_kept_as_it_came(mocked, clarus, field, ours, value):
+    mocked.post(GRAPHQL, payload=connection(node(), node(id="2", **{field: value})))
+
+    first, second = await rows(clarus.integrations.list())
+    assert first == ROW
+    assert second == attrs.evolve(ROW, id=2, **{ours: None}, extra={} if value is None else {field: value})
+
+
+async def test_a_full_page_that_does_not_say_that_it_is_the_last_is_not_taken_for_the_list(mocked, clarus):
+    mocked.post(GRAPHQL, payload=connection(node(), node(id="2")))
+
+    with pytest.raises(ResponseError, match="does not say whether it ends there"):
+        await rows(clarus.integrations.list(page_size=2))
+
+
+async def test_a_full_page_is_read_on_by_the_cursor_of_its_last_row(mocked, clarus):
+    mocked.post(GRAPHQL, payload=connection(node(), node(id="2"), cursors=True))
+    mocked.post(GRAPHQL, payload=connection(node(id="3")))
+
+    assert [row.id for row in await rows(clarus.integrations.list(page_size=2))] == [1, 2, 3]
+    assert [request.json["variables"] for request in sent(mocked, "POST", GRAPHQL)] == [
+        {"first": 2},
+        {"first": 2, "after": "c1"},
+    ]
+
+
+async def test_a_full_page_is_read_on_though_its_end_cursor_is_null(mocked, clarus):
+    mocked.post(GRAPHQL, payload=connection(node(), page_info=more(None), cursors=True))
+    mocked.post(GRAPHQL, payload=connection(node(id="3"), page_info=END))
+
+    assert [row.id for row in await rows(clarus.integrations.list(page_size=1))] == [1, 3]
+
+
+async def test_a_list_without_ends_that_repeats_itself_ends_in_an_error(mocked, clarus):
+    mocked.post(GRAPHQL, payload=connection(node(), cursors=True), repeat=True)
+
+    with pytest.raises(ResponseError, match="repeats a cursor"):
+        await rows(clarus.integrations.list(page_size=1))
+    assert times(mocked) == 2

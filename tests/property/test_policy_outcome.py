@@ -21,6 +21,7 @@ answers = st.builds(
     readable=st.booleans(),
     whole=st.booleans(),
     faulty=st.booleans(),
+    executed=st.booleans(),
 )
 everything_seen = answers | st.sampled_from(NoAnswer)
 SENT_AGAIN = {Step.AGAIN, Step.LATER, Step.PACE, Step.REFRESH}

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clarus_async.records import UNSET, Integration, IntegrationRow
-from clarus_async.wire.envelope import changes_body, create_body, read_integration
+from clarus_async.wire.envelope import changes_body, create_body, read_changed, read_integration
 from clarus_async.wire.graphql import Page, filter_variable, read_page, request_body
 from clarus_async.wire.reading import Unreadable
 from tests.strategies import (
@@ -56,7 +56,7 @@ ROW_HOLDS = {
     "created_at": "time",
     "external_system_reference1": TEXT,
 }
-REQUIRED = {"id", "name", "created_at"}
+REQUIRED = {"id"}
 
 
 def plain(value):
@@ -129,7 +129,7 @@ def test_a_patch_sends_null_for_none_and_nothing_for_unset(changes, identifier):
     expected = {
         name: plain(value) for name, value in attrs.asdict(changes, recurse=False).items() if value is not UNSET
     }
-    assert sent == {"data": {"id": identifier, "type": "integrations", "attributes": expected}}
+    assert sent == {"data": {"id": str(identifier), "type": "integrations", "attributes": expected}}
 
 
 @given(integration_filters)
@@ -185,29 +185,48 @@ def check_unreadable(read, document, pointer, canary):
 @pytest.mark.parametrize("bare", [False, True], ids=["wrapped", "bare"])
 @given(data=st.data(), attributes=answer_attributes, identifier=ids, wrong=wrong_values)
 @quick
-def test_a_wrong_type_in_an_integration_is_named_where_it_stands(data, attributes, identifier, wrong, bare):
+def test_what_is_odd_in_an_integration_costs_that_attribute_alone(data, attributes, identifier, wrong, bare):
     canary, value = wrong
-    fields = [name for name in HOLDS if is_wrong(HOLDS[name], value, required=name in REQUIRED)]
-    field = data.draw(st.sampled_from(fields))
-    attributes = attributes | {"id": identifier, field: value}
+    odd = [name for name in HOLDS if is_wrong(HOLDS[name], value, required=name in REQUIRED)]
+    field = data.draw(st.sampled_from(odd))
+    changed = attributes | {field: value}
     if bare:
-        document, pointer = attributes, f"/{field}"
+        document, pointer = {"id": identifier} | changed, "/id"
     else:
-        document = wrap({name: held for name, held in attributes.items() if name != "id"}, attributes["id"])
-        pointer = "/data/id" if field == "id" else f"/data/attributes/{field}"
+        document = wrap({name: held for name, held in changed.items() if name != "id"}, identifier)
+        pointer = "/data/id"
+        if field == "id":
+            document["data"]["id"] = value
+    read = read_integration(orjson.dumps(document))
 
-    check_unreadable(read_integration(orjson.dumps(document)), document, pointer, canary)
+    if field == "id":
+        check_unreadable(read, document, pointer, canary)
+    else:
+        others = {name: held for name, held in attributes.items() if name != field}
+        assert read == Integration(id=identifier, **others, extra={field: value})
+        assert canary not in f"{read!r} {read}"
 
 
 @given(data=st.data(), nodes=st.lists(row_nodes, min_size=1, max_size=3), wrong=wrong_values)
 @quick
-def test_a_wrong_type_in_a_row_is_named_where_it_stands(data, nodes, wrong):
+def test_what_is_odd_in_a_row_costs_no_other_row(data, nodes, wrong):
     canary, value = wrong
-    fields = [name for name in ROW_HOLDS if is_wrong(ROW_HOLDS[name], value, required=name in REQUIRED)]
-    field, at = data.draw(st.sampled_from(fields)), data.draw(st.integers(0, len(nodes) - 1))
+    odd = [name for name in ROW_HOLDS if is_wrong(ROW_HOLDS[name], value, required=name in REQUIRED)]
+    field, at = data.draw(st.sampled_from(odd)), data.draw(st.integers(0, len(nodes) - 1))
     document = rows(*(node | {field: value} if n == at else node for n, node in enumerate(nodes)))
+    read, whole = read_rows(document), read_rows(rows(*nodes))
 
-    check_unreadable(read_rows(document), document, f"/data/integrations/all/edges/{at}/node/{field}", canary)
+    assert [*read.rows[:at], *read.rows[len(read.rows) + at + 1 - len(nodes) :]] == [
+        row for n, row in enumerate(whole.rows) if n != at
+    ]
+    if field == "id":
+        [unreadable] = read.unreadable
+        check_unreadable(unreadable, document, f"/data/integrations/all/edges/{at}/node/id", canary)
+    else:
+        assert not read.unreadable
+        assert read.rows[at].id == whole.rows[at].id
+        assert read.rows[at].extra == ({} if value is None else {field: value})
+        assert canary not in repr(read)
 
 
 ENVELOPE = {"data": {"id": 1, "attributes": {"name": "x"}}}
@@ -225,7 +244,7 @@ def replaced(document, pointer, value):
     return document
 
 
-@pytest.mark.parametrize("pointer", ["", "/data", "/data/attributes"])
+@pytest.mark.parametrize("pointer", ["", "/data"])
 @given(wrong=wrong_values)
 @few
 def test_a_wrong_type_in_the_envelope_is_named_where_it_stands(pointer, wrong):
@@ -243,8 +262,6 @@ def test_a_wrong_type_in_the_envelope_is_named_where_it_stands(pointer, wrong):
         "/data/integrations",
         "/data/integrations/all",
         "/data/integrations/all/edges",
-        "/data/integrations/all/edges/0",
-        "/data/integrations/all/edges/0/node",
         "/data/integrations/all/pageInfo/hasNextPage",
         "/data/integrations/all/pageInfo/endCursor",
     ],
@@ -262,14 +279,25 @@ def test_a_wrong_type_in_a_page_is_named_where_it_stands(pointer, wrong):
     check_unreadable(read_rows(document), document, pointer, canary)
 
 
-@given(data=st.data(), attributes=answer_attributes)
+@given(answer_attributes)
 @quick
-def test_what_is_missing_is_named_where_it_should_stand(data, attributes):
-    field = data.draw(st.sampled_from(["id", "name"]))
-    document = attributes | {"id": 1}
-    del document[field]
+def test_an_id_that_is_missing_is_named_where_it_should_stand(attributes):
+    assert read_integration(orjson.dumps(attributes)) == Unreadable("/id", "to be there")
 
-    assert read_integration(orjson.dumps(document)) == Unreadable(f"/{field}", "to be there")
+
+@given(
+    st.binary(max_size=60)
+    | json_values.map(orjson.dumps)
+    | answer_attributes.map(lambda a: orjson.dumps(wrap(a, "x"))),
+    integration_changes,
+    ids,
+)
+@thorough
+def test_whatever_an_update_is_answered_it_has_its_id_or_the_one_that_was_told(body, changes, identifier):
+    read = read_changed(body, identifier, changes)
+
+    assert isinstance(read, Integration)
+    assert read.id == identifier or str(read.id).encode() in body
 
 
 @given(new_integrations, holding(json_of(st.just(HERE))))

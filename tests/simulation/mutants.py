@@ -59,7 +59,7 @@ MUTANTS: Final = (
            "due = doubt.given_up + settle\n", "due = doubt.given_up + settle / 2\n"),
     Mutant("of several, the first is picked", "policy/reconcile.py", "if len(ids) == 1:", "if ids:"),
     Mutant("what was there before the send answers for it", "policy/reconcile.py",
-           "after = [row for row in ours if row.created_at >= whole or row.id == doubt.made]", "after = ours"),
+           "row.id == doubt.made or (row.created_at and row.created_at >= whole)]", "True]"),
     Mutant("what was given to others answers for ours", "policy/reconcile.py",
            "if row.id not in given and row.id not in (doubt.seen or ())", "if row.id not in (doubt.seen or ())"),
     Mutant("others of the same name are no rivals", "policy/namesakes.py",

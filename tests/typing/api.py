@@ -314,7 +314,7 @@ def filters() -> None:
 
 def answers(integration: Integration, row: IntegrationRow) -> None:
     assert_type(integration.id, int)
-    assert_type(integration.name, str)
+    assert_type(integration.name, str | None)
     assert_type(integration.integration_type, str | None)
     assert_type(integration.provider, str | None)
     assert_type(integration.is_active, bool | None)
@@ -325,12 +325,12 @@ def answers(integration: Integration, row: IntegrationRow) -> None:
     assert_type(integration.string5, str | None)
     assert_type(integration.extra, Mapping[str, Any])
     assert_type(row.id, int)
-    assert_type(row.name, str)
+    assert_type(row.name, str | None)
     assert_type(row.provider, str | None)
     assert_type(row.integration_type, str | None)
     assert_type(row.status, str | None)
     assert_type(row.is_active, bool | None)
-    assert_type(row.created_at, datetime)
+    assert_type(row.created_at, datetime | None)
     assert_type(row.external_system_reference1, str | None)
     assert_type(row.extra, Mapping[str, Any])
     row.name = "x"  # type: ignore[misc]

@@ -1,5 +1,7 @@
 """A server text that echoes what was sent in confidence is scrubbed of it (contract §2, Credentials)."""
 
+from urllib.parse import quote_plus
+
 import attrs
 import orjson
 import pytest
@@ -149,3 +151,33 @@ def test_a_secret_that_is_echoed_as_a_form_carries_it_is_found(body):
 @pytest.mark.parametrize("echo", [b"a&amp;b&lt;canary", b"a&amp;b&#60;canary"])
 def test_a_secret_that_is_echoed_as_html_carries_it_is_found(echo):
     assert "canary" not in repr(scrubbed(b"<title>not accepted: %b</title>" % echo, "a&b<canary"))
+
+
+CANARY = 'canary-ä"1'
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        orjson.dumps({"message": orjson.dumps({"message": CANARY}).decode()}),
+        orjson.dumps({"fault": {"faultstring": CANARY}}),
+        orjson.dumps({"colour": CANARY}),
+        orjson.dumps({"name": [CANARY]}),
+        f"no {CANARY}".encode("utf-16"),
+        f"no {CANARY} ".encode() + b"\xff and more",
+        f"no {CANARY}".encode("latin-1"),
+        f"<h1>no {CANARY}</h1>".encode(),
+        b"error=x&error_description=" + quote_plus(CANARY).encode(),
+    ],
+)
+def test_a_secret_shows_in_no_form_and_no_encoding(body):
+    shown = str(read_faults(body, [CANARY]))
+
+    assert "canary" not in shown
+
+
+def test_a_secret_shows_in_no_challenge():
+    for written in ("canary-1", "canary\\-1"):
+        (detail,) = read_faults(b"", ["canary-1"], f'Bearer error="x", error_description="not {written}"')
+
+        assert str(detail) == "x: not ***"

@@ -364,6 +364,51 @@ class TestTries:
         )
 
 
+class TestErrorsOfASuccess:
+    """GitHub's token endpoint answers 200 with an error."""
+
+    @pytest.mark.parametrize(
+        ("body", "said"),
+        [
+            (
+                {"error": "bad_verification_code", "error_description": "it expired"},
+                "bad_verification_code: it expired",
+            ),
+            ({"error": "incorrect_client_credentials"}, "incorrect_client_credentials"),
+            ({"error": {"code": 7, "message": "no such client"}}, "7: no such client"),
+        ],
+    )
+    @virtual
+    async def test_they_are_refusals_with_the_servers_reason(self, body, said):
+        wire = Wire(answer(200, **body))
+        error = await grant(CREDENTIALS, wire)()
+
+        assert type(error) is AuthenticationError
+        assert f"refused us: 200 {said}" in error.message
+        assert len(wire.asked) == 1
+
+    @virtual
+    async def test_one_does_not_spend_the_refresh_token(self):
+        error = await grant(RefreshToken("id", "secret", "r1"), Wire(answer(200, error="invalid_client")))()
+
+        assert type(error) is AuthenticationError
+        assert "spent" not in error.message
+
+    @virtual
+    async def test_what_ends_midway_is_no_refusal(self):
+        cut = Received(200, {}, b'{"error": "bad_code"}', whole=False)
+        error = await grant(CREDENTIALS, Wire(cut))()
+
+        assert not isinstance(error, AuthenticationError)
+
+    @virtual
+    async def test_an_empty_refusal_is_explained_by_its_challenge(self):
+        challenge = {"WWW-Authenticate": 'Bearer error="invalid_client", error_description="not here"'}
+        error = await grant(CREDENTIALS, Wire(Received(401, challenge, b"")))()
+
+        assert "401 invalid_client: not here" in error.message
+
+
 class TestRefreshToken:
     def credentials(self, on_rotate=None):
         return RefreshToken("id", "secret", "r1", on_rotate)

@@ -17,6 +17,7 @@ LAYERS = [
     {"transport"},
     {"provisioning"},
     {"queries"},
+    {"lookups"},
     {"creation"},
     {"settling"},
     {"integrations"},

@@ -6,7 +6,7 @@ from urllib.parse import parse_qs
 import orjson
 import pytest
 
-from clarus_async.wire.oauth import basic_forms, read_token, refuses_client, token_form
+from clarus_async.wire.oauth import basic_forms, read_token, refuses_client, reports_error, token_form
 from clarus_async.wire.reading import Unreadable
 
 
@@ -136,3 +136,15 @@ def test_an_answer_that_is_no_object(body, expected):
 
 def test_an_answer_does_not_show_its_tokens():
     assert "canary" not in repr(read(access_token="canary", refresh_token="canary"))
+
+
+@pytest.mark.parametrize("body", [b'{"error": "bad_code"}', b'{"error": {"code": 1}}', b'{"errors": ["no"]}'])
+def test_a_success_may_be_an_error(body):
+    assert reports_error(body)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"{}", b'{"error": ""}', b'{"error": null}', b'{"access_token": "a", "error": "odd"}']
+)
+def test_what_reports_no_error_is_none(body):
+    assert not reports_error(body)

@@ -149,7 +149,7 @@ class Api:
         given = set(others) - {draft.doubt.made}
         return look_result(rows, draft.doubt, at=at, given=given, not_before=not_before)
 
-    async def searches_references(self):
+    async def searches_references(self, *, patient=False):
         return self.references
 
     async def find(self, field, values, *, patient=False):
