@@ -1,8 +1,8 @@
 """Run scenarios against others' software: ``python -m tests.peers [NAME ...] [--quick] [--list]``.
 
 A name stands for every scenario that it begins. What is not installed is listed, with the command that installs it, and
-nothing is installed. One table is printed; the exit status is 1 where a record was lost, failed, stored twice or told
-of untruly.
+nothing is installed. One table is printed; the exit status is 1 where a record was lost, failed, stored twice, or told
+of untruly or not at all.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ SCENARIOS: tuple[AnyScenario, ...] = (
     *tour.SCENARIOS,
 )
 
-_COLUMNS = ("peer", "records", "goodput", "refused", "failed", "lost", "twice", "untrue", "seconds", "pace")
-_LINE = "{:44} {:>7} {:>7} {:>7} {:>6} {:>5} {:>5} {:>6} {:>7}  {}"
+_COLUMNS = ("peer", "records", "goodput", "refused", "failed", "untold", "lost", "twice", "untrue", "seconds", "pace")
+_LINE = "{:44} {:>7} {:>7} {:>7} {:>6} {:>6} {:>5} {:>5} {:>6} {:>7}  {}"
 
 
 def _line(row: Row) -> str:
     goodput = "" if row.goodput is None else f"{row.goodput:.2f}"
-    counts = row.failed, row.lost, row.twice, row.untrue
+    counts = row.failed, row.untold, row.lost, row.twice, row.untrue
     return _LINE.format(row.peer, row.records, goodput, f"{row.refused:.1%}", *counts, f"{row.seconds:.1f}", row.pace)
 
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from clarus_async import Timeouts
-from tests.peers.scenario import Part, Scenario
+from clarus_async import PacingPolicy, Timeouts
+from tests.peers.scenario import TENANT, Entrance, Part, Scenario
 from tests.peers.software import Haproxy, Nginx, Peer, Squid, Varnish
 from tests.peers.support import Process
 
@@ -22,6 +22,8 @@ SENDS_AGAIN = """
     sub vcl_recv { std.cache_req_body(64KB); }
     sub vcl_backend_error { if (bereq.retries == 0) { return (retry); } }
 """
+# The port of tcpmux, where nobody listens.
+DEAD, DEAD_NAMED = "server 127.0.0.1:1", "server dead 127.0.0.1:1"
 NEXT_SERVER = "proxy_next_upstream error timeout non_idempotent;"
 
 
@@ -46,23 +48,21 @@ def soon(name: str, peer: Peer, by: tuple[float, float] = (0.1, 1.5), **options:
     return late(name, peer, by, **short | options)
 
 
-def after(seconds: float, what: Callable[[Process], None], times: int = 1) -> Callable[[Process], Awaitable[None]]:
-    """Do something to the peer in the middle of a run, so many times."""
+def when_stored(
+    *counts: int, do: Callable[[Process], Awaitable[None]]
+) -> Callable[[Entrance], Coroutine[None, None, None]]:
+    """Do something to the gateway each time that the origin has stored so many records."""
 
-    async def meanwhile(process: Process) -> None:
-        for _ in range(times):
-            await asyncio.sleep(seconds)
-            await asyncio.to_thread(what, process)
+    async def meanwhile(entrance: Entrance) -> None:
+        for count in counts:
+            while len(entrance.origin.created(TENANT)) < count:
+                await asyncio.sleep(0.005)
+            await do(entrance.process)
 
     return meanwhile
 
 
-def restart(process: Process) -> None:
-    process.stop()
-    process.start()
-
-
-def reload(process: Process) -> None:
+async def reload(process: Process) -> None:
     process.signal(signal.SIGHUP)
 
 
@@ -73,6 +73,8 @@ LOSES_CONNECTIONS: dict[str, Any] = {
     "within": 60.0,
     "part": Part.QUICK,
 }
+# One request in 100 ms, on a connection that the gateway closes after 100 ms: it is closed as the request comes.
+CLOSED_AS_ONE_COMES = LOSES_CONNECTIONS | {"records": 40, "width": 2, "pacing": PacingPolicy(rate=10, burst=1)}
 
 SCENARIOS = (
     # In a few seconds: what each gateway answers in the origin's place.
@@ -94,15 +96,30 @@ SCENARIOS = (
     ),
     # Connections that are closed where another request may just be coming.
     Scenario(name="nginx-keepalive-5", peer=Nginx(http="keepalive_requests 5;"), **LOSES_CONNECTIONS),
+    Scenario(name="nginx-idle-100ms", peer=Nginx(http="keepalive_timeout 100ms;"), **CLOSED_AS_ONE_COMES),
     Scenario(
-        name="haproxy-keep-alive-100ms", peer=Haproxy(defaults="timeout http-keep-alive 100ms"), **LOSES_CONNECTIONS
+        name="haproxy-idle-100ms", peer=Haproxy(defaults="timeout http-keep-alive 100ms"), **CLOSED_AS_ONE_COMES
     ),
-    Scenario(name="varnish-idle-100ms", peer=Varnish(parameters=("timeout_idle=0.1",)), **LOSES_CONNECTIONS),
+    Scenario(name="varnish-idle-100ms", peer=Varnish(parameters=("timeout_idle=0.1",)), **CLOSED_AS_ONE_COMES),
+    Scenario(name="varnish-idle-100ms-many", peer=Varnish(parameters=("timeout_idle=0.1",)), **LOSES_CONNECTIONS),
     # Started again in the middle of a run.
-    Scenario(name="nginx-reload", peer=Nginx(), meanwhile=after(0.2, reload, 5), **LOSES_CONNECTIONS),
-    Scenario(name="nginx-restart", peer=Nginx(), meanwhile=after(0.3, restart, 2), **LOSES_CONNECTIONS),
-    Scenario(name="haproxy-restart", peer=Haproxy(), meanwhile=after(0.3, restart, 2), **LOSES_CONNECTIONS),
-    Scenario(name="varnish-restart", peer=Varnish(), meanwhile=after(0.3, restart), **LOSES_CONNECTIONS),
+    *(
+        Scenario(name=name, peer=peer, meanwhile=when_stored(50, 150, 300, do=do), **LOSES_CONNECTIONS)
+        for name, peer, do in (
+            ("nginx-reload", Nginx(), reload),
+            ("nginx-restart", Nginx(), Process.restart),
+            ("haproxy-restart", Haproxy(), Process.restart),
+            ("varnish-restart", Varnish(), Process.restart),
+        )
+    ),
+    # A POST goes to another server where the first can't be reached, and not where it has been sent to one.
+    Scenario(name="nginx-dead-server", peer=Nginx(upstream=f"{DEAD} max_fails=0;"), **LOSES_CONNECTIONS),
+    Scenario(
+        name="haproxy-redispatch",
+        peer=Haproxy(backend=f"option redispatch 1\nretries 1\nbalance roundrobin\n{DEAD_NAMED}"),
+        **LOSES_CONNECTIONS,
+    ),
+    soon("nginx-504-two-servers", Nginx(servers=2, location="proxy_read_timeout 500ms;"), part=Part.QUICK),
     # Set to send a POST again by themselves: two records for one request, which have to be told of.
     soon(
         "nginx-sends-twice", Nginx(servers=2, location=f"proxy_read_timeout 500ms; {NEXT_SERVER}"),

@@ -6,7 +6,7 @@ from typing import Any
 
 from clarus_async import Timeouts
 from tests.peers.scenario import Part, Scenario
-from tests.peers.software import ExpressRateLimit, Haproxy, Nginx, Peer, RateLimiterFlexible, Slowapi
+from tests.peers.software import ExpressRateLimit, Haproxy, Nginx, Peer, RateLimiterFlexible, Slowapi, Varnish
 
 # nginx answers 503 without a header where it is not told otherwise.
 NGINX_429 = "limit_req_status 429; limit_conn_status 429;"
@@ -46,6 +46,9 @@ LIMITERS: dict[str, tuple[Peer, float, float]] = {
     "nginx-limit-req-429": (limit_req("100r/s", "burst=20 nodelay", NGINX_429), 100, 0),
     "nginx-limit-conn-503": (limit_conn(10), 200, 0.05),
     "nginx-limit-conn-429": (limit_conn(10, NGINX_429), 200, 0.05),
+    # A gateway's own limit of what is under way: HAProxy's queue, and Varnish's, which sends away for five seconds.
+    "haproxy-queue-503": (Haproxy(defaults="timeout queue 50ms", server="maxconn 10"), 200, 0.05),
+    "varnish-max-connections-503": (Varnish(backend=".max_connections = 10;"), 200, 0.05),
     "haproxy-deny-503": (http_req_rate(100, "1s", 503), 100, 0),
     "haproxy-deny-429": (http_req_rate(100, "1s", 429), 100, 0),
     "haproxy-deny-503-10s": (http_req_rate(200, "10s", 503), 20, 0),
@@ -62,30 +65,29 @@ LIMITERS: dict[str, tuple[Peer, float, float]] = {
 }  # fmt: skip
 
 
-def limited(name: str, suffix: str, **options: Any) -> Scenario:
+def limited(name: str, suffix: str = "", **options: Any) -> Scenario:
     """Describe a run against one of :data:`LIMITERS`."""
     peer, quota, takes = LIMITERS[name]
     return Scenario(name=f"{name}{suffix}", peer=peer, quota=quota, late=(takes, takes), **options)
 
 
-SHORT = {"records": 200, "within": 60.0, "timeouts": Timeouts(attempt=3.0, settle=3.0, deadline=45.0)}
+# What a 503 leaves in doubt is looked up after this many seconds.
+SHORT: dict[str, Any] = {"timeouts": Timeouts(attempt=3.0, settle=3.0, deadline=45.0), "within": 60.0}
+IN_SECONDS = {
+    "nginx-limit-req-503-50": limit_req("50r/s", "burst=5 nodelay"),
+    "haproxy-deny-503-50": http_req_rate(50, "1s", 503),
+}
+IN_HALF_A_MINUTE = (
+    "nginx-limit-req-503", "nginx-limit-req-429", "nginx-limit-conn-503", "varnish-max-connections-503",
+    "haproxy-deny-503", "haproxy-deny-429",
+)  # fmt: skip
 
 SCENARIOS = (
     *(
-        limited(
-            name,
-            "-short",
-            part=Part.TEST if name in {"nginx-limit-req-503", "haproxy-deny-503"} else Part.QUICK,
-            **SHORT,
-        )
-        for name in (
-            "nginx-limit-req-503",
-            "nginx-limit-req-429",
-            "nginx-limit-conn-503",
-            "haproxy-deny-503",
-            "haproxy-deny-429",
-        )
+        Scenario(name=name, peer=peer, quota=50, records=100, part=Part.TEST, **SHORT)
+        for name, peer in IN_SECONDS.items()
     ),
-    limited("nginx-limit-req-503", "-create", call="create", records=200, part=Part.QUICK),
-    *(limited(name, "", records=1000) for name in LIMITERS),
+    *(limited(name, "-short", records=300, part=Part.QUICK, **SHORT) for name in IN_HALF_A_MINUTE),
+    limited("nginx-limit-req-503", "-create", call="create", records=300, part=Part.QUICK, **SHORT),
+    *(limited(name, records=1000) for name in LIMITERS),
 )

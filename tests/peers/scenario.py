@@ -11,14 +11,14 @@ import dataclasses
 import random
 import time
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from enum import IntEnum
 from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 
 import aiohttp
 
-from clarus_async import Applied, ClarusClient, ClarusError, ClientCredentials, NewIntegration, Timeouts
+from clarus_async import Applied, ClarusClient, ClarusError, ClientCredentials, NewIntegration, PacingPolicy, Timeouts
 from clarus_async.events import AttemptEvent, Event
 from tests.peers.software import Peer
 from tests.peers.support import Need, Process
@@ -61,7 +61,8 @@ class Row:
         goodput: records a second, by the requests a second that the limiter admits; ``None`` without a limiter.
         refused: 429 and 503, of all requests.
         failed: records that were not told as there.
-        lost: records that were told as there and are not, at least not under that id, or of which nothing was told.
+        untold: records of which nothing was told before the run was given up.
+        lost: records that were told as there and are not, at least not under that id.
         twice: records that are stored more than once.
         untrue: records that were told as there once, and are there twice, or as not there, and are.
         seconds: until the last record was told of.
@@ -74,12 +75,13 @@ class Row:
     records: int
     goodput: float | None
     refused: float
-    failed: int
-    lost: int
-    twice: int
-    untrue: int
     seconds: float
     pace: str
+    failed: int = 0
+    untold: int = 0
+    lost: int = 0
+    twice: int = 0
+    untrue: int = 0
     errors: tuple[str, ...] = ()
     told: Sequence[Told] = dataclasses.field(default=(), repr=False)
 
@@ -98,8 +100,9 @@ class Scenario:
         late: seconds, from and to, that the origin takes to apply a create.
         late_share: of the creates; the others are applied at once.
         timeouts: the client's.
+        pacing: the client's.
         within: seconds after which the run is given up.
-        meanwhile: what is done to the peer while the run goes on.
+        meanwhile: what is done while the run goes on.
         gateway_repeats: the peer itself sends a create twice; nobody can know of a second record that comes after the
             first was found.
         part: the smallest part that it belongs to.
@@ -114,8 +117,9 @@ class Scenario:
     late: tuple[float, float] = (0.0, 0.0)
     late_share: float = 1.0
     timeouts: Timeouts = Timeouts()
+    pacing: PacingPolicy = PacingPolicy()
     within: float = 900.0
-    meanwhile: Callable[[Process], Awaitable[None]] | None = None
+    meanwhile: Callable[[Entrance], Coroutine[None, None, None]] | None = None
     gateway_repeats: bool = False
     part: Part = Part.FULL
 
@@ -128,9 +132,11 @@ class Scenario:
         attempts: list[AttemptEvent] = []
         async with before_origin(self.peer) as entrance:
             entrance.origin.create_takes = self._create_takes
-            async with entrance.client(timeouts=self.timeouts, observer=_Attempts(attempts)) as clarus:
+            async with entrance.client(
+                timeouts=self.timeouts, pacing=self.pacing, observer=_Attempts(attempts)
+            ) as clarus:
                 began = time.monotonic()
-                told = await self._told(clarus, entrance.process)
+                told = await self._told(clarus, entrance)
                 seconds = time.monotonic() - began
                 pace = clarus.pace
             await entrance.settled()
@@ -142,32 +148,30 @@ class Scenario:
                 goodput=self.quota and (self.records - 1) / (self.quota * seconds),
                 refused=refused / max(1, len(attempts)),
                 pace=f"{pace.source}" + ("" if pace.rate is None else f" {pace.rate:.1f}/s"),
-                failed=0, lost=0, twice=0, untrue=0,
             ),
             stored,
         )  # fmt: skip
 
     def wrong(self, row: Row) -> list[str]:
         """Say what of a row must not be."""
-        never = {"lost": row.lost}
+        never = {"untold": row.untold, "lost": row.lost}
         if not self.gateway_repeats:
             never |= {"failed": row.failed, "twice": row.twice, "untrue": row.untrue}
         return [f"{count} {what}" for what, count in never.items() if count] + list(
-            row.errors[:3] if row.failed else ()
+            row.errors[:1] if row.failed else ()
         )
 
     def _create_takes(self) -> float:
         return random.uniform(*self.late) if random.random() < self.late_share else 0.0
 
-    async def _told(self, clarus: ClarusClient, process: Process) -> list[Told]:
+    async def _told(self, clarus: ClarusClient, entrance: Entrance) -> list[Told]:
         specs = [
             NewIntegration(name=f"Shop {n}", integration_type="shopify", external_system_reference1=f"shop-{n}")
             for n in range(self.records)
         ]
         told: list[Told] = []
-        disturbance = asyncio.create_task(self.meanwhile(process)) if self.meanwhile else None
+        disturbance = asyncio.create_task(self.meanwhile(entrance)) if self.meanwhile else None
         try:
-            # What has not been told of by then is counted as lost.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self.within):
                     await (self._provision if self.call == "provision" else self._create)(clarus, specs, told)
@@ -241,11 +245,11 @@ def judge(row: Row, stored: Iterable[Record]) -> Row:
     ids: defaultdict[str, list[int]] = defaultdict(list)
     for record in stored:
         ids[record.attributes["external_system_reference1"]].append(record.id)
-    untold = row.records - len({told.key for told in row.told})
     return dataclasses.replace(
         row,
         failed=sum(not told.ok for told in row.told),
-        lost=untold + sum(told.ok and told.id not in ids[told.key] for told in row.told),
+        untold=row.records - len({told.key for told in row.told}),
+        lost=sum(told.ok and told.id not in ids[told.key] for told in row.told),
         twice=sum(len(those) > 1 for those in ids.values()),
         untrue=sum(_untrue(told, ids[told.key]) for told in row.told),
         errors=tuple(text for text, _ in Counter(told.error for told in row.told if told.error).most_common()),

@@ -25,11 +25,12 @@ class Peer(Protocol):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Nginx:
-    """nginx with directives for ``http`` and for ``location /``; it may know the origin as several servers."""
+    """nginx with directives for ``http``, ``upstream`` and ``location /``; the origin may be several of its servers."""
 
     http: str = ""
     location: str = ""
     servers: int = 1
+    upstream: str = ""
     forward: ClassVar[bool] = False
     needs: ClassVar[tuple[Need, ...]] = (program("nginx"),)
 
@@ -43,7 +44,7 @@ class Nginx:
                 events {{ worker_connections 1024; }}
                 http {{
                     access_log off; {paths}
-                    upstream origin {{ {f"server 127.0.0.1:{origin} max_fails=0;" * self.servers} }}
+                    upstream origin {{ {f"server 127.0.0.1:{origin} max_fails=0;" * self.servers} {self.upstream} }}
                     {self.http}
                     server {{
                         listen 127.0.0.1:{port};
@@ -58,11 +59,12 @@ class Nginx:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Haproxy:
-    """HAProxy with lines for ``defaults``, for its frontend and for its backend."""
+    """HAProxy with lines for ``defaults`` and for its frontend and backend, and words for the origin's ``server``."""
 
     defaults: str = ""
     frontend: str = ""
     backend: str = ""
+    server: str = ""
     forward: ClassVar[bool] = False
     needs: ClassVar[tuple[Need, ...]] = (program("haproxy"),)
 
@@ -81,7 +83,7 @@ class Haproxy:
                     default_backend api
                 backend api
                     {self.backend}
-                    server origin 127.0.0.1:{origin}
+                    server origin 127.0.0.1:{origin} {self.server}
             \n""")
             return "haproxy", "-db", "-f", str(folder / "haproxy.cfg")
 
@@ -90,13 +92,14 @@ class Haproxy:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Varnish:
-    """Varnish with its built-in VCL after ``vcl``, and with run-time parameters.
+    """Varnish with its built-in VCL after ``vcl``, fields of its backend, and run-time parameters.
 
     Args:
         first_byte_timeout: how many seconds the origin has.
     """
 
     first_byte_timeout: float = 60.0
+    backend: str = ""
     vcl: str = ""
     parameters: tuple[str, ...] = ()
     forward: ClassVar[bool] = False
@@ -108,6 +111,7 @@ class Varnish:
                 vcl 4.1;
                 backend origin {{
                     .host = "127.0.0.1"; .port = "{origin}"; .first_byte_timeout = {self.first_byte_timeout}s;
+                    {self.backend}
                 }}
                 {self.vcl}
             """)

@@ -180,9 +180,7 @@ class Process:
     async def __aenter__(self) -> Self:
         """Start it as ``with`` does, and let the event loop go on."""
         try:
-            until = self._launch()
-            while not self._accepts(until):
-                await asyncio.sleep(0.02)
+            await self._start()
         except BaseException:
             self.__exit__(None, None, None)
             raise
@@ -192,11 +190,24 @@ class Process:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         try:
-            until = self._ask_to_end()
-            while not self._is_over(until):
-                await asyncio.sleep(0.01)
+            await self._stop()
         finally:
             self.__exit__(None, None, None)
+
+    async def restart(self) -> None:
+        """End it and start it again, while the event loop goes on."""
+        await self._stop()
+        await self._start()
+
+    async def _start(self) -> None:
+        until = self._launch()
+        while not self._accepts(until):
+            await asyncio.sleep(0.02)
+
+    async def _stop(self) -> None:
+        until = self._ask_to_end()
+        while not self._is_over(until):
+            await asyncio.sleep(0.01)
 
 
 def _has_ended(process: subprocess.Popen[bytes]) -> bool:

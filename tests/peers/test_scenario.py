@@ -26,13 +26,8 @@ def stored(*keys):
 
 
 def row(*told):
-    return judge(
-        Row(
-            peer="x", records=len(told), goodput=None, refused=0, failed=0, lost=0, twice=0, untrue=0, seconds=1,
-            pace="", told=told,
-        ),
-        stored("a", "b", "b"),
-    )  # fmt: skip
+    told_of = Row(peer="x", records=len(told), goodput=None, refused=0, seconds=1, pace="", told=told)
+    return judge(told_of, stored("a", "b", "b"))
 
 
 @pytest.mark.parametrize(
@@ -54,13 +49,14 @@ def test_what_is_told_is_held_against_what_is_stored(told, counts):
     judged = row(told)
 
     assert (judged.failed, judged.lost, judged.untrue) == counts
+    assert judged.untold == 0
     assert judged.twice == 1
 
 
-def test_a_record_of_which_nothing_was_told_is_lost():
+def test_a_record_of_which_nothing_was_told_is_counted_as_such():
     twice_told = Told("a", "created", 1)
 
-    assert row(twice_told, twice_told).lost == 1
+    assert row(twice_told, twice_told).untold == 1
 
 
 def test_a_test_whose_software_is_missing_is_skipped_with_the_commands_that_install_it():
