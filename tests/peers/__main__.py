@@ -14,15 +14,16 @@ import traceback
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from tests.peers import gateways, limiters, tokens, tour
+from tests.peers import gateways, hostile, limiters, tokens, tour
 from tests.peers.scenario import Part, Row, Scenario
 
-AnyScenario: TypeAlias = Scenario | tokens.Runs | tokens.Calls | tour.Tour
+AnyScenario: TypeAlias = Scenario | tokens.Runs | tokens.Calls | tour.Tour | hostile.Hostile
 SCENARIOS: tuple[AnyScenario, ...] = (
     *gateways.SCENARIOS,
     *limiters.SCENARIOS,
     *tokens.SCENARIOS,
     *tour.SCENARIOS,
+    *hostile.SCENARIOS,
 )
 
 _COLUMNS = ("peer", "records", "goodput", "refused", "failed", "untold", "lost", "twice", "untrue", "seconds", "pace")

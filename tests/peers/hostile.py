@@ -16,7 +16,15 @@ from typing import Any, ClassVar, NamedTuple
 import aiohttp
 from aiohttp import web
 
-from clarus_async import ClarusClient, ClarusError, ClientCredentials, IntegrationChanges, NewIntegration, Timeouts
+from clarus_async import (
+    ClarusClient,
+    ClarusError,
+    ClientCredentials,
+    IntegrationChanges,
+    IntegrationFilter,
+    NewIntegration,
+    Timeouts,
+)
 from tests.peers.scenario import TENANT, Part, Row
 from tests.peers.servers import NEEDS, SECRET, server
 from tests.peers.support import Need
@@ -199,8 +207,7 @@ class Relay:
             self.genuine.setdefault(kind, answer)
         elif self.spoilt[int(n)].kind == kind:
             answer = self.spoilt[int(n)].spoil(answer)
-        if answer.body is None:
-            assert request.transport is not None
+        if answer.body is None and request.transport is not None:
             request.transport.abort()
         return web.Response(status=answer.status, headers=answer.headers, body=answer.body)
 
@@ -233,7 +240,8 @@ async def rounds(relay: Relay, url: str, n: str) -> list[str]:
             await clarus.integrations.update(made, IntegrationChanges(string1="x"))
 
         async def list_() -> None:
-            [row async for row in clarus.integrations.list(page_size=2)]
+            # The records of the other rounds would be read as well.
+            [row async for row in clarus.integrations.list(IntegrationFilter(name=f"Shop {n}"), page_size=2)]
 
         async def delete() -> None:
             await clarus.integrations.delete(made)
@@ -272,7 +280,7 @@ class Hostile:
     server: str
     path: str = ""
     every: int = 1
-    width: int = 64
+    width: int = 32
     part: Part = Part.FULL
     quota: ClassVar[float] = 0.0
 
@@ -301,7 +309,7 @@ class Hostile:
                 await asyncio.gather(*map(one, range(len(relay.spoilt))))
         return Row(
             peer=self.name, records=len(relay.spoilt), goodput=None, refused=0.0, failed=sum(map(len, wrong.values())),
-            lost=0, twice=0, untrue=0, seconds=time.monotonic() - began, pace="",
+            seconds=time.monotonic() - began, pace="",
             errors=tuple(f"{text} ({len(where)}): {'; '.join(where[:3])}" for text, where in wrong.items()),
         )  # fmt: skip
 

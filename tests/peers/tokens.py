@@ -210,14 +210,13 @@ async def provision(clarus: ClarusClient, first: int, end: int) -> AsyncIterator
 def _row(name: str, records: int, seconds: float, told: Sequence[Told]) -> Row:
     errors = tuple(text for text, _ in Counter(each.error for each in told if each.error).most_common())
     return Row(
-        peer=name, records=records, goodput=None, refused=0.0, failed=0, lost=0, twice=0, untrue=0,
-        seconds=seconds, pace="", errors=errors, told=told,
+        peer=name, records=records, goodput=None, refused=0.0, seconds=seconds, pace="", errors=errors, told=told,
     )  # fmt: skip
 
 
 def _wrong(row: Row) -> list[str]:
-    counts = {"failed": row.failed, "lost": row.lost, "twice": row.twice, "untrue": row.untrue}
-    return [f"{count} {what}" for what, count in counts.items() if count] + list(row.errors[:3])
+    counts = {"failed": row.failed, "untold": row.untold, "lost": row.lost, "twice": row.twice, "untrue": row.untrue}
+    return [f"{count} {what}" for what, count in counts.items() if count] + list(row.errors[:2])
 
 
 _ONE = {"ONE_TOKEN": "1"}
@@ -238,7 +237,7 @@ async def _main() -> None:
             async for told in provision(clarus, first, end):
                 print(json.dumps(told), flush=True)
         except ClarusError as error:
-            # The run was ended: what it did not tell of counts as lost.
+            # The run was ended: of the rest of its records nothing is told.
             print(f"{os.getpid()}: {type(error).__name__}: {error}", file=sys.stderr)
 
 

@@ -125,8 +125,8 @@ class Tour:
             seconds = time.monotonic() - began
             pace = f"{clarus.pace.source}"
         return Row(
-            peer=self.name, records=self.records, goodput=None, refused=0.0, failed=len(errors), lost=0, twice=0,
-            untrue=0, seconds=seconds, pace=pace, errors=errors,
+            peer=self.name, records=self.records, goodput=None, refused=0.0, failed=len(errors),
+            seconds=seconds, pace=pace, errors=errors,
         )  # fmt: skip
 
     def wrong(self, row: Row) -> list[str]:
