@@ -131,7 +131,6 @@ class Creation:
             deadline: by when, where that is not the view's own.
             patient: what it waits for its turn does not count against the deadline.
         """
-        earlier = draft.first_sent
         request = Request(
             operation="create",
             kind=Kind.CREATE,
@@ -143,8 +142,6 @@ class Creation:
             key=draft.new.key,
             idempotency_key=draft.idempotency_key,
             secret=draft.new.configuration,
-            look=self._look_between,
-            about=draft,
             patient=patient,
         )
         call = self._caller.begin(request, deadline)
@@ -163,19 +160,12 @@ class Creation:
         elif call.applied is not Applied.NO:
             draft.doubt.sent(call.applied, now)
             draft.doubted = True
+            draft.doubt.limited += call.limited
+            draft.doubt.not_before = now + (error.retry_after or 0.0)
         elif not error.retryable:
             draft.doubt.refused = True
-        if earlier is None:
+        if draft.first_sent is None:
             draft.first_sent = None if call.doubt_since is None else self._moment(call.doubt_since)
-
-    async def _look_between(self, draft: Draft, deadline: Deadline, sent_at: float) -> bool | None:
-        """Whether a record is certainly not there, between two attempts of one send."""
-        draft.first_sent = draft.first_sent or self._moment(sent_at)
-        try:
-            looked = await self.look(draft, deadline)
-        except ClarusError:
-            return None
-        return not looked.ids
 
     async def look(self, draft: Draft, deadline: Deadline | None = None) -> Looked:
         """Look for what our sends made of a record.

@@ -138,6 +138,7 @@ def unknown(draft: Draft, settled: Settled, caller: Caller, creation: Creation) 
         path=COLLECTION,
         request_id=None if last is None else last.request_id,
         attempts=draft.attempts,
+        retry_after=_floor(doubt),
         key=draft.new.key,
         sent_at=last.sent_at if isinstance(last, OutcomeUnknownError) else None,
         settled_by=settled_by,
@@ -146,6 +147,12 @@ def unknown(draft: Draft, settled: Settled, caller: Caller, creation: Creation) 
     complete(error, draft, caller, creation)
     error.__cause__ = said
     return error
+
+
+def _floor(doubt: Doubt) -> float | None:
+    """Return the seconds until the server takes requests again, as it said with a 503."""
+    left = doubt.not_before - asyncio.get_running_loop().time()
+    return left if left > 0 else None
 
 
 def _cut(text: str) -> str:

@@ -185,11 +185,26 @@ class SharedPace:
                 pause = max(pause, self._rate.knock())
         if told is not None:
             self._rate.heed(told, now)
+        self._hold(pause, now)
+        self._report()
+
+    def hold(self, seconds: float, now: float) -> None:
+        """Send nothing for a while, as a server asks that can't answer.
+
+        Args:
+            seconds: how long; kept up to an hour.
+            now: seconds on the event loop's clock.
+        """
+        if self._local is not None:
+            self._local.hold(seconds, now)
+        self._hold(min(seconds, _LONGEST_PAUSE), now)
+        self._report()
+
+    def _hold(self, pause: float, now: float) -> None:
         if pause > 0:
             self._pause = max(self._pause, pause)
             self._paused_until = max(self._paused_until, now + pause)
             self._slots.clear()
-        self._report()
 
     # --- what whoever leases asks
 

@@ -92,7 +92,8 @@ def failure(ending: Ending) -> ClarusError:
     last: ClarusError | None = None
     reason = str(ending.seen)
     if ending.stopped_by is not None or isinstance(ending.seen, Answer):
-        last = _definite(ending, ending.applied)
+        # Why there was no further attempt is said once, of the whole.
+        last = _definite(ending._replace(because=None), ending.applied)
         reason = last.message if ending.stopped_by is not None else f"last answer: {last.message}"
     error = OutcomeUnknownError(
         _because(f"the outcome is unknown ({reason})", ending) + f"; settled by {_SETTLED_BY[ending.kind]}",
@@ -158,6 +159,7 @@ def _answered(ending: Ending, seen: Answer, applied: Applied) -> ClarusError:
         return cls(
             message,
             applied=applied,
+            retryable=status == 401,
             retry_after=ending.wait,
             method=ending.method,
             path=ending.path,

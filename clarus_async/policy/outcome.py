@@ -71,11 +71,9 @@ class Step(StrEnum):
     """What follows an attempt."""
 
     DONE = "done"
-    AGAIN = "again"  # after a backoff; costs an attempt
-    LATER = "later"  # not before Retry-After; costs an attempt
+    AGAIN = "again"  # after a backoff, and not before Retry-After; costs an attempt
     PACE = "pace"  # when the pace allows; costs no attempt
-    REFRESH = "refresh"  # with a new token, once
-    LOOK = "look"  # after Retry-After: look whether it is there, then again
+    REFRESH = "refresh"  # with a new token; costs no attempt
     RAISE = "raise"  # nothing of it was applied, or it does not matter
     UNSETTLED = "unsettled"  # it may have been applied: never again blindly
 
@@ -135,13 +133,12 @@ def judge(kind: Kind, seen: Seen, *, repeatable: bool = False, doubt: bool = Fal
         return Verdict(Proof.REJECTED, Step.REFRESH)
     if status == 429:
         return Verdict(Proof.REJECTED, Step.PACE)
-    if status == 503 and seen.retry_after is not None:
-        return Verdict(Proof.REJECTED, Step.LOOK if kind is Kind.CREATE else Step.LATER)
     if 400 <= status < 500 and status != 408:
         if status == 404 and kind is Kind.DELETE and doubt:
             # It is gone, and nobody but us was asked to delete it.
             return _DONE
         return _REJECTED
+    # A 503 too, whatever its headers: a gateway sends one for a request that its origin applies later.
     return _unknown(kind, repeatable=repeatable)
 
 

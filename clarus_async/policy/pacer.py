@@ -92,6 +92,15 @@ class Pacer(Protocol):
         """
         ...
 
+    def hold(self, seconds: float, now: float) -> None:
+        """Send nothing for a while, as a server asks that can't answer.
+
+        Args:
+            seconds: how long.
+            now: what time it is.
+        """
+        ...
+
 
 class SharedPacer(Pacer, Protocol):
     """One that others have a part in: what it waits for comes from elsewhere."""

@@ -212,8 +212,7 @@ class Pace:
         self._in_a_row += 1
         if retry_after is not None:
             self._retry_after = min(retry_after, _LONGEST_FLOOR)
-            self._floor = max(self._floor, now + self._retry_after)
-            self._slots.next = max(self._slots.next, self._floor)
+            self.hold(retry_after, now)
         if told is not None:
             self._heed(told, now)
         if self._wall.up:
@@ -239,6 +238,16 @@ class Pace:
         if retry_after is not None and retry_after > BLIP:
             self._open = False
             self._wall.meet(now, self._floor)
+
+    def hold(self, seconds: float, now: float) -> None:
+        """Send nothing for a while, as a server asks that can't answer.
+
+        Args:
+            seconds: how long; kept up to an hour.
+            now: seconds on the clock.
+        """
+        self._floor = max(self._floor, now + min(seconds, _LONGEST_FLOOR))
+        self._slots.next = max(self._slots.next, self._floor)
 
     def _learn(self, sent: Sent, now: float) -> None:
         self._round_trip.add(now - sent.at)

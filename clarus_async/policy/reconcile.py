@@ -43,6 +43,8 @@ class Doubt:
         applied: the most that they may have done. After ``YES``, it is never sent again.
         made: the id that an answer gave, if one did.
         refused: the server said no to it, so that it is not to be sent again.
+        not_before: when the server takes requests again, as it said with its last 503; seconds on the same clock.
+        limited: how many of its requests a rate limiter answered with 503.
     """
 
     seen: frozenset[int] | None = None
@@ -51,6 +53,8 @@ class Doubt:
     applied: Applied = Applied.NO
     made: int | None = None
     refused: bool = False
+    not_before: float = 0.0
+    limited: int = 0
 
     def sent(self, applied: Applied, ended: float, made: int | None = None) -> None:
         """Note a send that may have been applied.
@@ -134,10 +138,10 @@ def decide(doubt: Doubt, looked: Looked | None, settle: float, *, may_send: bool
     """
     if doubt.sends == 0:
         return SendAgain() if may_send else Settled(Fate.ABSENT)
-    due = doubt.given_up + settle
+    due = max(doubt.given_up + settle, doubt.not_before)
     if looked is None:
         # One send is worth a look at once: what it made is there in most cases. Of several, the last look counts.
-        return LookAt(due if doubt.sends > 1 else doubt.given_up)
+        return LookAt(due if doubt.sends > 1 else max(doubt.given_up, doubt.not_before))
     ids = looked.ids if doubt.made is None else (doubt.made, *(i for i in looked.ids if i != doubt.made))
     late = looked.at >= due
     if not late and (not ids or doubt.sends > 1 or not looked.sure):

@@ -14,6 +14,10 @@ _A_MINUTE: Final = 100.0
 _FOR_TIME: Final = 10.0
 _CALLS: Final = 1000.0
 
+MOST_LIMITED: Final = 10
+"""Requests that a rate limiter answered with 503 and that cost no attempt: what is always answered so met something
+else, and each of a create costs ``settle``."""
+
 
 def backoff(policy: RetryPolicy, retry: int, random: Callable[[], float]) -> float:
     """Draw the seconds to wait before a retry: full jitter, so that callers who failed together part.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from clarus_async.policy.reconcile import Doubt, Fate, LookAt, Looked, SendAgain, Settled, decide
+from clarus_async.policy.retry import MOST_LIMITED
 
 
 class Hands(Protocol):
@@ -40,10 +41,10 @@ async def settle(doubt: Doubt, hands: Hands, seconds: float, *, most: int) -> Se
         most: how often it may be sent, the first time included.
     """
     looked: Looked | None = None
-    # What earlier runs sent does not count against what this one may do.
+    # What earlier runs sent does not count against what this one may do, nor what a rate limiter kept out.
     tries = 1
     while True:
-        step = decide(doubt, looked, seconds, may_send=tries < most)
+        step = decide(doubt, looked, seconds, may_send=tries - min(doubt.limited, MOST_LIMITED) < most)
         if isinstance(step, Settled):
             return step
         if isinstance(step, SendAgain):

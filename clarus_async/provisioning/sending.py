@@ -63,10 +63,11 @@ class Sender:
                 await self._create(item)
 
     async def _create(self, item: Item) -> None:
+        limited = item.draft.doubt.limited
         await self._api.send(item.draft, patient=True)
         error = item.draft.error
         rejected = isinstance(error, ApiError) and error.status < 500
-        self._probing.ended(well=error is None or rejected)
+        self._probing.ended(well=error is None or rejected or item.draft.doubt.limited > limited)
         if error is not None and error.applied is Applied.NO:
             self.judge(error)
 

@@ -38,6 +38,9 @@ class FaultKind(StrEnum):
     """Applied at once, no answer for ``delay`` seconds, then a reset."""
     LATE_APPLY = auto()
     """The connection is reset at once, and the write is applied ``delay`` seconds later."""
+    GATEWAY_TIMEOUT = auto()
+    """503 (or ``status``) at once, with Retry-After if ``retry_after`` is given, as from a gateway that gave up on the
+    API (Varnish's and Fastly's default); the write is applied ``delay`` seconds later."""
     ERROR_BEFORE = auto()
     """500 (or ``status``), with Retry-After if ``retry_after`` is given; nothing applied."""
     ERROR_AFTER = auto()
@@ -75,6 +78,7 @@ _EVERYWHERE: Final = frozenset(Endpoint)
 # Where a kind makes sense at all; everywhere if it isn't named.
 _POSSIBLE: Final = {
     FaultKind.LATE_APPLY: _WRITES,
+    FaultKind.GATEWAY_TIMEOUT: _WRITES,
     FaultKind.GRAPHQL_ERRORS: frozenset({Endpoint.GRAPHQL}),
     FaultKind.STALE_LIST: frozenset({Endpoint.GRAPHQL}),
 }
@@ -84,11 +88,13 @@ _NOT_TOKEN_UNASKED: Final = frozenset(
 )
 
 _STATUSES: Final = {
+    FaultKind.GATEWAY_TIMEOUT: range(500, 600),
     FaultKind.ERROR_BEFORE: range(400, 600),
     FaultKind.ERROR_AFTER: range(400, 600),
     FaultKind.REDIRECT: range(300, 400),
 }
 _RETRY_AFTER: Final = {
+    FaultKind.GATEWAY_TIMEOUT,
     FaultKind.ERROR_BEFORE,
     FaultKind.ERROR_AFTER,
     FaultKind.UNAVAILABLE,
@@ -99,6 +105,7 @@ _DELAYED: Final = {
     FaultKind.STALL_BEFORE,
     FaultKind.STALL_AFTER,
     FaultKind.LATE_APPLY,
+    FaultKind.GATEWAY_TIMEOUT,
     FaultKind.STALE_LIST,
 }
 _DEFAULT_SIZE: Final = 16 * 2**20
@@ -114,8 +121,10 @@ class Fault:
         tenant: Only requests with this subdomain; ``None``: all.
         probability: Share of the requests it befalls, 0 to 1. A script ignores it.
         delay: Seconds; what it delays is said at each :class:`FaultKind`.
-        status: Status of the ``ERROR_*`` kinds (400 to 599) and of ``REDIRECT`` (300 to 399).
-        retry_after: Seconds, sent as ``Retry-After`` by ``UNAVAILABLE``, ``RATE_LIMITED`` and the ``ERROR_*`` kinds.
+        status: Status of the ``ERROR_*`` kinds (400 to 599), of ``GATEWAY_TIMEOUT`` (500 to 599) and of ``REDIRECT``
+            (300 to 399).
+        retry_after: Seconds, sent as ``Retry-After`` by ``UNAVAILABLE``, ``RATE_LIMITED``, ``GATEWAY_TIMEOUT`` and the
+            ``ERROR_*`` kinds.
         retry_after_date: Send ``Retry-After`` as an HTTP-date instead of seconds.
         location: Where ``REDIRECT`` points.
         size: Bytes of an ``OVERSIZED`` body, before encoding.

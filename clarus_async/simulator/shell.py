@@ -172,6 +172,8 @@ class Shell:
             case FaultKind.LATE_APPLY:
                 self._apply_later(entry, fault.delay)
                 return delivery.reset(request)
+            case FaultKind.GATEWAY_TIMEOUT:
+                self._apply_later(entry, fault.delay)
         answer = spoil.instead(fault, entry, self._clock.wall(now))
         if answer is not None:
             return await self._send(request, entry, answer, None)

@@ -66,6 +66,9 @@ def _json_api_error(entry: LoggedRequest) -> Answer:
 _INSTEAD: Final[Mapping[FaultKind, Callable[[Fault, LoggedRequest, datetime], Answer]]] = {
     FaultKind.ERROR_BEFORE: lambda fault, _entry, now: _server_error(fault, now),
     FaultKind.HTML_502: lambda _fault, _entry, _now: _html(502, "Bad Gateway"),
+    FaultKind.GATEWAY_TIMEOUT: lambda fault, _entry, now: _html(
+        fault.status or 503, "Backend fetch failed", _retry_after(fault, now)
+    ),
     FaultKind.UNAVAILABLE: lambda fault, _entry, now: _html(
         503, "Service Temporarily Unavailable", _retry_after(fault, now)
     ),

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections import defaultdict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from clarus_async.errors import AuthenticationError, ClarusError, ConfigurationError, DeadlineExceededError
 from clarus_async.events import TokenEvent
-from clarus_async.policy.token import HeldToken, Phase, RefreshLimit, life
+from clarus_async.policy.token import HeldToken, Phase, life
 
 if TYPE_CHECKING:
     from clarus_async.transport.grants import Grant
@@ -31,15 +30,14 @@ class TokenKeeper:
     """
 
     def __init__(self, grant: Grant, *, static: bool, tell: Callable[[TokenEvent], None]) -> None:
+        self.static = static
         self._grant = grant
-        self._static = static
         self._tell = tell
         self._held: HeldToken | None = None
         self._refresh: asyncio.Task[HeldToken | ClarusError] | None = None
         self._refused: ClarusError | None = None
         self._refusals = 0
         self._not_before = 0.0
-        self._limits: defaultdict[str, RefreshLimit] = defaultdict(RefreshLimit)
 
     def current(self, now: float) -> str | None:
         """Return the token if it is fresh.
@@ -98,28 +96,17 @@ class TokenKeeper:
         result = refresh.result()
         return result.value if isinstance(result, HeldToken) else _own_copy(result)
 
-    def reject(self, token: str, tenant: str, now: float) -> ClarusError | None:
-        """Note a 401: the token is dead, if it is still the one that is held; say why there will be no other.
-
-        A front-end login on the same account can end a token before its time (clarus-api.md §2).
+    def reject(self, token: str) -> HeldToken | None:
+        """Let go of a token that was answered with 401, and return it; ``None`` where another one is held by now.
 
         Args:
-            token: the one that was answered with 401.
-            tenant: whose request it was.
-            now: seconds on the loop's clock.
+            token: the bearer token.
         """
-        if self._held is None or self._held.value != token:
+        held = self._held
+        if held is None or held.value != token:
             return None
-        if self._static:
-            return AuthenticationError("the API refuses the access token, and there is no way to get another")
-        limit = self._limits[tenant]
-        if (wait := limit.wait(now)) > 0:
-            return AuthenticationError(
-                "the API refuses token after token for this tenant", retryable=True, retry_after=wait
-            )
-        limit.take(now)
         self._held = None
-        return None
+        return held
 
     async def _fetch(self) -> HeldToken | ClarusError:
         loop = asyncio.get_running_loop()
@@ -143,6 +130,8 @@ class TokenKeeper:
             if isinstance(token, AuthenticationError):
                 self._refusals += 1
                 self._not_before = now + min(_LONGEST_BACKOFF, _FIRST_BACKOFF * 2.0 ** min(self._refusals - 1, 30))
+            elif token.retry_after is not None:
+                self._not_before = now + token.retry_after
             self._tell(TokenEvent(duration=now - since, expires_in=None, failure=type(token).__name__))
             return token
         self._refused = None
@@ -161,7 +150,6 @@ class TokenKeeper:
         self._held = None
         self._refresh = None
         self._not_before = 0.0
-        self._limits.clear()
 
 
 def _own_copy(error: ClarusError, *, retry_after: float | None = None) -> ClarusError:

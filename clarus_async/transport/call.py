@@ -9,21 +9,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from yarl import URL
 
 from clarus_async.config import RetryPolicy, Timeouts
 from clarus_async.credentials import Credentials
-from clarus_async.errors import Applied, ClarusError
+from clarus_async.errors import Applied, AuthenticationError, ClarusError
 from clarus_async.events import WaitReason
 from clarus_async.policy.deadline import LEAST_USEFUL, Deadline
 from clarus_async.policy.outcome import Answer, NoAnswer, Proof, Seen, Step, Verdict, judge, worst
-from clarus_async.policy.retry import backoff
+from clarus_async.policy.retry import MOST_LIMITED, backoff
 from clarus_async.policy.server_clock import Dated
+from clarus_async.policy.token import ALWAYS_REFUSED
 from clarus_async.transport.request import Call, Request
 from clarus_async.transport.session import BODY_CAP, USER_AGENT, Received
-from clarus_async.transport.shared import Shared
+from clarus_async.transport.shared import Shared, Tenant
 from clarus_async.transport.telling import Teller
 from clarus_async.transport.turn import Turn, Turns
 from clarus_async.wire.faults import read_faults, secrets_in
@@ -31,6 +32,8 @@ from clarus_async.wire.graphql import GraphQLAnswer
 from clarus_async.wire.headers import request_id, retry_after
 from clarus_async.wire.ratelimit import read_rate_limit
 from clarus_async.wire.reading import Unreadable
+
+_SAYS_NOTHING_OF_THE_TOKEN: Final = frozenset({401, 408, 429})
 
 
 class Caller:
@@ -62,7 +65,7 @@ class Caller:
         self.may_send = may_send
         self._keeper = shared.keeper(credentials, timeouts)
         self._teller = Teller(shared, subdomain)
-        self._turns = Turns(shared, subdomain, self._keeper, self._teller)
+        self._turns = Turns(shared, subdomain, self._keeper, self._teller, timeouts.deadline)
         self._urls: dict[str, URL] = {}
         # Every request carries these (clarus-api.md §2), and says what we read.
         self._headers = {
@@ -127,8 +130,6 @@ class Caller:
         async def attempt() -> Step:
             if earlier:
                 return earlier.pop()
-            if call.look and not await self._absent(call):
-                return Step.UNSETTLED
             return await self._attempt(call)
 
         async def sleep(seconds: float) -> None:
@@ -149,23 +150,17 @@ class Caller:
         """Decide whether another attempt follows, and after how long."""
         call.delay = 0.0
         if step is Step.REFRESH:
-            refused, call.refreshed = call.refreshed, True
-            return not refused
+            return self._refreshes(call)
         if step is Step.PACE:
             if self.retry.max_attempts == 1:
                 call.because = "retries are off"
                 return False
             return True
-        if step not in {Step.AGAIN, Step.LATER, Step.LOOK}:
+        if step is not Step.AGAIN:
             return False
         call.delay = backoff(self.retry, max(call.spent, 1), self.shared.random)
-        if step is not Step.AGAIN and isinstance(call.seen, Answer):
+        if isinstance(call.seen, Answer):
             call.delay += call.seen.retry_after or 0.0
-        call.look = step is Step.LOOK
-        if call.look:
-            # Its 503 is a weak proof: until somebody looked, the record may be there.
-            call.applied = Applied.MAYBE
-            call.doubt()
         now = asyncio.get_running_loop().time()
         if call.spent >= self.retry.max_attempts:
             call.because = "out of attempts" if self.retry.max_attempts > 1 else "retries are off"
@@ -178,15 +173,19 @@ class Caller:
             return True
         return False
 
-    async def _absent(self, call: Call) -> bool:
-        call.look = False
-        look = call.request.look
-        absent = None if look is None else await look(call.request.about, call.deadline, call.sent_at)
-        if not absent:
-            call.because = "a record with its key is there" if absent is False else "looking it up failed"
-            return False
-        call.applied = Applied.NO
-        return True
+    def _refreshes(self, call: Call) -> bool:
+        """Decide whether a call that was answered with 401 goes on with another token."""
+        now = self.shared.time()
+        if not call.request.patient:
+            # When the next token is to be had is known where it is asked for.
+            goes_on = call.deadline.allows(now, 0.0)
+        else:
+            call.deadline = Deadline(call.deadline.at + now - call.sent_at)
+            refusals = self.shared.tenant(self.subdomain).refusals
+            goes_on = not refusals.hopeless(now, self.timeouts.deadline)
+        if not goes_on:
+            call.because = ALWAYS_REFUSED
+        return goes_on
 
     async def _attempt(self, call: Call) -> Step:
         request = call.request
@@ -197,6 +196,7 @@ class Caller:
         if turn is None:
             return Step.RAISE
         call.sent_at = turn.sent.at
+        call.limited = False
         call.attempts += 1
         call.spent += 1
         headers = {**self._headers, "Authorization": f"Bearer {turn.token}"}
@@ -226,19 +226,25 @@ class Caller:
             return Step.DONE
         if verdict.proof in {Proof.UNKNOWN, Proof.APPLIED}:
             call.doubt()
+        if verdict.step is Step.AGAIN and call.limited and call.attempts - call.spent < MOST_LIMITED:
+            # As a 429 does, it costs no attempt.
+            call.spent -= 1
+            return Step.PACE
         if verdict.step in {Step.PACE, Step.REFRESH}:
             call.spent -= 1
         if verdict.step is Step.REFRESH:
-            return self._reject(call, turn.token)
+            return self._reject(call, turn.token, tenant)
         return verdict.step
 
-    def _reject(self, call: Call, token: str) -> Step:
-        refused = self._keeper.reject(token, self.subdomain, asyncio.get_running_loop().time())
-        if refused is None:
-            return Step.REFRESH
-        refused.method, refused.path = call.request.method, call.request.path
-        refused.attempts, refused.request_id = call.attempts, call.request_id
-        return call.stop(refused.message, by=refused)
+    def _reject(self, call: Call, token: str, tenant: Tenant) -> Step:
+        if self._keeper.static:
+            refused = AuthenticationError("the API refuses the access token, and there is no way to get another")
+            refused.method, refused.path = call.request.method, call.request.path
+            refused.attempts, refused.request_id = call.attempts, call.request_id
+            return call.stop(refused.message, by=refused)
+        if (held := self._keeper.reject(token)) is not None:
+            tenant.refusals.refused(held, self.shared.time(), self.shared.random)
+        return Step.REFRESH
 
     def _judged(self, call: Call, received: Received | NoAnswer, turn: Turn) -> Verdict:
         request = call.request
@@ -252,10 +258,15 @@ class Caller:
             if date is not None:
                 self.shared.note_date(Dated(date, call.sent_at, now, wall))
             told = read_rate_limit(received.headers, date, wall)
+            turnstile = turn.tenant.turnstile
             if seen.status == 429:
-                turn.tenant.turnstile.refused(turn.sent, now, seen.retry_after, told)
+                turnstile.refused(turn.sent, now, seen.retry_after, told)
+            elif seen.status == 503:
+                call.limited = turnstile.unavailable(turn.sent, now, seen.retry_after, told, path=request.template)
             else:
-                turn.tenant.turnstile.answered(turn.sent, now, told)
+                turnstile.answered(turn.sent, now, told, path=request.template)
+            if seen.status < 500 and seen.status not in _SAYS_NOTHING_OF_THE_TOKEN:
+                turn.tenant.refusals.accepted = True
         verdict = judge(request.kind, seen, repeatable=request.repeatable, doubt=call.applied is not Applied.NO)
         call.seen = seen
         call.applied = worst(call.applied, verdict, request.kind)

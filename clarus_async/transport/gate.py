@@ -11,11 +11,13 @@ turnstile has one timer, for the first of its line.
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict, deque
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Callable
 from typing import Final, TypeAlias
 
 from clarus_async.policy.measured import Sent
 from clarus_async.policy.pacer import Pacer
+from clarus_async.policy.unavailable import Unavailable
 from clarus_async.wire.ratelimit import Told
 
 # Seconds, for which nobody waits who did not decide to.
@@ -78,6 +80,7 @@ class Turnstile:
         self._gate = gate
         self.lines: OrderedDict[str, Line] = OrderedDict()
         self._timer: asyncio.TimerHandle | None = None
+        self._unavailable: defaultdict[str, Unavailable] = defaultdict(Unavailable)
 
     def idle(self, now: float) -> float:
         """Return the seconds for which nobody has waited, sent or been held back, at ``now``; 0 where somebody does."""
@@ -110,18 +113,20 @@ class Turnstile:
         line = self.lines.get(tenant)
         return 0 if line is None else line.live
 
-    def answered(self, sent: Sent, now: float, told: Told | None = None) -> None:
-        """Note an answer that is no 429.
+    def answered(self, sent: Sent, now: float, told: Told | None = None, *, path: str = "") -> None:
+        """Note an answer that is neither 429 nor 503.
 
         Args:
             sent: the request that it answers.
             now: seconds on the loop's clock.
             told: what it says of the rate limit.
+            path: the request's, without its ids: one that is down says nothing of the others.
         """
+        self._unavailable[path].admitted(sent, now)
         self.pace.answered(sent, now, told)
 
     def refused(self, sent: Sent, now: float, retry_after: float | None, told: Told | None = None) -> None:
-        """Note a 429.
+        """Note a rate limiter's refusal: a 429, or a 503 that is one's.
 
         Args:
             sent: the request that was refused.
@@ -129,11 +134,36 @@ class Turnstile:
             retry_after: seconds, where the server said.
             told: what it says of the rate limit.
         """
+        self._pause(lambda: self.pace.refused(sent, now, retry_after, told), now)
+
+    def _pause(self, note: Callable[[], None], now: float) -> None:
         before = self.pace.pause(now)
-        self.pace.refused(sent, now, retry_after, told)
+        note()
         if self.pace.pause(now) > before + _LONG_PAUSE:
             # Whoever waits already may not want to wait for that long.
             self._dismiss()
+
+    def unavailable(
+        self, sent: Sent, now: float, retry_after: float | None, told: Told | None = None, *, path: str = ""
+    ) -> bool:
+        """Note a 503, and say whether it is a rate limiter's.
+
+        Args:
+            sent: the request that was answered so.
+            now: seconds on the loop's clock.
+            retry_after: seconds, where the server said.
+            told: what it says of the rate limit.
+            path: the request's, without its ids.
+        """
+        unavailable = self._unavailable[path]
+        if unavailable.limits(sent, now):
+            self.refused(sent, now, retry_after, told)
+            return True
+        self.pace.lost(sent)
+        if retry_after is not None and unavailable.alone(sent):
+            # It is down for everybody.
+            self._pause(lambda: self.pace.hold(retry_after, now), now)
+        return False
 
     def leave(self, sent: Sent) -> None:
         """Give the connection back; a request that was not heard of by now brought no answer, or never went out.

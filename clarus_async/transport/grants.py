@@ -111,26 +111,26 @@ class TokenEndpoint:
             if token is not None:
                 self._way = way
                 return token
+            floor = (seen.retry_after if isinstance(seen, Answer) else None) or 0.0
             pause = 0.0
             if untried and isinstance(received, Received) and refuses_client(received.status, received.body):
                 way = (way + 1) % len(ways)
                 untried -= 1
                 details = read_faults(received.body, secrets, received.headers.get("WWW-Authenticate"))
                 refused = refused or "; ".join(map(str, details))
+                gives_up = False
             else:
                 if _may_be_spent(seen) and not _refuses(received):
                     doubt = True
                     after_doubt = None if after_doubt is None else after_doubt - 1
-                out_of_tries = attempt >= _TRIES or (after_doubt is not None and after_doubt < 0)
-                if not _can_help(seen) or out_of_tries:
-                    error = _refusal(received, seen, attempt, secrets, doubt=doubt)
-                    if refused not in error.message:
-                        error.message += f"; with the client's secret sent another way: {refused}"
-                    return error
+                gives_up = not _can_help(seen) or attempt >= _TRIES or (after_doubt is not None and after_doubt < 0)
                 pause = backoff(self.retry, attempt, self.random)
-            if isinstance(seen, Answer) and seen.retry_after is not None:
-                pause = max(pause, min(seen.retry_after, self.retry.cap))
-            await asyncio.sleep(pause)
+            if gives_up or floor > self.retry.cap:
+                error = _refusal(received, seen, attempt, secrets, doubt=doubt)
+                if refused not in error.message:
+                    error.message += f"; with the client's secret sent another way: {refused}"
+                return error
+            await asyncio.sleep(max(floor, pause))
 
 
 def _see(received: Received | NoAnswer) -> tuple[Seen, TokenAnswer | None]:
@@ -154,7 +154,7 @@ def _refuses(received: Received | NoAnswer) -> bool:
 def _may_be_spent(seen: Seen) -> bool:
     """Whether the server may have made a token that never reached us."""
     if isinstance(seen, Answer):
-        return seen.status < 300 or (seen.status >= 500 and (seen.status != 503 or seen.retry_after is None))
+        return seen.status < 300 or seen.status >= 500
     return seen in {NoAnswer.CONNECTION_LOST, NoAnswer.TIMED_OUT}
 
 

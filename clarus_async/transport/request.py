@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -30,9 +30,6 @@ class Request:
         key: what the record can be looked up by, for a create.
         idempotency_key: the same for every attempt.
         secret: plain data of which nothing must show in an error, should the server echo it.
-        look: says whether the record is certainly not there yet, given ``about``, a deadline and when it was sent
-            (seconds on the loop's clock); ``None`` where that can't be told.
-        about: what is looked for.
         repeatable: a second effect does no harm.
         patient: what it waits for its turn does not count against its deadline.
         budget: the allowance that its retries come from; the tenant's where there is none.
@@ -48,8 +45,6 @@ class Request:
     key: str | None = None
     idempotency_key: str | None = None
     secret: object = None
-    look: Callable[[Any, Deadline, float], Awaitable[bool | None]] | None = None
-    about: object = None
     repeatable: bool = False
     patient: bool = False
     budget: RetryBudget | None = None
@@ -68,7 +63,7 @@ class Call:
     # Defaults stand here, so that a call costs what it comes to.
     value: Any = None
     attempts = 0
-    spent = 0  # attempts that count against the policy: a 429 and a first 401 cost none
+    spent = 0  # attempts that count against the policy: a 429 and a 401 cost none
     applied = Applied.NO
     sent_at = 0.0
     doubt_since: float | None = None  # when the first attempt was sent that may have been applied
@@ -77,9 +72,8 @@ class Call:
     details: tuple[ErrorDetail, ...] = ()
     unreadable: Unreadable | None = None
     request_id: str | None = None
-    refreshed = False
-    look = False
     delay = 0.0
+    limited = False  # the last answer was a rate limiter's 503
     because: str | None = None
     out_of_time = False
     starved = False  # another attempt was due, and the budget had none

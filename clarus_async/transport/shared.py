@@ -21,6 +21,7 @@ from clarus_async.policy.pacer import SharesPace
 from clarus_async.policy.pacing import Pace
 from clarus_async.policy.retry import RetryBudget
 from clarus_async.policy.server_clock import Dated
+from clarus_async.policy.token import Refusals
 from clarus_async.transport.auth import TokenKeeper
 from clarus_async.transport.gate import Gate, Turnstile
 from clarus_async.transport.session import ClientSession, Session
@@ -48,6 +49,7 @@ class Tenant:
         creates: those that are under way, by name.
         most_rows: how many rows of a page it has granted, once more were refused for their cost.
         most_keys: how many keys of a look-up, likewise.
+        refusals: the tokens that were refused.
     """
 
     turnstile: Turnstile
@@ -59,6 +61,7 @@ class Tenant:
     creates: Namesakes = attrs.field(factory=Namesakes)
     most_rows: int | None = None
     most_keys: int | None = None
+    refusals: Refusals = attrs.field(factory=Refusals)
 
 
 class Shared:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from clarus_async.errors import ClarusError, ConfigurationError, RateLimitedError
+from clarus_async.config import RetryPolicy
+from clarus_async.errors import AuthenticationError, ClarusError, ConfigurationError, RateLimitedError
 from clarus_async.events import WaitReason
 from clarus_async.policy.deadline import LEAST_USEFUL, Deadline
 from clarus_async.policy.measured import Sent
+from clarus_async.policy.retry import backoff
+from clarus_async.policy.token import ALWAYS_REFUSED
 from clarus_async.transport.auth import TokenKeeper
 from clarus_async.transport.gate import Turnstile
 from clarus_async.transport.request import Call
 from clarus_async.transport.shared import Shared, Tenant
 from clarus_async.transport.telling import Teller
+
+# The token endpoint had its own retries: who is patient asks again when there may be news.
+_ASKING: Final = RetryPolicy(base=1.0, cap=20.0)
 
 
 class Turn(NamedTuple):
@@ -42,13 +47,15 @@ class Turns:
         subdomain: the tenant.
         keeper: has the token.
         teller: is told of waits.
+        patience: seconds that who is patient waits for a token.
     """
 
-    def __init__(self, shared: Shared, subdomain: str, keeper: TokenKeeper, teller: Teller) -> None:
+    def __init__(self, shared: Shared, subdomain: str, keeper: TokenKeeper, teller: Teller, patience: float) -> None:
         self._shared = shared
         self._subdomain = subdomain
         self._keeper = keeper
         self._teller = teller
+        self._patience = patience
 
     def at_once(self, call: Call, tenant: Tenant) -> Turn | None:
         """Take a turn where there is nothing to wait for, and nothing that stops the call.
@@ -75,7 +82,7 @@ class Turns:
         """
         shared, keeper = self._shared, self._keeper
         while not self._stopped(call, now := shared.time()):
-            token = keeper.current(now) or await self._token(call)
+            token = keeper.current(now) or await self._token(call, tenant)
             if token is None:
                 break
             now = shared.time()
@@ -115,16 +122,41 @@ class Turns:
             return True
         return False
 
-    async def _token(self, call: Call) -> str | None:
-        now = asyncio.get_running_loop().time()
+    async def _token(self, call: Call, tenant: Tenant) -> str | None:
+        """Return a token, or stop the call; who is patient has its whole deadline for it, and does not use it up."""
+        shared, request = self._shared, call.request
+        began = now = shared.time()
+        until = Deadline(began + self._patience) if request.patient else call.deadline
         if not self._keeper.serves(now):
             self._teller.waits(call, WaitReason.TOKEN, None)
-        token = await self._keeper.get(call.deadline.left(now))
-        if isinstance(token, str):
-            return token
-        _name(token, call)
-        call.stop(token.message, by=token)
-        return None
+        tries = 0
+        while True:
+            wait = 0.0 if self._keeper.serves(now) else tenant.refusals.wait(now)
+            if not until.allows(now, wait):
+                call.stop(ALWAYS_REFUSED, by=None if call.seen is not None else _refused(call))
+                return None
+            if wait > 0:
+                await shared.sleep(wait)
+                now = shared.time()
+                if shared.closed and self._stopped(call, now):
+                    return None
+                continue
+            token = await self._keeper.get(until.left(now))
+            now = shared.time()
+            if isinstance(token, str):
+                if request.patient:
+                    call.deadline = Deadline(call.deadline.at + now - began)
+                return token
+            tries += 1
+            pause = max(token.retry_after or 0.0, backoff(_ASKING, tries, shared.random))
+            if token.retry_after is not None and pause <= shared.pacing.max_wait:
+                until = Deadline(until.at + pause)
+            if not (request.patient and token.retryable and until.allows(now, pause)) or shared.closed:
+                _name(token, call)
+                call.stop(token.message, by=token)
+                return None
+            await shared.sleep(pause)
+            now = shared.time()
 
     def _may_wait(self, call: Call, turnstile: Turnstile, now: float, *, again: bool) -> bool:
         """Tell of a wait that begins, or stop the call where that would be too long."""
@@ -154,6 +186,17 @@ def _name(error: ClarusError, call: Call) -> None:
     """Say of which call an error is, unless it is of another request."""
     if error.method is None:
         error.method, error.path, error.attempts = call.request.method, call.request.path, call.attempts
+
+
+def _refused(call: Call) -> AuthenticationError:
+    request = call.request
+    return AuthenticationError(
+        f"{ALWAYS_REFUSED}; nothing was sent",
+        retryable=True,
+        method=request.method,
+        path=request.path,
+        attempts=call.attempts,
+    )
 
 
 def _paused(call: Call, wait: float, why: str) -> RateLimitedError:

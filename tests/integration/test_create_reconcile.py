@@ -84,23 +84,6 @@ async def failing(call, kind=ClarusError):
     return raised.value
 
 
-class TestBetweenAttempts:
-    def test_what_the_first_of_two_503s_made_is_found_after_the_second(self):
-        @virtual
-        async def check():
-            async with Simulator() as sim, client_of(sim) as clarus:
-                sim.script(Endpoint.CREATE, *[Fault(FaultKind.UNAVAILABLE, retry_after=10.0)] * 2)
-                sim.script(Endpoint.GRAPHQL, None, Fault(FaultKind.STALE_LIST, delay=15.0))
-                creating = asyncio.ensure_future(clarus.integrations.create(SHOP))
-                await asyncio.sleep(0.5)
-                sim.preload("acme", [{"name": "Shop", "integration_type": "shopify"}], created_at=VirtualWall.now())
-                shop = await creating
-                assert [record.id for record in sim.created("acme")] == [shop.id]
-                assert len(sends(sim)) == 2
-
-        check()
-
-
 class TestFound:
     @pytest.mark.parametrize(
         "fault",

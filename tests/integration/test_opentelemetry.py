@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from opentelemetry.trace import StatusCode
 
-from clarus_async import ClarusError, NewIntegration, RetryPolicy
+from clarus_async import ClarusError, NewIntegration
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Simulator
 from tests.seen import Seen, client_of, seconds, server_of
 from tests.virtual import virtual
@@ -198,19 +198,6 @@ class TestWaits:
             await clarus.ping()
             await asyncio.gather(clarus.ping(), clarus.ping())
             assert seen.waits["gate"] == (1.0, 1)
-
-    @virtual
-    async def test_a_look_up_between_two_attempts_is_no_backoff(self):
-        seen = Seen()
-        retry = RetryPolicy(base=0.001, cap=0.001)
-        async with Simulator(latency=1.0) as sim, client_of(sim, seen, retry=retry) as clarus:
-            await clarus.ping()
-            seen.forget()
-            sim.script(Endpoint.CREATE, Fault(FaultKind.UNAVAILABLE, retry_after=5.0))
-            await clarus.integrations.create(SHOP)
-            assert [call.name for call in seen.calls].count("clarus create") == 1
-            assert len(seen.calls) > 1
-            assert seen.waits["backoff"] == (pytest.approx(5.0, abs=0.01), 1)
 
     @virtual
     async def test_one_that_is_cut_short(self):

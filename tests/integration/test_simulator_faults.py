@@ -129,6 +129,16 @@ async def test_what_is_refused_on_arrival_is_not_applied_late(simulator, api):
     assert len(simulator.created("acme")) == 1
 
 
+@pytest.mark.parametrize(("status", "answered"), [(None, 503), (504, 504)])
+async def test_a_gateway_that_did_not_wait_says_so_and_the_write_is_applied_later(simulator, api, status, answered):
+    simulator.script(Endpoint.CREATE, Fault(FaultKind.GATEWAY_TIMEOUT, status=status, retry_after=5.0, delay=0.1))
+
+    answer = await api.create()
+    assert (answer.status, answer.headers["Retry-After"]) == (answered, "5")
+    assert simulator.created("acme") == []
+    await until(lambda: len(simulator.created("acme")) == 1)
+
+
 async def test_refuse_closes_the_port_for_a_while(simulator, api):
     simulator.script(Endpoint.CREATE, Fault(FaultKind.REFUSE, delay=0.15))
     began = seconds()

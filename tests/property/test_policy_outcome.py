@@ -24,7 +24,7 @@ answers = st.builds(
     executed=st.booleans(),
 )
 everything_seen = answers | st.sampled_from(NoAnswer)
-SENT_AGAIN = {Step.AGAIN, Step.LATER, Step.PACE, Step.REFRESH}
+SENT_AGAIN = {Step.AGAIN, Step.PACE, Step.REFRESH}
 
 
 @given(kinds, everything_seen, st.booleans(), st.booleans())

@@ -1,4 +1,4 @@
-"""A token's phases, and the limit on refreshes that 401s may ask for."""
+"""A token's phases, and when the next one is asked for."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clarus_async.policy.token import HeldToken, Phase, RefreshLimit, life
+from clarus_async.policy.token import HeldToken, Phase, Refusals, life
 from tests.strategies import quick, thorough
 
 ORDER = [Phase.FRESH, Phase.STALE, Phase.EXPIRED]
@@ -32,7 +32,8 @@ def test_a_token_goes_from_fresh_to_stale_to_expired_and_never_back(since, secon
 @given(seconds=lives, part=st.floats(0, 2))
 @thorough
 def test_a_phase_is_what_the_contract_says(seconds, part):
-    stale_from = max(0.9 * seconds, seconds - 60)
+    # The last tenth, at least a second and at most a minute; of a life under two seconds, the second half.
+    stale_from = max(min(0.9 * seconds, seconds - min(1.0, seconds / 2)), seconds - 60)
     now = part * seconds
     phase = HeldToken("t", 0.0, seconds).phase(now)
 
@@ -41,31 +42,29 @@ def test_a_phase_is_what_the_contract_says(seconds, part):
     assert phase is (Phase.EXPIRED if now > seconds else Phase.STALE if now > stale_from else Phase.FRESH)
 
 
-@given(steps=st.lists(st.integers(0, 90), max_size=80))
+@given(st.lists(st.tuples(st.booleans(), st.floats(0, 200), st.floats(0, 1)), max_size=60))
 @thorough
-def test_no_more_than_three_refreshes_in_any_minute(steps):
-    limit = RefreshLimit()
-    taken = []
-    now = 0
-    for step in steps:
-        now += step
-        if limit.wait(now) == 0:
-            limit.take(now)
-            taken.append(now)
+def test_the_next_token_is_asked_for_within_twenty_seconds_or_one_where_some_are_accepted(events):
+    refusals = Refusals()
+    now = 0.0
+    for accepted, lived, drawn in events:
+        refusals.accepted = refusals.accepted or accepted
+        was_accepted = refusals.accepted
+        token = HeldToken("t", now, 3600.0)
+        now += lived
+        refusals.refused(token, now, lambda drawn=drawn: drawn)
 
-    for start in taken:
-        assert sum(start <= at < start + 60 for at in taken) <= 3
+        assert 0 <= refusals.wait(now) <= (1.0 if was_accepted else 20.0)
+        assert not refusals.hopeless(now, now + 1.0)
 
 
-@given(steps=st.lists(st.integers(0, 30), max_size=60))
+@given(st.integers(1, 200), st.floats(0, 1e6))
 @quick
-def test_whoever_waits_as_long_as_was_said_may_refresh(steps):
-    limit = RefreshLimit()
-    now = 0
-    for step in steps:
-        now += step
-        wait = limit.wait(now)
-        assert 0 <= wait <= 60
-        now += int(wait)
-        assert limit.wait(now) == 0
-        limit.take(now)
+def test_a_server_that_accepts_no_token_is_not_stormed(tokens, clock):
+    refusals = Refusals()
+    now = clock
+    for _ in range(tokens):
+        refusals.refused(HeldToken("t", now, 3600.0), now, lambda: 0.5)
+        now += refusals.wait(now)
+
+    assert now - clock >= 10.0 * max(0, tokens - 11)

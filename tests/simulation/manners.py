@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Final
 
-from clarus_async import ClarusError
+from clarus_async import AuthenticationError, ClarusError
 from clarus_async.events import AttemptEvent, CallEvent
-from clarus_async.policy.token import REFRESHES_A_MINUTE
+from clarus_async.policy.retry import MOST_LIMITED
 from tests.simulation.facts import Facts
 from tests.simulation.tap import TOKEN, Attempt
 
@@ -49,22 +49,17 @@ def waits_for_retry_after(facts: Facts) -> Iterator[str]:
 def no_dead_token(facts: Facts) -> Iterator[str]:
     """No request is sent with a token that is known to be dead."""
     dead: dict[tuple[int, str], float] = {}
-    refusals: defaultdict[tuple[int, str | None], list[float]] = defaultdict(list)
     moments: list[tuple[float, int, Callable[[], Iterator[str]]]] = []
 
     def refused(attempt: Attempt) -> Iterator[str]:
-        whose = refusals[attempt.life, attempt.tenant]
-        # More new tokens than these a minute no tenant gets: what it is told then is the reason, not a new token.
-        if len([at for at in whose if attempt.ended - at < 60.0]) < REFRESHES_A_MINUTE:
-            if (attempt.life, attempt.token) not in dead:
-                whose.append(attempt.ended)
-            dead.setdefault((attempt.life, attempt.token), attempt.ended)
+        dead.setdefault((attempt.life, attempt.token), attempt.ended)
         yield from ()
 
     def granted(attempt: Attempt) -> Iterator[str]:
         token, life = attempt.granted
         if life is not None:
-            dead.setdefault((attempt.life, token), attempt.started + life)
+            # One that took longer to come than it lives is tried all the same: the server began to count later.
+            dead.setdefault((attempt.life, token), max(attempt.started + life, attempt.ended))
         yield from ()
 
     def sent(attempt: Attempt) -> Iterator[str]:
@@ -81,6 +76,17 @@ def no_dead_token(facts: Facts) -> Iterator[str]:
             moments.append((attempt.ended, attempt.number, lambda a=attempt: granted(a)))
     for _, _, check in sorted(moments, key=lambda moment: moment[:2]):
         yield from check()
+
+
+def early_deaths_fail_nothing(facts: Facts) -> Iterator[str]:
+    """A token that dies early costs time and nothing else, as long as another one is to be had."""
+    for op in facts.history.ops:
+        if isinstance(op.error, AuthenticationError) and op.ended - op.began < facts.plan.timeouts.deadline / 4:
+            yield f"{op}"
+    for given in facts.history.given:
+        for one in given:
+            if one.outcome.error is not None and one.outcome.error.type == "AuthenticationError":
+                yield one.outcome.to_json().decode()
 
 
 def one_refresh_at_a_time(facts: Facts) -> Iterator[str]:
@@ -106,7 +112,7 @@ def retry_budget(facts: Facts) -> Iterator[str]:
         earlier[attempt.life, event.call_id] = event
         if before is None:
             by_tenant[attempt.life, attempt.tenant].append((attempt.started, False))
-        elif before.status not in {401, 429}:
+        elif before.status not in {401, 429, 503}:
             by_tenant[attempt.life, attempt.tenant].append((attempt.started, True))
     for whose, sent in by_tenant.items():
         for first, (since, _) in enumerate(sent):
@@ -120,14 +126,15 @@ def retry_budget(facts: Facts) -> Iterator[str]:
 
 
 def attempts_are_bounded(facts: Facts) -> Iterator[str]:
-    """No call costs more attempts than the policy says, those aside that a 429 or a first 401 brought."""
+    """No call costs more attempts than the policy says, those aside that a 429, a 401 or a limiter's 503 brought."""
     spent: defaultdict[tuple[int, int], list[Attempt]] = defaultdict(list)
     for attempt in facts.attempts:
         if attempt.event is not None:
             spent[attempt.life, attempt.event.call_id].append(attempt)
     for attempts in spent.values():
         costly = [attempt for attempt in attempts if attempt.result not in {401, 429}]
-        if len(costly) > facts.plan.retry.max_attempts:
+        limited = min(MOST_LIMITED, sum(attempt.result == 503 for attempt in attempts))
+        if len(costly) - limited > facts.plan.retry.max_attempts:
             yield f"{len(costly)} attempts of one call: {', '.join(map(str, costly))}"
 
 

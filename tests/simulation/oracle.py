@@ -27,6 +27,7 @@ PROMISES: Final[dict[str, Callable[[Facts], Iterator[str]]]] = {
     "typed errors": manners.typed_errors,
     "Retry-After is kept": manners.waits_for_retry_after,
     "no dead token": manners.no_dead_token,
+    "early deaths of tokens fail nothing": manners.early_deaths_fail_nothing,
     "one refresh at a time": manners.one_refresh_at_a_time,
     "the retry budget": manners.retry_budget,
     "bounded attempts": manners.attempts_are_bounded,

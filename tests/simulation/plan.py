@@ -20,12 +20,13 @@ _BEFORE_OR_AFTER: Final = (
 )  # fmt: skip
 _KINDS: Final = (
     *_BEFORE_OR_AFTER, *_BEFORE_OR_AFTER, FaultKind.LATE_APPLY, FaultKind.LATE_APPLY, FaultKind.STALL_BEFORE,
+    FaultKind.GATEWAY_TIMEOUT, FaultKind.GATEWAY_TIMEOUT,
     FaultKind.STALL_AFTER, FaultKind.UNAVAILABLE, FaultKind.UNAVAILABLE, FaultKind.RATE_LIMITED,
     FaultKind.GRAPHQL_ERRORS, FaultKind.STALE_LIST, FaultKind.JSON_API_ERROR, FaultKind.UNAUTHORIZED,
     FaultKind.FORBIDDEN, FaultKind.REDIRECT, FaultKind.REFUSE,
 )  # fmt: skip
 # These end a whole run by contract, or every call for a while, so there are fewer of them.
-_RARE: Final = frozenset({FaultKind.UNAUTHORIZED, FaultKind.FORBIDDEN, FaultKind.REDIRECT, FaultKind.REFUSE})
+_RARE: Final = frozenset({FaultKind.FORBIDDEN, FaultKind.REDIRECT, FaultKind.REFUSE})
 _WEIGHTED: Final = ("create",) * 8 + ("update", "update", "delete", "synchronize", "list", "find", "ping")
 # As they tell of themselves; how they count follows from the seed, too.
 _HEADERS: Final = ("none", "retry-after", "x-ratelimit", "ietf")
@@ -157,7 +158,7 @@ def make_plan(seed: int) -> Plan:
         ),
         max_connections=dice.choice([1, 2, 4, 16]),
         latency=dice.choice([(0.01, 0.02), (0.02, 0.4), (0.1, 2.0)]),
-        token_lifetime=dice.choice([None, 3600.0, 30.0, 12.0]),
+        token_lifetime=dice.choice([None, 3600.0, 30.0, 12.0, 3.0, 1.0]),
         searchable=dice.random() < 0.5,
         quota=_quota(dice) if dice.random() < 0.4 else None,
         faults=faults.draw(),
@@ -191,7 +192,7 @@ class _Faults:
         faults: list[Fault] = []
         kinds = self.dice.sample(_KINDS, self.dice.choice([0, 1, 2, 3, 5]))
         if self.late:
-            kinds.append(FaultKind.LATE_APPLY)
+            kinds.append(self.dice.choice([FaultKind.LATE_APPLY, FaultKind.GATEWAY_TIMEOUT]))
         share = self.dice.choice([0.03, 0.1, 0.25, 0.5])
         for kind in dict.fromkeys(kinds):
             part = (share / 10 if kind in _RARE else share) / len(kinds)
@@ -199,18 +200,18 @@ class _Faults:
                 if Fault(kind).fits(endpoint, None) and self.dice.random() < 0.7:
                     faults += [
                         Fault(kind, endpoint=endpoint, probability=part / len(options), **option)
-                        for options in [self._options(kind, endpoint)]
+                        for options in [self._options(kind)]
                         for option in options
                     ]
         return tuple(faults)
 
-    def _options(self, kind: FaultKind, endpoint: Endpoint) -> Sequence[dict[str, Any]]:
-        if kind is FaultKind.ERROR_AFTER and endpoint is Endpoint.CREATE:
-            # Such a refusal proves little: a create is looked up once after it, by when the list has to tell.
-            listed = max(self.stale, 1.0) + SLACK
-            return [{}, {"status": 503, "retry_after": self.dice.choice([listed, listed + 3.0])}]
+    def _options(self, kind: FaultKind) -> Sequence[dict[str, Any]]:
         options: dict[FaultKind, Callable[[], Sequence[dict[str, Any]]]] = {
             FaultKind.LATE_APPLY: self._late_applies,
+            FaultKind.GATEWAY_TIMEOUT: lambda: [
+                option | {"retry_after": wait} for option in self._late_applies() for wait in (None, 1.0, 5.0)
+            ],
+            FaultKind.ERROR_AFTER: lambda: [{}, {"status": 503}, {"status": 503, "retry_after": 2.0}],
             FaultKind.STALL_BEFORE: lambda: [{"delay": self.timeouts.attempt * part} for part in (0.5, 1.2)],
             FaultKind.STALL_AFTER: lambda: [{"delay": self.timeouts.attempt * part} for part in (0.5, 1.2)],
             FaultKind.REFUSE: lambda: [{"delay": self.dice.choice([0.5, 5.0])}],

@@ -175,6 +175,5 @@ def an_action_goes_out_once(facts: Facts) -> Iterator[str]:
     for op in facts.history.ops:
         if op.what == "synchronize" and not op.act.repeatable:
             for attempt, later in pairwise(facts.writes(op)):
-                weak = attempt.result == 503 and attempt.retry_after is not None
-                if not weak and not proves_that_nothing_was_done(attempt):
+                if not proves_that_nothing_was_done(attempt):
                     yield f"{op}: {later} after {attempt}"

@@ -332,10 +332,12 @@ class TestTries:
         assert wire.asked_at == [0.0, 7.0]
 
     @virtual
-    async def test_retry_after_is_kept_to_up_to_the_cap(self):
+    async def test_a_retry_after_that_is_longer_than_any_backoff_is_the_callers_to_wait_for(self):
         wire = Wire(answer(429, {"Retry-After": "3600"}), good())
-        await grant(CREDENTIALS, wire)()
-        assert wire.asked_at == [0.0, 20.0]
+        result = await grant(CREDENTIALS, wire)()
+        assert isinstance(result, RateLimitedError)
+        assert (result.retry_after, result.attempts) == (3600.0, 1)
+        assert wire.asked_at == [0.0]
 
     @pytest.mark.parametrize(("status", "error"), [(500, ServerError), (429, RateLimitedError)])
     def test_the_last_answer_is_the_error(self, status, error):
@@ -545,7 +547,7 @@ class TestRefreshToken:
         assert len(wire.asked) == 1
 
     @pytest.mark.parametrize(
-        "trouble", [NoAnswer.NO_CONNECTION, answer(429), answer(503, {"Retry-After": "1"})], ids=str
+        "trouble", [NoAnswer.NO_CONNECTION, answer(429), answer(429, {"Retry-After": "1"})], ids=str
     )
     def test_wrong_client_credentials_do_not_after_trouble_either(self, trouble):
         @virtual

@@ -14,6 +14,7 @@ from clarus_async.errors import (
     ConfigurationError,
     ConnectionFailedError,
     DeadlineExceededError,
+    RateLimitedError,
 )
 from clarus_async.transport.auth import TokenKeeper
 from tests.virtual import now, settle, virtual
@@ -302,7 +303,7 @@ class TestRejection:
     async def test_a_401_ends_the_token_it_was_answered_for(self):
         holder = keeper(Grant(tokens(), seconds=0.0))
         await holder.get(FOREVER)
-        assert holder.reject("t1", "acme", now()) is None
+        assert holder.reject("t1").value == "t1"
         assert not holder.alive("t1", now())
         assert await holder.get(FOREVER) == "t2"
 
@@ -311,53 +312,12 @@ class TestRejection:
         grant = Grant(tokens(), seconds=0.0)
         holder = keeper(grant)
         await holder.get(FOREVER)
-        holder.reject("t1", "acme", now())
+        holder.reject("t1")
         await holder.get(FOREVER)
         for _ in range(10):
-            assert holder.reject("t1", "acme", now()) is None
+            assert holder.reject("t1") is None
         assert await holder.get(FOREVER) == "t2"
         assert grant.asked == 2
-
-    @virtual
-    async def test_three_a_minute_and_tenant_are_bought_with_a_401(self):
-        grant = Grant(tokens(), seconds=0.0)
-        holder = keeper(grant)
-        for _ in range(3):
-            assert holder.reject(await holder.get(FOREVER), "acme", now()) is None
-            await asyncio.sleep(1.0)
-        error = holder.reject(await holder.get(FOREVER), "acme", now())
-        assert isinstance(error, AuthenticationError)
-        assert error.retry_after == pytest.approx(57.0)
-        assert error.retryable
-        assert grant.asked == 4
-
-    @virtual
-    async def test_a_tenant_that_used_its_three_leaves_the_token_to_the_others(self):
-        grant = Grant(tokens(), seconds=0.0)
-        holder = keeper(grant)
-        for _ in range(3):
-            holder.reject(await holder.get(FOREVER), "acme", now())
-        token = await holder.get(FOREVER)
-        assert holder.reject(token, "acme", now()) is not None
-        assert await holder.get(FOREVER) == token
-        assert holder.reject(token, "globex", now()) is None
-
-    @virtual
-    async def test_after_a_minute_it_may_buy_again(self):
-        holder = keeper(Grant(tokens(), seconds=0.0))
-        for _ in range(3):
-            holder.reject(await holder.get(FOREVER), "acme", now())
-        await asyncio.sleep(60.0)
-        assert holder.reject(await holder.get(FOREVER), "acme", now()) is None
-
-    @virtual
-    async def test_there_is_no_other_static_token(self):
-        grant = Grant(tokens(float("inf")), seconds=0.0)
-        holder = keeper(grant, static=True)
-        error = holder.reject(await holder.get(FOREVER), "acme", now())
-        assert isinstance(error, AuthenticationError)
-        assert "no way to get another" in str(error)
-        assert grant.asked == 1
 
     @virtual
     async def test_a_401_during_a_refresh_starts_no_second_one(self):
@@ -366,9 +326,21 @@ class TestRejection:
         await holder.get(FOREVER)
         await asyncio.sleep(92.0)
         assert await holder.get(FOREVER) == "t1"
-        holder.reject("t1", "acme", now())
+        holder.reject("t1")
         assert await holder.get(FOREVER) == "t2"
         assert grant.asked == 2
+
+    @virtual
+    async def test_an_endpoint_that_says_when_to_come_back_is_not_asked_before(self):
+        grant = Grant(RateLimitedError("429", status=429, retryable=True, retry_after=30.0), tokens(), seconds=0.0)
+        holder = keeper(grant)
+        await holder.get(FOREVER)
+        await asyncio.sleep(10.0)
+        error = await holder.get(FOREVER)
+        assert (type(error), error.retry_after) == (RateLimitedError, 20.0)
+        await asyncio.sleep(20.0)
+        assert await holder.get(FOREVER) == "t2"
+        assert grant.asked_at == [0.0, 30.0]
 
 
 class TestEvents:
@@ -431,13 +403,3 @@ class TestClosing:
         await holder.get(FOREVER)
         holder.forget()
         assert await holder.get(FOREVER) == "t2"
-
-    @virtual
-    async def test_a_keeper_that_forgot_does_not_keep_a_limit_of_the_old_clock(self):
-        holder = keeper(Grant(tokens(), seconds=0.0))
-        for _ in range(3):
-            # Another loop's clock may be far ahead of this one's.
-            holder.reject(await holder.get(FOREVER), "acme", now() + 10_000)
-        holder.forget()
-        error = holder.reject(await holder.get(FOREVER), "acme", now())
-        assert error is None or error.retry_after <= 60.0

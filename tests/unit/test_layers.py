@@ -137,11 +137,6 @@ def test_extras_are_imported_by_those_who_want_them():
             assert all(ours(name) != "extras" for name in imports(path)), path
 
 
-def test_no_module_has_a_second_idea():
-    for path in modules():
-        assert len(path.read_text().splitlines()) <= 350, path
-
-
 def test_the_package_names_what_it_imports():
     import clarus_async
 

@@ -10,15 +10,14 @@ from clarus_async.errors import Applied
 from clarus_async.policy.outcome import Answer, Kind, NoAnswer, Proof, Step, Verdict, judge, worst
 
 AGAIN, RAISE, PACE, REFRESH = Step.AGAIN, Step.RAISE, Step.PACE, Step.REFRESH
-LOOK_THEN_AGAIN, AGAIN_AFTER_IT = Step.LOOK, Step.LATER
 RECONCILE, DONE = Step.UNSETTLED, Step.DONE
 # "raise", where it may have been applied: never as if nothing had happened.
 RAISE_UNKNOWN = Step.UNSETTLED
 
 UNKNOWN = (
     *(Answer(status) for status in (408, 500, 501, 502, 503, 504, 505, 507, 511, 520, 599)),
-    # A 503 without Retry-After is any other 5xx, and a Retry-After changes nothing of the others.
-    *(Answer(status, retry_after=1.0) for status in (408, 500, 502, 504)),
+    # A Retry-After says when to come back, and nothing of what was done.
+    *(Answer(status, retry_after=wait) for status in (408, 500, 502, 503, 504) for wait in (0.0, 2.5, 3600.0)),
     NoAnswer.CONNECTION_LOST,
     NoAnswer.TIMED_OUT,
 )
@@ -31,17 +30,12 @@ TABLE = [
     *((seen, Proof.NOT_SENT, RAISE, RAISE, RAISE) for seen in (NoAnswer.BAD_CERTIFICATE, NoAnswer.WITHHELD)),
     # 429
     *((Answer(429, wait), Proof.REJECTED, PACE, PACE, PACE) for wait in (None, 0.0, 30.0)),
-    # 503 with Retry-After
-    *(
-        (Answer(503, wait), Proof.REJECTED, LOOK_THEN_AGAIN, AGAIN_AFTER_IT, AGAIN_AFTER_IT)
-        for wait in (0.0, 2.5, 3600.0)
-    ),
     # 401
     *((Answer(401, wait), Proof.REJECTED, REFRESH, REFRESH, REFRESH) for wait in (None, 1.0)),
     # any other 4xx but 408
     *((Answer(status), Proof.REJECTED, RAISE, RAISE, RAISE) for status in REFUSED),
     *((Answer(status, retry_after=1.0), Proof.REJECTED, RAISE, RAISE, RAISE) for status in (403, 409, 422)),
-    # 500, 502, 504, other 5xx, 408; reset, EOF, timeout on an obtained connection
+    # 500, 502, 503 whatever its headers, 504, other 5xx, 408; reset, EOF, timeout on an obtained connection
     *((seen, Proof.UNKNOWN, RECONCILE, AGAIN, RAISE_UNKNOWN) for seen in UNKNOWN),
     # any 3xx
     *(

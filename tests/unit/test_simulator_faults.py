@@ -56,6 +56,7 @@ def test_an_unknown_kind_is_refused():
     [
         (FaultKind.RESET_BEFORE, set(Endpoint)),
         (FaultKind.LATE_APPLY, WRITES),
+        (FaultKind.GATEWAY_TIMEOUT, WRITES),
         (FaultKind.STALE_LIST, {Endpoint.GRAPHQL}),
         (FaultKind.GRAPHQL_ERRORS, {Endpoint.GRAPHQL}),
         (FaultKind.UNAUTHORIZED, WRITES | {Endpoint.GRAPHQL}),

@@ -1,0 +1,65 @@
+"""Whose a 503 is: a rate limiter's, or a server's that can't answer."""
+
+from __future__ import annotations
+
+import pytest
+
+from clarus_async.policy.measured import Sent
+from clarus_async.policy.unavailable import Unavailable
+
+CLOCKS = pytest.mark.parametrize("clock", [0.0, 1e6])
+
+
+def sent(at):
+    return Sent(at, None, probe=False)
+
+
+def busy(clock, *, until=1.0, round_trip=0.1):
+    """What is known after answers that came every 50 ms."""
+    unavailable = Unavailable()
+    at = clock
+    while at + round_trip < clock + until:
+        unavailable.admitted(sent(at), at + round_trip)
+        at += 0.05
+    return unavailable
+
+
+@CLOCKS
+def test_one_that_comes_at_once_while_others_are_admitted_is_a_limiters(clock):
+    assert busy(clock).limits(sent(clock + 1.0), clock + 1.001)
+
+
+@CLOCKS
+def test_one_that_comes_after_a_timeout_is_a_gateways(clock):
+    assert not busy(clock).limits(sent(clock + 1.0), clock + 3.0)
+
+
+@CLOCKS
+def test_one_that_comes_where_nobody_was_admitted_proves_nothing(clock):
+    assert not Unavailable().limits(sent(clock), clock + 0.001)
+    assert not busy(clock).limits(sent(clock + 10.0), clock + 10.001)
+
+
+@CLOCKS
+def test_a_limiter_that_was_met_goes_on_refusing_until_its_window_turns(clock):
+    unavailable = busy(clock)
+    assert unavailable.limits(sent(clock + 1.0), clock + 1.01)
+    for later in (5.0, 20.0, 59.0):
+        assert unavailable.limits(sent(clock + later), clock + later + 0.01)
+
+
+@CLOCKS
+def test_what_refuses_for_longer_than_a_minute_is_an_outage(clock):
+    unavailable = busy(clock)
+    assert unavailable.limits(sent(clock + 1.0), clock + 1.01)
+    assert not unavailable.limits(sent(clock + 62.0), clock + 62.01)
+    assert not unavailable.limits(sent(clock + 63.0), clock + 63.01)
+
+
+@CLOCKS
+def test_alone_is_who_was_sent_after_the_last_that_was_admitted(clock):
+    unavailable = Unavailable()
+    assert unavailable.alone(sent(clock))
+    unavailable.admitted(sent(clock), clock + 1.0)
+    assert not unavailable.alone(sent(clock + 0.5))
+    assert unavailable.alone(sent(clock + 1.5))
