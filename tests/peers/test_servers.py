@@ -17,16 +17,26 @@ from tests.peers.servers import server
 from tests.peers.tokens import CREDENTIALS, calls, logins, provision
 from tests.peers.tour import tour
 
-# Each so that the client can identify itself by HTTP Basic alone.
+# Each so that the client can identify itself by HTTP Basic alone. Django's and Rails' take longer to start than this
+# whole file may: they are among the scenarios.
 SERVERS = {
-    # Doorkeeper, which challenges by Bearer and decodes nothing; graphql-ruby's own connections, of fifty at most.
-    "rails": {"CLIENT": "from_basic"},
-    # django-oauth-toolkit, which takes both; djangorestframework-jsonapi, and Strawberry's relay connections.
-    "django": {},
-    # Authlib, which decodes percents; marshmallow-jsonapi, which refuses an id that is no string.
+    # Authlib, which decodes percents; marshmallow-jsonapi, whose ids are strings; Strawberry's relay connections.
     "flask": {"METHODS": "client_secret_basic"},
     "oidc-provider": {"METHOD": "client_secret_basic"},
 }
+
+
+async def test_a_server_that_challenges_by_bearer_and_decodes_nothing():
+    """Doorkeeper, with its tokens of two seconds, each of which ends the one before."""
+    async with (
+        server("rails", CLIENT="from_basic", LIFE="2", ONE_TOKEN="1") as peer,
+        ClarusClient("acme", CREDENTIALS, base_url=peer.url) as clarus,
+    ):
+        await clarus.ping()
+
+        wrong = clarus.for_subdomain("acme", ClientCredentials("peer", "wrong secret"))
+        with pytest.raises(AuthenticationError, match="invalid_client: Client authentication failed"):
+            await wrong.ping()
 
 
 @pytest.mark.parametrize("name", SERVERS)
