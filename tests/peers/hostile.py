@@ -251,11 +251,11 @@ async def rounds(relay: Relay, url: str, n: str) -> list[str]:
             try:
                 async with asyncio.timeout(_WITHIN):
                     await call()
-            except TimeoutError:
-                wrong.append(f"{call.__name__}: did not end")
             except ClarusError as error:
                 if SECRET in str(error):
                     wrong.append(f"{call.__name__}: shows the secret: {type(error).__name__}")
+            except TimeoutError:
+                wrong.append(f"{call.__name__}: did not end")
             except Exception as error:
                 wrong.append(f"{call.__name__}: {type(error).__name__}: {error}")
             if relay.asked[n] - before > _MOST_REQUESTS:
