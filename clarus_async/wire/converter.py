@@ -20,20 +20,13 @@ from cattrs.preconf.orjson import make_converter
 
 from clarus_async.checks import number_problem
 from clarus_async.records import Integration, IntegrationChanges, IntegrationRow, NewIntegration
+from clarus_async.wire.reading import WrongTypeError
 
 T = TypeVar("T")
 
 ID: Final = "an integer id, or one as a string of digits"
 # As long as a date with every part spelt out; what is longer is no date, and costs no time.
 _LONGEST_TIME: Final = 64
-
-
-class WrongTypeError(Exception):
-    """Raised by the hooks; says what was expected, and not what was found, which may be a secret."""
-
-    def __init__(self, expected: str) -> None:
-        super().__init__(expected)
-        self.expected = expected
 
 
 def _wrong(expected: str) -> NoReturn:

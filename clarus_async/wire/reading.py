@@ -31,6 +31,14 @@ class Unreadable(NamedTuple):
     expected: str
 
 
+class WrongTypeError(Exception):
+    """Raised where a value is read; says what was expected, and not what was found, which may be a secret."""
+
+    def __init__(self, expected: str) -> None:
+        super().__init__(expected)
+        self.expected = expected
+
+
 @functools.cache
 def _converter() -> Converter:
     from clarus_async.wire.converter import make  # noqa: PLC0415  importing and compiling it takes some 15 ms
@@ -74,8 +82,6 @@ def read_record(data: object, cls: type[T], base: str) -> T | Unreadable:
     """
     if not isinstance(data, dict):
         return Unreadable(base, "an object")
-    from clarus_async.wire.converter import WrongTypeError  # noqa: PLC0415  as in _converter
-
     try:
         record: T = _readers()[cls](data, cls)
     except WrongTypeError as error:

@@ -26,7 +26,8 @@ _IN_WORDS: Final = (
     r"|(allow|safe|white)-?list|not (allowed|permitted) to be executed"
     # Not parsed, not valid.
     r"|^(syntax|parse) error|^unknown (type|argument|fragment|operation|directive|field)|^cannot query field"
-    r"|(doesn't|does not) (exist|accept argument)|is not (defined|a defined)|isn't a defined|^validation error"
+    r"|^validation error|(doesn't|does not) accept argument|isn't a defined|is not defined"
+    r"|\b(field|type|argument|variable|input)\b.*(doesn't|does not) exist"
 )
 _SIZES: Final = r"(first|pages?|page_?size|pagination|records|items|nodes|limit|elements|values)"
 _TOO_LARGE: Final = (
@@ -46,11 +47,15 @@ _NO_CODE: Final = "INTERNAL_SERVER_ERROR"
 
 
 def _says(pattern: str, detail: ErrorDetail) -> bool:
-    said = (detail.code, detail.symbol, detail.details)
-    return any(re.search(pattern, text, re.IGNORECASE) for text in said if isinstance(text, str))
+    return _is_called(pattern, detail) or re.search(pattern, detail.details or "", re.IGNORECASE) is not None
 
 
-def _for_good(pattern: str, error: ClarusError, *, even_as_500: bool = False) -> bool:
+def _is_called(pattern: str, detail: ErrorDetail) -> bool:
+    names = (detail.code, detail.symbol)
+    return any(re.search(pattern, name, re.IGNORECASE) for name in names if isinstance(name, str))
+
+
+def _for_good(pattern: str, error: ClarusError, *, called: str | None = None, even_as_500: bool = False) -> bool:
     if isinstance(error, ApiError):
         if error.path != _PATH or (error.retryable and not (even_as_500 and error.status == 500)):
             return False
@@ -60,7 +65,7 @@ def _for_good(pattern: str, error: ClarusError, *, even_as_500: bool = False) ->
         said = attrs.evolve(detail, code=None) if detail.details and detail.code == _NO_CODE else detail
         if _says(_FOR_NOW, said):
             return False
-    return any(_says(pattern, detail) for detail in error.errors)
+    return any(_says(pattern, detail) or (called and _is_called(called, detail)) for detail in error.errors)
 
 
 def refuses_document(error: ClarusError) -> bool:
@@ -69,7 +74,7 @@ def refuses_document(error: ClarusError) -> bool:
     Args:
         error: what ended the call.
     """
-    return _for_good(f"{_NOT_VALID}|{_NOT_ALLOWED}|{_IN_WORDS}", error)
+    return _for_good(f"{_NOT_VALID}|{_IN_WORDS}", error, called=_NOT_ALLOWED)
 
 
 def refuses_size(error: ClarusError) -> bool:

@@ -9,6 +9,8 @@ from typing import Any
 
 import orjson
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from clarus_async import (
     AccessToken,
@@ -23,6 +25,7 @@ from clarus_async import (
     Timeouts,
 )
 from tests.inline_journal import inline_journal  # noqa: F401  a fixture
+from tests.strategies import quick
 from tests.stub_server import Reply, StubServer, reply
 from tests.virtual import now, virtual
 
@@ -283,6 +286,64 @@ class TestOneOddRow:
             known = await outcomes(clarus, shops(2))
             assert {outcome.status for outcome in known.values()} == {ADOPTED}
             assert sorted(server.made) == ["ref-0", "ref-1"]
+
+    @pytest.mark.usefixtures("inline_journal")
+    def test_a_review_says_what_it_can_not_tell(self, tmp_path):
+        @virtual
+        async def check():
+            class Losing(Catalog):
+                def _answered(self, asked):
+                    answer = super()._answered(asked)
+                    return answer if asked.path == "/graphql" else None
+
+            async with Losing() as server, client_of(server) as clarus:
+                known = await outcomes(clarus, shops(2), journal=tmp_path / "run.db")
+                assert {outcome.status for outcome in known.values()} == {ADOPTED}
+                server.rows[0]["id"] = None
+                reviewed = {outcome.key: outcome async for outcome in clarus.integrations.review(tmp_path / "run.db")}
+                odd = reviewed.pop(server.made[0])
+                assert (odd.status, odd.integration_id) == (OutcomeStatus.UNRESOLVED, 1001)
+                assert "can't be read" in odd.error.message
+                assert [outcome.status for outcome in reviewed.values()] == [ADOPTED]
+                server.rows[0]["id"] = "1001"
+                reviewed = {outcome.key: outcome async for outcome in clarus.integrations.review(tmp_path / "run.db")}
+                assert {outcome.status for outcome in reviewed.values()} == {ADOPTED}
+
+        check()
+
+
+ROWS = {
+    "absent": None,
+    "there": {},
+    "no time": {"created_at": None},
+    "odd time": {"created_at": [1]},
+    "odd name": {"name": {"first": "x"}},
+    "no id": {"id": None},
+    "odd id": {"id": [8]},
+    "no reference": {REFERENCE: None},
+}
+
+
+class TestAnyRows:
+    @given(st.lists(st.sampled_from([*ROWS]), min_size=1, max_size=12))
+    @settings(quick, max_examples=25)
+    def test_each_record_ends_as_its_own_row_would_have_it(self, kinds):
+        rows = []
+        for n, kind in enumerate(kinds):
+            if (odd := ROWS[kind]) is not None:
+                rows.append(row(n + 1, f"Shop {n}", f"ref-{n}", **{f"_{REFERENCE}": f"ref-{n}"}) | odd)
+
+        @virtual
+        async def check():
+            async with Catalog(*rows) as server, client_of(server) as clarus:
+                known = await outcomes(clarus, shops(len(kinds)))
+                for n, kind in enumerate(kinds):
+                    expected = {"absent": CREATED, "no id": FAILED, "odd id": FAILED, "no reference": FAILED}
+                    assert known[f"ref-{n}"].status is expected.get(kind, ADOPTED), kind
+                assert sorted(server.made) == sorted(f"ref-{n}" for n, kind in enumerate(kinds) if kind == "absent")
+                assert now() < 1.0
+
+        check()
 
 
 class TestWithoutPageInfo:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from clarus_async.provisioning.keys import Digests
+from clarus_async.provisioning.keys import Digests, folded
 
 
 def test_what_was_not_noted_has_no_number():
@@ -60,3 +60,28 @@ def test_a_long_text_is_kept_as_a_short_digest():
     digests.add("x" * 1_000_000, 1)
 
     assert [len(row) for row in digests._rows if row] == [16]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("SHOP-1", "shop-1"),
+        (" shop\t1 ", "shop 1"),
+        ("shop  1", "shop 1"),
+        ("shop\u00a01", "shop 1"),
+        ("caf\u00e9", "cafe\u0301"),
+        ("CAF\u00c9", "cafe"),
+        ("stra\u00dfe", "STRASSE"),
+        ("\ufb01sch", "fisch"),
+        ("\uff33hop", "shop"),
+        ("\u0130stanbul", "istanbul"),
+        ("shop\u200b1", "shop1"),
+    ],
+)
+def test_what_a_server_may_take_for_equal_folds_to_the_same(one, other):
+    assert folded(one) == folded(other)
+
+
+@pytest.mark.parametrize(("one", "other"), [("a-1", "a_1"), ("a 1", "a1"), ("a.", "a"), ("a", "\u0430")])
+def test_what_no_server_takes_for_equal_does_not(one, other):
+    assert folded(one) != folded(other)

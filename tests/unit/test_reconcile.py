@@ -176,3 +176,29 @@ class TestWhatAnswers:
 
     def test_a_record_that_two_pages_have_is_one(self):
         assert answering([row(7), row(8), row(7)]).ids == (7, 8)
+
+
+class TestWhatDoesNotTellWhenItWasCreated:
+    """Whose such a record is, nobody knows, unless a look before the send saw it or an answer named it."""
+
+    @pytest.mark.parametrize("hearsay", [False, True])
+    def test_it_may_be_ours(self, hearsay):
+        assert answering([row(1, None)], hearsay=hearsay) == Looked(105.0, (1,), sure=False)
+
+    @pytest.mark.parametrize("old", [NOON - timedelta(hours=1), NOON - timedelta(seconds=CLOCK_MARGIN), NOON])
+    def test_beside_another_it_leaves_that_in_doubt_and_none_out(self, old):
+        looked = answering([row(1, None), row(2, old)])
+        assert looked.ids == ((1,) if old < NOON - timedelta(minutes=2) else (2, 1))
+        assert not looked.sure
+
+    def test_what_a_look_before_the_send_saw_is_not_ours(self):
+        assert answering([row(1, None), row(2)], doubt(seen=frozenset({1}))) == Looked(105.0, (2,))
+
+    def test_what_came_after_a_look_before_the_send_is_ours(self):
+        assert answering([row(1, None), row(2, None)], doubt(seen=frozenset({1}))) == Looked(105.0, (2,))
+
+    def test_what_an_answer_named_is_ours(self):
+        assert answering([row(1, None)], doubt(made=1)) == Looked(105.0, (1,))
+
+    def test_what_was_given_to_another_is_not_ours(self):
+        assert answering([row(1, None)], given=[1]) == Looked(105.0, ())

@@ -13,7 +13,12 @@ from clarus_async.errors import (
 )
 from clarus_async.wire.faults import read_faults
 from clarus_async.wire.graphql import read_answer
-from clarus_async.wire.refusals import concerns_rows, refuses_document, refuses_introspection, refuses_size
+from clarus_async.wire.refusals import (
+    concerns_rows,
+    refuses_document,
+    refuses_introspection,
+    refuses_size,
+)
 
 
 def error(*entries, cls=GraphQLError, **more):
@@ -89,6 +94,10 @@ REFUSED = [
     said("Cannot query field 'enabled' on type 'Integration'."),
     said("Field 'enabled' doesn't exist on type 'Integration'", "undefinedField"),
     said("Unknown type 'IntegrationFilterType'."),
+    said("Field 'all' doesn't accept argument 'first'", "argumentNotAccepted"),
+    said("InputObject 'IntegrationFilterType' doesn't accept argument 'external_system_reference1'"),
+    said('Variable "$first" is not defined.'),
+    said("IntegrationFilterType isn't a defined input type (on $filter)", "variableRequiresValidType"),
 ]
 
 
@@ -108,6 +117,8 @@ def test_a_document_that_is_refused_for_good_is_known(entry, cls):
         said("API rate limit exceeded, too complex", "RATE_LIMITED"),
         said("the request timed out: too complex"),
         said("Service unavailable", "FORBIDDEN"),
+        said("a forbidden word"),
+        said("the cursor does not exist"),
         {},
     ],
     ids=str,
