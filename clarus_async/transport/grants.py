@@ -8,6 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, TypeAlias
+from urllib.parse import quote
 
 import attrs
 from yarl import URL
@@ -23,7 +24,14 @@ from clarus_async.transport.session import USER_AGENT, Received, Session
 from clarus_async.transport.unanswered import Unanswered
 from clarus_async.wire.faults import read_faults
 from clarus_async.wire.headers import request_id, retry_after
-from clarus_async.wire.oauth import TokenAnswer, basic_form, read_token, reports_error, token_form
+from clarus_async.wire.oauth import (
+    TokenAnswer,
+    basic_forms,
+    read_token,
+    refuses_client,
+    reports_error,
+    token_form,
+)
 from clarus_async.wire.reading import Unreadable
 
 _log = logging.getLogger("clarus_async")
@@ -44,9 +52,9 @@ Grant: TypeAlias = Callable[[], Awaitable[Token | ClarusError]]
 """Gets a token, and says why where it can't."""
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@attrs.define(kw_only=True, eq=False, repr=False)
 class TokenEndpoint:
-    """The token endpoint, and how patiently it is asked.
+    """The token endpoint as one client asks it, and how patiently.
 
     Args:
         session: gives the session of the running event loop.
@@ -63,6 +71,8 @@ class TokenEndpoint:
     retry: RetryPolicy
     random: Callable[[], float]
     dated: Callable[[Dated], None] = lambda _: None
+    _way: int = attrs.field(default=0, init=False)
+    """Which of the ways to identify the client was taken last."""
 
     async def ask(self, parameters: Mapping[str, str], *, after_doubt: int | None = None) -> TokenAnswer | ClarusError:
         """Ask for a token, again where that can help.
@@ -73,8 +83,14 @@ class TokenEndpoint:
         """
         url = URL(self.base_url + TOKEN_PATH, encoded=True)
         secrets = [parameters.get(name, "") for name in ("client_secret", "refresh_token", "code", "code_verifier")]
-        headers: Mapping[str, str] = _HEADERS
-        body = token_form(parameters)
+        # A server must take the secret in a header, and need not take it in the form (RFC 6749, section 2.3.1).
+        basics, rest = basic_forms(parameters)
+        secrets += [*basics, *(quote(secret, safe="") for secret in secrets)]
+        ways = [(_HEADERS, token_form(parameters))]
+        ways += [({**_HEADERS, "Authorization": f"Basic {basic}"}, token_form(rest)) for basic in basics]
+        way = self._way % len(ways)
+        untried = len(ways) - 1
+        refused = ""
         attempt = 0
         doubt = False
         while True:
@@ -84,8 +100,7 @@ class TokenEndpoint:
             received = await self.session().send(
                 "POST",
                 url,
-                headers,
-                body,
+                *ways[way],
                 now=sent,
                 connect=self.timeouts.connect,
                 attempt=self.timeouts.attempt,
@@ -95,23 +110,28 @@ class TokenEndpoint:
                 self.dated(Dated(date, sent, loop.time(), datetime.now(UTC)))
             seen, token = _see(received)
             if token is not None:
+                self._way = way
                 return token
-            if headers is _HEADERS and _wants_basic(received):
-                # A server must take the secret in a header, and need not take it in the form (RFC 6749, section 2.3.1).
-                basic, rest = basic_form(parameters)
-                secrets.append(basic)
-                headers, body = {**_HEADERS, "Authorization": f"Basic {basic}"}, token_form(rest)
-                continue
-            if _may_be_spent(seen) and not _refuses(received):
-                doubt = True
-                after_doubt = None if after_doubt is None else after_doubt - 1
-            out_of_tries = attempt >= _TRIES or (after_doubt is not None and after_doubt < 0)
-            if not _can_help(seen) or out_of_tries:
-                return _refusal(received, seen, attempt, secrets, doubt=doubt)
             floor = (seen.retry_after if isinstance(seen, Answer) else None) or 0.0
-            if floor > self.retry.cap:
-                return _refusal(received, seen, attempt, secrets, doubt=doubt)
-            await asyncio.sleep(max(floor, backoff(self.retry, attempt, self.random)))
+            pause = 0.0
+            if untried and isinstance(received, Received) and refuses_client(received.status, received.body):
+                way = (way + 1) % len(ways)
+                untried -= 1
+                details = read_faults(received.body, secrets, received.headers.get("WWW-Authenticate"))
+                refused = refused or "; ".join(map(str, details))
+                gives_up = False
+            else:
+                if _may_be_spent(seen) and not _refuses(received):
+                    doubt = True
+                    after_doubt = None if after_doubt is None else after_doubt - 1
+                gives_up = not _can_help(seen) or attempt >= _TRIES or (after_doubt is not None and after_doubt < 0)
+                pause = backoff(self.retry, attempt, self.random)
+            if gives_up or floor > self.retry.cap:
+                error = _refusal(received, seen, attempt, secrets, doubt=doubt)
+                if refused not in error.message:
+                    error.message += f"; with the client's secret sent another way: {refused}"
+                return error
+            await asyncio.sleep(max(floor, pause))
 
 
 def _see(received: Received | Unanswered) -> tuple[Seen, TokenAnswer | None]:
@@ -121,11 +141,6 @@ def _see(received: Received | Unanswered) -> tuple[Seen, TokenAnswer | None]:
     wait = retry_after(received.headers.get("Retry-After"), received.headers.get("Date"), datetime.now(UTC))
     seen = Answer(received.status, wait, readable=isinstance(token, TokenAnswer), whole=received.whole)
     return seen, token if isinstance(token, TokenAnswer) else None
-
-
-def _wants_basic(received: Received | Unanswered) -> bool:
-    challenge = received.headers.get("WWW-Authenticate", "") if isinstance(received, Received) else ""
-    return isinstance(received, Received) and received.status == 401 and challenge.lower().startswith("basic")
 
 
 def _refuses(received: Received | Unanswered) -> bool:

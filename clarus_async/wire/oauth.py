@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Mapping
-from urllib.parse import quote_plus, urlencode
+from typing import Final
+from urllib.parse import quote, urlencode
 
 import attrs
 
 from clarus_async.credentials import bearer_problem
 from clarus_async.wire.reading import Unreadable, parse_object
+
+# RFC 6749, section 5.2. The last two are what some servers call the first.
+_OF_THE_CLIENT: Final = frozenset({"invalid_client", "unauthorized_client", "invalid_request"})
 
 
 # No repr: it holds what must not show.
@@ -37,18 +41,36 @@ def token_form(parameters: Mapping[str, str]) -> bytes:
     return urlencode({name: value for name, value in parameters.items() if value}).encode()
 
 
-def basic_form(parameters: Mapping[str, str]) -> tuple[str, Mapping[str, str]]:
+def basic_forms(parameters: Mapping[str, str]) -> tuple[list[str], Mapping[str, str]]:
     """Take the client's id and secret out of a token request's parameters.
 
     Args:
         parameters: names and values.
 
     Returns:
-        What follows ``Basic`` in the header, both encoded as in a form first (RFC 6749, section 2.3.1); and the rest.
+        What may follow ``Basic`` in the header, the likeliest first; and the rest. Both halves are form-encoded (RFC
+        6749, section 2.3.1), a space as ``%20``, which is the same to those who decode percents alone (Authlib). Some
+        decode nothing (Doorkeeper): for them as they are.
     """
     rest = dict(parameters)
-    pair = ":".join(quote_plus(rest.pop(name, "")) for name in ("client_id", "client_secret"))
-    return b64encode(pair.encode()).decode(), rest
+    client, secret = (rest.pop(name, "") for name in ("client_id", "client_secret"))
+    pairs = [f"{quote(client, safe='')}:{quote(secret, safe='')}"]
+    if ":" not in client and f"{client}:{secret}" not in pairs:
+        pairs.append(f"{client}:{secret}")
+    return [b64encode(pair.encode()).decode() for pair in pairs], rest
+
+
+def refuses_client(status: int, body: bytes) -> bool:
+    """Whether a refusal may be about how the client identified itself, and not about what it asked for.
+
+    Args:
+        status: the answer's.
+        body: as it came.
+    """
+    document = parse_object(body)
+    error = None if isinstance(document, Unreadable) else document.get("error")
+    # Whatever the challenge: Doorkeeper's is Bearer where it wants Basic.
+    return status == 401 or (status < 500 and isinstance(error, str) and error in _OF_THE_CLIENT)
 
 
 def read_token(body: bytes) -> TokenAnswer | Unreadable:

@@ -11,6 +11,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+import attrs
+
 from clarus_async.errors import ApiError, ClarusError, ErrorDetail, GraphQLError
 
 _PATH: Final = "/graphql"
@@ -40,6 +42,10 @@ _FOR_NOW: Final = rf"THROTTLED|rate.?limit|too many requests|try again|{_MIDWAY}
 _ROW: Final = r"(^|/)edges/\d+(/|$)"
 
 
+# What Apollo Server calls any error that nobody gave a code.
+_NO_CODE: Final = "INTERNAL_SERVER_ERROR"
+
+
 def _says(pattern: str, detail: ErrorDetail) -> bool:
     return _is_called(pattern, detail) or re.search(pattern, detail.details or "", re.IGNORECASE) is not None
 
@@ -49,14 +55,16 @@ def _is_called(pattern: str, detail: ErrorDetail) -> bool:
     return any(re.search(pattern, name, re.IGNORECASE) for name in names if isinstance(name, str))
 
 
-def _for_good(pattern: str, error: ClarusError, *, called: str | None = None) -> bool:
+def _for_good(pattern: str, error: ClarusError, *, called: str | None = None, even_as_500: bool = False) -> bool:
     if isinstance(error, ApiError):
-        if error.retryable or error.path != _PATH:
+        if error.path != _PATH or (error.retryable and not (even_as_500 and error.status == 500)):
             return False
     elif not isinstance(error, GraphQLError):
         return False
-    if any(_says(_FOR_NOW, detail) for detail in error.errors):
-        return False
+    for detail in error.errors:
+        said = attrs.evolve(detail, code=None) if detail.details and detail.code == _NO_CODE else detail
+        if _says(_FOR_NOW, said):
+            return False
     return any(_says(pattern, detail) or (called and _is_called(called, detail)) for detail in error.errors)
 
 
@@ -75,7 +83,8 @@ def refuses_size(error: ClarusError) -> bool:
     Args:
         error: what ended the call.
     """
-    return _for_good(_TOO_LARGE, error)
+    # Apollo Server answers 500 to what a plugin throws, and a plugin is what measures complexity there.
+    return _for_good(_TOO_LARGE, error, even_as_500=True)
 
 
 def refuses_introspection(error: ClarusError) -> bool:

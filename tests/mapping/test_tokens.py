@@ -146,16 +146,22 @@ async def test_an_answer_that_is_no_token_says_why(mocked, body, pointer, expect
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "said"),
+    ("status", "body", "said", "asked"),
     [
-        (400, b'{"error": "invalid_scope"}', "400 invalid_scope"),
-        (401, b'{"error": "invalid_client", "error_description": "No such client"}', "invalid_client: No such client"),
-        (403, b"<html><title>403 Forbidden</title></html>", "403 an HTML page: 403 Forbidden"),
-        (404, b"", "404 no reason given"),
+        (400, b'{"error": "invalid_scope"}', "400 invalid_scope", 1),
+        # By form, and by HTTP Basic.
+        (
+            401,
+            b'{"error": "invalid_client", "error_description": "No such client"}',
+            "invalid_client: No such client",
+            2,
+        ),
+        (403, b"<html><title>403 Forbidden</title></html>", "403 an HTML page: 403 Forbidden", 1),
+        (404, b"", "404 no reason given", 1),
     ],
 )
-async def test_a_refusal_is_an_authentication_error_that_says_why(mocked, status, body, said):
-    mocked.post(TOKEN, status=status, body=body, headers={"X-Request-Id": "req-1"})
+async def test_a_refusal_is_an_authentication_error_that_says_why(mocked, status, body, said, asked):
+    mocked.post(TOKEN, status=status, body=body, headers={"X-Request-Id": "req-1"}, repeat=True)
     async with make_client(CREDENTIALS) as clarus:
         with pytest.raises(AuthenticationError, match="the token endpoint refused us") as caught:
             await clarus.integrations.create(SHOP)
@@ -164,7 +170,7 @@ async def test_a_refusal_is_an_authentication_error_that_says_why(mocked, status
     assert said in str(error)
     assert (error.method, error.path, error.request_id) == ("POST", "/oauth/token", "req-1")
     assert (error.applied, error.retryable) == ("no", False)
-    assert times(mocked) == 1
+    assert times(mocked) == asked
 
 
 async def test_after_a_refusal_the_endpoint_is_left_alone_for_a_while(mocked):
@@ -174,7 +180,8 @@ async def test_after_a_refusal_the_endpoint_is_left_alone_for_a_while(mocked):
             with pytest.raises(AuthenticationError, match="invalid_client"):
                 await clarus.ping()
 
-    assert times(mocked) == 1
+    # By form, and by HTTP Basic.
+    assert times(mocked) == 2
 
 
 async def test_a_refusal_that_echoes_the_secret_does_not_show_it(mocked):

@@ -13,11 +13,19 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import TypeAlias
 
-from tests.peers import gateways, limiters
+from tests.peers import gateways, hostile, limiters, tokens, tour
 from tests.peers.scenario import Part, Row, Scenario
 
-SCENARIOS: tuple[Scenario, ...] = (*gateways.SCENARIOS, *limiters.SCENARIOS)
+AnyScenario: TypeAlias = Scenario | tokens.Runs | tokens.Calls | tour.Tour | hostile.Hostile
+SCENARIOS: tuple[AnyScenario, ...] = (
+    *gateways.SCENARIOS,
+    *limiters.SCENARIOS,
+    *tokens.SCENARIOS,
+    *tour.SCENARIOS,
+    *hostile.SCENARIOS,
+)
 
 _COLUMNS = ("peer", "records", "goodput", "refused", "failed", "untold", "lost", "twice", "untrue", "seconds", "pace")
 _LINE = "{:44} {:>7} {:>7} {:>7} {:>6} {:>6} {:>5} {:>5} {:>6} {:>7}  {}"
@@ -29,7 +37,7 @@ def _line(row: Row) -> str:
     return _LINE.format(row.peer, row.records, goodput, f"{row.refused:.1%}", *counts, f"{row.seconds:.1f}", row.pace)
 
 
-async def _run(scenarios: Sequence[Scenario], at_a_time: int) -> bool:
+async def _run(scenarios: Sequence[AnyScenario], at_a_time: int) -> bool:
     """Run those that mostly wait side by side, and those whose goodput counts one by one."""
     # A command that is told to end must not leave servers behind.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asyncio.current_task().cancel)
@@ -37,7 +45,7 @@ async def _run(scenarios: Sequence[Scenario], at_a_time: int) -> bool:
     turns = asyncio.Semaphore(at_a_time)
     ok = True
 
-    async def one(scenario: Scenario) -> None:
+    async def one(scenario: AnyScenario) -> None:
         nonlocal ok
         try:
             row = await scenario.run()
@@ -49,7 +57,7 @@ async def _run(scenarios: Sequence[Scenario], at_a_time: int) -> bool:
         ok = ok and not wrong
         print("\n    ".join([_line(row), *wrong]), flush=True)
 
-    async def in_turn(scenario: Scenario) -> None:
+    async def in_turn(scenario: AnyScenario) -> None:
         async with turns:
             await one(scenario)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from base64 import b64decode
 from urllib.parse import parse_qs
 
 import orjson
@@ -156,16 +157,116 @@ class TestBasic:
         assert (await grant(CREDENTIALS, wire)()) == Token("t1", None)
         assert "client_secret" not in wire.asked[2]
 
-    @virtual
-    async def test_another_challenge_is_a_refusal(self):
-        wire = Wire(answer(401, {"WWW-Authenticate": "Bearer"}, error="invalid_client"))
-        assert isinstance(await grant(CREDENTIALS, wire)(), AuthenticationError)
-        assert len(wire.asked) == 1
+    @pytest.mark.parametrize(
+        "refused",
+        [
+            answer(
+                401, {"WWW-Authenticate": 'Bearer realm="Doorkeeper", error="invalid_client"'}, error="invalid_client"
+            ),
+            answer(401, {"WWW-Authenticate": 'Bearer realm="x", Basic realm="y"'}),
+            Received(401, {}, b"<html><title>Unauthorized</title></html>"),
+            refusal(),
+            refusal(status=400),
+            refusal("unauthorized_client", 400),
+            refusal("invalid_request", 400, error_description="client authentication must be by header"),
+        ],
+        ids=str,
+    )
+    def test_whatever_a_refusal_of_the_client_is_called(self, refused):
+        @virtual
+        async def check():
+            wire = Wire(refused, good())
+            assert await grant(CREDENTIALS, wire)() == Token("t1", None)
+            assert [("Authorization" in headers) for _, _, headers, _ in wire.sent] == [False, True]
+
+        check()
 
     @virtual
-    async def test_an_echo_of_the_header_is_scrubbed(self):
-        wire = Wire(self.challenge(), refusal(error_description="got Basic aWQ6c2VjcmV0"))
-        assert "aWQ6" not in str(await grant(CREDENTIALS, wire)())
+    async def test_a_refusal_that_says_how_long_to_wait_is_waited_for(self):
+        wire = Wire(answer(401, {"Retry-After": "7"}, error="invalid_client"), good())
+        await grant(CREDENTIALS, wire)()
+        assert wire.asked_at == [0.0, 7.0]
+
+    @virtual
+    async def test_what_worked_is_what_the_next_request_begins_with(self):
+        wire = Wire(refusal(), good())
+        asking = grant(CREDENTIALS, wire)
+        for _ in range(3):
+            await asking()
+        assert ["client_secret" in form for form in wire.asked] == [True, False, False, False]
+
+    @virtual
+    async def test_a_server_that_changes_its_mind_gets_the_form_again(self):
+        wire = Wire(refusal(), good("t1"), refusal(), good("t2"))
+        asking = grant(CREDENTIALS, wire)
+        assert [await asking(), await asking()] == [Token("t1"), Token("t2")]
+        assert ["client_secret" in form for form in wire.asked] == [True, False, False, True]
+
+    @virtual
+    async def test_a_refusal_of_both_teaches_nothing(self):
+        wire = Wire(refusal(), refusal(), good())
+        asking = grant(CREDENTIALS, wire)
+        await asking()
+        await asking()
+        assert ["client_secret" in form for form in wire.asked] == [True, False, True]
+
+    @virtual
+    async def test_a_secret_with_signs_is_sent_as_it_is_to_a_server_that_decodes_nothing(self):
+        wire = Wire(refusal(), refusal(), good())
+        asking = grant(ClientCredentials("id", "a b:%+é"), wire)
+        assert await asking() == Token("t1")
+        await asking()
+        sent = [b64decode(headers["Authorization"][6:]).decode() for _, _, headers, _ in wire.sent[1:]]
+        assert sent == ["id:a%20b%3A%25%2B%C3%A9", "id:a b:%+é", "id:a b:%+é"]
+
+    @virtual
+    async def test_the_secret_never_goes_both_ways_at_once(self):
+        wire = Wire(refusal(), refusal(), refusal())
+        await grant(ClientCredentials("id", "a b"), wire)()
+        for form, (_, _, headers, _) in zip(wire.asked, wire.sent, strict=True):
+            assert ("client_secret" in form) == ("client_id" in form) != ("Authorization" in headers)
+
+    @virtual
+    async def test_where_both_are_refused_both_reasons_are_told(self):
+        wire = Wire(
+            refusal("unauthorized_client", 400, error_description="this grant is not for you"),
+            refusal(error_description="unsupported authentication method"),
+        )
+        error = await grant(CREDENTIALS, wire)()
+        assert isinstance(error, AuthenticationError)
+        assert error.message == (
+            "the token endpoint refused us: 401 invalid_client: unsupported authentication method; "
+            "with the client's secret sent another way: unauthorized_client: this grant is not for you"
+        )
+
+    @virtual
+    async def test_one_reason_is_told_once(self):
+        wire = Wire(refusal(status=400), refusal())
+        error = await grant(CREDENTIALS, wire)()
+        assert error.message.count("invalid_client") == 1
+
+    @virtual
+    async def test_a_code_or_a_refresh_token_that_is_refused_is_not_sent_again(self):
+        wire = Wire(refusal("invalid_grant", 400))
+        await grant(RefreshToken("id", "secret", "r1"), wire)()
+        assert len(wire.asked) == 1
+
+    @pytest.mark.parametrize("echo", ["got Basic aWQ6c2VjcmV0", "got id:secret"])
+    def test_an_echo_of_the_header_is_scrubbed(self, echo):
+        @virtual
+        async def check():
+            wire = Wire(self.challenge(), refusal(error_description=echo))
+            error = str(await grant(CREDENTIALS, wire)())
+            assert "aWQ6" not in error
+            assert "secret;" not in error
+            assert "got " in error
+
+        check()
+
+    @virtual
+    async def test_an_echo_of_the_encoded_secret_is_scrubbed(self):
+        wire = Wire(self.challenge(), refusal(error_description="unknown: id:canary%20canary"))
+        assert "canary" not in str(await grant(ClientCredentials("id", "canary canary"), wire)())
 
 
 class TestTries:
@@ -207,7 +308,6 @@ class TestTries:
         [
             *((seen, ConfigurationError) for seen in sorted(NO_WAY)),
             (answer(302, {"Location": "https://evil.test"}), ConfigurationError),
-            (refusal(), AuthenticationError),
             (refusal("invalid_scope", 400), AuthenticationError),
             (answer(404), AuthenticationError),
             (Received(200, {}, b"<html>log in</html>"), ResponseError),
@@ -264,7 +364,7 @@ class TestTries:
         result = await grant(CREDENTIALS, wire)()
         assert str(result) == (
             "POST /oauth/token: the token endpoint refused us: 401 invalid_client: client authentication failed "
-            "[nothing was applied; attempts: 1; request id: r1]"
+            "[nothing was applied; attempts: 2; request id: r1]"
         )
 
 

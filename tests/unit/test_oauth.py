@@ -6,7 +6,7 @@ from urllib.parse import parse_qs
 import orjson
 import pytest
 
-from clarus_async.wire.oauth import basic_form, read_token, reports_error, token_form
+from clarus_async.wire.oauth import basic_forms, read_token, refuses_client, reports_error, token_form
 from clarus_async.wire.reading import Unreadable
 
 
@@ -25,11 +25,59 @@ def test_a_form_carries_any_value(value):
     assert parse_qs(token_form({"client_secret": value}).decode()) == {"client_secret": [value]}
 
 
-def test_the_client_goes_into_a_header_encoded_as_in_a_form():
-    basic, rest = basic_form({"grant_type": "g", "client_id": "a:b", "client_secret": "s&c/r+t%é "})
+def test_the_client_goes_into_a_header_encoded_by_percent_and_then_as_it_is():
+    basics, rest = basic_forms({"grant_type": "g", "client_id": "ab", "client_secret": "s&c/r+t%:é "})
 
-    assert b64decode(basic) == b"a%3Ab:s%26c%2Fr%2Bt%25%C3%A9+"
+    assert [b64decode(basic).decode() for basic in basics] == ["ab:s%26c%2Fr%2Bt%25%3A%C3%A9%20", "ab:s&c/r+t%:é "]
     assert rest == {"grant_type": "g"}
+
+
+def test_a_client_that_needs_no_encoding_goes_into_a_header_in_one_way():
+    basics, _ = basic_forms({"client_id": "a-b.c_d~e", "client_secret": "S3cret"})
+
+    assert [b64decode(basic) for basic in basics] == [b"a-b.c_d~e:S3cret"]
+
+
+def test_an_id_with_a_colon_can_only_be_encoded():
+    basics, _ = basic_forms({"client_id": "a:b", "client_secret": "s"})
+
+    assert [b64decode(basic) for basic in basics] == [b"a%3Ab:s"]
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (401, b'{"error": "invalid_client"}'),
+        (400, b'{"error": "invalid_client"}'),
+        (400, b'{"error": "unauthorized_client"}'),
+        (403, b'{"error": "unauthorized_client"}'),
+        (400, b'{"error": "invalid_request", "error_description": "client authentication must be by header"}'),
+        (200, b'{"error": "invalid_client"}'),
+        (401, b""),
+        (401, b"<html>"),
+        (401, b'{"message": "Unauthorized"}'),
+    ],
+)
+def test_a_refusal_of_the_client(status, body):
+    assert refuses_client(status, body)
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (400, b'{"error": "invalid_grant"}'),
+        (400, b'{"error": "invalid_scope"}'),
+        (400, b'{"error": ["invalid_client"]}'),
+        (400, b'{"error": null}'),
+        (400, b"invalid_client"),
+        (400, b"[]"),
+        (403, b""),
+        (429, b'{"error": "slow_down"}'),
+        (500, b'{"error": "invalid_client"}'),
+    ],
+)
+def test_any_other_refusal(status, body):
+    assert not refuses_client(status, body)
 
 
 def test_an_empty_parameter_is_left_out():

@@ -61,6 +61,23 @@ def test_a_query_that_costs_too_much_is_known(entry, cls):
     assert refuses_size(error(entry, cls=cls))
 
 
+@pytest.mark.parametrize(("cls", "status"), [(BadRequestError, 400), (ServerError, 500)])
+def test_apollo_server_calls_whatever_a_plugin_throws_an_internal_error(cls, status):
+    told = said("Query is too complex: 1301. Maximum allowed complexity: 300", "INTERNAL_SERVER_ERROR")
+
+    assert refuses_size(error(told, cls=cls, status=status, retryable=status == 500))
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [(500, "Internal server error"), (500, ""), (503, "too complex for now"), (500, "timed out: too complex")],
+)
+def test_what_may_heal_is_no_refusal_of_a_size(status, message):
+    assert not refuses_size(
+        error(said(message, "INTERNAL_SERVER_ERROR"), cls=ServerError, status=status, retryable=True)
+    )
+
+
 REFUSED = [
     said("PersistedQueryNotFound", "PERSISTED_QUERY_NOT_FOUND"),
     said("PersistedQueryNotSupported", "PERSISTED_QUERY_NOT_SUPPORTED"),

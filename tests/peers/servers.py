@@ -1,0 +1,64 @@
+"""The servers of tests/peers that speak the API themselves, and what each of them needs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tests.peers.support import NODE_JS, Need, Process, node, node_package, program, python_package, skip_unless
+
+SECRET = "peer's secret: +/%20?&="
+"""A client's secret with signs that each way to send one writes differently; oidc-provider takes ASCII alone."""
+
+_HERE = Path(__file__).parent
+_INSTALL = ".venv/bin/pip install -e '.[peers]'"
+_GEMS = "ruby-doorkeeper ruby-graphql ruby-rack-attack ruby-rails ruby-sqlite3"
+_RAILS = f"apt-get install -y --no-install-recommends puma {_GEMS}"
+
+
+def _python(*modules: str) -> tuple[Need, ...]:
+    return tuple(Need(module, _INSTALL, python_package(module).find) for module in modules)
+
+
+def _doorkeeper() -> str | None:
+    found = sorted(Path("/usr/share/rubygems-integration/all/gems").glob("doorkeeper-*"))
+    return str(found[-1]) if found else None
+
+
+NEEDS: dict[str, tuple[Need, ...]] = {
+    "oidc-provider": (NODE_JS, node_package("oidc-provider"), node_package("graphql")),
+    "yoga": (NODE_JS, node_package("graphql-yoga"), node_package("graphql-query-complexity")),
+    "apollo": (NODE_JS, node_package("@apollo/server"), node_package("graphql-query-complexity")),
+    "django": _python("django", "oauth2_provider", "rest_framework_json_api", "strawberry"),
+    "flask": _python("flask", "authlib", "marshmallow_jsonapi", "strawberry"),
+    "rails": (Need("rails", _RAILS, program("puma").find), Need("doorkeeper", _RAILS, _doorkeeper)),
+}
+
+
+def server(name: str, **env: str) -> Process:
+    """Return one of them, not started, or skip the test.
+
+    Args:
+        name: as in ``NEEDS``.
+        env: what it is told by its environment; the files say what they read.
+    """
+    skip_unless(*NEEDS[name])
+    env = {"SECRET": SECRET, **env}
+    if name in {"yoga", "apollo"}:
+        return node(f"{name}.js", env=env)
+    if name == "oidc-provider":
+        return node("oidc.js", env=env)
+    return Process(_rails if name == "rails" else _app(name), {"PYTHONPATH": str(_HERE.parents[1]), **env})
+
+
+def _rails(folder: Path, port: int) -> Sequence[str]:
+    bind = f"tcp://127.0.0.1:{port}"
+    return ["env", f"FOLDER={folder}", "puma", "-q", "-b", bind, "-t", "1:8", str(_HERE / "ruby/app.ru")]
+
+
+def _app(name: str) -> Callable[[Path, int], Sequence[str]]:
+    def command(folder: Path, port: int) -> Sequence[str]:
+        return [sys.executable, str(_HERE / "apps" / f"{name}_app.py"), str(port), str(folder)]
+
+    return command
