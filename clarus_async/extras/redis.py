@@ -27,7 +27,7 @@ from clarus_async.checks import checked, refuse, shown
 from clarus_async.config import PacingPolicy
 from clarus_async.credentials import ClientCredentials, Credentials
 from clarus_async.extras.pace_lease import Lease, Wanted
-from clarus_async.extras.redis_trouble import Telling, redis_error, redis_trouble
+from clarus_async.extras.redis_trouble import NOT_REDIS, Telling, redis_error, redis_trouble
 from clarus_async.extras.redis_url import RedisAddress, read_redis_url
 from clarus_async.extras.shared_pace import SharedPace
 from clarus_async.extras.shared_token import SharedToken, derive
@@ -273,19 +273,10 @@ class RedisSharing:
         reply = await self._within(self._lease(keys=keys, args=arguments))
         if isinstance(reply, Trouble):
             return reply
-        numbers = [float(value) / 1e6 for value in reply[9:]]
-        return Lease(
-            epoch=int(reply[0]),
-            curve=str(reply[1]),
-            used=float(reply[2]) / 1e6,
-            second=int(reply[3]),
-            answers=int(reply[4]),
-            row=int(reply[5]),
-            processes=max(1, int(reply[6])),
-            pause=float(reply[7]) / 1e6,
-            wait=float(reply[8]) / 1e6,
-            slots=numbers,
-        )
+        try:
+            return _lease(reply)
+        except (TypeError, ValueError, LookupError):
+            return NOT_REDIS
 
     async def _within(self, work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401
         """Return what comes of it in time, or what kept it: nobody waits longer, whatever the driver has to do yet."""
@@ -315,6 +306,21 @@ async def _result(work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401
     except Exception as error:  # noqa: BLE001  whatever it is, Redis can't be asked
         _log.debug("Redis can't be asked: %s", type(error).__name__)
         return redis_trouble(error)
+
+
+def _lease(reply: Any) -> Lease:  # noqa: ANN401
+    return Lease(
+        epoch=int(reply[0]),
+        curve=str(reply[1]),
+        used=float(reply[2]) / 1e6,
+        second=int(reply[3]),
+        answers=int(reply[4]),
+        row=int(reply[5]),
+        processes=max(1, int(reply[6])),
+        pause=float(reply[7]) / 1e6,
+        wait=float(reply[8]) / 1e6,
+        slots=[float(value) / 1e6 for value in reply[9:]],
+    )
 
 
 def _micro(seconds: float) -> int:

@@ -36,6 +36,7 @@ _ANSWERS: Final = (
     (r"max number of clients", "it has as many clients as it takes", True),
     (r"CLUSTERDOWN|MASTERDOWN|TRYAGAIN|NOREPLICAS|BUSY", "it can't work at the moment", True),
 )
+NOT_REDIS: Final = Trouble("what answers there is not Redis", heals=False)
 _CLASSES: Final = {
     "NoPermissionError": "NOPERM",
     "ReadOnlyError": "READONLY",
@@ -61,7 +62,7 @@ def redis_trouble(error: BaseException) -> Trouble:
             return trouble_of(cause)
         name = type(cause).__name__
         if name == "InvalidResponse":
-            return Trouble("what answers there is not Redis", heals=False)
+            return NOT_REDIS
         if type(cause).__module__.startswith("redis."):
             said = f"{_CLASSES.get(name, '')} {cause}"
             for pattern, words, heals in _ANSWERS:

@@ -134,12 +134,16 @@ class SharedToken:
         reply = await self._evaluate(_CLAIM, [self._token, self._claimed], [digest, owner, _CLAIMED])
         if isinstance(reply, Trouble):
             return None
-        what, sealed, left = reply
-        token = self._unsealed(sealed)
+        try:
+            what, sealed, left = reply
+            token, seconds = self._unsealed(sealed), max(0, int(left)) / 1000
+        except (TypeError, ValueError, AttributeError):
+            # What answers there is not Redis.
+            return None
         if what == "take" and token is None:
             # Nobody who has the secret wrote that.
             return None
-        return Claim(owner, what == "get", token, max(0, int(left)) / 1000)
+        return Claim(owner, what == "get", token, seconds)
 
     def _unsealed(self, sealed: str) -> str | None:
         from cryptography.fernet import InvalidToken  # noqa: PLC0415  optional

@@ -66,7 +66,7 @@ class TestPlanted:
             assert breaks("no duplicate")
 
     def test_a_dead_token_stays_in_use(self):
-        with patch.object(TokenKeeper, "reject", lambda self, token, tenant, now: None):
+        with patch.object(TokenKeeper, "reject", lambda self, token: None):
             assert breaks("no dead token")
 
     def test_an_exception_of_another_kind(self):

@@ -359,7 +359,7 @@ class TestTokensThatDieEarly:
             with pytest.raises(AuthenticationError, match="invalid_client"):
                 await provisioned(clarus, creates(0))
             assert now() < 5.0
-            assert sim.count() == 1
+            assert sim.count() == 2  # by form, and by HTTP Basic
 
 
 class TestRefused:

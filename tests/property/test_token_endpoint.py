@@ -16,6 +16,7 @@ from clarus_async.errors import ClarusError
 from clarus_async.policy.outcome import NoAnswer
 from clarus_async.transport.grants import TokenEndpoint, grant_for
 from clarus_async.transport.session import Received
+from clarus_async.transport.unanswered import Unanswered
 from tests.strategies import json_of, thorough
 from tests.virtual import now, run_virtually
 
@@ -63,7 +64,7 @@ statuses = st.sampled_from([200, 201, 204, 302, 400, 401, 403, 404, 407, 408, 41
     200, 599
 )
 answers = st.one_of(
-    st.sampled_from(list(NoAnswer)),
+    st.sampled_from([Unanswered(why, f"{why} at token.example:443") for why in NoAnswer]),
     st.builds(Received, statuses, headers, bodies(), whole=st.booleans()),
     st.builds(
         Received,
