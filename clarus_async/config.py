@@ -93,8 +93,8 @@ class RetryPolicy:
     """When a request goes out again: full jitter over an exponential backoff.
 
     Args:
-        max_attempts: requests in all that a call may cost; a 429 and a first 401 cost none. 1 turns retries off, and
-            raises a 429 at once, for use under an engine that retries itself.
+        max_attempts: requests in all that a call may cost; a 429, a rate limiter's 503 and a 401 cost none. 1 turns
+            retries off, and raises a 429 at once, for use under an engine that retries itself.
         base: seconds; the first backoff is drawn from 0 to this.
         cap: seconds; no backoff is drawn from more than this.
 

@@ -142,6 +142,8 @@ class Creation:
             key=draft.new.key,
             idempotency_key=draft.idempotency_key,
             secret=draft.new.configuration,
+            # What is in doubt for the connection that was lost must not be lost to another one like it.
+            fresh=draft.doubted,
             patient=patient,
         )
         call = self._caller.begin(request, deadline)

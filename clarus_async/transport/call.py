@@ -18,7 +18,7 @@ from clarus_async.credentials import Credentials
 from clarus_async.errors import Applied, AuthenticationError, ClarusError
 from clarus_async.events import WaitReason
 from clarus_async.policy.deadline import LEAST_USEFUL, Deadline
-from clarus_async.policy.outcome import Answer, Proof, Seen, Step, Verdict, judge, worst
+from clarus_async.policy.outcome import Answer, NoAnswer, Proof, Seen, Step, Verdict, judge, worst
 from clarus_async.policy.retry import MOST_LIMITED, backoff
 from clarus_async.policy.server_clock import Dated
 from clarus_async.policy.token import ALWAYS_REFUSED
@@ -213,6 +213,7 @@ class Caller:
                 connect=self.timeouts.connect,
                 attempt=call.deadline.attempt(call.sent_at, self.timeouts.attempt),
                 may_send=self.may_send,
+                fresh=request.fresh or call.seen is NoAnswer.CONNECTION_LOST,
             )
             verdict = self._judged(call, received, turn)
         except BaseException as error:

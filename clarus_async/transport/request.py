@@ -31,6 +31,7 @@ class Request:
         secret: plain data of which nothing must show in an error, should the server echo it.
         repeatable: a second effect does no harm.
         patient: what it waits for its turn does not count against its deadline.
+        fresh: it wants a connection that was not used before.
         settles: it settles what was begun: it goes before what is new, and has an allowance of retries of its own.
     """
 
@@ -46,6 +47,7 @@ class Request:
     secret: object = None
     repeatable: bool = False
     patient: bool = False
+    fresh: bool = False
     settles: bool = False
 
 

@@ -11,8 +11,10 @@ import contextlib
 import io
 import logging
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from http import HTTPStatus
 from typing import Final, cast
+from weakref import WeakSet
 
 import aiohttp
 import attrs
@@ -134,9 +136,7 @@ class Session:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 # One more than the gate lets through, so that a token request never waits for calls that wait for it.
-                connector=_Connector(
-                    limit=self._max_connections + 1, keepalive_timeout=_KEEP_ALIVE, ttl_dns_cache=_DNS_CACHE
-                ),
+                connector=_Connector(self._max_connections + 1),
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
         return self._session
@@ -153,6 +153,7 @@ class Session:
         attempt: float,
         cap: int = BODY_CAP,
         may_send: Callable[[], bool] | None = None,
+        fresh: bool = False,
     ) -> Received | Unanswered:
         """Send one request and read its whole answer.
 
@@ -166,9 +167,11 @@ class Session:
             attempt: seconds for everything.
             cap: bytes of decoded body that are read at the most.
             may_send: is asked before the request, and once more right before anything of one with a body is written.
+            fresh: use no connection that was used before, where the session is ours; those that are idle are closed.
         """
         if may_send is not None and not may_send():
             return WITHHELD
+        _fresh.set(fresh)
         session = self._open()
         response: aiohttp.ClientResponse | None = None
         once = self._once(method, headers)
@@ -238,21 +241,37 @@ class Session:
                     closing.__await__().__next__()
 
 
+# Whether the request of this task wants a connection of its own: aiohttp passes nothing of ours to its connector.
+_fresh: ContextVar[bool] = ContextVar("_fresh", default=False)
+
+
 class _Connector(aiohttp.TCPConnector):
-    """Lends no connection on which something came that nobody asked for.
+    """Lends no connection on which something came that nobody asked for, nor a used one to who wants a fresh one.
 
     aiohttp looks when a connection is given back, and not again when it is lent: what came in between, such as an
-    answer that a proxy sent twice, it takes for the answer to the next request.
+    answer that a proxy sent twice, it takes for the answer to the next request. And where a gateway has closed one idle
+    connection, it has closed the others: each would cost a request whose outcome is unknown.
     """
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(limit=limit, keepalive_timeout=_KEEP_ALIVE, ttl_dns_cache=_DNS_CACHE)
+        self._lent: WeakSet[object] = WeakSet()
 
     async def connect(
         self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
     ) -> Connection:
-        connection = await super().connect(req, traces, timeout)
-        if connection.protocol is not None and connection.protocol.should_close:
+        while True:
+            connection = await super().connect(req, traces, timeout)
+            protocol = connection.protocol
+            if protocol is None:
+                return connection
+            if protocol.should_close:
+                connection.close()
+                raise UnaskedAnswerError
+            if not _fresh.get() or protocol not in self._lent:
+                self._lent.add(protocol)
+                return connection
             connection.close()
-            raise UnaskedAnswerError
-        return connection
 
 
 def _data(body: bytes | None, may_send: Callable[[], bool] | None) -> bytes | io.BytesIO | _GuardedBody | None:

@@ -50,7 +50,7 @@ from clarus_async import (
     WaitReason,
 )
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Simulator
-from tests.stub_server import StubServer, reply
+from tests.stub_server import StubServer, read_request, reply
 from tests.virtual import virtual
 
 NEW = NewIntegration(name="new", integration_type="shopify", external_system_reference1="new-1")
@@ -963,6 +963,35 @@ async def test_a_connection_that_ends_before_the_status_line_is_whole_leaves_it_
 
         error = await fails("ping", clarus, ConnectionFailedError, "the connection was lost before an answer came")
         assert (error.applied, len(connections)) == (Applied.NO, 5)
+
+
+@pytest.mark.parametrize("operation", ["ping", "update"])
+async def test_after_a_kept_connection_that_was_dead_the_next_attempt_takes_a_fresh_one(operation):
+    """A gateway that has closed one idle connection has closed the others, and an attempt would be lost to each."""
+    answer = b'{"data": {"id": 1, "type": "integrations", "attributes": {"name": "x"}}}'
+    all_there = asyncio.Event()
+
+    async def once(reader, writer):
+        await read_request(reader)
+        if len(connections) == 8:
+            all_there.set()
+        await all_there.wait()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(answer), answer))
+        await read_request(reader)  # the next one is not answered any more
+
+    async with (
+        raw_server(once) as (address, connections),
+        ClarusClient(
+            "acme", AccessToken("x"), base_url=f"http://{address}", timeouts=PATIENT, retry=FAST, pacing=KNOWN
+        ) as clarus,
+    ):
+        await asyncio.gather(*(clarus.ping() for _ in range(8)))
+        events = Watch()
+        clarus._caller.shared.observer = events
+        await OPERATIONS[operation].call(clarus.with_options(), 1)
+
+    [call] = events.of(CallEvent)
+    assert (call.error, call.attempts, len(connections)) == (None, 2, 9)
 
 
 async def test_a_body_that_the_server_never_takes_leaves_it_unknown():
