@@ -137,7 +137,7 @@ class Turns:
         tries = 0
         while True:
             wait = 0.0 if self._keeper.serves(now) else tenant.refusals.wait(now)
-            if not until.allows(now, wait):
+            if wait > 0 and not until.allows(now, wait):
                 call.stop(ALWAYS_REFUSED, by=None if call.seen is not None else _refused(call))
                 return None
             if wait > 0:
