@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Final, NamedTuple
 
 from clarus_async.config import RetryPolicy
@@ -18,8 +17,6 @@ from clarus_async.transport.request import Call
 from clarus_async.transport.shared import Shared, Tenant
 from clarus_async.transport.telling import Teller
 
-# Seconds. For so long who has a turn waits for a token; a connection is no place to wait at.
-_WITH_A_TURN: Final = 1.0
 # The token endpoint had its own retries: who is patient asks again when there may be news.
 _ASKING: Final = RetryPolicy(base=1.0, cap=20.0)
 
@@ -84,6 +81,7 @@ class Turns:
             tenant: the one that it is for.
         """
         shared, keeper = self._shared, self._keeper
+        had_a_turn = False
         while not self._stopped(call, now := shared.time()):
             token = keeper.current(now) or await self._token(call, tenant)
             if token is None:
@@ -92,7 +90,7 @@ class Turns:
             sent = shared.gate.enter_now(tenant.turnstile, now)
             if sent is None:
                 # What was begun ends before more is begun: behind a slow server, a look would never have its turn.
-                again = call.attempts > 0 or call.request.settles
+                again = had_a_turn or call.attempts > 0 or call.request.settles
                 if not self._may_wait(call, tenant.turnstile, now, again=again):
                     break
                 patience = None if call.request.patient else call.deadline.left(now)
@@ -104,24 +102,13 @@ class Turns:
                 # While it waited, the token may have been renewed, or died.
                 now = shared.time()
                 token = keeper.current(now) or (token if keeper.alive(token, now) else None)
-                token = token or await self._another(call, tenant, sent)
                 if token is None or shared.problem is not None:
-                    tenant.turnstile.leave(sent)
+                    # Its turn is not lost: a token that lives for less than the wait for one would never be used.
+                    tenant.turnstile.give_back(sent)
+                    had_a_turn = True
                     continue
             return Turn(sent, tenant, token)
         return None
-
-    async def _another(self, call: Call, tenant: Tenant, sent: Sent) -> str | None:
-        """Return a token for who has a turn already: one that lives for less than the wait would never be used."""
-        now = self._shared.time()
-        if tenant.refusals.wait(now) > 0:
-            return None
-        try:
-            token = await self._keeper.get(min(_WITH_A_TURN, call.deadline.left(now)))
-        except asyncio.CancelledError:
-            tenant.turnstile.leave(sent)
-            raise
-        return token if isinstance(token, str) else None
 
     def _stopped(self, call: Call, now: float) -> bool:
         if call.because is not None:

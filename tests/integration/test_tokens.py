@@ -327,20 +327,6 @@ class TestTokensThatDieEarly:
             assert sim.count(Endpoint.TOKEN) <= 25
 
     @virtual
-    async def test_who_is_cancelled_while_it_has_a_turn_and_no_token_holds_up_nobody(self):
-        async with Simulator(token_lifetime=1.0, latency=0.02) as sim:
-            options = {"pacing": PacingPolicy(rate=0.5, burst=1), "max_connections": 1}
-            async with client_of(sim, **options) as clarus:
-                await clarus.ping()
-                sim.script(Endpoint.TOKEN, Fault(FaultKind.STALL_BEFORE, delay=20.0))
-                slow = asyncio.create_task(clarus.ping())
-                await asyncio.sleep(2.2)
-                assert clarus._caller.shared.gate.busy == 1
-                slow.cancel()
-                await asyncio.wait([slow])
-                assert clarus._caller.shared.gate.busy == 0
-
-    @virtual
     async def test_what_lives_shorter_than_it_says_fails_no_call(self):
         # Whole seconds, rounded up: it says one, and lives a part of it.
         async with Simulator(token_lifetime=3600.0, latency=0.02) as sim, client_of(sim) as clarus:
