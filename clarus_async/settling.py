@@ -251,10 +251,11 @@ class _Alone:
                 looked = await self._creation.look(self._draft, self.deadline)
             except ClarusError as error:
                 why = f"looking it up failed: {error.message}"
+                floor = error.retry_after or 0.0
             else:
                 self.looked_last = self._last
                 return looked
-            delay = backoff(self._caller.retry, failures, self._caller.shared.random)
+            delay = max(floor, backoff(self._caller.retry, failures, self._caller.shared.random))
             now = asyncio.get_running_loop().time()
             if not self.deadline.allows(now, delay) or self._caller.shared.closed:
                 break

@@ -90,7 +90,12 @@ def derive(credentials: ClientCredentials, base_url: str) -> Keys | None:
         return None
     whose = json.dumps([base_url, credentials.client_id, sorted(credentials.scopes)]).encode()
     # The cost that RFC 7914 names for interactive use.
-    key = hashlib.scrypt(credentials.client_secret.encode(), salt=whose, n=2**14, r=8, p=1, dklen=64)
+    try:
+        key = hashlib.scrypt(credentials.client_secret.encode(), salt=whose, n=2**14, r=8, p=1, dklen=64)
+    except (AttributeError, ValueError):
+        # Not built in, or forbidden where only FIPS's algorithms are allowed.
+        _log.info("tokens are not shared: that needs hashlib.scrypt, which is not to be had here")
+        return None
     digest = key[32:]
     return Keys(Fernet(base64.urlsafe_b64encode(key[:32])), digest, _digest(digest, whose))
 

@@ -15,8 +15,8 @@ _FOR_TIME: Final = 10.0
 _CALLS: Final = 1000.0
 
 MOST_LIMITED: Final = 10
-"""Requests that a rate limiter answered with 503 and that cost no attempt: what is always answered so met something
-else, and each of a create costs ``settle``."""
+"""How many of a call's requests may be answered by a rate limiter's 503 and cost no attempt. What is answered so every
+time has met something else, and each one of a create costs ``settle``."""
 
 
 def backoff(policy: RetryPolicy, retry: int, random: Callable[[], float]) -> float:

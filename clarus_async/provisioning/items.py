@@ -108,7 +108,9 @@ class Item:
             return self.outcome(OutcomeStatus.ADOPTED, integration_id=ids[0], matched_by=self.lookup.matched_by)
         if settled.fate is Fate.ABSENT:
             error = draft.error or ConnectionFailedError("nothing of it is there", retryable=True)
-            return self.failed(not_there(error) if draft.doubt.sends else error)
+            absent = not_there(error) if draft.doubt.sends else error
+            absent.attempts = draft.attempts
+            return self.failed(absent)
         if settled.fate is Fate.SEVERAL:
             why = f"it was sent {draft.doubt.sends} times, and {len(ids)} records answer for it"
             error = OutcomeUnknownError(why, applied=Applied.YES)

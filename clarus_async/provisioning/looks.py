@@ -96,7 +96,7 @@ class Looks:
             try:
                 self._references = await self._api.searches_references(patient=True)
             except ClarusError as error:
-                await _pause(error, tries)
+                await self._pause(error, tries)
         return lookup
 
     async def now(self, lookups: Iterable[Lookup]) -> dict[Lookup, Seen | ClarusError]:
@@ -200,19 +200,20 @@ class Looks:
                 found = await self._api.find(field, values, patient=True)
             except ClarusError as error:
                 tries += 1
-                await _pause(error, tries)
+                await self._pause(error, tries)
             else:
                 return {
                     Lookup(field, value): rows if isinstance(rows, ClarusError) else Seen(at, rows)
                     for value, rows in found.items()
                 }
 
-
-async def _pause(error: ClarusError, tries: int) -> None:
-    """Wait before another try, or raise what can't be mended by one."""
-    if fatal(error) or isinstance(error, RateLimitedError) or tries >= _TRIES:
-        raise error
-    await asyncio.sleep(min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** (tries - 1)))
+    async def _pause(self, error: ClarusError, tries: int) -> None:
+        """Wait before another try, not before Retry-After, or raise what can't be mended by one."""
+        floor = error.retry_after or 0.0
+        ends = fatal(error) or isinstance(error, RateLimitedError) or floor > self._api.terms.max_wait
+        if ends or tries >= _TRIES:
+            raise error
+        await asyncio.sleep(max(floor, min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** (tries - 1))))
 
 
 async def _ended(tasks: Collection[asyncio.Task[object]] | Collection[asyncio.Task[None]]) -> None:

@@ -111,7 +111,9 @@ class ProvisionRun(AsyncIterator[Outcome]):
         )
         self._report = Report()
         self._task: asyncio.Task[None] | None = None
+        self._clock: Callable[[], float] = lambda: 0.0
         self._started_at = 0.0
+        self._ended_at: float | None = None
         self._failures = 0
         self._offered = 0
 
@@ -122,7 +124,7 @@ class ProvisionRun(AsyncIterator[Outcome]):
 
     @property
     def progress(self) -> Progress:
-        """How far the run has come, at any time: also while nothing but a record in doubt is waited for."""
+        """How far the run has come: before it, after it, and while nothing but records in doubt is waited for."""
         return self._progress()
 
     @property
@@ -158,7 +160,8 @@ class ProvisionRun(AsyncIterator[Outcome]):
 
     async def __anext__(self) -> Outcome:
         if self._task is None:
-            self._started_at = asyncio.get_running_loop().time()
+            self._clock = asyncio.get_running_loop().time
+            self._started_at = self._clock()
             self._task = asyncio.create_task(self._run(), name="clarus_async provision")
         outcome = await self._outcomes.get()
         if outcome is not None:
@@ -180,6 +183,8 @@ class ProvisionRun(AsyncIterator[Outcome]):
             await self._engine.run()
         except Exception as error:  # noqa: BLE001  raised to whoever waits for the next outcome
             self._engine.end(error)
+        finally:
+            self._ended_at = self._clock()
         await self._outcomes.put(None)
 
     def _hand_on(self, outcome: Outcome) -> None:
@@ -197,7 +202,7 @@ class ProvisionRun(AsyncIterator[Outcome]):
             self._options.on_progress(self._progress())
 
     def _progress(self) -> Progress:
-        now = 0.0 if self._task is None else asyncio.get_running_loop().time()
+        now = self._clock() if self._ended_at is None else self._ended_at
         elapsed = now - self._started_at
         total = self._report.total
         rate = max(0, total - self._engine.restored) / elapsed if elapsed > 0 else 0.0

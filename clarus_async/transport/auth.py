@@ -132,7 +132,8 @@ class TokenKeeper:
             self._refused = token
             if isinstance(token, AuthenticationError):
                 self._refusals += 1
-                self._not_before = now + min(_LONGEST_BACKOFF, _FIRST_BACKOFF * 2.0 ** min(self._refusals - 1, 30))
+                backoff = min(_LONGEST_BACKOFF, _FIRST_BACKOFF * 2.0 ** min(self._refusals - 1, 30))
+                self._not_before = now + max(backoff, token.retry_after or 0.0)
             elif token.retry_after is not None:
                 self._not_before = now + token.retry_after
             self._tell(TokenEvent(duration=now - since, expires_in=None, failure=type(token).__name__))

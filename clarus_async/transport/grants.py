@@ -179,6 +179,7 @@ def _refusal(
         said = "; ".join(map(str, details)) or "no reason given"
         return AuthenticationError(
             f"the token endpoint refused us: {received.status} {said}{_AFTER_DOUBT if doubt else ''}",
+            retry_after=seen.retry_after if isinstance(seen, Answer) else None,
             method="POST",
             path=TOKEN_PATH,
             attempts=attempts,

@@ -64,7 +64,7 @@ class Call:
     # Defaults stand here, so that a call costs what it comes to.
     value: Any = None
     attempts = 0
-    spent = 0  # attempts that count against the policy: a 429 and a 401 cost none
+    spent = 0  # attempts that count against the policy: a 429, a rate limiter's 503 and a 401 cost none
     applied = Applied.NO
     sent_at = 0.0
     doubt_since: float | None = None  # when the first attempt was sent that may have been applied

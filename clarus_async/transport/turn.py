@@ -66,7 +66,7 @@ class Turns:
         """
         now = self._shared.time()
         token = self._keeper.current(now)
-        if token is None or self._stopped(call, now):
+        if token is None or tenant.refusals.wait(now) > 0.0 or self._stopped(call, now):
             return None
         sent = self._shared.gate.enter_now(tenant.turnstile, now)
         return None if sent is None else Turn(sent, tenant, token)
@@ -83,7 +83,8 @@ class Turns:
         shared, keeper = self._shared, self._keeper
         had_a_turn = False
         while not self._stopped(call, now := shared.time()):
-            token = keeper.current(now) or await self._token(call, tenant)
+            token = None if tenant.refusals.wait(now) > 0.0 else keeper.current(now)
+            token = token or await self._token(call, tenant)
             if token is None:
                 break
             now = shared.time()
@@ -135,19 +136,20 @@ class Turns:
         shared, request = self._shared, call.request
         began = now = shared.time()
         until = Deadline(began + self._patience) if request.patient else call.deadline
-        if not self._keeper.serves(now):
+        if tenant.refusals.wait(now) > 0.0 or not self._keeper.serves(now):
             self._teller.waits(call, WaitReason.TOKEN, None)
         tries = 0
         while True:
-            wait = 0.0 if self._keeper.serves(now) else tenant.refusals.wait(now)
+            if shared.closed and self._stopped(call, now):
+                return None
+            # Also where a token is held: each that is refused is lost for the other tenants that use it.
+            wait = tenant.refusals.wait(now)
             if wait > 0 and not until.allows(now, wait):
                 call.stop(ALWAYS_REFUSED, by=None if call.seen is not None else _refused(call))
                 return None
             if wait > 0:
                 await shared.sleep(wait)
                 now = shared.time()
-                if shared.closed and self._stopped(call, now):
-                    return None
                 continue
             token = await self._keeper.get(until.left(now))
             now = shared.time()
@@ -157,7 +159,9 @@ class Turns:
                 return token
             tries += 1
             pause = max(token.retry_after or 0.0, backoff(_ASKING, tries, shared.random))
-            if token.retry_after is not None and pause <= shared.pacing.max_wait:
+            refused = isinstance(token, AuthenticationError)
+            if token.retry_after is not None and not refused and pause <= shared.pacing.max_wait:
+                # A server that says when to come back is waited for; that of a refusal is the keeper's own backoff.
                 until = Deadline(until.at + pause)
             if not (request.patient and token.retryable and until.allows(now, pause)) or shared.closed:
                 _name(token, call)

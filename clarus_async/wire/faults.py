@@ -223,7 +223,7 @@ def _challenged(challenge: str | None, hidden: list[str]) -> tuple[ErrorDetail, 
     text = _without((challenge or "")[:_MOST_PROSE], hidden)
     said = {
         name.lower(): _without(re.sub(r"\\(.)", r"\1", quoted), hidden) or plain
-        for name, quoted, plain in re.findall(r'(\w+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))', text)
+        for name, quoted, plain in re.findall(r'\b(\w+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))', text)
     }
     error, description = said.get("error"), said.get("error_description")
     return (ErrorDetail(symbol=_short(error), details=_short(description)),) if error or description else ()

@@ -177,6 +177,21 @@ async def test_without_cryptography_nothing_is_shared(redis, monkeypatch, caplog
     assert caplog.text.count("tokens are not shared: that needs cryptography") == 1
 
 
+@pytest.mark.parametrize("raised", [AttributeError("not built in"), ValueError("disabled for FIPS")], ids=repr)
+async def test_without_scrypt_nothing_is_shared(redis, monkeypatch, caplog, raised):
+    def scrypt(*_, **__):
+        raise raised
+
+    monkeypatch.setattr("hashlib.scrypt", scrypt)
+    caplog.set_level("INFO")
+    async with StubServer(lambda _: created(), lambda _: bearer(TOKEN, expires_in=100)) as server:
+        async with client_of(server, redis) as clarus:
+            await clarus.integrations.create(SHOP)
+        held = await everything_in(redis)
+    assert "sealed" not in held
+    assert caplog.text.count("tokens are not shared: that needs hashlib.scrypt") == 1
+
+
 async def test_without_redis_each_gets_its_own():
     api = OneLiveToken()
     async with api.serve() as server:

@@ -514,6 +514,64 @@ class TestDeadline:
             assert sim.count(Endpoint.TOKEN) == 2
 
 
+class TestTenantsThatShareATokenOneOfWhichIsRefused:
+    @virtual
+    async def test_calls_of_the_refused_one_seldom_end_the_token_of_the_other(self):
+        async def answer(asked):
+            await asyncio.sleep(0.02)
+            refuses = asked.headers["x-clarus-subdomain"] == "refused"
+            return reply({"error": "no"}, 401) if refuses else reply({"data": {}})
+
+        async with StubServer(answer) as server, client_of(server, ID_AND_SECRET) as clarus:
+            other = clarus.for_subdomain("refused").with_options(timeouts=Timeouts(attempt=5.0, deadline=10.0))
+
+            async def again_and_again(call, failed):
+                while now() < 120.0:
+                    try:
+                        await call()
+                    except AuthenticationError:
+                        assert failed
+                    await asyncio.sleep(0.1)
+
+            calls = [again_and_again(other.ping, failed=True) for _ in range(10)]
+            await asyncio.gather(again_and_again(clarus.ping, failed=False), *calls)
+            # Each time, after a backoff of up to twenty seconds.
+            assert server.count(TOKEN_PATH) < 40
+
+
+class TestClosing:
+    @virtual
+    async def test_nobody_asks_for_a_token_after_it(self, caplog):
+        async with StubServer(lambda asked: created(), lambda _: reply({}, 503)) as server:
+            clarus = client_of(server, ID_AND_SECRET)
+
+            async def run():
+                async for _ in clarus.integrations.provision([shop()]):
+                    pass
+
+            running = asyncio.create_task(run())
+            # The endpoint's own tries take less than half a second; what follows is the run's pause.
+            await asyncio.sleep(0.5)
+            assert server.count(TOKEN_PATH) == 4
+            await clarus.close()
+            with pytest.raises(ConfigurationError, match="the client is closed"):
+                await running
+            assert server.count(TOKEN_PATH) == 4
+            assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+@virtual
+async def test_a_client_that_is_refused_for_a_while_is_not_told_so_twice():
+    refuses = lambda _: reply({"error": "invalid_client"}, 401, "Retry-After: 600")  # noqa: E731
+    async with StubServer(lambda _: reply({"data": {}}), refuses) as server, client_of(server, ID_AND_SECRET) as clarus:
+        for left in (600.0, 300.0):
+            with pytest.raises(AuthenticationError, match="invalid_client") as caught:
+                await clarus.ping()
+            assert caught.value.retry_after == left
+            await asyncio.sleep(300.0)
+        assert server.count(TOKEN_PATH) == 1
+
+
 class TestLifetimes:
     @pytest.mark.parametrize(
         "said",
@@ -760,6 +818,17 @@ class TestTokenSource:
             assert vault.fetched == 1
             await asyncio.sleep(1.0)
             await clarus.integrations.create(shop())
+
+    @virtual
+    async def test_a_run_does_not_wait_for_one_that_always_raises_for_longer_than_its_deadline(self):
+        vault = Vault(RuntimeError("sealed"))
+        async with StubServer(lambda asked: created()) as server, client_of(server, vault) as clarus:
+            began = now()
+            with pytest.raises(AuthenticationError, match=r"Vault\.fetch raised RuntimeError"):
+                async for _ in clarus.integrations.provision([shop()]):
+                    pass
+            assert now() - began <= 120.0
+            assert vault.fetched > 3
 
     @pytest.mark.parametrize("garbage", [None, "v1", b"v1", 5], ids=repr)
     def test_one_that_returns_no_token_is_a_wrong_setting(self, garbage):

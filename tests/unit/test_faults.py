@@ -1,5 +1,7 @@
 """What error bodies say, whatever their shape (clarus-api.md §3)."""
 
+import time
+
 import orjson
 import pytest
 
@@ -306,6 +308,13 @@ def test_an_empty_answer_is_explained_by_its_challenge(challenge, shown):
 @pytest.mark.parametrize("challenge", [None, "", "Bearer", 'Bearer realm="error"', "error", 'Bearer error="'])
 def test_a_challenge_that_explains_nothing_gives_no_details(challenge):
     assert read_faults(b"", (), challenge) == ()
+
+
+@pytest.mark.parametrize("challenge", ["a" * 8000, "a " * 4000, "a" + " " * 8000, 'a="' + "\\" * 8000], ids=len)
+def test_a_challenge_that_goes_on_for_ever_takes_no_time(challenge):
+    began = time.thread_time()
+    assert read_faults(b"", (), challenge) == ()
+    assert time.thread_time() - began < 0.1
 
 
 def test_a_body_that_says_something_counts_more_than_the_challenge():

@@ -342,6 +342,20 @@ class TestRejection:
         assert await holder.get(FOREVER) == "t2"
         assert grant.asked_at == [0.0, 30.0]
 
+    @virtual
+    async def test_a_refusal_that_says_when_to_come_back_is_no_reason_to_ask_before(self):
+        error = refused()
+        error.retry_after = 600.0
+        grant = Grant(error, tokens(), seconds=0.0)
+        holder = keeper(grant)
+        await holder.get(FOREVER)
+        await asyncio.sleep(500.0)
+        again = await holder.get(FOREVER)
+        assert (type(again), again.retry_after) == (AuthenticationError, 100.0)
+        await asyncio.sleep(100.0)
+        assert await holder.get(FOREVER) == "t2"
+        assert grant.asked_at == [0.0, 600.0]
+
 
 class TestEvents:
     @virtual

@@ -436,6 +436,33 @@ class TestReport:
         check()
 
     @virtual
+    async def test_an_error_says_how_often_the_record_was_sent(self):
+        lost = [LostError() for _ in range(4)]
+        for error in lost:
+            error.method, error.path = "POST", "/api/integrations"
+        api = Api({"Shop 0": lost})
+        [outcome] = await collect(provision(api, records(1)))
+        assert (outcome.status.value, outcome.attempts) == ("failed", 4)
+        assert "attempts: 4" in outcome.error.message
+
+    def test_progress_stands_still_when_the_run_is_over_and_needs_no_event_loop(self):
+        runs = []
+
+        @virtual
+        async def check():
+            run = provision(Api(seconds=2.0), records(4), 1)
+            assert run.progress.elapsed == 0.0
+            await collect(run)
+            ended = run.progress
+            assert (ended.elapsed, ended.rate) == (8.0, 0.5)
+            await asyncio.sleep(100.0)
+            runs.append((run, ended))
+
+        check()
+        [(run, ended)] = runs
+        assert run.progress == ended
+
+    @virtual
     async def test_progress_that_raises_leaves_nothing_behind(self):
         def raises(progress):
             raise RuntimeError("the screen is gone")
@@ -975,6 +1002,20 @@ class TestExisting:
         api = Api()
         api.fails_to_find = [ServerError("503", status=503) for _ in range(3)]
         assert await statuses(provision(api, records(3))) == ["created"] * 3
+
+    @virtual
+    async def test_a_look_is_not_made_again_before_the_server_takes_requests(self):
+        api = Api()
+        api.fails_to_find = [ServerError("503", status=503, retry_after=150.0)]
+        assert await statuses(provision(api, records(1))) == ["created"]
+        assert (len(api.looked_up), api.sent_at) == (2, [150.0])
+
+    @virtual
+    async def test_a_server_that_takes_no_requests_for_longer_than_max_wait_is_not_waited_for(self):
+        api = Api()
+        api.fails_to_find = [ServerError("503", status=503, retry_after=301.0)]
+        assert await statuses(provision(api, records(1))) == ["failed"]
+        assert (len(api.looked_up), now()) == (1, 0.0)
 
 
 class TestDryRun:
