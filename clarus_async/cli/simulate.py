@@ -35,7 +35,8 @@ def trial_simulator() -> Simulator:
             quota=Quota(limit=100, window=1.0, headers="retry-after"),
             faults=[
                 Fault(FaultKind.RATE_LIMITED, endpoint=Endpoint.CREATE, probability=0.02, retry_after=0.2),
-                Fault(FaultKind.UNAVAILABLE, endpoint=Endpoint.CREATE, probability=0.03, retry_after=0.1),
+                Fault(FaultKind.RESET_BEFORE, endpoint=Endpoint.CREATE, probability=0.015),
+                Fault(FaultKind.RESET_AFTER, endpoint=Endpoint.CREATE, probability=0.015),
             ],
             keep_requests=_KEPT_REQUESTS,
         )

@@ -147,6 +147,18 @@ class SharedPace:
         if self._local is not None:
             self._local.lost(sent)
 
+    def unsent(self, sent: Sent) -> None:
+        """Note that a request does not go out after all: another may in its place.
+
+        Args:
+            sent: the request.
+        """
+        self._out.discard(sent)
+        if self._local is not None:
+            self._local.unsent(sent)
+        elif isinstance(sent, Leased) and sent.epoch == self._rate.epoch:
+            self._slots.appendleft(sent.at)
+
     def answered(self, sent: Sent, now: float, told: Told | None = None) -> None:
         """Note an answer that is no 429.
 

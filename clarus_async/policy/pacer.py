@@ -72,6 +72,14 @@ class Pacer(Protocol):
         """
         ...
 
+    def unsent(self, sent: Sent) -> None:
+        """Note that a request does not go out after all: another may in its place.
+
+        Args:
+            sent: the request.
+        """
+        ...
+
     def answered(self, sent: Sent, now: float, told: Told | None = None) -> None:
         """Note an answer that is no 429.
 

@@ -181,6 +181,16 @@ class Pace:
         if sent is self._probe:
             self._probe = None
 
+    def unsent(self, sent: Sent) -> None:
+        """Note that a request does not go out after all: another may in its place.
+
+        Args:
+            sent: the request.
+        """
+        self.lost(sent)
+        if sent.rate is not None and sent.at > self._cut_at:
+            self._slots.give_back(sent.at, sent.rate)
+
     def answered(self, sent: Sent, now: float, told: Told | None = None) -> None:
         """Note an answer that is no 429.
 

@@ -60,6 +60,17 @@ class Slots:
         self.next = max(self.next, now - late) + 1.0 / rate
         self._sent.append(now)
 
+    def give_back(self, at: float, rate: float) -> None:
+        """Give a slot back in which nothing was sent.
+
+        Args:
+            at: when it was taken.
+            rate: requests a second, at the time.
+        """
+        if at in self._sent:
+            self._sent.remove(at)
+            self.next -= 1.0 / rate
+
     def anew(self, now: float, rate: float) -> None:
         """Begin at another rate, as a request was refused: half of its slot is given back.
 

@@ -67,6 +67,8 @@ class FaultKind(StrEnum):
     """200 with ``errors``; the data is there, but for the second half of every list."""
     STALE_LIST = auto()
     """The list as it was ``delay`` seconds ago, as from a lagging replica."""
+    ODD_ROWS = auto()
+    """200; in each list, fields of the first and the last row are null or of another type, and no id is."""
     JSON_API_ERROR = auto()
     """422 with JSON:API error objects, which quote what was sent; nothing applied."""
 
@@ -81,6 +83,7 @@ _POSSIBLE: Final = {
     FaultKind.GATEWAY_TIMEOUT: _WRITES,
     FaultKind.GRAPHQL_ERRORS: frozenset({Endpoint.GRAPHQL}),
     FaultKind.STALE_LIST: frozenset({Endpoint.GRAPHQL}),
+    FaultKind.ODD_ROWS: frozenset({Endpoint.GRAPHQL}),
 }
 # On the token endpoint these mean "your credentials are refused": a test has to ask for that by name.
 _NOT_TOKEN_UNASKED: Final = frozenset(

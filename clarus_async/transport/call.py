@@ -278,8 +278,7 @@ class Caller:
     @staticmethod
     def _seen(call: Call, received: Received, token: str) -> Answer:
         request = call.request
-        identifier = request_id(received.headers.get("X-Request-Id"))
-        call.request_id = None if identifier is not None and token in identifier else identifier
+        call.request_id = request_id(received.headers.get("X-Request-Id"), (token,))
         call.details, call.unreadable = (), None
         if 200 <= received.status < 300:
             if request.read is None:

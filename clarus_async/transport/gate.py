@@ -172,6 +172,18 @@ class Turnstile:
             sent: the request.
         """
         self.pace.lost(sent)
+        self._left()
+
+    def give_back(self, sent: Sent) -> None:
+        """Give a turn and its connection back: the request does not go out now, and another may in its place.
+
+        Args:
+            sent: the request.
+        """
+        self.pace.unsent(sent)
+        self._left()
+
+    def _left(self) -> None:
         if self.lines:
             self._gate.wait_for_slot(self)
         self._gate.free()
@@ -311,7 +323,7 @@ class Gate:
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled() and (sent := waiter.result()) is not None:
                 # The turn came and the cancellation with it: hand it on.
-                turnstile.leave(sent)
+                turnstile.give_back(sent)
             raise
         finally:
             line.live -= 1

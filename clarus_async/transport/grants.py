@@ -22,7 +22,7 @@ from clarus_async.policy.retry import backoff
 from clarus_async.policy.server_clock import Dated
 from clarus_async.transport.session import USER_AGENT, Received, Session
 from clarus_async.transport.unanswered import Unanswered
-from clarus_async.wire.faults import read_faults
+from clarus_async.wire.faults import forms_of, read_faults
 from clarus_async.wire.headers import request_id, retry_after
 from clarus_async.wire.oauth import (
     TokenAnswer,
@@ -172,7 +172,9 @@ def _refusal(
     if isinstance(received, Received):
         details = read_faults(received.body, secrets, received.headers.get("WWW-Authenticate"))
     unreadable = read_token(received.body) if isinstance(received, Received) else None
-    identifier = request_id(received.headers.get("X-Request-Id")) if isinstance(received, Received) else None
+    identifier = (
+        request_id(received.headers.get("X-Request-Id"), forms_of(secrets)) if isinstance(received, Received) else None
+    )
     if isinstance(received, Received) and _refuses(received):
         said = "; ".join(map(str, details)) or "no reason given"
         return AuthenticationError(

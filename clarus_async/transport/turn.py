@@ -81,6 +81,7 @@ class Turns:
             tenant: the one that it is for.
         """
         shared, keeper = self._shared, self._keeper
+        had_a_turn = False
         while not self._stopped(call, now := shared.time()):
             token = None if tenant.refusals.wait(now) > 0.0 else keeper.current(now)
             token = token or await self._token(call, tenant)
@@ -90,7 +91,7 @@ class Turns:
             sent = shared.gate.enter_now(tenant.turnstile, now)
             if sent is None:
                 # What was begun ends before more is begun: behind a slow server, a look would never have its turn.
-                again = call.attempts > 0 or call.request.settles
+                again = had_a_turn or call.attempts > 0 or call.request.settles
                 if not self._may_wait(call, tenant.turnstile, now, again=again):
                     break
                 patience = None if call.request.patient else call.deadline.left(now)
@@ -103,7 +104,9 @@ class Turns:
                 now = shared.time()
                 token = keeper.current(now) or (token if keeper.alive(token, now) else None)
                 if token is None or shared.problem is not None:
-                    tenant.turnstile.leave(sent)
+                    # Its turn is not lost: a token that lives for less than the wait for one would never be used.
+                    tenant.turnstile.give_back(sent)
+                    had_a_turn = True
                     continue
             return Turn(sent, tenant, token)
         return None
@@ -141,7 +144,7 @@ class Turns:
                 return None
             # Also where a token is held: each that is refused is lost for the other tenants that use it.
             wait = tenant.refusals.wait(now)
-            if not until.allows(now, wait):
+            if wait > 0 and not until.allows(now, wait):
                 call.stop(ALWAYS_REFUSED, by=None if call.seen is not None else _refused(call))
                 return None
             if wait > 0:

@@ -51,7 +51,7 @@ def read_faults(body: bytes, secrets: Iterable[str] = (), challenge: str | None 
         secrets: strings that must not show, should the server echo them.
         challenge: its WWW-Authenticate, which counts where the body says nothing.
     """
-    hidden = _hidden(secrets)
+    hidden = forms_of(secrets)
     document = _document(body) if len(body) <= _MOST_BODY else Unreadable("", "an error")
     if isinstance(document, Unreadable):
         details = _prose(body, hidden)
@@ -277,8 +277,12 @@ def _short(value: object) -> str | None:
     return text if len(text) <= _MOST_TEXT else text[: _MOST_TEXT - 1] + "…"
 
 
-def _hidden(secrets: Iterable[str]) -> list[str]:
-    """List every form in which a secret may be echoed, the longest first: one that begins with another goes whole."""
+def forms_of(secrets: Iterable[str]) -> list[str]:
+    """List every form in which a secret may be echoed, the longest first: one that begins with another goes whole.
+
+    Args:
+        secrets: strings that must not show.
+    """
     forms = {form for secret in secrets if secret for write in _WRITERS for form in [write(secret)]}
     return sorted(forms, key=len, reverse=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final
@@ -47,12 +48,13 @@ def retry_after(value: str | None, date: str | None, now: datetime) -> float | N
     return max(0.0, seconds) if math.isfinite(seconds) else None
 
 
-def request_id(value: str | None) -> str | None:
+def request_id(value: str | None, secrets: Iterable[str] = ()) -> str | None:
     """Read X-Request-Id (not documented, read if it is there: clarus-api.md §3), cut to what a log line takes.
 
     Args:
         value: the header's text.
+        secrets: strings that must not show; a text that holds one is not read.
     """
-    if not value:
+    if not value or any(secret and secret in value for secret in secrets):
         return None
     return "".join(c for c in value[:128] if c.isprintable()) or None

@@ -366,3 +366,16 @@ async def test_faults_can_be_set_on_the_way(simulator, api):
     assert (await api.create()).status == 502
     simulator.set_faults([])
     assert (await api.create()).status == 200
+
+
+async def test_odd_rows_keep_their_ids_and_take_no_other_along(simulator, api):
+    for name in ("a", "b", "c"):
+        await api.create(name=name)
+    simulator.script(Endpoint.GRAPHQL, FaultKind.ODD_ROWS)
+
+    answer = await api.graphql("{ integrations { all { edges { node { id name enabled created_at } } } } }")
+    first, middle, last = (edge["node"] for edge in answer["data"]["integrations"]["all"]["edges"])
+    assert [first["id"], middle["id"], last["id"]] == ["1", "2", "3"]
+    assert (first["created_at"], first["enabled"], first["name"]) == (None, 1, "a")
+    assert (last["name"], last["created_at"]) == (None, "2026-01-10")
+    assert (middle["name"], middle["enabled"]) == ("b", True)

@@ -318,6 +318,15 @@ class TestTokensThatDieEarly:
             assert {outcome.status for outcome in outcomes} == {"created"}
 
     @virtual
+    async def test_lives_that_are_shorter_than_the_wait_for_a_turn_fail_no_call(self):
+        async with Simulator(token_lifetime=1.0, latency=0.02) as sim:
+            async with client_of(sim, pacing=PacingPolicy(rate=0.5, burst=1)) as clarus:
+                await asyncio.gather(*(clarus.integrations.create(shop(number)) for number in range(10)))
+            assert now() < 25.0
+            assert len(sim.created("acme")) == 10
+            assert sim.count(Endpoint.TOKEN) <= 25
+
+    @virtual
     async def test_what_lives_shorter_than_it_says_fails_no_call(self):
         # Whole seconds, rounded up: it says one, and lives a part of it.
         async with Simulator(token_lifetime=3600.0, latency=0.02) as sim, client_of(sim) as clarus:

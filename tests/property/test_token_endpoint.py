@@ -57,7 +57,7 @@ headers = st.fixed_dictionaries(
         "WWW-Authenticate": values | st.sampled_from(["Basic", 'Bearer realm="Doorkeeper", error="invalid_client"']),
         "Retry-After": values | st.sampled_from(["0", "7", "-1", "1e9", "9" * 40, "Mon, 30 Nov 2026 02:43:56 GMT"]),
         "Date": values | st.just("Mon, 30 Nov 2026 02:43:46 GMT"),
-        "X-Request-Id": noise,
+        "X-Request-Id": values,
     },
 )
 statuses = st.sampled_from([200, 201, 204, 302, 400, 401, 403, 404, 407, 408, 418, 429, 500, 503]) | st.integers(

@@ -22,8 +22,8 @@ _KINDS: Final = (
     *_BEFORE_OR_AFTER, *_BEFORE_OR_AFTER, FaultKind.LATE_APPLY, FaultKind.LATE_APPLY, FaultKind.STALL_BEFORE,
     FaultKind.GATEWAY_TIMEOUT, FaultKind.GATEWAY_TIMEOUT,
     FaultKind.STALL_AFTER, FaultKind.UNAVAILABLE, FaultKind.UNAVAILABLE, FaultKind.RATE_LIMITED,
-    FaultKind.GRAPHQL_ERRORS, FaultKind.STALE_LIST, FaultKind.JSON_API_ERROR, FaultKind.UNAUTHORIZED,
-    FaultKind.FORBIDDEN, FaultKind.REDIRECT, FaultKind.REFUSE,
+    FaultKind.GRAPHQL_ERRORS, FaultKind.ODD_ROWS, FaultKind.STALE_LIST, FaultKind.JSON_API_ERROR,
+    FaultKind.UNAUTHORIZED, FaultKind.FORBIDDEN, FaultKind.REDIRECT, FaultKind.REFUSE,
 )  # fmt: skip
 # These end a whole run by contract, or every call for a while, so there are fewer of them.
 _RARE: Final = frozenset({FaultKind.FORBIDDEN, FaultKind.REDIRECT, FaultKind.REFUSE})
@@ -157,8 +157,8 @@ def make_plan(seed: int) -> Plan:
             scope=dice.choice(["tenant", "tenant", "client"]),
         ),
         max_connections=dice.choice([1, 2, 4, 16]),
-        latency=dice.choice([(0.01, 0.02), (0.02, 0.4), (0.1, 2.0)]),
-        token_lifetime=dice.choice([None, 3600.0, 30.0, 12.0, 3.0, 1.0]),
+        latency=(latency := dice.choice([(0.01, 0.02), (0.02, 0.4), (0.1, 2.0)])),
+        token_lifetime=_lifetime(dice, latency[1]),
         searchable=dice.random() < 0.5,
         quota=_quota(dice) if dice.random() < 0.4 else None,
         faults=faults.draw(),
@@ -168,6 +168,12 @@ def make_plan(seed: int) -> Plan:
         job=job,
         happenings=_happenings(dice, faults, job),
     )
+
+
+def _lifetime(dice: random.Random, round_trip: float) -> float | None:
+    lifetime = dice.choice([None, 3600.0, 30.0, 12.0, 3.0, 1.0])
+    # Nobody can use a token that has died by the time its request arrives.
+    return None if lifetime is None else max(lifetime, 2.0 * round_trip)
 
 
 def _timeouts(dice: random.Random) -> Timeouts:

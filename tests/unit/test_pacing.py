@@ -1199,3 +1199,25 @@ def test_what_was_admitted_is_counted_in_whatever_order_it_is_heard_of(order):
 
     assert [admitted.since(at) for at in (0.9, 1.0, 1.3, 1.4)] == [3, 2, 1, 0]
     assert [admitted.first(at, 9.0) for at in (0.9, 1.0, 1.4)] == [1.0, 1.2, 9.0]
+
+
+class TestGivenBack:
+    """A request that does not go out after all."""
+
+    def test_its_slot_is_the_next_ones_at_a_known_rate(self):
+        pace = Pace(PacingPolicy(rate=1.0, burst=1))
+        pace.send(10.0)
+        sent = pace.send(11.0)
+        assert pace.ask(11.1) > 0
+        pace.unsent(sent)
+        assert pace.ask(11.1) == 0.0
+        pace.send(11.1)
+        assert pace.ask(11.2) == pytest.approx(0.9, abs=0.11)
+
+    def test_where_nothing_is_paced_there_is_nothing_to_give_back(self):
+        pace = Pace(PacingPolicy())
+        sent = pace.send(10.0)
+        assert pace.under_way == 1
+        pace.unsent(sent)
+        assert pace.under_way == 0
+        assert pace.ask(10.0) == 0.0

@@ -59,6 +59,7 @@ def test_an_unknown_kind_is_refused():
         (FaultKind.GATEWAY_TIMEOUT, WRITES),
         (FaultKind.STALE_LIST, {Endpoint.GRAPHQL}),
         (FaultKind.GRAPHQL_ERRORS, {Endpoint.GRAPHQL}),
+        (FaultKind.ODD_ROWS, {Endpoint.GRAPHQL}),
         (FaultKind.UNAUTHORIZED, WRITES | {Endpoint.GRAPHQL}),
     ],
 )

@@ -177,3 +177,23 @@ def test_what_is_more_than_a_second_old_is_forgotten():
     assert len(slots._sent) == 20_000
     slots.wait(1e6 + 2.0, 1.0, 0.0)
     assert len(slots._sent) == 0
+
+
+@pytest.mark.parametrize("clock", [0.0, 1e6])
+def test_a_slot_that_is_given_back_is_the_next_ones(clock):
+    slots = Slots(burst=1)
+    slots.take(clock, 0.5, strict=False)
+    assert slots.wait(clock + 2.0, 1.0, 0.0) == 0.0
+    slots.take(clock + 2.0, 0.5, strict=False)
+    slots.give_back(clock + 2.0, 0.5)
+    assert slots.wait(clock + 2.02, 1.0, 0.0) == 0.0
+    slots.take(clock + 2.02, 0.5, strict=False)
+    assert slots.wait(clock + 2.02, 1.0, 0.0) == pytest.approx(2.0, abs=0.03)
+
+
+def test_what_was_taken_long_ago_is_not_given_back():
+    slots = Slots(burst=1)
+    slots.take(1.0, 0.5, strict=False)
+    before = slots.next
+    slots.give_back(0.5, 0.5)
+    assert slots.next == before
