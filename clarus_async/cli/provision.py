@@ -129,6 +129,7 @@ async def _provision(
                     await results.write(outcome.to_json())
         finally:
             looking.cancel()
+            await asyncio.wait([looking])
             summary.taken, summary.bad = run.begun, intake.bad
 
     interrupted = await deliver(stop, view, _GRACE, work)

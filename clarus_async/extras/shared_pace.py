@@ -200,6 +200,9 @@ class SharedPace:
         self._hold(pause, now)
         self._report()
 
+    def forget(self) -> None:
+        """Keep to the rate: others have learned it, too, and may have met a limit."""
+
     def hold(self, seconds: float, now: float) -> None:
         """Send nothing for a while, as a server asks that can't answer.
 

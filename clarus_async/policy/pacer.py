@@ -101,6 +101,10 @@ class Pacer(Protocol):
         """
         ...
 
+    def forget(self) -> None:
+        """Begin to look for a limit anew: what was taken for one is none."""
+        ...
+
     def hold(self, seconds: float, now: float) -> None:
         """Send nothing for a while, as a server asks that can't answer.
 

@@ -259,6 +259,11 @@ class Pace:
         self._floor = max(self._floor, now + min(seconds, _LONGEST_FLOOR))
         self._slots.next = max(self._slots.next, self._floor)
 
+    def forget(self) -> None:
+        """Begin to look for a limit anew: what was taken for one is none."""
+        if self._given is None:
+            self._go_on()
+
     def _learn(self, sent: Sent, now: float) -> None:
         self._round_trip.add(now - sent.at)
         if self._curve is None:
@@ -293,7 +298,7 @@ class Pace:
         return all(other.at > self._cut_at for other in self._out)
 
     def _go_on(self) -> None:
-        """Go on with the quick start: all that went out after the first refusal were admitted."""
+        """Go on with the quick start: what was met was no limit."""
         self._curve = None
         self._wall.fall()
         self._first.forget()

@@ -7,6 +7,7 @@ for the origin, or while nobody is admitted. Of the record that was sent, neithe
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Final
 
 from clarus_async.policy.measured import RoundTrip, Sent
@@ -15,6 +16,12 @@ from clarus_async.policy.measured import RoundTrip, Sent
 _LATELY: Final = 1.0
 # Seconds. A limiter that was met goes on refusing until its window turns: most are a minute at the longest.
 _LONGEST_WINDOW: Final = 60.0
+# A limiter that refuses a quarter of what was admitted by it before is none: what is refused is a share of whatever is
+# sent, as where one server of several is down. A pace that went on falling would end at nothing.
+_SLOWER: Final = 4.0
+# Of the last answers so many must be refusals: a few are what is left of a faster pace.
+_ANSWERS: Final = 50
+_REFUSALS: Final = 3
 # Usual round trips. A limiter does not wait for the origin, so its answer is no later than one that does.
 _AT_ONCE: Final = 2.0
 
@@ -22,12 +29,15 @@ _AT_ONCE: Final = 2.0
 class Unavailable:
     """Tells a limiter's 503 from a server's, for one tenant and path. Times are seconds on the event loop's clock."""
 
-    __slots__ = ("_admitted_at", "_limited", "_round_trip")
+    __slots__ = ("_admitted_at", "_answers", "_fastest", "_limited", "_none_until", "_round_trip")
 
     def __init__(self) -> None:
         self._round_trip = RoundTrip()
         self._admitted_at: float | None = None
         self._limited = False
+        self._answers: deque[bool] = deque(maxlen=_ANSWERS)  # which of the last were a limiter's 503
+        self._fastest = 0.0  # the fastest pace that a limiter's 503 has left
+        self._none_until: float | None = None  # there is no limiter, as far as its 503s can tell
 
     def admitted(self, sent: Sent, now: float) -> None:
         """Note an answer that no limiter gave.
@@ -38,6 +48,7 @@ class Unavailable:
         """
         self._round_trip.add(now - sent.at)
         self._admitted_at = now
+        self._answers.append(False)
 
     def limits(self, sent: Sent, now: float) -> bool:
         """Whether a 503 is a limiter's.
@@ -46,10 +57,31 @@ class Unavailable:
             sent: the request that it answers.
             now: when it came.
         """
+        if self._none_until is not None and now < self._none_until:
+            return False
         at = self._admitted_at
         lately = at is not None and now - at <= (_LONGEST_WINDOW if self._limited else _LATELY)
         self._limited = lately and now - sent.at <= _AT_ONCE * self._round_trip.seconds + self._round_trip.margin
+        self._answers.append(self._limited)
         return self._limited
+
+    def slows_in_vain(self, rate: float | None, now: float) -> bool:
+        """Whether a pace falls and falls, and as many are refused as before: then there is no limiter.
+
+        Args:
+            rate: requests a second, after a limiter's 503; ``None`` where nothing limits them.
+            now: when it came.
+        """
+        if rate is None:
+            return False
+        self._fastest = max(self._fastest, rate)
+        if rate > self._fastest / _SLOWER or sum(self._answers) < _REFUSALS:
+            return False
+        self._none_until = now + _LONGEST_WINDOW
+        self._fastest = 0.0
+        self._limited = False
+        self._answers.clear()
+        return True
 
     def alone(self, sent: Sent) -> bool:
         """Whether nobody else was admitted since a request was sent.

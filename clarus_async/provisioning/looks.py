@@ -179,17 +179,24 @@ class Looks:
     async def _answer(self, waiting: dict[Lookup, asyncio.Future[Seen | ClarusError]]) -> None:
         found: dict[Lookup, Seen | ClarusError] = {}
         error: ClarusError | None = None
+        broken: Exception | None = None
         try:
             found = await self.now(waiting)
         except ClarusError as failed:
             error = failed
+        except Exception as failed:  # noqa: BLE001  raised by the run, whose records must not wait for ever
+            broken = failed
         finally:
             for lookup, future in waiting.items():
                 answer = found.get(lookup, error)
-                if answer is None:
-                    future.cancel()
-                elif not future.done():
+                if future.done():
+                    continue
+                if answer is not None:
                     future.set_result(answer)
+                elif broken is not None:
+                    future.set_exception(broken)
+                else:
+                    future.cancel()
 
     async def _read(self, field: str, values: list[str]) -> dict[Lookup, Seen | ClarusError]:
         loop = asyncio.get_running_loop()

@@ -34,6 +34,8 @@ from clarus_async.wire.headers import request_id, retry_after
 from clarus_async.wire.ratelimit import read_rate_limit
 from clarus_async.wire.reading import Unreadable
 
+# That so many tokens in a row die under one call is no accident, whatever others of its tenant are answered.
+_MOST_REFUSED: Final = 10
 _SAYS_NOTHING_OF_THE_TOKEN: Final = frozenset({401, 408, 429})
 
 
@@ -183,10 +185,14 @@ class Caller:
         else:
             call.deadline = Deadline(call.deadline.at + now - call.sent_at)
             refusals = self.shared.tenant(self.subdomain).refusals
-            goes_on = not refusals.hopeless(now, self.timeouts.deadline)
+            goes_on = not refusals.hopeless(now, self.timeouts.deadline) and not self._always_refused(call, now)
         if not goes_on:
             call.because = ALWAYS_REFUSED
         return goes_on
+
+    def _always_refused(self, call: Call, now: float) -> bool:
+        """Whether a call is answered with 401 whatever its token, as one that its scope does not cover may be."""
+        return call.unauthorized >= _MOST_REFUSED and now - call.unauthorized_since >= 2 * self.timeouts.deadline
 
     async def _attempt(self, call: Call) -> Step:
         request = call.request
@@ -228,8 +234,9 @@ class Caller:
             return Step.DONE
         if verdict.proof in {Proof.UNKNOWN, Proof.APPLIED}:
             call.doubt()
-        if verdict.step is Step.AGAIN and call.limited and call.attempts - call.spent < MOST_LIMITED:
+        if verdict.step is Step.AGAIN and call.limited and call.kept_out < MOST_LIMITED:
             # As a 429 does, it costs no attempt.
+            call.kept_out += 1
             call.spent -= 1
             return Step.PACE
         if verdict.step in {Step.PACE, Step.REFRESH}:
@@ -267,6 +274,11 @@ class Caller:
                 call.limited = turnstile.unavailable(turn.sent, now, seen.retry_after, told, path=request.template)
             else:
                 turnstile.answered(turn.sent, now, told, path=request.template)
+            if seen.status != 401:
+                call.unauthorized = 0
+            else:
+                call.unauthorized_since = call.unauthorized_since if call.unauthorized else call.sent_at
+                call.unauthorized += 1
             if seen.status < 500 and seen.status not in _SAYS_NOTHING_OF_THE_TOKEN:
                 turn.tenant.refusals.accepted = True
         verdict = judge(request.kind, seen, repeatable=request.repeatable, doubt=call.applied is not Applied.NO)

@@ -158,6 +158,8 @@ class Turnstile:
         unavailable = self._unavailable[path]
         if unavailable.limits(sent, now):
             self.refused(sent, now, retry_after, told)
+            if unavailable.slows_in_vain(self.pace.rate, now):
+                self.pace.forget()
             return True
         self.pace.lost(sent)
         if retry_after is not None and unavailable.alone(sent):

@@ -76,6 +76,9 @@ class Call:
     request_id: str | None = None
     delay = 0.0
     limited = False  # the last answer was a rate limiter's 503
+    kept_out = 0  # how many were that cost no attempt
+    unauthorized = 0  # 401s in a row
+    unauthorized_since = 0.0
     because: str | None = None
     out_of_time = False
     starved = False  # another attempt was due, and the budget had none

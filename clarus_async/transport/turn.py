@@ -160,7 +160,7 @@ class Turns:
             tries += 1
             pause = max(token.retry_after or 0.0, backoff(_ASKING, tries, shared.random))
             refused = isinstance(token, AuthenticationError)
-            if token.retry_after is not None and not refused and pause <= shared.pacing.max_wait:
+            if token.retry_after is not None and not refused and now + pause - began <= shared.pacing.max_wait:
                 # A server that says when to come back is waited for; that of a refusal is the keeper's own backoff.
                 until = Deadline(until.at + pause)
             if not (request.patient and token.retryable and until.allows(now, pause)) or shared.closed:

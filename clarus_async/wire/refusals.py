@@ -19,6 +19,10 @@ _PATH: Final = "/graphql"
 _NOT_VALID: Final = (
     r"GRAPHQL_(PARSE|VALIDATION)_FAILED|PERSISTED_?QUERY|OPERATION_RESOLUTION_FAILURE|QUERY_NOT_IN_SAFELIST"
 )
+_NEVER_BEGUN: Final = (
+    rf"{_NOT_VALID}|BAD_USER_INPUT|^(syntax|parse) error|^unknown (type|argument|fragment|operation|directive|field)"
+    r"|^cannot query field|^validation error|(doesn't|does not) accept argument|isn't a defined|^variable \"?\$"
+)
 _NOT_ALLOWED: Final = r"FORBIDDEN|UNAUTHORIZED|UNAUTHENTICATED|ACCESS_DENIED"
 _IN_WORDS: Final = (
     # Persisted, trusted, safelisted documents only.
@@ -119,7 +123,6 @@ def not_executed(document: Mapping[str, Any], errors: Sequence[ErrorDetail]) -> 
     # A path leads to a field that was being executed.
     if any(detail.source is not None for detail in errors) or document.get("data") is not None:
         return False
-    if all(_says(_NOT_VALID, detail) for detail in errors):
-        return True
-    # A request error has no data at all, not even null. A server that failed midway may know no better.
-    return "data" not in document and not any(_says(_MIDWAY, detail) for detail in errors)
+    # That there is no data at all, not even null, is no proof: not every server that failed midway leaves a null there.
+    began = "data" in document
+    return bool(errors) and all(_says(_NOT_VALID if began else _NEVER_BEGUN, detail) for detail in errors)

@@ -1221,3 +1221,21 @@ class TestGivenBack:
         pace.unsent(sent)
         assert pace.under_way == 0
         assert pace.ask(10.0) == 0.0
+
+
+class TestForgotten:
+    """What was taken for a limit, and is none."""
+
+    def test_what_was_learned_is_forgotten(self):
+        pace = Pace(PacingPolicy())
+        for step in range(30):
+            pace.answered(pace.send(step / 10), step / 10 + 0.05)
+        pace.refused(pace.send(3.0), 3.01, None)
+        assert pace.rate is not None
+        pace.forget()
+        assert (pace.rate, pace.source) == (None, PaceSource.NONE)
+
+    def test_a_rate_that_is_given_is_not(self):
+        pace = Pace(PacingPolicy(rate=5.0))
+        pace.forget()
+        assert pace.rate == 5.0

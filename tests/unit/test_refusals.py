@@ -189,8 +189,6 @@ def executed(document):
         {"errors": [said("PersistedQueryNotFound", "PERSISTED_QUERY_NOT_FOUND")], "data": None},
         {"errors": [said('Variable "$id" got invalid value', "BAD_USER_INPUT")]},
         {"errors": [said("Cannot query field 'x'", locations=[{"line": 1, "column": 3}])]},
-        {"errors": [said("slow down", "THROTTLED_BY_COST")]},
-        {"errors": "denied"},
     ],
     ids=str,
 )
@@ -211,6 +209,11 @@ def test_a_request_error_executes_nothing(document):
         {"errors": [said("x", "INTERNAL_SERVER_ERROR")]},
         {"errors": [said("execution timed out")]},
         {"data": {"a": 1}},
+        {"errors": "denied"},
+        {"errors": [said("slow down", "THROTTLED_BY_COST")]},
+        {"errors": [said("deadlock detected")]},
+        {"errors": [said("read ECONNRESET")]},
+        {"errors": [said("http exception when calling webhook")]},
     ],
     ids=str,
 )
