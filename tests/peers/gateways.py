@@ -44,7 +44,7 @@ def soon(name: str, peer: Peer, by: tuple[float, float] = (0.1, 1.0), **options:
     """Describe the same for a test that takes a few seconds."""
     settle = by[1] + 1.0
     timeouts = Timeouts(attempt=settle, settle=settle, deadline=45.0)
-    short = {"patience": 0.5, "records": 12, "timeouts": timeouts, "within": 60.0, "part": Part.TEST}
+    short = {"patience": 0.5, "records": 10, "timeouts": timeouts, "within": 60.0, "part": Part.TEST}
     return late(name, peer, by, **short | options)
 
 
