@@ -55,12 +55,15 @@ class Sender:
         Args:
             item: the record.
         """
-        if not self._probing.needed:
+        if self._probing.needed:
+            async with self._probe:
+                # One that went well while others stood in line frees them all, and they go side by side again.
+                if self._probing.needed:
+                    if await self._ending.pause(self._probing.wait()):
+                        await self._create(item)
+                    return
+        if not self._ending.is_set():
             await self._create(item)
-            return
-        async with self._probe:
-            if await self._ending.pause(self._probing.wait()):
-                await self._create(item)
 
     async def _create(self, item: Item) -> None:
         limited = item.draft.doubt.limited

@@ -147,7 +147,7 @@ class Squid:
                 f"pid_filename {folder}/pid",
                 f"coredump_dir {folder}",
                 "pinger_enable off",
-                "shutdown_lifetime 1 seconds",
+                "shutdown_lifetime 0 seconds",
                 "visible_hostname gateway.example",
                 self.directives,
                 "",

@@ -1,35 +1,19 @@
-"""The real gateways of Debian in front of an origin: what each does in its place, in a few seconds."""
+"""The real gateways of Debian in front of an origin that nobody serves."""
 
 import asyncio
 
 import pytest
 
 from clarus_async import AccessToken, ClarusClient, ClarusError, IntegrationChanges, RetryPolicy, Timeouts
-from tests.peers.gateways import SCENARIOS
-from tests.peers.scenario import Part
 from tests.peers.software import Haproxy, Nginx, Squid, Varnish
 from tests.peers.support import skip_unless
 from tests.redis_server import free_port
-
-IN_SECONDS = [scenario for scenario in SCENARIOS if scenario.part is Part.TEST]
-
-
-async def test_no_gateway_makes_a_record_twice_where_the_origin_applies_a_create_late():
-    ready = [scenario for scenario in IN_SECONDS if not any(need.missing for need in scenario.needs)]
-
-    # They mostly wait, so they wait side by side.
-    async with asyncio.timeout(90):
-        rows = await asyncio.gather(*(scenario.run() for scenario in ready))
-
-    wrong = {row.peer: scenario.wrong(row) for scenario, row in zip(ready, rows, strict=True)}
-    assert not any(wrong.values()), wrong
-    skip_unless(*(need for scenario in IN_SECONDS for need in scenario.needs))
 
 
 @pytest.mark.parametrize(
     ("peer", "said"),
     [
-        # An origin that nobody serves: the gateway answers at once, with a page of its own.
+        # The gateway answers at once, with a page of its own.
         (Nginx(), "502 Bad Gateway"),
         (Haproxy(defaults="retries 0"), "503 Service Unavailable"),
         (Varnish(), "503 Backend fetch failed"),

@@ -80,7 +80,7 @@ async def test_calls_of_every_kind_while_tokens_live_for_a_second():
         asyncio.timeout(30),
     ):
         began = asyncio.get_running_loop().time()
-        while asyncio.get_running_loop().time() < began + 2.5:
+        while asyncio.get_running_loop().time() < began + 1.5:
             assert [told for told in await calls(clarus, 64, 16) if not told.ok] == []
 
 
@@ -105,10 +105,10 @@ async def test_a_user_s_consent_with_pkce_and_refresh_tokens_that_rotate():
 
         credentials = RefreshToken(given.client_id, given.client_secret, given.refresh_token, rotated.append)
         async with ClarusClient("acme", credentials, base_url=peer.url) as clarus:
-            for _ in range(3):
-                await clarus.ping()
-                await asyncio.sleep(1.1)
-    assert len(set(rotated)) == 3
+            await clarus.ping()
+            await asyncio.sleep(1.1)
+            await clarus.ping()
+    assert len(set(rotated)) == 2
 
 
 async def consent(url):

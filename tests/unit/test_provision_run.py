@@ -864,6 +864,21 @@ class TestProbing:
         assert now() < 400.0
 
     @virtual
+    async def test_those_that_stood_in_line_go_side_by_side_when_one_went_well(self):
+        class Watched(Api):
+            afterwards = 0
+
+            async def send(self, draft, *, patient=False):
+                if len(self.names) >= 2 * STREAK:
+                    self.afterwards = max(self.afterwards, self.at_once + 1)
+                await super().send(draft, patient=patient)
+
+        # Each worker sends once, and all but one again before the streak is known; then one probes, and nine wait.
+        api = Watched({f"Shop {number}": LostError(after=0.0) for number in range(2 * STREAK - 1)})
+        assert len(await collect(provision(api, records(3 * STREAK), STREAK))) == 3 * STREAK
+        assert api.afterwards == STREAK
+
+    @virtual
     async def test_refusals_are_answers(self):
         fails = {f"Shop {number}": ValidationError("422", status=422, attempts=1) for number in range(100)}
         await collect(provision(Api(fails), records(100), 4))
