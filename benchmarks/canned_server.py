@@ -50,6 +50,8 @@ def _page(first: int, rows: int, end: str | None) -> bytes:
 
 _TOKEN = _answer(json.dumps({"access_token": "t", "token_type": "Bearer"}).encode())
 # The id always has nine digits, so that the answer is as long as it says.
+# Introspection is switched off.
+_NO_SCHEMA = _answer(b'{"data": {"__schema": null}}')
 _CREATE = _answer(json.dumps({"data": {"id": 123456789, "type": "integrations", "attributes": _ATTRIBUTES}}).encode())
 _BEFORE_ID, _AFTER_ID = _CREATE.split(b"123456789")
 
@@ -82,6 +84,8 @@ class Canned(asyncio.Protocol):
 
     def _reply(self, head: bytes, body: bytes) -> bytes:
         if b" /graphql " in head[:40]:
+            if b"__schema" in body:
+                return _NO_SCHEMA
             variables = json.loads(body)["variables"]
             if variables.get("filter"):
                 return _page(0, 0, None)
