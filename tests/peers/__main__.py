@@ -37,24 +37,24 @@ def _line(row: Row) -> str:
     return _LINE.format(row.peer, row.records, goodput, f"{row.refused:.1%}", *counts, f"{row.seconds:.1f}", row.pace)
 
 
-async def _run(scenarios: Sequence[AnyScenario], at_a_time: int) -> bool:
-    """Run those that mostly wait side by side, and those whose goodput counts one by one."""
+async def _run(scenarios: Sequence[AnyScenario], at_a_time: int) -> list[str]:
+    """Run those that mostly wait side by side, and those whose goodput counts one by one; return what went wrong."""
     # A command that is told to end must not leave servers behind.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asyncio.current_task().cancel)
     print(_LINE.format(*_COLUMNS), flush=True)
     turns = asyncio.Semaphore(at_a_time)
-    ok = True
+    went_wrong: list[str] = []
 
     async def one(scenario: AnyScenario) -> None:
-        nonlocal ok
         try:
             row = await scenario.run()
         except Exception:
-            ok = False
+            went_wrong.append(scenario.name)
             print(f"{scenario.name:44} could not be run\n{traceback.format_exc()}", flush=True)
             return
         wrong = scenario.wrong(row)
-        ok = ok and not wrong
+        if wrong:
+            went_wrong.append(scenario.name)
         print("\n    ".join([_line(row), *wrong]), flush=True)
 
     async def in_turn(scenario: AnyScenario) -> None:
@@ -65,7 +65,7 @@ async def _run(scenarios: Sequence[AnyScenario], at_a_time: int) -> bool:
     for scenario in scenarios:
         if scenario.quota is not None:
             await one(scenario)
-    return ok
+    return went_wrong
 
 
 def main() -> int:
@@ -90,9 +90,12 @@ def main() -> int:
         return 0
     ready = [scenario for scenario in chosen if not any(need.missing for need in scenario.needs)]
     try:
-        return 0 if asyncio.run(_run(ready, options.at_a_time)) else 1
+        went_wrong = asyncio.run(_run(ready, options.at_a_time))
     except asyncio.CancelledError:
         return 128 + signal.SIGTERM
+    if went_wrong:
+        print(f"went wrong: {', '.join(went_wrong)}")
+    return 1 if went_wrong else 0
 
 
 if __name__ == "__main__":
