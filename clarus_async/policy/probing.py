@@ -20,21 +20,26 @@ class Probing:
         random: draws from 0 to 1.
     """
 
-    __slots__ = ("_policy", "_random", "_streak")
+    __slots__ = ("_policy", "_probes", "_random", "_streak")
 
     def __init__(self, policy: RetryPolicy, random: Callable[[], float]) -> None:
         self._policy = policy
         self._random = random
         self._streak = 0
+        self._probes = 0
 
     @property
     def needed(self) -> bool:
         """Whether one record at a time is to be sent."""
         return self._streak >= STREAK
 
-    def wait(self) -> float:
-        """Return the seconds to wait before the next probe; 0 where none is needed."""
-        return backoff(self._policy, self._streak - STREAK + 1, self._random) if self.needed else 0.0
+    def next_wait(self) -> float:
+        """Draw the seconds to wait before the next probe, longer from each to the next; 0 where none is needed."""
+        if not self.needed:
+            return 0.0
+        # Failures are not what is counted: all that was under way when an outage began fails at once.
+        self._probes += 1
+        return backoff(self._policy, self._probes, self._random)
 
     def ended(self, *, well: bool) -> None:
         """Note how a send ended.
@@ -42,4 +47,7 @@ class Probing:
         Args:
             well: the server answered it, whatever it said.
         """
-        self._streak = 0 if well else self._streak + 1
+        if well:
+            self._streak = self._probes = 0
+        else:
+            self._streak += 1

@@ -59,7 +59,7 @@ class Sender:
             async with self._probe:
                 # One that went well while others stood in line frees them all, and they go side by side again.
                 if self._probing.needed:
-                    if await self._ending.pause(self._probing.wait()):
+                    if await self._ending.pause(self._probing.next_wait()):
                         await self._create(item)
                     return
         if not self._ending.is_set():

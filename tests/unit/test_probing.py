@@ -36,12 +36,26 @@ def test_a_streak_is_in_a_row():
 
 
 def test_no_wait_where_none_is_needed():
-    assert after(STREAK - 1).wait() == 0.0
+    assert after(STREAK - 1).next_wait() == 0.0
 
 
-def test_the_wait_grows_to_its_cap():
-    assert [after(STREAK + more).wait() for more in range(5)] == [1.0, 2.0, 4.0, 8.0, 8.0]
+def test_the_wait_grows_from_probe_to_probe_to_its_cap():
+    probing = after(STREAK)
+    assert [probing.next_wait() for _ in range(5)] == [1.0, 2.0, 4.0, 8.0, 8.0]
+
+
+def test_what_was_under_way_when_an_outage_began_makes_no_wait_longer():
+    assert after(STREAK + 54).next_wait() == 1.0
+
+
+def test_the_next_outage_begins_with_the_shortest_wait():
+    probing = after(STREAK)
+    probing.next_wait()
+    probing.ended(well=True)
+    for _ in range(STREAK):
+        probing.ended(well=False)
+    assert probing.next_wait() == 1.0
 
 
 def test_the_wait_is_drawn():
-    assert after(STREAK + 2, lambda: 0.25).wait() == 1.0
+    assert after(STREAK, lambda: 0.25).next_wait() == 0.25
