@@ -13,6 +13,11 @@ from unittest.mock import Mock, patch
 import aioresponses
 import pytest
 from aiohttp import ClientResponse, ClientSession
+from hypothesis import HealthCheck, settings
+
+# The same examples in every run, however slow the machine is: what is new is looked for by tests/fuzz.
+settings.register_profile("suite", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -20,7 +20,7 @@ from tests.readme import SERVICES
 
 WORKERS = {"fastapi": 2, "aiohttp": 1}
 _BARE = {name: value for name, value in os.environ.items() if not name.startswith("CLARUS_")}
-_PATIENCE = 20.0
+_PATIENCE = 60.0
 
 
 class Service:

@@ -397,7 +397,7 @@ async def test_a_cold_create_over_real_sockets():
                 await asyncio.gather(*(clarus.ping() for _ in range(3)))
                 connector = clarus._caller.shared.session._session.connector
                 assert not connector._acquired
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while sim.open_connections:  # noqa: ASYNC110  the server sees it when the kernel says so
                 await asyncio.sleep(0)
         await settle()
@@ -411,7 +411,7 @@ async def test_a_call_that_waits_for_an_answer_over_real_sockets(kind):
         await clarus.ping()
         sim.script(Endpoint.CREATE, Fault(kind, delay=0.05))
         task = asyncio.ensure_future(clarus.integrations.create(SHOP))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not sim.count(Endpoint.CREATE):  # noqa: ASYNC110  the server is not ours to be told by
                 await asyncio.sleep(0)
         task.cancel()

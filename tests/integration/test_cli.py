@@ -40,8 +40,10 @@ def environment(simulator, monkeypatch):
 
 
 @pytest.fixture
-def clarus(environment, capfd):
+def clarus(environment, capfd, monkeypatch):
     """Run a command line in a thread; return its exit status, result objects and lines on standard error."""
+    # Whether a line says how far a run has come depends on the time it takes.
+    monkeypatch.setattr(progress, "_INTERVAL", float("inf"))
 
     async def run(*argv: str) -> tuple[int, list, list[str]]:
         status = await asyncio.to_thread(main, argv)
@@ -507,7 +509,7 @@ class TestResults:
         reader = threading.Event()
         results = output.Results(lambda _: reader.wait(10))
         await results.write(b"x")
-        await asyncio.wait_for(results.close(within=0.01), 1)
+        await asyncio.wait_for(results.close(within=0.01), 5)
         reader.set()
 
     async def test_what_keeps_lines_from_being_written_is_told(self):

@@ -314,7 +314,7 @@ async def test_the_second_server_keeps_to_http(sent, statuses):
     async with serve("plain") as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", int(server.url.rpartition(":")[2]))
         writer.write(sent)
-        answer = await asyncio.wait_for(reader.read(), 5)
+        answer = await asyncio.wait_for(reader.read(), 30)
         writer.close()
         await writer.wait_closed()
     assert [int(status) for status in re.findall(rb"HTTP/1\.1 (\d+)", answer)] == statuses

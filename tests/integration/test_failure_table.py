@@ -51,11 +51,11 @@ from clarus_async import (
 )
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Simulator
 from tests.stub_server import StubServer, read_request, reply
-from tests.virtual import virtual
+from tests.virtual import VirtualLoop, virtual
 
 NEW = NewIntegration(name="new", integration_type="shopify", external_system_reference1="new-1")
 PATIENT = Timeouts(connect=2.0, attempt=2.0, settle=2.0, deadline=4.0)
-SHORT = Timeouts(connect=0.2, attempt=0.2, settle=0.2, deadline=2.0)
+SHORT = Timeouts(connect=0.5, attempt=0.5, settle=0.5, deadline=5.0)
 FAST = RetryPolicy(base=0.001, cap=0.01)
 KNOWN = PacingPolicy(rate=1000.0, burst=100)
 """A quota that is known, so that nothing but a refusal keeps a call waiting."""
@@ -170,7 +170,7 @@ class Watch:
 
 async def until(condition):
     """Wait until something has happened, for as long as a broken test may take."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110  what is waited for is in no event of ours
             await asyncio.sleep(0.001)
 
@@ -206,6 +206,11 @@ def effects(sim, operation):
 
 def seconds():
     return asyncio.get_running_loop().time()
+
+
+def at_most(in_virtual_time):
+    """Seconds that something may take that would take 30 or more: over real sockets, a busy machine's."""
+    return in_virtual_time if isinstance(asyncio.get_running_loop(), VirtualLoop) else 15.0
 
 
 def times(sim, endpoint):
@@ -310,14 +315,14 @@ async def deaf():
 
 @operations("create", "update", "delete", "synchronize", "list", "mutation")
 async def test_a_connection_that_takes_too_long(deaf, operation):
-    timeouts = Timeouts(connect=0.05, attempt=2.0, settle=2.0, deadline=5.0)
+    timeouts = Timeouts(connect=0.05, attempt=30.0, settle=30.0, deadline=60.0)
     retry = RetryPolicy(max_attempts=2, base=0.001)
     async with ClarusClient("acme", AccessToken("x"), base_url=deaf, timeouts=timeouts, retry=retry) as clarus:
         began = seconds()
         error = await fails(operation, clarus, ConnectionFailedError, "no connection to ")
 
     assert (error.applied, error.attempts) == (Applied.NO, 2)
-    assert 0.08 <= seconds() - began < 1.0
+    assert 0.08 <= seconds() - began < at_most(1.0)
 
 
 async def test_a_connect_timeout_longer_than_the_attempt_still_proves_that_nothing_was_sent(deaf):
@@ -1295,14 +1300,15 @@ async def test_a_redirect_of_the_token_endpoint_is_not_followed(sim, status):
 async def test_a_call_that_is_cancelled_ends_at_once(sim, operation, kind):
     sim.script(OPERATIONS[operation].endpoint, Fault(kind, delay=999))
     events = Watch()
-    async with client(sim, max_connections=1, observer=events) as clarus:
+    timeouts = Timeouts(attempt=30.0, settle=30.0, deadline=60.0)
+    async with client(sim, timeouts, max_connections=1, observer=events) as clarus:
         call = asyncio.ensure_future(OPERATIONS[operation].call(clarus, 1))
         await until(lambda: arrived(sim, operation) == 1 and sim.requests[-1].fault)
         call.cancel()
         began = seconds()
         with pytest.raises(asyncio.CancelledError):
             await call
-        assert seconds() - began < 0.5
+        assert seconds() - began < at_most(0.5)
 
         [ended] = events.of(CallEvent)
         assert (ended.error, ended.applied) == (
@@ -1387,12 +1393,12 @@ async def test_attempts_that_stall_end_with_the_deadline(sim, operation):
 @each("create", "list", real=("create",))
 async def test_the_last_attempt_is_cut_to_what_is_left(sim, operation):
     sim.script(OPERATIONS[operation].endpoint, Fault(FaultKind.STALL_AFTER, delay=999))
-    timeouts = Timeouts(attempt=30.0, settle=30.0, deadline=0.4)
+    timeouts = Timeouts(attempt=30.0, settle=30.0, deadline=1.0)
     async with client(sim, timeouts) as clarus:
         began = seconds()
         error = await fails(operation, clarus, (DeadlineExceededError, OutcomeUnknownError))
 
-    assert seconds() - began < 0.8
+    assert seconds() - began < at_most(1.4)
     assert isinstance(error, DeadlineExceededError) == (operation == "list")
 
 

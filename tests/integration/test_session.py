@@ -453,15 +453,16 @@ async def test_a_netrc_is_no_obstacle_where_the_session_trusts_the_environment(n
 
 
 class Busy:
-    """Answers after a while, and knows how many requests it had at once."""
+    """Answers once it may, and knows how many requests it had at once."""
 
     def __init__(self):
         self.now = self.most = 0
+        self.may_answer = asyncio.Event()
 
     async def __call__(self, asked):
         self.now += 1
         self.most = max(self.most, self.now)
-        await asyncio.sleep(0.03)
+        await self.may_answer.wait()
         self.now -= 1
         return answer(asked)
 
@@ -478,8 +479,6 @@ class Busy:
 )
 async def test_the_gate_is_as_wide_as_the_narrower_of_pool_and_setting(connector, max_connections, width):
     busy = Busy()
-    # Were it not for the gate, eight would wait for the pool, and half of them would find no connection in time.
-    timeouts = Timeouts(connect=0.05, attempt=2.0, settle=2.0)
     async with (
         StubServer(busy) as server,
         theirs(connector=aiohttp.TCPConnector(**connector)) as session,
@@ -488,14 +487,15 @@ async def test_the_gate_is_as_wide_as_the_narrower_of_pool_and_setting(connector
             session,
             AccessToken("x"),
             max_connections=max_connections,
-            timeouts=timeouts,
             retry=ONCE,
             pacing=AT_ONCE,
         ) as clarus,
     ):
         calls = [asyncio.create_task(clarus.ping()) for _ in range(8)]
         await until(lambda: busy.now == width)
+        # Whoever waits for the pool instead of the gate has begun an attempt, whose time runs out.
         assert clarus.pace.queued == 8 - width
+        busy.may_answer.set()
         await asyncio.gather(*calls)
 
     assert busy.most == width
@@ -619,7 +619,10 @@ async def test_closing_the_client_closes_its_connections():
 async def test_our_pool_is_as_wide_as_it_is_told():
     busy = Busy()
     async with StubServer(busy) as server, client(server, max_connections=3) as clarus:
-        await asyncio.gather(*(clarus.ping() for _ in range(12)))
+        calls = [asyncio.create_task(clarus.ping()) for _ in range(12)]
+        await until(lambda: busy.now == 3)
+        busy.may_answer.set()
+        await asyncio.gather(*calls)
         assert server.open_connections <= 4  # one more, so that a token never waits for calls
 
     assert busy.most == 3

@@ -86,7 +86,7 @@ async def test_a_stalled_write_is_applied_at_once(simulator, api):
 
 
 async def test_late_apply(simulator, api):
-    simulator.script(Endpoint.CREATE, Fault(FaultKind.LATE_APPLY, delay=0.2))
+    simulator.script(Endpoint.CREATE, Fault(FaultKind.LATE_APPLY, delay=0.8))
 
     assert await is_reset(api.create(key="k"))
     assert simulator.created("acme") == []
@@ -95,7 +95,7 @@ async def test_late_apply(simulator, api):
 
     late = next(entry for entry in simulator.requests if entry.fault)
     assert late.status is None
-    assert late.applied_at - late.at >= 0.2 - TICK
+    assert late.applied_at - late.at >= 0.8 - TICK
     # The first send is applied after the second: the ledger says which is which.
     assert [(record.id, record.send) for record in simulator.created("acme")] == [(1, 2), (2, 1)]
     assert late.integration_id == 2
@@ -131,7 +131,7 @@ async def test_what_is_refused_on_arrival_is_not_applied_late(simulator, api):
 
 @pytest.mark.parametrize(("status", "answered"), [(None, 503), (504, 504)])
 async def test_a_gateway_that_did_not_wait_says_so_and_the_write_is_applied_later(simulator, api, status, answered):
-    simulator.script(Endpoint.CREATE, Fault(FaultKind.GATEWAY_TIMEOUT, status=status, retry_after=5.0, delay=0.1))
+    simulator.script(Endpoint.CREATE, Fault(FaultKind.GATEWAY_TIMEOUT, status=status, retry_after=5.0, delay=0.5))
 
     answer = await api.create()
     assert (answer.status, answer.headers["Retry-After"]) == (answered, "5")
@@ -140,7 +140,7 @@ async def test_a_gateway_that_did_not_wait_says_so_and_the_write_is_applied_late
 
 
 async def test_refuse_closes_the_port_for_a_while(simulator, api):
-    simulator.script(Endpoint.CREATE, Fault(FaultKind.REFUSE, delay=0.15))
+    simulator.script(Endpoint.CREATE, Fault(FaultKind.REFUSE, delay=0.5))
     began = seconds()
 
     assert await is_reset(api.create())
@@ -149,12 +149,12 @@ async def test_refuse_closes_the_port_for_a_while(simulator, api):
     assert caught.value.errno == errno.ECONNREFUSED
     assert last(simulator) == (FaultKind.REFUSE, None, False)
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while True:
             with contextlib.suppress(aiohttp.ClientConnectorError):
                 assert (await api.create()).status == 200
                 break
-    assert seconds() - began >= 0.15 - TICK
+    assert seconds() - began >= 0.5 - TICK
 
 
 async def test_a_longer_refusal_outlasts_a_shorter_one(simulator, api):

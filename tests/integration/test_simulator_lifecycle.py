@@ -89,7 +89,7 @@ class Api:
 
 async def until(condition):
     """Wait until something has happened, for as long as a broken test may take."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110 - what is waited for is in no event of ours
             await asyncio.sleep(0)
 
@@ -208,7 +208,7 @@ async def test_a_connection_that_was_just_accepted_is_not_forgotten_when_it_refu
         for _ in range(turns):
             await asyncio.sleep(0)
         await simulator.refuse()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             for connection in await asyncio.gather(*connecting, return_exceptions=True):
                 if isinstance(connection, OSError):
                     continue

@@ -114,7 +114,7 @@ CASES = [
     Case("a name", None, {"name": "%20"}, 422, "InvalidInputError", "no"),
     Case("rights", FaultKind.FORBIDDEN, {}, 502, "PermissionDeniedError", "no"),
     Case("a stranger", None, {"tenant": "initech"}, 502, "PermissionDeniedError", "no"),
-    Case("doubt", FaultKind.HTML_502, {"X-Request-Timeout": "0.5"}, 504, "OutcomeUnknownError", "maybe"),
+    Case("doubt", FaultKind.HTML_502, {"X-Request-Timeout": "1"}, 504, "OutcomeUnknownError", "maybe"),
     Case("no tenant", None, {"tenant": ""}, 422),
     Case("no label", None, {"tenant": "-acme"}, 422),
     Case("no number", None, {"X-Request-Timeout": "soon"}, 422),
@@ -130,7 +130,8 @@ async def answered(service, session, case):
     asked = {"tenant": "acme", "name": "Shop", **case.asked}
     began = now()
     status, body, headers = await service.create(session, asked.pop("tenant"), asked.pop("name"), **asked)
-    assert now() - began < 1.5, case
+    # Where its time was not kept to, it took the client's, or the quota's: two minutes, or one.
+    assert now() - began < 15.0, case
     assert status == case.status, case
     if case.error is not None:
         assert (body["error"], body["applied"]) == (case.error, case.applied), case
@@ -164,6 +165,6 @@ async def test_what_a_service_opened_is_closed_with_it(name, monkeypatch):
         async with within(name, sim, monkeypatch) as service:
             assert (await service.create(session, "acme", "Shop"))[0] == 200
             assert sim.open_connections > 0
-        # Sooner than a connection that nobody closes would end by itself.
-        async with asyncio.timeout(1.0):
+        # Sooner than a connection that nobody closes would end by itself, which takes four seconds.
+        async with asyncio.timeout(3.0):
             await until(lambda: sim.open_connections == 0)

@@ -556,7 +556,7 @@ class TestGroups:
         journal = Journal(tmp_path / "run.db", "acme", URL)
         await journal.open()
         try:
-            async with asyncio.timeout(0.2):
+            async with asyncio.timeout(10.0):
                 await journal.write([])
         finally:
             await journal.close()
@@ -694,7 +694,7 @@ class TestWhatARunWrites:
         assert [secret for secret in secrets if secret.encode() in kept] == []
 
     async def test_a_name_that_no_file_can_have_ends_the_run(self, sim, tmp_path):
-        async with self.client(sim) as clarus, asyncio.timeout(5.0):
+        async with self.client(sim) as clarus, asyncio.timeout(30.0):
             with pytest.raises(OSError, match="File name too long"):
                 async for _ in clarus.integrations.provision(shops(1), journal=tmp_path / ("n" * 300)):
                     pass
