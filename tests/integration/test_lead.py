@@ -10,6 +10,7 @@ import pytest
 
 from clarus_async.extras.board import Board
 from clarus_async.extras.lead import Lead, ShardError
+from clarus_async.extras.leased import run_to_end
 from tests.integration.leasing import (  # noqa: F401  some are fixtures
     LEASE,
     TIMEOUTS,
@@ -23,15 +24,14 @@ from tests.integration.leasing import (  # noqa: F401  some are fixtures
     shops,
     simulator,
     stored,
-    until_done,
 )
 
 
 class Machines:
     """Workers of no engine: a queue, of which messages may be lost, and tasks."""
 
-    def __init__(self, redis, clarus, lose=0):
-        self.redis, self.clarus, self.lose = redis, clarus, lose
+    def __init__(self, redis, clarus, lose=0, lease=LEASE):
+        self.redis, self.clarus, self.lose, self.lease = redis, clarus, lose, lease
         self.sent = []
         self.tasks = []
         self.loop = asyncio.get_running_loop()
@@ -45,7 +45,7 @@ class Machines:
                 self.loop.call_soon_threadsafe(self._begin, shard)
 
     def _begin(self, shard):
-        work = until_done(Board(self.redis, shard.run), self.clarus, shard)
+        work = run_to_end(Board(self.redis, shard.run), self.clarus, shard, seconds=self.lease)
         self.tasks.append(asyncio.create_task(work))
 
     async def queued(self):
@@ -72,9 +72,10 @@ async def collected(lead):
 
 @pytest.mark.usefixtures("grown_up")
 async def test_a_message_that_is_lost_is_sent_again(redis, tmp_path):
-    async with simulator() as sim, client_of(sim) as clarus, Machines(redis, clarus, lose=1) as machines:
+    # A lease that ran out on a busy machine would have a shard sent again whose message was not lost.
+    async with simulator() as sim, client_of(sim) as clarus, Machines(redis, clarus, lose=1, lease=60.0) as machines:
         pieces = cut_of(sim, tmp_path, shops(12), size=5)
-        told = await collected(machines.lead(pieces, patience=0.5))
+        told = await collected(machines.lead(pieces, patience=2.0))
         assert sorted(outcome.index for outcome in told) == list(range(12))
         assert machines.sent == [0, 1, 2, 0]
         assert not await redis.keys(f"clarus:{{{pieces.run}*")
