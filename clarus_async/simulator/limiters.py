@@ -185,10 +185,10 @@ class SlidingLog(_Rate):
 
 
 class SlidingCounter(_Rate):
-    """``limit`` requests in this window and in the part of the last one that still counts, taken as evenly spread.
+    """A request is admitted while fewer than ``limit`` count: this window's, and the last one's as if evenly spread.
 
-    Cloudflare: "How we built rate limiting capable of scaling to millions of domains"; limits:
-    ``limits/strategies.py``, ``SlidingWindowCounterRateLimiter``. Windows are on multiples of ``window``.
+    limits: ``limits/storage/memory.py``, ``acquire_sliding_window_entry``; Cloudflare: "How we built rate limiting
+    capable of scaling to millions of domains". Windows are on multiples of ``window``.
     """
 
     __slots__ = ("_index", "_last", "_used", "limit", "window")
@@ -201,26 +201,26 @@ class SlidingCounter(_Rate):
     def wait(self, now: float, /) -> float:
         """Return the seconds until a request would be admitted."""
         self._turn(now)
-        window, room = self.window, self.limit - 1 + _TOLERANCE
+        window, limit = self.window, self.limit - _TOLERANCE
         begin = self._index * window
-        if self._used + self._last * (1.0 - (now - begin) / window) <= room:
+        if self._used + self._last * (1.0 - (now - begin) / window) < limit:
             return 0.0
-        if self._used <= room:
-            # Enough of the last window is over.
-            return begin + window * (1.0 - (room - self._used) / self._last) - now
-        # Enough of this one is over, when it is the last.
-        return begin + window * (2.0 - room / self._used) - now
+        if self._used < limit:
+            # Until enough of the last window is over.
+            return begin + window * (1.0 - (limit - self._used) / self._last) - now
+        # Until enough of this one is over, as the last.
+        return begin + window * (2.0 - limit / self._used) - now
 
     def take(self, now: float, /) -> Verdict:
         """Count a request that arrives at ``now`` if it is admitted."""
         self._turn(now)
         elapsed = now / self.window - self._index
         estimate = self._used + self._last * (1.0 - elapsed)
-        admitted = estimate + 1.0 <= self.limit + _TOLERANCE
+        admitted = estimate < self.limit - _TOLERANCE
         if admitted:
             self._used += 1
             estimate += 1.0
-        remaining = max(0, int(self.limit - estimate + _TOLERANCE))
+        remaining = max(0, math.ceil(self.limit - _TOLERANCE - estimate))
         return Verdict(admitted, remaining, (1.0 - elapsed) * self.window, 0.0 if remaining else self.wait(now))
 
     def _turn(self, now: float) -> None:

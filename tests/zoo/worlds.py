@@ -27,6 +27,7 @@ from clarus_async.simulator.limiters import (
 
 # What 64 in flight can carry, with room for jitter.
 _CARRIED: Final = 45
+_SLOWEST, _FASTEST = 5.0, 500.0
 _STEADY: Final = 300.0
 # Some second in 2027: no window of any kind begins with it.
 _UNIX: Final = 1_800_000_000.0
@@ -102,7 +103,7 @@ def world(kind: str, seed: int) -> World:
 def _network(draw: _Draw) -> tuple[float, float, float]:
     """Quota in requests a second, round trip, jitter."""
     while True:
-        quota, rtt = draw.log(5, 500), draw.log(0.002, 0.2)
+        quota, rtt = draw.log(_SLOWEST, _FASTEST), draw.log(0.002, 0.2)
         if quota * rtt <= _CARRIED:
             return quota, rtt, _jitter(draw)
 
@@ -258,11 +259,14 @@ def _nginx_burst0(*, swapped: bool) -> Callable[[_Draw, str, int], World]:
 
 def _connections(*, far: bool) -> Callable[[_Draw, str, int], World]:
     def make(draw: _Draw, kind: str, seed: int) -> World:
-        limit, service = round(draw.log(4, 32)), draw.log(0.01, 0.2)
-        # Under way for the client is not all under way for the server: near, the difference is less than a tenth.
-        rtt = min(0.2, service * draw.log(0.1, 2.0)) if far else max(0.001, service * draw.uniform(0.02, 0.1))
+        while True:
+            limit, service = round(draw.log(4, 32)), draw.log(0.01, 0.2)
+            # Under way for the client is not all under way for the server: near, the difference is less than a tenth.
+            rtt = min(0.2, service * draw.log(0.1, 2.0)) if far else max(0.001, service * draw.uniform(0.02, 0.1))
+            quota = limit / (service + rtt) if far else limit / service
+            if quota <= _FASTEST:
+                break
         spread = draw.uniform(0.02, 0.25)
-        quota = limit / (service + rtt) if far else limit / service
         about = f"limit_conn {limit}, service {service * 1000:.0f} ms ± {spread:.0%}"
         serve = random.Random(draw.random())
         return _world(
@@ -434,7 +438,7 @@ def _none(draw: _Draw, kind: str, seed: int) -> World:
     rtt = draw.log(0.002, 0.2)
     # About 3,000 a second go through one event loop.
     return _world(
-        draw, kind, seed, "no limiter", Unlimited(), 1.0, rtt, _jitter(draw), serial=0.0003, jobs=20_000
+        draw, kind, seed, "no limiter", Unlimited(), 1.0, rtt, _jitter(draw), serial=0.0003, jobs=30_000
     )  # fmt: skip
 
 
