@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import heapq
 import math
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, Protocol
 
-from clarus_async.simulator.limiters import Unlimited
+from clarus_async.simulator.limiters import Connections, Unlimited
 from clarus_async.wire.headers import retry_after as read_retry_after
 from clarus_async.wire.ratelimit import Told, read_rate_limit
 from tests.zoo.worlds import World
@@ -54,6 +55,48 @@ class Unpaced:
 
     def refused(self, _sent: Any, _now: float, _retry_after: float | None, _told: Told | None) -> None:
         """Nothing is learned."""
+
+
+class Clairvoyant:
+    """Knows the limiter and how it counts what was sent, but not how long the next request takes, nor what others send.
+
+    Args:
+        world: it is not used up.
+    """
+
+    rate = None
+
+    def __init__(self, world: World) -> None:
+        self._real, self._shadow = world.limiter, copy.deepcopy(world.limiter)
+        self._changing = [name for name in ("rate", "depth", "limit") if world.change and hasattr(self._real, name)]
+        self._connections = world.limiter.limit if isinstance(world.limiter, Connections) else math.inf
+        # The earliest that a request arrives, on the server's clock.
+        self._ahead = world.rtt / 2 * (1 - world.jitter) + world.unix - world.start
+        self._out = 0
+
+    def ask(self, now: float) -> float | None:
+        """Wait until the limiter would admit it."""
+        if self._out >= self._connections:
+            return None
+        for name in self._changing:
+            setattr(self._shadow, name, getattr(self._real, name))
+        wait = 0.0 if self._connections < math.inf else self._shadow.wait(now + self._ahead)
+        # The millisecond that a clock in whole ones leaves out.
+        return wait + 0.001 if wait > 0 else 0.0
+
+    def send(self, now: float) -> Any:
+        """Count it as the limiter will."""
+        self._out += 1
+        if self._connections == math.inf:
+            self._shadow.take(now + self._ahead)
+
+    def answered(self, _sent: Any, _now: float, _told: Told | None) -> None:
+        """Nothing is learned."""
+        self._out -= 1
+
+    def refused(self, _sent: Any, _now: float, _retry_after: float | None, _told: Told | None) -> None:
+        """Nothing is learned."""
+        self._out -= 1
 
 
 class Result(NamedTuple):

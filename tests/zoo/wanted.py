@@ -37,6 +37,7 @@ WANTED: Final[dict[str, Wanted]] = {
     "two-levels": Wanted(0.86, 0.04),
     "block": Wanted(0.50),
     "block-long": Wanted(None),
+    "bursty": Wanted(None),
     "other-traffic": Wanted(0.75),
     "changed": Wanted(0.77),
     "steady-bucket": Wanted(0.95),
