@@ -92,6 +92,26 @@ class World:
         return total
 
 
+def plain(
+    limiter: Limiter, rtt: float, seed: int, *, quota: Quota | None = None, unix: float = _UNIX + 0.25, **more: Any
+) -> World:
+    """Make a world by hand, for clients that bring their own jobs.
+
+    Args:
+        limiter: who admits.
+        rtt: seconds of a round trip.
+        seed: of the jitter.
+        quota: what answers tell of it.
+        unix: the server's clock when the job begins.
+        more: whatever else a world has.
+    """
+    more = {"kind": "plain", "seed": seed, "about": "", "quotas": [(0.0, math.inf)], "jitter": 0.05, "jobs": 0} | more
+    tell = None if quota is None else _teller(quota)
+    return World(
+        limiter=limiter, rtt=rtt, start=0.0, unix=unix, tell=tell, draw=random.Random(seed), **more
+    )  # fmt: skip
+
+
 class _Draw(random.Random):
     def log(self, low: float, high: float) -> float:
         return math.exp(self.uniform(math.log(low), math.log(high)))
