@@ -32,7 +32,7 @@ def pacer_of(name: str) -> Callable[[World], Pacer]:
     return lambda it: kind(PacingPolicy() if it.rate is None else PacingPolicy(rate=it.rate, burst=it.burst))
 
 
-def play(kind: str, seed: int, pacer: str) -> dict[str, Any]:
+def measure(kind: str, seed: int, pacer: str) -> dict[str, Any]:
     """Run one world, and return its figures."""
     it = world(kind, seed)
     make = pacer_of(pacer)
@@ -61,8 +61,8 @@ def _bounded(kind: str, result: Result) -> bool:
     return result.refused <= WANTED[kind].refused * result.sent + 5 + result.contact
 
 
-def _play(task: tuple[str, int, str]) -> dict[str, Any]:
-    return play(*task)
+def _measure(task: tuple[str, int, str]) -> dict[str, Any]:
+    return measure(*task)
 
 
 def percentile(values: list[float], part: float) -> float:
@@ -170,7 +170,7 @@ def main() -> None:
         print(_HEAD)
     with multiprocessing.Pool(options.jobs) as pool:
         for kind in kinds:
-            rows = pool.map(_play, [(kind, seed, options.pacer) for seed in seeds], chunksize=1)
+            rows = pool.map(_measure, [(kind, seed, options.pacer) for seed in seeds], chunksize=1)
             if options.json:
                 print("\n".join(json.dumps(row) for row in rows), flush=True)
                 continue

@@ -7,6 +7,7 @@ import heapq
 import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final, NamedTuple, Protocol
 
 from clarus_async.simulator.limiters import Connections
@@ -17,6 +18,7 @@ from tests.zoo.worlds import World
 WIDTH: Final = 64
 # A pacer that takes as many times as long as the quota does has failed.
 _HOPELESS: Final = 20.0
+_NO_CLOCK: Final = datetime.fromtimestamp(0, UTC)
 _STRAY_COSTS: Final = 1.0
 # Seconds. A clock at 1.7e9 tells a quarter of a microsecond.
 _TICK: Final = 1e-6
@@ -182,6 +184,14 @@ def run(world: World, pacer: Pacer, trace: list[Line] | None = None) -> Result:
     )  # fmt: skip
 
 
+@lru_cache(maxsize=4096)
+def _read(headers: tuple[tuple[str, str], ...]) -> tuple[Told | None, float | None]:
+    """Read what headers tell of the quota, and of when to come back; a moment is told with a Date always."""
+    told = dict(headers)
+    date = told.get("Date")
+    return read_rate_limit(told, date, _NO_CLOCK), read_retry_after(told.get("Retry-After"), date, _NO_CLOCK)
+
+
 class Ended(NamedTuple):
     """How it ended.
 
@@ -242,9 +252,7 @@ def play(world: World, clients: Sequence[Client], *, until: float = math.inf, tr
             elif tell is not None:
                 headers = tell(verdict, now + skew)
                 if headers:
-                    clock = datetime.fromtimestamp(now + skew, UTC)
-                    told = read_rate_limit(headers, headers.get("Date"), clock)
-                    after = read_retry_after(headers.get("Retry-After"), headers.get("Date"), clock)
+                    told, after = _read(tuple(headers.items()))
             at = now + half + spread * draw() + verdict.delay
             number += 2
             if not admitted:

@@ -105,10 +105,11 @@ def plain(
         unix: the server's clock when the job begins.
         more: whatever else a world has.
     """
-    more = {"kind": "plain", "seed": seed, "about": "", "quotas": [(0.0, math.inf)], "jitter": 0.05, "jobs": 0} | more
     tell = None if quota is None else _teller(quota)
+    given: dict[str, Any] = {"quotas": [(0.0, math.inf)], "jitter": 0.05, "jobs": 0} | more
     return World(
-        limiter=limiter, rtt=rtt, start=0.0, unix=unix, tell=tell, draw=random.Random(seed), **more
+        kind="plain", seed=seed, about="", limiter=limiter, rtt=rtt, start=0.0, unix=unix, tell=tell,
+        draw=random.Random(seed), **given,
     )  # fmt: skip
 
 
@@ -174,10 +175,12 @@ def _world(
 
 def _teller(quota: Quota, late: float = 0.0) -> Teller:
     """Return what tells a quota; the Date is late by so many seconds, and by the fraction that it leaves out."""
+    # Only what is told as a moment is read against it.
+    dated = quota.headers in {"x-ratelimit", "x-ratelimit-ms"}
 
     def tell(verdict: Verdict, unix: float) -> dict[str, str]:
         told = headers(quota, verdict, unix)
-        if told:
+        if dated:
             told["Date"] = _http_date(math.floor(unix - late))
         return told
 
@@ -418,7 +421,7 @@ def _none(draw: _Draw, kind: str, seed: int) -> World:
     rtt = draw.log(0.002, 0.2)
     # About 3,000 a second go through one event loop.
     return _world(
-        draw, kind, seed, "no limiter", Unlimited(), 1.0, rtt, _jitter(draw), serial=0.0003, jobs=30_000
+        draw, kind, seed, "no limiter", Unlimited(), 1.0, rtt, _jitter(draw), serial=0.0003, jobs=40_000
     )  # fmt: skip
 
 
