@@ -1,6 +1,6 @@
 """What the pace costs a call that nothing limits, and what it comes to in simulation.
 
-``python -m benchmarks.pacing_core`` prints both. The simulation runs the pure core against discrete-event servers, at
+``python -m benchmarks.pacing_core`` prints both. The simulation runs the pure core against limiters in virtual time, at
 round trips of 2, 20 and 150 ms, with as many seeds as the first argument says (20 if there is none).
 """
 
@@ -13,21 +13,23 @@ import sys
 import time
 from collections.abc import Callable
 
-from benchmarks.discrete import Bucket, Client, Fixed, Server, Sliding, run
 from benchmarks.measuring import Figure
 from clarus_async.config import PacingPolicy
 from clarus_async.policy.pacing import Pace
+from clarus_async.simulator.limiters import FixedWindow, Limiter, SlidingLog, TokenBucket
 from clarus_async.transport.gate import Gate, Turnstile
+from tests.zoo.runner import Client, play
+from tests.zoo.worlds import plain
 
 _CALLS = 100_000
 _LATENCIES = (0.002, 0.02, 0.15)
-_SCENARIOS: dict[str, tuple[Callable[[float], Server], int, float]] = {
-    "100/s sliding, 20,000 creates": (lambda _: Sliding(100), 20_000, 100),
-    "the same, 1,000 creates": (lambda _: Sliding(100), 1_000, 100),
-    "bucket 50/s, 10,000 creates": (lambda _: Bucket(50, 50), 10_000, 50),
-    "600 a minute fixed, 6,000 creates": (lambda draw: Fixed(600, 60.0, draw * 60), 6_000, 10),
-    "10/s sliding, 150 creates": (lambda _: Sliding(10), 150, 10),
-    "5/s sliding, 600 creates": (lambda _: Sliding(5), 600, 5),
+_SCENARIOS: dict[str, tuple[Callable[[], Limiter], int, float]] = {
+    "100/s sliding, 20,000 creates": (lambda: SlidingLog(100, 1.0), 20_000, 100),
+    "the same, 1,000 creates": (lambda: SlidingLog(100, 1.0), 1_000, 100),
+    "bucket 50/s, 10,000 creates": (lambda: TokenBucket(50, 50), 10_000, 50),
+    "600 a minute fixed, 6,000 creates": (lambda: FixedWindow(600, 60.0), 6_000, 10),
+    "10/s sliding, 150 creates": (lambda: SlidingLog(10, 1.0), 150, 10),
+    "5/s sliding, 600 creates": (lambda: SlidingLog(5, 1.0), 600, 5),
 }
 
 
@@ -45,12 +47,12 @@ async def cost() -> float:
 
 
 def simulated(
-    make: Callable[[float], Server], creates: int, quota: float, latency: float, seeds: int
+    make: Callable[[], Limiter], creates: int, quota: float, latency: float, seeds: int
 ) -> tuple[float, float]:
     """Goodput and share of 429s, each as the mean over the seeds.
 
     Args:
-        make: makes the server, given a draw from 0 to 1.
+        make: makes the limiter.
         creates: how many.
         quota: requests a second.
         latency: seconds of a round trip.
@@ -59,7 +61,9 @@ def simulated(
     goodputs, shares = [], []
     for seed in range(seeds):
         client = Client(Pace(PacingPolicy()), creates)
-        seconds = run([client], make(random.Random(seed).random()), latency, seed)
+        # Windows are a minute at the most, and begin anywhere.
+        world = plain(make(), latency, seed, unix=1.8e9 + 60.0 * random.Random(seed).random())
+        seconds = play(world, [client]).seconds
         goodputs.append((creates - 1) / quota / seconds)
         shares.append(len(client.refused) / client.sent)
     return statistics.mean(goodputs), statistics.mean(shares)

@@ -102,7 +102,7 @@ class FirstRequestWindow(_Rate):
     ``limits/storage/memory.py``, ``incr``; and Redis INCR with EXPIRE.
 
     With ``block``, a request over the limit closes the key for so many seconds, whatever is sent meanwhile
-    (rate-limiter-flexible: ``blockDuration`` in ``lib/RateLimiterStoreAbstract.js``).
+    (rate-limiter-flexible: ``lib/RateLimiterMemory.js``, ``blockDuration``).
     """
 
     __slots__ = ("_blocked", "_ends", "_used", "block", "limit", "window")
@@ -152,7 +152,10 @@ class Bursty(_Rate):
         verdict = self.steady.take(now)
         if verdict.admitted:
             return verdict
-        return verdict._replace(admitted=self.burst.take(now).admitted)
+        burst = self.burst.take(now)
+        return Verdict(
+            burst.admitted, burst.remaining, min(verdict.reset, burst.reset), 0.0 if burst.remaining else self.wait(now)
+        )
 
 
 class SlidingLog(_Rate):
@@ -364,12 +367,12 @@ class NginxLimitReq(_Rate):
         if self._last < 0 or over <= 0:
             return 0.0
         # The first millisecond at which enough has flowed out.
-        flowed = -(-over * 1000 // int(self.rate * 1000))
+        flowed = -(-over * 1000 // self._thousandths())
         return max(0.0, (self._last + flowed) / 1000 - now)
 
     def take(self, now: float, /) -> Verdict:
         """Count a request that arrives at ``now`` if it is admitted."""
-        ms, rate = int(now * 1000), int(self.rate * 1000)
+        ms, rate = int(now * 1000), self._thousandths()
         excess = 0
         if self._last >= 0:
             excess = max(0, self._excess - rate * (ms - self._last) // 1000 + 1000)
@@ -381,6 +384,10 @@ class NginxLimitReq(_Rate):
                 delay = (excess - self.delay * 1000) * 1000 // rate / 1000
         remaining = max(0, self.burst - -(-self._excess // 1000))
         return Verdict(admitted, remaining, self._excess / rate, 0.0 if remaining else self.wait(now), delay)
+
+    def _thousandths(self) -> int:
+        # Cut off, as nginx does with "r/m", but not for a rounding error.
+        return int(self.rate * 1000 + 1e-6)
 
 
 class Connections:

@@ -1,1 +1,1 @@
-"""Rate limiters of every kind, and a client in virtual time in front of them. ``python -m tests.zoo`` prints a table."""
+"""Rate limiters of every kind, before a client in virtual time; ``python -m tests.zoo`` prints a table."""

@@ -13,7 +13,7 @@ from statistics import mean
 from typing import Any
 
 from clarus_async.config import PacingPolicy
-from tests.zoo.runner import Line, Pacer, Result, Unpaced, run
+from tests.zoo.runner import Clairvoyant, Line, Pacer, Result, Unpaced, run
 from tests.zoo.wanted import WANTED
 from tests.zoo.worlds import KINDS, World, world
 
@@ -22,15 +22,17 @@ _WORST = 3
 
 
 def pacer_of(name: str) -> Callable[[World], Pacer]:
-    """Return what makes a world's pacer, by ``module:Class``."""
+    """Return what makes a world's pacer, by ``module:Class`` or name."""
     if name == "unpaced":
         return lambda _: Unpaced()
+    if name == "clairvoyant":
+        return Clairvoyant
     module, _, attribute = name.partition(":")
     kind: Callable[[PacingPolicy], Pacer] = getattr(importlib.import_module(module), attribute)
     return lambda it: kind(PacingPolicy() if it.rate is None else PacingPolicy(rate=it.rate, burst=it.burst))
 
 
-def play(kind: str, seed: int, pacer: str) -> dict[str, Any]:
+def measure(kind: str, seed: int, pacer: str) -> dict[str, Any]:
     """Run one world, and return its figures."""
     it = world(kind, seed)
     make = pacer_of(pacer)
@@ -59,8 +61,8 @@ def _bounded(kind: str, result: Result) -> bool:
     return result.refused <= WANTED[kind].refused * result.sent + 5 + result.contact
 
 
-def _play(task: tuple[str, int, str]) -> dict[str, Any]:
-    return play(*task)
+def _measure(task: tuple[str, int, str]) -> dict[str, Any]:
+    return measure(*task)
 
 
 def percentile(values: list[float], part: float) -> float:
@@ -147,7 +149,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=20, help="worlds of each kind")
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2, help="processes")
-    parser.add_argument("--pacer", default="clarus_async.policy.pacing:Pace", help="module:Class, or unpaced")
+    parser.add_argument(
+        "--pacer", default="clarus_async.policy.pacing:Pace", help="module:Class, unpaced or clairvoyant"
+    )
     parser.add_argument("--worst", action="store_true", help="tell the worst worlds' parameters")
     parser.add_argument("--json", action="store_true", help="one line for each world")
     parser.add_argument("--trace", nargs=2, metavar=("KIND", "SEED"), help="tell what happens in one world")
@@ -166,7 +170,7 @@ def main() -> None:
         print(_HEAD)
     with multiprocessing.Pool(options.jobs) as pool:
         for kind in kinds:
-            rows = pool.map(_play, [(kind, seed, options.pacer) for seed in seeds], chunksize=1)
+            rows = pool.map(_measure, [(kind, seed, options.pacer) for seed in seeds], chunksize=1)
             if options.json:
                 print("\n".join(json.dumps(row) for row in rows), flush=True)
                 continue

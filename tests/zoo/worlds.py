@@ -7,10 +7,12 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from email.utils import formatdate
+from functools import lru_cache
 from typing import Any, Final
 
 from clarus_async.simulator.limiters import (
     AllOf,
+    Bursty,
     Connections,
     FirstRequestWindow,
     FixedWindow,
@@ -24,6 +26,7 @@ from clarus_async.simulator.limiters import (
     Unlimited,
     Verdict,
 )
+from clarus_async.simulator.quota import Quota, QuotaHeaders, headers
 
 # What 64 in flight can carry, with room for jitter.
 _CARRIED: Final = 45
@@ -89,6 +92,27 @@ class World:
         return total
 
 
+def plain(
+    limiter: Limiter, rtt: float, seed: int, *, quota: Quota | None = None, unix: float = _UNIX + 0.25, **more: Any
+) -> World:
+    """Make a world by hand, for clients that bring their own jobs.
+
+    Args:
+        limiter: who admits.
+        rtt: seconds of a round trip.
+        seed: of the jitter.
+        quota: what answers tell of it.
+        unix: the server's clock when the job begins.
+        more: whatever else a world has.
+    """
+    tell = None if quota is None else _teller(quota)
+    given: dict[str, Any] = {"quotas": [(0.0, math.inf)], "jitter": 0.05, "jobs": 0} | more
+    return World(
+        kind="plain", seed=seed, about="", limiter=limiter, rtt=rtt, start=0.0, unix=unix, tell=tell,
+        draw=random.Random(seed), **given,
+    )  # fmt: skip
+
+
 class _Draw(random.Random):
     def log(self, low: float, high: float) -> float:
         return math.exp(self.uniform(math.log(low), math.log(high)))
@@ -149,81 +173,30 @@ def _world(
 # What answers tell.
 
 
-def _retry_after(verdict: Verdict) -> dict[str, str]:
-    # RFC 9110: whole seconds; 0 would ask for a retry that is refused again.
-    return {} if verdict.admitted else {"Retry-After": str(max(1, math.ceil(verdict.retry_after - 1e-6)))}
+def _teller(quota: Quota, late: float = 0.0) -> Teller:
+    """Return what tells a quota; the Date is late by so many seconds, and by the fraction that it leaves out."""
+    # Only what is told as a moment is read against it.
+    dated = quota.headers in {"x-ratelimit", "x-ratelimit-ms"}
+
+    def tell(verdict: Verdict, unix: float) -> dict[str, str]:
+        told = headers(quota, verdict, unix)
+        if dated:
+            told["Date"] = _http_date(math.floor(unix - late))
+        return told
+
+    return tell
 
 
-def _seconds(verdict: Verdict, _unix: float) -> dict[str, str]:
-    return _retry_after(verdict)
-
-
-def _date(verdict: Verdict, unix: float) -> dict[str, str]:
+def _retry_after_date(verdict: Verdict, unix: float) -> dict[str, str]:
     if verdict.admitted:
         return {}
     at = math.ceil(unix + max(verdict.retry_after, 1e-3))
-    return {"Date": formatdate(math.floor(unix), usegmt=True), "Retry-After": formatdate(at, usegmt=True)}
+    return {"Date": _http_date(math.floor(unix)), "Retry-After": _http_date(at)}
 
 
-def _draft6(limit: int, window: float) -> Teller:
-    policy = f"{limit};w={math.ceil(window)}"
-
-    def tell(verdict: Verdict, _unix: float) -> dict[str, str]:
-        return {
-            "RateLimit-Policy": policy,
-            "RateLimit-Limit": str(limit),
-            "RateLimit-Remaining": str(verdict.remaining),
-            "RateLimit-Reset": str(math.ceil(verdict.reset)),
-            **_retry_after(verdict),
-        }
-
-    return tell
-
-
-def _draft7(limit: int, window: float) -> Teller:
-    policy = f"{limit};w={math.ceil(window)}"
-
-    def tell(verdict: Verdict, _unix: float) -> dict[str, str]:
-        return {
-            "RateLimit-Policy": policy,
-            "RateLimit": f"limit={limit}, remaining={verdict.remaining}, reset={math.ceil(verdict.reset)}",
-            **_retry_after(verdict),
-        }
-
-    return tell
-
-
-def _draft8(limit: int, window: float) -> Teller:
-    policy = f'"api"; q={limit}; w={math.ceil(window)}; pk=:MTIzNDU2Nzg5MA==:'
-
-    def tell(verdict: Verdict, _unix: float) -> dict[str, str]:
-        return {
-            "RateLimit-Policy": policy,
-            "RateLimit": f'"api"; r={verdict.remaining}; t={math.ceil(verdict.reset)}',
-            **_retry_after(verdict),
-        }
-
-    return tell
-
-
-def _legacy(limit: int, form: str, late: float) -> Teller:
-    def tell(verdict: Verdict, unix: float) -> dict[str, str]:
-        if form == "seconds":
-            reset = str(math.ceil(verdict.reset))
-        elif form == "unix":
-            reset = str(math.ceil(unix + verdict.reset))
-        else:
-            reset = str(math.ceil((unix + verdict.reset) * 1000))
-        return {
-            # A server that makes it once a second has one that is late by more than the fraction that it leaves out.
-            "Date": formatdate(math.floor(unix - late), usegmt=True),
-            "X-RateLimit-Limit": str(limit),
-            "X-RateLimit-Remaining": str(verdict.remaining),
-            "X-RateLimit-Reset": reset,
-            **_retry_after(verdict),
-        }
-
-    return tell
+@lru_cache(maxsize=16)
+def _http_date(unix: int) -> str:
+    return formatdate(unix, usegmt=True)
 
 
 # Kinds.
@@ -295,7 +268,7 @@ def _bucket(*, retry_after: bool) -> Callable[[_Draw, str, int], World]:
 
 
 def _told_when(draw: _Draw) -> Teller:
-    return _date if draw.random() < 0.25 else _seconds
+    return _retry_after_date if draw.random() < 0.25 else _teller(Quota(limit=1, headers="retry-after"))
 
 
 def _window_of(draw: _Draw, low: float, high: float) -> float:
@@ -322,7 +295,7 @@ def _two_levels(draw: _Draw, kind: str, seed: int) -> World:
     window = draw.choice([10.0, 30.0, 60.0])
     short = max(2, round(quota))
     long = max(2, round(short * window * draw.uniform(0.1, 0.5)))
-    kind_of = draw.choice([FixedWindow, SlidingLog])
+    kind_of = SlidingLog if draw.choice([False, True]) else FixedWindow
     limiter = AllOf([kind_of(short, 1.0), kind_of(long, window)])
     about = f"{kind_of.__name__} {short} in 1 s and {long} in {window:.0f} s"
     return _world(draw, kind, seed, about, limiter, min(short, long / window), rtt, jitter)
@@ -341,11 +314,11 @@ def _block(*, long: bool) -> Callable[[_Draw, str, int], World]:
     return make
 
 
-def _any(draw: _Draw, quota: float) -> tuple[str, Limiter, float]:
+def _any(draw: _Draw, quota: float, shallowest: float = 0.03) -> tuple[str, Limiter, float]:
     """A bucket, a window or a log, with how many a second it really admits."""
     which = draw.randrange(4)
     if which == 0:
-        about, bucket = _bucket_of(draw, quota)
+        about, bucket = _bucket_of(draw, quota, shallowest)
         return about, bucket, quota
     if which == 1:
         limit = max(2, round(quota))
@@ -374,7 +347,8 @@ def _bursts(draw: random.Random, rate: float, every: float) -> Iterator[float]:
 
 def _other_traffic(draw: _Draw, kind: str, seed: int) -> World:
     quota, rtt, jitter = _network(draw)
-    about, limiter, quota = _any(draw, quota)
+    # A bucket that holds one or two refuses at random whoever shares it.
+    about, limiter, quota = _any(draw, quota, max(0.3, 5.0 / quota))
     share = draw.uniform(0.1, 0.5)
     apart = random.Random(draw.random())
     if draw.random() < 0.6:
@@ -416,6 +390,15 @@ def _changed(draw: _Draw, kind: str, seed: int) -> World:
     )  # fmt: skip
 
 
+def _bursty(draw: _Draw, kind: str, seed: int) -> World:
+    quota, rtt, jitter = _network(draw)
+    limit, beside = max(2, round(quota * 0.8)), draw.log(2, 20)
+    burst = max(1, round(quota * 0.2 * beside))
+    about = f"{limit} in 1 s, and {burst} in {beside:.1f} s for what that refuses"
+    limiter = Bursty(limit, 1.0, burst, beside)
+    return _world(draw, kind, seed, about, limiter, limit + burst / beside, rtt, jitter)
+
+
 def _steady(which: str) -> Callable[[_Draw, str, int], World]:
     def make(draw: _Draw, kind: str, seed: int) -> World:
         quota, rtt, jitter = _network(draw)
@@ -438,8 +421,16 @@ def _none(draw: _Draw, kind: str, seed: int) -> World:
     rtt = draw.log(0.002, 0.2)
     # About 3,000 a second go through one event loop.
     return _world(
-        draw, kind, seed, "no limiter", Unlimited(), 1.0, rtt, _jitter(draw), serial=0.0003, jobs=30_000
+        draw, kind, seed, "no limiter", Unlimited(), 1.0, rtt, _jitter(draw), serial=0.0003, jobs=40_000
     )  # fmt: skip
+
+
+_LEGACY: Final[dict[str, QuotaHeaders]] = {
+    "seconds": "x-ratelimit-seconds",
+    "unix": "x-ratelimit",
+    "ms": "x-ratelimit-ms",
+}
+_DRAFTS: Final[dict[str, QuotaHeaders]] = {"6": "draft-6", "7": "draft-7", "8": "draft-8"}
 
 
 def _told(form: str, *, stray: bool = False) -> Callable[[_Draw, str, int], World]:
@@ -452,12 +443,14 @@ def _told(form: str, *, stray: bool = False) -> Callable[[_Draw, str, int], Worl
         kind_of = draw.choice([FixedWindow, FirstRequestWindow, SlidingLog])
         about = f"{kind_of.__name__} {limit} in {window:.0f} s"
         told = draw.choice(["6", "7", "8"]) if form == "any" else form
+        late = 0.0
         if told == "legacy":
-            reset, late = draw.choice(["seconds", "unix", "unix", "ms"]), draw.choice([0.0, draw.random()])
-            about += f", reset as {reset}, Date late by {late:.2f} s and its fraction"
-            tell = _legacy(limit, reset, late)
+            style = _LEGACY[draw.choice(["seconds", "unix", "unix", "ms"])]
+            late = draw.choice([0.0, draw.random()])
+            about += f", {style}, Date late by {late:.2f} s and its fraction"
         else:
-            tell = {"6": _draft6, "7": _draft7, "8": _draft8}[told](limit, window)
+            style = _DRAFTS[told]
+        tell = _teller(Quota(limit=limit, window=window, headers=style), late)
         more: dict[str, Any] = {}
         if stray:
             more = {"stray": draw.uniform(3.0, 12.0), "start": draw.choice([1000.0, 1e5, 1.7e9]) + draw.random()}
@@ -513,6 +506,7 @@ KINDS: Final[dict[str, Callable[[_Draw, str, int], World]]] = {
     "two-levels": _two_levels,
     "block": _block(long=False),
     "block-long": _block(long=True),
+    "bursty": _bursty,
     "other-traffic": _other_traffic,
     "changed": _changed,
     "steady-bucket": _steady("bucket"),
