@@ -36,7 +36,7 @@ def _loss(levels, most, noise):
             loss += row * row
             row = 0.0
         else:
-            early = (most - level) / noise - 1.0
+            early = (most - level) / noise - 0.5
             if early > row:
                 row = early if early < _TRUST else _TRUST
     return loss + row * row
@@ -65,21 +65,26 @@ class Record:
             # Older ones may be coarser.
             old, new = ev[:-_MOST], ev[-_MOST:]
             merged = []
+            paired = True
             for at, n, under in old:
-                if n and merged and merged[-1][1] and merged[-1][1] + n <= 16 and not merged[-1][3]:
+                if n and merged and merged[-1][1] and not paired:
                     last = merged[-1]
-                    merged[-1] = (at, last[1] + n, max(under, last[2]), True)
+                    merged[-1] = (at, last[1] + n, max(under, last[2]))
+                    paired = True
                 else:
-                    merged.append((at, n, under, False))
-            self.events = [e[:3] for e in merged] + new
+                    merged.append((at, n, under))
+                    paired = False
+            self.events = merged + new
 
     def forget(self, burst):
         """Drop the older half."""
         ev = self.events
         starts = [i for i in range(1, len(ev)) if not ev[i][1] and ev[i - 1][1]]
         if len(starts) >= 4:
-            del ev[: starts[len(starts) // 2]]
-            self.x0 = burst
+            cut = starts[len(starts) // 2]
+            if len(ev) - cut >= 30 and ev[cut][0] - ev[0][0] > 3.0:
+                del ev[:cut]
+                self.x0 = burst
 
     def drip(self, r, slack):
         x = most = self.x0
@@ -98,7 +103,7 @@ class Record:
                     levels.append(None)
             else:
                 levels.append(x + 1.0)
-        return most, _loss(levels, most, slack)
+        return most, _loss(levels, most, slack + 0.02 * min(most, 50.0))
 
     def cost(self, r, slack):
         most, loss = self.drip(r, slack(r))
@@ -111,7 +116,7 @@ class Record:
         span = ev[-1][0] - ev[0][0]
         avg = sum(e[1] for e in ev) / max(span, 1e-3)
         grid = [avg * 1.15**k for k in range(-20, 11)]
-        slack = lambda r: 0.1 + r * (0.5 * uneven + 0.0005)
+        slack = lambda r: 0.05 + r * (0.5 * uneven + 0.0005)
         tried = [(self.cost(r, slack), r) for r in grid]
         least, best = min(tried)
         # Refine.
@@ -128,24 +133,13 @@ class Record:
             else:
                 a = m1
         ok = least + 2.0
-        below = [r for l, r in tried if r < best]
-        above = [r for l, r in tried if r > best]
-        lo = self._edge(best, list(reversed(below)), ok, slack)
-        hi = self._edge(best, above, ok, slack)
-        if lo is None:
-            lo = 0.0
-        if hi is None:
-            hi = math.inf
+        good = [r for l, r in tried if l <= ok] + [best]
+        lo, hi = min(good), max(good)
+        lo = 0.0 if lo == grid[0] else self._edge(lo, lo / 1.15, ok, slack)
+        hi = math.inf if hi == grid[-1] else self._edge(hi, hi * 1.15, ok, slack)
         return least, lo, hi, self.drip(best, 1.0)[0], best
 
-    def _edge(self, good, others, ok, slack):
-        for r in others:
-            if self.cost(r, slack) > ok:
-                bad = r
-                break
-            good = r
-        else:
-            return None
+    def _edge(self, good, bad, ok, slack):
         for _ in range(5):
             mid = math.sqrt(good * bad)
             if self.cost(mid, slack) <= ok:
@@ -171,8 +165,9 @@ class Record:
                     levels.append(None)
             elif not block or not levels or levels[-1] is None:
                 levels.append(c)
-        slack = 0.3 + (most / window) * (0.7 * uneven + 0.0005)
-        loss = _loss(levels, most - 0.3, slack)
+        noise = 0.3 + 0.02 * most + (most / window) * (0.7 * uneven + 0.0005)
+        slack = noise
+        loss = _loss(levels, most - 0.3, noise)
         hi = min([u for u in levels if u is not None and u >= most - slack], default=most)
         fit = window / (window + 0.002 + 1.5 * uneven)
         return loss, most * fit, max(most, hi) * fit
@@ -188,14 +183,15 @@ class Record:
             if k != index:
                 index, c = k, 0
             if n:
-                c += 1
+                c += n
                 most = max(most, c)
                 if levels and levels[-1] is not None:
                     levels.append(None)
             else:
                 levels.append(c)
-        slack = 0.3 + (most / window) * (0.7 * uneven + 0.0005)
-        loss = _loss(levels, most - 0.3, slack)
+        noise = 0.3 + 0.02 * most + (most / window) * (0.7 * uneven + 0.0005)
+        slack = noise
+        loss = _loss(levels, most - 0.3, noise)
         hi = min([u for u in levels if u is not None and u >= most - slack], default=most)
         fit = window / (window + 0.002 + 1.5 * uneven)
         return loss, most * fit, max(most, hi) * fit
@@ -209,22 +205,29 @@ class Record:
                 found.append((a, b))
         return found[-6:]
 
-    def runs(self):
+    def connections(self, uneven):
+        """loss, the least that was refused."""
         ev = self.events
-        return sum(1 for a, b in zip(ev, ev[1:]) if not a[1] and b[1])
-
-    def connections(self):
         most = 0
         levels = []
-        for _, n, under in self.events:
+        for i, (at, n, under) in enumerate(ev):
             if n:
                 most = max(most, under)
                 if levels and levels[-1] is not None:
                     levels.append(None)
             else:
+                # Arrivals may swap: with those that were sent right after it.
+                j = i + 1
+                while j < len(ev) and ev[j][0] <= at + uneven:
+                    under = max(under, ev[j][2])
+                    j += 1
                 levels.append(under)
-        return _loss(levels, most, 1.0 + 0.08 * most), min(u for u in levels if u is not None)
+        least = min(u for u in levels if u is not None)
+        return _loss(levels, most, 1.0 + 0.06 * most), least
 
+    def runs(self):
+        ev = self.events
+        return sum(1 for a, b in zip(ev, ev[1:]) if not a[1] and b[1])
 
 class Mode(Enum):
     START = auto()
@@ -273,9 +276,12 @@ class Limiter:
         self._drips = False
         self._kind = None
         self._walls = []
-        self._lowered, self._least_cap = 0, math.inf
+        self._strikes = 0
+        self._cap_fails = 0
         self._cost = 0.0
         self._failed = None
+        self._cap_test = False
+        self._failed_hi = math.inf
         if policy.rate is not None:
             self._mode = Mode.RUN
             self._pace = policy.rate
@@ -366,6 +372,10 @@ class Limiter:
         if self.source is PaceSource.GIVEN:
             return
         self._refused_last = max(self._refused_last, sent.at)
+        if self._cap_test and sent.at > self._cut_at:
+            self._cap_fails, self._cap_test = self._cap_fails + 1, False
+        elif self._kind == "connections" and sent.at > self._cut_at and sent.under <= self._cap:
+            self._strikes += 1
         self._rec.add(sent.at, False, sent.under)
         if self._mode is Mode.LOOK:
             if sent.look:
@@ -386,6 +396,7 @@ class Limiter:
             self._since_shut = len(self._admitted) - bisect_right(self._admitted, sent.at)
         self._cut_at = now
         if not again and self._mode is Mode.RUN and self._pace < math.inf:
+            self._failed_hi = self._pace * (1.0 + 1.5 / max(1, self._step_m))
             if self._step_m >= 20 and sent.at - self._step_at >= self._window:
                 self._failed = self._pace
         if self._drips and not again and self._m >= 2 and not self._ra:
@@ -434,11 +445,11 @@ class Limiter:
         rec = self._rec
         rec.trim(now)
         uneven = self._trip.unevenness
-        found = self._weigh(uneven, p)
+        found = self._weigh(uneven, p, now)
         runs = rec.runs()
         if runs > 4 and found[0][0] > 9.0 + 1.0 * runs:
             rec.forget(self._burst)
-            found = self._weigh(uneven, p)
+            found = self._weigh(uneven, p, now)
         self.why = found
         best = found[0][0]
         standing = [f for f in found if f[0] <= best + 2.0]
@@ -448,6 +459,8 @@ class Limiter:
         self._calm = 0
         self._window = window
         self._drips = kind == "bucket" and (len(standing) == 1 or not self._first)
+        if kind == "bucket":
+            hi = max(lo, min(hi, self._failed_hi))
         failed, self._failed = self._failed, None
         if failed is not None and lo > 0.99 * failed:
             lo = 0.99 * failed
@@ -457,16 +470,11 @@ class Limiter:
         self._lo, self._hi = lo, hi
         self._cap = math.inf
         if kind == "connections":
-            cap = max(1, hi - 1)
-            first = self._least_cap == math.inf
-            if cap < self._least_cap:
-                if self._least_cap < math.inf:
-                    self._lowered += 1
-                self._least_cap = cap
-            self._cap = cap
+            self._cap = hi - 1
             self._lo, self._hi, self._testing, self._pace = 0.0, math.inf, False, math.inf
             self._next = now
-            self._step_at, self._step_m, self._step_need, self._step_for = now, 0, 4 * cap, 1.0 if first else 8.0
+            self._step_at, self._step_m = now, 0
+            self._step_need, self._step_for = 3 * self._cap, 8.0 * self._cap_fails
             return
         self._aim(now)
         if p is not None:
@@ -491,7 +499,7 @@ class Limiter:
             return lo + (hi - lo) * 0.4
         return lo
 
-    def _weigh(self, uneven, p):
+    def _weigh(self, uneven, p, now):
         rec = self._rec
         loss, lo, hi, self._burst, _ = rec.bucket(uneven)
         found = [(loss, "bucket", lo, hi, 0.0)]
@@ -518,9 +526,25 @@ class Limiter:
                 found.append((best[0] + 0.5 + prior, "fixed", best[1] / window, best[2] / window, window))
         loss, lo, hi = rec.log(_SECOND, uneven, block=True)
         found.append((loss + 1.0, "block", lo * 0.97, hi * 0.97, 1.0))
-        loss, under = rec.connections()
+        loss, under = rec.connections(uneven)
         if under > 1:
-            found.append((loss + 0.5 + self._lowered, "connections", 0, under, 0.0))
+            found.append((loss + 0.5 + 3.0 * self._strikes, "connections", 0, under, 0.0))
+        # What was admitted from opening to opening, where nothing explains it.
+        if self._walls:
+            ev = rec.events
+            since = self._walls[-1][1] if now - self._walls[-1][1] > 3.0 else (self._walls[-2][1] if len(self._walls) > 1 else self._began)
+            upto = p if p is not None else now
+            count = sum(n for at, n, _ in ev if since <= at < upto)
+            a = count / max(0.1, upto - since)
+            found.append((8.0, "average", a, a, 0.0))
+            start = self._walls[-1][1]
+            index = bisect_left(ev, (start,))
+            if len(ev) - index > 5 and any(not e[1] for e in ev[index:]):
+                whole, x0 = rec.events, rec.x0
+                rec.events, rec.x0 = ev[index:], 0.0
+                loss, lo, hi, burst, _ = rec.bucket(uneven)
+                rec.events, rec.x0 = whole, x0
+                found.append((loss + 2.0, "bucket", lo, hi, 0.0))
         found.sort(key=lambda f: f[0])
         return found
 
@@ -559,12 +583,22 @@ class Limiter:
     def _step_up(self, now):
         if self._pace == math.inf:
             if len(self._out) >= self._cap - 1:
-                self._cap += 1
+                self._cap += max(1, self._cap // 4)
+                self._cap_test = True
             self._step_at, self._step_m = now, 0
-            self._step_need, self._step_for = 10 * self._cap, 4.0
+            self._step_need, self._step_for = 3 * self._cap, 0.0
             return
         self._lo = max(self._lo, self._pace)
-        if not self._testing:
-            self._calm += 1
-            self._hi = max(self._hi, self._lo) * (1.0 + 0.04 * min(2 ** self._calm, 16))
-        self._aim(now)
+        self._failed_hi = math.inf
+        if self._testing and not self._calm:
+            self._aim(now)
+            return
+        # Calm: up by more and more.
+        self._calm += 1
+        rate = self._lo * (1.0 + 0.04 * min(2.0 ** (self._calm - 1), 12.0))
+        self._hi = max(self._hi, rate)
+        self._testing = True
+        self._pace = rate
+        self._next = max(now, min(self._next, now + 1.0 / rate))
+        self._step_at, self._step_m = now, 0
+        self._step_need, self._step_for = 2.0 / (1 - self._lo / rate), 1.2 * self._window
