@@ -22,8 +22,8 @@ from clarus_async.credentials import Credentials, credentials_problem
 from clarus_async.errors import ConfigurationError, InvalidInputError
 from clarus_async.events import Observer
 from clarus_async.integrations import Integrations
-from clarus_async.policy.quota import PaceSource
 from clarus_async.queries import graphql_request, run_query
+from clarus_async.ratelimit.told import PaceSource
 from clarus_async.transport.call import Caller
 from clarus_async.transport.request import Request
 from clarus_async.transport.session import ClientSession

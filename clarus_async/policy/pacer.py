@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from clarus_async.credentials import Credentials
-from clarus_async.policy.measured import Sent
-from clarus_async.policy.quota import PaceSource
-from clarus_async.wire.ratelimit import Told
+from clarus_async.ratelimit.headers import Told
+from clarus_async.ratelimit.measured import Sent
+from clarus_async.ratelimit.told import PaceSource
 
 
 class Pacer(Protocol):

@@ -8,9 +8,9 @@ from clarus_async.config import RetryPolicy
 from clarus_async.errors import AuthenticationError, ClarusError, ConfigurationError, RateLimitedError
 from clarus_async.events import WaitReason
 from clarus_async.policy.deadline import LEAST_USEFUL, Deadline
-from clarus_async.policy.measured import Sent
 from clarus_async.policy.retry import backoff
 from clarus_async.policy.token import ALWAYS_REFUSED
+from clarus_async.ratelimit.measured import Sent
 from clarus_async.transport.auth import TokenKeeper
 from clarus_async.transport.gate import Turnstile
 from clarus_async.transport.request import Call

@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parents[2] / "clarus_async"
 LAYERS = [
     {"_version", "errors", "checks", "records", "credentials", "config", "events"},
     {"wire"},
+    {"ratelimit"},
     {"policy"},
     {"transport"},
     {"provisioning"},
@@ -26,7 +27,7 @@ LAYERS = [
     {"simulator", "extras"},
     {"cli", "__main__"},
 ]
-CORE = {"wire", "policy", "errors", "checks", "records", "credentials", "config", "events"}
+CORE = {"wire", "ratelimit", "policy", "errors", "checks", "records", "credentials", "config", "events"}
 OPTIONAL = {"rich", "graphql", "uvloop", "opentelemetry", "redis", "celery", "kombu", "cryptography"}
 
 

@@ -8,10 +8,10 @@ from collections import deque
 import pytest
 
 from clarus_async.config import PacingPolicy
-from clarus_async.policy.measured import Admitted, RoundTrip
 from clarus_async.policy.pacing import Pace, PaceSource
+from clarus_async.ratelimit.headers import Told
+from clarus_async.ratelimit.measured import Admitted, RoundTrip
 from clarus_async.simulator.limiters import FixedWindow, SlidingLog, Unlimited, Verdict
-from clarus_async.wire.ratelimit import Told
 from tests.zoo.runner import Client, play
 from tests.zoo.worlds import plain
 

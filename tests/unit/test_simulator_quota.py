@@ -5,10 +5,10 @@ from typing import get_args
 
 import pytest
 
+from clarus_async.ratelimit.headers import Told, read_rate_limit
 from clarus_async.simulator import Quota
 from clarus_async.simulator.limiters import Verdict
 from clarus_async.simulator.quota import QuotaHeaders, Quotas, headers, limiter
-from clarus_async.wire.ratelimit import Told, read_rate_limit
 
 
 def admitted(quota, *times):

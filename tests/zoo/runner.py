@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, Protocol
 
+from clarus_async.ratelimit.headers import Told, read_rate_limit
 from clarus_async.simulator.limiters import Connections
 from clarus_async.wire.headers import retry_after as read_retry_after
-from clarus_async.wire.ratelimit import Told, read_rate_limit
 from tests.zoo.worlds import World
 
 WIDTH: Final = 64
