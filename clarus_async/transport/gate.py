@@ -15,9 +15,9 @@ from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
-from clarus_async.policy.pacer import Pacer
 from clarus_async.ratelimit.headers import Told
 from clarus_async.ratelimit.measured import Sent
+from clarus_async.ratelimit.pacer import Pacer
 from clarus_async.ratelimit.unavailable import Unavailable
 
 # Seconds, for which nobody waits who did not decide to.

@@ -17,7 +17,6 @@ from clarus_async.credentials import AccessToken, ClientCredentials, Credentials
 from clarus_async.errors import ConfigurationError
 from clarus_async.events import Event, Observer
 from clarus_async.policy.namesakes import Namesakes
-from clarus_async.policy.pacer import SharesPace
 from clarus_async.policy.pacing import Pace
 from clarus_async.policy.retry import RetryBudget
 from clarus_async.policy.server_clock import Dated
@@ -25,6 +24,7 @@ from clarus_async.policy.token import Refusals
 from clarus_async.transport.auth import TokenKeeper
 from clarus_async.transport.gate import Gate, Turnstile
 from clarus_async.transport.session import ClientSession, Session
+from clarus_async.transport.sharing import SharesPace
 
 _log = logging.getLogger("clarus_async")
 
