@@ -16,8 +16,8 @@ from collections.abc import Callable
 from benchmarks.measuring import Figure
 from clarus_async.config import PacingPolicy
 from clarus_async.policy.pacing import Pace
+from clarus_async.ratelimit.queue import Gate, Turnstile
 from clarus_async.simulator.limiters import FixedWindow, Limiter, SlidingLog, TokenBucket
-from clarus_async.transport.gate import Gate, Turnstile
 from tests.zoo.runner import Client, play
 from tests.zoo.worlds import plain
 

@@ -21,8 +21,8 @@ from clarus_async.policy.pacing import Pace
 from clarus_async.policy.retry import RetryBudget
 from clarus_async.policy.server_clock import Dated
 from clarus_async.policy.token import Refusals
+from clarus_async.ratelimit.queue import Gate, Turnstile
 from clarus_async.transport.auth import TokenKeeper
-from clarus_async.transport.gate import Gate, Turnstile
 from clarus_async.transport.session import ClientSession, Session
 from clarus_async.transport.sharing import SharesPace
 

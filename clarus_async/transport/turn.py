@@ -11,8 +11,8 @@ from clarus_async.policy.deadline import LEAST_USEFUL, Deadline
 from clarus_async.policy.retry import backoff
 from clarus_async.policy.token import ALWAYS_REFUSED
 from clarus_async.ratelimit.measured import Sent
+from clarus_async.ratelimit.queue import Turnstile
 from clarus_async.transport.auth import TokenKeeper
-from clarus_async.transport.gate import Turnstile
 from clarus_async.transport.request import Call
 from clarus_async.transport.shared import Shared, Tenant
 from clarus_async.transport.telling import Teller

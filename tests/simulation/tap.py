@@ -15,7 +15,7 @@ import attrs
 import orjson
 
 from clarus_async.events import AttemptEvent, Event
-from clarus_async.transport.gate import Gate, Turnstile
+from clarus_async.ratelimit.queue import Gate, Turnstile
 from clarus_async.transport.session import Session
 from clarus_async.transport.unanswered import Unanswered
 from clarus_async.wire.headers import retry_after

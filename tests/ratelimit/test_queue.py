@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from clarus_async.config import PacingPolicy
 from clarus_async.policy.pacing import Pace
-from clarus_async.transport.gate import Gate, Turnstile
+from clarus_async.ratelimit.queue import Gate, Turnstile
 from tests.virtual import now, settle, virtual
 
 FOREVER = 1e6

@@ -15,7 +15,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 from clarus_async.config import PacingPolicy
 from clarus_async.policy.pacing import Pace
 from clarus_async.ratelimit.headers import Told
-from clarus_async.transport.gate import Gate, Turnstile
+from clarus_async.ratelimit.queue import Gate, Turnstile
 from tests.virtual import VirtualLoop, now, settle, virtual
 
 FOREVER = 1e8

@@ -1,4 +1,4 @@
-"""The gate: where calls wait until they may go out, for their tenant's pace and for a connection.
+"""The queue: where calls wait until they may go out, for their tenant's pace and for a connection.
 
 No more requests are on the wire than the pool has connections, no tenant sends faster than its pace, and none keeps
 others out: turnstiles take turns at the gate, tenants take turns at a turnstile that they share, and within a tenant
