@@ -16,7 +16,7 @@ from collections.abc import Callable
 from benchmarks.measuring import Figure
 from clarus_async.config import PacingPolicy
 from clarus_async.policy.pacing import Pace
-from clarus_async.ratelimit.queue import Gate, Turnstile
+from clarus_async.ratelimit.queue import ConnectionLimiter, PacedQueue
 from clarus_async.simulator.limiters import FixedWindow, Limiter, SlidingLog, TokenBucket
 from tests.zoo.runner import Client, play
 from tests.zoo.worlds import plain
@@ -34,15 +34,15 @@ _SCENARIOS: dict[str, tuple[Callable[[], Limiter], int, float]] = {
 
 
 async def cost() -> float:
-    """Microseconds of CPU that a call spends at the gate, where nothing is limited."""
-    turnstile = Turnstile(gate := Gate(100), Pace(PacingPolicy()))
+    """Microseconds of CPU that a call spends in the queue, where nothing is limited."""
+    queue = PacedQueue(connections := ConnectionLimiter(100), Pace(PacingPolicy()))
     began = time.process_time()
     for _ in range(_CALLS):
-        sent = gate.enter_now(turnstile, asyncio.get_running_loop().time())
+        sent = connections.acquire_now(queue, asyncio.get_running_loop().time())
         if sent is None:
             sys.exit("held back")
-        turnstile.answered(sent, asyncio.get_running_loop().time())
-        turnstile.leave(sent)
+        queue.answered(sent, asyncio.get_running_loop().time())
+        queue.release(sent)
     return (time.process_time() - began) / _CALLS * 1e6
 
 
@@ -77,7 +77,7 @@ def figures(*, quick: bool) -> list[Figure]:
     """
     asyncio.run(cost())
     table = [
-        Figure(name="a call at the gate", value=statistics.median(asyncio.run(cost()) for _ in range(5)), unit="us")
+        Figure(name="a call in the queue", value=statistics.median(asyncio.run(cost()) for _ in range(5)), unit="us")
     ]
     for name, scenario in _SCENARIOS.items():
         goodput, share = simulated(*scenario, latency=0.02, seeds=2 if quick else 20)
@@ -93,7 +93,7 @@ def _cell(goodput: float, share: float) -> str:
 def main() -> None:
     """Print both."""
     asyncio.run(cost())
-    print(f"at the gate: {statistics.median(asyncio.run(cost()) for _ in range(5)):.2f} µs a call\n")
+    print(f"in the queue: {statistics.median(asyncio.run(cost()) for _ in range(5)):.2f} µs a call\n")
     seeds = int(sys.argv[1]) if len(sys.argv) > 1 else 20
     print("| hidden quota | " + " | ".join(f"{latency * 1000:g} ms" for latency in _LATENCIES) + " |")
     print("|---" * (len(_LATENCIES) + 1) + "|")

@@ -62,7 +62,7 @@ class SharedPace:
         """
         self._wake, self._waiting = wake, waiting
 
-    # --- what a turnstile asks
+    # --- what the queue asks
 
     @property
     def source(self) -> PaceSource:

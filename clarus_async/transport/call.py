@@ -229,7 +229,7 @@ class Caller:
                 self._teller.given_up(call)
             raise
         finally:
-            tenant.turnstile.leave(turn.sent)
+            tenant.queue.release(turn.sent)
         if verdict.step is Step.DONE:
             return Step.DONE
         if verdict.proof in {Proof.UNKNOWN, Proof.APPLIED}:
@@ -267,13 +267,13 @@ class Caller:
             if date is not None:
                 self.shared.note_date(Dated(date, call.sent_at, now, wall))
             told = read_rate_limit(received.headers, date, wall)
-            turnstile = turn.tenant.turnstile
+            queue = turn.tenant.queue
             if seen.status == 429:
-                turnstile.refused(turn.sent, now, seen.retry_after, told)
+                queue.refused(turn.sent, now, seen.retry_after, told)
             elif seen.status == 503:
-                call.limited = turnstile.unavailable(turn.sent, now, seen.retry_after, told, path=request.template)
+                call.limited = queue.unavailable(turn.sent, now, seen.retry_after, told, path=request.template)
             else:
-                turnstile.answered(turn.sent, now, told, path=request.template)
+                queue.answered(turn.sent, now, told, path=request.template)
             if seen.status != 401:
                 call.unauthorized = 0
             else:

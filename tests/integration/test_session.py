@@ -476,9 +476,9 @@ class Busy:
         ({"limit": 64}, 2, 2),
     ],
 )
-async def test_the_gate_is_as_wide_as_the_narrower_of_pool_and_setting(connector, max_connections, width):
+async def test_the_limiter_is_as_wide_as_the_narrower_of_pool_and_setting(connector, max_connections, width):
     busy = Busy()
-    # Were it not for the gate, eight would wait for the pool, and half of them would find no connection in time.
+    # Were it not for the queue, eight would wait for the pool, and half of them would find no connection in time.
     timeouts = Timeouts(connect=0.05, attempt=2.0, settle=2.0)
     async with (
         StubServer(busy) as server,
