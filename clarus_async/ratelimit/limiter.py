@@ -8,9 +8,9 @@ from enum import Enum, auto
 from typing import Final
 
 from clarus_async.config import PacingPolicy
-from clarus_async.policy.measured import RoundTrip
-from clarus_async.policy.quota import PaceSource
-from clarus_async.wire.ratelimit import Told
+from clarus_async.ratelimit.headers import Told
+from clarus_async.ratelimit.measured import RoundTrip
+from clarus_async.ratelimit.told import PaceSource
 
 _SECOND: Final = 1.0
 _LONGEST: Final = 3600.0
