@@ -282,6 +282,26 @@ class TestUnavailable:
         assert queue.pace.rate is None
 
     @virtual
+    async def test_503s_that_no_slower_pace_avoids_are_no_limiters(self):
+        class Falling(Open):
+            rate = None
+            forgotten = 0
+
+            def forget(self):
+                self.forgotten += 1
+
+        queue = PacedQueue(ConnectionLimiter(9), Falling(PacingPolicy()))
+        sent = queue._connections.acquire_now(queue, now())
+        await asyncio.sleep(0.1)
+        answered(queue, sent)
+        for rate, forgotten in ((100.0, 0), (50.0, 0), (25.0, 1)):
+            queue.pace.rate = rate
+            sent = queue._connections.acquire_now(queue, now())
+            assert queue.unavailable(sent, now(), None)
+            queue.release(sent)
+            assert queue.pace.forgotten == forgotten
+
+    @virtual
     async def test_a_long_wait_sends_those_away_who_wait_already(self):
         queue = paused(1.0)
         waiting = acquiring(queue, 2)
@@ -886,6 +906,59 @@ class TestSlowAnswers:
         queue.answered(quick, now(), Told(limit=None, window=None, remaining=0, reset=1.0))
         queue.release(quick)
         assert await self.time_of_turn(queue, slow) < 3.0
+
+
+class Shared(Counting):
+    """Lets nobody go before others say so."""
+
+    opened = False
+
+    def ask(self, now):
+        return super().ask(now) if self.opened else None
+
+
+class TestNewsFromOthers:
+    @virtual
+    async def test_who_waits_is_counted_over_all_tenants(self):
+        queue = PacedQueue(ConnectionLimiter(9), Shared(PacingPolicy()))
+        tasks = acquiring(queue, 2) + acquiring(queue, 1, "globex")
+        await settle()
+        assert queue.live == 3
+        await cancel(*tasks)
+        assert queue.live == 0
+
+    @virtual
+    async def test_the_first_goes_once_others_say_so(self):
+        queue = PacedQueue(ConnectionLimiter(9), Shared(PacingPolicy()))
+        tasks = acquiring(queue, 2)
+        await asyncio.sleep(9.0)
+        assert gone(tasks) == []
+        queue.pace.opened = True
+        queue.news()
+        await settle()
+        assert gone(tasks) == [0, 1]
+
+    @virtual
+    async def test_a_long_pause_that_another_met_sends_everybody_away(self):
+        queue = PacedQueue(ConnectionLimiter(9), Shared(PacingPolicy()))
+        tasks = acquiring(queue, 2) + acquiring(queue, 1, "globex")
+        await settle()
+        queue.pace.hold(60.0, now())
+        queue.news()
+        assert await asyncio.gather(*tasks) == [None] * 3
+        assert now() == 0
+
+    @virtual
+    async def test_a_short_pause_that_another_met_sends_nobody_away(self):
+        queue = PacedQueue(ConnectionLimiter(9), Shared(PacingPolicy()))
+        tasks = acquiring(queue, 2)
+        await settle()
+        queue.pace.opened = True
+        queue.pace.hold(2.0, now())
+        queue.news()
+        assert await tasks[0]
+        assert now() == 2.0
+        await cancel(*tasks)
 
 
 class TestClosing:
