@@ -1,7 +1,8 @@
 """What a connection costs: kept or new, with TLS or without, its name looked up or known.
 
-These are the figures behind the session's settings: a pool as wide as the gate, connections that are kept for as long
-as servers do, and names that are remembered for a minute. A TLS session can't be resumed: asyncio's streams take none.
+These are the figures behind the session's settings: a pool as wide as its limiter, connections that are kept for as
+long as servers do, and names that are remembered for a minute. A TLS session can't be resumed: asyncio's streams take
+none.
 Needs the ``dev`` extra, for the certificate.
 """
 

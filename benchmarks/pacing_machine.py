@@ -18,10 +18,10 @@ from benchmarks.pacing_client import WIDTH, client_of, create_all, records
 from benchmarks.pacing_report import Cell, none_of, part, ratio, share
 from benchmarks.pacing_server import Server, serving
 from clarus_async import ClarusClient
-from clarus_async.policy.measured import Sent
 from clarus_async.policy.pacing import Pace
+from clarus_async.ratelimit.headers import Told
+from clarus_async.ratelimit.measured import Sent
 from clarus_async.simulator import Quota
-from clarus_async.wire.ratelimit import Told
 
 _HEAD_START = 0.6
 

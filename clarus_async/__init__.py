@@ -42,8 +42,8 @@ from clarus_async.events import (
     WaitReason,
 )
 from clarus_async.integrations import Integrations
-from clarus_async.policy.quota import PaceSource
 from clarus_async.queries import IntegrationList
+from clarus_async.ratelimit.told import PaceSource
 from clarus_async.records import (
     INTEGRATION_TYPES,
     PROVIDERS,

@@ -22,8 +22,8 @@ from clarus_async.credentials import Credentials, credentials_problem
 from clarus_async.errors import ConfigurationError, InvalidInputError
 from clarus_async.events import Observer
 from clarus_async.integrations import Integrations
-from clarus_async.policy.quota import PaceSource
 from clarus_async.queries import graphql_request, run_query
+from clarus_async.ratelimit.told import PaceSource
 from clarus_async.transport.call import Caller
 from clarus_async.transport.request import Request
 from clarus_async.transport.session import ClientSession
@@ -156,13 +156,13 @@ class ClarusClient:
     def pace(self) -> PaceState:
         """What is known and believed of this tenant's rate limit now."""
         shared = self._caller.shared
-        turnstile = shared.turnstile(self.subdomain)
+        queue = shared.queue(self.subdomain)
         now = shared.time()
-        pause, waiting = turnstile.pace.pause(now), turnstile.waiting(self.subdomain)
-        queued = waiting if shared.gate.full(turnstile, now) else 0
+        pause, waiting = queue.pace.pause(now), queue.waiting(self.subdomain)
+        queued = waiting if shared.connections.full(queue, now) else 0
         return PaceState(
-            rate=turnstile.pace.rate,
-            source=turnstile.pace.source,
+            rate=queue.pace.rate,
+            source=queue.pace.source,
             waiting=waiting - queued,
             paused_until=datetime.now(UTC) + timedelta(seconds=pause) if pause > 0 else None,
             queued=queued,

@@ -58,7 +58,7 @@ class Creation:
     def paused(self) -> float:
         """Seconds for which nothing may be sent to the tenant."""
         shared = self._caller.shared
-        return shared.turnstile(self._caller.subdomain).pace.pause(shared.time())
+        return shared.queue(self._caller.subdomain).pace.pause(shared.time())
 
     @property
     def server_time(self) -> datetime | None:

@@ -209,6 +209,32 @@ def _add_simulator(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--quota", metavar="N/WINDOW", type=_quota, help="requests per seconds and tenant, such as 100/1 or 600/60"
     )
+    quota = parser.add_argument_group("quota", "How --quota is counted and told.")
+    quota.add_argument(
+        "--quota-kind",
+        metavar="KIND",
+        help="fixed, first-request, sliding, sliding-counter, haproxy, bucket, gcra, nginx or connections "
+        "(default: sliding)",
+    )
+    quota.add_argument(
+        "--quota-burst", metavar="N", type=_count, help="a bucket's depth (default: N), or nginx's burst (default: 0)"
+    )
+    quota.add_argument(
+        "--quota-delay", metavar="N", type=_count, help="how many of nginx's burst go on at once (default: all)"
+    )
+    quota.add_argument(
+        "--quota-block", metavar="SECONDS", type=_seconds, help="first-request: refuse all for so long once exceeded"
+    )
+    quota.add_argument(
+        "--quota-also", metavar="N/WINDOW", type=_quota, help="a second quota of that kind, which must admit each too"
+    )
+    quota.add_argument(
+        "--quota-headers",
+        metavar="STYLE",
+        help="none, retry-after, x-ratelimit, x-ratelimit-ms, x-ratelimit-seconds, draft-6, draft-7, draft-8 or ietf "
+        "(default: retry-after)",
+    )
+    quota.add_argument("--quota-status", metavar="CODE", type=_count, help="of a refusal, 429 or 503 (default: 429)")
     parser.add_argument("--seed", type=int, default=0, help="makes faults, tokens and ids repeatable (default: 0)")
     parser.add_argument(
         "--faults", metavar="P", type=_probability, default=0.0, help="the share of requests that meets one, 0 to 1"

@@ -13,7 +13,7 @@ from clarus_async.cli.output import Exit, say, write_to_stdout
 from clarus_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from clarus_async.simulator import Fault, Simulator
+    from clarus_async.simulator import Fault, Quota, Simulator
 
 TRIAL_TENANT: Final = "acme"
 
@@ -53,13 +53,13 @@ def serve(args: argparse.Namespace) -> int:
     Raises:
         ConfigurationError: an option is out of range, what it needs is not installed, or it can't listen there.
     """
-    from clarus_async.simulator import Quota, Simulator
+    from clarus_async.simulator import Simulator
 
     tenants = tuple(args.tenant or [TRIAL_TENANT])
     try:
         simulator = Simulator(
             tenants=tenants,
-            quota=args.quota and Quota(limit=args.quota[0], window=args.quota[1], headers="retry-after"),
+            quota=_quota(args),
             faults=_faults(args.faults),
             seed=args.seed,
             port=args.port,
@@ -68,6 +68,22 @@ def serve(args: argparse.Namespace) -> int:
     except (ImportError, ValueError) as error:
         raise ConfigurationError(str(error)) from None
     return asyncio.run(_serve(simulator, tenants))
+
+
+def _quota(args: argparse.Namespace) -> Quota | None:
+    from clarus_async.simulator import Quota
+
+    names = ("kind", "headers", "burst", "delay", "block", "also", "status")
+    given = {name: value for name in names if (value := getattr(args, f"quota_{name}")) is not None}
+    if args.quota is None:
+        if given:
+            raise ConfigurationError(f"simulator: --quota-{next(iter(given))} needs --quota")
+        return None
+    limit, window = args.quota
+    if "also" in given:
+        also_limit, also_window = given["also"]
+        given["also"] = Quota(limit=also_limit, window=also_window, kind=given.get("kind", "sliding"))
+    return Quota(limit=limit, window=window, **{"headers": "retry-after"} | given)
 
 
 def _faults(share: float) -> list[Fault]:

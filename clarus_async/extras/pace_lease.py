@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from clarus_async.policy.measured import Sent
+from clarus_async.ratelimit.measured import Sent
 
 
 class Wanted(NamedTuple):

@@ -14,10 +14,10 @@ from typing import Final
 from clarus_async.config import PacingPolicy
 from clarus_async.extras.pace_lease import Lease, Leased, Wanted
 from clarus_async.extras.shared_rate import SharedRate
-from clarus_async.policy.measured import RoundTrip, Sent
 from clarus_async.policy.pacing import Pace
-from clarus_async.policy.quota import PaceSource
-from clarus_async.wire.ratelimit import Told
+from clarus_async.ratelimit.headers import Told
+from clarus_async.ratelimit.measured import RoundTrip, Sent
+from clarus_async.ratelimit.told import PaceSource
 
 _HORIZON: Final = 0.1  # seconds for which slots are leased beforehand
 _BLIND: Final = 0.02  # the same while no limit is known: what is leased when one is met comes back as refusals
@@ -62,7 +62,7 @@ class SharedPace:
         """
         self._wake, self._waiting = wake, waiting
 
-    # --- what a turnstile asks
+    # --- what the queue asks
 
     @property
     def source(self) -> PaceSource:

@@ -11,8 +11,8 @@ from typing import Final
 from clarus_async.config import PacingPolicy
 from clarus_async.extras.pace_lease import Lease, Leased
 from clarus_async.policy.growth import LEAST_ADMITTED, LEAST_CUT, Cubic, QuickStart, back_in, cut
-from clarus_async.policy.quota import PaceSource, Quota
-from clarus_async.wire.ratelimit import Told
+from clarus_async.ratelimit.headers import Told
+from clarus_async.ratelimit.told import PaceSource, Quota
 
 _KNOCK: Final = 0.05
 _LONGEST_KNOCK: Final = 3.0

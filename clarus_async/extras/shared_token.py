@@ -19,8 +19,8 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final, NamedTuple
 
 from clarus_async.credentials import ClientCredentials, bearer_problem
-from clarus_async.policy.pacer import Claim
 from clarus_async.policy.token import HeldToken
+from clarus_async.transport.token_store import Claim
 from clarus_async.transport.trouble import Trouble
 
 _log = logging.getLogger("clarus_async")

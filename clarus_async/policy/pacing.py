@@ -30,11 +30,11 @@ from typing import Final
 from clarus_async.config import PacingPolicy
 from clarus_async.policy.first import FirstRefusal
 from clarus_async.policy.growth import LEAST_ADMITTED, LEAST_CUT, Cubic, QuickStart, back_in, cut
-from clarus_async.policy.measured import Admitted, RoundTrip, Sent
-from clarus_async.policy.quota import PaceSource, Quota
 from clarus_async.policy.slots import Slots
 from clarus_async.policy.wall import BLIP, Wall
-from clarus_async.wire.ratelimit import Told
+from clarus_async.ratelimit.headers import Told
+from clarus_async.ratelimit.measured import Admitted, RoundTrip, Sent
+from clarus_async.ratelimit.told import PaceSource, Quota
 
 _LONGEST_FLOOR: Final = 3600.0
 _SECOND: Final = 1.0

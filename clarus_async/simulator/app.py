@@ -29,7 +29,7 @@ class Simulator:
     """A Clarus server over real HTTP that behaves as the vendor documents it (clarus-api.md).
 
     Where the vendor is silent, it does what is said here and at the options. A request is met in this order:
-    its fault, its token (401), its subdomain (403), its quota (429), then what it asks for. A fault befalls
+    its fault, its token (401), its subdomain (403), its quota (429 or 503), then what it asks for. A fault befalls
     whatever the answer would have been: a request that is refused and whose answer is lost was not applied.
     :attr:`requests` says what became of each.
 

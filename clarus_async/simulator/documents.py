@@ -79,6 +79,16 @@ def json_answer(document: object, status: int = 200) -> Answer:
     return Answer(status=status, body=orjson.dumps(document))
 
 
+def page(status: int, title: str, headers: Mapping[str, str] | None = None) -> Answer:
+    """Return a proxy's own page, as nginx makes it."""
+    heading = f"{status} {title}"
+    html = (
+        f"<html>\r\n<head><title>{heading}</title></head>\r\n<body>\r\n"
+        f"<center><h1>{heading}</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"
+    )
+    return Answer(status=status, body=html.encode(), content_type="text/html", headers=headers or {})
+
+
 def unauthorized(text: str) -> Answer:
     """Return a 401 as documented (clarus-api.md §3)."""
     return json_answer({"error": text}, 401)

@@ -1,44 +1,80 @@
-"""How many requests a while: three ways to count, four ways to tell. Pure: time is an argument, in seconds.
+"""How many requests a while, who is asked, and what answers tell. Pure: time is an argument, in seconds.
 
 The vendor documents that throttling exists, per account, and nothing else (clarus-api.md §2): no figure, no
-header, no status. So every common form is here, and a test picks the one it wants to survive.
-
-A refused request never counts. That differs only for the sliding window and the bucket: a client that hammers
-a closed door is not locked out for longer.
+header, no status. So the limiters in use are here, and a test picks the one it wants to survive.
 """
 
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Literal, NamedTuple, Protocol, get_args
+from typing import Final, Literal, get_args
 
 import attrs
 
-QuotaKind = Literal["fixed", "sliding", "bucket"]
-QuotaHeaders = Literal["none", "retry-after", "x-ratelimit", "ietf"]
+from clarus_async.simulator.limiters import (
+    AllOf,
+    Connections,
+    FirstRequestWindow,
+    FixedWindow,
+    Gcra,
+    HAProxyRate,
+    Limiter,
+    NginxLimitReq,
+    SlidingCounter,
+    SlidingLog,
+    TokenBucket,
+    Verdict,
+)
+
+QuotaKind = Literal[
+    "fixed", "first-request", "sliding", "sliding-counter", "haproxy", "bucket", "gcra", "nginx", "connections"
+]
+QuotaHeaders = Literal[
+    "none",
+    "retry-after",
+    "x-ratelimit",
+    "x-ratelimit-ms",
+    "x-ratelimit-seconds",
+    "draft-6",
+    "draft-7",
+    "draft-8",
+    "ietf",
+]
 QuotaScope = Literal["tenant", "account"]
+
+_DEEP: Final = ("bucket", "gcra", "nginx")
 
 
 @attrs.frozen(kw_only=True)
 class Quota:
-    """A limit on API requests; the token endpoint is never counted. Over it: 429, nothing applied.
+    """A limit on API requests; the token endpoint is never counted. Over it: ``status``, nothing applied.
 
     Args:
-        limit: Requests per window.
+        limit: Requests per window; for ``connections``, those under way at a time.
         window: Seconds.
-        kind: ``fixed``: windows on multiples of ``window``; ``sliding``: any stretch of ``window`` seconds;
-            ``bucket``: ``limit / window`` tokens a second flow in, at most ``burst`` stay.
-        headers: What answers tell. ``retry-after``: that header on a 429 (whole seconds, rounded up).
-            ``x-ratelimit``: ``X-RateLimit-Limit``, ``-Remaining`` and ``-Reset`` (Unix time, as GitHub's) on
-            every answer, and Retry-After. ``ietf``: ``RateLimit-Policy`` and ``RateLimit``
-            (draft-ietf-httpapi-ratelimit-headers-10) on every answer, and Retry-After.
-        burst: Depth of a bucket, in requests; ``limit`` if left out.
+        kind: ``fixed``: windows on multiples of ``window``; ``first-request``: a window begins with the first request
+            after the last one; ``sliding``: any stretch of ``window`` seconds; ``sliding-counter``: this window's
+            requests and the part of the last one's that still counts; ``haproxy``: as that, and refused requests
+            count; ``bucket`` and ``gcra``: ``limit / window`` a second, and up to ``burst`` at once; ``nginx``:
+            ``limit_req`` with ``limit / window`` a second and ``burst`` beside; ``connections``: ``limit_conn``.
+        headers: What answers tell. ``retry-after``: that header on a refusal (whole seconds, rounded up); all that
+            follow tell it too. ``x-ratelimit``: ``X-RateLimit-Limit``, ``-Remaining`` and ``-Reset`` (Unix time, as
+            GitHub's) on every answer; ``x-ratelimit-ms`` and ``x-ratelimit-seconds``: the reset as Unix time in
+            milliseconds, and in seconds from now. ``draft-6``: ``RateLimit-Policy``, ``-Limit``, ``-Remaining`` and
+            ``-Reset``; ``draft-7``, ``draft-8``: ``RateLimit-Policy`` and ``RateLimit``, as express-rate-limit sends
+            them; ``ietf``: those of draft-ietf-httpapi-ratelimit-headers-10.
+        burst: Depth of a ``bucket`` or ``gcra``, in requests (``limit`` if left out); of ``nginx``, 0 if left out.
+        delay: How many of nginx's ``burst`` go on at once, while the others wait for their slots; all if left out
+            (``nodelay``).
+        block: Seconds for which a ``first-request`` quota refuses everything, once it is exceeded.
+        also: A second quota that has to admit each request too; a request that one of them refuses counts in
+            neither. Its ``headers``, ``scope`` and ``status`` are ignored.
         scope: Whether each tenant has the quota to itself, or all tenants share it.
+        status: Of a refusal: 429, or 503 as nginx's without ``limit_req_status``.
 
     Raises:
-        ValueError: A value is out of range.
+        ValueError: A value is out of range, or is given to a kind that has no use for it.
     """
 
     limit: int
@@ -46,135 +82,137 @@ class Quota:
     kind: QuotaKind = "sliding"
     headers: QuotaHeaders = "none"
     burst: int | None = None
+    delay: int | None = None
+    block: float = 0.0
+    also: Quota | None = None
     scope: QuotaScope = "tenant"
+    status: Literal[429, 503] = 429
 
     def __attrs_post_init__(self) -> None:
         """Refuse a quota that can't be counted."""
+        least = 0 if self.kind == "nginx" else 1
+        is_window = 0 < self.window < math.inf
         problems = [
             *(["limit must be 1 or more"] if self.limit < 1 else []),
-            *([] if 0 < self.window < math.inf else ["window must be seconds, more than 0"]),
-            *([] if self.burst is None or self.burst >= 1 else ["burst must be 1 or more"]),
-            *(["burst is for a bucket"] if self.burst is not None and self.kind != "bucket" else []),
+            *([] if is_window else ["window must be seconds, more than 0"]),
+            *([] if self.burst is None or self.burst >= least else [f"burst must be {least} or more"]),
+            *([f"burst is for {', '.join(_DEEP)}"] if self.burst is not None and self.kind not in _DEEP else []),
+            *([] if self.delay is None or self.delay >= 0 else ["delay must be 0 or more"]),
+            *(
+                ["an nginx admits 1 a minute or more"]
+                if self.kind == "nginx" and is_window and self.rate < 1 / 60
+                else []
+            ),
+            *(["delay is for nginx"] if self.delay is not None and self.kind != "nginx" else []),
+            *([] if 0 <= self.block < math.inf else ["block must be seconds, 0 or more"]),
+            *(["block is for first-request"] if self.block and self.kind != "first-request" else []),
         ]
         for name, allowed in (("kind", QuotaKind), ("headers", QuotaHeaders), ("scope", QuotaScope)):
             if getattr(self, name) not in get_args(allowed):
                 problems.append(f"{name} must be one of {', '.join(get_args(allowed))}")
+        if self.status not in {429, 503}:
+            problems.append("status must be 429 or 503")
         if problems:
             msg = f"Quota: {'; '.join(problems)}"
             raise ValueError(msg)
 
-
-class Verdict(NamedTuple):
-    """What a limiter says of one request. Times are seconds from now."""
-
-    admitted: bool
-    remaining: int
-    """Requests that would still be admitted now."""
-    reset: float
-    """Fixed: until the window ends; sliding: until the oldest counted request leaves; bucket: until it is full."""
-    retry_after: float
-    """Until one more would be admitted; 0 if it would be now."""
+    @property
+    def rate(self) -> float:
+        """Requests a second."""
+        return self.limit / self.window
 
 
-class Limiter(Protocol):
-    """Counts the requests of one tenant, or of one account."""
-
-    def take(self, now: float) -> Verdict:
-        """Count a request that arrives at ``now`` if it is admitted."""
-
-
-class FixedWindow:
-    """``limit`` requests between two multiples of ``window``."""
-
-    def __init__(self, quota: Quota) -> None:
-        self._quota = quota
-        self._index = -1
-        self._used = 0
-
-    def take(self, now: float) -> Verdict:
-        """Count a request that arrives at ``now`` if it is admitted."""
-        index = math.floor(now / self._quota.window)
-        if index != self._index:
-            self._index, self._used = index, 0
-        admitted = self._used < self._quota.limit
-        self._used += admitted
-        remaining = self._quota.limit - self._used
-        reset = (index + 1) * self._quota.window - now
-        return Verdict(admitted, remaining, reset, 0.0 if remaining else reset)
-
-
-class SlidingWindow:
-    """``limit`` requests in any ``window`` seconds."""
-
-    def __init__(self, quota: Quota) -> None:
-        self._quota = quota
-        self._admitted: deque[float] = deque()
-
-    def take(self, now: float) -> Verdict:
-        """Count a request that arrives at ``now`` if it is admitted."""
-        admitted_at, window = self._admitted, self._quota.window
-        while admitted_at and admitted_at[0] + window <= now:
-            admitted_at.popleft()
-        admitted = len(admitted_at) < self._quota.limit
-        if admitted:
-            admitted_at.append(now)
-        remaining = self._quota.limit - len(admitted_at)
-        reset = admitted_at[0] + window - now
-        return Verdict(admitted, remaining, reset, 0.0 if remaining else reset)
-
-
-class TokenBucket:
-    """Up to ``burst`` requests at once, ``limit / window`` a second in the long run."""
-
-    def __init__(self, quota: Quota) -> None:
-        self._rate = quota.limit / quota.window
-        self._depth = float(quota.limit if quota.burst is None else quota.burst)
-        self._tokens = self._depth
-        self._at = -math.inf
-
-    def take(self, now: float) -> Verdict:
-        """Count a request that arrives at ``now`` if it is admitted."""
-        self._tokens = min(self._depth, self._tokens + (now - self._at) * self._rate)
-        self._at = now
-        # A client that waits exactly as long as it was told must not fail by a rounding error.
-        admitted = self._tokens >= 1 - 1e-9
-        if admitted:
-            self._tokens = max(0.0, self._tokens - 1)
-        wanting = max(0.0, 1 - self._tokens)
-        return Verdict(
-            admitted,
-            int(self._tokens + 1e-9),
-            (self._depth - self._tokens) / self._rate,
-            0.0 if wanting < 1e-9 else wanting / self._rate,
-        )
-
-
-_LIMITERS: Mapping[QuotaKind, Callable[[Quota], Limiter]] = {
-    "fixed": FixedWindow,
-    "sliding": SlidingWindow,
-    "bucket": TokenBucket,
+_LIMITERS: Final[Mapping[QuotaKind, Callable[[Quota], Limiter]]] = {
+    "fixed": lambda it: FixedWindow(it.limit, it.window),
+    "first-request": lambda it: FirstRequestWindow(it.limit, it.window, it.block),
+    "sliding": lambda it: SlidingLog(it.limit, it.window),
+    "sliding-counter": lambda it: SlidingCounter(it.limit, it.window),
+    "haproxy": lambda it: HAProxyRate(it.limit, it.window),
+    "bucket": lambda it: TokenBucket(it.rate, it.limit if it.burst is None else it.burst),
+    "gcra": lambda it: Gcra(it.rate, it.limit if it.burst is None else it.burst),
+    "nginx": lambda it: NginxLimitReq(it.rate, it.burst or 0, it.delay),
+    "connections": lambda it: Connections(it.limit),
 }
 
 
 def limiter(quota: Quota) -> Limiter:
     """Return a fresh counter for ``quota``."""
-    return _LIMITERS[quota.kind](quota)
+    counter = _LIMITERS[quota.kind](quota)
+    return counter if quota.also is None else AllOf([counter, limiter(quota.also)])
 
 
 def headers(quota: Quota, verdict: Verdict, unix_time: float) -> dict[str, str]:
     """Return the headers that tell ``verdict`` on an answer sent at ``unix_time`` (seconds)."""
-    told: dict[str, str] = {}
-    if quota.headers == "x-ratelimit":
-        told["X-RateLimit-Limit"] = str(quota.limit)
-        told["X-RateLimit-Remaining"] = str(verdict.remaining)
-        told["X-RateLimit-Reset"] = str(math.ceil(unix_time + verdict.reset))
-    elif quota.headers == "ietf":
-        told["RateLimit-Policy"] = f'"default";q={quota.limit};w={math.ceil(quota.window)}'
-        told["RateLimit"] = f'"default";r={verdict.remaining};t={math.ceil(verdict.reset)}'
-    if quota.headers != "none" and not verdict.admitted:
+    style = quota.headers
+    if style == "none":
+        return {}
+    told = {} if style == "retry-after" else _state(quota, verdict, unix_time)
+    if not verdict.admitted:
         # RFC 9110: whole seconds; 0 would ask for a retry that is refused again.
         told["Retry-After"] = str(max(1, math.ceil(verdict.retry_after)))
     return told
+
+
+def _state(quota: Quota, verdict: Verdict, unix_time: float) -> dict[str, str]:
+    limit, remaining, reset = quota.limit, verdict.remaining, math.ceil(verdict.reset)
+    window = math.ceil(quota.window)
+    match quota.headers:
+        case "draft-6":
+            return {
+                "RateLimit-Policy": f"{limit};w={window}",
+                "RateLimit-Limit": str(limit),
+                "RateLimit-Remaining": str(remaining),
+                "RateLimit-Reset": str(reset),
+            }
+        case "draft-7":
+            return {
+                "RateLimit-Policy": f"{limit};w={window}",
+                "RateLimit": f"limit={limit}, remaining={remaining}, reset={reset}",
+            }
+        case "draft-8":
+            return {
+                # The partition key is a Byte Sequence (RFC 9651): base64 of part of a hash.
+                "RateLimit-Policy": f'"default"; q={limit}; w={window}; pk=:NmIxZjI5YjM3OTBk:',
+                "RateLimit": f'"default"; r={remaining}; t={reset}',
+            }
+        case "ietf":
+            return {
+                "RateLimit-Policy": f'"default";q={limit};w={window}',
+                "RateLimit": f'"default";r={remaining};t={reset}',
+            }
+        case "x-ratelimit-seconds":
+            until = reset
+        case "x-ratelimit-ms":
+            until = math.ceil((unix_time + verdict.reset) * 1000)
+        case _:
+            until = math.ceil(unix_time + verdict.reset)
+    return {
+        "X-RateLimit-Limit": str(limit),
+        "X-RateLimit-Remaining": str(remaining),
+        "X-RateLimit-Reset": str(until),
+    }
+
+
+class Taken:
+    """A request that a quota counted, until it is answered.
+
+    Args:
+        quota: Which.
+        verdict: What its limiter said.
+        counter: The limiter.
+    """
+
+    __slots__ = ("_counter", "quota", "verdict")
+
+    def __init__(self, quota: Quota, verdict: Verdict, counter: Limiter) -> None:
+        self.quota, self.verdict = quota, verdict
+        self._counter: Limiter | None = counter if verdict.admitted else None
+
+    def leave(self, now: float) -> None:
+        """Note that the request has been answered; the second time, nothing."""
+        if self._counter is not None:
+            self._counter.leave(now)
+            self._counter = None
 
 
 class Quotas:
@@ -200,7 +238,7 @@ class Quotas:
         self._own[tenant] = quota
         self._limiters.pop(tenant, None)
 
-    def take(self, tenant: str, now: float) -> tuple[Quota, Verdict] | None:
+    def take(self, tenant: str, now: float) -> Taken | None:
         """Count a request of ``tenant`` at ``now``; ``None`` if nothing limits it."""
         quota = self._own.get(tenant, self._shared)
         if quota is None:
@@ -209,4 +247,4 @@ class Quotas:
         counter = self._limiters.get(key)
         if counter is None:
             counter = self._limiters[key] = limiter(quota)
-        return quota, counter.take(now)
+        return Taken(quota, counter.take(now), counter)

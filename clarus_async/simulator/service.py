@@ -15,10 +15,39 @@ from clarus_async.simulator.documents import Answer, RefusedError, json_answer, 
 from clarus_async.simulator.faults import Endpoint
 from clarus_async.simulator.log import LoggedRequest
 from clarus_async.simulator.oauth import OAuthError, TokenIssuer
-from clarus_async.simulator.quota import Quotas, headers
+from clarus_async.simulator.quota import Quotas, Taken, headers
 from clarus_async.simulator.state import StoredIntegration, Tenant
 
 _WITH_BODY = frozenset({Endpoint.CREATE, Endpoint.UPDATE, Endpoint.GRAPHQL})
+
+
+@attrs.frozen
+class Admission:
+    """Whether a request may come in.
+
+    Attributes:
+        refusal: The answer, if it may not.
+        told: Headers that tell the quota, of whatever answer it gets.
+        taken: What counted it; ``None``: nothing.
+    """
+
+    refusal: Answer | None
+    told: Mapping[str, str] = attrs.field(factory=dict)
+    taken: Taken | None = None
+
+    @property
+    def delay(self) -> float:
+        """Seconds for which the limiter holds it."""
+        return 0.0 if self.taken is None else self.taken.verdict.delay
+
+    def leave(self, at: float) -> None:
+        """Note that it has been answered."""
+        if self.taken is not None:
+            self.taken.leave(at)
+
+    def tell(self, answer: Answer) -> Answer:
+        """Return an answer with the headers that tell the quota."""
+        return attrs.evolve(answer, headers={**answer.headers, **self.told}) if self.told else answer
 
 
 class Service:
@@ -93,43 +122,46 @@ class Service:
             self._sends[entry.tenant or "", key] += 1
             entry.send = self._sends[entry.tenant or "", key]
 
-    def serve(self, entry: LoggedRequest, at: float, stale: float = 0.0) -> Answer:
-        """Do what the request asks for, if it may.
+    def token(self, entry: LoggedRequest, at: float) -> Answer:
+        """Answer a request to the token endpoint, which no quota counts."""
+        asked = entry.headers
+        told = {"Cache-Control": "no-store", "Pragma": "no-cache"}
+        try:
+            granted = self._tokens.exchange(
+                entry.body, asked.get("Content-Type", ""), asked.get("Authorization", ""), at
+            )
+        except OAuthError as error:
+            if error.status == 401 and "Authorization" in asked:
+                told["WWW-Authenticate"] = 'Basic realm="clarus"'
+            answer = json_answer({"error": error.error, "error_description": error.description}, error.status)
+        else:
+            answer = json_answer(granted)
+        return attrs.evolve(answer, headers=told)
 
-        Args:
-            entry: The request; what was applied is noted in it.
-            at: Seconds on the loop's clock.
-            stale: A list answers as of so many seconds ago.
-        """
-        if entry.endpoint is Endpoint.TOKEN:
-            return self._token(entry, at)
-        answer, told = self.admit(entry, at)
-        if answer is None:
-            answer = self.apply(entry, at, stale=stale)
-        return attrs.evolve(answer, headers={**answer.headers, **told}) if told else answer
-
-    def admit(self, entry: LoggedRequest, at: float) -> tuple[Answer | None, dict[str, str]]:
+    def admit(self, entry: LoggedRequest, at: float) -> Admission:
         """Check token, tenant and quota.
 
-        Returns:
-            The refusal, if it is one, and the headers that tell the quota.
+        Args:
+            entry: The request.
+            at: Seconds on the loop's clock.
         """
-        if entry.endpoint is None:
-            return documents.not_found(f"{entry.method} {entry.path}"), {}
         scheme, _, token = entry.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not self._tokens.is_good(token, at):
-            return documents.unauthorized("The access token is missing, unknown or expired"), {}
+            return Admission(documents.unauthorized("The access token is missing, unknown or expired"))
         if entry.tenant not in self._tenants:
             # The vendor doesn't say what an unknown subdomain is told; 403 in the documented form.
             text = f"X-Clarus-Subdomain {entry.tenant!r} is not one of yours"
-            return problems(403, problem("subdomain", "unknown_subdomain", text, "X-Clarus-Subdomain")), {}
+            return Admission(problems(403, problem("subdomain", "unknown_subdomain", text, "X-Clarus-Subdomain")))
         taken = self._quotas.take(entry.tenant, at)
         if taken is None:
-            return None, {}
-        told = headers(*taken, self._clock.wall(at).timestamp())
-        if taken[1].admitted:
-            return None, told
-        return problems(429, problem("rate_limited", "rate_limited", "Too many requests")), told
+            return Admission(None)
+        told = headers(taken.quota, taken.verdict, self._clock.wall(at).timestamp())
+        if taken.verdict.admitted:
+            return Admission(None, told, taken)
+        if taken.quota.status == 503:
+            # A limiter in front of the API answers in its own form.
+            return Admission(documents.page(503, "Service Temporarily Unavailable"), told, taken)
+        return Admission(problems(429, problem("rate_limited", "rate_limited", "Too many requests")), told, taken)
 
     def apply(self, entry: LoggedRequest, at: float, *, stale: float = 0.0) -> Answer:
         """Do what an admitted request asks for; what was applied is noted in ``entry``."""
@@ -158,21 +190,6 @@ class Service:
         except OAuthError as error:
             return json_answer({"error": error.error, "error_description": error.description}, error.status)
         return Answer(status=302, headers={"Location": location})
-
-    def _token(self, entry: LoggedRequest, at: float) -> Answer:
-        asked = entry.headers
-        told = {"Cache-Control": "no-store", "Pragma": "no-cache"}
-        try:
-            granted = self._tokens.exchange(
-                entry.body, asked.get("Content-Type", ""), asked.get("Authorization", ""), at
-            )
-        except OAuthError as error:
-            if error.status == 401 and "Authorization" in asked:
-                told["WWW-Authenticate"] = 'Basic realm="clarus"'
-            answer = json_answer({"error": error.error, "error_description": error.description}, error.status)
-        else:
-            answer = json_answer(granted)
-        return attrs.evolve(answer, headers=told)
 
     def _create(self, tenant: Tenant, entry: LoggedRequest, at: float) -> Answer:
         attributes = documents.read_create(entry.body)

@@ -11,7 +11,7 @@ from multidict import CIMultiDict
 
 from clarus_async.simulator import delivery, spoil
 from clarus_async.simulator.clock import Clock
-from clarus_async.simulator.documents import Answer, problem, problems
+from clarus_async.simulator.documents import Answer, not_found, problem, problems
 from clarus_async.simulator.faults import Endpoint, Fault, FaultKind, FaultPlan
 from clarus_async.simulator.listener import Listener
 from clarus_async.simulator.log import LoggedRequest, RequestLog
@@ -148,17 +148,49 @@ class Shell:
         self._service.arrived(entry)
         fault = self._plan.draw(endpoint, entry.tenant)
         if fault is None:
-            return await self._send(request, entry, self._service.serve(entry, self._clock.now()), None)
+            return await self._admitted(request, entry, None)
         entry.fault = fault.kind
         return await self._befall(request, entry, fault)
 
     def _elsewhere(self, entry: LoggedRequest) -> Answer:
         if entry.method == "GET" and entry.path.partition("?")[0] == "/oauth/authorize":
             return self._service.authorization_redirect(entry, self._clock.now())
-        return self._service.serve(entry, self._clock.now())
+        return not_found(f"{entry.method} {entry.path}")
+
+    async def _admitted(
+        self, request: web.BaseRequest, entry: LoggedRequest, fault: Fault | None
+    ) -> web.StreamResponse:
+        """Serve a request if it may come in; it is under way for a limiter until its answer is sent."""
+        now = self._clock.now()
+        if entry.endpoint is Endpoint.TOKEN:
+            return await self._answer(request, entry, self._service.token(entry, now), fault)
+        admission = self._service.admit(entry, now)
+        try:
+            if admission.refusal is not None:
+                answer = admission.refusal
+            else:
+                if admission.delay:
+                    await asyncio.sleep(admission.delay)
+                stale = fault.delay if fault is not None and fault.kind is FaultKind.STALE_LIST else 0.0
+                answer = self._service.apply(entry, self._clock.now(), stale=stale)
+            return await self._answer(request, entry, admission.tell(answer), fault)
+        finally:
+            admission.leave(self._clock.now())
+
+    async def _answer(
+        self, request: web.BaseRequest, entry: LoggedRequest, answer: Answer, fault: Fault | None
+    ) -> web.StreamResponse:
+        """Deliver what the server did, or what a fault makes of that."""
+        if fault is None:
+            return await self._send(request, entry, answer, None)
+        now = self._clock.now()
+        if fault.kind is FaultKind.STALL_AFTER:
+            await asyncio.sleep(fault.delay)
+        if fault.kind in {FaultKind.STALL_AFTER, FaultKind.RESET_AFTER}:
+            return delivery.reset(request)
+        return await self._send(request, entry, spoil.afterwards(fault, answer, self._clock.wall(now)), fault)
 
     async def _befall(self, request: web.BaseRequest, entry: LoggedRequest, fault: Fault) -> web.StreamResponse:
-        now = self._clock.now()
         match fault.kind:
             case FaultKind.REFUSE:
                 self._listener.refuse_for(fault.delay)
@@ -174,27 +206,22 @@ class Shell:
                 return delivery.reset(request)
             case FaultKind.GATEWAY_TIMEOUT:
                 self._apply_later(entry, fault.delay)
-        answer = spoil.instead(fault, entry, self._clock.wall(now))
+        answer = spoil.instead(fault, entry, self._clock.wall(self._clock.now()))
         if answer is not None:
             return await self._send(request, entry, answer, None)
-        stale = fault.delay if fault.kind is FaultKind.STALE_LIST else 0.0
-        answer = self._service.serve(entry, now, stale)
-        if fault.kind is FaultKind.STALL_AFTER:
-            await asyncio.sleep(fault.delay)
-        if fault.kind in {FaultKind.STALL_AFTER, FaultKind.RESET_AFTER}:
-            return delivery.reset(request)
-        return await self._send(request, entry, spoil.afterwards(fault, answer, self._clock.wall(now)), fault)
+        return await self._admitted(request, entry, fault)
 
     def _apply_later(self, entry: LoggedRequest, delay: float) -> None:
-        refusal, _ = self._service.admit(entry, self._clock.now())
-        if refusal is not None:
+        admission = self._service.admit(entry, self._clock.now())
+        if admission.refusal is not None:
             return
 
         def apply() -> None:
             self._late.discard(handle)
             self._service.apply(entry, self._clock.now())
+            admission.leave(self._clock.now())
 
-        handle = asyncio.get_running_loop().call_later(delay, apply)
+        handle = asyncio.get_running_loop().call_later(admission.delay + delay, apply)
         self._late.add(handle)
 
     async def _send(

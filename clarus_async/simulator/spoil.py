@@ -10,19 +10,9 @@ from typing import Any, Final
 
 import orjson
 
-from clarus_async.simulator.documents import Answer, json_answer, problem, problems, unauthorized
+from clarus_async.simulator.documents import Answer, json_answer, page, problem, problems, unauthorized
 from clarus_async.simulator.faults import Fault, FaultKind
 from clarus_async.simulator.log import LoggedRequest
-
-_PAGE: Final = (
-    "<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n"
-    "<center><h1>{title}</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"
-)
-
-
-def _html(status: int, title: str, headers: Mapping[str, str] | None = None) -> Answer:
-    page = _PAGE.format(title=f"{status} {title}").encode()
-    return Answer(status=status, body=page, content_type="text/html", headers=headers or {})
 
 
 def _retry_after(fault: Fault, now: datetime) -> dict[str, str]:
@@ -65,15 +55,15 @@ def _json_api_error(entry: LoggedRequest) -> Answer:
 
 _INSTEAD: Final[Mapping[FaultKind, Callable[[Fault, LoggedRequest, datetime], Answer]]] = {
     FaultKind.ERROR_BEFORE: lambda fault, _entry, now: _server_error(fault, now),
-    FaultKind.HTML_502: lambda _fault, _entry, _now: _html(502, "Bad Gateway"),
-    FaultKind.GATEWAY_TIMEOUT: lambda fault, _entry, now: _html(
+    FaultKind.HTML_502: lambda _fault, _entry, _now: page(502, "Bad Gateway"),
+    FaultKind.GATEWAY_TIMEOUT: lambda fault, _entry, now: page(
         fault.status or 503, "Backend fetch failed", _retry_after(fault, now)
     ),
-    FaultKind.UNAVAILABLE: lambda fault, _entry, now: _html(
+    FaultKind.UNAVAILABLE: lambda fault, _entry, now: page(
         503, "Service Temporarily Unavailable", _retry_after(fault, now)
     ),
-    FaultKind.RATE_LIMITED: lambda fault, _entry, now: _html(429, "Too Many Requests", _retry_after(fault, now)),
-    FaultKind.REDIRECT: lambda fault, _entry, _now: _html(
+    FaultKind.RATE_LIMITED: lambda fault, _entry, now: page(429, "Too Many Requests", _retry_after(fault, now)),
+    FaultKind.REDIRECT: lambda fault, _entry, _now: page(
         fault.status or 302, "Moved", {"Location": fault.location or "/elsewhere"}
     ),
     FaultKind.UNAUTHORIZED: lambda _fault, _entry, _now: unauthorized("The session has ended"),

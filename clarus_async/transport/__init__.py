@@ -1,1 +1,1 @@
-"""The shell: sockets, tokens, turns and retries around the decisions of ``policy``."""
+"""The shell: sockets, tokens, turns and retries around the decisions of ``policy`` and ``ratelimit``."""

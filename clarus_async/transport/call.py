@@ -22,6 +22,7 @@ from clarus_async.policy.outcome import Answer, NoAnswer, Proof, Seen, Step, Ver
 from clarus_async.policy.retry import MOST_LIMITED, backoff
 from clarus_async.policy.server_clock import Dated
 from clarus_async.policy.token import ALWAYS_REFUSED
+from clarus_async.ratelimit.headers import read_rate_limit
 from clarus_async.transport.request import Call, Request
 from clarus_async.transport.session import BODY_CAP, USER_AGENT, Received
 from clarus_async.transport.shared import Shared, Tenant
@@ -31,7 +32,6 @@ from clarus_async.transport.unanswered import Unanswered
 from clarus_async.wire.faults import read_faults, secrets_in
 from clarus_async.wire.graphql import GraphQLAnswer
 from clarus_async.wire.headers import request_id, retry_after
-from clarus_async.wire.ratelimit import read_rate_limit
 from clarus_async.wire.reading import Unreadable
 
 # That so many tokens in a row die under one call is no accident, whatever others of its tenant are answered.
@@ -229,7 +229,7 @@ class Caller:
                 self._teller.given_up(call)
             raise
         finally:
-            tenant.turnstile.leave(turn.sent)
+            tenant.queue.release(turn.sent)
         if verdict.step is Step.DONE:
             return Step.DONE
         if verdict.proof in {Proof.UNKNOWN, Proof.APPLIED}:
@@ -267,13 +267,13 @@ class Caller:
             if date is not None:
                 self.shared.note_date(Dated(date, call.sent_at, now, wall))
             told = read_rate_limit(received.headers, date, wall)
-            turnstile = turn.tenant.turnstile
+            queue = turn.tenant.queue
             if seen.status == 429:
-                turnstile.refused(turn.sent, now, seen.retry_after, told)
+                queue.refused(turn.sent, now, seen.retry_after, told)
             elif seen.status == 503:
-                call.limited = turnstile.unavailable(turn.sent, now, seen.retry_after, told, path=request.template)
+                call.limited = queue.unavailable(turn.sent, now, seen.retry_after, told, path=request.template)
             else:
-                turnstile.answered(turn.sent, now, told, path=request.template)
+                queue.answered(turn.sent, now, told, path=request.template)
             if seen.status != 401:
                 call.unauthorized = 0
             else:

@@ -135,7 +135,7 @@ class Session:
     def _open(self) -> ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                # One more than the gate lets through, so that a token request never waits for calls that wait for it.
+                # One more than calls may use, so that a token request never waits for calls that wait for it.
                 connector=_Connector(self._max_connections + 1),
                 cookie_jar=aiohttp.DummyCookieJar(),
             )

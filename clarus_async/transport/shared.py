@@ -1,4 +1,4 @@
-"""What all views of one client share: the pool, the gate, and what is known of each tenant."""
+"""What all views of one client share: the pool and its limiter, and what is known of each tenant."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from clarus_async.credentials import AccessToken, ClientCredentials, Credentials
 from clarus_async.errors import ConfigurationError
 from clarus_async.events import Event, Observer
 from clarus_async.policy.namesakes import Namesakes
-from clarus_async.policy.pacer import SharesPace
 from clarus_async.policy.pacing import Pace
 from clarus_async.policy.retry import RetryBudget
 from clarus_async.policy.server_clock import Dated
 from clarus_async.policy.token import Refusals
+from clarus_async.ratelimit.queue import ConnectionLimiter, PacedQueue
 from clarus_async.transport.auth import TokenKeeper
-from clarus_async.transport.gate import Gate, Turnstile
 from clarus_async.transport.session import ClientSession, Session
+from clarus_async.transport.sharing import SharesPace
 
 _log = logging.getLogger("clarus_async")
 
@@ -40,7 +40,7 @@ class Tenant:
     """What is known of one tenant, on one event loop.
 
     Args:
-        turnstile: its pace, and who waits for it.
+        queue: its pace, and who waits for it.
         budget: its allowance of retries.
         looks: that of the looks: creates that fail must not use up what settles them.
         called_at: when it was asked for last, in seconds on the loop's clock.
@@ -52,7 +52,7 @@ class Tenant:
         most_keys: how many keys of a look-up, likewise.
     """
 
-    turnstile: Turnstile
+    queue: PacedQueue
     budget: RetryBudget
     looks: RetryBudget
     called_at: float = 0.0
@@ -108,11 +108,11 @@ class Shared:
 
     def _start(self) -> None:
         self.session = Session(self._max_connections, self._theirs)
-        self.gate = Gate(self.session.width)
+        self.connections = ConnectionLimiter(self.session.width)
         self._tenants: dict[str, Tenant] = {}
         self._room = _ROOM
         self._sharing = self.pacing.share(self.base_url) if isinstance(self.pacing, SharesPace) else None
-        self._common = self._turnstile_of(None) if self.pacing.scope == "client" else None
+        self._common = self._queue_of(None) if self.pacing.scope == "client" else None
         self._sleepers: set[asyncio.Future[None]] = set()
         self._key_prefix = ""
         self._keys = 0
@@ -159,9 +159,7 @@ class Shared:
         now = self.time()
         if tenant is None:
             self._forget_idle(now)
-            tenant = self._tenants[subdomain] = Tenant(
-                self._new_turnstile(subdomain), RetryBudget(now), RetryBudget(now)
-            )
+            tenant = self._tenants[subdomain] = Tenant(self._new_queue(subdomain), RetryBudget(now), RetryBudget(now))
         tenant.called_at = now
         return tenant
 
@@ -173,29 +171,29 @@ class Shared:
             if len(self._tenants) <= _ROOM // 2:
                 break
             # Who waits, or is under way, or may not send yet, must not be a stranger afterwards.
-            if self._common is not None or self._tenants[name].turnstile.idle(now):
+            if self._common is not None or self._tenants[name].queue.idle(now):
                 del self._tenants[name]
         self._room = max(_ROOM, 2 * len(self._tenants))
 
-    def turnstile(self, subdomain: str) -> Turnstile:
+    def queue(self, subdomain: str) -> PacedQueue:
         """Return where the calls of a tenant wait, without making it one that was called.
 
         Args:
             subdomain: its name.
         """
         tenant = self._tenants.get(subdomain)
-        return self._new_turnstile(subdomain) if tenant is None else tenant.turnstile
+        return self._new_queue(subdomain) if tenant is None else tenant.queue
 
-    def _new_turnstile(self, subdomain: str) -> Turnstile:
-        return self._common or self._turnstile_of(subdomain)
+    def _new_queue(self, subdomain: str) -> PacedQueue:
+        return self._common or self._queue_of(subdomain)
 
-    def _turnstile_of(self, subdomain: str | None) -> Turnstile:
+    def _queue_of(self, subdomain: str | None) -> PacedQueue:
         if self._sharing is None:
-            return Turnstile(self.gate, Pace(self.pacing))
+            return PacedQueue(self.connections, Pace(self.pacing))
         pacer = self._sharing.pacer(subdomain)
-        turnstile = Turnstile(self.gate, pacer)
-        pacer.attach(turnstile.news, lambda: turnstile.live)
-        return turnstile
+        queue = PacedQueue(self.connections, pacer)
+        pacer.attach(queue.news, lambda: queue.live)
+        return queue
 
     def keeper(self, credentials: Credentials, timeouts: Timeouts) -> TokenKeeper:
         """Return who holds the token of these credentials; equal ones have the same token.
@@ -314,15 +312,15 @@ class Shared:
             self.session.abandon()
             return
         self.closed = True
-        self.gate.close()
+        self.connections.close()
         for tenant in self._tenants.values():
-            tenant.turnstile.close()
+            tenant.queue.close()
         for future in tuple(self._sleepers):
             _wake(future)
         for _, keeper in self._keepers:
             keeper.close()
         try:
-            await self.gate.drain(self._longest_attempt)
+            await self.connections.drain(self._longest_attempt)
         finally:
             await self.session.close()
             if self._sharing is not None:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 from clarus_async.credentials import Credentials, Token
 from clarus_async.errors import ClarusError
-from clarus_async.policy.pacer import Claim, Sharing, TokenStore
 from clarus_async.policy.token import life
+from clarus_async.transport.token_store import Claim, TokenStore, TokenStores
 
 if TYPE_CHECKING:
     from clarus_async.transport.grants import Grant
@@ -28,15 +28,15 @@ class SharedGrant:
     Args:
         grant: gets a token.
         credentials: whose.
-        sharing: what this process shares with others now.
+        stores: where this process shares tokens with others now.
     """
 
-    def __init__(self, grant: Grant, credentials: Credentials, sharing: Callable[[], Sharing | None]) -> None:
+    def __init__(self, grant: Grant, credentials: Credentials, stores: Callable[[], TokenStores | None]) -> None:
         self._grant = grant
         self._credentials = credentials
-        self._sharing = sharing
+        self._stores = stores
         self._refused: str | None = None
-        self._known: tuple[Sharing | None, TokenStore | None] = None, None
+        self._known: tuple[TokenStores | None, TokenStore | None] = None, None
 
     def refuse(self, token: str) -> None:
         """Note that the API answered 401 to a token: it is shared no more, should it still be the one that is.
@@ -66,10 +66,10 @@ class SharedGrant:
             await asyncio.sleep(_POLL)
 
     async def _store(self) -> TokenStore | None:
-        sharing = self._sharing()
-        if sharing is not self._known[0]:
-            store = None if sharing is None else await sharing.tokens(self._credentials)
-            self._known = sharing, store
+        stores = self._stores()
+        if stores is not self._known[0]:
+            store = None if stores is None else await stores.tokens(self._credentials)
+            self._known = stores, store
         return self._known[1]
 
     async def _get(self, store: TokenStore, claim: Claim) -> Token | ClarusError:

@@ -88,7 +88,7 @@ class Teller:
             failure=failure,
             proves=proof.value,
             request_id=request_id,
-            pace=self._shared.turnstile(self._subdomain).pace.rate,
+            pace=self._shared.queue(self._subdomain).pace.rate,
         )
         self._tell(event)
         if _log.isEnabledFor(logging.DEBUG):

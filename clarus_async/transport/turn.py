@@ -8,11 +8,11 @@ from clarus_async.config import RetryPolicy
 from clarus_async.errors import AuthenticationError, ClarusError, ConfigurationError, RateLimitedError
 from clarus_async.events import WaitReason
 from clarus_async.policy.deadline import LEAST_USEFUL, Deadline
-from clarus_async.policy.measured import Sent
 from clarus_async.policy.retry import backoff
 from clarus_async.policy.token import ALWAYS_REFUSED
+from clarus_async.ratelimit.measured import Sent
+from clarus_async.ratelimit.queue import PacedQueue
 from clarus_async.transport.auth import TokenKeeper
-from clarus_async.transport.gate import Turnstile
 from clarus_async.transport.request import Call
 from clarus_async.transport.shared import Shared, Tenant
 from clarus_async.transport.telling import Teller
@@ -43,7 +43,7 @@ class Turns:
     """Takes turns for one view of a client.
 
     Args:
-        shared: has the gate and the tenants.
+        shared: has the connections and the tenants.
         subdomain: the tenant.
         keeper: has the token.
         teller: is told of waits.
@@ -68,13 +68,13 @@ class Turns:
         token = self._keeper.current(now)
         if token is None or tenant.refusals.wait(now) > 0.0 or self._stopped(call, now):
             return None
-        sent = self._shared.gate.enter_now(tenant.turnstile, now)
+        sent = self._shared.connections.acquire_now(tenant.queue, now)
         return None if sent is None else Turn(sent, tenant, token)
 
     async def take(self, call: Call, tenant: Tenant) -> Turn | None:
         """Wait until a request may go out; ``None`` where the call was stopped instead.
 
-        Who has a turn tells its turnstile what came of the request, and leaves it.
+        Who has a turn tells the queue what came of the request, and releases it.
 
         Args:
             call: whose.
@@ -88,14 +88,14 @@ class Turns:
             if token is None:
                 break
             now = shared.time()
-            sent = shared.gate.enter_now(tenant.turnstile, now)
+            sent = shared.connections.acquire_now(tenant.queue, now)
             if sent is None:
                 # What was begun ends before more is begun: behind a slow server, a look would never have its turn.
                 again = had_a_turn or call.attempts > 0 or call.request.settles
-                if not self._may_wait(call, tenant.turnstile, now, again=again):
+                if not self._may_wait(call, tenant.queue, now, again=again):
                     break
                 patience = None if call.request.patient else call.deadline.left(now)
-                sent = await shared.gate.enter(tenant.turnstile, self._subdomain, patience, again=again)
+                sent = await shared.connections.acquire(tenant.queue, self._subdomain, patience, again=again)
                 if patience is None:
                     call.deadline = Deadline(call.deadline.at + shared.time() - now)
                 if sent is None:
@@ -105,7 +105,7 @@ class Turns:
                 token = keeper.current(now) or (token if keeper.alive(token, now) else None)
                 if token is None or shared.problem is not None:
                     # Its turn is not lost: a token that lives for less than the wait for one would never be used.
-                    tenant.turnstile.give_back(sent)
+                    tenant.queue.give_back(sent)
                     had_a_turn = True
                     continue
             return Turn(sent, tenant, token)
@@ -170,11 +170,11 @@ class Turns:
             await shared.sleep(pause)
             now = shared.time()
 
-    def _may_wait(self, call: Call, turnstile: Turnstile, now: float, *, again: bool) -> bool:
+    def _may_wait(self, call: Call, queue: PacedQueue, now: float, *, again: bool) -> bool:
         """Tell of a wait that begins, or stop the call where that would be too long."""
-        if turnstile.pace.ask(now) != 0.0 or (turnstile.lines and not self._shared.gate.full(turnstile, now)):
-            pause = turnstile.pace.slot(now)
-            wait = pause if again else turnstile.wait(self._subdomain, now)
+        if queue.pace.ask(now) != 0.0 or (queue.lines and not self._shared.connections.full(queue, now)):
+            pause = queue.pace.slot(now)
+            wait = pause if again else queue.wait(self._subdomain, now)
             if why := self._too_long(call, wait, pause, now):
                 call.paced = wait
                 call.stop(why, by=None if call.seen is not None else _paused(call, wait, why))

@@ -18,13 +18,13 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from clarus_async.credentials import bearer_problem
 from clarus_async.errors import ErrorDetail, GraphQLError
 from clarus_async.policy.token import life
+from clarus_async.ratelimit.headers import read_rate_limit
 from clarus_async.records import Integration, IntegrationChanges, NewIntegration
 from clarus_async.wire.envelope import changes_body, create_body, read_changed, read_integration
 from clarus_async.wire.faults import read_faults
 from clarus_async.wire.graphql import GraphQLAnswer, Page, only_reads, read_answer, read_page, searches_by_reference
 from clarus_async.wire.headers import http_date, request_id, retry_after
 from clarus_async.wire.oauth import read_token, token_form
-from clarus_async.wire.ratelimit import read_rate_limit
 from clarus_async.wire.reading import Unreadable, unstructure
 from clarus_async.wire.refusals import (
     concerns_rows,
@@ -36,9 +36,9 @@ from clarus_async.wire.refusals import (
 from tests.fuzz.engine import Target
 from tests.fuzz.fitting import assert_fits
 from tests.fuzz.mutation import TOKENS, nested, same, spoilt
+from tests.property.test_ratelimit_headers import any_headers, header_texts, in_range
 from tests.property.test_wire_only_reads import documents, fragments, operations, selections, writes
 from tests.property.test_wire_parsers import bodies, header_values, likely
-from tests.property.test_wire_ratelimit import any_headers, header_texts, in_range
 from tests.strategies import (
     HERE,
     answer_attributes,

@@ -153,13 +153,13 @@ def test_a_call_ends_at_once_and_loses_nothing(scenario):
                 async with client as clarus:
                     shared = clarus._caller.shared
                     reached.append(await cancelled_at(turns, number, scenario(sim, clarus)))
-                    turnstile = shared.tenant("acme").turnstile
-                    assert shared.gate.busy == 0
+                    queue = shared.tenant("acme").queue
+                    assert shared.connections.busy == 0
                     assert clarus.pace.waiting == clarus.pace.queued == 0
-                    assert turnstile.pace.under_way == 0
+                    assert queue.pace.under_way == 0
                     await all_slots_are_free(clarus, sim)
-                    assert not turnstile.lines
-                    assert turnstile.pace.under_way == 0
+                    assert not queue.lines
+                    assert queue.pace.under_way == 0
                     assert not shared.session._session.connector._acquired
                     # A refresh is nobody's in particular: it goes on, and ends.
                     assert ours() == []
@@ -173,7 +173,7 @@ def test_a_call_ends_at_once_and_loses_nothing(scenario):
 
 
 async def all_slots_are_free(clarus, sim):
-    """As many calls as the gate is wide get through at once, and two more after them."""
+    """As many calls as there are connections get through at once, and two more after them."""
     sim.set_faults([])
     began = now()
     calls = [clarus.for_subdomain("acme").ping() for _ in range(4)]
@@ -182,7 +182,7 @@ async def all_slots_are_free(clarus, sim):
 
 
 @pytest.mark.parametrize("victim", range(3))
-def test_a_call_that_waits_at_the_gate(victim):
+def test_a_call_that_waits_for_a_connection(victim):
     """One holds the only slot, two wait: whoever is cancelled and whenever, the others get through."""
     reached = []
 
@@ -199,7 +199,7 @@ def test_a_call_that_waits_at_the_gate(victim):
                 reached.append(await cancelled_at(turns, number, tasks[victim]))
                 others = [task for task in tasks if task is not tasks[victim]]
                 assert await asyncio.gather(*others) == [None, None]
-                assert clarus._caller.shared.gate.busy == 0
+                assert clarus._caller.shared.connections.busy == 0
                 await clarus.ping()
 
         check()
@@ -320,7 +320,7 @@ def test_a_run():
                 # The workers, the look-ups and the source end one after the other.
                 reached.append(await cancelled_at(turns, number, read(), at_once=2 * AT_ONCE))
                 assert not [task for task in ours() if "provision" in task.get_name()]
-                assert clarus._caller.shared.gate.busy == 0
+                assert clarus._caller.shared.connections.busy == 0
                 await clarus.ping()
                 await asyncio.sleep(1.0)
                 assert not [name for name, n in Counter(r.name for r in sim.created("acme")).items() if n > 1]
@@ -339,7 +339,7 @@ def test_a_timeout_of_the_caller_s_is_a_timeout():
                 async with asyncio.timeout(2.0):
                     await clarus.integrations.create(SHOP)
             assert now() == 2.0
-            assert clarus._caller.shared.gate.busy == 0
+            assert clarus._caller.shared.connections.busy == 0
             await clarus.ping()
 
     check()
@@ -374,7 +374,7 @@ def test_a_task_group_that_fails_ends_its_calls():
                         group.create_task(clarus.ping())
                     group.create_task(fail())
             assert now() == 7.0
-            assert clarus._caller.shared.gate.busy == 0
+            assert clarus._caller.shared.connections.busy == 0
             await clarus.ping()
 
     check()
@@ -393,7 +393,7 @@ async def test_a_cold_create_over_real_sockets():
                 turns.before(turns.count + number, task.cancel)
                 await asyncio.wait([task])
                 assert task.cancelled() or task.result().name == "Shop"
-                assert clarus._caller.shared.gate.busy == 0
+                assert clarus._caller.shared.connections.busy == 0
                 await asyncio.gather(*(clarus.ping() for _ in range(3)))
                 connector = clarus._caller.shared.session._session.connector
                 assert not connector._acquired
@@ -417,7 +417,7 @@ async def test_a_call_that_waits_for_an_answer_over_real_sockets(kind):
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert clarus._caller.shared.gate.busy == 0
+        assert clarus._caller.shared.connections.busy == 0
         await clarus.ping()
         # The connection that was given up is not used again.
         assert not clarus._caller.shared.session._session.connector._acquired

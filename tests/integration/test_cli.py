@@ -101,6 +101,8 @@ class TestUsage:
             "simulator --faults 1.5",
             "simulator --quota 0/1",
             "simulator --quota 10/0",
+            "simulator --quota 10/1 --quota-also 0/1",
+            "simulator --quota 10/1 --quota-block 0",
             "simulator --port 70000",
             "ping --client-secret x",
         ],
@@ -144,6 +146,11 @@ class TestUsage:
             "provision .",
             "provision missing.csv --simulate --subdomain acme",
             "simulator --tenant a --tenant a",
+            "simulator --quota 10/1 --quota-kind leaky",
+            "simulator --quota 10/1 --quota-headers all",
+            "simulator --quota 10/1 --quota-delay 1",
+            "simulator --quota 10/1 --quota-status 418",
+            "simulator --quota-kind nginx",
         ],
     )
     async def test_a_bad_value_is_2_and_one_line(self, line, clarus, simulator):

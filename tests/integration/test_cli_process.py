@@ -12,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import aiohttp
 import orjson
 import pytest
 
@@ -309,6 +310,27 @@ class TestSimulator:
 
         process.send_signal(signal.SIGTERM)
         assert await finish(process) == (0, [], [])
+
+    async def test_its_quota_is_the_limiter_that_was_asked_for(self, start):
+        process = await start(
+            *("simulator", "--quota", "1/60", "--quota-kind", "nginx", "--quota-burst", "0", "--quota-headers", "none"),
+            *("--quota-status", "503", "--quota-also", "10/60"),
+            env=BARE,
+        )
+        about = orjson.loads(await asyncio.wait_for(process.stdout.readline(), 10))
+        async with aiohttp.ClientSession(about["url"]) as session:
+            form = {name: about[name] for name in ("client_id", "client_secret")} | {"grant_type": "client_credentials"}
+            async with session.post("/oauth/token", data=form) as answer:
+                token = (await answer.json())["access_token"]
+            asked = {"Authorization": f"Bearer {token}", "X-Clarus-Subdomain": "acme"}
+            statuses = []
+            for _ in range(2):
+                async with session.post("/graphql", json={"query": "{ __typename }"}, headers=asked) as answer:
+                    statuses.append(answer.status)
+
+        assert statuses == [200, 503]
+        process.send_signal(signal.SIGTERM)
+        assert (await finish(process))[0] == 0
 
     async def test_its_faults_are_met_by_the_share_that_was_asked_for(self, start):
         process = await start("simulator", "--faults", "1", env=BARE)

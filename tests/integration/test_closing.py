@@ -208,7 +208,7 @@ class TestWaits:
             assert isinstance(await outcome(waiting), ConfigurationError)
 
     @virtual
-    async def test_for_the_gate(self):
+    async def test_for_a_connection(self):
         async with Simulator(latency=5.0) as sim:
             clarus = await warm(client_of(sim, max_connections=1))
             first = asyncio.create_task(clarus.integrations.create(shop(1)))

@@ -432,7 +432,7 @@ class TestCancelling:
                     await task
                 assert now() == at
                 await settle()
-                assert clarus._caller.shared.gate.busy == 0
+                assert clarus._caller.shared.connections.busy == 0
                 assert [entry.under_way for entry in names_of(clarus)._names.values() if entry.under_way] == []
 
         check()

@@ -215,7 +215,7 @@ class TestSleeps:
 
 class TestTogether:
     @virtual
-    async def test_token_gate_and_attempt_share_one(self):
+    async def test_token_queue_and_attempt_share_one(self):
         async with Simulator(latency=4.0) as sim, client_of(sim, deadline=10.0, max_connections=1) as clarus:
             # The token takes 4 s, the call before it 4 s, and 2 s are left of it for an answer that takes 4 s.
             tasks = [asyncio.ensure_future(failing_or_none(clarus.ping())) for _ in range(2)]

@@ -1,7 +1,7 @@
 """Values that make no sense, from a server: ids, tokens, dates, waits and quotas.
 
-How each is read by itself is in tests/unit (test_envelope.py, test_oauth.py, test_headers.py, test_ratelimit.py) and
-what a token's life may be in test_tokens.py; here is what becomes of a call, and of the next one.
+How each is read by itself is in tests/unit (test_envelope.py, test_oauth.py, test_headers.py) and in tests/ratelimit
+(test_headers.py), and what a token's life may be in test_tokens.py; here is what becomes of a call, and of the next.
 """
 
 import asyncio

@@ -249,7 +249,7 @@ class TestWaits:
             assert notes.waits == [(WaitReason.PACE, pytest.approx(9.0))]
 
     @virtual
-    async def test_for_the_gate(self):
+    async def test_for_a_connection(self):
         notes = Notes()
         async with Simulator(latency=1.0) as sim, client_of(sim, notes, max_connections=1) as clarus:
             await clarus.ping()
@@ -363,7 +363,7 @@ class TestAnObserverThatRaises:
                 await clarus.integrations.create(SHOP)
                 with pytest.raises(ClarusError):
                     await clarus.integrations.delete(404)
-                assert clarus._caller.shared.gate.busy == 0
+                assert clarus._caller.shared.connections.busy == 0
             assert broken.told > 8
 
         check()

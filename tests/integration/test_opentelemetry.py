@@ -192,7 +192,7 @@ class TestWaits:
             assert [event.attributes["clarus.wait.reason"] for event in call.events] == ["pace"]
 
     @virtual
-    async def test_for_the_gate(self):
+    async def test_for_a_connection(self):
         seen = Seen()
         async with Simulator(latency=1.0) as sim, client_of(sim, seen, max_connections=1) as clarus:
             await clarus.ping()

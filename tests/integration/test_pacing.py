@@ -636,11 +636,11 @@ class TestCancelled:
                 assert len([task.result() for task in stayed]) == 40
                 names = Counter(record.external_system_reference1 for record in sim.created("acme"))
                 assert max(names.values()) == 1
-                turnstile = clarus._caller.shared.tenant("acme").turnstile
-                assert (clarus.pace.waiting, clarus.pace.queued, turnstile.pace.under_way) == (0, 0, 0)
-                assert clarus._caller.shared.gate.busy == 0
+                queue = clarus._caller.shared.tenant("acme").queue
+                assert (clarus.pace.waiting, clarus.pace.queued, queue.pace.under_way) == (0, 0, 0)
+                assert clarus._caller.shared.connections.busy == 0
                 await clarus.ping()
-                assert not turnstile.lines
+                assert not queue.lines
 
         check()
 
@@ -667,8 +667,8 @@ class TestCancelled:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
-            turnstile = clarus._caller.shared.tenant("acme").turnstile
-            assert (clarus.pace.waiting, clarus.pace.queued, turnstile.pace.under_way) == (0, 0, 0)
+            queue = clarus._caller.shared.tenant("acme").queue
+            assert (clarus.pace.waiting, clarus.pace.queued, queue.pace.under_way) == (0, 0, 0)
             await asyncio.sleep(2.0)
             assert await took(clarus.ping()) < 1.0
 

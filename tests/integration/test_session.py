@@ -477,7 +477,7 @@ class Busy:
         ({"limit": 64}, 2, 2),
     ],
 )
-async def test_the_gate_is_as_wide_as_the_narrower_of_pool_and_setting(connector, max_connections, width):
+async def test_the_limiter_is_as_wide_as_the_narrower_of_pool_and_setting(connector, max_connections, width):
     busy = Busy()
     async with (
         StubServer(busy) as server,

@@ -200,6 +200,17 @@ async def test_over_quota_is_a_429_and_nothing_is_applied(kind, style):
     assert [entry.applied_at is None for entry in simulator.requests[-4:]] == [False, False, True, True]
 
 
+async def test_a_limiter_in_front_of_the_api_refuses_with_its_own_page():
+    quota = Quota(limit=1, window=60.0, kind="nginx", status=503)
+    async with Simulator(quota=quota) as simulator, Api(simulator) as api:
+        answers = [await api.create() for _ in range(2)]
+
+    assert [answer.status for answer in answers] == [200, 503]
+    assert "Retry-After" not in answers[1].headers
+    assert answers[1].headers["Content-Type"] == "text/html"
+    assert len(simulator.created("acme")) == 1
+
+
 async def test_tokens_are_not_counted_against_the_quota():
     async with Simulator(quota=Quota(limit=1, window=1e9)) as simulator, Api(simulator) as api:
         for _ in range(3):

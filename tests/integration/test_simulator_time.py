@@ -8,7 +8,7 @@ from email.utils import parsedate_to_datetime
 import async_solipsism
 import pytest
 
-from clarus_async.simulator import Endpoint, Fault, Simulator
+from clarus_async.simulator import Endpoint, Fault, Quota, Simulator
 from tests.integration.test_simulator_lifecycle import FORM
 
 
@@ -60,6 +60,36 @@ async def in_virtual_time():
 def virtually(coroutine):
     with asyncio.Runner(loop_factory=async_solipsism.EventLoop) as runner:
         return runner.run(coroutine)
+
+
+async def asked(quota, *, at, latency=0.0):
+    """Ask at each of these times; return the statuses, and how long each answer took."""
+    loop = asyncio.get_running_loop()
+    async with Simulator(quota=quota, latency=latency) as simulator:
+        form = "&".join(f"{name}={value}" for name, value in FORM.items())
+        request = raw("POST", "/oauth/token", form, "Content-Type: application/x-www-form-urlencoded")
+        token = json.loads((await exchange(simulator, request)).partition("\r\n\r\n")[2])["access_token"]
+        sent = [f"Authorization: Bearer {token}", "X-Clarus-Subdomain: acme", "Content-Type: application/json"]
+
+        async def ask(after):
+            await asyncio.sleep(after)
+            began = loop.time()
+            answer = await exchange(simulator, raw("POST", "/graphql", "{}", *sent))
+            return int(answer.split()[1]), round(loop.time() - began, 2)
+
+        return await asyncio.gather(*(ask(after) for after in at))
+
+
+def test_a_limiter_holds_what_waits_for_its_slot():
+    took = virtually(asked(Quota(limit=10, kind="nginx", burst=2, delay=0), at=[0.0, 0.0, 0.0, 0.0]))
+
+    assert took == [(200, 0.0), (200, 0.1), (200, 0.2), (429, 0.0)]
+
+
+def test_a_limiter_counts_what_is_under_way_until_it_is_answered():
+    took = virtually(asked(Quota(limit=1, kind="connections"), at=[0.0, 0.5, 1.5], latency=1.0))
+
+    assert took == [(200, 1.0), (429, 1.0), (200, 1.0)]
 
 
 async def times(seed):

@@ -98,7 +98,7 @@ class TestOneRefresh:
             assert [request.status for request in sim.requests if request.endpoint is Endpoint.CREATE] == [429, 200]
 
     @virtual
-    async def test_a_token_that_expired_at_the_gate_is_not_sent(self):
+    async def test_a_token_that_expired_in_the_queue_is_not_sent(self):
         async with Simulator(token_lifetime=60.0) as sim, client_of(sim, max_connections=1) as clarus:
             await clarus.ping()
             await asyncio.sleep(40.0)

@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from clarus_async.config import PacingPolicy
 from clarus_async.policy.pacing import Pace, PaceSource
-from clarus_async.wire.ratelimit import Told
+from clarus_async.ratelimit.headers import Told
 from tests.strategies import quick
 
 HOUR = 3600.0

@@ -96,7 +96,7 @@ MUTANTS: Final = (
     Mutant("a second token that dies early fails the call", "transport/call.py",
            "goes_on = call.deadline.allows(now, 0.0)", "goes_on = call.attempts < 2"),
     Mutant("two refreshes at a time", "transport/auth.py", "        if self._refresh is None:\n", "        if True:\n"),
-    Mutant("the last to come is served first", "transport/gate.py",
+    Mutant("the last to come is served first", "ratelimit/queue.py",
            "(self._again if again else self._first).append(waiter)",
            "(self._again if again else self._first).appendleft(waiter)"),
     Mutant("one attempt more than the policy says", "transport/call.py",

@@ -1,4 +1,4 @@
-"""What goes over the wire, and who is let through the gate, noted as it happens."""
+"""What goes over the wire, and who is given a connection, noted as it happens."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import attrs
 import orjson
 
 from clarus_async.events import AttemptEvent, Event
-from clarus_async.transport.gate import Gate, Turnstile
+from clarus_async.ratelimit.queue import ConnectionLimiter, PacedQueue
 from clarus_async.transport.session import Session
 from clarus_async.transport.unanswered import Unanswered
 from clarus_async.wire.headers import retry_after
@@ -82,8 +82,8 @@ class Tap:
         self._width = width
         self._open = 0
         self._latest: dict[asyncio.Task[Any] | None, Attempt] = {}
-        self._places: dict[asyncio.Future[Any], tuple[Turnstile, str, bool]] = {}
-        self._lines: defaultdict[tuple[Turnstile, str, bool], list[asyncio.Future[Any]]] = defaultdict(list)
+        self._places: dict[asyncio.Future[Any], tuple[PacedQueue, str, bool]] = {}
+        self._lines: defaultdict[tuple[PacedQueue, str, bool], list[asyncio.Future[Any]]] = defaultdict(list)
 
     def say(self, text: str) -> None:
         """Add a line to the trace."""
@@ -99,37 +99,42 @@ class Tap:
     @contextlib.contextmanager
     def installed(self) -> Iterator[None]:
         """Listen, while the block runs."""
-        send, join, hand, enter_now = Session.send, Turnstile.join, Gate.hand, Gate.enter_now
+        send, join, hand, acquire_now = (
+            Session.send,
+            PacedQueue.join,
+            ConnectionLimiter.hand,
+            ConnectionLimiter.acquire_now,
+        )
 
         async def tapped_send(session, method, url, headers, body, **options):
             return await self._send(send, session, method, url, headers, body, **options)
 
-        def tapped_join(turnstile, tenant, waiter, *, again):
-            place = turnstile, tenant, again
+        def tapped_join(queue, tenant, waiter, *, again):
+            place = queue, tenant, again
             self._places[waiter] = place
             self._lines[place].append(waiter)
-            return join(turnstile, tenant, waiter, again=again)
+            return join(queue, tenant, waiter, again=again)
 
-        def tapped_hand(gate, waiter, sent):
+        def tapped_hand(connections, waiter, sent):
             place = self._places[waiter]
             line = [other for other in self._lines[place] if not other.done()]
             if line[0] is not waiter:
                 self.broken.append(f"first come first served: number {line.index(waiter)} of a line was let in first")
             self._lines[place] = line[1:] if line[0] is waiter else line
-            return hand(gate, waiter, sent)
+            return hand(connections, waiter, sent)
 
-        def tapped_enter_now(gate, turnstile, at):
-            sent = enter_now(gate, turnstile, at)
-            waiting = [w for place, line in self._lines.items() if place[0] is turnstile for w in line if not w.done()]
+        def tapped_acquire_now(connections, queue, at):
+            sent = acquire_now(connections, queue, at)
+            waiting = [w for place, line in self._lines.items() if place[0] is queue for w in line if not w.done()]
             if sent is not None and waiting:
                 self.broken.append(f"first come first served: somebody passed {len(waiting)} who wait")
             return sent
 
         with (
             patch.object(Session, "send", tapped_send),
-            patch.object(Turnstile, "join", tapped_join),
-            patch.object(Gate, "hand", tapped_hand),
-            patch.object(Gate, "enter_now", tapped_enter_now),
+            patch.object(PacedQueue, "join", tapped_join),
+            patch.object(ConnectionLimiter, "hand", tapped_hand),
+            patch.object(ConnectionLimiter, "acquire_now", tapped_acquire_now),
         ):
             yield
 

@@ -7,11 +7,12 @@ from collections import deque
 
 import pytest
 
-from benchmarks.discrete import Client, Fixed, Sliding, Unlimited, run
 from clarus_async.config import PacingPolicy
-from clarus_async.policy.measured import Admitted, RoundTrip
 from clarus_async.policy.pacing import Pace, PaceSource
-from clarus_async.wire.ratelimit import Told
+from clarus_async.ratelimit.headers import Told
+from clarus_async.simulator.limiters import FixedWindow, SlidingLog, Unlimited, Verdict
+from tests.zoo.runner import Client, play
+from tests.zoo.worlds import plain
 
 HOUR = 3600.0
 
@@ -136,7 +137,7 @@ def test_one_slow_answer_holds_nothing_up():
 
 def test_whoever_meets_a_wall_from_cold_has_few_refusals_of_it():
     it = Client(new(), 10**9)
-    run([it], Sliding(0), 0.05, 0, until=1.0)
+    play(plain(FixedWindow(0, 1.0), 0.05, 0), [it], until=1.0)
 
     assert it.sent <= 12
     assert it.admitted == []
@@ -196,8 +197,8 @@ def test_with_a_start_there_is_no_window():
 def test_without_limits_the_rate_grows_as_long_as_answers_come():
     it = Client(new(), 20_000)
 
-    assert run([it], Unlimited(), 0.02, 0) < 10.0
-    assert it.pace.rate is None
+    assert play(plain(Unlimited(), 0.02, 0), [it]).seconds < 10.0
+    assert it.pacer.rate is None
 
 
 # What is learned.
@@ -372,26 +373,26 @@ class Stray(Unlimited):
         self.numbers = itertools.count(1)
 
     def take(self, _now):
-        return not self.refuses(next(self.numbers))
+        return Verdict(not self.refuses(next(self.numbers)), 0, 0.0, 0.0)
 
 
 @pytest.mark.parametrize("latency", [0.02, 0.15])
 @pytest.mark.parametrize("number", [13, 25, 37, 49])
 def test_one_stray_refusal_without_a_limit_slows_no_cold_job(number, latency):
     calm, stray = Client(new(), 300), Client(new(), 300)
-    without = run([calm], Unlimited(), latency, 0)
-    seconds = run([stray], Stray(lambda n: n == number), latency, 0)
+    without = play(plain(Unlimited(), latency, 0), [calm]).seconds
+    seconds = play(plain(Stray(lambda n: n == number), latency, 0), [stray]).seconds
 
-    assert stray.pace.source is PaceSource.NONE
+    assert stray.pacer.source is PaceSource.NONE
     assert seconds <= 1.2 * without + latency
 
 
 @pytest.mark.parametrize("number", [1, 7])
 def test_one_of_the_first_does_not_either(number):
     stray = Client(new(), 300)
-    seconds = run([stray], Stray(lambda n: n == number), 0.02, 0)
+    seconds = play(plain(Stray(lambda n: n == number), 0.02, 0), [stray]).seconds
 
-    assert stray.pace.source is PaceSource.NONE
+    assert stray.pacer.source is PaceSource.NONE
     assert seconds <= 2.0
 
 
@@ -400,7 +401,7 @@ def test_two_stray_refusals_in_a_hundred_slow_a_cold_job_little():
     for seed in range(4):
         draw = random.Random(seed).random
         clients.append(Client(new(), 1_000))
-        seconds.append(run([clients[-1]], Stray(lambda _, draw=draw: draw() < 0.02), 0.02, seed))
+        seconds.append(play(plain(Stray(lambda _, draw=draw: draw() < 0.02), 0.02, seed), [clients[-1]]).seconds)
 
     assert sorted(seconds)[2] <= 2.0
     assert max(seconds) <= 15.0
@@ -422,10 +423,10 @@ class Noting(Pace):
 @pytest.mark.parametrize("limit", [10, 50, 200])
 def test_a_limit_that_there_is_is_not_taken_back(limit, latency):
     it = Client(Noting(), 5 * limit)
-    run([it], Sliding(limit), latency, 0)
-    learned_at = it.pace.sources.index(PaceSource.LEARNED)
+    play(plain(SlidingLog(limit, 1.0), latency, 0), [it])
+    learned_at = it.pacer.sources.index(PaceSource.LEARNED)
 
-    assert set(it.pace.sources[learned_at:]) == {PaceSource.LEARNED}
+    assert set(it.pacer.sources[learned_at:]) == {PaceSource.LEARNED}
 
 
 def test_where_plenty_was_admitted_nothing_is_held_back_before_a_refusal():
@@ -775,7 +776,7 @@ def test_a_floor_that_comes_while_a_probe_is_out_holds_after_its_answer():
 
 def test_what_a_wall_betrays_of_a_long_window_saves_refusals_of_the_later_ones():
     it = Client(new(), 2_300)
-    run([it], Fixed(600, 60.0), 0.02, 0)
+    play(plain(FixedWindow(600, 60.0), 0.02, 0, unix=1.8e9), [it])
     refusals = [sum(60.0 * n <= at < 60.0 * (n + 1) for at in it.refused) for n in range(3)]
 
     assert refusals[2] < refusals[0]
@@ -783,9 +784,9 @@ def test_what_a_wall_betrays_of_a_long_window_saves_refusals_of_the_later_ones()
 
 def test_a_rate_is_learned_from_a_long_window():
     it = Client(new(), 1_900)
-    run([it], Fixed(600, 60.0), 0.02, 0)
+    play(plain(FixedWindow(600, 60.0), 0.02, 0, unix=1.8e9), [it])
 
-    assert it.pace.rate == pytest.approx(10.0, rel=0.15)
+    assert it.pacer.rate == pytest.approx(10.0, rel=0.15)
 
 
 def spend(pace, now, requests, retry_after=60.0):
@@ -1147,58 +1148,6 @@ def test_one_slow_answer_does_not_make_a_told_rate_crawl():
     pace.answered(slow, 33.1, told)
 
     assert pace.rate > 25.0
-
-
-# What is measured.
-
-
-def test_the_round_trip_is_smoothed():
-    trip = RoundTrip()
-    for _ in range(100):
-        trip.add(0.05)
-    for _ in range(100):
-        trip.add(0.07)
-
-    assert trip.seconds == pytest.approx(0.07, rel=0.01)
-    assert trip.unevenness < 0.001
-
-
-def test_answers_that_vary_are_uneven():
-    trip = RoundTrip()
-    for n in range(200):
-        trip.add(0.05 + 0.01 * (n % 2))
-
-    assert trip.unevenness == pytest.approx(0.01, rel=0.1)
-    assert trip.margin == pytest.approx(trip.unevenness + 0.002)
-
-
-def test_an_outlier_counts_as_twice_a_round_trip():
-    trip = RoundTrip()
-    for _ in range(100):
-        trip.add(0.05)
-    trip.add(60.0)
-
-    assert trip.seconds < 0.06
-    assert trip.unevenness < 0.02
-
-
-def test_a_round_trip_that_stays_longer_is_learned_all_the_same():
-    trip = RoundTrip()
-    trip.add(0.05)
-    for _ in range(100):
-        trip.add(2.0)
-
-    assert trip.seconds == pytest.approx(2.0, rel=0.05)
-
-
-@pytest.mark.parametrize("order", list(itertools.permutations((1.0, 1.2, 1.4))))
-def test_what_was_admitted_is_counted_in_whatever_order_it_is_heard_of(order):
-    admitted = Admitted()
-    for at in order:
-        admitted.add(at)
-
-    assert [admitted.since(at) for at in (0.9, 1.0, 1.3, 1.4)] == [3, 2, 1, 0]
-    assert [admitted.first(at, 9.0) for at in (0.9, 1.0, 1.4)] == [1.0, 1.2, 9.0]
 
 
 class TestGivenBack:

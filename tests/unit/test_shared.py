@@ -52,22 +52,22 @@ def names(shared):
 
 
 def send(shared, name):
-    turnstile = shared.tenant(name).turnstile
-    sent = shared.gate.enter_now(turnstile, now())
+    queue = shared.tenant(name).queue
+    sent = shared.connections.acquire_now(queue, now())
     assert sent is not None
-    return turnstile, sent
+    return queue, sent
 
 
 def send_and_hear(shared, name):
-    turnstile, sent = send(shared, name)
-    turnstile.answered(sent, now())
-    turnstile.leave(sent)
+    queue, sent = send(shared, name)
+    queue.answered(sent, now())
+    queue.release(sent)
 
 
 def be_refused(shared, name, retry_after):
-    turnstile, sent = send(shared, name)
-    turnstile.refused(sent, now(), retry_after)
-    turnstile.leave(sent)
+    queue, sent = send(shared, name)
+    queue.refused(sent, now(), retry_after)
+    queue.release(sent)
 
 
 async def strangers(shared, count):
@@ -143,18 +143,18 @@ class TestForgetting:
         after = shared.tenant("acme")
         assert after is not before
         assert after.searchable is None
-        assert after.turnstile is not before.turnstile
+        assert after.queue is not before.queue
 
 
 class TestNeverForgotten:
     @virtual
     async def test_one_with_a_request_under_way(self, room):
         shared = await started()
-        turnstile, sent = send(shared, "acme")
+        queue, sent = send(shared, "acme")
         await strangers(shared, 1_000)
-        assert shared.turnstile("acme") is turnstile
-        turnstile.answered(sent, now())
-        turnstile.leave(sent)
+        assert shared.queue("acme") is queue
+        queue.answered(sent, now())
+        queue.release(sent)
         await asyncio.sleep(1.0)
         await strangers(shared, 1_000)
         assert "acme" not in names(shared)
@@ -163,23 +163,23 @@ class TestNeverForgotten:
     async def test_one_with_waiters(self, room):
         shared = await started(width=1)
         other, sent = send(shared, "other")
-        turnstile = shared.tenant("acme").turnstile
-        waiter = asyncio.create_task(shared.gate.enter(turnstile, "acme", FOREVER))
+        queue = shared.tenant("acme").queue
+        waiter = asyncio.create_task(shared.connections.acquire(queue, "acme", FOREVER))
         await settle()
-        assert turnstile.pace.under_way == 0
+        assert queue.pace.under_way == 0
         await strangers(shared, 1_000)
-        assert shared.turnstile("acme") is turnstile
-        other.leave(sent)
-        turnstile.leave(await waiter)
+        assert shared.queue("acme") is queue
+        other.release(sent)
+        queue.release(await waiter)
 
     @virtual
     async def test_one_that_may_not_send_yet(self, room):
         shared = await started()
         be_refused(shared, "acme", retry_after=3600.0)
-        turnstile = shared.turnstile("acme")
+        queue = shared.queue("acme")
         await asyncio.sleep(3590.0)
         await strangers(shared, 1_000)
-        assert shared.turnstile("acme") is turnstile
+        assert shared.queue("acme") is queue
         await asyncio.sleep(20.0)
         await strangers(shared, 1_000)
         assert "acme" not in names(shared)
@@ -188,12 +188,12 @@ class TestNeverForgotten:
     async def test_one_that_was_refused_without_retry_after(self, room):
         shared = await started()
         be_refused(shared, "acme", retry_after=None)
-        pace = shared.turnstile("acme").pace
+        pace = shared.queue("acme").pace
         assert pace.pause(now()) > 0.5
         await asyncio.sleep(0.1)
         await strangers(shared, 100)
         assert pace.pause(now()) > 0.5
-        assert shared.turnstile("acme").pace is pace
+        assert shared.queue("acme").pace is pace
 
     @virtual
     async def test_one_whose_given_rate_allows_nothing_yet(self, room):
@@ -202,7 +202,7 @@ class TestNeverForgotten:
         await asyncio.sleep(1.0)
         await strangers(shared, 1_000)
         # A second after the first request; the rate has 100 seconds between them.
-        assert shared.gate.enter_now(shared.tenant("acme").turnstile, now()) is None
+        assert shared.connections.acquire_now(shared.tenant("acme").queue, now()) is None
 
 
 class TestAllBusy:
@@ -215,8 +215,8 @@ class TestAllBusy:
         assert len(names(shared)) == 1_000
         # Each time there are twice as many: 8, 16, ... 512, and in all no more than two for each that is known.
         assert sorting == [ROOM * 2**n for n in range(7)]
-        for turnstile, sent in inside:
-            turnstile.leave(sent)
+        for queue, sent in inside:
+            queue.release(sent)
 
     @virtual
     async def test_it_is_amortized_where_half_of_them_are_busy(self, room, sorting):
@@ -228,8 +228,8 @@ class TestAllBusy:
             shared.tenant(f"idle-{number}")
         assert sum(sorting) <= 4 * 2_000
         assert {f"busy-{number}" for number in range(1_000)} <= set(names(shared))
-        for turnstile, sent in inside:
-            turnstile.leave(sent)
+        for queue, sent in inside:
+            queue.release(sent)
 
     @virtual
     async def test_it_is_amortized_where_nobody_is(self, sorting):
@@ -243,8 +243,8 @@ class TestAllBusy:
     async def test_it_shrinks_when_they_are_done(self, room):
         shared = await started(width=2_000)
         inside = [send(shared, f"busy-{number}") for number in range(1_000)]
-        for turnstile, sent in inside:
-            turnstile.leave(sent)
+        for queue, sent in inside:
+            queue.release(sent)
         await asyncio.sleep(10.0)
         await strangers(shared, 3_000)
         assert not any(name.startswith("busy") for name in names(shared))
@@ -253,17 +253,17 @@ class TestAllBusy:
     @virtual
     async def test_one_busy_tenant_makes_no_room_for_others(self, room):
         shared = await started()
-        turnstile, sent = send(shared, "busy")
+        queue, sent = send(shared, "busy")
         most = await strangers(shared, 10_000)
-        turnstile.leave(sent)
+        queue.release(sent)
         assert most <= 2 * ROOM
 
     @virtual
     async def test_a_crowd_of_the_past_takes_no_room_for_ever(self, room):
         shared = await started(width=2_000)
         inside = [send(shared, f"busy-{number}") for number in range(1_000)]
-        for turnstile, sent in inside:
-            turnstile.leave(sent)
+        for queue, sent in inside:
+            queue.release(sent)
         await asyncio.sleep(3600.0)
         await strangers(shared, 10_000)
         assert len(names(shared)) <= 2 * ROOM
@@ -271,39 +271,39 @@ class TestAllBusy:
 
 class TestOneQuotaForAll:
     @virtual
-    async def test_all_tenants_share_one_turnstile(self):
+    async def test_all_tenants_share_one_queue(self):
         shared = await started(scope="client")
-        assert shared.tenant("acme").turnstile is shared.tenant("globex").turnstile
-        assert shared.turnstile("nobody") is shared.turnstile("acme")
+        assert shared.tenant("acme").queue is shared.tenant("globex").queue
+        assert shared.queue("nobody") is shared.queue("acme")
         assert shared.tenant("acme").budget is not shared.tenant("globex").budget
 
     @virtual
     async def test_each_tenant_has_its_own_otherwise(self):
         shared = await started()
-        assert shared.tenant("acme").turnstile is not shared.tenant("globex").turnstile
+        assert shared.tenant("acme").queue is not shared.tenant("globex").queue
         assert shared.tenant("acme") is shared.tenant("acme")
 
     @virtual
     async def test_they_are_bounded_too(self, room):
         shared = await started(scope="client")
-        turnstile, sent = send(shared, "acme")
-        turnstile.refused(sent, now(), 3600.0)
+        queue, sent = send(shared, "acme")
+        queue.refused(sent, now(), 3600.0)
         # Neither a pause nor what is under way is of one tenant, so neither keeps one.
         assert await strangers(shared, 10_000) <= ROOM
-        assert shared.turnstile("acme") is turnstile
-        turnstile.leave(sent)
+        assert shared.queue("acme") is queue
+        queue.release(sent)
 
     @virtual
     async def test_a_refusal_of_one_holds_back_all(self):
         shared = await started(scope="client")
         be_refused(shared, "acme", retry_after=10.0)
-        assert shared.gate.enter_now(shared.tenant("globex").turnstile, now()) is None
+        assert shared.connections.acquire_now(shared.tenant("globex").queue, now()) is None
 
     @virtual
     async def test_a_refusal_of_one_holds_back_nobody_else_otherwise(self):
         shared = await started()
         be_refused(shared, "acme", retry_after=10.0)
-        assert shared.gate.enter_now(shared.tenant("globex").turnstile, now())
+        assert shared.connections.acquire_now(shared.tenant("globex").queue, now())
 
     @virtual
     async def test_closing_sends_all_away_that_wait(self, room):
@@ -311,7 +311,7 @@ class TestOneQuotaForAll:
         shared.bind()
         be_refused(shared, "acme", retry_after=3600.0)
         tasks = [
-            asyncio.create_task(shared.gate.enter(shared.tenant(name).turnstile, name, FOREVER))
+            asyncio.create_task(shared.connections.acquire(shared.tenant(name).queue, name, FOREVER))
             for name in ("acme", "globex", "acme")
         ]
         await settle()
@@ -325,44 +325,44 @@ class TestLooking:
     @virtual
     async def test_a_tenant_that_nobody_knows_is_not_made(self):
         shared = await started()
-        turnstile = shared.turnstile("acme")
+        queue = shared.queue("acme")
         assert names(shared) == []
-        assert (turnstile.waiting("acme"), turnstile.pace.rate, turnstile.pace.under_way) == (0, None, 0)
+        assert (queue.waiting("acme"), queue.pace.rate, queue.pace.under_way) == (0, None, 0)
 
     @virtual
     async def test_looking_is_not_calling(self, room):
         shared = await started()
         await strangers(shared, ROOM)
-        shared.turnstile("stranger-0")
+        shared.queue("stranger-0")
         shared.tenant("new")
         assert "stranger-0" not in names(shared)
 
     @virtual
-    async def test_the_turnstile_of_a_tenant_that_was_called(self):
+    async def test_the_queue_of_a_tenant_that_was_called(self):
         shared = await started()
-        assert shared.turnstile("acme") is not shared.turnstile("acme")
-        assert shared.turnstile("acme") is not shared.tenant("acme").turnstile
-        assert shared.turnstile("acme") is shared.tenant("acme").turnstile
+        assert shared.queue("acme") is not shared.queue("acme")
+        assert shared.queue("acme") is not shared.tenant("acme").queue
+        assert shared.queue("acme") is shared.tenant("acme").queue
 
     def test_it_needs_no_event_loop(self):
-        assert new().turnstile("acme").pace.rate is None
-        assert new(rate=2.0, scope="client").turnstile("acme").pace.rate == 2.0
+        assert new().queue("acme").pace.rate is None
+        assert new(rate=2.0, scope="client").queue("acme").pace.rate == 2.0
 
 
 class TestClosing:
     @virtual
-    async def test_everybody_is_sent_away_at_every_turnstile(self):
+    async def test_everybody_is_sent_away_at_every_queue(self):
         shared = await started(width=1)
         shared.bind()
-        turnstile, sent = send(shared, "acme")
-        other = shared.tenant("globex").turnstile
+        queue, sent = send(shared, "acme")
+        other = shared.tenant("globex").queue
         tasks = [
-            asyncio.create_task(shared.gate.enter(whose, name, FOREVER))
-            for whose, name in ((turnstile, "acme"), (other, "globex"))
+            asyncio.create_task(shared.connections.acquire(whose, name, FOREVER))
+            for whose, name in ((queue, "acme"), (other, "globex"))
         ]
         await settle()
         closing = asyncio.create_task(shared.close())
         assert await asyncio.gather(*tasks) == [None, None]
-        turnstile.leave(sent)
+        queue.release(sent)
         await closing
-        assert shared.gate.enter_now(turnstile, now()) is None
+        assert shared.connections.acquire_now(queue, now()) is None

@@ -8,8 +8,8 @@ import pytest
 
 from clarus_async.credentials import ClientCredentials, Token
 from clarus_async.errors import AuthenticationError
-from clarus_async.policy.pacer import Claim
 from clarus_async.transport.shared_grant import SharedGrant
+from clarus_async.transport.token_store import Claim
 from tests.virtual import virtual
 
 CREDENTIALS = ClientCredentials("id", "secret")

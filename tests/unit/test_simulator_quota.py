@@ -1,9 +1,14 @@
-"""Three ways to count, four ways to tell; time is an argument."""
+"""How a quota is chosen and told; time is an argument."""
+
+from datetime import UTC, datetime
+from typing import get_args
 
 import pytest
 
+from clarus_async.ratelimit.headers import Told, read_rate_limit
 from clarus_async.simulator import Quota
-from clarus_async.simulator.quota import Quotas, Verdict, headers, limiter
+from clarus_async.simulator.limiters import Verdict
+from clarus_async.simulator.quota import QuotaHeaders, Quotas, headers, limiter
 
 
 def admitted(quota, *times):
@@ -60,14 +65,14 @@ def test_a_bucket_tells_when_one_more_comes_and_when_it_is_full():
     assert counter.take(1.0) == Verdict(False, 0, 9.0, 4.0)
 
 
-@pytest.mark.parametrize("kind", ["sliding", "bucket"])
+@pytest.mark.parametrize("kind", ["sliding", "bucket", "gcra", "nginx"])
 def test_refused_requests_do_not_count(kind):
     quota = Quota(limit=1, window=10.0, kind=kind)
 
     assert admitted(quota, 0.0, *(float(at) for at in range(1, 10)), 10.0) == [True, *[False] * 9, True]
 
 
-@pytest.mark.parametrize("kind", ["fixed", "sliding", "bucket"])
+@pytest.mark.parametrize("kind", ["fixed", "first-request", "sliding", "sliding-counter", "bucket", "gcra"])
 def test_who_waits_as_long_as_told_is_admitted(kind):
     counter = limiter(Quota(limit=7, window=0.3, kind=kind))
     now, refused = 1000.1, 0
@@ -83,6 +88,7 @@ def test_who_waits_as_long_as_told_is_admitted(kind):
 
 SPENT = Verdict(False, 0, 2.5, 1.2)
 LEFT = Verdict(True, 7, 2.5, 0.0)
+POLICY = '"default"; q=10; w=60; pk=:NmIxZjI5YjM3OTBk:'
 
 
 @pytest.mark.parametrize(
@@ -109,6 +115,32 @@ LEFT = Verdict(True, 7, 2.5, 0.0)
                 "Retry-After": "2",
             },
         ),
+        (
+            "draft-6",
+            {
+                "RateLimit-Policy": "10;w=60",
+                "RateLimit-Limit": "10",
+                "RateLimit-Remaining": "7",
+                "RateLimit-Reset": "3",
+            },
+            {
+                "RateLimit-Policy": "10;w=60",
+                "RateLimit-Limit": "10",
+                "RateLimit-Remaining": "0",
+                "RateLimit-Reset": "3",
+                "Retry-After": "2",
+            },
+        ),
+        (
+            "draft-7",
+            {"RateLimit-Policy": "10;w=60", "RateLimit": "limit=10, remaining=7, reset=3"},
+            {"RateLimit-Policy": "10;w=60", "RateLimit": "limit=10, remaining=0, reset=3", "Retry-After": "2"},
+        ),
+        (
+            "draft-8",
+            {"RateLimit-Policy": POLICY, "RateLimit": '"default"; r=7; t=3'},
+            {"RateLimit-Policy": POLICY, "RateLimit": '"default"; r=0; t=3', "Retry-After": "2"},
+        ),
     ],
 )
 def test_each_header_style(style, left, spent):
@@ -118,24 +150,70 @@ def test_each_header_style(style, left, spent):
     assert headers(quota, SPENT, 1000.0) == spent
 
 
+@pytest.mark.parametrize(
+    ("style", "reset"), [("x-ratelimit", "1003"), ("x-ratelimit-ms", "1002500"), ("x-ratelimit-seconds", "3")]
+)
+def test_a_reset_is_told_in_each_form(style, reset):
+    assert headers(Quota(limit=10, headers=style), LEFT, 1000.0)["X-RateLimit-Reset"] == reset
+
+
+@pytest.mark.parametrize("style", [style for style in get_args(QuotaHeaders) if style not in {"none", "retry-after"}])
+def test_the_client_reads_what_is_told(style):
+    told = headers(Quota(limit=10, window=60.0, headers=style), LEFT, 1.8e9)
+    read = read_rate_limit(told, None, datetime.fromtimestamp(1.8e9, UTC))
+
+    reset = 2.5 if style == "x-ratelimit-ms" else 3.0
+    assert read == Told(10, None if style.startswith("x-") else 60.0, 7, reset)
+
+
 def test_retry_after_is_never_zero():
     told = headers(Quota(limit=1, headers="retry-after"), Verdict(False, 0, 0.0, 0.0), 0.0)
 
     assert told == {"Retry-After": "1"}
 
 
+@pytest.mark.parametrize("burst", [None, 0])
+def test_an_nginx_has_no_burst_unless_told(burst):
+    assert admitted(Quota(limit=100, kind="nginx", burst=burst), 0.0, 0.0, 0.0101) == [True, False, True]
+
+
+def test_a_quota_may_hold_a_second_one():
+    quota = Quota(limit=2, kind="fixed", also=Quota(limit=3, window=60.0, kind="fixed"))
+
+    assert admitted(quota, 0.0, 0.0, 0.0, 1.0, 1.0) == [True, True, False, True, False]
+
+
+def test_a_quota_that_blocks_refuses_for_so_long():
+    quota = Quota(limit=1, kind="first-request", block=5.0)
+
+    assert admitted(quota, 0.0, 0.5, 5.4, 5.5) == [True, False, False, True]
+
+
+def test_what_was_admitted_leaves_once_and_what_was_refused_never_came():
+    quotas = Quotas()
+    quotas.set(Quota(limit=1, kind="connections"))
+    first, second = quotas.take("a", 0.0), quotas.take("a", 0.0)
+    assert (first.verdict.admitted, second.verdict.admitted) == (True, False)
+
+    second.leave(1.0)
+    assert not quotas.take("a", 1.0).verdict.admitted
+    first.leave(2.0)
+    first.leave(2.0)
+    assert [quotas.take("a", 2.0).verdict.admitted for _ in range(2)] == [True, False]
+
+
 def test_tenants_do_not_share_a_quota():
     quotas = Quotas()
     quotas.set(Quota(limit=1))
 
-    assert [quotas.take(name, 0.0)[1].admitted for name in ("a", "a", "b")] == [True, False, True]
+    assert [quotas.take(name, 0.0).verdict.admitted for name in ("a", "a", "b")] == [True, False, True]
 
 
 def test_an_account_shares_one():
     quotas = Quotas()
     quotas.set(Quota(limit=1, scope="account"))
 
-    assert [quotas.take(name, 0.0)[1].admitted for name in ("a", "b")] == [True, False]
+    assert [quotas.take(name, 0.0).verdict.admitted for name in ("a", "b")] == [True, False]
 
 
 def test_one_tenant_may_have_its_own():
@@ -153,7 +231,7 @@ def test_a_new_quota_starts_counting_afresh():
     quotas.take("a", 0.0)
     quotas.set(Quota(limit=1))
 
-    assert quotas.take("a", 0.0)[1].admitted
+    assert quotas.take("a", 0.0).verdict.admitted
 
 
 def test_an_account_quota_for_one_tenant_is_refused():
@@ -167,10 +245,20 @@ def test_an_account_quota_for_one_tenant_is_refused():
         ({"limit": 0}, "limit must be 1 or more"),
         ({"window": 0.0}, "window must be seconds, more than 0"),
         ({"window": float("nan")}, "window must be seconds, more than 0"),
-        ({"kind": "leaky"}, "kind must be one of fixed, sliding, bucket"),
-        ({"headers": "all"}, "headers must be one of none, retry-after, x-ratelimit, ietf"),
+        (
+            {"kind": "leaky"},
+            "kind must be one of fixed, first-request, sliding, sliding-counter, haproxy, bucket, gcra",
+        ),
+        ({"headers": "all"}, "headers must be one of none, retry-after, x-ratelimit, "),
         ({"scope": "world"}, "scope must be one of tenant, account"),
-        ({"burst": 5}, "burst is for a bucket"),
+        ({"status": 500}, "status must be 429 or 503"),
+        ({"burst": 5}, "burst is for bucket, gcra, nginx"),
+        ({"kind": "nginx", "burst": -1}, "burst must be 0 or more"),
+        ({"kind": "nginx", "delay": -1}, "delay must be 0 or more"),
+        ({"kind": "nginx", "window": 61.0}, "an nginx admits 1 a minute or more"),
+        ({"kind": "bucket", "delay": 1}, "delay is for nginx"),
+        ({"kind": "fixed", "block": 1.0}, "block is for first-request"),
+        ({"kind": "first-request", "block": float("inf")}, "block must be seconds, 0 or more"),
         ({"kind": "bucket", "burst": 0}, "burst must be 1 or more"),
     ],
 )

@@ -1,11 +1,12 @@
-"""The gate: where calls wait until they may go out, for their tenant's pace and for a connection.
+"""The queue: where calls wait until they may go out, for their tenant's pace and for a connection.
 
 No more requests are on the wire than the pool has connections, no tenant sends faster than its pace, and none keeps
-others out: turnstiles take turns at the gate, tenants take turns at a turnstile that they share, and within a tenant
-it is first come first served. A call gets its turn and its connection at once, so it goes out when its turn is.
+others out: the connection limiter serves its queues round-robin, a queue that tenants share serves those round-robin,
+and within a tenant it is first come first served. A call gets its turn and its connection at once, so it goes out when
+its turn is.
 
 A waiter that is cancelled takes nothing with it: what was handed to one that is gone goes to the next. Nobody polls: a
-turnstile has one timer, for the first of its line.
+queue has one timer, for the first in line.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
-from clarus_async.policy.measured import Sent
-from clarus_async.policy.pacer import Pacer
-from clarus_async.policy.unavailable import Unavailable
-from clarus_async.wire.ratelimit import Told
+from clarus_async.ratelimit.headers import Told
+from clarus_async.ratelimit.measured import Sent
+from clarus_async.ratelimit.pacer import Pacer
+from clarus_async.ratelimit.unavailable import Unavailable
 
 # Seconds, for which nobody waits who did not decide to.
 _LONG_PAUSE: Final = 5.0
@@ -28,7 +29,7 @@ _SHADE: Final = 0.0005
 _Waiter: TypeAlias = asyncio.Future[Sent | None]
 
 
-class Line:
+class TenantLine:
     """Who waits in the name of one tenant: those that had a turn already keep their place before the others."""
 
     __slots__ = ("_again", "_first", "live")
@@ -67,18 +68,18 @@ class Line:
             _dismiss(waiter)
 
 
-class Turnstile:
+class PacedQueue:
     """One pace, and who waits for it.
 
     Args:
-        gate: the client's.
+        connections: the client's limiter.
         pace: of a tenant, or of all.
     """
 
-    def __init__(self, gate: Gate, pace: Pacer) -> None:
+    def __init__(self, connections: ConnectionLimiter, pace: Pacer) -> None:
         self.pace = pace
-        self._gate = gate
-        self.lines: OrderedDict[str, Line] = OrderedDict()
+        self._connections = connections
+        self.lines: OrderedDict[str, TenantLine] = OrderedDict()
         self._timer: asyncio.TimerHandle | None = None
         self._unavailable: defaultdict[str, Unavailable] = defaultdict(Unavailable)
 
@@ -167,14 +168,14 @@ class Turnstile:
             self._pause(lambda: self.pace.hold(retry_after, now), now)
         return False
 
-    def leave(self, sent: Sent) -> None:
+    def release(self, sent: Sent) -> None:
         """Give the connection back; a request that was not heard of by now brought no answer, or never went out.
 
         Args:
             sent: the request.
         """
         self.pace.lost(sent)
-        self._left()
+        self._released()
 
     def give_back(self, sent: Sent) -> None:
         """Give a turn and its connection back: the request does not go out now, and another may in its place.
@@ -183,12 +184,12 @@ class Turnstile:
             sent: the request.
         """
         self.pace.unsent(sent)
-        self._left()
+        self._released()
 
-    def _left(self) -> None:
+    def _released(self) -> None:
         if self.lines:
-            self._gate.wait_for_slot(self)
-        self._gate.free()
+            self._connections.wait_for_slot(self)
+        self._connections.release()
 
     def news(self) -> None:
         """See what others were told, where the pace is shared."""
@@ -199,10 +200,10 @@ class Turnstile:
 
     def look(self) -> None:
         """See whether the first of the line may go, now that something is new."""
-        self._gate.wait_for_slot(self)
-        self._gate.hand_out()
+        self._connections.wait_for_slot(self)
+        self._connections.hand_out()
 
-    def join(self, tenant: str, waiter: _Waiter, *, again: bool) -> Line:
+    def join(self, tenant: str, waiter: _Waiter, *, again: bool) -> TenantLine:
         """Stand in line, and return the line; who no longer waits has it count one less.
 
         Args:
@@ -212,7 +213,7 @@ class Turnstile:
         """
         line = self.lines.get(tenant)
         if line is None:
-            line = self.lines[tenant] = Line()
+            line = self.lines[tenant] = TenantLine()
         line.join(waiter, again=again)
         self.look()
         return line
@@ -239,7 +240,7 @@ class Turnstile:
                 self._timer = asyncio.get_running_loop().call_later(max(wait, _SHADE), self.look)
                 return False
             line.pop()
-            self._gate.hand(waiter, self.pace.send(now))
+            self._connections.hand(waiter, self.pace.send(now))
             if line.head() is None:
                 del self.lines[tenant]
             else:
@@ -260,79 +261,79 @@ class Turnstile:
             line.dismiss()
 
 
-class Gate:
-    """A counting gate, behind turnstiles.
+class ConnectionLimiter:
+    """Bounds how many requests are on the wire, over all queues of a client.
 
     Args:
-        width: how many may be inside at once.
+        width: how many, at the most.
     """
 
     def __init__(self, width: int) -> None:
         self._free = width
         self._busy = 0
-        self._ready: OrderedDict[Turnstile, None] = OrderedDict()
+        self._ready: OrderedDict[PacedQueue, None] = OrderedDict()
         self._closed = False
         self._drained: asyncio.Future[None] | None = None
 
     @property
     def busy(self) -> int:
-        """How many are inside."""
+        """How many connections are in use."""
         return self._busy
 
-    def full(self, turnstile: Turnstile, now: float) -> bool:
-        """Whether those who wait at a turnstile wait for a connection, not for the pace.
+    def full(self, queue: PacedQueue, now: float) -> bool:
+        """Whether those who wait in a queue wait for a connection, not for the pace.
 
         Args:
-            turnstile: which.
+            queue: which.
             now: seconds on the loop's clock.
         """
-        return turnstile in self._ready and turnstile.pace.ask(now) == 0.0
+        return queue in self._ready and queue.pace.ask(now) == 0.0
 
-    def enter_now(self, turnstile: Turnstile, now: float) -> Sent | None:
-        """Go in if nobody waits before.
+    def acquire_now(self, queue: PacedQueue, now: float) -> Sent | None:
+        """Take a turn and a connection if nobody waits before.
 
         Args:
-            turnstile: at which.
+            queue: in which.
             now: seconds on the loop's clock.
         """
-        if self._closed or self._free == 0 or self._ready or turnstile.lines or turnstile.pace.ask(now) != 0.0:
+        if self._closed or self._free == 0 or self._ready or queue.lines or queue.pace.ask(now) != 0.0:
             return None
         self._free -= 1
         self._busy += 1
-        return turnstile.pace.send(now)
+        return queue.pace.send(now)
 
-    async def enter(
-        self, turnstile: Turnstile, tenant: str, patience: float | None, *, again: bool = False
+    async def acquire(
+        self, queue: PacedQueue, tenant: str, patience: float | None, *, again: bool = False
     ) -> Sent | None:
         """Wait for a turn and a connection; ``None`` where neither came in time, and where to look whether to wait on.
 
-        Who gets one gives both back by :meth:`Turnstile.leave`, having told what came of the request.
+        Who gets one gives both back by :meth:`PacedQueue.release`, having told what came of the request.
 
         Args:
-            turnstile: at which.
+            queue: in which.
             tenant: in whose name.
             patience: seconds to wait at the most, if that has an end.
-            again: whether it was in and keeps its place, as a request that was refused.
+            again: whether it had a turn and keeps its place, as a request that was refused.
         """
         if self._closed:
             return None
         loop = asyncio.get_running_loop()
         waiter: _Waiter = loop.create_future()
-        line = turnstile.join(tenant, waiter, again=again)
+        line = queue.join(tenant, waiter, again=again)
         timer = None if patience is None else loop.call_later(patience, _dismiss, waiter)
         try:
             return await waiter
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled() and (sent := waiter.result()) is not None:
                 # The turn came and the cancellation with it: hand it on.
-                turnstile.give_back(sent)
+                queue.give_back(sent)
             raise
         finally:
             line.live -= 1
             if timer is not None:
                 timer.cancel()
 
-    def free(self) -> None:
+    def release(self) -> None:
         """Take a connection back."""
         self._free += 1
         self._busy -= 1
@@ -341,14 +342,14 @@ class Gate:
         if self._drained is not None and self._busy == 0 and not self._drained.done():
             self._drained.set_result(None)
 
-    def wait_for_slot(self, turnstile: Turnstile) -> None:
-        """Let a turnstile take part, as the first of its line may be allowed to go.
+    def wait_for_slot(self, queue: PacedQueue) -> None:
+        """Let a queue take part, as the first of its line may be allowed to go.
 
         Args:
-            turnstile: which.
+            queue: which.
         """
         if not self._closed:
-            self._ready.setdefault(turnstile)
+            self._ready.setdefault(queue)
 
     def hand(self, waiter: _Waiter, sent: Sent) -> None:
         """Give a connection to who has a turn.
@@ -365,17 +366,17 @@ class Gate:
         """Give free connections to those whose turn it is."""
         now = asyncio.get_running_loop().time()
         while self._free and self._ready:
-            turnstile, _ = self._ready.popitem(last=False)
-            if turnstile.serve(now):
-                self._ready[turnstile] = None
+            queue, _ = self._ready.popitem(last=False)
+            if queue.serve(now):
+                self._ready[queue] = None
 
     def close(self) -> None:
-        """Let nobody in."""
+        """Give out no more connections."""
         self._closed = True
         self._ready.clear()
 
     async def drain(self, patience: float) -> None:
-        """Wait until nobody is inside.
+        """Wait until no connection is in use.
 
         Args:
             patience: seconds to wait at the most.

@@ -2,8 +2,8 @@
 
 import pytest
 
-from clarus_async.policy.quota import Quota
-from clarus_async.wire.ratelimit import Told
+from clarus_async.ratelimit.headers import Told
+from clarus_async.ratelimit.told import Quota
 
 
 def hear(quota, limit, window, reset=None, *, guess=True, now=1.0):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final
 
-from clarus_async.wire.ratelimit import Told
+from clarus_async.ratelimit.headers import Told
 
 # A reset of up to three seconds may be one: rounded up, and told against a Date that is rounded down, or kept for a
 # second, as servers do.

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from clarus_async.wire.ratelimit import Told, read_rate_limit
+from clarus_async.ratelimit.headers import Told, read_rate_limit
 from tests.strategies import moments, quick, thorough
 
 NOW = datetime(2026, 1, 10, 12, tzinfo=UTC)

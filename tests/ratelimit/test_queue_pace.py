@@ -1,4 +1,4 @@
-"""The turnstile: what the pace holds back waits in line, whoever leaves it and whenever."""
+"""The queue of a pace: what that holds back waits in line, whoever leaves it and whenever."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 
 from clarus_async.config import PacingPolicy
 from clarus_async.policy.pacing import Pace
-from clarus_async.transport.gate import Gate, Turnstile
-from clarus_async.wire.ratelimit import Told
+from clarus_async.ratelimit.headers import Told
+from clarus_async.ratelimit.queue import ConnectionLimiter, PacedQueue
 from tests.virtual import VirtualLoop, now, settle, virtual
 
 FOREVER = 1e8
@@ -39,29 +39,29 @@ class Open(Counting):
         return 0.0
 
 
-def paused(seconds=10.0, gate=None, **policy):
-    """A turnstile whose first request was just refused, with so many seconds of Retry-After."""
-    turnstile = Turnstile(Gate(100) if gate is None else gate, Counting(PacingPolicy(**policy)))
-    sent = turnstile._gate.enter_now(turnstile, now())
-    turnstile.refused(sent, now(), seconds)
-    turnstile.leave(sent)
-    return turnstile
+def paused(seconds=10.0, connections=None, **policy):
+    """A queue whose first request was just refused, with so many seconds of Retry-After."""
+    queue = PacedQueue(ConnectionLimiter(100) if connections is None else connections, Counting(PacingPolicy(**policy)))
+    sent = queue._connections.acquire_now(queue, now())
+    queue.refused(sent, now(), seconds)
+    queue.release(sent)
+    return queue
 
 
-def entering(turnstile, count, tenant="acme", patience=FOREVER, *, again=False):
-    gate = turnstile._gate
-    return [asyncio.create_task(gate.enter(turnstile, tenant, patience, again=again)) for _ in range(count)]
+def acquiring(queue, count, tenant="acme", patience=FOREVER, *, again=False):
+    connections = queue._connections
+    return [asyncio.create_task(connections.acquire(queue, tenant, patience, again=again)) for _ in range(count)]
 
 
-def rejoining(turnstile, count, tenant="acme", *, again=False):
+def rejoining(queue, count, tenant="acme", *, again=False):
     """Like those that wait for their turn, and join the line again where they are sent away to look."""
 
-    async def enter():
-        while (sent := await turnstile._gate.enter(turnstile, tenant, None, again=again)) is None:
+    async def acquire():
+        while (sent := await queue._connections.acquire(queue, tenant, None, again=again)) is None:
             pass
         return sent
 
-    return [asyncio.create_task(enter()) for _ in range(count)]
+    return [asyncio.create_task(acquire()) for _ in range(count)]
 
 
 def gone(tasks):
@@ -69,16 +69,16 @@ def gone(tasks):
     return [number for number, task in enumerate(tasks) if task.done() and not task.cancelled() and task.result()]
 
 
-def answered(turnstile, sent):
-    turnstile.answered(sent, now())
-    turnstile.leave(sent)
+def answered(queue, sent):
+    queue.answered(sent, now())
+    queue.release(sent)
 
 
 def timers():
     return [handle for handle in asyncio.get_running_loop()._scheduled if not handle.cancelled()]
 
 
-async def answer_all(turnstile, tasks, seconds=0.05):
+async def answer_all(queue, tasks, seconds=0.05):
     """Answer each request after a while, as long as turns come; return the order in which they came."""
     order = []
 
@@ -86,7 +86,7 @@ async def answer_all(turnstile, tasks, seconds=0.05):
         sent = await task
         order.append(number)
         await asyncio.sleep(seconds)
-        answered(turnstile, sent)
+        answered(queue, sent)
 
     await asyncio.gather(*(send(number, task) for number, task in enumerate(tasks)))
     return order
@@ -101,130 +101,130 @@ async def cancel(*tasks):
 class TestPauseProbeRest:
     @virtual
     async def test_all_go_at_once_where_nothing_holds_them_back(self):
-        turnstile = Turnstile(Gate(3), Open(PacingPolicy()))
-        tasks = entering(turnstile, 3)
+        queue = PacedQueue(ConnectionLimiter(3), Open(PacingPolicy()))
+        tasks = acquiring(queue, 3)
         await settle()
         assert gone(tasks) == [0, 1, 2]
         assert now() == 0
 
     @virtual
     async def test_nobody_goes_before_retry_after(self):
-        turnstile = paused(10.0)
-        tasks = entering(turnstile, 3)
+        queue = paused(10.0)
+        tasks = acquiring(queue, 3)
         await asyncio.sleep(9.999)
         assert gone(tasks) == []
         await cancel(*tasks)
 
     @virtual
     async def test_nobody_goes_in_at_once_during_a_pause(self):
-        turnstile = paused(10.0)
-        assert turnstile._gate.enter_now(turnstile, now()) is None
+        queue = paused(10.0)
+        assert queue._connections.acquire_now(queue, now()) is None
         await asyncio.sleep(10.0)
-        assert turnstile._gate.enter_now(turnstile, now())
+        assert queue._connections.acquire_now(queue, now())
         # That was the probe.
-        assert turnstile._gate.enter_now(turnstile, now()) is None
-        assert turnstile._gate.busy == turnstile.pace.under_way == 1
+        assert queue._connections.acquire_now(queue, now()) is None
+        assert queue._connections.busy == queue.pace.under_way == 1
 
     @virtual
     async def test_one_probe_goes_after_it_and_the_rest_wait_for_its_answer(self):
-        turnstile = paused(10.0)
-        tasks = entering(turnstile, 4)
+        queue = paused(10.0)
+        tasks = acquiring(queue, 4)
         probe = await tasks[0]
         assert now() == 10.0
         await asyncio.sleep(90.0)
         assert gone(tasks) == [0]
-        answered(turnstile, probe)
-        assert await answer_all(turnstile, tasks[1:]) == [0, 1, 2]
-        assert turnstile.pace.under_way == 0
+        answered(queue, probe)
+        assert await answer_all(queue, tasks[1:]) == [0, 1, 2]
+        assert queue.pace.under_way == 0
 
     @virtual
     async def test_who_comes_while_the_probe_is_out_waits_too(self):
-        turnstile = paused(10.0)
-        [first] = entering(turnstile, 1)
+        queue = paused(10.0)
+        [first] = acquiring(queue, 1)
         probe = await first
-        [late] = entering(turnstile, 1)
+        [late] = acquiring(queue, 1)
         await asyncio.sleep(50.0)
         assert gone([late]) == []
-        answered(turnstile, probe)
+        answered(queue, probe)
         assert await late
 
     @virtual
     async def test_a_refused_probe_begins_another_pause(self):
-        turnstile = paused(10.0)
-        tasks = rejoining(turnstile, 2)
+        queue = paused(10.0)
+        tasks = rejoining(queue, 2)
         probe = await tasks[0]
-        turnstile.refused(probe, now(), 20.0)
-        turnstile.leave(probe)
+        queue.refused(probe, now(), 20.0)
+        queue.release(probe)
         assert await tasks[1]
         assert now() == 30.0
 
     @virtual
     async def test_a_probe_without_an_answer_hands_over(self):
-        turnstile = paused(10.0)
-        tasks = entering(turnstile, 2)
-        turnstile.leave(await tasks[0])
+        queue = paused(10.0)
+        tasks = acquiring(queue, 2)
+        queue.release(await tasks[0])
         assert await tasks[1]
         assert now() == 10.0
 
     @virtual
     async def test_a_probe_that_goes_at_the_very_moment_of_the_refusal_is_heard(self):
         """Retry-After: 0, and a clock that shows the same to both: uvloop's has whole milliseconds."""
-        turnstile = paused(0.0)
-        tasks = entering(turnstile, 5)
-        assert await answer_all(turnstile, tasks, seconds=0.0) == [0, 1, 2, 3, 4]
+        queue = paused(0.0)
+        tasks = acquiring(queue, 5)
+        assert await answer_all(queue, tasks, seconds=0.0) == [0, 1, 2, 3, 4]
 
     @virtual
     async def test_a_longer_pause_while_it_is_on_holds_everybody_longer(self):
-        turnstile = Turnstile(Gate(9), Counting(PacingPolicy()))
-        first, second = (turnstile._gate.enter_now(turnstile, now()) for _ in range(2))
-        turnstile.refused(first, now(), 10.0)
-        turnstile.leave(first)
-        [task] = rejoining(turnstile, 1)
+        queue = PacedQueue(ConnectionLimiter(9), Counting(PacingPolicy()))
+        first, second = (queue._connections.acquire_now(queue, now()) for _ in range(2))
+        queue.refused(first, now(), 10.0)
+        queue.release(first)
+        [task] = rejoining(queue, 1)
         await asyncio.sleep(5.0)
-        turnstile.refused(second, now(), 20.0)
-        turnstile.leave(second)
+        queue.refused(second, now(), 20.0)
+        queue.release(second)
         assert await task
         assert now() == 25.0
 
     @virtual
     async def test_a_pause_without_end_to_patience_is_waited_for(self):
-        turnstile = paused(3600.0)
-        [task] = entering(turnstile, 1, patience=None)
+        queue = paused(3600.0)
+        [task] = acquiring(queue, 1, patience=None)
         assert await task
         assert now() == 3600.0
 
     @virtual
     async def test_without_retry_after_turns_come_too(self):
-        turnstile = paused(None)
+        queue = paused(None)
         for _ in range(5):
-            sent = await turnstile._gate.enter(turnstile, "acme", FOREVER)
-            turnstile.refused(sent, now(), None)
-            turnstile.leave(sent)
-        assert await answer_all(turnstile, entering(turnstile, 5)) == [0, 1, 2, 3, 4]
+            sent = await queue._connections.acquire(queue, "acme", FOREVER)
+            queue.refused(sent, now(), None)
+            queue.release(sent)
+        assert await answer_all(queue, acquiring(queue, 5)) == [0, 1, 2, 3, 4]
 
     @virtual
     async def test_a_given_rate_spaces_the_turns(self):
-        turnstile = Turnstile(Gate(9), Counting(PacingPolicy(rate=2.0)))
+        queue = PacedQueue(ConnectionLimiter(9), Counting(PacingPolicy(rate=2.0)))
         times = []
 
         async def send(task):
             sent = await task
             times.append(now())
-            answered(turnstile, sent)
+            answered(queue, sent)
 
-        await asyncio.gather(*map(send, entering(turnstile, 7)))
+        await asyncio.gather(*map(send, acquiring(queue, 7)))
         assert times == pytest.approx([0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0], abs=0.05)
 
     def test_a_timer_that_fires_a_shade_early_does_not_ask_again_and_again(self):
         """Loops may run a timer up to their clock's resolution before its time; a virtual clock then stands still."""
 
         async def check():
-            turnstile = paused(1.4618922787636765)
-            assert await turnstile._gate.enter(turnstile, "acme", FOREVER)
-            assert turnstile.pace.asked < 20
+            queue = paused(1.4618922787636765)
+            assert await queue._connections.acquire(queue, "acme", FOREVER)
+            assert queue.pace.asked < 20
             for _ in range(20):
-                answered(turnstile, await turnstile._gate.enter(turnstile, "acme", FOREVER))
-            assert turnstile.pace.asked < 200
+                answered(queue, await queue._connections.acquire(queue, "acme", FOREVER))
+            assert queue.pace.asked < 200
 
         with asyncio.Runner(loop_factory=CoarseLoop) as runner:
             runner.get_loop().set_exception_handler(lambda loop, context: loop.stop())
@@ -234,60 +234,80 @@ class TestPauseProbeRest:
 class TestUnavailable:
     @virtual
     async def test_a_limiters_503_is_a_refusal(self):
-        turnstile = Turnstile(Gate(100), Counting(PacingPolicy()))
+        queue = PacedQueue(ConnectionLimiter(100), Counting(PacingPolicy()))
         for _ in range(40):
-            sent = turnstile._gate.enter_now(turnstile, now())
+            sent = queue._connections.acquire_now(queue, now())
             await asyncio.sleep(0.02)
-            answered(turnstile, sent)
-        assert turnstile.pace.rate is None
-        sent = turnstile._gate.enter_now(turnstile, now())
-        assert turnstile.unavailable(sent, now(), None)
-        turnstile.leave(sent)
-        assert turnstile.pace.rate is not None
+            answered(queue, sent)
+        assert queue.pace.rate is None
+        sent = queue._connections.acquire_now(queue, now())
+        assert queue.unavailable(sent, now(), None)
+        queue.release(sent)
+        assert queue.pace.rate is not None
 
     @virtual
     async def test_a_servers_503_is_none_and_where_nobody_gets_through_it_is_waited_out(self):
-        turnstile = Turnstile(Gate(100), Counting(PacingPolicy()))
-        sent = turnstile._gate.enter_now(turnstile, now())
-        assert not turnstile.unavailable(sent, now(), 3.0)
-        turnstile.leave(sent)
-        assert (turnstile.pace.rate, turnstile.pace.pause(now())) == (None, 3.0)
-        assert turnstile._gate.enter_now(turnstile, now()) is None
+        queue = PacedQueue(ConnectionLimiter(100), Counting(PacingPolicy()))
+        sent = queue._connections.acquire_now(queue, now())
+        assert not queue.unavailable(sent, now(), 3.0)
+        queue.release(sent)
+        assert (queue.pace.rate, queue.pace.pause(now())) == (None, 3.0)
+        assert queue._connections.acquire_now(queue, now()) is None
         await asyncio.sleep(3.0)
-        assert turnstile._gate.enter_now(turnstile, now()) is not None
+        assert queue._connections.acquire_now(queue, now()) is not None
 
     @virtual
     async def test_a_gateways_503_holds_nobody_else_back_where_others_get_through(self):
-        turnstile = Turnstile(Gate(100), Counting(PacingPolicy()))
-        slow = turnstile._gate.enter_now(turnstile, now())
+        queue = PacedQueue(ConnectionLimiter(100), Counting(PacingPolicy()))
+        slow = queue._connections.acquire_now(queue, now())
         for _ in range(50):
-            sent = turnstile._gate.enter_now(turnstile, now())
+            sent = queue._connections.acquire_now(queue, now())
             await asyncio.sleep(0.05)
-            answered(turnstile, sent)
-        assert not turnstile.unavailable(slow, now(), 30.0)
-        turnstile.leave(slow)
-        assert (turnstile.pace.rate, turnstile.pace.pause(now())) == (None, 0.0)
+            answered(queue, sent)
+        assert not queue.unavailable(slow, now(), 30.0)
+        queue.release(slow)
+        assert (queue.pace.rate, queue.pace.pause(now())) == (None, 0.0)
 
     @virtual
     async def test_one_path_that_is_down_says_nothing_of_the_others(self):
-        turnstile = Turnstile(Gate(100), Counting(PacingPolicy()))
+        queue = PacedQueue(ConnectionLimiter(100), Counting(PacingPolicy()))
         for _ in range(40):
-            sent = turnstile._gate.enter_now(turnstile, now())
+            sent = queue._connections.acquire_now(queue, now())
             await asyncio.sleep(0.02)
-            turnstile.answered(sent, now(), path="/api/integrations")
-            turnstile.leave(sent)
-        sent = turnstile._gate.enter_now(turnstile, now())
-        assert not turnstile.unavailable(sent, now(), None, path="/graphql")
-        turnstile.leave(sent)
-        assert turnstile.pace.rate is None
+            queue.answered(sent, now(), path="/api/integrations")
+            queue.release(sent)
+        sent = queue._connections.acquire_now(queue, now())
+        assert not queue.unavailable(sent, now(), None, path="/graphql")
+        queue.release(sent)
+        assert queue.pace.rate is None
+
+    @virtual
+    async def test_503s_that_no_slower_pace_avoids_are_no_limiters(self):
+        class Falling(Open):
+            rate = None
+            forgotten = 0
+
+            def forget(self):
+                self.forgotten += 1
+
+        queue = PacedQueue(ConnectionLimiter(9), Falling(PacingPolicy()))
+        sent = queue._connections.acquire_now(queue, now())
+        await asyncio.sleep(0.1)
+        answered(queue, sent)
+        for rate, forgotten in ((100.0, 0), (50.0, 0), (25.0, 1)):
+            queue.pace.rate = rate
+            sent = queue._connections.acquire_now(queue, now())
+            assert queue.unavailable(sent, now(), None)
+            queue.release(sent)
+            assert queue.pace.forgotten == forgotten
 
     @virtual
     async def test_a_long_wait_sends_those_away_who_wait_already(self):
-        turnstile = paused(1.0)
-        waiting = entering(turnstile, 2)
+        queue = paused(1.0)
+        waiting = acquiring(queue, 2)
         await settle()
-        sent = turnstile.pace.send(now())
-        assert not turnstile.unavailable(sent, now(), 60.0)
+        sent = queue.pace.send(now())
+        assert not queue.unavailable(sent, now(), 60.0)
         await settle()
         assert [task.done() and task.result() is None for task in waiting] == [True, True]
 
@@ -302,18 +322,18 @@ class CoarseLoop(VirtualLoop):
 class TestTimers:
     @virtual
     async def test_each_waiter_has_a_future_of_its_own(self):
-        turnstile = paused(10.0)
-        tasks = entering(turnstile, 5)
+        queue = paused(10.0)
+        tasks = acquiring(queue, 5)
         await settle()
-        line = turnstile.lines["acme"]
+        line = queue.lines["acme"]
         assert len({*line._again, *line._first}) == line.live == 5
         await cancel(*tasks)
 
     @virtual
     async def test_one_timer_serves_a_line_however_long_it_is(self):
-        gate = Gate(100)
-        turnstiles = [paused(10.0, gate) for _ in range(3)]
-        tasks = [task for turnstile in turnstiles for task in entering(turnstile, 50)]
+        connections = ConnectionLimiter(100)
+        queues = [paused(10.0, connections) for _ in range(3)]
+        tasks = [task for queue in queues for task in acquiring(queue, 50)]
         await settle()
         # Beside the one of each waiter's patience.
         assert len(timers()) == 150 + 3
@@ -322,115 +342,115 @@ class TestTimers:
 
     @virtual
     async def test_no_timer_runs_where_an_answer_is_waited_for(self):
-        turnstile = paused(10.0)
-        tasks = entering(turnstile, 5)
+        queue = paused(10.0)
+        tasks = acquiring(queue, 5)
         probe = await tasks[0]
         assert len(timers()) == 4
-        turnstile.leave(probe)
+        queue.release(probe)
         await cancel(*tasks)
 
     @virtual
     async def test_nobody_asks_while_nothing_happens(self):
-        turnstile = paused(3600.0)
-        tasks = entering(turnstile, 100)
+        queue = paused(3600.0)
+        tasks = acquiring(queue, 100)
         await settle()
-        asked = turnstile.pace.asked
+        asked = queue.pace.asked
         assert asked <= 102
         await asyncio.sleep(3599.0)
-        assert turnstile.pace.asked == asked
+        assert queue.pace.asked == asked
         probe = await tasks[0]
-        assert turnstile.pace.asked <= asked + 2
+        assert queue.pace.asked <= asked + 2
         # Nor while they wait for the probe's answer.
-        asked = turnstile.pace.asked
+        asked = queue.pace.asked
         await asyncio.sleep(3600.0)
-        assert turnstile.pace.asked == asked
-        turnstile.leave(probe)
+        assert queue.pace.asked == asked
+        queue.release(probe)
         await cancel(*tasks)
 
     @virtual
-    async def test_nobody_asks_while_the_gate_is_full(self):
-        gate = Gate(1)
-        other = Turnstile(gate, Open(PacingPolicy()))
-        inside = gate.enter_now(other, now())
-        turnstile = Turnstile(gate, Counting(PacingPolicy()))
-        tasks = entering(turnstile, 10)
+    async def test_nobody_asks_while_all_connections_are_in_use(self):
+        connections = ConnectionLimiter(1)
+        other = PacedQueue(connections, Open(PacingPolicy()))
+        inside = connections.acquire_now(other, now())
+        queue = PacedQueue(connections, Counting(PacingPolicy()))
+        tasks = acquiring(queue, 10)
         await settle()
-        asked = turnstile.pace.asked
+        asked = queue.pace.asked
         await asyncio.sleep(3600.0)
-        assert turnstile.pace.asked == asked
-        other.leave(inside)
-        assert await answer_all(turnstile, tasks) == list(range(10))
+        assert queue.pace.asked == asked
+        other.release(inside)
+        assert await answer_all(queue, tasks) == list(range(10))
 
     @virtual
     async def test_a_line_that_everybody_left_asks_no_more(self):
-        turnstile = paused(10.0)
-        await cancel(*entering(turnstile, 5))
+        queue = paused(10.0)
+        await cancel(*acquiring(queue, 5))
         await asyncio.sleep(10.0)
-        asked = turnstile.pace.asked
-        assert (timers(), turnstile.lines) == ([], {})
+        asked = queue.pace.asked
+        assert (timers(), queue.lines) == ([], {})
         await asyncio.sleep(3600.0)
-        assert turnstile.pace.asked == asked
+        assert queue.pace.asked == asked
 
 
 class TestLeavingTheLine:
     @virtual
     async def test_regression_hikari_cancelling_one_waiter_does_not_kill_the_limiter(self):
         """hikari's buckets awaited one shared future: cancelling one waiter ended the limiter for everybody."""
-        turnstile = paused(10.0)
-        tasks = entering(turnstile, 3)
+        queue = paused(10.0)
+        tasks = acquiring(queue, 3)
         await settle()
         await cancel(tasks[0])
         probe = await tasks[1]
         assert now() == 10.0
-        answered(turnstile, probe)
+        answered(queue, probe)
         sent = await tasks[2]
         began = now()
-        turnstile.refused(sent, now(), 5.0)
-        turnstile.leave(sent)
-        assert await turnstile._gate.enter(turnstile, "acme", FOREVER)
+        queue.refused(sent, now(), 5.0)
+        queue.release(sent)
+        assert await queue._connections.acquire(queue, "acme", FOREVER)
         assert now() == pytest.approx(began + 5.0)
 
     @virtual
     async def test_regression_hikari_cancelling_everybody_does_not_kill_the_limiter(self):
-        turnstile = paused(10.0)
-        tasks = entering(turnstile, 5)
+        queue = paused(10.0)
+        tasks = acquiring(queue, 5)
         await settle()
         await cancel(*tasks)
-        assert turnstile.waiting("acme") == 0
-        assert await turnstile._gate.enter(turnstile, "acme", FOREVER)
+        assert queue.waiting("acme") == 0
+        assert await queue._connections.acquire(queue, "acme", FOREVER)
         assert now() == 10.0
 
     @virtual
     async def test_a_waiter_cancelled_as_it_becomes_the_probe_hands_over(self):
-        turnstile = paused(10.0)
-        tasks = entering(turnstile, 2)
+        queue = paused(10.0)
+        tasks = acquiring(queue, 2)
         await settle()
 
         def turn_comes_then_cancel():
-            turnstile.look()
-            assert turnstile.pace.under_way == 1
+            queue.look()
+            assert queue.pace.under_way == 1
             tasks[0].cancel()
 
         # The probe's future is set; it has not run yet when it is cancelled.
         asyncio.get_running_loop().call_at(10.0, turn_comes_then_cancel)
         assert await tasks[1]
         assert tasks[0].cancelled()
-        assert turnstile.pace.under_way == turnstile._gate.busy == 1
+        assert queue.pace.under_way == queue._connections.busy == 1
         assert now() == 10.0
 
     @virtual
     async def test_a_late_429_between_a_probe_s_turn_and_its_cancellation_does_not_kill_the_limiter(self):
-        turnstile = Turnstile(Gate(9), Counting(PacingPolicy()))
-        first, second = (turnstile._gate.enter_now(turnstile, now()) for _ in range(2))
-        turnstile.refused(first, now(), 10.0)
-        turnstile.leave(first)
-        tasks = entering(turnstile, 2)
+        queue = PacedQueue(ConnectionLimiter(9), Counting(PacingPolicy()))
+        first, second = (queue._connections.acquire_now(queue, now()) for _ in range(2))
+        queue.refused(first, now(), 10.0)
+        queue.release(first)
+        tasks = acquiring(queue, 2)
         await settle()
 
         def turn_comes_then_late_refusal_then_cancel():
-            turnstile.look()
-            turnstile.refused(second, now(), 5.0)
-            turnstile.leave(second)
+            queue.look()
+            queue.refused(second, now(), 5.0)
+            queue.release(second)
             tasks[0].cancel()
 
         asyncio.get_running_loop().call_at(10.0, turn_comes_then_late_refusal_then_cancel)
@@ -442,8 +462,8 @@ class TestLeavingTheLine:
     def test_cancelling_at_any_turn_of_the_loop_keeps_it_alive(self, turns):
         @virtual
         async def check():
-            turnstile = paused(10.0)
-            tasks = entering(turnstile, 2)
+            queue = paused(10.0)
+            tasks = acquiring(queue, 2)
             await asyncio.sleep(5.0)
             await asyncio.sleep(5.0)
             for _ in range(turns):
@@ -451,64 +471,64 @@ class TestLeavingTheLine:
             tasks[0].cancel()
             await settle()
             if not tasks[0].cancelled():
-                turnstile.leave(tasks[0].result())
+                queue.release(tasks[0].result())
             assert await tasks[1]
-            assert turnstile.pace.under_way == turnstile._gate.busy == 1
+            assert queue.pace.under_way == queue._connections.busy == 1
 
         check()
 
     @virtual
     async def test_patience_ends_with_none(self):
-        turnstile = paused(10.0)
-        assert await turnstile._gate.enter(turnstile, "acme", 3.0) is None
+        queue = paused(10.0)
+        assert await queue._connections.acquire(queue, "acme", 3.0) is None
         assert now() == 3.0
 
     @virtual
     async def test_patience_that_ends_as_the_turn_comes_leaves_nothing_behind(self):
-        turnstile = paused(10.0)
-        tasks = entering(turnstile, 3, patience=10.0)
+        queue = paused(10.0)
+        tasks = acquiring(queue, 3, patience=10.0)
         await asyncio.sleep(10.0)
         await settle()
         assert all(task.done() for task in tasks)
-        assert turnstile.pace.under_way == turnstile._gate.busy == len(gone(tasks)) <= 1
+        assert queue.pace.under_way == queue._connections.busy == len(gone(tasks)) <= 1
 
     @virtual
     async def test_who_lost_patience_is_no_probe(self):
-        turnstile = paused(10.0)
-        [short] = entering(turnstile, 1, patience=5.0)
-        [long] = entering(turnstile, 1)
+        queue = paused(10.0)
+        [short] = acquiring(queue, 1, patience=5.0)
+        [long] = acquiring(queue, 1)
         assert await long
         assert await short is None
 
     @virtual
     async def test_waiting_counts_only_who_still_waits(self):
-        turnstile = paused(10.0)
-        tasks = entering(turnstile, 3) + entering(turnstile, 1, "globex")
+        queue = paused(10.0)
+        tasks = acquiring(queue, 3) + acquiring(queue, 1, "globex")
         await settle()
-        assert [turnstile.waiting(tenant) for tenant in ("acme", "globex", "other")] == [3, 1, 0]
+        assert [queue.waiting(tenant) for tenant in ("acme", "globex", "other")] == [3, 1, 0]
         await cancel(tasks[1])
-        assert turnstile.waiting("acme") == 2
-        turnstile.close()
+        assert queue.waiting("acme") == 2
+        queue.close()
         await settle()
-        assert turnstile.waiting("acme") == 0
+        assert queue.waiting("acme") == 0
 
     @virtual
     async def test_first_come_first_served(self):
-        turnstile = paused(1.0)
-        assert await answer_all(turnstile, entering(turnstile, 20)) == list(range(20))
+        queue = paused(1.0)
+        assert await answer_all(queue, acquiring(queue, 20)) == list(range(20))
 
     @virtual
     async def test_who_comes_once_the_pace_is_open_again_queues_behind_the_line(self):
-        turnstile = Turnstile(Gate(9), Counting(PacingPolicy(rate=2.0)))
-        assert turnstile._gate.enter_now(turnstile, now())
-        tasks = entering(turnstile, 2)
+        queue = PacedQueue(ConnectionLimiter(9), Counting(PacingPolicy(rate=2.0)))
+        assert queue._connections.acquire_now(queue, now())
+        tasks = acquiring(queue, 2)
         await asyncio.sleep(0.499)
         # By now the pace may let somebody go, but its timer has not fired.
-        turnstile._timer.cancel()
+        queue._timer.cancel()
         await asyncio.sleep(0.002)
-        assert turnstile.pace.ask(now()) == 0.0
-        assert turnstile._gate.enter_now(turnstile, now()) is None
-        tasks += entering(turnstile, 1)
+        assert queue.pace.ask(now()) == 0.0
+        assert queue._connections.acquire_now(queue, now()) is None
+        tasks += acquiring(queue, 1)
         await settle()
         assert gone(tasks) == [0]
         await asyncio.sleep(0.6)
@@ -519,41 +539,41 @@ class TestLeavingTheLine:
 class TestComingBack:
     @virtual
     async def test_who_was_refused_goes_before_those_that_had_no_turn(self):
-        turnstile = paused(10.0)
-        tasks = entering(turnstile, 3)
+        queue = paused(10.0)
+        tasks = acquiring(queue, 3)
         await settle()
-        tasks += entering(turnstile, 1, again=True)
-        assert await answer_all(turnstile, tasks) == [3, 0, 1, 2]
+        tasks += acquiring(queue, 1, again=True)
+        assert await answer_all(queue, tasks) == [3, 0, 1, 2]
 
     @virtual
     async def test_it_goes_before_no_other_tenant(self):
-        turnstile = paused(10.0)
-        tasks = entering(turnstile, 2, "a") + entering(turnstile, 2, "b")
+        queue = paused(10.0)
+        tasks = acquiring(queue, 2, "a") + acquiring(queue, 2, "b")
         await settle()
-        tasks += entering(turnstile, 1, "b", again=True)
-        assert await answer_all(turnstile, tasks) == [0, 4, 1, 2, 3]
+        tasks += acquiring(queue, 1, "b", again=True)
+        assert await answer_all(queue, tasks) == [0, 4, 1, 2, 3]
 
     @virtual
     async def test_those_that_were_refused_keep_their_order(self):
-        turnstile = paused(10.0)
-        tasks = entering(turnstile, 3, again=True)
-        assert await answer_all(turnstile, tasks) == [0, 1, 2]
+        queue = paused(10.0)
+        tasks = acquiring(queue, 3, again=True)
+        assert await answer_all(queue, tasks) == [0, 1, 2]
 
     @virtual
     async def test_they_keep_it_however_late_the_next_comes_back(self):
-        turnstile = paused(10.0)
-        tasks = entering(turnstile, 2) + entering(turnstile, 2, again=True)
+        queue = paused(10.0)
+        tasks = acquiring(queue, 2) + acquiring(queue, 2, again=True)
         await asyncio.sleep(1.0)
-        tasks += entering(turnstile, 1) + entering(turnstile, 1, again=True)
-        assert await answer_all(turnstile, tasks) == [2, 3, 5, 0, 1, 4]
+        tasks += acquiring(queue, 1) + acquiring(queue, 1, again=True)
+        assert await answer_all(queue, tasks) == [2, 3, 5, 0, 1, 4]
 
     @virtual
     async def test_cancelling_one_that_came_back_leaves_the_line_alive(self):
-        turnstile = paused(10.0)
-        tasks = entering(turnstile, 2) + entering(turnstile, 1, again=True)
+        queue = paused(10.0)
+        tasks = acquiring(queue, 2) + acquiring(queue, 1, again=True)
         await settle()
         await cancel(tasks[2])
-        assert await answer_all(turnstile, tasks[:2]) == [0, 1]
+        assert await answer_all(queue, tasks[:2]) == [0, 1]
 
 
 class TestSentAway:
@@ -562,34 +582,34 @@ class TestSentAway:
     @staticmethod
     async def lengthen(*seconds, join):
         """Have a pause until 11 s, somebody join, and refusals at 6 s that tell of other pauses."""
-        turnstile = Turnstile(Gate(9), Counting(PacingPolicy(start=1e6)))
+        queue = PacedQueue(ConnectionLimiter(9), Counting(PacingPolicy(start=1e6)))
         await asyncio.sleep(1.0)
-        first, *others = (turnstile._gate.enter_now(turnstile, now()) for _ in range(1 + len(seconds)))
-        turnstile.refused(first, now(), 10.0)
-        turnstile.leave(first)
-        tasks = join(turnstile)
+        first, *others = (queue._connections.acquire_now(queue, now()) for _ in range(1 + len(seconds)))
+        queue.refused(first, now(), 10.0)
+        queue.release(first)
+        tasks = join(queue)
         await asyncio.sleep(5.0)
         for sent, pause in zip(others, seconds, strict=True):
-            turnstile.refused(sent, now(), pause)
-            turnstile.leave(sent)
+            queue.refused(sent, now(), pause)
+            queue.release(sent)
         await settle()
-        return turnstile, tasks
+        return queue, tasks
 
     @virtual
     async def test_a_refusal_that_lengthens_the_pause_much_sends_everybody_in_line_away(self):
-        turnstile, tasks = await self.lengthen(
-            10.1, join=lambda at: entering(at, 2) + entering(at, 1, again=True) + entering(at, 1, "globex")
+        queue, tasks = await self.lengthen(
+            10.1, join=lambda at: acquiring(at, 2) + acquiring(at, 1, again=True) + acquiring(at, 1, "globex")
         )
         assert await asyncio.gather(*tasks) == [None] * 4
         assert now() == 6.0
-        assert turnstile.lines == {}
-        assert turnstile.pace.under_way == turnstile._gate.busy == 0
+        assert queue.lines == {}
+        assert queue.pace.under_way == queue._connections.busy == 0
 
     @pytest.mark.parametrize("pause", [None, 0.0, 1.0, 5.0, 9.9])
     def test_one_that_lengthens_it_little_sends_nobody_away(self, pause):
         @virtual
         async def check():
-            _, tasks = await self.lengthen(pause, join=lambda at: entering(at, 3))
+            _, tasks = await self.lengthen(pause, join=lambda at: acquiring(at, 3))
             assert [task.done() for task in tasks] == [False] * 3
             assert await tasks[0]
             assert now() == pytest.approx(max(11.0, 6.0 + (pause or 0.0)))
@@ -599,38 +619,38 @@ class TestSentAway:
 
     @virtual
     async def test_each_that_lengthens_it_little_counts_by_itself(self):
-        _, tasks = await self.lengthen(9.0, 13.0, join=lambda at: entering(at, 3))
+        _, tasks = await self.lengthen(9.0, 13.0, join=lambda at: acquiring(at, 3))
         assert [task.done() for task in tasks] == [False] * 3
         await cancel(*tasks)
 
     @virtual
     async def test_they_keep_their_order_where_they_join_again(self):
-        turnstile, tasks = await self.lengthen(60.0, join=lambda at: rejoining(at, 4) + rejoining(at, 2, again=True))
-        tasks += rejoining(turnstile, 2) + rejoining(turnstile, 1, again=True)
-        assert await answer_all(turnstile, tasks) == [4, 5, 8, 0, 1, 2, 3, 6, 7]
+        queue, tasks = await self.lengthen(60.0, join=lambda at: rejoining(at, 4) + rejoining(at, 2, again=True))
+        tasks += rejoining(queue, 2) + rejoining(queue, 1, again=True)
+        assert await answer_all(queue, tasks) == [4, 5, 8, 0, 1, 2, 3, 6, 7]
 
     @virtual
     async def test_tenants_keep_their_turns_where_they_join_again(self):
-        turnstile, tasks = await self.lengthen(
+        queue, tasks = await self.lengthen(
             60.0, join=lambda at: rejoining(at, 3, "a") + rejoining(at, 2, "b") + rejoining(at, 1, "c")
         )
-        assert await answer_all(turnstile, tasks) == [0, 3, 5, 1, 4, 2]
+        assert await answer_all(queue, tasks) == [0, 3, 5, 1, 4, 2]
 
     @virtual
     async def test_they_are_sent_away_as_often_as_it_lengthens(self):
-        turnstile, tasks = await self.lengthen(20.0, 40.0, 60.0, join=lambda at: rejoining(at, 3))
-        assert turnstile.waiting("acme") == 3
-        assert await answer_all(turnstile, tasks) == [0, 1, 2]
+        queue, tasks = await self.lengthen(20.0, 40.0, 60.0, join=lambda at: rejoining(at, 3))
+        assert queue.waiting("acme") == 3
+        assert await answer_all(queue, tasks) == [0, 1, 2]
 
     @virtual
     async def test_a_turn_that_came_already_is_kept(self):
-        turnstile = paused(10.0)
-        tasks = entering(turnstile, 2)
+        queue = paused(10.0)
+        tasks = acquiring(queue, 2)
         await settle()
 
         def turn_comes_then_the_line_is_sent_away():
-            turnstile.look()
-            turnstile._dismiss()
+            queue.look()
+            queue._dismiss()
 
         asyncio.get_running_loop().call_at(10.0, turn_comes_then_the_line_is_sent_away)
         assert await tasks[0]
@@ -638,20 +658,20 @@ class TestSentAway:
 
     @virtual
     async def test_who_is_cancelled_as_it_is_sent_away_leaves_nothing_behind(self):
-        turnstile = paused(10.0)
-        tasks = entering(turnstile, 2)
+        queue = paused(10.0)
+        tasks = acquiring(queue, 2)
         await settle()
-        turnstile._dismiss()
+        queue._dismiss()
         tasks[0].cancel()
         assert await tasks[1] is None
         assert tasks[0].cancelled()
-        assert turnstile.pace.under_way == turnstile._gate.busy == turnstile.waiting("acme") == 0
-        assert await turnstile._gate.enter(turnstile, "acme", None)
+        assert queue.pace.under_way == queue._connections.busy == queue.waiting("acme") == 0
+        assert await queue._connections.acquire(queue, "acme", None)
 
     @virtual
     async def test_a_refusal_that_nobody_waits_behind_sends_nobody_away(self):
-        turnstile = paused(10.0)
-        [task] = entering(turnstile, 1)
+        queue = paused(10.0)
+        [task] = acquiring(queue, 1)
         assert await task
         assert now() == 10.0
 
@@ -659,14 +679,14 @@ class TestSentAway:
 class TestFairness:
     @virtual
     async def test_a_few_waiters_of_one_tenant_are_not_behind_a_thousand_of_another(self):
-        turnstile = Turnstile(Gate(1), Open(PacingPolicy()))
-        sent = turnstile._gate.enter_now(turnstile, now())
-        many = entering(turnstile, 1_000, "big")
+        queue = PacedQueue(ConnectionLimiter(1), Open(PacingPolicy()))
+        sent = queue._connections.acquire_now(queue, now())
+        many = acquiring(queue, 1_000, "big")
         await settle()
-        few = entering(turnstile, 3, "small")
+        few = acquiring(queue, 3, "small")
         await settle()
         for turn in range(6):
-            turnstile.leave(sent)
+            queue.release(sent)
             await settle()
             # They take turns, and who came first begins.
             sent = (few if turn % 2 else many)[turn // 2].result()
@@ -676,68 +696,68 @@ class TestFairness:
 
     @virtual
     async def test_a_slow_pace_is_shared_evenly_too(self):
-        turnstile = Turnstile(Gate(100), Counting(PacingPolicy(rate=10.0)))
-        many, few = entering(turnstile, 1_000, "big"), entering(turnstile, 3, "small")
+        queue = PacedQueue(ConnectionLimiter(100), Counting(PacingPolicy(rate=10.0)))
+        many, few = acquiring(queue, 1_000, "big"), acquiring(queue, 3, "small")
         await asyncio.sleep(0.65)
         assert (gone(many), gone(few)) == ([0, 1, 2, 3], [0, 1, 2])
         await cancel(*many)
 
     @virtual
     async def test_one_who_comes_back_at_once_does_not_jump_the_line(self):
-        turnstile = Turnstile(Gate(1), Counting(PacingPolicy(rate=10.0)))
-        many = entering(turnstile, 10, "big")
+        queue = PacedQueue(ConnectionLimiter(1), Counting(PacingPolicy(rate=10.0)))
+        many = acquiring(queue, 10, "big")
         back = []
 
         async def come_back():
             for _ in range(5):
-                answered(turnstile, await turnstile._gate.enter(turnstile, "small", FOREVER))
+                answered(queue, await queue._connections.acquire(queue, "small", FOREVER))
                 back.append(len(gone(many)))
 
         async def rest():
-            await answer_all(turnstile, many, seconds=0.0)
+            await answer_all(queue, many, seconds=0.0)
 
         await asyncio.gather(come_back(), rest())
         assert all(later > earlier for earlier, later in itertools.pairwise(back))
 
     @virtual
-    async def test_turnstiles_share_a_full_gate_evenly(self):
-        gate = Gate(1)
-        turnstiles = [Turnstile(gate, Open(PacingPolicy())) for _ in range(3)]
-        sent, whose = gate.enter_now(turnstiles[0], now()), turnstiles[0]
-        tasks = [entering(turnstile, count) for turnstile, count in zip(turnstiles, (1_000, 5, 5), strict=True)]
+    async def test_queues_share_connections_evenly(self):
+        connections = ConnectionLimiter(1)
+        queues = [PacedQueue(connections, Open(PacingPolicy())) for _ in range(3)]
+        sent, whose = connections.acquire_now(queues[0], now()), queues[0]
+        tasks = [acquiring(queue, count) for queue, count in zip(queues, (1_000, 5, 5), strict=True)]
         await settle()
         for _ in range(15):
             before = [gone(line) for line in tasks]
-            whose.leave(sent)
+            whose.release(sent)
             await settle()
             [number] = [n for n in range(3) if gone(tasks[n]) != before[n]]
-            sent, whose = tasks[number][len(before[number])].result(), turnstiles[number]
+            sent, whose = tasks[number][len(before[number])].result(), queues[number]
         assert [len(gone(line)) for line in tasks] == [5, 5, 5]
         await cancel(*tasks[0])
 
     @virtual
     async def test_a_paused_tenant_never_holds_up_another(self):
-        gate = Gate(1)
-        held = paused(100.0, gate)
-        waiting = entering(held, 50)
+        connections = ConnectionLimiter(1)
+        held = paused(100.0, connections)
+        waiting = acquiring(held, 50)
         await settle()
-        other = Turnstile(gate, Open(PacingPolicy()))
+        other = PacedQueue(connections, Open(PacingPolicy()))
         for _ in range(20):
-            answered(other, gate.enter_now(other, now()))
+            answered(other, connections.acquire_now(other, now()))
         assert now() == 0
         assert gone(waiting) == []
         await cancel(*waiting)
 
     @virtual
-    async def test_a_paused_tenant_holds_up_nobody_at_a_full_gate(self):
-        gate = Gate(1)
-        other = Turnstile(gate, Open(PacingPolicy()))
-        held = paused(100.0, gate)
-        inside = gate.enter_now(other, now())
-        waiting = entering(held, 50)
-        tasks = entering(other, 5)
+    async def test_a_paused_tenant_holds_up_nobody_who_waits_for_a_connection(self):
+        connections = ConnectionLimiter(1)
+        other = PacedQueue(connections, Open(PacingPolicy()))
+        held = paused(100.0, connections)
+        inside = connections.acquire_now(other, now())
+        waiting = acquiring(held, 50)
+        tasks = acquiring(other, 5)
         await settle()
-        other.leave(inside)
+        other.release(inside)
         assert await answer_all(other, tasks, seconds=1.0) == list(range(5))
         assert now() == 5.0
         # And its pause is no longer for that.
@@ -746,15 +766,15 @@ class TestFairness:
         await cancel(*waiting)
 
     @virtual
-    async def test_a_turn_that_comes_while_the_gate_is_full_is_not_lost(self):
-        gate = Gate(1)
-        held = paused(10.0, gate)
-        other = Turnstile(gate, Open(PacingPolicy()))
-        inside = gate.enter_now(other, now())
-        [task] = entering(held, 1)
+    async def test_a_turn_that_comes_while_all_connections_are_in_use_is_not_lost(self):
+        connections = ConnectionLimiter(1)
+        held = paused(10.0, connections)
+        other = PacedQueue(connections, Open(PacingPolicy()))
+        inside = connections.acquire_now(other, now())
+        [task] = acquiring(held, 1)
         await asyncio.sleep(50.0)
         assert gone([task]) == []
-        other.leave(inside)
+        other.release(inside)
         assert await task
         assert now() == 50.0
 
@@ -762,47 +782,47 @@ class TestFairness:
 class TestForetelling:
     @virtual
     async def test_the_wait_that_is_foretold_is_the_wait_that_comes(self):
-        turnstile = Turnstile(Gate(100), Counting(PacingPolicy(rate=2.0)))
-        tasks = entering(turnstile, 21)
+        queue = PacedQueue(ConnectionLimiter(100), Counting(PacingPolicy(rate=2.0)))
+        tasks = acquiring(queue, 21)
         await settle()
-        foretold = turnstile.wait("acme", now())
-        tasks += entering(turnstile, 1)
-        assert await answer_all(turnstile, tasks) == list(range(22))
+        foretold = queue.wait("acme", now())
+        tasks += acquiring(queue, 1)
+        assert await answer_all(queue, tasks) == list(range(22))
         assert foretold == pytest.approx(10.0, abs=1.0)
 
     @virtual
     async def test_a_pause_is_foretold(self):
-        turnstile = paused(10.0)
-        assert turnstile.wait("acme", now()) == 10.0
+        queue = paused(10.0)
+        assert queue.wait("acme", now()) == 10.0
 
     @virtual
     async def test_the_next_slot_of_a_slow_rate_is_foretold(self):
-        turnstile = Turnstile(Gate(9), Counting(PacingPolicy(rate=0.001)))
-        answered(turnstile, turnstile._gate.enter_now(turnstile, now()))
-        assert turnstile.wait("acme", now()) == pytest.approx(1000.0, abs=1.0)
+        queue = PacedQueue(ConnectionLimiter(9), Counting(PacingPolicy(rate=0.001)))
+        answered(queue, queue._connections.acquire_now(queue, now()))
+        assert queue.wait("acme", now()) == pytest.approx(1000.0, abs=1.0)
 
     @virtual
     async def test_who_left_the_line_is_not_waited_for(self):
-        turnstile = Turnstile(Gate(9), Counting(PacingPolicy(rate=1.0)))
-        answered(turnstile, turnstile._gate.enter_now(turnstile, now()))
-        tasks = entering(turnstile, 1_001)
+        queue = PacedQueue(ConnectionLimiter(9), Counting(PacingPolicy(rate=1.0)))
+        answered(queue, queue._connections.acquire_now(queue, now()))
+        tasks = acquiring(queue, 1_001)
         await settle()
         await cancel(*tasks[1:])
         try:
-            assert turnstile.wait("acme", now()) <= 3.0
+            assert queue.wait("acme", now()) <= 3.0
         finally:
             await cancel(*tasks)
 
     @virtual
     async def test_short_lines_of_others_are_not_counted_as_long_ones(self):
-        turnstile = Turnstile(Gate(1_000), Counting(PacingPolicy(rate=2.0)))
-        answered(turnstile, turnstile._gate.enter_now(turnstile, now()))
-        tasks = [task for number in range(99) for task in entering(turnstile, 1, f"other{number}")]
-        tasks += entering(turnstile, 10, "mine")
+        queue = PacedQueue(ConnectionLimiter(1_000), Counting(PacingPolicy(rate=2.0)))
+        answered(queue, queue._connections.acquire_now(queue, now()))
+        tasks = [task for number in range(99) for task in acquiring(queue, 1, f"other{number}")]
+        tasks += acquiring(queue, 10, "mine")
         await settle()
-        foretold = turnstile.wait("mine", now())
+        foretold = queue.wait("mine", now())
         began = now()
-        await turnstile._gate.enter(turnstile, "mine", FOREVER)
+        await queue._connections.acquire(queue, "mine", FOREVER)
         try:
             assert foretold == pytest.approx(now() - began, rel=0.1)
         finally:
@@ -810,50 +830,50 @@ class TestForetelling:
 
     @virtual
     async def test_who_waits_for_nothing_waits_no_time(self):
-        turnstile = Turnstile(Gate(9), Counting(PacingPolicy()))
-        assert turnstile.wait("acme", now()) == 0.0
+        queue = PacedQueue(ConnectionLimiter(9), Counting(PacingPolicy()))
+        assert queue.wait("acme", now()) == 0.0
 
     @virtual
     async def test_where_nothing_limits_it_a_line_is_foretold_no_time(self):
-        turnstile = Turnstile(Gate(1), Open(PacingPolicy()))
-        sent = turnstile._gate.enter_now(turnstile, now())
-        tasks = entering(turnstile, 5)
+        queue = PacedQueue(ConnectionLimiter(1), Open(PacingPolicy()))
+        sent = queue._connections.acquire_now(queue, now())
+        tasks = acquiring(queue, 5)
         await settle()
-        assert turnstile.wait("acme", now()) == 0.0
+        assert queue.wait("acme", now()) == 0.0
         await cancel(*tasks)
-        turnstile.leave(sent)
+        queue.release(sent)
 
     @virtual
     async def test_the_first_of_a_line_is_foretold_no_line(self):
-        turnstile = paused(10.0)
-        tasks = entering(turnstile, 50, "big")
+        queue = paused(10.0)
+        tasks = acquiring(queue, 50, "big")
         await settle()
-        assert turnstile.wait("small", now()) == pytest.approx(10.0, abs=1.1)
+        assert queue.wait("small", now()) == pytest.approx(10.0, abs=1.1)
         await cancel(*tasks)
 
     @virtual
     async def test_the_pause_and_the_line_behind_it_are_foretold(self):
-        turnstile = Turnstile(Gate(99), Counting(PacingPolicy(rate=1.0, burst=1)))
-        answered(turnstile, turnstile._gate.enter_now(turnstile, now()))
-        tasks = entering(turnstile, 10)
+        queue = PacedQueue(ConnectionLimiter(99), Counting(PacingPolicy(rate=1.0, burst=1)))
+        answered(queue, queue._connections.acquire_now(queue, now()))
+        tasks = acquiring(queue, 10)
         await settle()
         await cancel(*tasks[3:6])
-        foretold = turnstile.wait("acme", now())
+        foretold = queue.wait("acme", now())
         began = now()
-        await turnstile._gate.enter(turnstile, "acme", None)
+        await queue._connections.acquire(queue, "acme", None)
         assert foretold == pytest.approx(now() - began, abs=0.5)
         assert gone(tasks) == [0, 1, 2, 6, 7, 8, 9]
 
     @virtual
     async def test_who_waits_for_a_pause_does_not_wait_for_a_connection(self):
-        gate = Gate(1)
-        held = paused(100.0, gate)
-        other = Turnstile(gate, Open(PacingPolicy()))
-        assert gate.enter_now(other, now())
-        tasks = entering(held, 1)
+        connections = ConnectionLimiter(1)
+        held = paused(100.0, connections)
+        other = PacedQueue(connections, Open(PacingPolicy()))
+        assert connections.acquire_now(other, now())
+        tasks = acquiring(held, 1)
         await settle()
         try:
-            assert not gate.full(held, now())
+            assert not connections.full(held, now())
         finally:
             await cancel(*tasks)
 
@@ -862,83 +882,136 @@ class TestSlowAnswers:
     """What time alone allows is not held up by a request that takes long."""
 
     @staticmethod
-    async def time_of_turn(turnstile, slow):
-        tasks = entering(turnstile, 1)
-        asyncio.get_running_loop().call_at(30.0, turnstile.leave, slow)
+    async def time_of_turn(queue, slow):
+        tasks = acquiring(queue, 1)
+        asyncio.get_running_loop().call_at(30.0, queue.release, slow)
         await tasks[0]
         return now()
 
     @virtual
     async def test_after_the_second_in_which_the_limit_is_counted(self):
-        turnstile = Turnstile(Gate(9), Counting(PacingPolicy()))
-        slow, refused = (turnstile._gate.enter_now(turnstile, now()) for _ in range(2))
+        queue = PacedQueue(ConnectionLimiter(9), Counting(PacingPolicy()))
+        slow, refused = (queue._connections.acquire_now(queue, now()) for _ in range(2))
         await asyncio.sleep(0.1)
-        turnstile.refused(refused, now(), 0.5)
-        turnstile.leave(refused)
+        queue.refused(refused, now(), 0.5)
+        queue.release(refused)
         # Retry-After until 0.6, and a second.
-        assert await self.time_of_turn(turnstile, slow) < 3.0
+        assert await self.time_of_turn(queue, slow) < 3.0
 
     @virtual
     async def test_after_the_reset_of_a_quota_that_was_used_up(self):
-        turnstile = Turnstile(Gate(9), Counting(PacingPolicy()))
-        slow, quick = (turnstile._gate.enter_now(turnstile, now()) for _ in range(2))
+        queue = PacedQueue(ConnectionLimiter(9), Counting(PacingPolicy()))
+        slow, quick = (queue._connections.acquire_now(queue, now()) for _ in range(2))
         await asyncio.sleep(0.1)
-        turnstile.answered(quick, now(), Told(limit=None, window=None, remaining=0, reset=1.0))
-        turnstile.leave(quick)
-        assert await self.time_of_turn(turnstile, slow) < 3.0
+        queue.answered(quick, now(), Told(limit=None, window=None, remaining=0, reset=1.0))
+        queue.release(quick)
+        assert await self.time_of_turn(queue, slow) < 3.0
+
+
+class Shared(Counting):
+    """Lets nobody go before others say so."""
+
+    opened = False
+
+    def ask(self, now):
+        return super().ask(now) if self.opened else None
+
+
+class TestNewsFromOthers:
+    @virtual
+    async def test_who_waits_is_counted_over_all_tenants(self):
+        queue = PacedQueue(ConnectionLimiter(9), Shared(PacingPolicy()))
+        tasks = acquiring(queue, 2) + acquiring(queue, 1, "globex")
+        await settle()
+        assert queue.live == 3
+        await cancel(*tasks)
+        assert queue.live == 0
+
+    @virtual
+    async def test_the_first_goes_once_others_say_so(self):
+        queue = PacedQueue(ConnectionLimiter(9), Shared(PacingPolicy()))
+        tasks = acquiring(queue, 2)
+        await asyncio.sleep(9.0)
+        assert gone(tasks) == []
+        queue.pace.opened = True
+        queue.news()
+        await settle()
+        assert gone(tasks) == [0, 1]
+
+    @virtual
+    async def test_a_long_pause_that_another_met_sends_everybody_away(self):
+        queue = PacedQueue(ConnectionLimiter(9), Shared(PacingPolicy()))
+        tasks = acquiring(queue, 2) + acquiring(queue, 1, "globex")
+        await settle()
+        queue.pace.hold(60.0, now())
+        queue.news()
+        assert await asyncio.gather(*tasks) == [None] * 3
+        assert now() == 0
+
+    @virtual
+    async def test_a_short_pause_that_another_met_sends_nobody_away(self):
+        queue = PacedQueue(ConnectionLimiter(9), Shared(PacingPolicy()))
+        tasks = acquiring(queue, 2)
+        await settle()
+        queue.pace.opened = True
+        queue.pace.hold(2.0, now())
+        queue.news()
+        assert await tasks[0]
+        assert now() == 2.0
+        await cancel(*tasks)
 
 
 class TestClosing:
     @virtual
     async def test_closing_sends_everybody_away(self):
-        turnstile = paused(10.0)
-        tasks = entering(turnstile, 3) + entering(turnstile, 3, "globex")
+        queue = paused(10.0)
+        tasks = acquiring(queue, 3) + acquiring(queue, 3, "globex")
         await settle()
-        turnstile._gate.close()
-        turnstile.close()
+        queue._connections.close()
+        queue.close()
         assert await asyncio.gather(*tasks) == [None] * 6
         assert now() == 0
 
     @virtual
     async def test_nobody_enters_once_it_is_closed(self):
-        turnstile = Turnstile(Gate(9), Open(PacingPolicy()))
-        turnstile._gate.close()
-        turnstile.close()
-        assert turnstile._gate.enter_now(turnstile, now()) is None
-        assert await turnstile._gate.enter(turnstile, "acme", FOREVER) is None
+        queue = PacedQueue(ConnectionLimiter(9), Open(PacingPolicy()))
+        queue._connections.close()
+        queue.close()
+        assert queue._connections.acquire_now(queue, now()) is None
+        assert await queue._connections.acquire(queue, "acme", FOREVER) is None
         assert now() == 0
 
     @virtual
     async def test_closing_leaves_no_timer(self):
-        turnstile = paused(10.0)
-        tasks = entering(turnstile, 2)
+        queue = paused(10.0)
+        tasks = acquiring(queue, 2)
         await settle()
-        turnstile._gate.close()
-        turnstile.close()
+        queue._connections.close()
+        queue.close()
         await asyncio.gather(*tasks)
         assert timers() == []
 
     @virtual
     async def test_what_ends_after_it_closed_begins_no_timer(self):
-        turnstile = paused(10.0)
-        tasks = entering(turnstile, 3)
+        queue = paused(10.0)
+        tasks = acquiring(queue, 3)
         probe = await tasks[0]
-        turnstile._gate.close()
-        turnstile.close()
-        turnstile.refused(probe, now(), 10.0)
-        turnstile.leave(probe)
+        queue._connections.close()
+        queue.close()
+        queue.refused(probe, now(), 10.0)
+        queue.release(probe)
         assert await asyncio.gather(*tasks[1:]) == [None, None]
         assert timers() == []
-        assert turnstile._gate.busy == 0
+        assert queue._connections.busy == 0
 
     @virtual
     async def test_cancelling_and_closing_in_one_turn(self):
-        turnstile = paused(10.0)
-        tasks = entering(turnstile, 3)
+        queue = paused(10.0)
+        tasks = acquiring(queue, 3)
         await settle()
         tasks[1].cancel()
-        turnstile._gate.close()
-        turnstile.close()
+        queue._connections.close()
+        queue.close()
         assert await asyncio.gather(tasks[0], tasks[2]) == [None, None]
         assert tasks[1].cancelled()
 
@@ -991,8 +1064,8 @@ class LinesMachine(RuleBasedStateMachine):
         self.troubles = []
         self.loop.set_exception_handler(lambda _, context: self.troubles.append(context))
         self.width = width
-        self.gate = Gate(width)
-        self.turnstiles = [Turnstile(self.gate, Watched(policy)) for policy in policies]
+        self.connections = ConnectionLimiter(width)
+        self.queues = [PacedQueue(self.connections, Watched(policy)) for policy in policies]
         self.numbers = itertools.count()
         self.tasks = []
         self.inside = {}
@@ -1000,31 +1073,31 @@ class LinesMachine(RuleBasedStateMachine):
         self.quiet = True
         self.ending = False
 
-    async def wait(self, turnstile, tenant, patience, again):
+    async def wait(self, queue, tenant, patience, again):
         until = math.inf if patience is None else self.loop.time() + patience
         while True:
-            number, came = next(self.numbers), len(turnstile.pace.let_go)
-            sent = self.gate.enter_now(turnstile, now()) or await self.gate.enter(
-                turnstile, tenant, patience, again=again
+            number, came = next(self.numbers), len(queue.pace.let_go)
+            sent = self.connections.acquire_now(queue, now()) or await self.connections.acquire(
+                queue, tenant, patience, again=again
             )
             if sent is not None or self.loop.time() >= until:
                 break
             # Sent away, to look whether to wait on.
             patience = None if patience is None else until - self.loop.time()
         if sent is not None:
-            self.inside[sent] = turnstile
-            self.went[turnstile, tenant].append((turnstile.pace.let_go.index(sent), number, came, again))
+            self.inside[sent] = queue
+            self.went[queue, tenant].append((queue.pace.let_go.index(sent), number, came, again))
             if self.ending:
                 self.loop.call_later(0.1, self.end, sent, ("answered", None, None))
 
     def end(self, sent, outcome):
-        turnstile = self.inside.pop(sent)
+        queue = self.inside.pop(sent)
         what, retry_after, told = outcome
         if what == "answered":
-            turnstile.answered(sent, now(), told)
+            queue.answered(sent, now(), told)
         elif what == "refused":
-            turnstile.refused(sent, now(), retry_after, told)
-        turnstile.leave(sent)
+            queue.refused(sent, now(), retry_after, told)
+        queue.release(sent)
 
     def cancel_those_whose_turn_came(self):
         """Cancel who was told of a turn, but has not run since."""
@@ -1067,7 +1140,7 @@ class LinesMachine(RuleBasedStateMachine):
 
     def add(self, place, patience, *, again=False):
         number, tenant = place
-        task = self.loop.create_task(self.wait(self.turnstiles[number], tenant, patience, again))
+        task = self.loop.create_task(self.wait(self.queues[number], tenant, patience, again))
         self.tasks.append(task)
         return task
 
@@ -1124,23 +1197,23 @@ class LinesMachine(RuleBasedStateMachine):
 
     @invariant()
     def never_more_inside_than_it_is_wide(self):
-        assert len(self.inside) <= self.gate.busy <= self.width
+        assert len(self.inside) <= self.connections.busy <= self.width
 
     @invariant()
     def what_is_inside_is_under_way(self):
-        assert self.gate.busy == sum(turnstile.pace.under_way for turnstile in self.turnstiles)
+        assert self.connections.busy == sum(queue.pace.under_way for queue in self.queues)
 
     @invariant()
     def nothing_drifts(self):
         if self.quiet:
-            assert self.gate.busy == len(self.inside)
-            for turnstile in self.turnstiles:
-                ours = sum(whose is turnstile for whose in self.inside.values())
-                assert turnstile.pace.under_way == ours
+            assert self.connections.busy == len(self.inside)
+            for queue in self.queues:
+                ours = sum(whose is queue for whose in self.inside.values())
+                assert queue.pace.under_way == ours
 
     @invariant()
     def nobody_goes_before_a_floor(self):
-        assert not any(turnstile.pace.too_early for turnstile in self.turnstiles)
+        assert not any(queue.pace.too_early for queue in self.queues)
 
     @invariant()
     def first_come_first_served(self):
@@ -1154,10 +1227,10 @@ class LinesMachine(RuleBasedStateMachine):
 
     @invariant()
     def nobody_waits_for_nothing(self):
-        for turnstile in self.turnstiles:
-            if any(turnstile.waiting(tenant) for tenant in "ab"):
-                timed = turnstile._timer is not None and not turnstile._timer.cancelled()
-                assert timed or turnstile.pace.under_way or self.gate.busy == self.width
+        for queue in self.queues:
+            if any(queue.waiting(tenant) for tenant in "ab"):
+                timed = queue._timer is not None and not queue._timer.cancelled()
+                assert timed or queue.pace.under_way or self.connections.busy == self.width
 
     @invariant()
     def nothing_was_raised(self):
@@ -1173,10 +1246,10 @@ class LinesMachine(RuleBasedStateMachine):
             async with asyncio.timeout(1e6):
                 await asyncio.gather(*self.tasks, return_exceptions=True)
             await asyncio.sleep(7200.0)
-            assert self.gate.busy == len(self.inside) == 0
-            for turnstile in self.turnstiles:
-                assert turnstile.pace.under_way == 0
-                assert turnstile.lines == {}
+            assert self.connections.busy == len(self.inside) == 0
+            for queue in self.queues:
+                assert queue.pace.under_way == 0
+                assert queue.lines == {}
             assert [handle for handle in self.loop._scheduled if not handle.cancelled()] == []
             # Nobody who was there to the end was forgotten.
             failed = [task for task in self.tasks if not task.cancelled() and task.exception()]

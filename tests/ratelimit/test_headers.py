@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from clarus_async.wire.ratelimit import Told, read_rate_limit
+from clarus_async.ratelimit.headers import Told, read_rate_limit
 
 NOW = datetime(2026, 1, 10, 12, 0, 0, tzinfo=UTC)
 DATE = "Sat, 10 Jan 2026 11:00:00 GMT"  # the server's clock is an hour behind ours

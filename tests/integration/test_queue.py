@@ -1,4 +1,4 @@
-"""The gate between a client and its server: as many requests on the wire as it is wide, and every tenant in turn."""
+"""The queue before a server: no more requests on the wire than there are connections, and every tenant in turn."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class TestWidth:
             assert clarus.pace.queued == 0
 
     @virtual
-    async def test_a_token_is_asked_for_while_the_gate_is_full(self):
+    async def test_a_token_is_asked_for_while_all_connections_are_in_use(self):
         async with Simulator(latency=5.0) as sim:
             client = ClarusClient("acme", sim.credentials, base_url=sim.url, max_connections=1)
             async with client as clarus:
@@ -189,7 +189,7 @@ class TestOnlyOnTheWire:
             assert len(sim.created("acme")) == 1
 
     @virtual
-    async def test_what_waits_at_the_gate_is_seen_in_the_pace(self):
+    async def test_what_waits_for_a_connection_is_seen_in_the_pace(self):
         async with StubServer(Busy()) as server, client_of(server, max_connections=1) as clarus:
             tasks = [asyncio.create_task(clarus.ping()) for _ in range(4)]
             await settle()
@@ -198,7 +198,7 @@ class TestOnlyOnTheWire:
             assert clarus.pace.queued == 0
 
     @virtual
-    async def test_a_call_waits_at_the_gate_no_longer_than_its_deadline(self):
+    async def test_a_call_waits_for_a_connection_no_longer_than_its_deadline(self):
         async with StubServer(Busy(10.0)) as server, client_of(server, max_connections=1) as clarus:
             first = asyncio.create_task(clarus.ping())
             await settle()
@@ -361,7 +361,7 @@ class TestPace:
             await slow
 
 
-async def test_a_gate_over_real_sockets_loses_no_slot_to_a_hundred_cancelled_calls():
+async def test_a_queue_before_real_sockets_loses_no_connection_to_a_hundred_cancelled_calls():
     async def answer(asked):
         await asyncio.sleep(0.002)
         return created()
@@ -373,6 +373,6 @@ async def test_a_gate_over_real_sockets_loses_no_slot_to_a_hundred_cancelled_cal
                 asyncio.get_running_loop().call_later(0.0005 * number, task.cancel)
         results = await asyncio.gather(*tasks, return_exceptions=True)
         assert not [r for r in results if isinstance(r, Exception) and not isinstance(r, asyncio.CancelledError)]
-        assert clarus._caller.shared.gate.busy == 0
+        assert clarus._caller.shared.connections.busy == 0
         await asyncio.gather(*(clarus.integrations.create(shop(number)) for number in range(8)))
         assert server.open_connections <= 4

@@ -1,14 +1,13 @@
-"""What a turnstile asks before a request goes out: :class:`~clarus_async.policy.pacing.Pace`, or one that is shared."""
+"""What the queue asks before a request goes out: a tenant's own pacer, or one whose pace processes share."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Protocol
 
-from clarus_async.credentials import Credentials
-from clarus_async.policy.measured import Sent
-from clarus_async.policy.quota import PaceSource
-from clarus_async.wire.ratelimit import Told
+from clarus_async.ratelimit.headers import Told
+from clarus_async.ratelimit.measured import Sent
+from clarus_async.ratelimit.told import PaceSource
 
 
 class Pacer(Protocol):
@@ -124,98 +123,5 @@ class SharedPacer(Pacer, Protocol):
         Args:
             wake: looks again whether the next may go, or should.
             waiting: how many wait.
-        """
-        ...
-
-
-class Claim(NamedTuple):
-    """What was found where a token is shared.
-
-    Args:
-        owner: names who asks.
-        ours: whoever asked is to get the next token; nobody else does meanwhile.
-        token: the one that is shared, if any; beside ``ours``, one that is due.
-        left: seconds that it has yet to live.
-    """
-
-    owner: str
-    ours: bool
-    token: str | None
-    left: float
-
-    def __repr__(self) -> str:
-        """Nothing of it: it holds what must not show."""
-        return object.__repr__(self)
-
-
-class TokenStore(Protocol):
-    """Where the token of one set of credentials is shared."""
-
-    async def claim(self, refused: str | None) -> Claim | None:
-        """Look for a token; ``None`` where nobody can be asked.
-
-        Args:
-            refused: one that is good no more, and is forgotten if it is the one that is shared.
-        """
-        ...
-
-    async def share(self, claim: Claim, token: str, life: float, age: float) -> None:
-        """Share a token.
-
-        Args:
-            claim: for which it was got.
-            token: the bearer token.
-            life: seconds that it lives in all.
-            age: seconds since it was asked for.
-        """
-        ...
-
-    def give_up(self, claim: Claim) -> None:
-        """Let another get the next token.
-
-        Args:
-            claim: the one that is given up.
-        """
-        ...
-
-
-class Sharing(Protocol):
-    """What the pacers of one client share with other processes."""
-
-    @property
-    def problem(self) -> str | None:
-        """Why nothing may be sent, where no waiting heals it."""
-        ...
-
-    def pacer(self, tenant: str | None) -> SharedPacer:
-        """Return the pacer of a tenant.
-
-        Args:
-            tenant: which; ``None``: of all together.
-        """
-        ...
-
-    async def tokens(self, credentials: Credentials) -> TokenStore | None:
-        """Return where the token of these credentials is shared; ``None`` where it is not.
-
-        Args:
-            credentials: whose.
-        """
-        ...
-
-    async def close(self) -> None:
-        """Give up what it holds."""
-        ...
-
-
-@runtime_checkable
-class SharesPace(Protocol):
-    """Settings of a pace that processes share."""
-
-    def share(self, base_url: str) -> Sharing:
-        """Begin to share.
-
-        Args:
-            base_url: the API's.
         """
         ...

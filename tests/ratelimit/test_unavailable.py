@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from clarus_async.policy.measured import Sent
-from clarus_async.policy.unavailable import Unavailable
+from clarus_async.ratelimit.measured import Sent
+from clarus_async.ratelimit.unavailable import Unavailable
 
 CLOCKS = pytest.mark.parametrize("clock", [0.0, 1e6])
 

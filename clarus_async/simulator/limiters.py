@@ -1,0 +1,446 @@
+"""Rate limiters as their sources have them. Pure: time is an argument, in seconds; a clock may begin anywhere.
+
+Each one counts the requests of one key. Unless its docstring says otherwise, a refused request counts nowhere.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from typing import Final, NamedTuple, Protocol
+
+# Requests. Who waits exactly as long as it was told must not fail by a rounding error.
+_TOLERANCE: Final = 1e-6
+
+
+class Verdict(NamedTuple):
+    """What a limiter says of one request. Times are seconds from now."""
+
+    admitted: bool
+    remaining: int
+    """Requests that would still be admitted now."""
+    reset: float
+    """Windows: until the window ends; a log: until the oldest counted request leaves; buckets: until it is full."""
+    retry_after: float
+    """Until one more would be admitted, if nothing else arrives; 0 if it would be now."""
+    delay: float = 0.0
+    """For which the limiter itself holds a request that it admitted."""
+
+
+class Limiter(Protocol):
+    """Counts the requests of one key."""
+
+    def wait(self, now: float, /) -> float:
+        """Return the seconds until a request would be admitted, if nothing else arrives; counts nothing."""
+
+    def take(self, now: float, /) -> Verdict:
+        """Count a request that arrives at ``now``."""
+
+    def leave(self, now: float, /) -> None:
+        """Note that a request that was admitted has been answered."""
+
+
+class _Rate:
+    """A limiter that does not count what is under way."""
+
+    __slots__ = ()
+
+    def leave(self, _now: float, /) -> None:
+        """Count nothing: it matters when a request arrives, not when it is answered."""
+
+
+class Unlimited(_Rate):
+    """Admits everything."""
+
+    __slots__ = ()
+    _VERDICT: Final = Verdict(True, 10**9, 1.0, 0.0)
+
+    def wait(self, _now: float, /) -> float:
+        """Return 0."""
+        return 0.0
+
+    def take(self, _now: float, /) -> Verdict:
+        """Admit a request."""
+        return self._VERDICT
+
+
+class FixedWindow(_Rate):
+    """``limit`` requests between two multiples of ``window`` on the clock.
+
+    rack-attack: ``lib/rack/attack/cache.rb``, ``key_and_expiry`` (windows are aligned to the epoch).
+    """
+
+    __slots__ = ("_index", "_used", "limit", "window")
+
+    def __init__(self, limit: int, window: float) -> None:
+        self.limit, self.window = limit, window
+        self._index = -1
+        self._used = 0
+
+    def wait(self, now: float, /) -> float:
+        """Return the seconds until a request would be admitted."""
+        index = math.floor(now / self.window)
+        return 0.0 if index != self._index or self._used < self.limit else (index + 1) * self.window - now
+
+    def take(self, now: float, /) -> Verdict:
+        """Count a request that arrives at ``now`` if it is admitted."""
+        index = math.floor(now / self.window)
+        if index != self._index:
+            self._index, self._used = index, 0
+        admitted = self._used < self.limit
+        self._used += admitted
+        remaining = max(0, self.limit - self._used)
+        reset = (index + 1) * self.window - now
+        return Verdict(admitted, remaining, reset, 0.0 if remaining else reset)
+
+
+class FirstRequestWindow(_Rate):
+    """``limit`` requests in ``window`` seconds from the first one; the next one after that begins a new window.
+
+    express-rate-limit: ``source/memory-store.ts``; rate-limiter-flexible: ``lib/RateLimiterMemory.js``; limits:
+    ``limits/storage/memory.py``, ``incr``; and Redis INCR with EXPIRE.
+
+    With ``block``, a request over the limit closes the key for so many seconds, whatever is sent meanwhile
+    (rate-limiter-flexible: ``lib/RateLimiterMemory.js``, ``blockDuration``).
+    """
+
+    __slots__ = ("_blocked", "_ends", "_used", "block", "limit", "window")
+
+    def __init__(self, limit: int, window: float, block: float = 0.0) -> None:
+        self.limit, self.window, self.block = limit, window, block
+        self._ends = -math.inf
+        self._used = 0
+        self._blocked = False
+
+    def wait(self, now: float, /) -> float:
+        """Return the seconds until a request would be admitted."""
+        return self._ends - now if now < self._ends and (self._blocked or self._used >= self.limit) else 0.0
+
+    def take(self, now: float, /) -> Verdict:
+        """Count a request that arrives at ``now`` if it is admitted."""
+        if now >= self._ends:
+            self._ends, self._used, self._blocked = now + self.window, 0, False
+        admitted = not self._blocked and self._used < self.limit
+        if admitted:
+            self._used += 1
+        elif self.block and not self._blocked:
+            self._blocked, self._ends = True, now + self.block
+        remaining = 0 if self._blocked else max(0, self.limit - self._used)
+        reset = self._ends - now
+        return Verdict(admitted, remaining, reset, 0.0 if remaining else reset)
+
+
+class Bursty(_Rate):
+    """Two windows from their first requests: what the first refuses, the second may admit.
+
+    rate-limiter-flexible: ``lib/BurstyRateLimiter.js``. Both count what they refuse.
+    """
+
+    __slots__ = ("burst", "steady")
+
+    def __init__(self, limit: int, window: float, burst: int, burst_window: float) -> None:
+        self.steady = FirstRequestWindow(limit, window)
+        self.burst = FirstRequestWindow(burst, burst_window)
+
+    def wait(self, now: float, /) -> float:
+        """Return the seconds until a request would be admitted."""
+        return min(self.steady.wait(now), self.burst.wait(now))
+
+    def take(self, now: float, /) -> Verdict:
+        """Count a request that arrives at ``now`` if it is admitted."""
+        verdict = self.steady.take(now)
+        if verdict.admitted:
+            return verdict
+        burst = self.burst.take(now)
+        return Verdict(
+            burst.admitted, burst.remaining, min(verdict.reset, burst.reset), 0.0 if burst.remaining else self.wait(now)
+        )
+
+
+class SlidingLog(_Rate):
+    """``limit`` requests in any ``window`` seconds.
+
+    limits: ``limits/storage/memory.py``, ``acquire_entry`` (its moving window).
+    """
+
+    __slots__ = ("_at", "limit", "window")
+
+    def __init__(self, limit: int, window: float) -> None:
+        self.limit, self.window = limit, window
+        self._at: deque[float] = deque()
+
+    def wait(self, now: float, /) -> float:
+        """Return the seconds until a request would be admitted."""
+        at = self._at
+        return max(0.0, at[-self.limit] + self.window - now) if len(at) >= self.limit else 0.0
+
+    def take(self, now: float, /) -> Verdict:
+        """Count a request that arrives at ``now`` if it is admitted."""
+        at, window = self._at, self.window
+        while at and at[0] + window <= now:
+            at.popleft()
+        admitted = len(at) < self.limit
+        if admitted:
+            at.append(now)
+        remaining = max(0, self.limit - len(at))
+        return Verdict(admitted, remaining, at[0] + window - now, 0.0 if remaining else self.wait(now))
+
+
+class SlidingCounter(_Rate):
+    """A request is admitted while fewer than ``limit`` count: this window's, and the last one's as if evenly spread.
+
+    limits: ``limits/storage/memory.py``, ``acquire_sliding_window_entry``; Cloudflare: "How we built rate limiting
+    capable of scaling to millions of domains". Windows are on multiples of ``window``.
+    """
+
+    __slots__ = ("_index", "_last", "_used", "limit", "window")
+
+    def __init__(self, limit: int, window: float) -> None:
+        self.limit, self.window = limit, window
+        self._index = -1
+        self._used = self._last = 0
+
+    def wait(self, now: float, /) -> float:
+        """Return the seconds until a request would be admitted."""
+        self._turn(now)
+        window, limit = self.window, self.limit - _TOLERANCE
+        begin = self._index * window
+        if self._used + self._last * (1.0 - (now - begin) / window) < limit:
+            return 0.0
+        if self._used < limit:
+            # Until enough of the last window is over.
+            return begin + window * (1.0 - (limit - self._used) / self._last) - now
+        # Until enough of this one is over, as the last.
+        return begin + window * (2.0 - limit / self._used) - now
+
+    def take(self, now: float, /) -> Verdict:
+        """Count a request that arrives at ``now`` if it is admitted."""
+        self._turn(now)
+        elapsed = now / self.window - self._index
+        estimate = self._used + self._last * (1.0 - elapsed)
+        admitted = estimate < self.limit - _TOLERANCE
+        if admitted:
+            self._used += 1
+            estimate += 1.0
+        remaining = max(0, math.ceil(self.limit - _TOLERANCE - estimate))
+        return Verdict(admitted, remaining, (1.0 - elapsed) * self.window, 0.0 if remaining else self.wait(now))
+
+    def _turn(self, now: float) -> None:
+        index = math.floor(now / self.window)
+        if index != self._index:
+            self._last = self._used if index == self._index + 1 else 0
+            self._used = 0
+            self._index = index
+
+
+class HAProxyRate(_Rate):
+    """At most ``limit`` by a counter over ``window`` seconds; **a refused request counts**.
+
+    HAProxy: ``include/haproxy/freq_ctr.h``, ``update_freq_ctr_period``, and ``src/freq_ctr.c``,
+    ``read_freq_ctr_period``, for ``http-request deny if { sc_http_req_rate(0) gt limit }`` after
+    ``track-sc0`` with ``http_req_rate(window)``. Whole milliseconds; a period begins with the first request.
+    """
+
+    __slots__ = ("_begin", "_last", "_used", "limit", "window")
+
+    def __init__(self, limit: int, window: float) -> None:
+        self.limit, self.window = limit, window
+        self._begin = -1
+        self._used = self._last = 0
+
+    def wait(self, now: float, /) -> float:
+        """Return the seconds until a request would be admitted."""
+        ms, period = int(now * 1000), round(self.window * 1000)
+        begin, used, last = self._begin, self._used, self._last
+        if begin < 0:
+            return 0.0
+        turns = (ms - begin) // period
+        if turns:
+            begin, used, last = begin + turns * period, 0, used if turns == 1 else 0
+        # Admitted if used + 1 + floor(last * left / period) <= limit, where left = begin + period - ms.
+        while True:
+            room = self.limit - 1 - used
+            if room >= 0:
+                left = period if not last else min(period, -(-(room + 1) * period // last) - 1)
+                return max(0.0, (begin + period - left) / 1000 - now)
+            begin, used, last = begin + period, 0, used
+
+    def take(self, now: float, /) -> Verdict:
+        """Count a request that arrives at ``now``, admitted or not."""
+        ms, period = int(now * 1000), round(self.window * 1000)
+        if self._begin < 0 or ms - self._begin >= 2 * period:
+            self._begin, self._last, self._used = ms & ~1, 0, 0
+        elif ms - self._begin >= period:
+            self._begin = self._begin + period & ~1
+            self._last, self._used = self._used, 0
+        self._used += 1
+        left = self._begin + period - ms
+        count = self._used + self._last * left // period
+        remaining = max(0, self.limit - count)
+        return Verdict(count <= self.limit, remaining, left / 1000, 0.0 if remaining else self.wait(now))
+
+
+class TokenBucket(_Rate):
+    """Up to ``depth`` requests at once, ``rate`` a second in the long run. It starts full.
+
+    AWS: "Throttle requests to your REST APIs" (API Gateway), and Stripe's and others' token buckets.
+    """
+
+    __slots__ = ("_at", "_tokens", "depth", "rate")
+
+    def __init__(self, rate: float, depth: float) -> None:
+        self.rate, self.depth = rate, float(depth)
+        self._tokens = self.depth
+        self._at = -math.inf
+
+    def wait(self, now: float, /) -> float:
+        """Return the seconds until a request would be admitted."""
+        tokens = min(self.depth, self._tokens + (now - self._at) * self.rate)
+        return 0.0 if tokens >= 1 - _TOLERANCE else (1 - tokens) / self.rate
+
+    def take(self, now: float, /) -> Verdict:
+        """Count a request that arrives at ``now`` if it is admitted."""
+        tokens = min(self.depth, self._tokens + (now - self._at) * self.rate)
+        self._at = now
+        admitted = tokens >= 1 - _TOLERANCE
+        if admitted:
+            tokens = max(0.0, tokens - 1)
+        self._tokens = tokens
+        wanting = 1 - tokens
+        return Verdict(
+            admitted,
+            int(tokens + _TOLERANCE),
+            (self.depth - tokens) / self.rate,
+            0.0 if wanting < _TOLERANCE else wanting / self.rate,
+        )
+
+
+class Gcra(_Rate):
+    """The generic cell rate algorithm: ``depth`` requests at once, one each ``1 / rate`` seconds in the long run.
+
+    throttled: ``rate.go``, ``RateLimitCtx``; redis-cell: ``src/cell/mod.rs``, where ``depth`` is ``max_burst + 1``.
+    """
+
+    __slots__ = ("_arrival", "depth", "rate")
+
+    def __init__(self, rate: float, depth: int) -> None:
+        self.rate, self.depth = rate, depth
+        self._arrival = -math.inf  # theoretical arrival time of the next one
+
+    def wait(self, now: float, /) -> float:
+        """Return the seconds until a request would be admitted."""
+        early = max(now, self._arrival) - now - (self.depth - 1) / self.rate
+        return early if early > _TOLERANCE / self.rate else 0.0
+
+    def take(self, now: float, /) -> Verdict:
+        """Count a request that arrives at ``now`` if it is admitted."""
+        spacing = 1.0 / self.rate
+        tolerance = self.depth * spacing
+        arrival = max(now, self._arrival) + spacing
+        admitted = arrival - tolerance <= now + _TOLERANCE * spacing
+        if admitted:
+            self._arrival = arrival
+        ahead = max(0.0, self._arrival - now)
+        remaining = max(0, int((tolerance - ahead) * self.rate + _TOLERANCE))
+        return Verdict(admitted, remaining, ahead, 0.0 if remaining else self.wait(now))
+
+
+class NginxLimitReq(_Rate):
+    """A leaky bucket in whole milliseconds and thousandths of a request.
+
+    nginx: ``src/http/modules/ngx_http_limit_req_module.c``, ``ngx_http_limit_req_lookup`` and ``_account``.
+    ``delay`` is how many of the ``burst`` go on at once (``delay=n``); ``None``: all (``nodelay``); 0: none, each
+    waits for its slot (nginx's default).
+    """
+
+    __slots__ = ("_excess", "_last", "burst", "delay", "rate")
+
+    def __init__(self, rate: float, burst: int, delay: int | None = None) -> None:
+        self.rate, self.burst, self.delay = rate, burst, delay
+        self._excess = 0
+        self._last = -1
+
+    def wait(self, now: float, /) -> float:
+        """Return the seconds until a request would be admitted."""
+        over = self._excess + 1000 - self.burst * 1000
+        if self._last < 0 or over <= 0:
+            return 0.0
+        # The first millisecond at which enough has flowed out.
+        flowed = -(-over * 1000 // self._thousandths())
+        return max(0.0, (self._last + flowed) / 1000 - now)
+
+    def take(self, now: float, /) -> Verdict:
+        """Count a request that arrives at ``now`` if it is admitted."""
+        ms, rate = int(now * 1000), self._thousandths()
+        excess = 0
+        if self._last >= 0:
+            excess = max(0, self._excess - rate * (ms - self._last) // 1000 + 1000)
+        admitted = excess <= self.burst * 1000
+        delay = 0.0
+        if admitted:
+            self._excess, self._last = excess, ms
+            if self.delay is not None and excess > self.delay * 1000:
+                delay = (excess - self.delay * 1000) * 1000 // rate / 1000
+        remaining = max(0, self.burst - -(-self._excess // 1000))
+        return Verdict(admitted, remaining, self._excess / rate, 0.0 if remaining else self.wait(now), delay)
+
+    def _thousandths(self) -> int:
+        # Cut off, as nginx does with "r/m", but not for a rounding error.
+        return int(self.rate * 1000 + 1e-6)
+
+
+class Connections:
+    """``limit`` requests under way at a time.
+
+    nginx: ``src/http/modules/ngx_http_limit_conn_module.c``.
+    """
+
+    __slots__ = ("_under_way", "limit")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._under_way = 0
+
+    def wait(self, _now: float, /) -> float:
+        """Return 0, or a second: nothing tells when another will have been answered."""
+        return 0.0 if self._under_way < self.limit else 1.0
+
+    def take(self, now: float, /) -> Verdict:
+        """Count a request that arrives at ``now`` if it is admitted."""
+        admitted = self._under_way < self.limit
+        self._under_way += admitted
+        return Verdict(admitted, self.limit - self._under_way, 0.0, self.wait(now))
+
+    def leave(self, _now: float, /) -> None:
+        """Note that a request that was admitted has been answered."""
+        self._under_way -= 1
+
+
+class AllOf:
+    """Several limiters that all have to admit a request; one that is refused counts in none of them."""
+
+    __slots__ = ("limiters",)
+
+    def __init__(self, limiters: Sequence[Limiter]) -> None:
+        self.limiters = limiters
+
+    def wait(self, now: float, /) -> float:
+        """Return the seconds until a request would be admitted."""
+        return max(limiter.wait(now) for limiter in self.limiters)
+
+    def take(self, now: float, /) -> Verdict:
+        """Count a request that arrives at ``now`` if all admit it."""
+        if (wait := self.wait(now)) > 0:
+            return Verdict(False, 0, wait, wait)
+        verdicts = [limiter.take(now) for limiter in self.limiters]
+        tightest = min(verdicts, key=lambda verdict: verdict.remaining)
+        return tightest._replace(
+            retry_after=max(verdict.retry_after for verdict in verdicts),
+            delay=max(verdict.delay for verdict in verdicts),
+        )
+
+    def leave(self, now: float, /) -> None:
+        """Note that a request that was admitted has been answered."""
+        for limiter in self.limiters:
+            limiter.leave(now)
