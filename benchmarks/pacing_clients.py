@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -176,7 +175,7 @@ async def tenacity_loop(url: str, headers: Mapping[str, str]) -> AsyncIterator[S
 
     def wait(state: RetryCallState) -> float:
         assert state.outcome is not None
-        response = None if state.outcome.failed else state.outcome.result()
+        response: aiohttp.ClientResponse | None = None if state.outcome.failed else state.outcome.result()
         told = response.headers.get("Retry-After") if response is not None else None
         return float(told) if told else backoff(state)
 
@@ -273,9 +272,7 @@ async def botocore_adaptive(url: str, headers: Mapping[str, str]) -> AsyncIterat
                 await emitted
                 async with session.post(url, json=body) as response:
                     document = await response.json() if response.ok else None
-                    return SimpleNamespace(
-                        status_code=response.status, headers=response.headers, document=document
-                    )
+                    return SimpleNamespace(status_code=response.status, headers=response.headers, document=document)
 
             async def send(body: Document) -> Document | None:
                 context: dict[str, Any] = {}

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import random
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 from clarus_async.simulator import Quota, Simulator
 from tests.peers.limiters import NGINX_429, http_req_rate, limit_conn, limit_req
@@ -36,7 +37,15 @@ class Limiter:
 
     def create_takes(self) -> float:
         """Draw the seconds for one create."""
-        return self.takes if self.slow is None or random.random() >= 0.02 else self.slow  # noqa: S311  no secret
+        return self.takes if self.slow is None or random.random() >= 0.02 else self.slow
+
+    def turns(self, began_at: float, ended_at: float) -> Iterator[float]:
+        """Give the seconds from the one moment to each at which a window turns, where it has windows by the clock."""
+        if isinstance(self.front, Quota) and self.front.kind == "fixed":
+            at = math.ceil(began_at / self.front.window) * self.front.window
+            while at < ended_at:
+                yield at - began_at
+                at += self.front.window
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,28 +69,33 @@ class Server:
 
 LIMITERS = {
     "nginx": Limiter(
-        title="nginx limit_req rate=100r/s burst=20 nodelay, 429",
+        title="nginx: limit_req rate=100r/s burst=20 nodelay; 429",
         rate=100,
         front=limit_req("100r/s", "burst=20 nodelay", NGINX_429),
     ),
     "nginx-503": Limiter(
-        title="the same with its default status 503", rate=100, front=limit_req("100r/s", "burst=20 nodelay")
+        title="nginx: limit_req rate=100r/s burst=20 nodelay; its default status, 503",
+        rate=100,
+        front=limit_req("100r/s", "burst=20 nodelay"),
     ),
     "nginx-conn": Limiter(
-        title="nginx limit_conn 10, creates of 50 ms, 429", rate=200, front=limit_conn(10, NGINX_429), takes=0.05
+        title="nginx: limit_conn 10, and creates that take 50 ms; 429",
+        rate=200,
+        front=limit_conn(10, NGINX_429),
+        takes=0.05,
     ),
-    "haproxy": Limiter(title="HAProxy http_req_rate(1s) gt 100, 429", rate=100, front=http_req_rate(100, "1s", 429)),
+    "haproxy": Limiter(title="HAProxy: http_req_rate(1s) gt 100; 429", rate=100, front=http_req_rate(100, "1s", 429)),
     "haproxy-10s": Limiter(
-        title="HAProxy http_req_rate(10s) gt 300, 429", rate=30, front=http_req_rate(300, "10s", 429)
+        title="HAProxy: http_req_rate(10s) gt 300; 429", rate=30, front=http_req_rate(300, "10s", 429)
     ),
     "gateway": Limiter(
-        title="HAProxy http_req_rate(1s) gt 100, 504 after 0.5 s for one create in fifty, applied after 2 s",
+        title="HAProxy: http_req_rate(1s) gt 100; timeout server 500ms where one create in fifty takes 2 s",
         rate=100,
         front=dataclasses.replace(http_req_rate(100, "1s", 429), defaults="timeout server 500ms"),
         slow=2.0,
     ),
     "window": Limiter(
-        title="300 in each window of 10 s, 429", rate=30, front=Quota(limit=300, window=10.0, kind="fixed")
+        title="300 requests in each window of 10 s; 429", rate=30, front=Quota(limit=300, window=10.0, kind="fixed")
     ),
 }
 
