@@ -1,9 +1,9 @@
 """The client beside others that people write or take, before the same rate limiters: a table in Markdown on stdout.
 
 ``python -m benchmarks.pacing [--only LIMITER] [--client CLIENT] [--runs N]``: every client has a server of its own and
-begins cold, 1,000 creates, 64 wide; the limiters are nginx and HAProxy as they are installed. ``--list`` prints the
-names. ``python -m benchmarks.pacing --plot FILE.svg --only LIMITER`` draws how this package's client comes to terms
-with one of them.
+begins cold, 1,000 creates, 64 wide; the limiters are nginx and HAProxy as they are installed. All of it takes about a
+quarter of an hour, a limiter about two minutes; ``--list`` prints the names. ``python -m benchmarks.pacing --plot
+FILE.svg --only LIMITER`` draws one run of this package's client.
 
 "Of the quota" is ``(created - 1) / (requests a second that are admitted in the long run * seconds)``, up to the last
 record: what a limiter lets through at once can bring it above 1. A 503 and a 504 prove nothing: this package's client
@@ -204,6 +204,7 @@ async def _main(options: argparse.Namespace) -> int:
     if options.plot is not None:
         result, run = await measured(options.only[0], OURS, options.creates)
         drawn = svg(picture(LIMITERS[options.only[0]], run, result, options.creates))
+        options.plot.parent.mkdir(parents=True, exist_ok=True)
         options.plot.write_text(drawn, encoding="utf-8")
         return 0
     results = await _all(options)
@@ -232,8 +233,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.client = options.client or list(CLIENTS)
     try:
         return asyncio.run(_main(options))
-    except (KeyboardInterrupt, asyncio.CancelledError):
+    except KeyboardInterrupt:
         return 128 + signal.SIGINT
+    except asyncio.CancelledError:
+        return 128 + signal.SIGTERM
 
 
 if __name__ == "__main__":

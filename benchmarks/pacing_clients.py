@@ -296,5 +296,5 @@ PEERS: dict[str, Peer] = {
     "aiohttp-retry": aiohttp_retry,
     "httpx-retries": httpx_retries,
     "openai's base client": openai_base,
-    "botocore, adaptive": botocore_adaptive,
+    "botocore's adaptive mode": botocore_adaptive,
 }

@@ -25,7 +25,7 @@ class Limiter:
         title: what a table and a plot call it.
         rate: requests a second that it admits in the long run.
         front: a server in front of the origin, or a quota that the simulator keeps itself.
-        takes: seconds, from and to, that the origin takes for a create.
+        takes: seconds that the origin takes for a create.
         slow: seconds that it takes instead for one create in fifty.
     """
 
@@ -69,24 +69,26 @@ class Server:
 
 LIMITERS = {
     "nginx": Limiter(
-        title="nginx: limit_req rate=100r/s burst=20 nodelay; 429",
+        title="nginx: limit_req rate=100r/s burst=20 nodelay; refuses with 429",
         rate=100,
         front=limit_req("100r/s", "burst=20 nodelay", NGINX_429),
     ),
     "nginx-503": Limiter(
-        title="nginx: limit_req rate=100r/s burst=20 nodelay; its default status, 503",
+        title="nginx: limit_req rate=100r/s burst=20 nodelay; refuses with 503, its default",
         rate=100,
         front=limit_req("100r/s", "burst=20 nodelay"),
     ),
     "nginx-conn": Limiter(
-        title="nginx: limit_conn 10, and creates that take 50 ms; 429",
+        title="nginx: limit_conn 10, and creates that take 50 ms; refuses with 429",
         rate=200,
         front=limit_conn(10, NGINX_429),
         takes=0.05,
     ),
-    "haproxy": Limiter(title="HAProxy: http_req_rate(1s) gt 100; 429", rate=100, front=http_req_rate(100, "1s", 429)),
+    "haproxy": Limiter(
+        title="HAProxy: http_req_rate(1s) gt 100; refuses with 429", rate=100, front=http_req_rate(100, "1s", 429)
+    ),
     "haproxy-10s": Limiter(
-        title="HAProxy: http_req_rate(10s) gt 300; 429", rate=30, front=http_req_rate(300, "10s", 429)
+        title="HAProxy: http_req_rate(10s) gt 300; refuses with 429", rate=30, front=http_req_rate(300, "10s", 429)
     ),
     "gateway": Limiter(
         title="HAProxy: http_req_rate(1s) gt 100; timeout server 500ms where one create in fifty takes 2 s",
@@ -95,7 +97,9 @@ LIMITERS = {
         slow=2.0,
     ),
     "window": Limiter(
-        title="300 requests in each window of 10 s; 429", rate=30, front=Quota(limit=300, window=10.0, kind="fixed")
+        title="300 requests in each window of 10 s; refuses with 429",
+        rate=30,
+        front=Quota(limit=300, window=10.0, kind="fixed"),
     ),
 }
 

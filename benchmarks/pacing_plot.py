@@ -188,7 +188,7 @@ def _legend(picture: Picture, width: float) -> Iterator[str]:
     words = [
         ("admitted", f"admitted, each bar {width:g} s"),
         ("refused", "refused"),
-        ("believed", "client.pace.rate"),
+        ("believed", "believed: client.pace.rate"),
         ("quota", f"the quota: {picture.quota:g} a second"),
         *([("turn", "a new window")] if picture.turns else []),
     ]
