@@ -1,199 +1,243 @@
-"""How well the client finds a hidden rate limit and keeps to it, over real sockets: tables in Markdown on stdout.
+"""The client beside others that people write or take, before the same rate limiters: a table in Markdown on stdout.
 
-``python -m benchmarks.pacing`` runs everything in about 13 minutes, ``--quick`` the short ones in about one, ``--only
-NAME`` one of them. The exit code is 1 where a target is missed.
+``python -m benchmarks.pacing [--only LIMITER] [--client CLIENT] [--runs N]``: every client has a server of its own and
+begins cold, 1,000 creates, 64 wide; the limiters are nginx and HAProxy as they are installed. All of it takes about a
+quarter of an hour, a limiter about two minutes; ``--list`` prints the names. ``python -m benchmarks.pacing --plot
+FILE.svg --only LIMITER`` draws one run of this package's client.
 
-Goodput is ``(creates - 1) / (quota a second) / wall time``, from the first call to the last success. Shares of 429s are
-the server's count; what the client reports stands beside it. In the tests of time, a job has settled at the first
-moment from which the next 5 s are as wanted.
+"Of the quota" is ``(created - 1) / (requests a second that are admitted in the long run * seconds)``, up to the last
+record: what a limiter lets through at once can bring it above 1. A 503 and a 504 prove nothing: this package's client
+looks such a record up before it sends it again, and once more after that, each ``Timeouts.settle`` (60 s) later.
+"Refused" are 429 and 503 of all answers, by the server's count. "Failed" records were given up, or told as there and
+are not. The exit status is 1 where this package's client failed a record or stored one twice. Needs the ``bench`` and
+``dev`` extras, nginx and HAProxy.
 """
 
 from __future__ import annotations
 
 import argparse
-import multiprocessing
+import asyncio
+import json
+import math
 import os
-import resource
 import signal
+import statistics
 import sys
-import time
-import traceback
-from collections.abc import Callable, Iterable, Sequence
-from multiprocessing.connection import Connection, wait
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
 
-import attrs
+from benchmarks.pacing_clients import PEERS, WIDTH, Run, create_with, provision
+from benchmarks.pacing_limiters import LIMITERS, Limiter, serving
+from benchmarks.pacing_plot import Picture, Point, svg
+from tests.peers.scenario import Row, judge
 
-from benchmarks import pacing_list
-from benchmarks.pacing_report import Cell, Row, markdown
+OURS = "clarus_async"
+CLIENTS = (OURS, *PEERS)
 
-if TYPE_CHECKING:
-    from multiprocessing.process import BaseProcess
-
-    from benchmarks.pacing_list import Scenario
-
-# Bound by their quota, these sleep most of the time; more of them would be in each other's way.
-_AT_ONCE = 6
-# A process and its server take a core for about as long to start.
-_STAGGER = 1.5
-_SPAWN = multiprocessing.get_context("spawn")
-
-_TABLES = {
-    "peers": ("One job of 1,000 creates, 64 wide, from cold; hidden quota of 100/s sliding", "client", False),
-    "targets": ("Hidden quotas", "scenario", True),
-    "headers": ("Quotas that answers tell of", "scenario", True),
-    "machine": ("Where the machine is the limit", "scenario", True),
-    "times": ("Times to settle", "scenario", True),
-}
+# Limits are about seconds: a client that is not done by then is stopped, and its other records count as failed.
+_WITHIN = 300.0
 
 
-@attrs.define
-class _Running:
-    scenario: Scenario
-    process: BaseProcess
-    ends_by: float
-
-
-class Outcomes(NamedTuple):
-    """What the scenarios came to.
+class Result(NamedTuple):
+    """What a client came to before a limiter.
 
     Args:
-        rows: by name.
-        busy: which part of the machine's cores they used.
+        quota: the part of it that was used; ``None`` where more than a tenth of the records failed.
+        refused: of all answers.
+        failed: records that were given up, or told as there and are not.
+        twice: records that are stored more than once.
+        most: seconds until 99 of 100 records were there.
+        seconds: until the last one was.
     """
 
-    rows: dict[str, Row]
-    busy: float
+    quota: float | None
+    refused: float
+    failed: int
+    twice: int
+    most: float
+    seconds: float
+
+
+async def measured(limiter: str, client: str, creates: int) -> tuple[Result, Run]:
+    """Have a client do the job once.
+
+    Args:
+        limiter: a name of :data:`LIMITERS`.
+        client: a name of :data:`CLIENTS`.
+        creates: how many.
+    """
+    async with serving(LIMITERS[limiter]) as server:
+        if client == OURS:
+            run = await provision(server, creates, _WITHIN)
+        else:
+            run = await create_with(PEERS[client], server, creates, _WITHIN)
+        statuses = server.statuses()
+        stored = await server.stored()
+    there = sorted(at - run.began_at for at, told in zip(run.told_at, run.told, strict=True) if told.ok) or [0.0]
+    seconds = there[-1]
+    row = judge(
+        Row(peer=client, records=creates, goodput=None, refused=0.0, seconds=seconds, pace="", told=run.told), stored
+    )
+    failed = row.failed + row.untold + row.lost
+    return Result(
+        # The few that came through may be no more than what is let through at once.
+        quota=None if failed > creates / 10 else (creates - failed - 1) / (LIMITERS[limiter].rate * seconds),
+        refused=(statuses[429] + statuses[503]) / max(1, statuses.total()),
+        failed=failed,
+        twice=row.twice,
+        most=there[math.ceil(0.99 * len(there)) - 1],
+        seconds=seconds,
+    ), run
+
+
+def picture(limiter: Limiter, run: Run, result: Result, creates: int) -> Picture:
+    """Say what of a run is drawn.
+
+    Args:
+        limiter: what it was before.
+        run: of this package's client.
+        result: what it came to.
+        creates: how many records it was given.
+    """
+    created = creates - result.failed
+    return Picture(
+        title=limiter.title,
+        subtitle=f"clarus_async is told nothing of it: {created:,} records, {WIDTH} at once, in {result.seconds:.1f} s "
+        f"({created / result.seconds:.0f} a second); {100 * result.refused:.1f} % of the requests refused",
+        quota=limiter.rate,
+        seconds=run.told_at[-1] - run.began_at,
+        attempts=run.attempts,
+        began_at=run.began_at,
+        believed=[Point(pace.at - run.began_at, pace.rate) for pace in run.paces],
+        turns=list(limiter.turns(run.began_at, run.told_at[-1])),
+    )
+
+
+async def _in_a_process(limiter: str, client: str, creates: int) -> Result | None:
+    # One that is cold in every respect, and whose CPU is no other client's.
+    command = [sys.executable, "-m", __spec__.name, "--here", "--only", limiter, "--client", client,
+               "--creates", str(creates)]  # fmt: skip
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    try:
+        answer, _ = await process.communicate()
+    except asyncio.CancelledError:
+        # It ends the servers that it has started. Its own terminate() would reap it before asyncio does.
+        os.kill(process.pid, signal.SIGTERM)
+        await process.wait()
+        raise
+    return None if process.returncode else Result(**json.loads(answer))
+
+
+async def _all(options: argparse.Namespace) -> dict[tuple[str, str], list[Result]]:
+    at_a_time = asyncio.Semaphore(options.at_a_time)
+    results: dict[tuple[str, str], list[Result]] = {
+        (limiter, client): [] for limiter in options.only for client in options.client
+    }
+
+    async def one(limiter: str, client: str) -> None:
+        async with at_a_time:
+            result = await _in_a_process(limiter, client, options.creates)
+        if result is not None:
+            results[limiter, client].append(result)
+        print(f"{limiter}: {client}: {_cells([result] if result else [])}", file=sys.stderr, flush=True)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(options.runs):
+            for pair in results:
+                group.create_task(one(*pair))
+    return results
+
+
+def _cells(results: Sequence[Result]) -> str:
+    if not results:
+        return "could not be run | | | | | "
+    quotas = [result.quota for result in results if result.quota is not None]
+    cells = (
+        f"{statistics.median(quotas):.2f}" if quotas else "-",
+        f"{100 * statistics.median(result.refused for result in results):.1f} %",
+        f"{sum(result.failed for result in results):,}",
+        f"{sum(result.twice for result in results):,}",
+        f"{statistics.median(result.most for result in results):.1f}",
+        f"{statistics.median(result.seconds for result in results):.1f}",
+    )
+    return " | ".join(cells)
+
+
+def _table(results: dict[tuple[str, str], list[Result]], only: Sequence[str]) -> str:
+    lines = []
+    for limiter in only:
+        lines += [f"### {LIMITERS[limiter].title}", ""]
+        lines += [
+            "| client | of the quota | refused | failed | stored twice | seconds to 99 % | to the last |",
+            "|---|---|---|---|---|---|---|",
+        ]
+        lines += [f"| {client} | {_cells(those)} |" for (of, client), those in results.items() if of == limiter]
+        lines += [""]
+    return "\n".join(lines)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.pacing", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", action="append", choices=LIMITERS, metavar="LIMITER", help="may be repeated")
+    parser.add_argument("--client", action="append", choices=CLIENTS, metavar="CLIENT", help="may be repeated")
+    parser.add_argument("--creates", type=int, default=1_000, metavar="N", help="of each client (default: 1,000)")
+    parser.add_argument("--runs", type=int, default=1, metavar="N", help="of which the medians are shown, and the sums")
+    parser.add_argument("--at-a-time", type=int, default=2, metavar="N", help="clients side by side (default: 2)")
+    parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw one run of this package's client instead")
+    parser.add_argument("--list", action="store_true", help="print the names, and run nothing")
+    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
+    return parser
+
+
+async def _main(options: argparse.Namespace) -> int:
+    # A command that is told to end must not leave servers behind.
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    if options.here:
+        result, _ = await measured(options.only[0], options.client[0], options.creates)
+        print(json.dumps(result._asdict()))
+        return 0
+    if options.plot is not None:
+        result, run = await measured(options.only[0], OURS, options.creates)
+        drawn = svg(picture(LIMITERS[options.only[0]], run, result, options.creates))
+        options.plot.parent.mkdir(parents=True, exist_ok=True)
+        options.plot.write_text(drawn, encoding="utf-8")
+        return 0
+    results = await _all(options)
+    print(_table(results, options.only))
+    if not all(results.values()):
+        return 1
+    ours = (result for (_, client), those in results.items() if client == OURS for result in those)
+    return 1 if any(result.failed or result.twice for result in ours) else 0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the benchmark and return its exit code.
+    """Run the benchmark and return its exit status.
 
     Args:
         arguments: the command line's.
     """
-    options = _parser().parse_args(arguments)
-    chosen = [
-        scenario
-        for scenario in pacing_list.scenarios(options.scale).values()
-        if (scenario.name in options.only if options.only else scenario.quick or not options.quick)
-    ]
-    outcomes = _run_all(chosen, options.scale)
-    for table, (heading, first, verdict) in _TABLES.items():
-        rows = [outcomes.rows[scenario.name] for scenario in chosen if scenario.table == table]
-        if rows:
-            print(markdown(heading, first, rows, verdict=verdict))
-    _say(f"{100 * outcomes.busy:.0f} % of {os.cpu_count()} cores were used")
-    wanted = [scenario for scenario in chosen if _TABLES[scenario.table][2]]
-    return 0 if all(outcomes.rows[scenario.name].ok for scenario in wanted) else 1
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.pacing", description="Measure the client's pacing.")
-    parser.add_argument("--quick", action="store_true", help="only what takes seconds")
-    parser.add_argument(
-        "--only",
-        metavar="NAME",
-        action="append",
-        choices=list(pacing_list.scenarios()),
-        help=f"only this one; may be repeated: {', '.join(pacing_list.scenarios())}",
-    )
-    parser.add_argument(
-        "--scale", metavar="PART", type=float, default=1.0, help="a part of the creates and seconds, to try it out"
-    )
-    return parser
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
-def _run_all(chosen: Iterable[Scenario], scale: float) -> Outcomes:
-    started = time.monotonic()
-    rows: dict[str, Row] = {}
-    # The longest first: what is short fits in beside it.
-    longest_first = sorted(chosen, key=lambda scenario: -scenario.seconds)
-    for at_once, alone in ((_AT_ONCE, False), (1, True)):
-        queue = [scenario for scenario in longest_first if scenario.alone is alone]
-        _run_some(
-            queue, at_once, scale, lambda scenario, cells: rows.update({scenario.name: Row(scenario.title, cells)})
-        )
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cores = os.cpu_count() or 1
-    return Outcomes(rows, (used.ru_utime + used.ru_stime) / cores / (time.monotonic() - started))
-
-
-def _run_some(
-    queue: list[Scenario], at_once: int, scale: float, done: Callable[[Scenario, dict[str, Cell]], None]
-) -> None:
-    running: dict[Connection, _Running] = {}
-    start_at = time.monotonic()
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.list:
+        for title, names in (("limiters", LIMITERS), ("clients", CLIENTS)):
+            print(f"{title}: {', '.join(names)}")
+        return 0
+    if options.plot is not None and (options.client or len(options.only or ()) != 1):
+        parser.error("--plot takes one --only and no --client")
+    options.only = options.only or list(LIMITERS)
+    options.client = options.client or list(CLIENTS)
     try:
-        while queue or running:
-            now = time.monotonic()
-            if queue and len(running) < at_once and now >= start_at:
-                scenario = queue.pop(0)
-                start_at = now + _STAGGER
-                _say(f"{scenario.name} runs, for about {scenario.seconds:.0f} s")
-                running.update([_start(scenario, scale, now)])
-            ready = wait(list(running), timeout=0.25)
-            for pipe, one in tuple(running.items()):
-                if pipe in ready or time.monotonic() >= one.ends_by:
-                    del running[pipe]
-                    cells = _ended(pipe, one, answered=pipe in ready)
-                    _say(f"{one.scenario.name}: " + ", ".join(f"{name} {cell.text}" for name, cell in cells.items()))
-                    done(one.scenario, cells)
-    finally:
-        for pipe, one in running.items():
-            _stop(pipe, one.process)
-
-
-def _start(scenario: Scenario, scale: float, now: float) -> tuple[Connection, _Running]:
-    ours, theirs = _SPAWN.Pipe()
-    process = _SPAWN.Process(target=_in_a_process, args=(theirs, scenario.name, scale))
-    process.start()
-    theirs.close()
-    return ours, _Running(scenario, process, now + 3 * scenario.seconds + 60)
-
-
-def _ended(pipe: Connection, one: _Running, *, answered: bool) -> dict[str, Cell]:
-    try:
-        if not answered:
-            return {"failure": Cell(f"no end within {3 * one.scenario.seconds + 60:.0f} s", "an end", ok=False)}
-        cells: dict[str, Cell] | str = pipe.recv()
-        if isinstance(cells, str):
-            _say(cells)
-            return {"failure": Cell(cells.strip().splitlines()[-1], "none", ok=False)}
-        return cells
-    except EOFError:
-        return {"failure": Cell("its process died", "none", ok=False)}
-    finally:
-        _stop(pipe, one.process, patience=5.0 if answered else 0.0)
-
-
-def _stop(pipe: Connection, process: BaseProcess, patience: float = 0.0) -> None:
-    pipe.close()
-    process.join(patience)
-    if process.is_alive():
-        process.terminate()
-        process.join(5.0)
-    if process.is_alive():
-        process.kill()
-        process.join()
-
-
-def _in_a_process(pipe: Connection, name: str, scale: float) -> None:
-    # Ctrl-C reaches the whole group: the first process ends this one, and this one its own.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    try:
-        pipe.send(pacing_list.scenarios(scale)[name].run())
-    except Exception:  # noqa: BLE001  told of in its row, and the others go on
-        pipe.send(traceback.format_exc())
+        return asyncio.run(_main(options))
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except asyncio.CancelledError:
+        return 128 + signal.SIGTERM
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(130)
+    sys.exit(main())

@@ -1,175 +1,85 @@
-"""Scenarios that the machine bounds and no quota: they run alone, and compare two ways within one process.
+"""What pacing costs where the machine is the limit and no quota: ``python -m benchmarks.pacing_machine``.
 
-The two ways take turns, chunk by chunk, so that what else the machine does falls on both.
+Creates of a client that has to learn that nothing limits it, beside those of one that was given a rate out of reach;
+and creates of nine tenants with a tenth beside them whose quota is one a second, and without it. Both ways take turns
+in one process, slice by slice, so that what else the machine does falls on both. The exit status is 1 where a request
+of theirs was refused, or more was lost than a fiftieth. Needs the ``bench`` and ``dev`` extras.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
 import gc
 import statistics
+import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from typing import NamedTuple
-from unittest.mock import patch
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Final, TypeAlias
 
-from benchmarks.pacing_client import WIDTH, client_of, create_all, records
-from benchmarks.pacing_report import Cell, none_of, part, ratio, share
-from benchmarks.pacing_server import Server, serving
-from clarus_async import ClarusClient
-from clarus_async.policy.pacing import Pace
-from clarus_async.ratelimit.headers import Told
-from clarus_async.ratelimit.measured import Sent
-from clarus_async.simulator import Quota
+from benchmarks.measuring import in_a_pool
+from clarus_async import ClarusClient, ClientCredentials, NewIntegration, PacingPolicy
+from clarus_async.events import AttemptEvent, Event
+from clarus_async.simulator import Quota, Simulator
+from tests.peers.support import Process
 
-_HEAD_START = 0.6
+Slice: TypeAlias = tuple[Sequence[ClarusClient], Callable[[], AbstractAsyncContextManager[object]]]
+"""Whose creates are counted, and what goes on beside them."""
 
-
-class Chunk(NamedTuple):
-    """What one turn took.
-
-    Args:
-        creates: how many it made.
-        lost: how many it lost.
-        seconds: from its beginning to its end.
-        cpu: seconds of this process's CPU.
-    """
-
-    creates: int
-    lost: int
-    seconds: float
-    cpu: float
-
-    @property
-    def rate(self) -> float:
-        """Creates a second."""
-        return self.creates / self.seconds
+_WIDTH: Final = 64
+_FREE: Final = tuple(f"free-{number}" for number in range(9))
+_THROTTLED: Final = "throttled"
+_MOST_LOST: Final = 0.02
+# Callers of the tenth tenant have met its limit by then, as in a job of hours.
+_HEAD_START: Final = 0.6
 
 
-class _NoPace(Pace):
-    """Lets every request go at once, and listens to nothing."""
+class _Refusals:
+    def __init__(self) -> None:
+        self.count = 0
 
-    _SENT = Sent(0.0, None, probe=False)
-
-    def ask(self, now: float) -> float | None:
-        return 0.0
-
-    def send(self, now: float) -> Sent:
-        return self._SENT
-
-    def answered(self, sent: Sent, now: float, told: Told | None = None) -> None:
-        pass
-
-    def lost(self, sent: Sent) -> None:
-        pass
+    def on_event(self, event: Event) -> None:
+        self.count += isinstance(event, AttemptEvent) and event.status in {429, 503}
 
 
-@contextlib.contextmanager
-def without_pacing() -> Iterator[None]:
-    """Let every request go at once, whatever answers say, for clients that are made and used inside."""
-    with (
-        patch("clarus_async.transport.shared.Pace", _NoPace),
-        patch("clarus_async.transport.call.read_rate_limit", lambda *_: None),
-    ):
-        yield
+async def _create(client: ClarusClient, number: int) -> None:
+    async def one(_: int) -> None:
+        await client.integrations.create(NewIntegration(name="Shop", integration_type="shopify"))
+
+    await in_a_pool(one, range(number), _WIDTH)
 
 
-def unlimited(creates: int, chunks: int) -> dict[str, Cell]:
-    """Compare the throughput with pacing to the throughput without it, where nothing limits either.
+async def _compare(one: Slice, other: Slice, slices: int, creates: int) -> float:
+    """Return the median of how many creates a second there are one way, by how many there are the other way."""
 
-    Args:
-        creates: how many each way makes.
-        chunks: in how many turns.
-    """
+    async def seconds(way: Slice) -> float:
+        clients, beside = way
+        gc.collect()
+        async with beside():
+            began = time.perf_counter()
+            await asyncio.gather(*(_create(client, creates // len(clients)) for client in clients))
+            return time.perf_counter() - began
 
-    async def run(server: Server) -> tuple[list[Chunk], list[Chunk]]:
-        paced: list[Chunk] = []
-        free: list[Chunk] = []
-        size = max(WIDTH, creates // chunks)
-        async with client_of(server.address) as first:
-            # Not with the clients that are compared: what finding out costs belongs to it.
-            await _chunk([first], size)
-        async with client_of(server.address) as client, _free_client(server) as other:
-
-            async def with_it() -> None:
-                paced.append(await _chunk([client], size))
-
-            async def without_it() -> None:
-                with without_pacing():
-                    free.append(await _chunk([other], size))
-
-            await _by_turns(with_it, without_it, chunks)
-        return paced, free
-
-    with serving(quota=None) as server:
-        paced, free = asyncio.run(run(server))
-        ledger = server.ledger()
-    return _compared(paced, free) | {
-        "429s": none_of(ledger.refused()),
-        "lost": none_of(sum(chunk.lost for chunk in paced + free)),
-        "server's CPU by client's": Cell(ratio(ledger.cpu / sum(chunk.cpu for chunk in paced + free))),
-    }
+    ratios = []
+    for number in range(slices):
+        # Who goes first takes turns, too: what grows or slows down with time is no advantage of either.
+        if number % 2:
+            of_other = await seconds(other)
+            of_one = await seconds(one)
+        else:
+            of_one = await seconds(one)
+            of_other = await seconds(other)
+        ratios.append(of_other / of_one)
+    # A machine's slow moments last longer than a pair of slices.
+    return statistics.median(ratios)
 
 
 @contextlib.asynccontextmanager
-async def _free_client(server: Server) -> AsyncIterator[ClarusClient]:
-    with without_pacing():
-        client = client_of(server.address)
-    async with client:
-        yield client
-
-
-def beside_a_throttled_one(tenants: int, creates: int, chunks: int, most: float) -> dict[str, Cell]:
-    """Compare the throughput of tenants that nothing limits, with one beside them that has a quota, and without it.
-
-    Args:
-        tenants: how many, with the one.
-        creates: how many all the others make in all, each way.
-        chunks: in how many turns.
-        most: the part of their throughput that the others may lose.
-    """
-    throttled = "throttled"
-    names = [f"free-{number}" for number in range(tenants - 1)]
-    size = max(1, creates // chunks // len(names))
-
-    async def run(server: Server) -> tuple[list[Chunk], list[Chunk]]:
-        beside: list[Chunk] = []
-        alone: list[Chunk] = []
-        async with client_of(server.address, names[0]) as client:
-            views = [client.for_subdomain(name) for name in names]
-            slow = client.for_subdomain(throttled)
-            # Connections are opened before, which would fall on the first chunk alone.
-            await _chunk(views, size)
-
-            async def with_it() -> None:
-                async with _hammering(slow):
-                    beside.append(await _chunk(views, size))
-
-            async def without_it() -> None:
-                # Whoever rested begins with a cold cache, so both do.
-                await asyncio.sleep(_HEAD_START)
-                alone.append(await _chunk(views, size))
-
-            await _by_turns(with_it, without_it, chunks)
-        return beside, alone
-
-    quota = {throttled: Quota(limit=1, window=1.0, kind="sliding", headers="none")}
-    with serving(quota=quota, tenants=[*names, throttled]) as server:
-        beside, alone = asyncio.run(run(server))
-        ledger = server.ledger()
-    return _compared(beside, alone) | {
-        "throughput lost": share(1 - _paired(beside, alone), most),
-        "throttled one's 429s": Cell(str(ledger.refused(tenant=throttled))),
-        "lost": none_of(sum(chunk.lost for chunk in beside + alone)),
-    }
-
-
-@contextlib.asynccontextmanager
-async def _hammering(slow: ClarusClient) -> AsyncIterator[None]:
-    job = asyncio.create_task(create_all(slow, records()))
+async def _hammering(client: ClarusClient) -> AsyncIterator[None]:
+    job = asyncio.create_task(_create(client, 1_000_000))
     try:
-        # Its workers have started and met the limit when the others' time begins to count, as in a job of hours.
         await asyncio.sleep(_HEAD_START)
         yield
     finally:
@@ -178,44 +88,57 @@ async def _hammering(slow: ClarusClient) -> AsyncIterator[None]:
             await job
 
 
-async def _by_turns(one: Callable[[], Awaitable[None]], other: Callable[[], Awaitable[None]], times: int) -> None:
-    # One, other, other, one: what grows or slows down with time is no advantage of either.
-    for number in range(times):
-        first, second = (one, other) if number % 2 == 0 else (other, one)
-        await first()
-        await second()
+async def _measure(slices: int, creates: int) -> int:
+    command = [sys.executable, "-m", __spec__.name, "--serve"]
+    refusals = _Refusals()
+    credentials = ClientCredentials(Simulator.client_id, Simulator.client_secret)
+    async with Process(lambda _, port: [*command, str(port)]) as server, contextlib.AsyncExitStack() as stack:
+
+        async def client(pacing: PacingPolicy) -> ClarusClient:
+            return await stack.enter_async_context(
+                ClarusClient(_FREE[0], credentials, base_url=server.url, pacing=pacing, observer=refusals)
+            )
+
+        learning = await client(PacingPolicy())
+        given = await client(PacingPolicy(rate=1e6, burst=1_000_000))
+        of_given = await _compare(([learning], nullcontext), ([given], nullcontext), slices, creates)
+        print(f"one that learns, by one that was given a rate out of reach: {of_given:.3f}")
+        print(f"requests refused: {refusals.count}")
+        failed = refusals.count > 0 or of_given < 1 - _MOST_LOST
+
+        tenants = [learning.for_subdomain(name) for name in _FREE]
+        throttled = learning.for_subdomain(_THROTTLED)
+        beside: Slice = (tenants, lambda: _hammering(throttled))
+        # Callers that rested begin with a cold cache, so both ways rest.
+        alone: Slice = (tenants, _rest)
+        of_alone = await _compare(beside, alone, slices, creates)
+        print(f"nine tenants with a throttled one, by nine without it: {of_alone:.3f}")
+        return 1 if failed or of_alone < 1 - _MOST_LOST else 0
 
 
-async def _chunk(clients: Sequence[ClarusClient], size: int) -> Chunk:
-    # Records are made before, and garbage is collected: neither is what is compared.
-    work = [(client, list(records(size))) for client in clients]
-    gc.collect()
-    started, cpu = time.monotonic(), time.process_time()
-    jobs = await asyncio.gather(*(create_all(client, specs, WIDTH) for client, specs in work))
-    seconds, cpu = time.monotonic() - started, time.process_time() - cpu
-    return Chunk(sum(job.created for job in jobs), sum(job.lost for job in jobs), seconds, cpu)
+@contextlib.asynccontextmanager
+async def _rest() -> AsyncIterator[None]:
+    await asyncio.sleep(_HEAD_START)
+    yield
 
 
-def _compared(one: Sequence[Chunk], other: Sequence[Chunk]) -> dict[str, Cell]:
-    return {
-        "creates a second": Cell(f"{_median(one):,.0f}"),
-        "without": Cell(f"{_median(other):,.0f}"),
-        "median of ratios": part(_paired(one, other)),
-        "ratio of medians": part(_median(one) / _median(other)),
-        "of totals": part(_total(one) / _total(other)),
-        "of CPU a create": part(statistics.median(a.cpu / b.cpu for a, b in zip(one, other, strict=True))),
-    }
+async def _serve(port: int) -> None:
+    quota = {_THROTTLED: Quota(limit=1, window=1.0)}
+    async with Simulator(tenants=[*_FREE, _THROTTLED], quota=quota, port=port, keep_requests=1):
+        await asyncio.Event().wait()
 
 
-def _paired(one: Sequence[Chunk], other: Sequence[Chunk]) -> float:
-    # Of all that was tried, this strays the least from 1 where both ways are the same: a machine's slow moments last
-    # longer than a pair of chunks.
-    return statistics.median(a.rate / b.rate for a, b in zip(one, other, strict=True))
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--slices", type=int, default=40, help="of each way (default: 40)")
+    parser.add_argument("--creates", type=int, default=450, help="in each slice (default: 450)")
+    parser.add_argument("--serve", type=int, metavar="PORT", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.serve is not None:
+        asyncio.run(_serve(options.serve))
+        return 0
+    return asyncio.run(_measure(options.slices, options.creates))
 
 
-def _median(chunks: Sequence[Chunk]) -> float:
-    return statistics.median(chunk.rate for chunk in chunks)
-
-
-def _total(chunks: Sequence[Chunk]) -> float:
-    return sum(chunk.creates for chunk in chunks) / sum(chunk.seconds for chunk in chunks)
+if __name__ == "__main__":
+    sys.exit(main())

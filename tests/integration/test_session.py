@@ -493,7 +493,7 @@ async def test_the_limiter_is_as_wide_as_the_narrower_of_pool_and_setting(connec
     ):
         calls = [asyncio.create_task(clarus.ping()) for _ in range(8)]
         await until(lambda: busy.now == width)
-        # Whoever waits for the pool instead of the gate has begun an attempt, whose time runs out.
+        # Whoever waits for the pool instead of the queue has begun an attempt, whose time runs out.
         assert clarus.pace.queued == 8 - width
         busy.may_answer.set()
         await asyncio.gather(*calls)
