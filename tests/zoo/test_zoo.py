@@ -25,6 +25,14 @@ def test_the_pacer_reaches_what_is_wanted(kind):
     assert WANTED[kind].goodput is None or it["p5"] >= WANTED[kind].goodput, it["worst"]
 
 
+@pytest.mark.parametrize("kind", ["nginx-small", "fixed-1s-ra", "first-request", "haproxy", "told-legacy", "given"])
+def test_the_candidate_keeps_its_floors_and_comes_to_an_end(kind):
+    it = measure(kind, 1, "tests.zoo.candidate.limiter:Limiter")
+
+    assert it["early"] == 0
+    assert it["done"]
+
+
 def test_every_kind_has_its_figures():
     assert WANTED.keys() == KINDS.keys()
 
