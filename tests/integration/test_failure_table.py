@@ -305,7 +305,8 @@ async def deaf():
             filler = stack.enter_context(socket.socket())
             filler.setblocking(False)
             try:
-                await asyncio.wait_for(loop.sock_connect(filler, listener.getsockname()), 0.05)
+                # On loopback it connects at once or not at all; but a busy machine may not see it at once.
+                await asyncio.wait_for(loop.sock_connect(filler, listener.getsockname()), 0.5)
             except TimeoutError:
                 break
         else:
