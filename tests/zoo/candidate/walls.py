@@ -133,7 +133,10 @@ class Walls:
             if number == 0:
                 shortest, longest = wall.shortest, wall.longest
         if self.long:
-            windows[(shortest + min(longest, 2.0 * shortest)) / 2.0] = prior
+            # Where the first request of all was refused, only its end is known.
+            window = (shortest + min(longest, 2.0 * shortest)) / 2.0 if shortest > 0.0 else longest
+            if window > 1.0:
+                windows[window] = prior
             for seconds in _wholes(shortest, longest)[-_MOST_WHOLES:]:
                 windows[float(seconds)] = prior - 0.2
         return windows

@@ -1,0 +1,120 @@
+"""What the server tells of its quota."""
+
+import pytest
+
+from clarus_async.ratelimit.headers import Told
+from tests.zoo.candidate.told import Quota
+
+
+def hear(quota, limit=None, window=None, reset=None, *, left=None, now=1.0):
+    return quota.hear(Told(limit, window, left, reset), now)
+
+
+def rate(limit, window):
+    """A shade below, as arrivals are less even than sends."""
+    return pytest.approx(limit / window, rel=0.02)
+
+
+def test_a_quota_is_a_rate_a_shade_below():
+    told = hear(Quota(), 600, 60.0)
+
+    assert told == rate(600, 60.0)
+    assert told < 10.0
+
+
+@pytest.mark.parametrize(("limit", "window"), [(600, 30.0), (300, 60.0)])
+def test_another_quota_is_another_rate(limit, window):
+    quota = Quota()
+    hear(quota, 600, 60.0)
+
+    assert hear(quota, limit, window) == rate(limit, window)
+
+
+@pytest.mark.parametrize("told", [(None, None, None), (None, None, 60.0), (600, None, None)])
+def test_what_is_no_quota_is_no_rate(told):
+    assert hear(Quota(), *told) is None
+
+
+@pytest.mark.parametrize(("reset", "window"), [(0.0, 1.0), (1.0, 1.0), (3.0, 1.0), (3.5, 3.5), (60.0, 60.0)])
+def test_a_reset_may_be_guessed_to_be_the_window(reset, window):
+    quota = Quota()
+
+    assert hear(quota, 600, None, reset) == rate(600, window)
+    assert quota.window == window
+
+
+def test_the_distance_between_two_moments_of_reset_is_a_better_guess():
+    quota = Quota()
+    assert hear(quota, 600, None, 50.0, left=10, now=10.0) == rate(600, 50.0)
+    # While the window lasts, nothing is new.
+    assert hear(quota, 600, None, 20.0, left=5, now=40.0) == rate(600, 50.0)
+    # It turned at 60, so the next turns at 90.
+    assert hear(quota, 600, None, 30.0, left=599, now=60.0) == rate(600, 30.0)
+
+
+def test_a_second_that_turns_is_a_second():
+    quota = Quota()
+    hear(quota, 50, None, 10.0, left=3, now=0.0)
+
+    assert hear(quota, 50, None, 2.0, left=49, now=10.0) == rate(50, 1.0)
+
+
+def test_a_window_that_is_told_is_not_guessed_again():
+    quota = Quota()
+    hear(quota, 50, 10.0, 10.0, left=3, now=0.0)
+
+    assert hear(quota, 50, None, 5.0, left=49, now=10.0) == rate(50, 10.0)
+
+
+def test_another_limit_is_a_guess_anew():
+    quota = Quota()
+    hear(quota, 600, None, 60.0)
+
+    assert hear(quota, 300, None, 30.0) == rate(300, 30.0)
+
+
+def test_no_more_are_under_way_than_are_left_until_the_reset():
+    quota = Quota()
+    hear(quota, 50, 10.0, 5.0, left=7)
+
+    assert quota.wait(1.0, 6) == 0.0
+    assert [quota.wait(now, 7) for now in (1.0, 5.9, 6.0)] == pytest.approx([5.0, 0.1, 0.0])
+
+
+def test_what_is_left_is_what_the_last_answer_told():
+    quota = Quota()
+    hear(quota, 50, 10.0, 5.0, left=1)
+    hear(quota)
+
+    assert quota.wait(2.0, 9) == 0.0
+
+
+def test_a_window_of_a_second_turns_sooner_than_it_tells():
+    quota = Quota()
+    hear(quota, 50, 1.0, 1.0, left=0)
+
+    assert quota.wait(1.0, 9) == 0.0
+
+
+def test_nothing_is_known_to_be_left_at_first():
+    assert Quota().wait(0.0, 10_000) == 0.0
+
+
+def test_what_was_told_is_forgotten():
+    quota = Quota()
+    hear(quota, 50, 10.0, 5.0, left=0)
+    quota.forget()
+
+    assert quota.window == 0.0
+    assert quota.wait(1.0, 9) == 0.0
+
+
+@pytest.mark.parametrize("limit", [1, 10**9])
+@pytest.mark.parametrize("window", [None, 1.0, 3600.0])
+@pytest.mark.parametrize("left", [0, 10**9])
+@pytest.mark.parametrize("reset", [0.0, 3600.0])
+def test_whatever_is_told_a_rate_is_above_zero_and_a_wait_has_an_end(limit, window, left, reset):
+    quota = Quota()
+    for now in (0.0, 0.0, 1e9):
+        assert 0.0 < hear(quota, limit, window, reset, left=left, now=now) < 1.1e9
+        assert 0.0 <= quota.wait(now, 64) <= 3600.0
