@@ -79,7 +79,7 @@ async def test_two_processes_that_share_a_token_never_fail(redis):
         told = [json.loads((await asyncio.wait_for(process.communicate(), 60.0))[0]) for process in processes]
         held = await everything_in(redis)
     assert [set(ended) for ended in told] == [{"ok"}, {"ok"}], told
-    assert sum(ended["ok"] for ended in told) > 200
+    assert sum(ended["ok"] for ended in told) > 40
     # Of 3 s each is used for nine tenths: two or three, and one more where they do not begin together.
     assert api.made <= 5
     assert SECRET not in held
