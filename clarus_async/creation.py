@@ -164,7 +164,9 @@ class Creation:
             draft.doubted = True
             draft.doubt.limited += call.limited
             draft.doubt.not_before = now + (error.retry_after or 0.0)
-        elif not error.retryable:
+        elif error.retryable:
+            draft.doubt.starved += call.starved
+        else:
             draft.doubt.refused = True
         if draft.first_sent is None:
             draft.first_sent = None if call.doubt_since is None else self._moment(call.doubt_since)

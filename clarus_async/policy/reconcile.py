@@ -45,6 +45,7 @@ class Doubt:
         refused: the server said no to it, so that it is not to be sent again.
         not_before: when the server takes requests again, as it said with its last 503; seconds on the same clock.
         limited: how many of its requests a rate limiter answered with 503.
+        starved: how many of its sends were certainly not applied, and had to end as the retry budget was empty.
     """
 
     seen: frozenset[int] | None = None
@@ -55,6 +56,7 @@ class Doubt:
     refused: bool = False
     not_before: float = 0.0
     limited: int = 0
+    starved: int = 0
 
     def sent(self, applied: Applied, ended: float, made: int | None = None) -> None:
         """Note a send that may have been applied.

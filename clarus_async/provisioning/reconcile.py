@@ -41,10 +41,12 @@ async def settle(doubt: Doubt, hands: Hands, seconds: float, *, most: int) -> Se
         most: how often it may be sent, the first time included.
     """
     looked: Looked | None = None
-    # What earlier runs sent does not count against what this one may do, nor what a rate limiter kept out.
+    # What earlier runs sent does not count against what this one may do, nor what a rate limiter kept out, nor what had
+    # fewer attempts than it was due, as where all others failed as well.
     tries = 1
     while True:
-        step = decide(doubt, looked, seconds, may_send=tries - min(doubt.limited, MOST_LIMITED) < most)
+        spared = min(doubt.limited + doubt.starved, MOST_LIMITED)
+        step = decide(doubt, looked, seconds, may_send=tries - spared < most)
         if isinstance(step, Settled):
             return step
         if isinstance(step, SendAgain):

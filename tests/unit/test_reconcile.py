@@ -18,6 +18,7 @@ from clarus_async.policy.reconcile import (
     decide,
     look_result,
 )
+from clarus_async.provisioning.reconcile import settle
 from clarus_async.records import IntegrationRow
 
 SETTLE = 60.0
@@ -202,3 +203,29 @@ class TestWhatDoesNotTellWhenItWasCreated:
 
     def test_what_was_given_to_another_is_not_ours(self):
         assert answering([row(1, None)], given=[1]) == Looked(105.0, ())
+
+
+class Starving:
+    """Sends that are certainly not applied; the first so many end as the retry budget is empty."""
+
+    def __init__(self, known, starving):
+        self.known, self.starving, self.sends = known, starving, 0
+
+    async def wait(self, _at):
+        return True
+
+    async def look(self):
+        raise AssertionError("nothing was applied, so there is nothing to look up")
+
+    async def send(self):
+        self.sends += 1
+        self.known.starved += self.sends <= self.starving
+
+
+@pytest.mark.parametrize(("starving", "sends"), [(0, 3), (3, 6), (10, 13), (50, 13)])
+async def test_a_send_that_had_fewer_attempts_than_it_was_due_costs_no_try(starving, sends):
+    known = Doubt()
+    hands = Starving(known, starving)
+
+    assert await settle(known, hands, SETTLE, most=4) == Settled(Fate.ABSENT)
+    assert hands.sends == sends
