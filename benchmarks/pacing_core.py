@@ -15,15 +15,16 @@ from collections.abc import Callable
 
 from benchmarks.measuring import Figure
 from clarus_async.config import PacingPolicy
-from clarus_async.policy.pacing import Pace
+from clarus_async.ratelimit.limiter import Limiter
 from clarus_async.ratelimit.queue import ConnectionLimiter, PacedQueue
-from clarus_async.simulator.limiters import FixedWindow, Limiter, SlidingLog, TokenBucket
+from clarus_async.simulator.limiters import FixedWindow, SlidingLog, TokenBucket
+from clarus_async.simulator.limiters import Limiter as ServersLimiter
 from tests.zoo.runner import Client, play
 from tests.zoo.worlds import plain
 
 _CALLS = 100_000
 _LATENCIES = (0.002, 0.02, 0.15)
-_SCENARIOS: dict[str, tuple[Callable[[], Limiter], int, float]] = {
+_SCENARIOS: dict[str, tuple[Callable[[], ServersLimiter], int, float]] = {
     "100/s sliding, 20,000 creates": (lambda: SlidingLog(100, 1.0), 20_000, 100),
     "the same, 1,000 creates": (lambda: SlidingLog(100, 1.0), 1_000, 100),
     "bucket 50/s, 10,000 creates": (lambda: TokenBucket(50, 50), 10_000, 50),
@@ -35,7 +36,7 @@ _SCENARIOS: dict[str, tuple[Callable[[], Limiter], int, float]] = {
 
 async def cost() -> float:
     """Microseconds of CPU that a call spends in the queue, where nothing is limited."""
-    queue = PacedQueue(connections := ConnectionLimiter(100), Pace(PacingPolicy()))
+    queue = PacedQueue(connections := ConnectionLimiter(100), Limiter(PacingPolicy()))
     began = time.process_time()
     for _ in range(_CALLS):
         sent = connections.acquire_now(queue, asyncio.get_running_loop().time())
@@ -47,7 +48,7 @@ async def cost() -> float:
 
 
 def simulated(
-    make: Callable[[], Limiter], creates: int, quota: float, latency: float, seeds: int
+    make: Callable[[], ServersLimiter], creates: int, quota: float, latency: float, seeds: int
 ) -> tuple[float, float]:
     """Goodput and share of 429s, each as the mean over the seeds.
 
@@ -60,7 +61,7 @@ def simulated(
     """
     goodputs, shares = [], []
     for seed in range(seeds):
-        client = Client(Pace(PacingPolicy()), creates)
+        client = Client(Limiter(PacingPolicy()), creates)
         # Windows are a minute at the most, and begin anywhere.
         world = plain(make(), latency, seed, unix=1.8e9 + 60.0 * random.Random(seed).random())
         seconds = play(world, [client]).seconds

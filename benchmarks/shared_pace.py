@@ -1,7 +1,8 @@
-"""One quota for two uvicorn workers and two scripts, through Redis: how much of it is used, and how much is refused.
+"""One quota for uvicorn workers and scripts, through Redis: how much of it is used, and how much is refused.
 
-``python -m benchmarks.shared_pace [--limit 100] [--seconds 30] [--kind sliding] [--headers none] [--given]``. The
-simulator keeps the quota; Redis is a real one on loopback, started and stopped here. Needs the ``dev`` extra.
+``python -m benchmarks.shared_pace [--processes 2 4] [--kinds bucket fixed sliding] [--limit 100] [--seconds 30]
+[--headers none] [--given]``. Half of the processes are uvicorn workers. The simulator keeps the quota; Redis is a real
+one on loopback, started and stopped here. Needs the ``dev`` extra.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Any, Final
 import aiohttp
 
 from clarus_async import ClarusClient, ClientCredentials, NewIntegration
+from clarus_async.extras.board import connect
 from clarus_async.extras.redis import RedisPacing
 from clarus_async.simulator import Endpoint, Quota, Simulator
 from tests.redis_server import RedisServer, free_port
@@ -70,7 +72,7 @@ def script(until: float) -> None:
     asyncio.run(main())
 
 
-async def _ask(url: str, until: float) -> None:
+async def _ask(url: str, until: float, workers: int) -> None:
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, force_close=True)) as session:
 
         async def one() -> None:
@@ -78,26 +80,25 @@ async def _ask(url: str, until: float) -> None:
                 async with session.post(url) as response:
                     assert response.status == 201
 
-        await asyncio.gather(*(one() for _ in range(2 * _WIDTH)))
+        await asyncio.gather(*(one() for _ in range(workers * _WIDTH)))
 
 
-async def _run(quota: Quota, seconds: float, redis: RedisServer, *, given: bool) -> Simulator:
+async def _run(quota: Quota, seconds: float, processes: int, redis: RedisServer, *, given: bool) -> Simulator:
     async with Simulator(quota=quota, latency=0.02) as sim:
         os.environ |= {"REDIS_URL": redis.url, "CLARUS_BASE_URL": sim.url}
-        if given:
-            os.environ["RATE"] = str(quota.limit / quota.window)
+        os.environ["RATE"] = str(quota.limit / quota.window) if given else ""
         port = free_port()
-        command = [sys.executable, "-m", "uvicorn", "benchmarks.shared_pace:app", "--workers", "2", "--port", str(port),
-                   "--log-level", "warning"]  # fmt: skip
+        command = [sys.executable, "-m", "uvicorn", "benchmarks.shared_pace:app", "--workers", str(processes // 2),
+                   "--port", str(port), "--log-level", "warning"]  # fmt: skip
         service = await asyncio.to_thread(subprocess.Popen, command, cwd=_ROOT)
         try:
             await _until_it_answers(port)
             until = time.time() + seconds
             context = multiprocessing.get_context("spawn")
-            scripts = [context.Process(target=script, args=(until,)) for _ in range(2)]
+            scripts = [context.Process(target=script, args=(until,)) for _ in range(processes - processes // 2)]
             for process in scripts:
                 process.start()
-            await _ask(f"http://127.0.0.1:{port}/", until)
+            await _ask(f"http://127.0.0.1:{port}/", until, processes // 2)
             for process in scripts:
                 await asyncio.to_thread(process.join)
         finally:
@@ -118,17 +119,10 @@ async def _until_it_answers(port: int) -> None:
     raise TimeoutError("uvicorn does not answer")
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--limit", type=int, default=100, help="requests a second")
-    parser.add_argument("--seconds", type=float, default=30.0)
-    parser.add_argument("--kind", default="sliding")
-    parser.add_argument("--headers", default="none")
-    parser.add_argument("--given", action="store_true", help="the processes know the rate")
-    options = parser.parse_args()
-    quota = Quota(limit=options.limit, kind=options.kind, headers=options.headers)
+def _measure(quota: Quota, options: argparse.Namespace, processes: int) -> bool:
     with RedisServer() as redis:
-        sim = asyncio.run(_run(quota, options.seconds, redis, given=options.given))
+        sim = asyncio.run(_run(quota, options.seconds, processes, redis, given=options.given))
+        commands = _commands(redis)
     creates = [entry for entry in sim.requests if entry.endpoint is Endpoint.CREATE]
     began = creates[0].at
     admitted: Counter[int] = Counter()
@@ -136,11 +130,43 @@ def main() -> int:
     for entry in creates:
         (refused if entry.status == 429 else admitted)[int(entry.at - began)] += 1
     warm = range(_COLD, int(options.seconds) - 1)
-    print("a second:", " ".join(f"{admitted[second]}+{refused[second]}" for second in range(int(options.seconds))))
+    if options.verbose:
+        print("a second:", " ".join(f"{admitted[second]}+{refused[second]}" for second in range(int(options.seconds))))
     used = sum(admitted[second] for second in warm) / len(warm) / options.limit
     part = refused.total() / len(creates)
-    print(f"used of the quota after {_COLD} s: {used:.3f}; refused, from the first request on: {part:.2%}")
-    return 0 if used >= 0.95 and part <= 0.01 else 1
+    print(
+        f"{processes} processes, {quota.kind}: used of the quota after {_COLD} s: {used:.3f}; refused, from the first "
+        f"request on: {part:.2%}; commands of Redis, a second and process: {commands / options.seconds / processes:.0f}"
+    )
+    return used >= 0.95 and part <= 0.01
+
+
+def _commands(redis: RedisServer) -> int:
+    async def ask() -> int:
+        async with connect(redis.url) as client:
+            return int((await client.info("stats"))["total_commands_processed"])
+
+    return asyncio.run(ask())
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--processes", type=int, nargs="+", default=[2, 4])
+    parser.add_argument("--kinds", nargs="+", default=["bucket", "fixed", "sliding"])
+    parser.add_argument("--limit", type=int, default=100, help="requests a second")
+    parser.add_argument("--burst", type=int, default=20, help="depth of a bucket")
+    parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--headers", default="none")
+    parser.add_argument("--given", action="store_true", help="the processes know the rate")
+    parser.add_argument("--verbose", action="store_true", help="what was admitted and refused in each second")
+    options = parser.parse_args()
+    good = True
+    for kind in options.kinds:
+        burst = options.burst if kind in {"bucket", "gcra", "nginx"} else None
+        quota = Quota(limit=options.limit, kind=kind, headers=options.headers, burst=burst)
+        for processes in options.processes:
+            good &= _measure(quota, options, processes)
+    return 0 if good else 1
 
 
 if __name__ == "__main__":

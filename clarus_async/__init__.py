@@ -43,6 +43,7 @@ from clarus_async.events import (
 )
 from clarus_async.integrations import Integrations
 from clarus_async.queries import IntegrationList
+from clarus_async.ratelimit.beliefs import LimitKind
 from clarus_async.ratelimit.told import PaceSource
 from clarus_async.records import (
     INTEGRATION_TYPES,
@@ -93,6 +94,7 @@ __all__ = [
     "Integrations",
     "InvalidInputError",
     "JournalError",
+    "LimitKind",
     "NewIntegration",
     "NotFoundError",
     "Observer",

@@ -23,6 +23,7 @@ from clarus_async.errors import ConfigurationError, InvalidInputError
 from clarus_async.events import Observer
 from clarus_async.integrations import Integrations
 from clarus_async.queries import graphql_request, run_query
+from clarus_async.ratelimit.beliefs import LimitKind
 from clarus_async.ratelimit.told import PaceSource
 from clarus_async.transport.call import Caller
 from clarus_async.transport.request import Request
@@ -51,11 +52,18 @@ class PaceState(NamedTuple):
     """What is known and believed of a tenant's rate limit now.
 
     Args:
-        rate: requests a second that are believed to be right; ``None`` where nothing has limited the tenant so far.
+        rate: requests a second that are believed to be right; ``None`` where nothing has limited the tenant so far, or
+            only how many may be under way.
         source: where the rate comes from.
         waiting: calls that wait for the pace.
         paused_until: nothing is sent before this (UTC); ``None`` where nothing is paused.
         queued: calls that wait for a connection.
+        kind: what the limit is of; ``None`` where nothing limits.
+        burst: requests that may go out at once: what a bucket holds, or how many may be under way; ``None`` where that
+            is not known.
+        window: seconds in which a quota is counted; ``None`` where there is no window.
+        certainty: 0 to 1: the lowest rate that the evidence allows, by the highest; 1 for one that is given or told,
+            and 0 where nothing limits.
     """
 
     rate: float | None
@@ -63,6 +71,10 @@ class PaceState(NamedTuple):
     waiting: int
     paused_until: datetime | None
     queued: int
+    kind: LimitKind | None
+    burst: int | None
+    window: float | None
+    certainty: float
 
 
 class ClarusClient:
@@ -160,12 +172,17 @@ class ClarusClient:
         now = shared.time()
         pause, waiting = queue.pace.pause(now), queue.waiting(self.subdomain)
         queued = waiting if shared.connections.full(queue, now) else 0
+        limit = queue.pace.limit
         return PaceState(
             rate=queue.pace.rate,
             source=queue.pace.source,
             waiting=waiting - queued,
             paused_until=datetime.now(UTC) + timedelta(seconds=pause) if pause > 0 else None,
             queued=queued,
+            kind=None if limit is None else limit.kind,
+            burst=None if limit is None else limit.burst,
+            window=None if limit is None else limit.window,
+            certainty=0.0 if limit is None else limit.certainty,
         )
 
     def for_subdomain(self, subdomain: str, credentials: Credentials | None = None) -> ClarusClient:

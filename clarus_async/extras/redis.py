@@ -1,8 +1,10 @@
 """One quota for many processes: a pace that they share through Redis (``pip install "clarus-async[redis]"``).
 
-``ClarusClient(…, pacing=RedisPacing(url="redis://…"))`` in each of them. Redis keeps one line of slots for a quota, by
-its own clock: a process leases the next few, as many as its callers need for a tenth of a second, and sends in them. A
-pause that the server asks one of them for is a pause for all, and the rate that refusals teach is one for all.
+``ClarusClient(…, pacing=RedisPacing(url="redis://…"))`` in each of them. One process at a time, by a lease in Redis,
+decides for all when they may send, by Redis's clock: the others tell it what they want and what came of it, and are
+granted slots. A pause that the server asks one of them for is a pause for all, and the rate that refusals teach is one
+for all. What was learned is kept in Redis: where the leader dies another goes on within two seconds, and who begins
+within an hour after the last has left begins near the limit.
 
 The token of :class:`~clarus_async.ClientCredentials` is shared, too, encrypted by a key that is made of the client's
 secret: see :mod:`clarus_async.extras.shared_token`.
@@ -15,10 +17,11 @@ Where it refuses, and waiting heals nothing (its password, its ACL, its certific
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import math
 import uuid
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, NoReturn, Self
 
 import attrs
@@ -26,82 +29,52 @@ import attrs
 from clarus_async.checks import checked, refuse, shown
 from clarus_async.config import PacingPolicy
 from clarus_async.credentials import ClientCredentials, Credentials
-from clarus_async.extras.pace_lease import Lease, Wanted
+from clarus_async.extras.kept_limiter import KeptLimiter
 from clarus_async.extras.redis_trouble import NOT_REDIS, Telling, redis_error, redis_trouble
 from clarus_async.extras.redis_url import RedisAddress, read_redis_url
-from clarus_async.extras.shared_pace import SharedPace
+from clarus_async.extras.shared_pace import Exchange, Exchanged, SharedClock, SharedPace
 from clarus_async.extras.shared_token import SharedToken, derive
 from clarus_async.transport.trouble import Trouble
 
 _log = logging.getLogger("clarus_async")
 
-_SEEN: Final = 10.0  # seconds for which a process counts that was heard of
 _KEPT: Final = 3600.0  # seconds for which a quota is remembered that nobody asks for
-_LONGEST_BACKOFF: Final = 5.0
+_LISTENS: Final = 1  # seconds for which Redis waits for a message
+_MOST: Final = 1000  # messages at once
+_AGAIN: Final = 0.5  # seconds until a Redis that can't be asked is asked again; one question for all paces
+# Seconds. Whoever took no message for so long has nothing left that it is worth.
+_UNREAD: Final = 10.0
 
-# All times are microseconds on the clock of Redis. One script, so that no two processes are given the same slot.
-_SCRIPT: Final = """
-local state, sent, seen = KEYS[1], KEYS[2], KEYS[3]
-local me, epoch, want = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-local spacing, most, span = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
-local horizon, pause = tonumber(ARGV[7]), tonumber(ARGV[8])
-local admitted, refused, curve = tonumber(ARGV[9]), tonumber(ARGV[10]), ARGV[11]
-local gone, kept, met = tonumber(ARGV[12]), tonumber(ARGV[13]), tonumber(ARGV[14])
-
+# Keys: the lease, what was learned, and what a process's messages are under, but for its name. Arguments: who asks, its
+# lease, what it learned; milliseconds that a lease is to run, that what was learned is kept, and that messages are; and
+# messages, each behind who gets it: a process, or "" for whoever leads.
+# Returns: the lease that runs, microseconds of the clock, what was learned before a lease that is new.
+# Who leads no more, as it was stopped for a while, leaves nothing for others.
+_EXCHANGE: Final = """
+local me, runs = ARGV[1], tonumber(ARGV[4])
 local time = redis.call('TIME')
-local now = time[1] * 1000000 + time[2]
-redis.call('ZADD', seen, now, me)
-redis.call('ZREMRANGEBYSCORE', seen, '-inf', now - gone)
-redis.call('ZREMRANGEBYSCORE', sent, '-inf', now - span)
-
-local known = redis.call('HMGET', state, 'epoch', 'curve', 'used', 'last', 'next', 'pause', 'answers', 'row')
-local current, used = tonumber(known[1]) or 0, tonumber(known[3]) or 0
-local last, next_slot = tonumber(known[4]) or 0, tonumber(known[5]) or 0
-local paused, answers, row = tonumber(known[6]) or 0, tonumber(known[7]) or 0, tonumber(known[8]) or 0
-local payload = known[2] or ''
-
-if admitted > 0 then row = 0 end
-row = row + met
--- What the server refused, it did not count.
-for _, slot in ipairs(redis.call('ZREVRANGEBYSCORE', sent, now, '-inf', 'LIMIT', 0, refused)) do
-  redis.call('ZREM', sent, slot)
+local now = string.format('%d%06d', time[1], time[2])
+local lease, learned = redis.call('GET', KEYS[1]) or '', ''
+local leads = lease ~= '' and lease == ARGV[2]
+if not leads and runs > 0 and (lease == '' or string.sub(lease, 1, #me) == me) then
+  lease, learned = me .. now, redis.call('GET', KEYS[2]) or ''
+  redis.call('SET', KEYS[1], lease, 'PX', runs)
 end
-answers = answers + admitted
-paused = math.max(paused, now + pause)
-if curve ~= '' and current == epoch then
-  current, payload, used, answers, last = current + 1, curve, 0, 0, 0
-  next_slot = math.max(math.min(next_slot, now + spacing), now + spacing / 2)
+local owner = string.sub(lease, 1, #me)
+if leads then
+  if ARGV[3] ~= '' then redis.call('SET', KEYS[2], ARGV[3]) end
+  redis.call('PEXPIRE', KEYS[1], runs)
+  redis.call('PEXPIRE', KEYS[2], ARGV[5])
 end
-
-local slots = {}
-if current == epoch and want > 0 then
-  local at = math.max(now, next_slot, paused)
-  if paused > now or row > 1 then want = 1 end
-  while #slots < want and at <= now + horizon do
-    local within = redis.call('ZCOUNT', sent, at - span, '+inf')
-    if within >= most then
-      local first = redis.call('ZRANGE', sent, -most, -most, 'WITHSCORES')
-      at = math.max(at, tonumber(first[2]) + span)
-      if at > now + horizon then break end
-    end
-    slots[#slots + 1] = at - now
-    redis.call('ZADD', sent, at, me .. ':' .. at .. ':' .. #slots)
-    if last > 0 then used = used + math.min(math.max(0, at - last), 2 * spacing) end
-    last = at
-    at = at + spacing
+for i = 7, #ARGV, 2 do
+  local to = ARGV[i]
+  if to == '' and owner ~= me then to = owner elseif not leads then to = '' end
+  if to ~= '' then
+    redis.call('RPUSH', KEYS[3] .. to, ARGV[i + 1])
+    redis.call('PEXPIRE', KEYS[3] .. to, ARGV[6])
   end
-  next_slot = math.max(next_slot, at)
 end
-
-redis.call('HSET', state, 'epoch', current, 'curve', payload, 'used', used, 'last', last, 'next', next_slot,
-  'pause', paused, 'answers', answers, 'row', row)
-for _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, kept) end
-local second = redis.call('ZCOUNT', sent, now - 1000000, now)
-local reply = {current, payload, used, second, answers, row, redis.call('ZCARD', seen), math.max(0, paused - now),
-  math.max(0, next_slot - now - horizon)}
-for _, slot in ipairs(slots) do reply[#reply + 1] = math.floor(slot) end
-for i, value in ipairs(reply) do if type(value) == 'number' then reply[i] = math.floor(value) end end
-return reply
+return {runs > 0 and lease or '', now, learned}
 """
 
 
@@ -179,8 +152,13 @@ class RedisSharing:
         address = read_redis_url(policy.url)
         assert isinstance(address, RedisAddress)  # noqa: S101  the policy has refused any other
         self._address = address
+        self._inbox = f"{policy.prefix}:inbox:"
         self._client: Any = None
-        self._lease: Any = None
+        self._script: Any = None
+        self._clock = SharedClock()
+        self._paces: dict[str, SharedPace] = {}  # those that are served
+        self._listener: asyncio.Task[None] | None = None
+        self._deaf: Trouble | None = None  # why no message can be taken
         self._telling = Telling(
             address,
             "each process keeps to its part of the last rate by itself",
@@ -196,17 +174,10 @@ class RedisSharing:
         Args:
             tenant: which; ``None``: of all together.
         """
-        # In braces, so that a cluster keeps a quota's keys together.
-        name = f"{self._policy.prefix}:{{{self._base_url}|{'' if tenant is None else tenant}}}"
-        keys = [f"{name}:{part}" for part in ("state", "sent", "seen")]
-        policy = PacingPolicy(
-            rate=self._policy.rate,
-            burst=self._policy.burst,
-            start=self._policy.start,
-            max_wait=self._policy.max_wait,
-            scope=self._policy.scope,
-        )
-        return SharedPace(policy, lambda pace: self._begin(pace, keys))
+        # Without the URL, which may hold a password.
+        policy = PacingPolicy(rate=self._policy.rate, burst=self._policy.burst, start=self._policy.start)
+        name = f"{self._base_url}|{'' if tenant is None else tenant}"
+        return SharedPace(name, policy, self._me, self._clock, KeptLimiter, self._begin)
 
     async def tokens(self, credentials: Credentials) -> SharedToken | None:
         """Return where the token of these credentials is shared; ``None`` where it is not.
@@ -221,16 +192,14 @@ class RedisSharing:
 
     async def _evaluate(self, script: str, keys: list[str], arguments: list[Any]) -> Any:  # noqa: ANN401
         """Return what a script comes to in Redis, or what kept it."""
-        return await self._within(self._open().eval(script, len(keys), *keys, *arguments))
+        redis = self._open()
+        return await self._within(lambda: redis.eval(script, len(keys), *keys, *arguments))
 
     def _open(self) -> Any:  # noqa: ANN401
         if self._client is None:
             self._client = self._address.client()
-            self._lease = self._client.register_script(_SCRIPT)
+            self._script = self._client.register_script(_EXCHANGE)
         return self._client
-
-    def _begin(self, pace: SharedPace, keys: list[str]) -> None:
-        self._start(self._serve(pace, keys))
 
     def _start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         task = asyncio.get_running_loop().create_task(work, name="clarus_async shared pace")
@@ -238,51 +207,86 @@ class RedisSharing:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _serve(self, pace: SharedPace, keys: list[str]) -> None:
-        """Lease, and report what became of it, for as long as there is something to do."""
-        failures = 0
+    def _begin(self, pace: SharedPace) -> None:
+        self._start(self._serve(pace))
+        self._paces[pace.name] = pace
+        if self._listener is None or self._listener.done():
+            self._listener, self._deaf = self._start(self._listen()), None
+
+    async def _serve(self, pace: SharedPace) -> None:
+        """Exchange, for as long as there is something to do."""
+        time = asyncio.get_running_loop().time
         try:
-            while (wanted := pace.wanted()) is not None:
-                asked = asyncio.get_running_loop().time()
-                lease = await self._ask(keys, wanted)
-                now = asyncio.get_running_loop().time()
-                if isinstance(lease, Trouble):
-                    failures += 1
-                    self._telling.trouble(lease)
-                    self.problem = None if lease.heals else redis_error(lease, self._address).message
+            while (step := pace.step(asked := time())) is not None:
+                if isinstance(step, float):
+                    await pace.news(step)
+                    continue
+                answer = self._deaf or await self._exchange(pace.name, step)
+                if isinstance(answer, Trouble):
+                    self._telling.trouble(answer)
+                    self.problem = None if answer.heals else redis_error(answer, self._address).message
                     # Who waits goes on by itself, or is told of the problem.
                     pace.alone()
-                    await asyncio.sleep(min(_LONGEST_BACKOFF, 0.25 * 2.0 ** min(failures, 10)))
-                    continue
-                failures = 0
-                self._telling.over()
-                self.problem = None
-                # The script ran at some moment between these.
-                if (wait := pace.leased(lease, (asked + now) / 2.0)) > 0:
-                    await pace.news(wait)
+                    await pace.news(_AGAIN)
+                else:
+                    self._telling.over()
+                    self.problem = None
+                    pace.exchanged(answer, asked, time())
         finally:
+            del self._paces[pace.name]
             pace.served()
 
-    async def _ask(self, keys: list[str], wanted: Wanted) -> Lease | Trouble:
+    async def _listen(self) -> None:
+        """Take messages, for as long as a pace is served."""
+        while self._paces:
+            messages = await self._within(self._messages, _LISTENS)
+            self._deaf = messages if isinstance(messages, Trouble) else None
+            if self._deaf is None:
+                for message in messages:
+                    self._deliver(message)
+            else:
+                for pace in self._paces.values():
+                    pace.look()
+                await asyncio.sleep(_AGAIN)
+
+    async def _messages(self) -> list[str]:
+        """Return the messages that there are, or that come soon."""
+        inbox, asking = self._inbox + self._me, self._open().pipeline(transaction=False)
+        if self._deaf is None:
+            asking.blpop(inbox, _LISTENS)
+        # One a round trip might be fewer than come.
+        *first, rest = await asking.lpop(inbox, _MOST).execute()
+        return [*(popped[1] for popped in first if popped), *(rest or ())]
+
+    def _deliver(self, message: str) -> None:
+        try:
+            name, fields = json.loads(message)
+            if name in self._paces:
+                self._paces[name].receive(fields, asyncio.get_running_loop().time())
+        except Exception:  # noqa: BLE001  whatever it holds, it is nobody's who shares this pace
+            _log.debug("a message of a shared pace can't be read")
+
+    async def _exchange(self, name: str, exchange: Exchange) -> Exchanged | Trouble:
+        keys = [f"{self._policy.prefix}:{name}:{part}" for part in ("lease", "learned")] + [self._inbox]
         arguments = [
-            self._me, wanted.epoch, wanted.slots, _micro(wanted.spacing), wanted.most, _micro(wanted.span),
-            _micro(wanted.horizon), _micro(wanted.pause), wanted.admitted, wanted.refused, wanted.curve,
-            _micro(_SEEN), round(_KEPT * 1000), int(wanted.met),
+            self._me, exchange.lease, exchange.learned, round(1000 * exchange.seconds), round(1000 * _KEPT),
+            round(1000 * _UNREAD), *(part for message in exchange.messages for part in message),
         ]  # fmt: skip
         self._open()
-        reply = await self._within(self._lease(keys=keys, args=arguments))
+        reply = await self._within(lambda: self._script(keys=keys, args=arguments))
         if isinstance(reply, Trouble):
             return reply
         try:
-            return _lease(reply)
-        except (TypeError, ValueError, LookupError):
+            lease, now, learned = reply
+            return Exchanged(lease, int(now) / 1e6, learned)
+        except (TypeError, ValueError):
             return NOT_REDIS
 
-    async def _within(self, work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401
+    async def _within(self, ask: Callable[[], Awaitable[Any]], longer: float = 0.0) -> Any:  # noqa: ANN401
         """Return what comes of it in time, or what kept it: nobody waits longer, whatever the driver has to do yet."""
-        task = self._start(_result(work))
+        task = self._start(_result(ask))
         try:
-            await asyncio.wait({task}, timeout=self._policy.timeout)
+            await asyncio.wait({task}, timeout=self._policy.timeout + longer)
             if task.done() and not task.cancelled():
                 return task.result()
             return Trouble(f"it did not answer within {self._policy.timeout:g} s")
@@ -291,37 +295,28 @@ class RedisSharing:
 
     async def close(self) -> None:
         """Give up what it holds."""
-        for task in tuple(self._tasks):
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(tuple(self._tasks), timeout=self._policy.timeout)
+        now = asyncio.get_running_loop().time()
+        last = [(name, pace.step(now, leave=True)) for name, pace in self._paces.items()]
+        await self._end()
+        if not self._deaf:
+            await asyncio.gather(*(self._exchange(name, step) for name, step in last if isinstance(step, Exchange)))
         if self._client is not None:
             client, self._client = self._client, None
-            await self._within(client.aclose())
+            await self._within(client.aclose)
+            await self._end()
+
+    async def _end(self) -> None:
+        # More than once: the driver's asyncio.wait_for swallows a cancellation now and then on Python 3.11.
+        for _ in range(10):
+            for task in tuple(self._tasks):
+                task.cancel()
+            if self._tasks:
+                await asyncio.wait(tuple(self._tasks), timeout=min(0.05, self._policy.timeout / 10))
 
 
-async def _result(work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401
+async def _result(ask: Callable[[], Awaitable[Any]]) -> Any:  # noqa: ANN401
     try:
-        return await work
+        return await ask()
     except Exception as error:  # noqa: BLE001  whatever it is, Redis can't be asked
         _log.debug("Redis can't be asked: %s", type(error).__name__)
         return redis_trouble(error)
-
-
-def _lease(reply: Any) -> Lease:  # noqa: ANN401
-    return Lease(
-        epoch=int(reply[0]),
-        curve=str(reply[1]),
-        used=float(reply[2]) / 1e6,
-        second=int(reply[3]),
-        answers=int(reply[4]),
-        row=int(reply[5]),
-        processes=max(1, int(reply[6])),
-        pause=float(reply[7]) / 1e6,
-        wait=float(reply[8]) / 1e6,
-        slots=[float(value) / 1e6 for value in reply[9:]],
-    )
-
-
-def _micro(seconds: float) -> int:
-    return round(seconds * 1e6)

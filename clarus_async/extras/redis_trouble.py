@@ -104,7 +104,7 @@ def _at(where: object) -> str:
 
 
 class Telling:
-    """Says what is wrong with Redis once, and again where that changes.
+    """Says what is wrong with Redis, each thing once until it is back.
 
     Args:
         where: the place, which is no secret.
@@ -116,7 +116,7 @@ class Telling:
         self._where = where
         self._meanwhile = meanwhile
         self._back = back
-        self._said: str | None = None
+        self._said: set[str] = set()
 
     def trouble(self, trouble: Trouble) -> None:
         """Tell of trouble.
@@ -124,8 +124,8 @@ class Telling:
         Args:
             trouble: what it is.
         """
-        if trouble.said != self._said:
-            self._said = trouble.said
+        if trouble.said not in self._said:
+            self._said.add(trouble.said)
             if trouble.heals:
                 _log.warning("Redis at %s can't be used: %s: %s", self._where, trouble.said, self._meanwhile)
             else:
@@ -144,6 +144,6 @@ class Telling:
 
     def over(self) -> None:
         """Tell that it is."""
-        if self._said is not None:
-            self._said = None
+        if self._said:
+            self._said.clear()
             _log.info("Redis is back: %s", self._back)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 from clarus_async.ratelimit.headers import Told
+from clarus_async.ratelimit.limit import Limit
 from clarus_async.ratelimit.measured import Sent
 from clarus_async.ratelimit.told import PaceSource
 
@@ -21,6 +22,11 @@ class Pacer(Protocol):
     @property
     def rate(self) -> float | None:
         """Requests a second that are believed to be right now; ``None`` where nothing limits them."""
+        ...
+
+    @property
+    def limit(self) -> Limit | None:
+        """What limits, as far as is known or believed; ``None`` where nothing does."""
         ...
 
     def idle(self, now: float) -> float:
@@ -114,6 +120,25 @@ class Pacer(Protocol):
         ...
 
 
+class Estimator(Pacer, Protocol):
+    """A pacer that another process can go on with. Times are seconds on whatever clock it is asked by."""
+
+    def dump(self) -> dict[str, Any]:
+        """Return what was learned, as JSON has it; times are on its clock."""
+        ...
+
+    def load(self, learned: Mapping[str, Any]) -> None:
+        """Go on with what another learned.
+
+        Args:
+            learned: from :meth:`dump`.
+
+        Raises:
+            Exception: it is none.
+        """
+        ...
+
+
 class SharedPacer(Pacer, Protocol):
     """One that others have a part in: what it waits for comes from elsewhere."""
 
@@ -122,6 +147,6 @@ class SharedPacer(Pacer, Protocol):
 
         Args:
             wake: looks again whether the next may go, or should.
-            waiting: how many wait.
+            waiting: how many wait, and could go at once.
         """
         ...

@@ -88,9 +88,9 @@ class PacedQueue:
         return 0.0 if self.lines else self.pace.idle(now)
 
     @property
-    def live(self) -> int:
-        """How many wait."""
-        return sum(line.live for line in self.lines.values())
+    def ready(self) -> int:
+        """How many wait, and could have a connection."""
+        return min(self._connections.free, sum(line.live for line in self.lines.values()))
 
     def wait(self, tenant: str, now: float) -> float:
         """Seconds until whoever comes now may go, as far as is known.
@@ -279,6 +279,11 @@ class ConnectionLimiter:
     def busy(self) -> int:
         """How many connections are in use."""
         return self._busy
+
+    @property
+    def free(self) -> int:
+        """How many connections are not in use."""
+        return self._free
 
     def full(self, queue: PacedQueue, now: float) -> bool:
         """Whether those who wait in a queue wait for a connection, not for the pace.

@@ -11,10 +11,9 @@ from clarus_async.ratelimit.headers import Told
 # second, as servers do.
 _ROUNDED: Final = 3.0
 _SECOND: Final = 1.0
+_SURE: Final = 2
 # The server counts what arrives, and arrivals are less even than sends.
 _SAFE: Final = 1.01
-_LITTLE: Final = 0.02
-_HOLD_WINDOWS: Final = 1.5
 
 
 class PaceSource(StrEnum):
@@ -27,15 +26,35 @@ class PaceSource(StrEnum):
 
 
 class Quota:
-    """A tenant's quota, as its answers tell it."""
+    """A tenant's quota, as its answers tell it.
 
-    __slots__ = ("_exact", "_guess", "_left", "_left_until")
+    Where they tell no window, it is guessed from the moments at which the quota is restored: the smallest distance
+    between two of them. Until there are two, what is left of the first is an upper bound of the rate only, so no more
+    goes out than is left.
+    """
+
+    __slots__ = ("_guessed", "_left", "_left_until", "_limit", "_restored", "_turns", "window")
 
     def __init__(self) -> None:
+        self.window = 0.0
+        self._limit = 0
+        self._guessed = False
+        self._turns = 0  # how often it was as long as it is taken for
         self._left: int | None = None
         self._left_until = 0.0
-        self._exact: tuple[int, float] | None = None
-        self._guess = (0, 0.0)
+        self._restored = 0.0  # the moment of the window that is on
+
+    def forget(self) -> None:
+        """Believe nothing of what was told."""
+        self.window, self._limit, self._left, self._turns = 0.0, 0, None, 0
+
+    def apart(self, uneven: float) -> float:
+        """Seconds by which two requests are to be further apart, so that no more arrive in a window than are sent.
+
+        Args:
+            uneven: seconds by which requests may come closer to each other than they were sent.
+        """
+        return uneven / self._limit if self._limit else 0.0
 
     def wait(self, now: float, under_way: int) -> float:
         """Seconds until one more may go: no more may be under way than are left, as an answer has told lately.
@@ -44,53 +63,45 @@ class Quota:
             now: seconds on a monotonic clock.
             under_way: how many requests have no answer yet.
         """
-        if self._left is None or now >= self._left_until or under_way < max(1, self._left):
+        left = self._left
+        # A window of a second turns sooner than its whole seconds tell.
+        if left is None or self.window <= _ROUNDED or under_way < max(1, left) or now >= self._left_until:
             return 0.0
         return self._left_until - now
 
-    def hear(self, told: Told, now: float, *, guess: bool) -> tuple[float, float] | None:
-        """Take what an answer tells; return a rate to begin to keep, and its window, where it tells of another one.
+    def hear(self, told: Told, now: float, under_way: int = 0) -> float | None:
+        """Take what an answer tells; return the rate that keeps it, or ``None`` where it tells none.
 
         Args:
             told: what it tells.
             now: seconds on the same clock.
-            guess: take the longest reset for the window where none is told.
+            under_way: how many requests have no answer yet; answers come in another order than requests by so many.
         """
-        self._left = told.remaining
-        self._left_until = now + (_SECOND if told.reset is None else told.reset)
-        if told.limit is None:
+        limit, left, reset = told.limit, told.remaining, told.reset
+        restored = now + (_SECOND if reset is None else reset)
+        turned = (
+            left is not None
+            and self._left is not None
+            and left > self._left + min(1 + under_way, max(1, limit or 0) // 2)
+        )
+        self._left, self._left_until = left, restored
+        if limit is None:
             return None
         if told.window is not None:
-            if (told.limit, told.window) == self._exact:
-                return None
-            self._exact = (told.limit, told.window)
-            return told.limit / told.window / _SAFE, told.window
-        if guess and told.reset is not None:
-            window = _SECOND if told.reset <= _ROUNDED else told.reset
-            limit, longest = self._guess
-            if told.limit != limit or window > longest:
-                self._guess = (told.limit, window)
-                return told.limit / window / _SAFE, window
-        return None
-
-    def allowed(self, rate: float, unevenness: float) -> float:
-        """Cut a rate to the quota.
-
-        Args:
-            rate: requests a second.
-            unevenness: seconds by which requests may arrive closer to each other than they were sent.
-        """
-        if self._exact is None:
-            return rate
-        limit, window = self._exact
-        return min(rate, limit / (window * _SAFE + unevenness))
-
-    def calm(self, told: Told) -> float:
-        """Seconds for which a rate should not grow, since the quota is in full use; 0 where it is not.
-
-        Args:
-            told: what the last answer tells.
-        """
-        if told.remaining is None or told.limit is None or told.remaining > max(1.0, _LITTLE * told.limit):
-            return 0.0
-        return _HOLD_WINDOWS * max(_SECOND, self._guess[1])
+            self.window, self._guessed = told.window, False
+        elif reset is None:
+            return None
+        elif limit != self._limit or not self.window:
+            self.window, self._guessed = (_SECOND if reset <= _ROUNDED else reset), True
+            self._restored = restored
+        elif turned and self._guessed:
+            # All of a window is ahead where it has just turned.
+            ahead = _SECOND if reset <= _ROUNDED else reset
+            window = max(_SECOND, min(ahead, max(_SECOND, round(restored - self._restored))))
+            self._restored = restored
+            # A pause, and a Date that is late, make one seem longer now and then.
+            if window <= self.window or self._turns < _SURE:
+                self._turns = self._turns + 1 if window == self.window else 0
+                self.window = window
+        self._limit = limit
+        return limit / (self.window * _SAFE)

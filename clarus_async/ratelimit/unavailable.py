@@ -16,9 +16,9 @@ from clarus_async.ratelimit.measured import RoundTrip, Sent
 _LATELY: Final = 1.0
 # Seconds. A limiter that was met goes on refusing until its window turns: most are a minute at the longest.
 _LONGEST_WINDOW: Final = 60.0
-# A limiter that refuses a quarter of what was admitted by it before is none: what is refused is a share of whatever is
+# A limiter that refuses a tenth of what was admitted by it before is none: what is refused is a share of whatever is
 # sent, as where one server of several is down. A pace that went on falling would end at nothing.
-_SLOWER: Final = 4.0
+_SLOWER: Final = 10.0
 # Of the last answers so many must be refusals: a few are what is left of a faster pace.
 _ANSWERS: Final = 50
 _REFUSALS: Final = 3

@@ -17,10 +17,10 @@ from clarus_async.credentials import AccessToken, ClientCredentials, Credentials
 from clarus_async.errors import ConfigurationError
 from clarus_async.events import Event, Observer
 from clarus_async.policy.namesakes import Namesakes
-from clarus_async.policy.pacing import Pace
 from clarus_async.policy.retry import RetryBudget
 from clarus_async.policy.server_clock import Dated
 from clarus_async.policy.token import Refusals
+from clarus_async.ratelimit.limiter import Limiter
 from clarus_async.ratelimit.queue import ConnectionLimiter, PacedQueue
 from clarus_async.transport.auth import TokenKeeper
 from clarus_async.transport.session import ClientSession, Session
@@ -189,10 +189,10 @@ class Shared:
 
     def _queue_of(self, subdomain: str | None) -> PacedQueue:
         if self._sharing is None:
-            return PacedQueue(self.connections, Pace(self.pacing))
+            return PacedQueue(self.connections, Limiter(self.pacing))
         pacer = self._sharing.pacer(subdomain)
         queue = PacedQueue(self.connections, pacer)
-        pacer.attach(queue.news, lambda: queue.live)
+        pacer.attach(queue.news, lambda: queue.ready)
         return queue
 
     def keeper(self, credentials: Credentials, timeouts: Timeouts) -> TokenKeeper:

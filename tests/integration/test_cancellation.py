@@ -156,10 +156,10 @@ def test_a_call_ends_at_once_and_loses_nothing(scenario):
                     queue = shared.tenant("acme").queue
                     assert shared.connections.busy == 0
                     assert clarus.pace.waiting == clarus.pace.queued == 0
-                    assert queue.pace.under_way == 0
+                    assert len(queue.pace._out) == 0
                     await all_slots_are_free(clarus, sim)
                     assert not queue.lines
-                    assert queue.pace.under_way == 0
+                    assert len(queue.pace._out) == 0
                     assert not shared.session._session.connector._acquired
                     # A refresh is nobody's in particular: it goes on, and ends.
                     assert ours() == []

@@ -75,7 +75,7 @@ def test_what_comes_late_is_not_said_to_be_absent_before_it_has_come(step):
 def test_a_run_that_is_resumed_sends_nothing_twice(step, tmp_path):
     async def check(clock):
         async with Simulator(latency=0.5) as sim:
-            specs = [NewIntegration(name=f"Shop {n}", integration_type="shopify") for n in range(4)]
+            specs = [NewIntegration(name=f"Shop {n}", integration_type="shopify") for n in range(3)]
             options = {"journal": tmp_path / "run.db", "existing": "ignore"}
             async with client_of(sim) as clarus, clarus.integrations.provision(specs, **options) as run:
                 reading = asyncio.create_task(anext(run))

@@ -196,7 +196,8 @@ class TestSleeps:
             error, seconds = await failing(clarus.integrations.create(shop()))
             assert isinstance(error, RateLimitedError)
             assert 40.0 < seconds <= 50.0
-            assert error.attempts == 8 - (seconds < 49)
+            # The longer it is refused, the more rarely it asks.
+            assert 5 <= error.attempts <= 7
 
     @virtual
     async def test_a_probe_that_does_not_come_back_does_not_keep_the_others_beyond_theirs(self):

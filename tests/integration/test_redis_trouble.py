@@ -54,7 +54,8 @@ def guarded():
                     ["keys", "~other:*", "+@all"],
                     ["scripts", "~*", "+@all", "-eval", "-evalsha"],
                     ["load", "~*", "+@all", "-script"],
-                    ["hashes", "~*", "+@all", "-hset"],
+                    ["strings", "~*", "+@all", "-set"],
+                    ["lists", "~*", "+@all", "-blpop"],
                     ["queue", "~clarus:*", "~{clarus*", "+@all"],
                 ):
                     await redis.execute_command("ACL", "SETUSER", user[0], "on", f">{CANARY}", *user[1:])
@@ -239,10 +240,18 @@ async def test_what_a_real_redis_refuses(guarded, way, url_of, words, caplog):
     assert f"Redis at 127.0.0.1:{guarded.port}: " in str(caught.value)
 
 
-@pytest.mark.parametrize("user", ["load", "hashes"])
+@pytest.mark.parametrize("user", ["load", "strings"])
 async def test_what_a_script_may_not_do_is_told_as_well(guarded, user):
     with pytest.raises(ConfigurationError, match="its ACL forbids a command or a key"):
         await by_the_pace(as_a_user(guarded, user))
+
+
+async def test_who_may_not_listen_shares_nothing(guarded):
+    async with Simulator() as sim, client_of(sim, as_a_user(guarded, "lists")) as clarus:
+        with pytest.raises(ConfigurationError, match="its ACL forbids a command or a key"):
+            async with asyncio.timeout(10.0):
+                while True:
+                    await clarus.ping()
 
 
 async def test_a_replica_takes_no_writes():

@@ -67,9 +67,11 @@ async def test_two_clients_keep_a_rate_that_is_given_to_both_together(redis, pre
         async with client_of(sim, redis, prefix, rate=40.0) as one, client_of(sim, redis, prefix, rate=40.0) as other:
             shares = await asyncio.gather(keep_busy(one, 2.0), keep_busy(other, 2.0))
         times = [entry.at for entry in creates(sim)]
-        # Whatever second one looks at: no more than the rate, and what timers make of it.
+        # Whatever second one looks at: no more than the rate, the tenth of a second that may go at once, and what
+        # timers make of it.
         most = max(sum(start <= at < start + 1.0 for at in times) for start in times)
-        assert most <= 43
+        assert most <= 47
+        assert len(times) <= 40.0 * (times[-1] - times[0]) + 6
         # A machine that is busy for a moment misses slots, and one process more of them than the other.
         assert sum(shares) >= 0.5 * 2 * 40
         assert min(shares) >= 0.15 * sum(shares)
@@ -91,7 +93,7 @@ async def test_a_rate_that_one_learned_is_known_to_the_next(redis, prefix):
             # On a machine that is slow for a moment, what is admitted there is less.
             assert 20.0 < other.pace.rate < 57.5
         # It begins near the limit, and does not have to find it.
-        assert sum(entry.status == 429 for entry in creates(sim)) - refused <= 4
+        assert sum(entry.status == 429 for entry in creates(sim)) - refused <= 6
 
 
 async def test_what_the_server_tells_one_of_is_kept_by_all(redis, prefix):
@@ -129,8 +131,10 @@ async def test_a_pause_longer_than_max_wait_is_raised_where_it_was_not_met_too(r
             sim.script(Endpoint.CREATE, Fault(FaultKind.RATE_LIMITED, retry_after=600.0))
             with pytest.raises(RateLimitedError):
                 await one.integrations.create(shop("A"))
+            async with asyncio.timeout(5.0):
+                while other.pace.paused_until is None:  # noqa: ASYNC110  it has no event
+                    await asyncio.sleep(0.01)
             with pytest.raises(RateLimitedError) as caught:
-                # The first is told when it asks for a slot.
                 await asyncio.wait_for(other.integrations.create(shop("B")), 5.0)
             assert caught.value.retry_after > 500.0
         assert len(creates(sim)) == 1
@@ -196,13 +200,13 @@ async def test_redis_holds_no_secret_and_forgets(redis, prefix):
         await client.integrations.create(
             NewIntegration(name="Shop", integration_type="shopify", configuration={"api_key": CANARY})
         )
+        await keep_busy(client, 0.6, 1)  # what was learned is kept soon
         store = driver.from_url(redis.url, decode_responses=True)
         keys = [key async for key in store.scan_iter(f"{prefix}:*")]
-        assert sorted(key.rpartition(":")[2] for key in keys) == ["seen", "sent", "state", "token"]
+        assert sorted(key.rpartition(":")[2] for key in keys) == ["learned", "lease", "token"]
         dumped = str(keys)
         for key in keys:
-            held = await store.zrange(key, 0, -1) if key.endswith(("seen", "sent")) else await store.hgetall(key)
-            dumped += str(held)
+            dumped += str(await store.hgetall(key) if key.endswith(":token") else await store.get(key))
         assert all([0 < await store.pttl(key) <= 3_600_000 for key in keys])
         await store.aclose()
     for secret in (CANARY, sim.client_id, sim.client_secret, "sim-access-"):
@@ -259,7 +263,8 @@ async def test_closing_leaves_no_task_and_no_connection(redis, prefix):
     await only_ours()
     async with Simulator() as sim, client_of(sim, redis, prefix, retry=RetryPolicy(max_attempts=1)) as client:
         await client.ping()
-        assert len(await store.client_list()) == 2
+        # One to ask with, and one to listen.
+        assert len(await store.client_list()) <= 3
     await only_ours()
     await store.aclose()
     assert asyncio.all_tasks() == {asyncio.current_task()}

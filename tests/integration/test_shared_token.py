@@ -67,7 +67,7 @@ async def everything_in(redis):
         async for key in store.scan_iter("*"):
             kind = await store.type(key)
             read = {b"hash": store.hgetall, b"string": store.get}.get(kind)
-            held.append((key, await read(key) if read else await store.zrange(key, 0, -1)))
+            held.append((key, await read(key) if read else await store.lrange(key, 0, -1)))
     return repr(held)
 
 

@@ -1,10 +1,8 @@
-"""How long answers take, and what was admitted when."""
-
-import itertools
+"""How long answers take."""
 
 import pytest
 
-from clarus_async.ratelimit.measured import Admitted, RoundTrip
+from clarus_async.ratelimit.measured import RoundTrip
 
 
 def test_the_round_trip_is_smoothed():
@@ -44,13 +42,3 @@ def test_a_round_trip_that_stays_longer_is_learned_all_the_same():
         trip.add(2.0)
 
     assert trip.seconds == pytest.approx(2.0, rel=0.05)
-
-
-@pytest.mark.parametrize("order", list(itertools.permutations((1.0, 1.2, 1.4))))
-def test_what_was_admitted_is_counted_in_whatever_order_it_is_heard_of(order):
-    admitted = Admitted()
-    for at in order:
-        admitted.add(at)
-
-    assert [admitted.since(at) for at in (0.9, 1.0, 1.3, 1.4)] == [3, 2, 1, 0]
-    assert [admitted.first(at, 9.0) for at in (0.9, 1.0, 1.4)] == [1.0, 1.2, 9.0]

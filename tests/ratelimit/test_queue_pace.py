@@ -13,18 +13,23 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
 from clarus_async.config import PacingPolicy
-from clarus_async.policy.pacing import Pace
 from clarus_async.ratelimit.headers import Told
+from clarus_async.ratelimit.limiter import Limiter
 from clarus_async.ratelimit.queue import ConnectionLimiter, PacedQueue
+from clarus_async.ratelimit.told import PaceSource
 from tests.virtual import VirtualLoop, now, settle, virtual
 
 FOREVER = 1e8
 
 
-class Counting(Pace):
+class Counting(Limiter):
     """Counts how often it is asked, and stops whoever spins."""
 
     asked = 0
+
+    @property
+    def under_way(self):
+        return len(self._out)
 
     def ask(self, now):
         self.asked += 1
@@ -204,7 +209,7 @@ class TestPauseProbeRest:
 
     @virtual
     async def test_a_given_rate_spaces_the_turns(self):
-        queue = PacedQueue(ConnectionLimiter(9), Counting(PacingPolicy(rate=2.0)))
+        queue = PacedQueue(ConnectionLimiter(9), Counting(PacingPolicy(rate=2.0, burst=1)))
         times = []
 
         async def send(task):
@@ -220,7 +225,7 @@ class TestPauseProbeRest:
 
         async def check():
             queue = paused(1.4618922787636765)
-            assert await queue._connections.acquire(queue, "acme", FOREVER)
+            answered(queue, await queue._connections.acquire(queue, "acme", FOREVER))
             assert queue.pace.asked < 20
             for _ in range(20):
                 answered(queue, await queue._connections.acquire(queue, "acme", FOREVER))
@@ -239,11 +244,11 @@ class TestUnavailable:
             sent = queue._connections.acquire_now(queue, now())
             await asyncio.sleep(0.02)
             answered(queue, sent)
-        assert queue.pace.rate is None
+        assert queue.pace.source is PaceSource.NONE
         sent = queue._connections.acquire_now(queue, now())
         assert queue.unavailable(sent, now(), None)
         queue.release(sent)
-        assert queue.pace.rate is not None
+        assert queue.pace.source is PaceSource.LEARNED
 
     @virtual
     async def test_a_servers_503_is_none_and_where_nobody_gets_through_it_is_waited_out(self):
@@ -294,7 +299,7 @@ class TestUnavailable:
         sent = queue._connections.acquire_now(queue, now())
         await asyncio.sleep(0.1)
         answered(queue, sent)
-        for rate, forgotten in ((100.0, 0), (50.0, 0), (25.0, 1)):
+        for rate, forgotten in ((100.0, 0), (50.0, 0), (1.0, 1)):
             queue.pace.rate = rate
             sent = queue._connections.acquire_now(queue, now())
             assert queue.unavailable(sent, now(), None)
@@ -310,6 +315,18 @@ class TestUnavailable:
         assert not queue.unavailable(sent, now(), 60.0)
         await settle()
         assert [task.done() and task.result() is None for task in waiting] == [True, True]
+
+
+class TestIdle:
+    @virtual
+    async def test_who_has_somebody_waiting_is_not_idle(self):
+        queue = paused(1.0)
+        [waiting] = acquiring(queue, 1)
+        await settle()
+        assert queue.idle(now() + 60.0) == 0.0
+        await asyncio.sleep(2.0)
+        queue.release(await waiting)
+        assert queue.idle(now() + 60.0) == pytest.approx(60.0, abs=1.5)
 
 
 class CoarseLoop(VirtualLoop):
@@ -519,13 +536,13 @@ class TestLeavingTheLine:
 
     @virtual
     async def test_who_comes_once_the_pace_is_open_again_queues_behind_the_line(self):
-        queue = PacedQueue(ConnectionLimiter(9), Counting(PacingPolicy(rate=2.0)))
+        queue = PacedQueue(ConnectionLimiter(9), Counting(PacingPolicy(rate=2.0, burst=1)))
         assert queue._connections.acquire_now(queue, now())
         tasks = acquiring(queue, 2)
-        await asyncio.sleep(0.499)
+        await asyncio.sleep(0.49)
         # By now the pace may let somebody go, but its timer has not fired.
         queue._timer.cancel()
-        await asyncio.sleep(0.002)
+        await asyncio.sleep(0.011)
         assert queue.pace.ask(now()) == 0.0
         assert queue._connections.acquire_now(queue, now()) is None
         tasks += acquiring(queue, 1)
@@ -696,7 +713,7 @@ class TestFairness:
 
     @virtual
     async def test_a_slow_pace_is_shared_evenly_too(self):
-        queue = PacedQueue(ConnectionLimiter(100), Counting(PacingPolicy(rate=10.0)))
+        queue = PacedQueue(ConnectionLimiter(100), Counting(PacingPolicy(rate=10.0, burst=1)))
         many, few = acquiring(queue, 1_000, "big"), acquiring(queue, 3, "small")
         await asyncio.sleep(0.65)
         assert (gone(many), gone(few)) == ([0, 1, 2, 3], [0, 1, 2])
@@ -923,9 +940,17 @@ class TestNewsFromOthers:
         queue = PacedQueue(ConnectionLimiter(9), Shared(PacingPolicy()))
         tasks = acquiring(queue, 2) + acquiring(queue, 1, "globex")
         await settle()
-        assert queue.live == 3
+        assert queue.ready == 3
         await cancel(*tasks)
-        assert queue.live == 0
+        assert queue.ready == 0
+
+    @virtual
+    async def test_who_could_have_no_connection_is_not_counted(self):
+        queue = PacedQueue(ConnectionLimiter(2), Shared(PacingPolicy()))
+        tasks = acquiring(queue, 5)
+        await settle()
+        assert queue.ready == 2
+        await cancel(*tasks)
 
     @virtual
     async def test_the_first_goes_once_others_say_so(self):
@@ -1016,7 +1041,7 @@ class TestClosing:
         assert tasks[1].cancelled()
 
 
-class Watched(Pace):
+class Watched(Limiter):
     """Notes what it let go, and what went although nothing may."""
 
     def __init__(self, policy):
@@ -1024,6 +1049,10 @@ class Watched(Pace):
         self.floor = 0.0
         self.let_go = []
         self.too_early = False
+
+    @property
+    def under_way(self):
+        return len(self._out)
 
     def send(self, now):
         self.too_early |= now < self.floor

@@ -6,20 +6,28 @@ from clarus_async.ratelimit.headers import Told
 from clarus_async.ratelimit.told import Quota
 
 
-def hear(quota, limit, window, reset=None, *, guess=True, now=1.0):
-    return quota.hear(Told(limit, window, None, reset), now, guess=guess)
+def hear(quota, limit=None, window=None, reset=None, *, left=None, now=1.0):
+    return quota.hear(Told(limit, window, left, reset), now)
+
+
+def rate(limit, window):
+    """A shade below, as arrivals are less even than sends."""
+    return pytest.approx(limit / window, rel=0.02)
 
 
 def test_a_quota_is_a_rate_a_shade_below():
-    assert hear(Quota(), 600, 60.0) == (pytest.approx(10.0 / 1.01), 60.0)
+    told = hear(Quota(), 600, 60.0)
+
+    assert told == rate(600, 60.0)
+    assert told < 10.0
 
 
-def test_a_quota_is_news_once():
+@pytest.mark.parametrize(("limit", "window"), [(600, 30.0), (300, 60.0)])
+def test_another_quota_is_another_rate(limit, window):
     quota = Quota()
+    hear(quota, 600, 60.0)
 
-    assert [hear(quota, 600, 60.0) is None for _ in range(2)] == [False, True]
-    assert hear(quota, 600, 30.0) is not None
-    assert hear(quota, 300, 30.0) is not None
+    assert hear(quota, limit, window) == rate(limit, window)
 
 
 @pytest.mark.parametrize("told", [(None, None, None), (None, None, 60.0), (600, None, None)])
@@ -29,73 +37,106 @@ def test_what_is_no_quota_is_no_rate(told):
 
 @pytest.mark.parametrize(("reset", "window"), [(0.0, 1.0), (1.0, 1.0), (3.0, 1.0), (3.5, 3.5), (60.0, 60.0)])
 def test_a_reset_may_be_guessed_to_be_the_window(reset, window):
-    assert hear(Quota(), 600, None, reset) == (pytest.approx(600 / window / 1.01), window)
-    assert hear(Quota(), 600, None, reset, guess=False) is None
-
-
-def test_only_a_longer_reset_is_a_better_guess():
     quota = Quota()
-    heard = [hear(quota, 600, None, reset) for reset in (30.0, 20.0, 30.0, 60.0)]
 
-    assert heard == [(pytest.approx(20.0 / 1.01), 30.0), None, None, (pytest.approx(10.0 / 1.01), 60.0)]
+    assert hear(quota, 600, None, reset) == rate(600, window)
+    assert quota.window == window
+
+
+def test_the_distance_between_two_moments_of_reset_is_a_better_guess():
+    quota = Quota()
+    assert hear(quota, 600, None, 50.0, left=10, now=10.0) == rate(600, 50.0)
+    # While the window lasts, nothing is new.
+    assert hear(quota, 600, None, 20.0, left=5, now=40.0) == rate(600, 50.0)
+    # It turned at 60, so the next turns at 90.
+    assert hear(quota, 600, None, 30.0, left=599, now=60.0) == rate(600, 30.0)
+
+
+def test_a_second_that_turns_is_a_second():
+    quota = Quota()
+    hear(quota, 50, None, 10.0, left=3, now=0.0)
+
+    assert hear(quota, 50, None, 2.0, left=49, now=10.0) == rate(50, 1.0)
+
+
+def test_a_window_that_was_as_long_several_times_becomes_no_longer_only_shorter():
+    quota = Quota()
+    hear(quota, 50, None, 10.0, left=3, now=0.0)
+    for turned in (10.0, 20.0, 30.0):
+        assert hear(quota, 50, None, 10.0, left=49, now=turned) == rate(50, 10.0)
+        hear(quota, 50, None, 5.0, left=3, now=turned + 5.0)
+
+    # A pause, and a reset that is told too late.
+    assert hear(quota, 50, None, 14.0, left=49, now=44.0) == rate(50, 10.0)
+    hear(quota, 50, None, 5.0, left=3, now=53.0)
+    assert hear(quota, 50, None, 5.0, left=49, now=58.0) == rate(50, 5.0)
+
+
+def test_requests_are_so_far_apart_that_no_more_arrive_in_a_window_than_are_sent():
+    quota = Quota()
+    unknown = quota.apart(0.01)
+    hear(quota, 50, 1.0, 1.0)
+
+    assert unknown == 0.0
+    assert 50 * (1.0 / 50 + quota.apart(0.01)) == pytest.approx(1.0 + 0.01)
+
+
+def test_a_window_that_is_told_is_not_guessed_again():
+    quota = Quota()
+    hear(quota, 50, 10.0, 10.0, left=3, now=0.0)
+
+    assert hear(quota, 50, None, 5.0, left=49, now=10.0) == rate(50, 10.0)
 
 
 def test_another_limit_is_a_guess_anew():
     quota = Quota()
     hear(quota, 600, None, 60.0)
 
-    assert hear(quota, 300, None, 30.0) == (pytest.approx(10.0 / 1.01), 30.0)
+    assert hear(quota, 300, None, 30.0) == rate(300, 30.0)
 
 
-@pytest.mark.parametrize(("reset", "until"), [(5.0, 6.0), (None, 2.0)])
-def test_no_more_are_under_way_than_are_left_until_the_reset(reset, until):
+def test_no_more_are_under_way_than_are_left_until_the_reset():
     quota = Quota()
-    quota.hear(Told(None, None, 7, reset), 1.0, guess=True)
+    hear(quota, 50, 10.0, 5.0, left=7)
 
     assert quota.wait(1.0, 6) == 0.0
-    assert [quota.wait(now, 7) for now in (1.0, until - 0.1, until)] == pytest.approx([until - 1.0, 0.1, 0.0])
-
-
-def test_where_none_are_left_one_at_a_time_finds_out():
-    quota = Quota()
-    quota.hear(Told(None, None, 0, 5.0), 1.0, guess=True)
-
-    assert [quota.wait(2.0, under_way) for under_way in (0, 1, 2)] == [0.0, 4.0, 4.0]
+    assert [quota.wait(now, 7) for now in (1.0, 5.9, 6.0)] == pytest.approx([5.0, 0.1, 0.0])
 
 
 def test_what_is_left_is_what_the_last_answer_told():
     quota = Quota()
-    quota.hear(Told(None, None, 0, 5.0), 1.0, guess=True)
-    quota.hear(Told(None, None, None, None), 2.0, guess=True)
+    hear(quota, 50, 10.0, 5.0, left=1)
+    hear(quota)
 
     assert quota.wait(2.0, 9) == 0.0
+
+
+def test_a_window_of_a_second_turns_sooner_than_it_tells():
+    quota = Quota()
+    hear(quota, 50, 1.0, 1.0, left=0)
+
+    assert quota.wait(1.0, 9) == 0.0
 
 
 def test_nothing_is_known_to_be_left_at_first():
     assert Quota().wait(0.0, 10_000) == 0.0
 
 
-def test_a_rate_is_cut_to_the_quota_and_to_what_arrives_unevenly():
+def test_what_was_told_is_forgotten():
     quota = Quota()
-    unknown = quota.allowed(100.0, 0.5)
-    hear(quota, 50, 1.0)
+    hear(quota, 50, 10.0, 5.0, left=0)
+    quota.forget()
 
-    assert unknown == 100.0
-    assert quota.allowed(100.0, 0.0) == pytest.approx(50 / 1.01)
-    assert quota.allowed(100.0, 0.24) == pytest.approx(40.0)
-    assert quota.allowed(10.0, 0.24) == 10.0
+    assert quota.window == 0.0
+    assert quota.wait(1.0, 9) == 0.0
 
 
-@pytest.mark.parametrize(
-    ("limit", "remaining", "seconds"),
-    [(50, 0, 1.5), (50, 1, 1.5), (50, 2, 0.0), (600, 12, 1.5), (600, 13, 0.0), (None, 0, 0.0), (50, None, 0.0)],
-)
-def test_a_quota_in_full_use_is_a_reason_to_grow_no_further(limit, remaining, seconds):
-    assert Quota().calm(Told(limit, None, remaining, 1.0)) == seconds
-
-
-def test_the_longer_the_window_the_longer():
+@pytest.mark.parametrize("limit", [1, 10**9])
+@pytest.mark.parametrize("window", [None, 1.0, 3600.0])
+@pytest.mark.parametrize("left", [0, 10**9])
+@pytest.mark.parametrize("reset", [0.0, 3600.0])
+def test_whatever_is_told_a_rate_is_above_zero_and_a_wait_has_an_end(limit, window, left, reset):
     quota = Quota()
-    hear(quota, 600, None, 60.0)
-
-    assert quota.calm(Told(600, None, 0, 60.0)) == 90.0
+    for now in (0.0, 0.0, 1e9):
+        assert 0.0 < hear(quota, limit, window, reset, left=left, now=now) < 1.1e9
+        assert 0.0 <= quota.wait(now, 64) <= 3600.0

@@ -48,6 +48,7 @@ from clarus_async import (
     IntegrationRow,
     Integrations,
     InvalidInputError,
+    LimitKind,
     NewIntegration,
     NotFoundError,
     Observer,
@@ -160,6 +161,10 @@ def clients(session: aiohttp.ClientSession, observer: Observer) -> None:
     assert_type(clarus.pace.source, PaceSource)
     assert_type(clarus.pace.waiting, int)
     assert_type(clarus.pace.paused_until, datetime | None)
+    assert_type(clarus.pace.kind, LimitKind | None)
+    assert_type(clarus.pace.burst, int | None)
+    assert_type(clarus.pace.window, float | None)
+    assert_type(clarus.pace.certainty, float)
     assert_type(clarus.pace.queued, int)
     rate, source, *_ = clarus.pace
     show(rate, source)

@@ -150,7 +150,7 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument(
-        "--pacer", default="clarus_async.policy.pacing:Pace", help="module:Class, unpaced or clairvoyant"
+        "--pacer", default="clarus_async.ratelimit.limiter:Limiter", help="module:Class, unpaced or clairvoyant"
     )
     parser.add_argument("--worst", action="store_true", help="tell the worst worlds' parameters")
     parser.add_argument("--json", action="store_true", help="one line for each world")

@@ -53,5 +53,41 @@ WANTED: Final[dict[str, Wanted]] = {
     "given-stray429": Wanted(0.97),
 }
 
-# Kinds whose figures are not reached yet.
-PENDING: Final = frozenset(WANTED) - {"none", "told-draft6", "told-draft7", "told-draft8"}
+
+class Held(NamedTuple):
+    """What is held of one kind that is below what is wanted.
+
+    Args:
+        goodput: 5th percentile over the seeds.
+        few: part of the seeds in which no more were refused than is wanted.
+    """
+
+    goodput: float
+    few: float
+
+
+# What the limiter reaches of the kinds in which it is below what is wanted, a little less than it did over twenty seeds
+# (:mod:`tests.zoo`). A kind that is not here is held to what is wanted, in 95 % of the seeds.
+BELOW: Final[dict[str, Held]] = {
+    "nginx-small": Held(0.91, 0.95),
+    "nginx-large": Held(0.98, 0.80),
+    "nginx-delay": Held(0.87, 0.95),
+    "nginx-burst0": Held(0.73, 0.85),
+    "nginx-burst0-swapped": Held(0.21, 0.45),
+    "conn": Held(0.85, 0.95),
+    "bucket": Held(0.88, 0.95),
+    "bucket-ra": Held(0.74, 0.95),
+    "fixed-1s-ra": Held(0.77, 0.95),
+    "fixed-long": Held(0.90, 0.65),
+    "first-request": Held(0.87, 0.70),
+    "log": Held(0.87, 0.70),
+    "counter": Held(0.85, 0.55),
+    "haproxy": Held(0.82, 0.85),
+    "two-levels": Held(0.86, 0.55),
+    "block": Held(0.50, 0.70),
+    "block-long": Held(0.29, 0.50),
+    "bursty": Held(0.80, 0.20),
+    "other-traffic": Held(0.66, 0.45),
+    "changed": Held(0.75, 0.60),
+    "steady-log": Held(0.91, 0.95),
+}

@@ -4,16 +4,16 @@ import math
 
 import pytest
 
-from clarus_async.simulator.limiters import FixedWindow, TokenBucket
-from tests.zoo.candidate.beliefs import LimitKind, weigh
-from tests.zoo.candidate.evidence import Evidence
-from tests.zoo.candidate.walls import Wall, Walls
+from clarus_async.ratelimit.beliefs import LimitKind, weigh
+from clarus_async.ratelimit.evidence import Evidence
+from clarus_async.ratelimit.walls import Wall, Walls
+from clarus_async.simulator.limiters import FixedWindow, SlidingLog, TokenBucket
 
 
 def weighed(evidence, walls=None, **more):
-    evidence.count()
     given = {
-        "now": 1e4, "uneven": 0.0, "openings": [], "fastest": 100.0, "failed": 0.0, "strikes": 0, "knows_when": False,
+        "now": 1e4, "uneven": 0.0, "openings": [], "fastest": 100.0, "believed": (), "failed": 0.0,
+        "contacts": evidence.count(), "knows_when": False,
     }  # fmt: skip
     return weigh(evidence, walls or Walls(), **(given | more))
 
@@ -57,7 +57,7 @@ def test_a_window_is_none_of_a_bucket():
     beliefs = weighed(evidence)
 
     assert min(find(beliefs, kind).loss for kind in (LimitKind.WINDOW, LimitKind.LOG)) < 2.0
-    assert beliefs[0].kind in {LimitKind.WINDOW, LimitKind.LOG, LimitKind.COUNTER}
+    assert beliefs[0].kind in {LimitKind.WINDOW, LimitKind.LOG}
     assert beliefs[0].window == 1.0
 
 
@@ -69,12 +69,18 @@ def test_what_is_under_way_is_believed_to_be_limited_where_more_was_refused_only
     assert belief.loss < find(weighed(evidence), LimitKind.BUCKET).loss
 
 
-@pytest.mark.parametrize("why", [{"strikes": 5}, {"knows_when": True}])
-def test_it_is_less_likely_where_fewer_were_refused_or_refusals_say_when_to_come_back(why):
+def test_it_is_less_likely_where_refusals_say_when_to_come_back():
     evidence = all_admitted_but({50}, under_way=lambda n: 9 if n == 50 else 8)
-    alike, unlike = (find(weighed(evidence, **more), LimitKind.CONNECTIONS).loss for more in ({}, why))
+    silent, told = (find(weighed(evidence, knows_when=knows), LimitKind.CONNECTIONS).loss for knows in (False, True))
 
-    assert unlike > alike + 4.0
+    assert told > silent + 4.0
+
+
+def test_one_contact_says_little_of_what_is_under_way():
+    evidence = all_admitted_but({50}, under_way=lambda n: 9 if n == 50 else 8)
+    one, several = (find(weighed(evidence, contacts=contacts), LimitKind.CONNECTIONS).loss for contacts in (1, 3))
+
+    assert one > several
 
 
 def test_one_connection_is_no_limit_of_what_is_under_way():
@@ -98,34 +104,46 @@ def test_what_is_averaged_begins_with_the_last_opening_that_is_long_ago():
 
 def test_a_long_wall_makes_its_window_a_belief():
     walls = Walls()
-    walls.long = [Wall(6.0, 10.2, 9.8, 10.2)]
+    walls.long = [Wall(10.2, 9.8, 10.2)]
     windows = {belief.window for belief in weighed(all_admitted_but({100}), walls)}
 
     assert windows == {0.0, 1.0, 10.0}
-
-
-def test_walls_of_one_length_make_a_block_a_belief():
-    walls = Walls()
-    walls.long = [Wall(5.0, 8.0, 5.0, 8.0), Wall(5.0, 15.0, 6.0, 15.0)]
-    blocks = [belief for belief in weighed(all_admitted_but({100}), walls) if belief.kind is LimitKind.BLOCK]
-
-    assert len(blocks) == 2
-    assert len([belief for belief in weighed(all_admitted_but({100})) if belief.kind is LimitKind.BLOCK]) == 1
-
-
-def test_what_drips_after_a_wall_may_be_a_bucket_since_then():
-    walls = Walls()
-    walls.long = [Wall(1.0, 2.0, 1.8, 2.0)]
-    walls.opened = 2.0
-    buckets = [
-        sum(belief.kind is LimitKind.BUCKET for belief in weighed(all_admitted_but(refused), walls))
-        for refused in ({50}, {50, 150})
-    ]
-
-    assert buckets == [1, 2]
 
 
 def test_no_belief_allows_more_than_it_allows_at_the_most():
     evidence = paced(TokenBucket(50.0, 20), [(80.0, 2.0), (45.0, 1.0), (60.0, 2.0)])
 
     assert all(0.0 <= belief.low <= belief.high <= math.inf for belief in weighed(evidence))
+
+
+def test_what_explains_far_less_than_another_is_not_looked_at_again(monkeypatch):
+    evidence = paced(FixedWindow(50, 1.0), [(80.0, 8.0)], 1000.4)
+    before = {belief.kind for belief in weighed(evidence)}
+    monkeypatch.delattr(Evidence, "bucket")
+    after = {belief.kind for belief in weighed(evidence)}
+
+    assert {LimitKind.WINDOW, LimitKind.BUCKET} <= before
+    assert before - after >= {LimitKind.BUCKET}
+    assert LimitKind.WINDOW in after
+
+
+def test_what_explains_as_much_is_looked_at_again():
+    evidence = paced(SlidingLog(50, 1.0), [(80.0, 8.0)], 1000.4)
+    first, again = weighed(evidence), weighed(evidence)
+
+    assert first[0] == again[0]
+    assert {LimitKind.LOG, LimitKind.WINDOW} <= {belief.kind for belief in again}
+
+
+def test_that_none_of_them_explains_it_is_never_ruled_out():
+    evidence = paced(TokenBucket(50.0, 50), [(80.0, 8.0)])
+    weighed(evidence)
+
+    assert LimitKind.UNKNOWN in {belief.kind for belief in weighed(evidence)}
+
+
+def test_a_bucket_of_one_request_is_slower_where_arrivals_are_uneven():
+    evidence = all_admitted_but({50, 120})
+    even, uneven = (find(weighed(evidence, fastest=60.0, uneven=seconds), LimitKind.BUCKET) for seconds in (0.0, 0.01))
+
+    assert uneven.low < even.low

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from tests.zoo.candidate.beliefs import LimitKind
+from clarus_async.ratelimit.beliefs import LimitKind
 
 
 class Limit(NamedTuple):

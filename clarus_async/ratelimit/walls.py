@@ -17,21 +17,17 @@ _WINDOWS: Final = (2.0, 3.0, 4.0, 5.0, 10.0, 15.0, 20.0, 30.0, 60.0)
 _KEPT: Final = 4
 _PARTS: Final = (0.25, 0.5, 0.75, 1.0)
 _MOST_WHOLES: Final = 3
-_EQUAL: Final = 0.12
-_DIFFERENT: Final = 0.1
 
 
 class Wall(NamedTuple):
     """A wall that fell.
 
     Args:
-        lasted: seconds from the first refusal to the request that found it open.
         cycle: seconds since the last opening.
         shortest: seconds from that to the last refusal: a window that turned twice is longer.
         longest: seconds from the last refusal before that to this opening: such a window is no longer.
     """
 
-    lasted: float
     cycle: float
     shortest: float
     longest: float
@@ -71,27 +67,18 @@ class Walls:
         lasted = at - self.shut
         if retry_after > 2.0 or (lasted > _LONG and not retry_after):
             before = self.opened if self._before is None else self._before
-            self.long.append(Wall(lasted, at - self.opened, self.refused - self.opened, at - before))
+            self.long.append(Wall(at - self.opened, self.refused - self.opened, at - before))
             del self.long[:-_KEPT]
         self._before = self.refused
         self.opened = at
 
-    def first_look(self, now: float, window: float) -> float:
-        """When to look first.
+    def first_look(self, now: float) -> float:
+        """When to look first: in a bucket, the next slot is open.
 
         Args:
             now: what time it is.
-            window: seconds, where a window is believed in.
         """
-        due = max(now, self.shut + self._gap)
-        if (
-            window > _LONG
-            and self.long
-            and abs((self.long[-1].shortest + self.long[-1].longest) / 2.0 - window) < 0.2 * window
-        ):
-            # It turns when it turned before.
-            due = max(due, self.opened + self.long[-1].shortest)
-        return due
+        return max(now, self.shut + self._gap)
 
     def next_look(self, now: float, first: float | None, margin: float) -> float:
         """When to look again, after a look that was refused.
@@ -140,14 +127,6 @@ class Walls:
             for seconds in _wholes(shortest, longest)[-_MOST_WHOLES:]:
                 windows[float(seconds)] = prior - 0.2
         return windows
-
-    def blocks(self) -> bool:
-        """Whether the last two were equally long, and what they followed was not: then no window turned."""
-        if len(self.long) < 2:
-            return False
-        one, other = self.long[-2:]
-        alike = abs(one.lasted - other.lasted) < _EQUAL * other.lasted
-        return alike and abs(one.cycle - other.cycle) > _DIFFERENT * other.cycle
 
 
 def _wholes(shortest: float, longest: float) -> list[int]:

@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
+from functools import partial
 from typing import Final, NamedTuple
 
-from tests.zoo.candidate.evidence import Evidence, Range
-from tests.zoo.candidate.walls import Walls
+from clarus_async.ratelimit.evidence import Evidence, Range, Turns
+from clarus_async.ratelimit.walls import Walls
+
+UNKNOWN_LOSS: Final = 7.0
+"""What a limit of no known kind fails to explain."""
 
 # How unlikely a kind is before there is evidence, in the unit of its loss.
 _LOG: Final = 0.3
 _FIXED: Final = 0.5
-_COUNTER: Final = 1.0
-_HAPROXY: Final = 1.5
 _BLOCK: Final = 1.0
 _CONNECTIONS: Final = 0.5
-# It explains many contacts at far distances by chance; nobody who limits what is under way knows when to come back.
-_EACH_CONTACT: Final = 0.7
-_CONTACTS: Final = 4.0
+# One contact says little of it. Nobody who limits what is under way knows when to come back.
+_ONE_CONTACT: Final = 1.0
 _KNOWS_WHEN: Final = 6.0
-_SINCE_A_WALL: Final = 2.0
-_EQUAL_WALLS: Final = 4.0
-_UNKNOWN: Final = 7.0
 # Of a block's quota; a refusal costs all of its length.
 _BELOW: Final = 0.97
+# So much less likely than another, it needs no more looking at: two refusals that it does not explain.
+_RULED_OUT: Final = 18.0
 _AVERAGED: Final = 3.0
-_PARTS: Final = (0.03, 0.15, 0.3, 0.45, 0.6, 0.75, 0.9, 0.97)
 
 
 class LimitKind(StrEnum):
@@ -36,7 +35,6 @@ class LimitKind(StrEnum):
     BUCKET = "bucket"  # a rate, and a burst: a token bucket, GCRA, nginx limit_req
     WINDOW = "window"  # a quota a window, which turns for all of it at once
     LOG = "log"  # a quota in any stretch of a window
-    COUNTER = "counter"  # a quota a window, of which the last one counts in part
     CONNECTIONS = "connections"  # of what is under way
     BLOCK = "block"  # a quota, after which all is refused for a while
     UNKNOWN = "unknown"  # none of these explains it
@@ -70,8 +68,9 @@ def weigh(
     uneven: float,
     openings: Sequence[float],
     fastest: float,
+    believed: Sequence[float],
     failed: float,
-    strikes: int,
+    contacts: int,
     knows_when: bool,
 ) -> list[Belief]:
     """Return what may limit us, the likeliest first.
@@ -83,59 +82,75 @@ def weigh(
         uneven: seconds by which requests may come closer to each other than they were sent.
         openings: when requests were sent that were admitted after a refusal.
         fastest: requests a second that were tried.
+        believed: the least and the most that a bucket's rate was taken for so far.
         failed: requests a second at which the last refusal came; 0 where there was no pace.
-        strikes: how often fewer connections were refused than were believed to be allowed.
+        contacts: how often the limit was met.
         knows_when: whether refusals say when to come back.
     """
-    beliefs = [_bucket(evidence.bucket(uneven, fastest), 0.0, uneven)]
-    turns = evidence.openings()
+    hypotheses: dict[str, Callable[[], Belief | None]] = {
+        "bucket": partial(_bucket, evidence, uneven, fastest, believed),
+        "block": partial(_block, evidence, uneven),
+        "connections": partial(_connections, evidence, contacts, knows_when=knows_when),
+    }
     for window, unlikely in {1.0: 0.0, **walls.windows()}.items():
-        phases = _phases(turns, window, uneven, walls.shut)
-        for kind, prior, found in (
-            (LimitKind.LOG, _LOG, evidence.log(window, uneven)),
-            (LimitKind.WINDOW, _FIXED, evidence.fixed(window, phases, uneven)),
-            (LimitKind.COUNTER, _COUNTER, evidence.counter(window, phases, uneven, refused=False)),
-            (LimitKind.COUNTER, _HAPROXY, evidence.counter(window, phases, uneven, refused=True)),
+        turns = _turned(evidence.openings(), window, uneven, walls.shut)
+        for kind, prior, find in (
+            (LimitKind.LOG, _LOG, partial(evidence.log, window, uneven)),
+            (LimitKind.WINDOW, _FIXED, partial(evidence.fixed, window, turns, uneven)),
         ):
-            beliefs.append(Belief(kind, found.loss + prior + unlikely, found.low, found.high, window))
-    found = evidence.log(1.0, uneven, block=True)
-    beliefs.append(Belief(LimitKind.BLOCK, found.loss + _BLOCK, found.low * _BELOW, found.high * _BELOW, 1.0))
-    found = evidence.connections(uneven)
-    if 1.0 < found.high < math.inf:
-        prior = _CONNECTIONS + min(_CONTACTS, _EACH_CONTACT * (evidence.contacts - 1))
-        prior += 3.0 * max(0, strikes - 2) + (_KNOWS_WHEN if knows_when else 0.0)
-        beliefs.append(Belief(LimitKind.CONNECTIONS, found.loss + prior, found.high - 1.0, found.high - 1.0))
+            hypotheses[f"{kind} {window:.1f}"] = partial(_window, kind, window, prior + unlikely, find)
+    losses, beliefs = {}, []
+    for name, hypothesis in hypotheses.items():
+        if name not in evidence.ruled_out and (belief := hypothesis()) is not None:
+            beliefs.append(belief)
+            losses[name] = belief.loss
+    most = min([*losses.values(), UNKNOWN_LOSS]) + _RULED_OUT
+    evidence.ruled_out |= {name for name, loss in losses.items() if loss > most}
     # What was admitted from opening to opening is what any limiter admits.
     since = max([evidence.began, *(opened for opened in openings if now - opened > _AVERAGED)])
     average = evidence.admitted(since, now) / max(0.1, now - since)
-    beliefs.append(Belief(LimitKind.UNKNOWN, _UNKNOWN, 0.98 * average, max(average, 0.95 * failed)))
-    if walls.blocks():
-        beliefs.append(Belief(LimitKind.BLOCK, _EQUAL_WALLS, average, max(average, 0.9 * failed)))
-    if walls.long and (part := evidence.since(walls.opened)).count():
-        # A counter drips after it has turned.
-        beliefs.append(_bucket(part.bucket(uneven, fastest), _SINCE_A_WALL, uneven))
+    beliefs.append(Belief(LimitKind.UNKNOWN, UNKNOWN_LOSS, 0.98 * average, max(average, 0.95 * failed)))
     beliefs.sort(key=lambda belief: belief.loss)
     return beliefs
 
 
-def _bucket(found: Range, prior: float, uneven: float) -> Belief:
+def _bucket(evidence: Evidence, uneven: float, fastest: float, believed: Sequence[float] = ()) -> Belief:
+    found = evidence.bucket(uneven, fastest, believed)
     # One that holds a single request refuses the next that comes too early, however little.
     apart = uneven * max(0.0, 2.0 - found.depth)
     low = found.low / (1.0 + found.low * apart)
     high = found.high / (1.0 + found.high * apart) if found.high < math.inf else math.inf
-    return Belief(LimitKind.BUCKET, found.loss + prior, low, high, 0.0, found.depth)
+    return Belief(LimitKind.BUCKET, found.loss, low, high, 0.0, found.depth)
 
 
-def _phases(turns: Sequence[tuple[float, float]], window: float, uneven: float, shut: float) -> list[float]:
+def _window(kind: LimitKind, window: float, prior: float, find: Callable[[], Range]) -> Belief:
+    found = find()
+    return Belief(kind, found.loss + prior, found.low, found.high, window)
+
+
+def _block(evidence: Evidence, uneven: float) -> Belief:
+    found = evidence.log(1.0, uneven, block=True)
+    return Belief(LimitKind.BLOCK, found.loss + _BLOCK, found.low * _BELOW, found.high * _BELOW, 1.0)
+
+
+def _connections(evidence: Evidence, contacts: int, *, knows_when: bool) -> Belief | None:
+    found = evidence.connections()
+    if not 1.0 < found.high < math.inf:
+        return None
+    prior = _CONNECTIONS + (_ONE_CONTACT if contacts < 2 else 0.0) + (_KNOWS_WHEN if knows_when else 0.0)
+    return Belief(LimitKind.CONNECTIONS, found.loss + prior, found.high - 1.0, found.high - 1.0)
+
+
+def _turned(openings: Sequence[Turns], window: float, uneven: float, shut: float) -> Turns:
     """When a window may have turned."""
-    turns = [turn for turn in turns if turn[1] - turn[0] < window]
-    if not turns:
-        return [shut - window * part / len(_PARTS) for part in range(len(_PARTS))]
+    within = [one for one in openings if one[1] - one[0] < window]
+    if not within:
+        return shut - window, shut
     # The narrowest, made narrower by those that agree with it.
-    low, high = min(turns, key=lambda turn: turn[1] - turn[0])
+    low, high = min(within, key=lambda one: one[1] - one[0])
     low -= uneven
-    for one, other in turns:
+    for one, other in within:
         whole = window * round(((low + high) - (one + other)) / 2.0 / window)
         if max(low, one - uneven + whole) < min(high, other + whole):
             low, high = max(low, one - uneven + whole), min(high, other + whole)
-    return [low + (high - low) * part for part in _PARTS]
+    return low, high

@@ -1,20 +1,30 @@
-"""A rate limiter that weighs hypotheses of what limits it; a candidate for the product's own.
+"""The rate limiter: an estimate of what limits a tenant, from the times of what was admitted and refused.
 
-It knows when requests were sent, and which were admitted and refused (:mod:`evidence`). Each kind of limiter that there
-is explains that more or less well, and allows a range of rates (:mod:`beliefs`). What follows is in four rules:
+**What there is to know.** A server limits by a token bucket (nginx ``limit_req``, GCRA), by a quota a window that turns
+for all of it at once (fixed windows) or slides (a log, a counter), by how many requests are under way (``limit_conn``),
+or by a quota after which all is refused for a while (a block). Nobody says which, nor with what parameters; the first
+refusal comes when the quota has been used up already. What can be had is two lists of times.
 
-1. *Slow start.* Until the first refusal no more is under way than an eighth of what was answered, and a handful.
-2. *Optimism.* Of the beliefs that stand after a refusal the one that lets out most is tried: if it is wrong, the next
-   refusal comes at once and costs one request, where a pace that is too slow is never refuted.
-3. *Constant paces.* A pace within the range of a belief is kept until twice as many were admitted as it takes to tell
-   it from the last that was sure; then the next above is tried. What a refusal costs decides how much is risked.
-4. *Walls.* Where all is refused, one request at a time looks whether it still is (:mod:`walls`).
+**The estimate.** Each kind is a hypothesis: a level that its limiter would have counted (:mod:`evidence`). How early
+refusals came, by that level, is its loss, and the rates at which the loss is small are its range (:mod:`beliefs`).
+After a refusal all hypotheses are weighed. Those that stand are the likeliest and those a little less likely. What none
+explains has a kind of its own, with the average as its rate; sliding counters, several levels, and other clients on the
+same quota end there.
 
-Retry-After is a floor. A rate that is given, or a quota that the server tells, is kept as it is, and a refusal under it
-costs its Retry-After; two within a window contradict a quota that is told.
+**The pace.** Of the hypotheses that stand, the one that lets out most is taken: if that is wrong the next refusal comes
+soon and costs one request, while a pace that is too slow is never refuted. Within what is believed, constant paces are
+tried one after the other, and now and then one above it (:mod:`steps`); or a cap on what is under way (:mod:`cap`).
 
-Time is an argument, in seconds on a monotonic clock that may begin anywhere. A request that goes out is a
-:class:`Sent`, and is heard of again exactly once: ``answered``, ``refused`` or ``lost``.
+**Contact.** In the slow start, no more is under way than an eighth of what was answered (and up to sixteen), so that
+the first refusal is one of few. Where slots come back one by one, the next slot is used; else everything is refused
+until something turns, and one request at a time looks whether it has (:mod:`walls`).
+
+**What is known better.** Retry-After is a floor: nothing goes out before it. A given rate is kept exactly. A quota that
+the server tells is kept by window (:mod:`told`). A refusal under either costs its Retry-After and teaches nothing; two
+within a window contradict what was told.
+
+Times are arguments, in seconds on a monotonic clock that may begin anywhere. A request that goes out is a
+:class:`Sent`, and is heard of again once: ``answered``, ``refused`` or ``lost``.
 """
 
 from __future__ import annotations
@@ -23,82 +33,60 @@ import math
 from typing import Final
 
 from clarus_async.config import PacingPolicy
+from clarus_async.ratelimit.beliefs import UNKNOWN_LOSS, Belief, LimitKind, weigh
+from clarus_async.ratelimit.cap import Cap
+from clarus_async.ratelimit.evidence import Evidence
 from clarus_async.ratelimit.headers import Told
-from clarus_async.ratelimit.measured import RoundTrip
-from clarus_async.ratelimit.told import PaceSource
-from tests.zoo.candidate.beliefs import Belief, LimitKind, weigh
-from tests.zoo.candidate.evidence import Evidence
-from tests.zoo.candidate.limit import Limit
-from tests.zoo.candidate.told import Quota
-from tests.zoo.candidate.walls import Walls
+from clarus_async.ratelimit.limit import Limit
+from clarus_async.ratelimit.measured import RoundTrip, Sent
+from clarus_async.ratelimit.steps import DEAR, Known, Steps, middle, most
+from clarus_async.ratelimit.told import PaceSource, Quota
+from clarus_async.ratelimit.walls import Walls
 
 _LONGEST_FLOOR: Final = 3600.0
 _SECOND: Final = 1.0
-# Slow start: two under way and one more for each two answers up to sixteen; beyond, an eighth of what was answered, so
-# that a wall costs no more than that. One more for each second of silence: a slow answer must not stop all.
+_SHORT: Final = 0.05
+
+# Slow start: two under way, and one more for each two answers, up to sixteen; beyond that an eighth of what was
+# answered. Each second of silence lets one more: a slow answer must not stop all.
 _FEW: Final = 2.0
 _SOON: Final = 16.0
 _EIGHTH: Final = 0.125
 _HALF: Final = 0.5
-# Event loops are late; what they missed is made up for, as far as it can't be taken for a burst.
+# It is looked at after each answer at first, and later after each sixteenth: this is done for every request.
+_COUNTED: Final = 200
+_EACH: Final = 16
+# Of what was refused before two answers nothing is learned: there is no quota to be seen in it.
+_LITTLE: Final = 2
+
+# Seconds. Event loops are late, by a few milliseconds mostly. What they missed is made up for, as far as it can't be
+# taken for a burst; where a rate is given, by a tenth of a second.
 _TIMER: Final = 0.005
 _LATE: Final = 0.01
 _LATEST: Final = 0.1
-# Requests a second, where no more is known: nobody limits to fewer than a few a minute.
-_SLOWEST: Final = 0.2
+# A limiter with a burst of one refuses what comes a millisecond early, so nothing is made up for, and requests are half
+# a millisecond further apart, or a hundredth where that is less.
+_SINGLE: Final = 1.5
+_MILLISECOND: Final = 0.0005
+_PART: Final = 0.01
+
+# Requests a second: where nothing was admitted before a contact, a slot of so many is taken for the first look.
 _UNKNOWN_RATE: Final = 10.0
-_BEYOND: Final = 4.0
-_FAR_BEYOND: Final = 16.0
-_AT_ONCE: Final = 4.0
-# A range as narrow is not worth a refusal, nor is one whose part is as small.
-_NARROW: Final = 1.03
-_WIDE: Final = 1.3
-_LEAST_PART: Final = 0.1
-_WORTH: Final = 5.0
-# A pace is proved by twice as many admissions as it takes to tell it from the one below.
-_PROOF: Final = 2.0
-# A calm pace is tried above when 60 requests and four seconds have passed, so that a refusal is one in a hundred; where
-# it costs a wall, forty times as long.
-_CALM_REQUESTS: Final = 60.0
-_CALM_SECONDS: Final = 4.0
-_CALM_WALLS: Final = 40.0
-_CALM_LONGEST: Final = 30.0
+# Contacts and answers after which the likeliest hypothesis is followed alone.
+_FEW_CONTACTS: Final = 2
 _PLENTY: Final = 20
-_FIRST_STEP: Final = 0.04
-_LARGEST_STEP: Final = 12.0
-_SHORTEST_STEP: Final = 0.5
-_WINDOWS: Final = 1.2
-_USED: Final = 0.7
-# How much worse a belief may explain the evidence and still stand; less where it costs much to be wrong.
+
+# By how much more loss than the likeliest a hypothesis still stands; with optimism on top, which fades as contacts
+# accumulate, and where a contact costs more than some fifty requests.
 _STANDS: Final = 0.5
 _OPTIMISM: Final = 1.5
 _MUCH: Final = 50.0
-_DEAR: Final = 20.0
-# Below a pace that failed.
-_BELOW: Final = 0.98
-_EACH_FAILURE: Final = 0.02
-# The evidence contradicts itself: the limit is another now.
-_CONTRADICTION: Final = 9.0
-_EACH_CONTACT: Final = 1.0
-_CONTACTS: Final = 4
+# Above this loss nothing explains it well, and what is of no known kind stands as well.
+_STILL: Final = 3.0
+# How far a block's promise has to be from the others' to be gone about step by step, where a wall is dear.
+_FAR_APART: Final = 2.0
+# Openings that are kept, to average from.
 _OPENINGS: Final = 20
-
-
-class Sent:
-    """A request that went out in a tenant's name.
-
-    Args:
-        at: when.
-        under_way: how many were, with it.
-        probe: whether it looks alone whether something is admitted again.
-    """
-
-    __slots__ = ("at", "probe", "under_way")
-
-    def __init__(self, at: float, under_way: int, *, probe: bool) -> None:
-        self.at = at
-        self.under_way = under_way
-        self.probe = probe
 
 
 class Limiter:
@@ -111,9 +99,12 @@ class Limiter:
     def __init__(self, policy: PacingPolicy) -> None:
         self._given = policy.rate
         self._burst = policy.burst
-        self._given_late = _LATEST
+        self._given_late, self._given_apart = _LATEST, 0.0
         if policy.rate is not None and policy.burst is not None:
-            self._given_late = (policy.burst - 1) / policy.rate + min(_TIMER, 1.0 / policy.rate)
+            self._given_late = (policy.burst - 1) / policy.rate
+            # A limiter that lets no two come together counts milliseconds; others have room for a late timer.
+            self._given_apart = min(_MILLISECOND, _PART / policy.rate) if policy.burst == 1 else 0.0
+            self._given_late += 0.0 if self._given_apart else min(_TIMER, 1.0 / policy.rate)
         self._start = policy.start
         self._trip = RoundTrip()
         self._out: set[Sent] = set()
@@ -125,18 +116,20 @@ class Limiter:
         """Know nothing but what is given."""
         self.source = PaceSource.NONE if self._given is None else PaceSource.GIVEN
         self.belief: Belief | None = None
+        self._bucket: Belief | None = None  # what a bucket would be
         self._evidence = Evidence()
         self._walls = Walls()
         self._quota = Quota()
         self._told_refused = -_LONGEST_FLOOR
+        self._apart = self._given_apart
         self._pace = math.inf if self._given is None else self._given
         if self._given is None and self._start is not None:
             self._pace = self._start
         self._next = -_LONGEST_FLOOR
         self._late = self._given_late if self._given is not None else _LATE
         self._room = _FEW if self._pace == math.inf else math.inf
-        self._cap = math.inf
-        self._answers = 0
+        self._cap = Cap()
+        self._answers = self._used = 0
         # While something is shut: one request at a time looks whether it still is.
         self._looks = False
         self._look: Sent | None = None
@@ -148,19 +141,9 @@ class Limiter:
         self._lost = 0.0  # seconds that it cost
         self._since = 0  # admitted
         self._openings: list[float] = []
-        self._begin_steps()
-
-    def _begin_steps(self) -> None:
-        self._low, self._high = 0.0, math.inf
-        self._testing = self._sure = False
-        self._calm = 0
-        self._stepped_at, self._step = -_LONGEST_FLOOR, 0
-        self._step_needs, self._step_lasts = _CALM_REQUESTS, _CALM_SECONDS
-        self._failed = self._fastest = 0.0
-        self._failures = 0
-        self._ceiling = math.inf
-        self._cap_tested = False
-        self._cap_failures = self._strikes = self._contacts = 0
+        self._contacts = 0
+        self._sure = False
+        self._steps = Steps()
 
     # --- what is asked
 
@@ -180,12 +163,12 @@ class Limiter:
         if belief is None:
             return None
         if belief.kind is LimitKind.CONNECTIONS:
-            return Limit(belief.kind, burst=int(self._cap))
+            return Limit(belief.kind, burst=int(self._cap.most))
         return Limit(
             belief.kind,
             burst=max(1, round(belief.depth)) if belief.kind is LimitKind.BUCKET else None,
             window=belief.window or None,
-            certainty=min(1.0, self._low / self._high),
+            certainty=min(1.0, self._steps.low / self._steps.high),
         )
 
     def idle(self, now: float) -> float:
@@ -227,13 +210,14 @@ class Limiter:
             return None if self._look is not None else max(0.0, self._due - now)
         out = len(self._out)
         if out >= self._room:
-            if self.belief is not None or out >= self._cap:
+            if self.belief is not None or out >= self._cap.most:
                 return None
             return max(0.0, self._last + _SECOND - now)
         wait = self._next - now
         if self.source is PaceSource.TOLD:
             wait = max(wait, self._quota.wait(now, out))
-        return max(0.0, wait)
+        # Not by max(), which takes twice as long: this is asked for each request.
+        return wait if wait > 0.0 else 0.0  # noqa: FURB136
 
     def send(self, now: float) -> Sent:
         """Note that a request goes out, after :meth:`ask` let it.
@@ -248,7 +232,7 @@ class Limiter:
         if self._looks:
             self._look = sent
         elif self._pace < math.inf:
-            self._next = max(self._next, now - self._late) + 1.0 / self._pace
+            self._next = max(self._next, now - self._late) + 1.0 / self._pace + self._apart
         self._out.add(sent)
         return sent
 
@@ -290,7 +274,9 @@ class Limiter:
             self._heed(told, now)
         self._answers += 1
         if self.belief is None:
-            self._grow()
+            # Of what nothing limits only every sixteenth counts: this is done for each request.
+            if self._answers < _COUNTED or not self._answers % _EACH or self._start is not None:
+                self._grow()
         elif at > self._cut_at:
             self._admitted(sent, now)
         elif sent is self._look:
@@ -300,10 +286,10 @@ class Limiter:
         """Open the slow start, as an answer came."""
         answers = self._answers
         if self._start is not None:
-            self._step += 1
-            if self._step >= self._pace:
+            self._used += 1
+            if self._used >= self._pace:
                 # It was made use of for a second.
-                self._step = 0
+                self._used = 0
                 self._pace *= 2.0
         elif self.source is PaceSource.NONE:
             self._room = max(min(_SOON, _FEW + _HALF * answers), _EIGHTH * answers)
@@ -318,11 +304,16 @@ class Limiter:
             self._unproved = False
             self._since = 0
         self._since += 1
-        self._room = min(self._cap, _FEW + _HALF * self._since)
-        if sent.at >= self._stepped_at:
-            self._step += 1
-            if self._step >= self._step_needs and now - self._stepped_at >= self._step_lasts:
-                self._proved(now)
+        self._room = min(self._cap.most, _FEW + _HALF * self._since)
+        steps = self._steps
+        if self._cap.most < math.inf:
+            self._cap.admitted(sent.at, now, len(self._out))
+        elif sent.at >= steps.at and steps.admitted(now, self._trip.seconds):
+            self._go(now)
+            if steps.grown:
+                # The limit is another now.
+                self._evidence = self._evidence.since(steps.at)
+                self._contacts = 0
 
     def refused(self, sent: Sent, now: float, retry_after: float | None, told: Told | None = None) -> None:
         """Note a 429.
@@ -343,19 +334,19 @@ class Limiter:
         if told is not None:
             self._heed(told, now)
         # Those that came before it may have been sent a little later.
-        self._evidence.add(at + self._trip.unevenness, sent.under_way, admitted=False)
+        late = at + self._trip.margin
+        under_way = max([sent.under_way, *(other.under_way for other in self._out if other.at <= late)])
+        self._evidence.add(at + self._trip.unevenness, under_way, admitted=False)
         if self.source is PaceSource.TOLD and not self._contradicted(at, now):
             return
         if at > self._cut_at:
-            if self._cap_tested:
-                self._cap_failures, self._cap_tested = self._cap_failures + 1, False
-            elif sent.under_way <= self._cap < math.inf:
-                self._strikes += 1
+            self._cap.refused()
         walls = self._walls
         walls.refused = max(walls.refused, at)
         if self._looks:
             if sent.probe:
                 first = self._evidence.first(walls.shut - _SECOND)
+                # More and more rarely, also where the server says when to come back: it may say so for ever.
                 self._due = max(walls.next_look(now, first, self._trip.margin), self._floor)
         elif at > self._cut_at:
             self._contact(sent, now)
@@ -377,7 +368,7 @@ class Limiter:
     # --- what the server tells
 
     def _heed(self, told: Told, now: float) -> None:
-        rate = self._quota.hear(told, now)
+        rate = self._quota.hear(told, now, len(self._out))
         if rate is None or (self.belief is not None and self.source is not PaceSource.TOLD):
             return
         if self.source is not PaceSource.TOLD:
@@ -385,6 +376,7 @@ class Limiter:
             self._room = math.inf
             # What went out already counts, and this one.
             self._next = max(now, self._walls.began + (self._answers + 1 + len(self._out)) / rate)
+        self._apart = self._quota.apart(self._trip.unevenness)
         if rate != self._pace:
             # What went out before knew nothing of it.
             self._pace, self._told_refused = rate, -_LONGEST_FLOOR
@@ -410,36 +402,33 @@ class Limiter:
         self._cut_at = now
         self._contacts += 1
         self.source = PaceSource.LEARNED
-        if believed is not None and not again and self._pace < math.inf:
-            self._fail()
-        if self._sure and not again and self._since >= 2 and not self._retry_after:
-            # A bucket drips: the next slot is open.
+        self._apart = 0.0
+        if believed is not None and not again:
+            self._steps.fail()
+        if self._drips(sent.at) and not again and self._since >= 2 and not self._retry_after:
+            # The next slot is open.
             self._unproved = True
             self._lost = 0.0
             self._learn(now, now)
-            self._room = min(self._cap, _FEW + _HALF * self._since)
+            self._room = self._cap.most if self._cap.most < math.inf else _FEW + _HALF * self._since
             self._next = max(self._next, now + 0.5 / self._pace)
             return
         second = self._second()
         walls.meet(walls.shut, 1.0 / (self._pace if self._pace < math.inf else max(_UNKNOWN_RATE, second)))
         if believed is None:
             self.belief = Belief(LimitKind.UNKNOWN, 0.0, 0.0, math.inf)
-        window = believed.window if believed is not None and believed.kind in _WINDOWED else 0.0
         self._looks = True
-        self._due = max(self._floor, walls.first_look(now, window))
+        self._due = max(self._floor, walls.first_look(now))
 
-    def _fail(self) -> None:
-        """Note a pace at which a request was refused."""
-        self._failures += 1
-        self._failed = self._pace
-        self._fastest = max(self._fastest, self._pace)
-        step = max(1, self._step)
-        if step < 3:
-            share = 1.0 + 3.0 / (step * 3.0**self._failures) if self._failures < 3 else 1.0
-            share -= 0.03 * max(0, min(10, self._failures - 2))
-        else:
-            share = _BELOW + 1.0 / step - _EACH_FAILURE * min(10, self._failures - 1)
-        self._ceiling = min(self._ceiling, self._pace * share)
+    def _drips(self, at: float) -> bool:
+        """Whether slots come back one by one: a bucket's, those of what is under way, and of a window that slides."""
+        believed = self.belief
+        if self._sure or believed is None:
+            return self._sure
+        if believed.kind is LimitKind.LOG:
+            # Evenly spaced for a whole window.
+            return at - self._walls.opened > believed.window
+        return believed.kind is LimitKind.CONNECTIONS
 
     def _second(self) -> int:
         """How many were admitted in the second before the last contact."""
@@ -450,151 +439,96 @@ class Limiter:
         self._looks = False
         self._lost = at - self._walls.shut
         self._walls.fall(at, self._retry_after)
+        if self._answers < _LITTLE:
+            # That something is refused before anything was admitted tells of no quota.
+            self.belief, self.source = None, PaceSource.NONE
+            self._room, self._contacts = _FEW, 0
+            return
         self._openings.append(at)
         del self._openings[:-_OPENINGS]
         self._learn(now, at, opened=True)
         self._since = 1
         self._unproved = False
-        self._room = min(self._cap, _FEW + _HALF)
+        self._room = min(self._cap.most, _FEW + _HALF)
 
     def _learn(self, now: float, upto: float, *, opened: bool = False) -> None:
-        evidence = self._evidence
-        contacts = evidence.count()
+        contacts = self._evidence.count()
         beliefs = self._weigh(upto)
-        known = min(belief.loss for belief in beliefs if belief.kind is not LimitKind.UNKNOWN)
-        depth = 0.0 if self.belief is None else self.belief.depth
-        if contacts > _CONTACTS and known > _CONTRADICTION + _EACH_CONTACT * contacts and evidence.forget(depth):
-            evidence.count()
-            beliefs = self._weigh(upto)
-        cost = (self._retry_after or self._lost) * self._second()
-        stands = beliefs[0].loss + _STANDS + _OPTIMISM / (1.0 + cost / _MUCH)
+        second = self._second()
+        walls = self._walls
+        lost = self._retry_after or self._lost
+        peak = second / max(_SHORT, min(_SECOND, walls.shut - walls.began))
+        known = Known(self._contacts, peak, lost, told=self._retry_after > 0.0)
+        stands = beliefs[0].loss + _STANDS + _OPTIMISM / (1.0 + lost * second / _MUCH) / max(1, contacts - 1)
+        if beliefs[0].loss > _STILL:
+            # Nothing explains it well.
+            stands = max(stands, UNKNOWN_LOSS)
         standing = [belief for belief in beliefs if belief.loss <= stands]
-        belief = max(standing, key=self._promise)
-        low, high = belief.low, belief.high
-        if (self._contacts <= 2 or self._answers < _PLENTY) and belief.kind is not LimitKind.CONNECTIONS:
-            others = [other for other in standing if other.kind not in (LimitKind.CONNECTIONS, belief.kind)]
-            high = max([high, *(o.high if o.high < math.inf else self._limit(o.low) for o in others)])
-        self._sure = belief.kind is LimitKind.BUCKET and (len(standing) == 1 or self._contacts > 1)
+        promises = [self._promise(belief, known) for belief in standing]
+        belief = standing[promises.index(max(promises))]
         self.belief = belief
-        self._calm = 0
-        if high > self._ceiling:
-            high = self._ceiling
-            low = min(low, high)
-        self._low, self._high = low, high
+        self._bucket = next((belief for belief in beliefs if belief.kind is LimitKind.BUCKET), self._bucket)
+        self._sure = (
+            belief.kind is LimitKind.BUCKET and belief.loss < _STILL and (len(standing) == 1 or self._contacts > 1)
+        )
         if belief.kind is LimitKind.CONNECTIONS:
-            self._cap = belief.low
-            self._room = min(self._room, self._cap)
-            self._low, self._high, self._testing = 0.0, math.inf, False
-            self._go(math.inf, now, needs=3.0 * self._cap, lasts=8.0 * self._cap_failures)
+            self._steps.free()
+            self._cap.keep(belief.low, now)
+            self._room = min(self._room, belief.low)
+            self._go(now)
             self._next = now
             return
-        self._cap = math.inf
-        self._aim(now)
+        self._cap.most = math.inf
+        low, high = belief.low, belief.high
+        blocks = belief.kind is LimitKind.BLOCK
+        if blocks and lost * second > DEAR and low > _FAR_APART * min(promises):
+            # Step by step: another wall for nothing costs as much again.
+            low = min(promises)
+        if self._contacts <= _FEW_CONTACTS or self._answers < _PLENTY:
+            others = [other for other in standing if other.kind not in (LimitKind.CONNECTIONS, belief.kind)]
+            high = max([high, *(o.high if o.high < math.inf else most(o.low, known) for o in others)])
+        # Where no two may come together, nothing can be made up for.
+        self._late = 0.0 if belief.kind is LimitKind.BUCKET and belief.depth < _SINGLE else _LATE
+        window = belief.window or (walls.long[-1].cycle if walls.long else 0.0)
+        known = known._replace(drips=self._sure, blocks=blocks, window=0.0 if self._sure else window)
+        self._steps.go(low, high, known, now)
+        self._go(now)
         if opened:
             self._next = max(now, upto + 1.0 / self._pace)
+
+    def _go(self, now: float) -> None:
+        self._pace = self._steps.pace
+        self._next = max(now, min(self._next, now + 1.0 / self._pace))
 
     def _weigh(self, upto: float) -> list[Belief]:
         # What has no answer yet may be with a limiter that holds it, and counted.
         shut = self._walls.shut
-        pending = [(sent.at, sent.under_way) for sent in self._out if sent.at <= shut]
+        together = shut + self._trip.unevenness
+        pending = [(sent.at, sent.under_way) for sent in self._out if sent.at <= together]
+        self._evidence.condense()
+        evidence = self._evidence.supposing(pending)
+        bucket = self._bucket
+        believed = (
+            (bucket.low, bucket.high) if bucket is not None and 0.0 < bucket.low <= bucket.high < math.inf else ()
+        )
         return weigh(
-            self._evidence.supposing(pending),
+            evidence,
             self._walls,
             now=upto,
             uneven=self._trip.unevenness,
             openings=self._openings,
-            fastest=self._fastest,
-            failed=self._failed,
-            strikes=self._strikes,
+            fastest=self._steps.fastest,
+            believed=believed,
+            failed=self._steps.failed,
+            contacts=self._contacts,
             knows_when=self._retry_after > 0.0,
         )
 
-    def _promise(self, belief: Belief) -> float:
+    def _promise(self, belief: Belief, known: Known) -> float:
         """Requests a second that a belief lets out."""
         if belief.kind is LimitKind.CONNECTIONS:
-            return belief.low / max(1e-3, self._trip.seconds)
-        if belief.kind in _RANGES:
-            return self._between(belief.low, belief.high)
-        return belief.low
-
-    def _limit(self, low: float) -> float:
-        """What to take for the highest, where nothing was refused that tells."""
-        if self._contacts > 1 and low > 0.0:
-            return _BEYOND * low
-        walls = self._walls
-        peak = self._second() / max(0.05, min(_SECOND, walls.shut - walls.began))
-        return max(_FAR_BEYOND * low, _UNKNOWN_RATE, peak)
-
-    def _between(self, low: float, high: float) -> float:
-        if high == math.inf:
-            high = self._limit(low)
-        if low == 0.0:
-            return high / 2.0
-        # The more a refusal costs, and the less there is to be found, the less is risked.
-        cost = (self._retry_after or self._lost) * low
-        part = 0.5 * min(1.0, _WORTH * (high - low) / max(cost, 1e-9))
-        if high > _WIDE * low:
-            return low * min(_AT_ONCE, float((high / low) ** part))
-        if high > _NARROW * low and part > _LEAST_PART:
-            return low + (high - low) * part
-        return low
-
-    def _aim(self, now: float) -> None:
-        """Go on at a pace within what is believed, and test it where it is above what is sure."""
-        low = self._low
-        rate = max(_SLOWEST, self._between(low, self._high))
-        self._testing = rate > low
-        if self._testing:
-            needs, lasts = self._to_prove(rate), _WINDOWS * self._window
-        else:
-            needs, lasts = _CALM_REQUESTS, _CALM_SECONDS
-            if not self._sure:
-                lasts = max(lasts, min(_CALM_WALLS * self._lost, _CALM_LONGEST))
-        self._go(rate, now, needs=needs, lasts=lasts)
-
-    @property
-    def _window(self) -> float:
-        return 0.0 if self.belief is None else self.belief.window
-
-    def _to_prove(self, rate: float) -> float:
-        return _PROOF / (1.0 - self._low / rate)
-
-    def _go(self, rate: float, now: float, *, needs: float, lasts: float) -> None:
-        self._pace = rate
-        self._next = max(now, min(self._next, now + 1.0 / rate))
-        self._stepped_at, self._step = now, 0
-        self._step_needs, self._step_lasts = needs, lasts
-
-    def _proved(self, now: float) -> None:
-        """Go on above a pace that has held."""
-        if self._pace == math.inf:
-            if len(self._out) >= self._cap - 1:
-                self._cap += max(1, self._cap // 4)
-                self._cap_tested = True
-            self._go(math.inf, now, needs=3.0 * self._cap, lasts=0.0)
-            return
-        if self._step < _USED * self._pace * (now - self._stepped_at - self._trip.seconds):
-            # Nobody tried.
-            self._stepped_at, self._step = now, 0
-            return
-        self._low = max(self._low, self._pace)
-        self._ceiling = max(self._ceiling, self._pace)
-        self._failures = 0
-        if self._testing and not self._calm and self._high > 1.01 * self._pace:
-            if (self._retry_after or self._lost) * self._low > _DEAR:
-                self._aim(now)
-            else:
-                rate = min(self._high, 2.0 * self._pace)
-                self._go(rate, now, needs=self._to_prove(rate), lasts=_WINDOWS * self._window)
-            return
-        # Higher and higher: a quota may have grown.
-        rate = self._low * (1.0 + _FIRST_STEP * min(2.0**self._calm, _LARGEST_STEP))
-        self._calm += 1
-        self._high = max(self._high, rate)
-        self._ceiling = max(self._ceiling, rate)
-        self._testing = True
-        self._go(rate, now, needs=self._to_prove(rate), lasts=max(_SHORTEST_STEP, _WINDOWS * self._window))
+            return belief.low / max(_MILLISECOND, self._trip.seconds)
+        return middle(belief.low, belief.high, known) if belief.kind in _RANGES else belief.low
 
 
-_WINDOWED: Final = frozenset({LimitKind.WINDOW, LimitKind.LOG})
 _RANGES: Final = frozenset({LimitKind.BUCKET, LimitKind.BLOCK, LimitKind.UNKNOWN})
