@@ -24,6 +24,7 @@ from clarus_async import (
     ClarusError,
     ClientCredentials,
     NewIntegration,
+    PaceState,
     PacingPolicy,
     RetryPolicy,
     Timeouts,
@@ -66,14 +67,31 @@ class Told(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Right:
+    """What a run should come to; ``None``: nothing is asked. Machines are shared: what misses it is marked, no more.
+
+    Args:
+        goodput: at least.
+        refused: at most.
+        wall: at most.
+    """
+
+    goodput: float | None = None
+    refused: float | None = None
+    wall: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Row:
     """What one run came to.
 
     Args:
         peer: the scenario's name.
         records: how many were given.
-        goodput: records a second, by the requests a second that the limiter admits; ``None`` without a limiter.
+        goodput: records that are there a second, by the requests a second that the limiter admits; ``None`` without a
+            limiter.
         refused: 429 and 503, of all requests.
+        wall: those of the second after the first refusal, by what was answered before it; ``None`` where none was.
         failed: records that were told neither as there, nor as there more than once by the id of each.
         untold: records of which nothing was told before the run was given up.
         lost: records that were told as there and are not, at least not under that id.
@@ -83,6 +101,8 @@ class Row:
         pace: what ``client.pace`` said then.
         errors: texts of the errors that were told, most frequent first.
         told: what was told of each record.
+        attempts: the requests for records.
+        right: what it should have come to.
     """
 
     peer: str
@@ -98,6 +118,9 @@ class Row:
     untrue: int = 0
     errors: tuple[str, ...] = ()
     told: Sequence[Told] = dataclasses.field(default=(), repr=False)
+    wall: float | None = None
+    attempts: Sequence[AttemptEvent] = dataclasses.field(default=(), repr=False)
+    right: Right = Right()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -116,6 +139,9 @@ class Scenario:
         timeouts: the client's.
         retry: the client's.
         pacing: the client's.
+        begins: part of a second of Unix time after which the run begins, for limiters whose windows begin with seconds;
+            ``None``: at once.
+        right: what it should come to.
         within: seconds after which the run is given up.
         meanwhile: what is done while the run goes on.
         gateway_repeats: the peer itself sends a create twice; nobody can know of a second record that comes after the
@@ -134,6 +160,8 @@ class Scenario:
     timeouts: Timeouts = Timeouts()
     retry: RetryPolicy = RetryPolicy()
     pacing: PacingPolicy = PacingPolicy()
+    begins: float | None = None
+    right: Right = Right()
     within: float = 900.0
     meanwhile: Callable[[Entrance], Coroutine[None, None, None]] | None = None
     gateway_repeats: bool = False
@@ -151,19 +179,22 @@ class Scenario:
             async with entrance.client(
                 timeouts=self.timeouts, retry=self.retry, pacing=self.pacing, observer=_Attempts(attempts)
             ) as clarus:
+                if self.begins is not None:
+                    await asyncio.sleep((self.begins - time.time()) % 1.0)
                 began = time.monotonic()
                 told = await self._told(clarus, entrance)
                 seconds = time.monotonic() - began
                 pace = clarus.pace
             await entrance.settled()
             stored = entrance.origin.created(TENANT)
-        refused = sum(attempt.status in {429, 503} for attempt in attempts)
+        there = sum(one.ok for one in told)
         return judge(
             Row(
-                peer=self.name, records=self.records, seconds=seconds, told=told,
-                goodput=self.quota and (self.records - 1) / (self.quota * seconds),
-                refused=refused / max(1, len(attempts)),
-                pace=f"{pace.source}" + ("" if pace.rate is None else f" {pace.rate:.1f}/s"),
+                peer=self.name, records=self.records, seconds=seconds, told=told, attempts=attempts, right=self.right,
+                goodput=self.quota and max(0, there - 1) / (self.quota * seconds),
+                refused=sum(map(was_refused, attempts)) / max(1, len(attempts)),
+                wall=first_wall(attempts),
+                pace=in_words(pace),
             ),
             stored,
         )  # fmt: skip
@@ -254,6 +285,26 @@ async def before_origin(peer: Peer) -> AsyncIterator[Entrance]:
             yield Entrance(origin, process, origin.url, session)
         else:
             yield Entrance(origin, process, process.url, None)
+
+
+def was_refused(attempt: AttemptEvent) -> bool:
+    return attempt.status in {429, 503}
+
+
+def first_wall(attempts: Iterable[AttemptEvent]) -> float | None:
+    """Return how many were refused in the second after the first refusal, by how many were answered before it."""
+    ended = sorted((attempt.started_at + attempt.duration, was_refused(attempt)) for attempt in attempts)
+    first = next((at for at, refused in ended if refused), None)
+    if first is None:
+        return None
+    return sum(refused and at < first + 1.0 for at, refused in ended) / max(1, sum(at < first for at, _ in ended))
+
+
+def in_words(pace: PaceState) -> str:
+    """Return what is believed of the limit: the source, the kind, and all of it that is known."""
+    known = {"/s": pace.rate, " at once": pace.burst, " s window": pace.window}
+    words = [f"{pace.source}", *([] if pace.kind is None else [f"{pace.kind}"])]
+    return " ".join(words + [f"{value:.4g}{what}" for what, value in known.items() if value is not None])
 
 
 def judge(row: Row, stored: Iterable[Record]) -> Row:

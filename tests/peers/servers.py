@@ -6,7 +6,18 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tests.peers.support import NODE_JS, Need, Process, node, node_package, program, python_package, skip_unless
+from tests.peers.support import (
+    NODE_JS,
+    RUBY,
+    Need,
+    Process,
+    gem,
+    node,
+    node_package,
+    program,
+    python_package,
+    skip_unless,
+)
 
 SECRET = "peer's secret: +/%20?&="
 """A client's secret with signs that each way to send one writes differently; oidc-provider takes ASCII alone."""
@@ -21,18 +32,13 @@ def _python(*modules: str) -> tuple[Need, ...]:
     return tuple(Need(module, _INSTALL, python_package(module).find) for module in modules)
 
 
-def _doorkeeper() -> str | None:
-    found = sorted(Path("/usr/share/rubygems-integration/all/gems").glob("doorkeeper-*"))
-    return str(found[-1]) if found else None
-
-
 NEEDS: dict[str, tuple[Need, ...]] = {
     "oidc-provider": (NODE_JS, node_package("oidc-provider"), node_package("graphql")),
     "yoga": (NODE_JS, node_package("graphql-yoga"), node_package("graphql-query-complexity")),
     "apollo": (NODE_JS, node_package("@apollo/server"), node_package("graphql-query-complexity")),
     "django": _python("django", "oauth2_provider", "rest_framework_json_api", "strawberry"),
     "flask": _python("flask", "authlib", "marshmallow_jsonapi", "strawberry"),
-    "rails": (Need("rails", _RAILS, program("puma").find), Need("doorkeeper", _RAILS, _doorkeeper)),
+    "rails": (Need("rails", _RAILS, program("puma").find), Need("doorkeeper", _RAILS, gem("doorkeeper").find)),
 }
 
 
@@ -54,7 +60,7 @@ def server(name: str, **env: str) -> Process:
 
 def _rails(folder: Path, port: int) -> Sequence[str]:
     bind = f"tcp://127.0.0.1:{port}"
-    return ["env", f"FOLDER={folder}", "puma", "-q", "-b", bind, "-t", "1:8", str(_HERE / "ruby/app.ru")]
+    return ["env", f"FOLDER={folder}", "puma", "-q", "-b", bind, "-t", "1:8", str(RUBY / "app.ru")]
 
 
 def _app(name: str) -> Callable[[Path, int], Sequence[str]]:

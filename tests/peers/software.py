@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from tests.peers.support import NODE_JS, Need, Process, node, node_package, program, python_package
+from tests.peers.support import NODE_JS, RUBY, Need, Process, gem, node, node_package, program, python_package
 
 
 class Peer(Protocol):
@@ -159,14 +159,19 @@ class Squid:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ExpressRateLimit:
-    """express-rate-limit with these options of its own."""
+    """express-rate-limit with these options of its own.
+
+    Args:
+        stray: the number of one request that is refused although the limiter let it through, for a second; 0: none.
+    """
 
     options: dict[str, Any]
+    stray: int = 0
     forward: ClassVar[bool] = False
     needs: ClassVar[tuple[Need, ...]] = (NODE_JS, node_package("express"), node_package("express-rate-limit"))
 
     def process(self, origin: int) -> Process:
-        return node("express_rate_limit.js", str(origin), json.dumps(self.options))
+        return node("express_rate_limit.js", str(origin), json.dumps(self.options), str(self.stray))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -200,3 +205,19 @@ class Slowapi:
             return sys.executable, server, str(port), str(origin), self.limit, self.strategy
 
         return Process(command)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RackAttack:
+    """rack-attack with a throttle: ``limit`` requests in each ``period``, in seconds, which begins with the clock's."""
+
+    limit: int
+    period: int
+    forward: ClassVar[bool] = False
+    needs: ClassVar[tuple[Need, ...]] = (program("puma"), gem("rack-attack"))
+
+    def process(self, origin: int) -> Process:
+        def command(folder: Path, port: int) -> Sequence[str]:
+            return "puma", "-q", "-b", f"tcp://127.0.0.1:{port}", "-t", "16:16", str(RUBY / "rack_attack.ru")
+
+        return Process(command, {"ORIGIN": f"{origin}", "LIMIT": f"{self.limit}", "PERIOD": f"{self.period}"})

@@ -25,6 +25,9 @@ from tests.redis_server import free_port
 NODE = Path(__file__).with_name("node")
 """Where the servers in JavaScript are, and the packages that they import."""
 
+RUBY = Path(__file__).with_name("ruby")
+_GEMS = Path("/usr/share/rubygems-integration/all/gems")
+
 # Debian keeps servers where only root's PATH leads.
 _PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"])
 # Seconds: a server that starts on a busy machine; one that has connections to end.
@@ -63,6 +66,16 @@ def python_package(name: str, module: str | None = None) -> Need:
         return None if spec is None else spec.name
 
     return Need(name, f".venv/bin/pip install {name}", find)
+
+
+def gem(name: str) -> Need:
+    """Need a Ruby gem of Debian's."""
+
+    def find() -> str | None:
+        found = sorted(_GEMS.glob(f"{name}-[0-9]*"))
+        return str(found[-1]) if found else None
+
+    return Need(name, f"apt-get install -y --no-install-recommends ruby-{name}", find)
 
 
 NODE_JS = program("node", "nodejs")
