@@ -53,7 +53,7 @@ class Heard(NamedTuple):
             pace.lost(sent)
 
 
-class Report(NamedTuple):
+class ProcessReport(NamedTuple):
     """What a process tells the leader."""
 
     process: str
@@ -111,7 +111,7 @@ class Leader:
         """The other processes that are heard of."""
         return [name for name in self._processes if name != self._me]
 
-    def hear(self, report: Report, now: float) -> None:
+    def hear(self, report: ProcessReport, now: float) -> None:
         """Take a report."""
         process = self._processes.setdefault(report.process, _Process())
         process.heard_at = now

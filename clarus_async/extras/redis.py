@@ -29,11 +29,11 @@ import attrs
 from clarus_async.checks import checked, refuse, shown
 from clarus_async.config import PacingPolicy
 from clarus_async.credentials import ClientCredentials, Credentials
-from clarus_async.extras.kept_limiter import KeptLimiter
 from clarus_async.extras.redis_trouble import NOT_REDIS, Telling, redis_error, redis_trouble
 from clarus_async.extras.redis_url import RedisAddress, read_redis_url
 from clarus_async.extras.shared_pace import Exchange, Exchanged, SharedClock, SharedPace
 from clarus_async.extras.shared_token import SharedToken, derive
+from clarus_async.ratelimit.limiter import Limiter
 from clarus_async.transport.trouble import Trouble
 
 _log = logging.getLogger("clarus_async")
@@ -177,7 +177,7 @@ class RedisSharing:
         # Without the URL, which may hold a password.
         policy = PacingPolicy(rate=self._policy.rate, burst=self._policy.burst, start=self._policy.start)
         name = f"{self._base_url}|{'' if tenant is None else tenant}"
-        return SharedPace(name, policy, self._me, self._clock, KeptLimiter, self._begin)
+        return SharedPace(name, policy, self._me, self._clock, Limiter, self._begin)
 
     async def tokens(self, credentials: Credentials) -> SharedToken | None:
         """Return where the token of these credentials is shared; ``None`` where it is not.

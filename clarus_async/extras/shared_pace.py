@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 import attrs
 
 from clarus_async.config import PacingPolicy
-from clarus_async.extras.pace_leader import Heard, Leader, Notice, Report
+from clarus_async.extras.pace_leader import Heard, Leader, Notice, ProcessReport
 from clarus_async.ratelimit.beliefs import LimitKind
 from clarus_async.ratelimit.headers import Told
 from clarus_async.ratelimit.limit import Limit
@@ -334,14 +334,14 @@ class SharedPace:
             messages = [(name, self._text(leader.notice(name, self._there(now)))) for name in untold]
         return Exchange(self._lease, seconds, learned, messages)
 
-    def _text(self, message: Report | Notice | None) -> str:
+    def _text(self, message: ProcessReport | Notice | None) -> str:
         return json.dumps([self.name, message])
 
-    def _report(self, least: int = 0) -> Report:
+    def _report(self, least: int = 0) -> ProcessReport:
         heard, self._heard = self._heard, []
         self._asked = self._want(least)
         held = [sent.number for sent in (*self._slots, *self._out) if isinstance(sent, Slot)]
-        return Report(self._me, self._seen, self._asked, held, heard)
+        return ProcessReport(self._me, self._seen, self._asked, held, heard)
 
     def _lead(self, now: float, least: int = 0) -> None:
         """Hear what there is to tell, and grant what may go."""
@@ -379,7 +379,7 @@ class SharedPace:
             self.look()
         elif self._leader is not None:
             *rest, heard = fields
-            self._leader.hear(Report._make([*rest, [_heard(each) for each in heard]]), self._there(now))
+            self._leader.hear(ProcessReport._make([*rest, [_heard(each) for each in heard]]), self._there(now))
         elif self._local is None:
             source, rate, limit, *rest = fields
             limit = None if limit is None else Limit(LimitKind(limit[0]), *limit[1:])

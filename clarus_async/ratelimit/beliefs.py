@@ -8,7 +8,7 @@ from enum import StrEnum
 from functools import partial
 from typing import Final, NamedTuple
 
-from clarus_async.ratelimit.evidence import Evidence, Range, Turns
+from clarus_async.ratelimit.evidence import Evidence, Fit, Turns
 from clarus_async.ratelimit.walls import Walls
 
 UNKNOWN_LOSS: Final = 7.0
@@ -92,8 +92,9 @@ def weigh(
         "block": partial(_block, evidence, uneven),
         "connections": partial(_connections, evidence, contacts, knows_when=knows_when),
     }
+    reopenings = evidence.openings()
     for window, unlikely in {1.0: 0.0, **walls.windows()}.items():
-        turns = _turned(evidence.openings(), window, uneven, walls.shut)
+        turns = _turned(reopenings, window, uneven, walls.shut)
         for kind, prior, find in (
             (LimitKind.LOG, _LOG, partial(evidence.log, window, uneven)),
             (LimitKind.WINDOW, _FIXED, partial(evidence.fixed, window, turns, uneven)),
@@ -123,7 +124,7 @@ def _bucket(evidence: Evidence, uneven: float, fastest: float, believed: Sequenc
     return Belief(LimitKind.BUCKET, found.loss, low, high, 0.0, found.depth)
 
 
-def _window(kind: LimitKind, window: float, prior: float, find: Callable[[], Range]) -> Belief:
+def _window(kind: LimitKind, window: float, prior: float, find: Callable[[], Fit]) -> Belief:
     found = find()
     return Belief(kind, found.loss + prior, found.low, found.high, window)
 

@@ -76,7 +76,7 @@ _DEEP: Final = 5.5
 _TOO_DEEP: Final = 6.0
 
 
-class Range(NamedTuple):
+class Fit(NamedTuple):
     """What a hypothesis makes of the evidence.
 
     Args:
@@ -267,7 +267,7 @@ class Evidence:
         if row:
             yield row
 
-    def bucket(self, uneven: float, fastest: float, believed: Sequence[float] = ()) -> Range:
+    def bucket(self, uneven: float, fastest: float, believed: Sequence[float] = ()) -> Fit:
         """Find the rates at which a bucket explains it.
 
         Args:
@@ -297,7 +297,7 @@ class Evidence:
         low, high = min(good), max(good)
         low = 0.0 if low <= bottom else self._edge(low, _beside(rates, low, bottom, top)[0], enough, uneven)
         high = math.inf if high >= top else self._edge(high, _beside(rates, high, bottom, top)[2], enough, uneven)
-        return Range(rates[best], low, high, self._bucket(best)[0])
+        return Fit(rates[best], low, high, self._bucket(best)[0])
 
     def _drained(self) -> list[float]:
         """Requests a second between refusals: a bucket was empty at each, so what was admitted is what flowed in."""
@@ -362,7 +362,7 @@ class Evidence:
             rows.append(row)
         return most, rows[1:] if self._cut else rows
 
-    def log(self, window: float, uneven: float, *, block: bool = False) -> Range:
+    def log(self, window: float, uneven: float, *, block: bool = False) -> Fit:
         """Find the quotas a second at which a log of a window explains it.
 
         Args:
@@ -388,7 +388,7 @@ class Evidence:
             rows.append(min(levels))
         return _quota(rows, most, window, uneven)
 
-    def fixed(self, window: float, turns: Turns, uneven: float) -> Range:
+    def fixed(self, window: float, turns: Turns, uneven: float) -> Fit:
         """Find the quotas a second at which windows that turn together explain it.
 
         Args:
@@ -412,7 +412,7 @@ class Evidence:
         ]
         return rows, most
 
-    def connections(self) -> Range:
+    def connections(self) -> Fit:
         """Find the limit of what is under way that explains it: the least that was refused."""
         runs = self._runs
         rows: list[float] = []
@@ -432,7 +432,7 @@ class Evidence:
         cost += sum(min((least - row) / noise, _ACCIDENT) ** 2 for row in rows if row < least)
         # Above the limit most are refused.
         above = sum(run[2] for run in runs if run[2] > 0 and run[3] >= surely)
-        return Range(cost + min(12.0, above / max(1, self.refusals)), 0.0, least)
+        return Fit(cost + min(12.0, above / max(1, self.refusals)), 0.0, least)
 
     def _part_with(self, index: int, under_way: float) -> float:
         """Return which part was admitted with no fewer under way, of those of the second before a refusal."""
@@ -461,7 +461,7 @@ def _beside(rates: Mapping[float, float], rate: float, bottom: float, top: float
     return lower, rate, min((other for other in rates if other > rate), default=top)
 
 
-def _best(turns: Turns, found: Callable[[float], Range]) -> Range:
+def _best(turns: Turns, found: Callable[[float], Fit]) -> Fit:
     """Return what is found where a window may have turned: at some moments, and then nearer to the best of them."""
     step = (turns[1] - turns[0]) / _MOMENTS
     ranges = [(found(at), at) for at in (turns[0] + step * (index + 0.5) for index in range(_MOMENTS))]
@@ -542,7 +542,7 @@ def loss(rows: Sequence[float], most: float, noise: float) -> float:
     return best
 
 
-def _quota(rows: list[float], most: float, window: float, uneven: float) -> Range:
+def _quota(rows: list[float], most: float, window: float, uneven: float) -> Fit:
     noise = 0.3 + _COARSE * most + most / window * (0.7 * uneven + _MILLISECOND)
     # The most that was admitted may owe something to chance; what was refused tells the limit, too.
     near = [row for row in rows if row >= most - 2.0 * noise]
@@ -550,4 +550,4 @@ def _quota(rows: list[float], most: float, window: float, uneven: float) -> Rang
     high = max(low, min(near, default=most))
     # Evenly spaced, and as far apart as the server has to see them.
     span = window + 0.002 + 1.5 * uneven
-    return Range(loss(rows, most - 0.3, noise), low / span, max(low, high) / span)
+    return Fit(loss(rows, most - 0.3, noise), low / span, high / span)

@@ -30,7 +30,8 @@ Times are arguments, in seconds on a monotonic clock that may begin anywhere. A 
 from __future__ import annotations
 
 import math
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from clarus_async.config import PacingPolicy
 from clarus_async.ratelimit.beliefs import UNKNOWN_LOSS, Belief, LimitKind, weigh
@@ -39,7 +40,7 @@ from clarus_async.ratelimit.evidence import Evidence
 from clarus_async.ratelimit.headers import Told
 from clarus_async.ratelimit.limit import Limit
 from clarus_async.ratelimit.measured import RoundTrip, Sent
-from clarus_async.ratelimit.steps import DEAR, Known, Steps, middle, most
+from clarus_async.ratelimit.steps import DEAR, Learned, Steps, middle, most
 from clarus_async.ratelimit.told import PaceSource, Quota
 from clarus_async.ratelimit.walls import Walls
 
@@ -365,6 +366,43 @@ class Limiter:
         if self._given is None:
             self._begin()
 
+    # --- what another goes on with
+
+    def dump(self) -> dict[str, Any]:
+        """Return what is believed, as JSON has it; times are on the limiter's clock."""
+        return {
+            "source": self.source,
+            "belief": self.belief,
+            "floor": self._floor,
+            "next": self._next,
+            "pace": self._pace,
+            "range": [self._steps.low, self._steps.high],
+            "cap": self._cap.most,
+            "told": self._quota.dump(),
+        }
+
+    def load(self, learned: Mapping[str, Any]) -> None:
+        """Go on with what another believed, on the same clock.
+
+        Args:
+            learned: from :meth:`dump`.
+        """
+        source, belief = PaceSource(learned["source"]), learned["belief"]
+        self._floor, self._next = float(learned["floor"]), float(learned["next"])
+        if self._given is not None or source is PaceSource.NONE:
+            return
+        self.source = source
+        self._pace, self._room = float(learned["pace"]), math.inf
+        self._steps.pace = self._pace
+        self._steps.low, self._steps.high = map(float, learned["range"])
+        self._cap.most = float(learned["cap"])
+        if source is PaceSource.TOLD:
+            self._quota.load(learned["told"])
+        if belief is not None:
+            self.belief = Belief(LimitKind(belief[0]), *map(float, belief[1:]))
+            self._room = min(self._cap.most, _SOON)
+            self._contacts = 1
+
     # --- what the server tells
 
     def _heed(self, told: Told, now: float) -> None:
@@ -458,7 +496,7 @@ class Limiter:
         walls = self._walls
         lost = self._retry_after or self._lost
         peak = second / max(_SHORT, min(_SECOND, walls.shut - walls.began))
-        known = Known(self._contacts, peak, lost, told=self._retry_after > 0.0)
+        known = Learned(self._contacts, peak, lost, told=self._retry_after > 0.0)
         stands = beliefs[0].loss + _STANDS + _OPTIMISM / (1.0 + lost * second / _MUCH) / max(1, contacts - 1)
         if beliefs[0].loss > _STILL:
             # Nothing explains it well.
@@ -524,7 +562,7 @@ class Limiter:
             knows_when=self._retry_after > 0.0,
         )
 
-    def _promise(self, belief: Belief, known: Known) -> float:
+    def _promise(self, belief: Belief, known: Learned) -> float:
         """Requests a second that a belief lets out."""
         if belief.kind is LimitKind.CONNECTIONS:
             return belief.low / max(_MILLISECOND, self._trip.seconds)

@@ -53,7 +53,7 @@ _EACH_FAILURE: Final = 0.02
 _AT_FIRST: Final = 3
 
 
-class Known(NamedTuple):
+class Learned(NamedTuple):
     """What contacts with the limit told, and cost.
 
     Args:
@@ -75,10 +75,10 @@ class Known(NamedTuple):
     window: float = 0.0
 
 
-NOTHING: Final = Known(0, 0.0, 0.0, told=False)
+NOTHING: Final = Learned(0, 0.0, 0.0, told=False)
 
 
-def most(low: float, known: Known) -> float:
+def most(low: float, known: Learned) -> float:
     """Return what to take for the highest, in requests a second, where nothing was refused that tells.
 
     Args:
@@ -90,7 +90,7 @@ def most(low: float, known: Known) -> float:
     return max(_FAR_BEYOND * low, _UNKNOWN_RATE, known.peak)
 
 
-def middle(low: float, high: float, known: Known) -> float:
+def middle(low: float, high: float, known: Learned) -> float:
     """Return the pace to try in a range, in requests a second.
 
     Args:
@@ -146,7 +146,7 @@ class Steps:
         """Keep to no pace: something else is what is limited."""
         self.pace, self.low, self.high, self._testing = math.inf, 0.0, math.inf, False
 
-    def go(self, low: float, high: float, known: Known, now: float) -> None:
+    def go(self, low: float, high: float, known: Learned, now: float) -> None:
         """Go on within a range.
 
         Args:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Final
 
@@ -47,6 +48,18 @@ class Quota:
     def forget(self) -> None:
         """Believe nothing of what was told."""
         self.window, self._limit, self._left, self._turns = 0.0, 0, None, 0
+
+    def dump(self) -> list[float]:
+        """Return the window and the limit that are kept."""
+        return [self.window, self._limit]
+
+    def load(self, kept: Sequence[float]) -> None:
+        """Keep what another kept.
+
+        Args:
+            kept: from :meth:`dump`.
+        """
+        self.window, self._limit = float(kept[0]), int(kept[1])
 
     def apart(self, uneven: float) -> float:
         """Seconds by which two requests are to be further apart, so that no more arrive in a window than are sent.

@@ -110,15 +110,11 @@ class Walls:
         windows: dict[float, float] = {}
         shortest, longest, prior = 0.0, math.inf, 0.4
         for number, wall in enumerate(self.long):
-            if number == 0:
-                # It began when the first request came, or before.
-                prior = 0.6
-            elif number == 1 or not max(shortest, wall.shortest) < min(longest, wall.longest):
-                shortest, longest, prior = wall.shortest, wall.longest, 0.4
-            else:
+            if number > 1 and max(shortest, wall.shortest) < min(longest, wall.longest):
                 shortest, longest = max(shortest, wall.shortest), min(longest, wall.longest)
-            if number == 0:
-                shortest, longest = wall.shortest, wall.longest
+            else:
+                # The first window began when the first request came, or before.
+                shortest, longest, prior = wall.shortest, wall.longest, 0.4 if number else 0.6
         if self.long:
             # Where the first request of all was refused, only its end is known.
             window = (shortest + min(longest, 2.0 * shortest)) / 2.0 if shortest > 0.0 else longest

@@ -1,5 +1,6 @@
 """When a tenant may send: what is given, what is told, and what is learned."""
 
+import json
 import math
 import random
 
@@ -537,6 +538,46 @@ def test_a_quota_that_shrank_is_found():
 
     # What it tries may be a little above.
     assert limiter._steps.low == pytest.approx(40.0, rel=0.1)
+
+
+def handed_on(limiter, **policy):
+    """Another that goes on with what a limiter learned."""
+    other = new(**policy)
+    other.load(json.loads(json.dumps(limiter.dump())))
+    return other
+
+
+@pytest.mark.parametrize(
+    ("server", "service"),
+    [
+        (lambda: NginxLimitReq(20, 5), None),
+        (lambda: FixedWindow(50, 1.0), None),
+        (lambda: Connections(8), lambda: 0.05),
+    ],
+)
+def test_another_goes_on_with_what_was_learned(server, service):
+    limiter = job(new(), 1_000, server(), service=service).pacer
+    other = handed_on(limiter)
+
+    assert limiter.source is PaceSource.LEARNED
+    assert (other.source, other.rate, other.limit) == (limiter.source, limiter.rate, limiter.limit)
+    assert other.pause(0.0) == limiter.pause(0.0)
+
+
+def test_another_keeps_the_quota_that_was_told():
+    limiter = new()
+    steady(limiter, 5.0, 2.0, told=Told(600, 60.0, 599, 60.0))
+    other = handed_on(limiter)
+
+    assert (other.source, other.rate, other.limit.window) == (PaceSource.TOLD, limiter.rate, 60.0)
+
+
+def test_a_pause_is_kept_where_nothing_was_learned_or_a_rate_is_given():
+    limiter = new()
+    limiter.hold(7.0, 100.0)
+
+    assert (handed_on(limiter).pause(100.0), handed_on(limiter).source) == (7.0, PaceSource.NONE)
+    assert (handed_on(limiter, rate=5.0).pause(100.0), handed_on(limiter, rate=5.0).rate) == (7.0, 5.0)
 
 
 def test_what_was_learned_is_forgotten():

@@ -5,10 +5,10 @@ import math
 
 import pytest
 
-from clarus_async.ratelimit.steps import NOTHING, Known, Steps, middle, most
+from clarus_async.ratelimit.steps import NOTHING, Learned, Steps, middle, most
 
 ROUND_TRIP = 0.02
-OFTEN = Known(10, 100.0, 0.1, told=False)
+OFTEN = Learned(10, 100.0, 0.1, told=False)
 ONCE = OFTEN._replace(contacts=1)
 
 

@@ -10,7 +10,7 @@ import random
 import pytest
 
 from clarus_async.config import PacingPolicy
-from clarus_async.extras.pace_leader import Heard, Leader, Report
+from clarus_async.extras.pace_leader import Heard, Leader, ProcessReport
 from clarus_async.extras.shared_pace import SharedClock
 from clarus_async.ratelimit.measured import Sent
 from clarus_async.ratelimit.told import PaceSource
@@ -433,8 +433,8 @@ class Recorder:
 class TestLeader:
     def leader(self):
         leader = Leader(Recorder(), "me", 100)
-        leader.hear(Report("one", 0, 3, [], []), 10.0)
-        leader.hear(Report("other", 0, 1, [], []), 10.0)
+        leader.hear(ProcessReport("one", 0, 3, [], []), 10.0)
+        leader.hear(ProcessReport("other", 0, 1, [], []), 10.0)
         leader.grant(10.0)
         return leader, leader.pace
 
@@ -448,7 +448,7 @@ class TestLeader:
     def test_a_slot_that_is_on_its_way_is_not_granted_twice(self):
         leader, _ = self.leader()
         leader.notice("one", 10.0)
-        leader.hear(Report("one", 101, 3, [101], []), 10.1)
+        leader.hear(ProcessReport("one", 101, 3, [101], []), 10.1)
         leader.grant(10.1)
         assert [number for number, _ in leader.notice("one", 10.1).slots] == [105]
 
@@ -456,13 +456,13 @@ class TestLeader:
         leader, pace = self.leader()
         answered = Heard(101, "answered", 10.01, 10.05)
         for _ in range(2):
-            leader.hear(Report("one", 104, 0, [103, 104], [answered]), 10.06)
-        leader.hear(Report("other", 102, 0, [], [Heard(103, "answered", 10.0, 10.1)]), 10.1)
+            leader.hear(ProcessReport("one", 104, 0, [103, 104], [answered]), 10.06)
+        leader.hear(ProcessReport("other", 102, 0, [], [Heard(103, "answered", 10.0, 10.1)]), 10.1)
         assert pace.heard == [("answered", 10.01, 10.05), ("lost", 10.0)]
 
     def test_what_a_process_that_leaves_holds_is_lost(self):
         leader, pace = self.leader()
-        leader.hear(Report("one", 104, 0, [101, 103, 104], [Heard(0, "leaves")]), 10.1)
+        leader.hear(ProcessReport("one", 104, 0, [101, 103, 104], [Heard(0, "leaves")]), 10.1)
         assert pace.heard == [("lost", 10.0)] * 3
         assert leader.others == ["other"]
 
@@ -470,7 +470,7 @@ class TestLeader:
         leader, pace = self.leader()
         leader.drop_silent(14.0)
         assert sorted(leader.others) == ["one", "other"]
-        leader.hear(Report("other", 102, 0, [102], []), 14.0)
+        leader.hear(ProcessReport("other", 102, 0, [102], []), 14.0)
         leader.drop_silent(16.0)
         assert leader.others == ["other"]
         assert pace.heard == [("lost", 10.0)] * 3
@@ -479,11 +479,11 @@ class TestLeader:
         leader, pace = self.leader()
         leader.notice("one", 10.0), leader.notice("other", 10.0)
         assert leader.untold(10.0) == []
-        leader.hear(Report("one", 104, 0, [103, 104], [Heard(101, "refused", 10.01, 10.05)]), 10.06)
+        leader.hear(ProcessReport("one", 104, 0, [103, 104], [Heard(101, "refused", 10.01, 10.05)]), 10.06)
         assert sorted(leader.untold(10.06)) == ["one", "other"]
         assert leader.notice("other", 10.06).recalled == 104
         # One that went out before that was known counts as sent before, not as one of the slower pace.
-        leader.hear(Report("one", 104, 0, [104], [Heard(103, "refused", 10.2, 10.25)]), 10.26)
+        leader.hear(ProcessReport("one", 104, 0, [104], [Heard(103, "refused", 10.2, 10.25)]), 10.26)
         (_, first, slower_at), (_, second, _) = pace.heard
         assert first == 10.01
         assert second == slower_at < 10.2
@@ -491,7 +491,7 @@ class TestLeader:
     def test_a_pause_is_told_to_all(self):
         leader, _ = self.leader()
         leader.notice("one", 10.0), leader.notice("other", 10.0)
-        leader.hear(Report("one", 104, 0, [101, 103, 104], [Heard(0, "hold", at=40.0)]), 10.1)
+        leader.hear(ProcessReport("one", 104, 0, [101, 103, 104], [Heard(0, "hold", at=40.0)]), 10.1)
         assert leader.notice("other", 10.1).paused == pytest.approx(40.0)
 
 
