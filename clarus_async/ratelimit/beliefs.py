@@ -24,8 +24,9 @@ _ONE_CONTACT: Final = 1.0
 _KNOWS_WHEN: Final = 6.0
 # Of a block's quota; a refusal costs all of its length.
 _BELOW: Final = 0.97
-# So much less likely than another, it needs no more looking at: two refusals that it does not explain.
-_RULED_OUT: Final = 18.0
+# A loss grows with what is refused: a hypothesis that was worse than the likeliest by so much is looked at again only
+# where that has become as bad.
+_FAR: Final = 6.0
 _AVERAGED: Final = 3.0
 
 
@@ -100,13 +101,13 @@ def weigh(
             (LimitKind.WINDOW, _FIXED, partial(evidence.fixed, window, turns, uneven)),
         ):
             hypotheses[f"{kind} {window:.1f}"] = partial(_window, kind, window, prior + unlikely, find)
-    losses, beliefs = {}, []
-    for name, hypothesis in hypotheses.items():
-        if name not in evidence.ruled_out and (belief := hypothesis()) is not None:
+    losses, least = evidence.losses, UNKNOWN_LOSS
+    beliefs: list[Belief] = []
+    for name in sorted(hypotheses, key=lambda name: losses.get(name, 0.0)):
+        if losses.get(name, 0.0) <= least + _FAR and (belief := hypotheses[name]()) is not None:
             beliefs.append(belief)
             losses[name] = belief.loss
-    most = min([*losses.values(), UNKNOWN_LOSS]) + _RULED_OUT
-    evidence.ruled_out |= {name for name, loss in losses.items() if loss > most}
+            least = min(least, belief.loss)
     # What was admitted from opening to opening is what any limiter admits.
     since = max([evidence.began, *(opened for opened in openings if now - opened > _AVERAGED)])
     average = evidence.admitted(since, now) / max(0.1, now - since)

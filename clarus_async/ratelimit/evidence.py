@@ -37,6 +37,8 @@ _MOST: Final = 240
 _FINE: Final = 120
 # Runs that are kept until they are condensed, many at a time.
 _TOO_MANY: Final = 1500
+# Seconds. What is sent within them is one run: timers are no more exact than that.
+_AT_ONCE: Final = 0.004
 _TRIED: Final = 16
 # Requests. Two runs are merged where a line is no further off: what a quota or a level is known to. Where that leaves
 # too many, twice as far, and so on: nothing that was counted is lost.
@@ -125,39 +127,69 @@ class _Counted:
 class Evidence:
     """The requests of one tenant that were answered, in the order in which they were sent."""
 
-    __slots__ = ("_counted", "_cut", "_runs", "contacts", "ruled_out")
+    __slots__ = (
+        "_closed", "_counted", "_cut", "_last", "_many", "_since", "_under_way", "_until", "contacts", "losses",
+    )  # fmt: skip
 
     def __init__(self, runs: list[Run] | None = None) -> None:
-        self._runs: list[Run] = [] if runs is None else runs
+        self._closed: list[Run] = [] if runs is None else runs
+        # The newest run, which takes more until some moment.
+        self._since = self._last = 0.0
+        self._until, self._many, self._under_way = -math.inf, 0, 0
         self._cut = False  # there was more before the first, and nobody knows a bucket's level then
         self._counted: _Counted | None = None
         self.contacts = 0  # refusals, of which those in a row count once
-        self.ruled_out: set[str] = set()  # hypotheses that it rules out
+        self.losses: dict[str, float] = {}  # of hypotheses, when they were last looked at
 
-    def add(self, at: float, under_way: int, *, admitted: bool) -> None:
-        """Note an answer.
+    def add(self, at: float, under_way: int) -> None:
+        """Note one that was admitted.
 
         Args:
-            at: when its request was sent; a refusal is dated by how much later those may have been sent that came
-                before it.
+            at: when it was sent.
             under_way: how many were, with it.
-            admitted: whether it was.
         """
+        if self._since <= at < self._until:
+            self._many += 1
+            # Not by max(), which takes twice as long: this is done for each request.
+            if at > self._last:  # noqa: PLR1730
+                self._last = at
+            return
         runs = self._runs
-        run = (at, at, 1 if admitted else -1, under_way)
         if not runs or runs[-1][1] < at:
-            runs.append(run)
+            self._since = self._last = at
+            self._until, self._many, self._under_way = at + _AT_ONCE, 1, under_way
+            if len(runs) > _TOO_MANY:
+                self.condense()
         else:
-            # Of those that were sent together, the admitted came first.
-            index = len(runs)
-            while index > 0 and (runs[index - 1][0] > at or (admitted and runs[index - 1][0] == at)):
-                index -= 1
-            if index and runs[index - 1][1] > at:
-                runs[index - 1 : index] = _split(runs[index - 1], at)
-            runs.insert(index, run)
+            self._insert(at, under_way, 1)
+
+    def refused(self, at: float, under_way: int) -> None:
+        """Note one that was refused.
+
+        Args:
+            at: when it was sent, and how much later those may have been that came before it.
+            under_way: how many were, with it.
+        """
+        self._insert(at, under_way, -1)
+
+    def _insert(self, at: float, under_way: int, many: int) -> None:
+        runs = self._runs
+        # Of those that were sent together, the admitted came first.
+        index = len(runs)
+        while index > 0 and (runs[index - 1][0] > at or (many > 0 and runs[index - 1][0] == at)):
+            index -= 1
+        if index and runs[index - 1][1] > at:
+            runs[index - 1 : index] = _split(runs[index - 1], at)
+        runs.insert(index, (at, at, many, under_way))
         self._counted = None
-        if len(runs) > _TOO_MANY:
-            self.condense()
+
+    @property
+    def _runs(self) -> list[Run]:
+        """All of them; the newest ends here."""
+        if self._many:
+            self._closed.append((self._since, self._last, self._many, self._under_way))
+            self._many, self._until, self._counted = 0, -math.inf, None
+        return self._closed
 
     def condense(self) -> None:
         """Merge older runs; what is too old is dropped."""
@@ -175,8 +207,8 @@ class Evidence:
         kept = older[_FINE - _MOST :] + runs[max(old, len(runs) - _FINE) :]
         if kept[0][0] > runs[0][0]:
             self._cut = True
-            self.ruled_out = set()
-        self._runs = kept
+            self.losses = {}
+        self._closed = kept
         self._counted = None
 
     def supposing(self, pending: Sequence[tuple[float, int]]) -> Evidence:
@@ -188,9 +220,9 @@ class Evidence:
         if not pending:
             return self
         whole = Evidence(list(self._runs))
-        whole._cut, whole.contacts, whole.ruled_out = self._cut, self.contacts, self.ruled_out
+        whole._cut, whole.contacts, whole.losses = self._cut, self.contacts, self.losses
         for at, under_way in pending:
-            whole.add(at, under_way, admitted=True)
+            whole.add(at, under_way)
         return whole
 
     def since(self, at: float) -> Evidence:
@@ -463,8 +495,9 @@ def _beside(rates: Mapping[float, float], rate: float, bottom: float, top: float
 
 def _best(turns: Turns, found: Callable[[float], Fit]) -> Fit:
     """Return what is found where a window may have turned: at some moments, and then nearer to the best of them."""
-    step = (turns[1] - turns[0]) / _MOMENTS
-    ranges = [(found(at), at) for at in (turns[0] + step * (index + 0.5) for index in range(_MOMENTS))]
+    moments = min(_MOMENTS, 1 + int((turns[1] - turns[0]) / _TOGETHER))
+    step = (turns[1] - turns[0]) / moments
+    ranges = [(found(at), at) for at in (turns[0] + step * (index + 0.5) for index in range(moments))]
     best = min(ranges)
     for _ in range(_NEARER):
         if best[0].loss == 0.0:

@@ -39,12 +39,14 @@ from clarus_async.ratelimit.cap import Cap
 from clarus_async.ratelimit.evidence import Evidence
 from clarus_async.ratelimit.headers import Told
 from clarus_async.ratelimit.limit import Limit
-from clarus_async.ratelimit.measured import RoundTrip, Sent
+from clarus_async.ratelimit.measured import EACH, PLENTY, RoundTrip, Sent
 from clarus_async.ratelimit.steps import DEAR, Learned, Steps, middle, most
 from clarus_async.ratelimit.told import PaceSource, Quota
 from clarus_async.ratelimit.walls import Walls
 
 _LONGEST_FLOOR: Final = 3600.0
+# Looked up in the class it takes as long as all the rest of asking.
+_TOLD: Final = PaceSource.TOLD
 _SECOND: Final = 1.0
 _SHORT: Final = 0.05
 
@@ -54,9 +56,6 @@ _FEW: Final = 2.0
 _SOON: Final = 16.0
 _EIGHTH: Final = 0.125
 _HALF: Final = 0.5
-# It is looked at after each answer at first, and later after each sixteenth: this is done for every request.
-_COUNTED: Final = 200
-_EACH: Final = 16
 # Of what was refused before two answers nothing is learned: there is no quota to be seen in it.
 _LITTLE: Final = 2
 
@@ -214,11 +213,10 @@ class Limiter:
             if self.belief is not None or out >= self._cap.most:
                 return None
             return max(0.0, self._last + _SECOND - now)
-        wait = self._next - now
-        if self.source is PaceSource.TOLD:
-            wait = max(wait, self._quota.wait(now, out))
+        if self.source is _TOLD:
+            return max(0.0, self._next - now, self._quota.wait(now, out))
         # Not by max(), which takes twice as long: this is asked for each request.
-        return wait if wait > 0.0 else 0.0  # noqa: FURB136
+        return self._next - now if now < self._next else 0.0
 
     def send(self, now: float) -> Sent:
         """Note that a request goes out, after :meth:`ask` let it.
@@ -229,7 +227,7 @@ class Limiter:
         if self._first is None:
             self._first = self._walls.began = self._walls.opened = now
         self._last = now
-        sent = Sent(now, len(self._out) + 1, probe=self._looks)
+        sent = Sent(now, len(self._out) + 1, self._looks)
         if self._looks:
             self._look = sent
         elif self._pace < math.inf:
@@ -267,16 +265,17 @@ class Limiter:
         """
         self._out.discard(sent)
         at = sent.at
-        self._trip.add(now - at)
+        self._answers = answers = self._answers + 1
+        looked_at = answers < PLENTY or not answers % EACH
+        if looked_at:
+            self._trip.add(now - at)
         if self._given is not None:
             return
-        self._evidence.add(at, sent.under_way, admitted=True)
+        self._evidence.add(at, sent.under_way)
         if told is not None:
             self._heed(told, now)
-        self._answers += 1
         if self.belief is None:
-            # Of what nothing limits only every sixteenth counts: this is done for each request.
-            if self._answers < _COUNTED or not self._answers % _EACH or self._start is not None:
+            if looked_at or self._start is not None:
                 self._grow()
         elif at > self._cut_at:
             self._admitted(sent, now)
@@ -337,7 +336,7 @@ class Limiter:
         # Those that came before it may have been sent a little later.
         late = at + self._trip.margin
         under_way = max([sent.under_way, *(other.under_way for other in self._out if other.at <= late)])
-        self._evidence.add(at + self._trip.unevenness, under_way, admitted=False)
+        self._evidence.refused(at + self._trip.unevenness, under_way)
         if self.source is PaceSource.TOLD and not self._contradicted(at, now):
             return
         if at > self._cut_at:
@@ -442,7 +441,7 @@ class Limiter:
         self.source = PaceSource.LEARNED
         self._apart = 0.0
         if believed is not None and not again:
-            self._steps.fail()
+            self._steps.fail(sent.at)
         if self._drips(sent.at) and not again and self._since >= 2 and not self._retry_after:
             # The next slot is open.
             self._unproved = True
@@ -518,6 +517,8 @@ class Limiter:
             return
         self._cap.most = math.inf
         low, high = belief.low, belief.high
+        if belief.kind is LimitKind.UNKNOWN and (before := self._steps.in_vain()) is not None:
+            low, high = max(low, before[0]), max(high, before[1])
         blocks = belief.kind is LimitKind.BLOCK
         if blocks and lost * second > DEAR and low > _FAR_APART * min(promises):
             # Step by step: another wall for nothing costs as much again.

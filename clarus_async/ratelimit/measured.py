@@ -9,6 +9,10 @@ _TIMER: Final = 0.002
 _DEVIATIONS: Final = 2.0
 _MOST_UNEVEN: Final = 0.02
 
+# Answers are looked at one by one at first, and each sixteenth of many: this is done for every request.
+PLENTY: Final = 200
+EACH: Final = 16
+
 
 class Sent:
     """A request that went out in a tenant's name.
@@ -19,12 +23,14 @@ class Sent:
         probe: whether it looks alone whether something is admitted again.
     """
 
-    __slots__ = ("at", "probe", "under_way")
+    __slots__ = ("at", "heard", "probe", "under_way")
 
-    def __init__(self, at: float, under_way: int, *, probe: bool) -> None:
+    # Positional, for a keyword takes as long as all the rest, and this is made for each request.
+    def __init__(self, at: float, under_way: int, probe: bool = False) -> None:
         self.at = at
         self.under_way = under_way
         self.probe = probe
+        self.heard = False  # what came of it was told to the pace
 
 
 class RoundTrip:

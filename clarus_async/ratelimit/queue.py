@@ -123,6 +123,7 @@ class PacedQueue:
             told: what it says of the rate limit.
             path: the request's, without its ids: one that is down says nothing of the others.
         """
+        sent.heard = True
         self._unavailable[path].admitted(sent, now)
         self.pace.answered(sent, now, told)
 
@@ -135,6 +136,7 @@ class PacedQueue:
             retry_after: seconds, where the server said.
             told: what it says of the rate limit.
         """
+        sent.heard = True
         self._pause(lambda: self.pace.refused(sent, now, retry_after, told), now)
 
     def _pause(self, note: Callable[[], None], now: float) -> None:
@@ -174,8 +176,11 @@ class PacedQueue:
         Args:
             sent: the request.
         """
-        self.pace.lost(sent)
-        self._released()
+        if not sent.heard:
+            self.pace.lost(sent)
+        if self.lines:
+            self._connections.wait_for_slot(self)
+        self._connections.release()
 
     def give_back(self, sent: Sent) -> None:
         """Give a turn and its connection back: the request does not go out now, and another may in its place.
@@ -183,13 +188,9 @@ class PacedQueue:
         Args:
             sent: the request.
         """
+        sent.heard = True
         self.pace.unsent(sent)
-        self._released()
-
-    def _released(self) -> None:
-        if self.lines:
-            self._connections.wait_for_slot(self)
-        self._connections.release()
+        self.release(sent)
 
     def news(self) -> None:
         """See what others were told, where the pace is shared."""

@@ -51,6 +51,15 @@ DEAR: Final = 20.0
 _BELOW: Final = 0.98
 _EACH_FAILURE: Final = 0.02
 _AT_FIRST: Final = 3
+# Where the last three of six refusals came at a pace that was an eighth lower than that of the first three, and as
+# soon one after the other, it is not the pace that brings them. In less than some seconds a limit is still looked for.
+_FELL: Final = 6
+_FELL_FOR: Final = 3.0
+_FELL_TO: Final = 0.87
+_RARER: Final = 1.3
+_A_LITTLE_LESS: Final = 0.9
+# Round trips for which a pace is tried at the least: what goes out before the first answers keeps to none.
+_ROUND_TRIPS: Final = 1.5
 
 
 class Learned(NamedTuple):
@@ -109,8 +118,8 @@ class Steps:
     """The paces that are tried. Times are seconds on a monotonic clock, rates are requests a second."""
 
     __slots__ = (
-        "_calm", "_ceiling", "_count", "_failures", "_known", "_lasts", "_needs", "_testing", "at", "failed", "fastest",
-        "grown", "high", "low", "pace",
+        "_calm", "_ceiling", "_count", "_failed", "_failures", "_known", "_lasts", "_needs", "_testing", "at", "failed",
+        "fastest", "grown", "high", "low", "pace",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -118,6 +127,7 @@ class Steps:
         self.low, self.high = 0.0, math.inf  # the range that is believed
         self.at = _LONG_AGO  # when this pace began
         self.failed = self.fastest = 0.0  # the last pace at which a request was refused, and the fastest such
+        self._failed: list[tuple[float, float]] = []  # when, and at which pace, the last ones
         self.grown = False  # this pace is well above what was the limit
         self._known = NOTHING
         self._ceiling = math.inf
@@ -127,10 +137,16 @@ class Steps:
         self._count = 0  # admitted since it began
         self._needs, self._lasts = _CALM_REQUESTS, _CALM_SECONDS
 
-    def fail(self) -> None:
-        """Note that a request was refused at this pace."""
+    def fail(self, at: float) -> None:
+        """Note that a request was refused at this pace.
+
+        Args:
+            at: when it was sent.
+        """
         if self.pace == math.inf:
             return
+        self._failed.append((at, self.pace))
+        del self._failed[:-_FELL]
         self._failures += 1
         self.failed = self.pace
         self.fastest = max(self.fastest, self.pace)
@@ -141,6 +157,19 @@ class Steps:
         else:
             share = _BELOW + 1.0 / count - _EACH_FAILURE * min(10, failures - 1)
         self._ceiling = min(self._ceiling, self.pace * share)
+
+    def in_vain(self) -> tuple[float, float] | None:
+        """Return the range from which the pace fell, where refusals are no rarer since: others use the same quota."""
+        if len(self._failed) < _FELL:
+            return None
+        half = _FELL // 2
+        before, since = (sum(pace for _, pace in part) / half for part in (self._failed[:half], self._failed[half:]))
+        began, middle, ended = (self._failed[index][0] for index in (0, half, -1))
+        if since > _FELL_TO * before or ended - began < _FELL_FOR or ended - middle > _RARER * (middle - began):
+            return None
+        self._failed.clear()
+        self._ceiling, self._failures = math.inf, 0
+        return _A_LITTLE_LESS * before, before
 
     def free(self) -> None:
         """Keep to no pace: something else is what is limited."""
@@ -174,7 +203,7 @@ class Steps:
         lasts = few * _CALM_SECONDS
         if known.blocks:
             lasts = max(lasts, _CALM_BLOCKS * known.lost)
-        elif not known.drips:
+        elif known.told or not known.drips:
             lasts = max(lasts, min(few * _CALM_WALLS * known.lost, _CALM_LONGEST))
         self._begin(pace, now, few * _CALM_REQUESTS, lasts)
 
@@ -193,7 +222,7 @@ class Steps:
             round_trip: seconds of one.
         """
         self._count += 1
-        if self._count < self._needs or now - self.at < self._lasts:
+        if self._count < self._needs or now - self.at < max(self._lasts, _ROUND_TRIPS * round_trip):
             return False
         if self._count < _USED * self.pace * (now - self.at - round_trip):
             # Nobody tried.

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-from clarus_async.ratelimit.measured import RoundTrip, Sent
+from clarus_async.ratelimit.measured import EACH, PLENTY, RoundTrip, Sent
 
 # Seconds. Others were admitted a moment ago, so the server is up.
 _LATELY: Final = 1.0
@@ -29,13 +29,14 @@ _AT_ONCE: Final = 2.0
 class Unavailable:
     """Tells a limiter's 503 from a server's, for one tenant and path. Times are seconds on the event loop's clock."""
 
-    __slots__ = ("_admitted_at", "_answers", "_fastest", "_limited", "_none_until", "_round_trip")
+    __slots__ = ("_admitted_at", "_count", "_fastest", "_limited", "_none_until", "_refused", "_round_trip")
 
     def __init__(self) -> None:
         self._round_trip = RoundTrip()
         self._admitted_at: float | None = None
         self._limited = False
-        self._answers: deque[bool] = deque(maxlen=_ANSWERS)  # which of the last were a limiter's 503
+        self._count = 0  # answers
+        self._refused: deque[int] = deque(maxlen=_REFUSALS)  # which of them were a limiter's 503, the last ones
         self._fastest = 0.0  # the fastest pace that a limiter's 503 has left
         self._none_until: float | None = None  # there is no limiter, as far as its 503s can tell
 
@@ -46,9 +47,10 @@ class Unavailable:
             sent: the request that it answers.
             now: when it came.
         """
-        self._round_trip.add(now - sent.at)
         self._admitted_at = now
-        self._answers.append(False)
+        self._count = count = self._count + 1
+        if count < PLENTY or not count % EACH:
+            self._round_trip.add(now - sent.at)
 
     def limits(self, sent: Sent, now: float) -> bool:
         """Whether a 503 is a limiter's.
@@ -62,7 +64,9 @@ class Unavailable:
         at = self._admitted_at
         lately = at is not None and now - at <= (_LONGEST_WINDOW if self._limited else _LATELY)
         self._limited = lately and now - sent.at <= _AT_ONCE * self._round_trip.seconds + self._round_trip.margin
-        self._answers.append(self._limited)
+        self._count += 1
+        if self._limited:
+            self._refused.append(self._count)
         return self._limited
 
     def slows_in_vain(self, rate: float | None, now: float) -> bool:
@@ -75,12 +79,13 @@ class Unavailable:
         if rate is None:
             return False
         self._fastest = max(self._fastest, rate)
-        if rate > self._fastest / _SLOWER or sum(self._answers) < _REFUSALS:
+        refused = self._refused
+        if rate > self._fastest / _SLOWER or len(refused) < _REFUSALS or refused[0] <= self._count - _ANSWERS:
             return False
         self._none_until = now + _LONGEST_WINDOW
         self._fastest = 0.0
         self._limited = False
-        self._answers.clear()
+        refused.clear()
         return True
 
     def alone(self, sent: Sent) -> bool:

@@ -13,6 +13,7 @@ from clarus_async.simulator.limiters import (
     SlidingLog,
     TokenBucket,
 )
+from tests.ratelimit.noting import note
 
 # A client that does not sway: requests arrive as they were sent.
 EVEN = 0.0
@@ -26,7 +27,7 @@ def seen(limiter, times, *, under_way=1):
     """What a limiter says of requests that are sent at these times."""
     evidence = Evidence()
     for at in times:
-        evidence.add(at, under_way, admitted=limiter.take(at).admitted)
+        note(evidence, at, under_way, admitted=limiter.take(at).admitted)
     evidence.count()
     return evidence
 
@@ -38,11 +39,11 @@ def tried(limiter, rate, times, since=1000.0):
         admitted = True
         while admitted:
             admitted = limiter.take(at).admitted
-            evidence.add(at, 1, admitted=admitted)
+            note(evidence, at, 1, admitted=admitted)
             at += 1.0 / (1.3 * rate)
         for _ in range(max(5, round(0.5 * rate))):
             at += 1.0 / (0.9 * rate)
-            evidence.add(at, 1, admitted=limiter.take(at).admitted)
+            note(evidence, at, 1, admitted=limiter.take(at).admitted)
     evidence.count()
     return evidence
 
@@ -51,7 +52,7 @@ def given(text, *, since=0.0, gap=0.1, under_way=1):
     """Evidence as a picture: ``+`` was admitted, ``-`` was refused."""
     evidence = Evidence()
     for n, sign in enumerate(text):
-        evidence.add(since + n * gap, under_way, admitted=sign == "+")
+        note(evidence, since + n * gap, under_way, admitted=sign == "+")
     return evidence
 
 
@@ -77,7 +78,7 @@ def test_what_was_admitted_is_counted_from_one_moment_to_another():
 def test_answers_may_come_in_another_order_than_requests_were_sent():
     evidence = Evidence()
     for at in (1.0, 3.0, 2.0, 0.5):
-        evidence.add(at, 1, admitted=at != 2.0)
+        note(evidence, at, 1, admitted=at != 2.0)
 
     assert evidence.began == 0.5
     assert evidence.openings() == [(2.0, 3.0)]
@@ -125,31 +126,31 @@ def test_where_nothing_is_known_nothing_was_admitted():
     assert Evidence().admitted(0.0, 1.0) == 0
 
 
-def test_what_was_ruled_out_by_what_is_forgotten_is_looked_at_again():
+def test_a_loss_by_what_is_forgotten_is_forgotten_with_it():
     evidence = given("+" * 300, gap=1.0)
-    evidence.ruled_out = {"bucket"}
+    evidence.losses["bucket"] = 20.0
     evidence.condense()
 
     assert evidence.began > 100.0
-    assert evidence.ruled_out == set()
+    assert evidence.losses == {}
 
 
-def test_what_was_ruled_out_stays_so_while_nothing_is_forgotten():
+def test_losses_are_known_while_nothing_is_forgotten():
     evidence = given("+" * 300, gap=0.01)
-    evidence.ruled_out = {"bucket"}
+    evidence.losses["bucket"] = 20.0
     evidence.condense()
 
     assert len(evidence._runs) < 300
-    assert evidence.ruled_out == evidence.supposing([(1.0, 1)]).ruled_out == {"bucket"}
+    assert evidence.losses == evidence.supposing([(1.0, 1)]).losses == {"bucket": 20.0}
 
 
 def test_of_those_that_were_sent_at_one_moment_the_admitted_came_first():
     evidence = Evidence()
-    evidence.add(0.0, 1, admitted=True)
-    evidence.add(1.0, 3, admitted=False)
+    evidence.add(0.0, 1)
+    evidence.refused(1.0, 3)
     for _ in range(2):
-        evidence.add(1.0, 2, admitted=True)
-    evidence.add(1.0, 4, admitted=False)
+        evidence.add(1.0, 2)
+    evidence.refused(1.0, 4)
 
     assert [run[2] for run in evidence._runs] == [1, 1, 1, -1, -1]
     assert evidence.openings() == []
@@ -203,7 +204,7 @@ def test_runs_are_merged_where_they_lie_on_a_line(runs, merged):
 def test_of_refused_ones_in_a_run_the_fewest_under_way_are_kept():
     evidence = Evidence()
     for n in range(400):
-        evidence.add(n * 0.01, 40 + n % 3, admitted=n >= 100)
+        note(evidence, n * 0.01, 40 + n % 3, admitted=n >= 100)
     evidence.condense()
 
     assert min(run[3] for run in evidence._runs if run[2] < 0) == 40
@@ -213,7 +214,7 @@ def test_of_refused_ones_in_a_run_the_fewest_under_way_are_kept():
 def test_answers_that_come_late_are_counted_where_they_were_sent():
     evidence = given("+" * 200, gap=0.01)
     evidence.condense()
-    evidence.add(1.905, 1, admitted=True)
+    evidence.add(1.905, 1)
 
     assert evidence.admitted(1.9, 1.91) == 2
 
@@ -266,7 +267,7 @@ def walled(limiter, rates, *, wall, since=1000.0):
         admitted = True
         while admitted:
             admitted = limiter.take(at).admitted
-            evidence.add(at, 1, admitted=admitted)
+            note(evidence, at, 1, admitted=admitted)
             at += 1.0 / rate
         at += wall
     evidence.count()
@@ -299,7 +300,7 @@ def test_a_rate_that_was_believed_wrongly_is_found_all_the_same():
 
 def test_a_bucket_does_not_explain_a_refusal_after_a_long_rest():
     evidence = given("++++-+++-", gap=0.1)
-    evidence.add(60.0, 1, admitted=False)
+    evidence.refused(60.0, 1)
     evidence.count()
 
     assert evidence.bucket(EVEN, 10.0).loss > 3.0
@@ -334,7 +335,7 @@ def test_a_window_is_found_wherever_it_turned(turns, turned):
     # The same requests, on a clock on which the window turns at another part of the second.
     evidence = Evidence()
     for at in even(80.0, 5.0, since=1000.4):
-        evidence.add(at + turned, 1, admitted=limiter.take(at).admitted)
+        note(evidence, at + turned, 1, admitted=limiter.take(at).admitted)
     evidence.count()
     found = evidence.fixed(1.0, (turns[0] + turned, turns[1] + turned), EVEN)
 
@@ -353,9 +354,9 @@ def test_a_refusal_just_after_a_turn_counts_before_it(later, explained):
     evidence = Evidence()
     for window in range(4):
         for n in range(20):
-            evidence.add(1000.2 + window + n / 40, 1, admitted=True)
+            evidence.add(1000.2 + window + n / 40, 1)
         # Nothing was sent in between, so that it is the first in its window.
-        evidence.add(1001.0 + window + later, 1, admitted=False)
+        evidence.refused(1001.0 + window + later, 1)
     evidence.count()
 
     assert (evidence.fixed(1.0, (1000.0, 1000.0), 0.005).loss < 1.0) is explained
@@ -388,7 +389,7 @@ def under_way(*pairs, gap=0.05):
     """Evidence of how many were under way with what was admitted, or refused."""
     evidence = Evidence()
     for n, (many, admitted) in enumerate(pairs):
-        evidence.add(n * gap, many, admitted=admitted)
+        note(evidence, n * gap, many, admitted=admitted)
     evidence.count()
     return evidence
 

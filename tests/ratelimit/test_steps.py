@@ -123,7 +123,7 @@ def test_a_pace_that_failed_is_not_tried_again_soon():
     for _ in range(40):
         steps.admitted(1000.0, ROUND_TRIP)
     failed = steps.pace
-    steps.fail()
+    steps.fail(0.0)
     steps.go(50.0, 60.0, OFTEN, 1001.0)
 
     assert (steps.failed, steps.fastest) == (failed, failed)
@@ -133,7 +133,7 @@ def test_a_pace_that_failed_is_not_tried_again_soon():
 
 def test_one_that_failed_at_once_may_have_met_what_was_left_of_a_faster_one():
     steps = went(50.0, 60.0)
-    steps.fail()
+    steps.fail(0.0)
     steps.go(50.0, 60.0, OFTEN, 1001.0)
 
     assert steps.high == 60.0
@@ -143,7 +143,7 @@ def test_it_counts_for_less_each_time():
     steps = went(50.0, 60.0)
     highs = []
     for _ in range(12):
-        steps.fail()
+        steps.fail(0.0)
         steps.go(50.0, 60.0, OFTEN, 1001.0)
         highs.append(steps.high)
 
@@ -167,5 +167,63 @@ def test_where_something_else_is_limited_there_is_no_pace():
     steps.free()
 
     assert (steps.pace, steps.low, steps.high) == (math.inf, 0.0, math.inf)
-    steps.fail()
+    steps.fail(0.0)
     assert steps.failed == 0.0
+
+
+def refused(steps, contacts):
+    """Have requests refused at these moments and paces, with a little admitted before each."""
+    for at, pace in contacts:
+        steps.pace = pace
+        steps.fail(at)
+
+
+def falling(*, seconds, rarer=1.0):
+    """Six contacts, each at a pace that is a tenth lower, and after so many times as long as the last."""
+    at = 1000.0
+    for n in range(6):
+        yield at, 100.0 * 0.9**n
+        at += seconds * (1.0 if n < 3 else rarer)
+
+
+def test_where_others_bring_the_refusals_a_pace_that_fell_goes_back_to_where_it_was():
+    steps = went(50.0, 60.0)
+    refused(steps, falling(seconds=2.0))
+    low, high = steps.in_vain()
+    steps.go(low, high, OFTEN, 1012.0)
+
+    assert high == pytest.approx(100.0 * (1.0 + 0.9 + 0.81) / 3.0)
+    assert low < steps.pace < high
+    assert steps.in_vain() is None
+
+
+@pytest.mark.parametrize(
+    "contacts",
+    [
+        list(falling(seconds=2.0))[:5],
+        list(falling(seconds=2.0, rarer=2.0)),
+        list(falling(seconds=0.5)),
+        [(1000.0 + 2.0 * n, 100.0) for n in range(6)],
+    ],
+    ids=["few", "rarer", "soon", "constant"],
+)
+def test_it_does_not_where_it_fell_for_a_reason_or_did_not_fall(contacts):
+    steps = went(50.0, 60.0)
+    refused(steps, contacts)
+
+    assert steps.in_vain() is None
+
+
+def test_a_pace_is_not_proved_before_its_first_answers_can_have_come():
+    steps, now = went(400.0, 900.0), 1000.0
+    for _ in range(20):
+        now += 1.0 / steps.pace
+        assert not steps.admitted(now, 0.05)
+
+
+def test_where_the_server_says_when_to_come_back_a_bucket_is_tried_above_as_rarely_as_a_window():
+    longer, shorter = (
+        kept(went(50.0, 50.0, OFTEN._replace(drips=True, lost=1.0, told=told)), 1000.0)[1] for told in (True, False)
+    )
+
+    assert longer > shorter + 20.0

@@ -11,7 +11,7 @@ CLOCKS = pytest.mark.parametrize("clock", [0.0, 1e6])
 
 
 def sent(at):
-    return Sent(at, None, probe=False)
+    return Sent(at, None)
 
 
 def busy(clock, *, until=1.0, round_trip=0.1):

@@ -405,7 +405,7 @@ class Recorder:
         return 0.0
 
     def send(self, at):
-        return Sent(at, 1, probe=False)
+        return Sent(at, 1)
 
     def pause(self, at):
         return max(0.0, self.paused_until - at)

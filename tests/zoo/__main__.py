@@ -13,11 +13,13 @@ from statistics import mean
 from typing import Any
 
 from clarus_async.config import PacingPolicy
-from tests.zoo.runner import Clairvoyant, Line, Pacer, Result, Unpaced, run
+from tests.zoo.runner import Clairvoyant, Constant, Line, Pacer, Result, Unpaced, run
 from tests.zoo.wanted import WANTED
 from tests.zoo.worlds import KINDS, World, world
 
 _TRACED = 0.1
+# Constant paces that are tried, by the quota.
+_SLOWEST, _FINER, _PACES = 0.66, 0.01, 36
 _WORST = 3
 
 
@@ -35,8 +37,12 @@ def pacer_of(name: str) -> Callable[[World], Pacer]:
 def measure(kind: str, seed: int, pacer: str) -> dict[str, Any]:
     """Run one world, and return its figures."""
     it = world(kind, seed)
-    make = pacer_of(pacer)
-    result = run(it, make(it))
+    if pacer == "constant":
+        quota = it.quotas[0][1]
+        paces = [quota * (_SLOWEST + _FINER * number) for number in range(_PACES)]
+        result = max((run(world(kind, seed), Constant(pace)) for pace in paces), key=lambda one: one.goodput)
+    else:
+        result = run(it, pacer_of(pacer)(it))
     goodput = result.goodput
     if kind == "none":
         goodput = run(world(kind, seed), Unpaced()).seconds / result.seconds
@@ -150,7 +156,9 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument(
-        "--pacer", default="clarus_async.ratelimit.limiter:Limiter", help="module:Class, unpaced or clairvoyant"
+        "--pacer",
+        default="clarus_async.ratelimit.limiter:Limiter",
+        help="module:Class, unpaced, clairvoyant, or constant: the best constant pace, as is known afterwards",
     )
     parser.add_argument("--worst", action="store_true", help="tell the worst worlds' parameters")
     parser.add_argument("--json", action="store_true", help="one line for each world")

@@ -103,6 +103,34 @@ class Clairvoyant:
         self._out -= 1
 
 
+class Constant:
+    """Sends at one pace, whatever is answered, but not before a Retry-After.
+
+    Args:
+        pace: requests a second.
+    """
+
+    def __init__(self, pace: float) -> None:
+        self.rate: float | None = pace
+        self._apart = 1.0 / pace
+        self._next = self._floor = -math.inf
+
+    def ask(self, now: float) -> float | None:
+        """Wait for the next slot."""
+        return max(0.0, self._next - now, self._floor - now)
+
+    def send(self, now: float) -> Any:
+        """Take a slot."""
+        self._next = max(self._next, now) + self._apart
+
+    def answered(self, _sent: Any, _now: float, _told: Told | None) -> None:
+        """Nothing is learned."""
+
+    def refused(self, _sent: Any, now: float, retry_after: float | None, _told: Told | None) -> None:
+        """Wait as long as it says."""
+        self._floor = max(self._floor, now + (retry_after or 0.0))
+
+
 class Client:
     """A job of so many creates, so many at a time, behind one pacer. Times are seconds since the start.
 

@@ -53,6 +53,16 @@ def test_what_is_wanted_is_to_be_had(kind):
     assert WANTED[kind].goodput is None or min(goodputs) >= WANTED[kind].goodput
 
 
+def test_without_a_burst_no_constant_pace_has_much_more_than_the_limiter():
+    # Whole milliseconds and uneven arrivals cost the fastest worlds a fifth, whatever the pace is.
+    seeds = (305, 307, 330, 331)
+    best = [measure("nginx-burst0", seed, "constant")["goodput"] for seed in seeds]
+
+    assert min(best) < 0.85
+    for seed, goodput in zip(seeds, best, strict=True):
+        assert measure("nginx-burst0", seed, PACER)["goodput"] >= 0.9 * goodput
+
+
 @pytest.mark.parametrize("kind", ["conn", "bucket-ra", "other-traffic", "changed", "told-legacy"])
 def test_the_same_seed_is_the_same_world(kind):
     assert measure(kind, 0, PACER) == measure(kind, 0, PACER)
