@@ -234,7 +234,7 @@ class TestBasic:
         )
         error = await grant(CREDENTIALS, wire)()
         assert isinstance(error, AuthenticationError)
-        assert error.message == (
+        assert error.reason == (
             "the token endpoint refused us: 401 invalid_client: unsupported authentication method; "
             "with the client's secret sent another way: unauthorized_client: this grant is not for you"
         )
@@ -243,7 +243,7 @@ class TestBasic:
     async def test_one_reason_is_told_once(self):
         wire = Wire(refusal(status=400), refusal())
         error = await grant(CREDENTIALS, wire)()
-        assert error.message.count("invalid_client") == 1
+        assert error.reason.count("invalid_client") == 1
 
     @virtual
     async def test_a_code_or_a_refresh_token_that_is_refused_is_not_sent_again(self):
