@@ -19,6 +19,7 @@ from clarus_async.credentials import (
     RefreshToken,
     bearer_problem,
     scopes_problem,
+    vschar_problem,
 )
 from clarus_async.errors import ConfigurationError
 
@@ -257,9 +258,10 @@ def _credentials_from(values: Mapping[str, str], problems: list[str]) -> Credent
     missing = [name for name in pair if name not in values]
     problems += [f"{name} is missing (or give CLARUS_ACCESS_TOKEN)" for name in missing]
     scopes = tuple(values.get("CLARUS_SCOPES", "").replace(",", " ").split())
-    if problem := scopes_problem(scopes):
-        problems.append(f"CLARUS_SCOPES: {problem}")
-    if missing or problem:
+    bad = {name: vschar_problem(values[name]) for name in (*pair, "CLARUS_REFRESH_TOKEN") if name in values}
+    bad["CLARUS_SCOPES"] = scopes_problem(scopes)
+    problems += [f"{name}: {problem}" for name, problem in bad.items() if problem]
+    if missing or any(bad.values()):
         return None
     client_id, client_secret = (values[name] for name in pair)
     if (refresh_token := values.get("CLARUS_REFRESH_TOKEN")) is not None:

@@ -213,11 +213,11 @@ class TestBasic:
     @virtual
     async def test_a_secret_with_signs_is_sent_as_it_is_to_a_server_that_decodes_nothing(self):
         wire = Wire(refusal(), refusal(), good())
-        asking = grant(ClientCredentials("id", "a b:%+é"), wire)
+        asking = grant(ClientCredentials("id", "a b:%+&"), wire)
         assert await asking() == Token("t1")
         await asking()
         sent = [b64decode(headers["Authorization"][6:]).decode() for _, _, headers, _ in wire.sent[1:]]
-        assert sent == ["id:a%20b%3A%25%2B%C3%A9", "id:a b:%+é", "id:a b:%+é"]
+        assert sent == ["id:a%20b%3A%25%2B%26", "id:a b:%+&", "id:a b:%+&"]
 
     @virtual
     async def test_the_secret_never_goes_both_ways_at_once(self):
