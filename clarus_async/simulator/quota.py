@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Final, Literal, get_args
+from typing import Final, Literal, get_args, get_type_hints
 
 import attrs
 
@@ -121,6 +121,9 @@ class Quota:
         """Requests a second."""
         return self.limit / self.window
 
+
+# What attrs makes of a class does not know its name.
+Quota.__init__.__annotations__.update(get_type_hints(Quota))
 
 _LIMITERS: Final[Mapping[QuotaKind, Callable[[Quota], Limiter]]] = {
     "fixed": lambda it: FixedWindow(it.limit, it.window),
