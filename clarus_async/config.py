@@ -22,6 +22,7 @@ from clarus_async.credentials import (
     vschar_problem,
 )
 from clarus_async.errors import ConfigurationError
+from clarus_async.pydantic_schema import PydanticRecord
 
 DEFAULT_BASE_URL: Final = "https://clarus-api.com"
 """Where the vendor's API is (clarus-api.md §2: the token URL's origin)."""
@@ -62,7 +63,7 @@ def _burst_problem(value: object, *, known: bool) -> str | None:
 
 @checked
 @attrs.frozen(kw_only=True, repr=False)
-class Timeouts:
+class Timeouts(PydanticRecord):
     """How long to wait, in seconds.
 
     Args:
@@ -90,7 +91,7 @@ class Timeouts:
 
 @checked
 @attrs.frozen(kw_only=True, repr=False)
-class RetryPolicy:
+class RetryPolicy(PydanticRecord):
     """When a request goes out again: full jitter over an exponential backoff.
 
     Args:
@@ -121,7 +122,7 @@ class RetryPolicy:
 
 @checked
 @attrs.frozen(kw_only=True, repr=False)
-class PacingPolicy:
+class PacingPolicy(PydanticRecord):
     """How a rate limit is kept to, which is found by itself where nothing is given here (clarus-api.md §2).
 
     Args:

@@ -10,6 +10,7 @@ from typing import Final, NoReturn, Protocol, Self, TypeAlias, runtime_checkable
 import attrs
 
 from clarus_async.checks import checked, refuse, shown
+from clarus_async.pydantic_schema import PydanticRecord
 
 # RFC 6749, appendix A: VSCHAR.
 _VSCHARS: Final = r"[\x20-\x7e]+"
@@ -20,7 +21,7 @@ _BEARER_TOKEN: Final = r"[\x21-\x7e]+"  # noqa: S105  the form of one
 _SCOPE: Final = r"[\x21\x23-\x5b\x5d-\x7e]+"
 
 
-class Secretive:
+class Secretive(PydanticRecord):
     """Credentials don't pickle: a secret in a queue or a cache is a secret lost. A copy is the frozen value itself."""
 
     __slots__ = ()

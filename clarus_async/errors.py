@@ -9,6 +9,8 @@ from typing import Any, NamedTuple, TypeVar
 
 import attrs
 
+from clarus_async.pydantic_schema import PydanticRecord
+
 E = TypeVar("E", bound="ClarusError")
 
 
@@ -28,7 +30,7 @@ _APPLIED_IN_WORDS = {
 
 
 @attrs.frozen(kw_only=True)
-class ErrorDetail:
+class ErrorDetail(PydanticRecord):
     """One entry of an error answer, whichever shape it came in (clarus-api.md §3).
 
     Args:

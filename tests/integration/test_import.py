@@ -8,7 +8,7 @@ import pytest
 
 import clarus_async
 
-OPTIONAL = {"rich", "graphql", "uvloop", "pytest", "opentelemetry", "redis", "celery"}
+OPTIONAL = {"rich", "graphql", "uvloop", "pytest", "opentelemetry", "redis", "celery", "pydantic_core"}
 LATER = {"cattrs", "tenacity"}
 
 
