@@ -131,7 +131,7 @@ class Evidence:
         self._runs: list[Run] = [] if runs is None else runs
         self._cut = False  # there was more before the first, and nobody knows a bucket's level then
         self._counted: _Counted | None = None
-        self.contacts = 0  # refusals, of which those in a row count once
+        self.contacts: int = 0  # refusals, of which those in a row count once
         self.ruled_out: set[str] = set()  # hypotheses that it rules out
 
     def add(self, at: float, under_way: int, *, admitted: bool) -> None:

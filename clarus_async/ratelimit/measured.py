@@ -22,9 +22,9 @@ class Sent:
     __slots__ = ("at", "probe", "under_way")
 
     def __init__(self, at: float, under_way: int, *, probe: bool) -> None:
-        self.at = at
-        self.under_way = under_way
-        self.probe = probe
+        self.at: float = at
+        self.under_way: int = under_way
+        self.probe: bool = probe
 
 
 class RoundTrip:
@@ -33,7 +33,7 @@ class RoundTrip:
     __slots__ = ("_deviation", "seconds")
 
     def __init__(self) -> None:
-        self.seconds = 0.0
+        self.seconds: float = 0.0
         self._deviation = 0.0
 
     def add(self, seconds: float) -> None:

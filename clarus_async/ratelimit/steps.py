@@ -114,11 +114,15 @@ class Steps:
     )  # fmt: skip
 
     def __init__(self) -> None:
-        self.pace = math.inf
-        self.low, self.high = 0.0, math.inf  # the range that is believed
-        self.at = _LONG_AGO  # when this pace began
-        self.failed = self.fastest = 0.0  # the last pace at which a request was refused, and the fastest such
-        self.grown = False  # this pace is well above what was the limit
+        self.pace: float = math.inf
+        # The range that is believed.
+        self.low: float = 0.0
+        self.high: float = math.inf
+        self.at: float = _LONG_AGO  # when this pace began
+        # The last pace at which a request was refused, and the fastest such.
+        self.failed: float = 0.0
+        self.fastest: float = 0.0
+        self.grown: bool = False  # this pace is well above what was the limit
         self._known = NOTHING
         self._ceiling = math.inf
         self._failures = 0

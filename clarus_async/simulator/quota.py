@@ -208,7 +208,8 @@ class Taken:
     __slots__ = ("_counter", "quota", "verdict")
 
     def __init__(self, quota: Quota, verdict: Verdict, counter: Limiter) -> None:
-        self.quota, self.verdict = quota, verdict
+        self.quota: Quota = quota
+        self.verdict: Verdict = verdict
         self._counter: Limiter | None = counter if verdict.admitted else None
 
     def leave(self, now: float) -> None:
