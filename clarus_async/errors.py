@@ -92,7 +92,7 @@ class ClarusError(Exception):
 
     def __str__(self) -> str:
         """The message."""
-        return self.message or super().__str__()
+        return str(self.message or super().__str__())
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self)!r})"
@@ -118,7 +118,7 @@ def _line(error: ClarusError) -> str:
     if error.request_id is not None:
         facts.append(f"request id: {error.request_id}")
     whole = f"{error.method} {error.path}: {error.reason} [{'; '.join(facts)}]"
-    return " ".join((error.reason if error.method is None else whole).split())
+    return " ".join((str(error.reason) if error.method is None else whole).split())
 
 
 def _tell(error: ClarusError) -> None:

@@ -378,6 +378,12 @@ class AttrsError(ClarusError):
     code: int = attrs.field(kw_only=True)
 
 
+class WrappedError(ClarusError):
+    def __init__(self, error):
+        super().__init__(error)
+        self.message = error
+
+
 class WordsError(ClarusError):
     def __str__(self):
         return "in words of its own"
@@ -391,6 +397,7 @@ CALLERS_OWN = {
     "slots": lambda: SlottedError(403),
     "frozen": lambda: FrozenError("no", code=403),
     "attrs": lambda: AttrsError("no", code=403),
+    "an error": lambda: WrappedError(LookupError("no such key")),
     "words": lambda: WordsError("no"),
 }
 callers_own = pytest.mark.parametrize("make", CALLERS_OWN.values(), ids=CALLERS_OWN)
