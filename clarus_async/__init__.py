@@ -42,6 +42,8 @@ from clarus_async.events import (
     WaitReason,
 )
 from clarus_async.integrations import Integrations
+from clarus_async.provisioning.report import Outcome, OutcomeStatus, Problem, Report
+from clarus_async.provisioning.run import Progress, ProvisionRun
 from clarus_async.queries import IntegrationList
 from clarus_async.ratelimit.beliefs import LimitKind
 from clarus_async.ratelimit.told import PaceSource
@@ -57,8 +59,6 @@ from clarus_async.records import (
 )
 
 if TYPE_CHECKING:
-    from clarus_async.provisioning.report import Outcome, OutcomeStatus, Problem, Report
-    from clarus_async.provisioning.run import Progress, ProvisionRun
     from clarus_async.transport.authorization import AuthorizationCode
 
 __all__ = [
@@ -127,16 +127,8 @@ __all__ = [
     "__version__",
 ]
 
-# Imported when it is first asked for: not every program provisions.
-_LATER = {
-    "AuthorizationCode": "transport.authorization",
-    "Outcome": "provisioning.report",
-    "OutcomeStatus": "provisioning.report",
-    "Problem": "provisioning.report",
-    "Progress": "provisioning.run",
-    "ProvisionRun": "provisioning.run",
-    "Report": "provisioning.report",
-}
+# Imported when it is first asked for: few programs have users who consent.
+_LATER = {"AuthorizationCode": "transport.authorization"}
 
 
 def __getattr__(name: str) -> object:

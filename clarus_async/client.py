@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
-from typing import Any, NamedTuple, Self, TypedDict, Unpack
+from typing import Any, Generic, NamedTuple, Self, TypedDict, TypeVar, Unpack, overload
 
 from clarus_async.checks import plain_or_problem
 from clarus_async.config import (
@@ -31,6 +31,8 @@ from clarus_async.transport.session import ClientSession
 from clarus_async.transport.shared import Shared
 from clarus_async.wire import reading
 from clarus_async.wire.graphql import PING
+
+R = TypeVar("R")
 
 
 class ClientOptions(TypedDict, total=False):
@@ -77,6 +79,35 @@ class PaceState(NamedTuple):
     certainty: float
 
 
+class ResourceProperty(Generic[R]):
+    """A property of a client, made when it is first asked for.
+
+    Asked of the class, it is the resource's class: what autospec reads to make a mock that can do as much, and no more.
+
+    Args:
+        kind: the resource's class.
+    """
+
+    def __init__(self, kind: type[R]) -> None:
+        self._kind: Any = kind
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, client: None, owner: type) -> type[R]: ...
+
+    @overload
+    def __get__(self, client: ClarusClient, owner: type) -> R: ...
+
+    def __get__(self, client: ClarusClient | None, owner: type) -> Any:
+        """Return the resource, or its class."""
+        if client is None:
+            return self._kind
+        resource = vars(client)[self._name] = self._kind(client._caller)  # noqa: SLF001  it is one of us
+        return resource
+
+
 class ClarusClient:
     """The Clarus API for one tenant; one client serves a process for its life.
 
@@ -99,6 +130,8 @@ class ClarusClient:
     Raises:
         ConfigurationError: a setting is wrong.
     """
+
+    integrations: ResourceProperty[Integrations] = ResourceProperty(Integrations)
 
     def __init__(
         self,
@@ -138,7 +171,6 @@ class ClarusClient:
     def _bind(self, caller: Caller, *, owner: bool) -> None:
         self._caller = caller
         self._owner = owner
-        self.integrations = Integrations(caller)
 
     @classmethod
     def from_env(cls, **overrides: Unpack[ClientOptions]) -> Self:

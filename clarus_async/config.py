@@ -19,8 +19,10 @@ from clarus_async.credentials import (
     RefreshToken,
     bearer_problem,
     scopes_problem,
+    vschar_problem,
 )
 from clarus_async.errors import ConfigurationError
+from clarus_async.pydantic_schema import PydanticRecord
 
 DEFAULT_BASE_URL: Final = "https://clarus-api.com"
 """Where the vendor's API is (clarus-api.md §2: the token URL's origin)."""
@@ -61,7 +63,7 @@ def _burst_problem(value: object, *, known: bool) -> str | None:
 
 @checked
 @attrs.frozen(kw_only=True, repr=False)
-class Timeouts:
+class Timeouts(PydanticRecord):
     """How long to wait, in seconds.
 
     Args:
@@ -89,7 +91,7 @@ class Timeouts:
 
 @checked
 @attrs.frozen(kw_only=True, repr=False)
-class RetryPolicy:
+class RetryPolicy(PydanticRecord):
     """When a request goes out again: full jitter over an exponential backoff.
 
     Args:
@@ -120,7 +122,7 @@ class RetryPolicy:
 
 @checked
 @attrs.frozen(kw_only=True, repr=False)
-class PacingPolicy:
+class PacingPolicy(PydanticRecord):
     """How a rate limit is kept to, which is found by itself where nothing is given here (clarus-api.md §2).
 
     Args:
@@ -257,9 +259,10 @@ def _credentials_from(values: Mapping[str, str], problems: list[str]) -> Credent
     missing = [name for name in pair if name not in values]
     problems += [f"{name} is missing (or give CLARUS_ACCESS_TOKEN)" for name in missing]
     scopes = tuple(values.get("CLARUS_SCOPES", "").replace(",", " ").split())
-    if problem := scopes_problem(scopes):
-        problems.append(f"CLARUS_SCOPES: {problem}")
-    if missing or problem:
+    bad = {name: vschar_problem(values[name]) for name in (*pair, "CLARUS_REFRESH_TOKEN") if name in values}
+    bad["CLARUS_SCOPES"] = scopes_problem(scopes)
+    problems += [f"{name}: {problem}" for name, problem in bad.items() if problem]
+    if missing or any(bad.values()):
         return None
     client_id, client_secret = (values[name] for name in pair)
     if (refresh_token := values.get("CLARUS_REFRESH_TOKEN")) is not None:

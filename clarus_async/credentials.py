@@ -5,29 +5,49 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, NoReturn, Protocol, TypeAlias, runtime_checkable
+from typing import Final, NoReturn, Protocol, Self, TypeAlias, runtime_checkable
 
 import attrs
 
-from clarus_async.checks import checked, is_text, refuse, shown
+from clarus_async.checks import checked, refuse, shown
+from clarus_async.pydantic_schema import PydanticRecord
 
-# RFC 6750, section 2.1. Anything else could end the header line early.
-_BEARER_TOKEN: Final = r"[A-Za-z0-9\-._~+/]+=*"  # noqa: S105  the form of one
+# RFC 6749, appendix A: VSCHAR.
+_VSCHARS: Final = r"[\x20-\x7e]+"
+# RFC 6750, section 2.1, is narrower, and Laravel's tokens, for one, have a "|". A space would end the token, and a
+# control character the header.
+_BEARER_TOKEN: Final = r"[\x21-\x7e]+"  # noqa: S105  the form of one
 # RFC 6749, section 3.3.
 _SCOPE: Final = r"[\x21\x23-\x5b\x5d-\x7e]+"
 
 
-class _Secretive:
-    """Credentials don't pickle: a secret in a queue or a cache is a secret lost."""
+class Secretive(PydanticRecord):
+    """Credentials don't pickle: a secret in a queue or a cache is a secret lost. A copy is the frozen value itself."""
 
     __slots__ = ()
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(f"{type(self).__name__} holds a secret and refuses to be pickled")
 
+    def __copy__(self) -> Self:
+        return self
 
-def _text_problem(value: object) -> str | None:
-    return None if is_text(value) and value else "must be a string that is not empty"
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+
+def vschar_problem(value: object) -> str | None:
+    """Say why a value can't be an id, a secret or a code of OAuth (RFC 6749, appendix A), or ``None``."""
+    if not isinstance(value, str) or not value:
+        return "must be a string that is not empty"
+    if re.fullmatch(_VSCHARS, value):
+        return None
+    return _line_end(value) or "must be printable ASCII characters only"
+
+
+def _line_end(value: str) -> str | None:
+    # What was read from a file or a shell mostly has one.
+    return "must have no line end: strip it" if value.strip("\r\n") != value else None
 
 
 def scopes_problem(value: object) -> str | None:
@@ -37,14 +57,14 @@ def scopes_problem(value: object) -> str | None:
     return "must be scope names without spaces"
 
 
-def as_scopes(value: Any) -> Any:  # noqa: ANN401
+def as_scopes(value: tuple[str, ...] | list[str]) -> tuple[str, ...]:
     """Take a list of scopes for a tuple."""
     return tuple(value) if isinstance(value, list) else value
 
 
 @checked
 @attrs.frozen(repr=False)
-class ClientCredentials(_Secretive):
+class ClientCredentials(Secretive):
     """The client credentials grant (RFC 6749, section 4.4; clarus-api.md §2).
 
     Args:
@@ -64,15 +84,15 @@ class ClientCredentials(_Secretive):
 
     def __attrs_post_init__(self) -> None:
         refuse("ClientCredentials", [
-            ("client_id", _text_problem(self.client_id)),
-            ("client_secret", _text_problem(self.client_secret)),
+            ("client_id", vschar_problem(self.client_id)),
+            ("client_secret", vschar_problem(self.client_secret)),
             ("scopes", scopes_problem(self.scopes)),
         ])  # fmt: skip
 
 
 @checked
 @attrs.frozen(repr=False)
-class RefreshToken(_Secretive):
+class RefreshToken(Secretive):
     """The refresh token grant, with rotation (RFC 6749, section 6; clarus-api.md §2).
 
     Args:
@@ -95,23 +115,25 @@ class RefreshToken(_Secretive):
     def __attrs_post_init__(self) -> None:
         on_rotate = None if self.on_rotate is None or callable(self.on_rotate) else "must be callable"
         refuse("RefreshToken", [
-            ("client_id", _text_problem(self.client_id)),
-            ("client_secret", _text_problem(self.client_secret)),
-            ("refresh_token", _text_problem(self.refresh_token)),
+            ("client_id", vschar_problem(self.client_id)),
+            ("client_secret", vschar_problem(self.client_secret)),
+            ("refresh_token", vschar_problem(self.refresh_token)),
             ("on_rotate", on_rotate),
         ])  # fmt: skip
 
 
 def bearer_problem(value: object) -> str | None:
-    """Say why a value can't be a bearer token (RFC 6750, section 2.1), or ``None``."""
-    if isinstance(value, str) and re.fullmatch(_BEARER_TOKEN, value):
+    """Say why a value can't be a bearer token, or ``None``."""
+    if not isinstance(value, str) or not value:
+        return "must be a string that is not empty"
+    if re.fullmatch(_BEARER_TOKEN, value):
         return None
-    return "must be a bearer token: letters, digits and - . _ ~ + / only, = at the end"
+    return _line_end(value) or "must be a bearer token: printable ASCII characters without spaces"
 
 
 @checked
 @attrs.frozen(repr=False)
-class AccessToken(_Secretive):
+class AccessToken(Secretive):
     """An access token got elsewhere; when it is refused, there is no other.
 
     Args:
@@ -131,7 +153,7 @@ class AccessToken(_Secretive):
 
 @checked
 @attrs.frozen(repr=False)
-class Token(_Secretive):
+class Token(Secretive):
     """What a :class:`TokenSource` answers.
 
     Args:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import attrs
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from clarus_async.pydantic_schema import PydanticRecord
 
 E = TypeVar("E", bound="ClarusError")
 
@@ -30,7 +30,7 @@ _APPLIED_IN_WORDS = {
 
 
 @attrs.frozen(kw_only=True)
-class ErrorDetail:
+class ErrorDetail(PydanticRecord):
     """One entry of an error answer, whichever shape it came in (clarus-api.md §3).
 
     Args:
@@ -55,9 +55,12 @@ class ErrorDetail:
 
 
 # Each field says itself that it is keyword-only: before attrs 25.4, a class that says so says it of its bases' too.
-@attrs.define(auto_exc=True, slots=False, repr=False)
+# What attrs makes of an exception by itself has every field in ``args``: whoever rebuilds one from them would fail.
+@attrs.define(auto_exc=False, slots=False, repr=False, eq=False)
 class ClarusError(Exception):
     """Whatever goes wrong in this library.
+
+    Its ``args`` are its ``message`` alone, so that whoever makes it anew from them gets the same class and text.
 
     Args:
         message: what happened, in one line.
@@ -68,9 +71,13 @@ class ClarusError(Exception):
         path: the request's path.
         request_id: the server's ``X-Request-Id``, where it sent one.
         attempts: how many requests of this call went out.
+
+    Attributes:
+        message: the whole line that a person on call can act on: also ``str(error)``.
+        reason: what the error was made with, without the other facts of the line.
     """
 
-    message: str
+    reason: str = attrs.field(alias="message")
     applied: Applied = attrs.field(default=Applied.NO, kw_only=True)
     retryable: bool = attrs.field(default=False, kw_only=True)
     retry_after: float | None = attrs.field(default=None, kw_only=True)
@@ -78,33 +85,81 @@ class ClarusError(Exception):
     path: str | None = attrs.field(default=None, kw_only=True)
     request_id: str | None = attrs.field(default=None, kw_only=True)
     attempts: int = attrs.field(default=0, kw_only=True)
+    message: str = attrs.field(default="", init=False)
+
+    def __attrs_post_init__(self) -> None:
+        _tell(self)
 
     def __str__(self) -> str:
-        """One line that a person on call can act on."""
-        if self.method is None:
-            return " ".join(self.message.split())
-        facts = [_APPLIED_IN_WORDS[self.applied], f"attempts: {self.attempts}"]
-        if self.retry_after is not None:
-            facts.append(f"retry after {self.retry_after:g} s")
-        if self.request_id is not None:
-            facts.append(f"request id: {self.request_id}")
-        line = f"{self.method} {self.path}: {self.message} [{'; '.join(facts)}]"
-        return " ".join(line.split())
+        """The message."""
+        return str(self.message or super().__str__())
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self)!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle by field; a cause that is ours travels along, a foreign one stays behind."""
-        fields = {field.name: getattr(self, field.name) for field in attrs.fields(type(self))}
-        cause = self.__cause__ if isinstance(self.__cause__, ClarusError) else None
-        return _restore, (type(self), fields, cause)
+        """Travel as what it holds: a subclass may have an ``__init__`` of its own, and notes are kept.
+
+        A cause that is ours travels along, a foreign one stays behind: it may not pickle, or hold a secret.
+        """
+        state: Any = object.__getstate__(self)
+        held, slots = state if isinstance(state, tuple) else (state, {})
+        held = {**held, **slots}
+        if isinstance(notes := held.get("__notes__"), list):
+            # A copy has notes of its own.
+            held["__notes__"] = [*notes]
+        return _restored, (type(self), self.args, held, _ours(self.__cause__))
 
 
-def _restore(cls: type[E], fields: dict[str, Any], cause: ClarusError | None) -> E:
-    error = cls(**fields)
-    error.__cause__ = cause
+def _line(error: ClarusError) -> str:
+    facts = [_APPLIED_IN_WORDS[error.applied], f"attempts: {error.attempts}"]
+    if error.retry_after is not None:
+        facts.append(f"retry after {error.retry_after:g} s")
+    if error.request_id is not None:
+        facts.append(f"request id: {error.request_id}")
+    whole = f"{error.method} {error.path}: {error.reason} [{'; '.join(facts)}]"
+    return " ".join((str(error.reason) if error.method is None else whole).split())
+
+
+def _tell(error: ClarusError) -> None:
+    # A subclass may be frozen.
+    object.__setattr__(error, "message", _line(error))
+    object.__setattr__(error, "args", (error.message,))
+
+
+def _restored(cls: type[E], args: tuple[Any, ...], held: Mapping[str, Any], cause: BaseException | None) -> E:
+    # Neither __new__ nor __init__ of a subclass of somebody else's: what they take is not known.
+    builtin: Any = next(base for base in cls.__mro__ if base.__module__ == "builtins")
+    error: E = builtin.__new__(cls)
+    object.__setattr__(error, "args", args)
+    for name, value in held.items():
+        object.__setattr__(error, name, value)
+    if cause is not None:
+        error.__cause__ = cause
     return error
+
+
+def _ours(cause: BaseException | None) -> BaseException | None:
+    if isinstance(cause, BaseExceptionGroup):
+        return cause.subgroup(ClarusError)
+    return cause if isinstance(cause, ClarusError) else None
+
+
+def with_facts(error: E, **facts: Any) -> E:  # noqa: ANN401
+    """Return a copy of an error, with other facts, that has no traceback yet.
+
+    Args:
+        error: one that others may hold, too.
+        facts: values of its attributes.
+    """
+    own: E = _restored(*ClarusError.__reduce__(error)[1])
+    # A subclass may have words of its own.
+    told = "message" in vars(own) and own.message == _line(own)
+    for name, value in facts.items():
+        object.__setattr__(own, name, value)
+    if told:
+        _tell(own)
+    return own
 
 
 class ConfigurationError(ClarusError, ValueError):
@@ -127,7 +182,7 @@ class InputProblem(NamedTuple):
         return f"{self.field}: {self.reason}"
 
 
-@attrs.define(auto_exc=True, slots=False, repr=False)
+@attrs.define(auto_exc=False, slots=False, repr=False, eq=False)
 class InvalidInputError(ClarusError, ValueError):
     """What the caller gave can't be sent; nothing was.
 
@@ -155,7 +210,7 @@ class DeadlineExceededError(ClarusError, TimeoutError):
     """Time ran out, and nothing can have been applied."""
 
 
-@attrs.define(auto_exc=True, slots=False, repr=False)
+@attrs.define(auto_exc=False, slots=False, repr=False, eq=False)
 class OutcomeUnknownError(ClarusError):
     """The call may have been applied, and nothing that came back proves it either way.
 
@@ -191,7 +246,7 @@ class JournalError(ClarusError, OSError):
     """The journal of a run can't be used, or can't be written to; nothing goes out that it does not hold."""
 
 
-@attrs.define(auto_exc=True, slots=False, repr=False)
+@attrs.define(auto_exc=False, slots=False, repr=False, eq=False)
 class ResponseError(ClarusError):
     """A read was answered with something that can't be read.
 
@@ -204,7 +259,7 @@ class ResponseError(ClarusError):
     expected: str = attrs.field(default="", kw_only=True)
 
 
-@attrs.define(auto_exc=True, slots=False, repr=False)
+@attrs.define(auto_exc=False, slots=False, repr=False, eq=False)
 class GraphQLError(ClarusError):
     """A GraphQL answer with ``errors`` (clarus-api.md §3).
 
@@ -215,7 +270,7 @@ class GraphQLError(ClarusError):
     errors: tuple[ErrorDetail, ...] = attrs.field(default=(), kw_only=True)
 
 
-@attrs.define(auto_exc=True, slots=False, repr=False)
+@attrs.define(auto_exc=False, slots=False, repr=False, eq=False)
 class ApiError(ClarusError):
     """The server answered with an error status.
 
@@ -255,6 +310,11 @@ class RateLimitedError(ApiError):
 class ServerError(ApiError):
     """5xx: the server failed."""
 
+
+# A subclass whose __init__ does not call ours has the defaults all the same.
+for _class in (ClarusError, InvalidInputError, OutcomeUnknownError, ResponseError, GraphQLError, ApiError):
+    for _field in attrs.fields(_class):
+        setattr(_class, _field.name, "" if _field.default is attrs.NOTHING else _field.default)
 
 _BY_STATUS: dict[int, type[ApiError]] = {
     400: BadRequestError,

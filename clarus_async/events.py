@@ -8,10 +8,9 @@ the task that asks for it.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
-if TYPE_CHECKING:
-    from clarus_async.errors import Applied
+from clarus_async.errors import Applied
 
 
 class WaitReason(StrEnum):
@@ -115,7 +114,7 @@ Event: TypeAlias = CallEvent | AttemptEvent | WaitEvent | TokenEvent
 class Observer(Protocol):
     """What ``ClarusClient(observer=…)`` takes."""
 
-    def on_event(self, event: Event) -> None:
+    def on_event(self, event: Event, /) -> None:
         """Be told of an event; called on the event loop, so it must be quick. What it raises is logged, not raised."""
         ...
 
@@ -123,7 +122,7 @@ class Observer(Protocol):
 class TenantObserver(Observer, Protocol):
     """An observer that wants to know whose calls it is told of, which no event says."""
 
-    def for_tenant(self, subdomain: str, base_url: str) -> Observer:
+    def for_tenant(self, subdomain: str, base_url: str, /) -> Observer:
         """Return who is told of the calls of one view of a client; called once for each view, so it must be quick.
 
         What belongs to no tenant, a :class:`TokenEvent`, is told to the observer that was passed in.

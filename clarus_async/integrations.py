@@ -4,25 +4,23 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from clarus_async.checks import number_problem, text_problem
 from clarus_async.creation import COLLECTION, MEMBER, Creation
 from clarus_async.errors import ClarusError, ConfigurationError, InvalidInputError, OutcomeUnknownError
 from clarus_async.lookups import searches_references
 from clarus_async.policy.outcome import Kind
+from clarus_async.provisioning.drafts import Terms
+from clarus_async.provisioning.existing import Existing
+from clarus_async.provisioning.report import Outcome
+from clarus_async.provisioning.run import Options, Progress, ProvisionRun
 from clarus_async.queries import IntegrationList
 from clarus_async.records import Integration, IntegrationChanges, IntegrationFilter, IntegrationRow, NewIntegration
 from clarus_async.settling import create, create_once, resolve
 from clarus_async.transport.call import Caller
 from clarus_async.transport.request import Request
 from clarus_async.wire.graphql import REFERENCE, filter_variable
-
-if TYPE_CHECKING:
-    from clarus_async.provisioning.drafts import Terms
-    from clarus_async.provisioning.existing import Existing
-    from clarus_async.provisioning.report import Outcome
-    from clarus_async.provisioning.run import Progress, ProvisionRun
 
 # The class below has a method called list.
 _Rows: TypeAlias = list[IntegrationRow]
@@ -258,8 +256,6 @@ class Integrations:
         Raises:
             InvalidInputError: an option is out of range, or the input can't be iterated.
         """
-        from clarus_async.provisioning.run import Options, ProvisionRun  # noqa: PLC0415  only who provisions pays for it
-
         options = Options(concurrency, journal, existing, dry_run, max_failures, on_progress)
         return ProvisionRun(self._creation, specs, options)
 

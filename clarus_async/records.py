@@ -22,6 +22,7 @@ from clarus_async.checks import (
     text_problem,
 )
 from clarus_async.errors import InputProblem, InvalidInputError
+from clarus_async.pydantic_schema import PydanticRecord
 
 INTEGRATION_TYPES: Final = ("ecommerce", "carrier", "marketplace", "erp", "accounting", "custom")
 """The categories the vendor names (clarus-api.md §1); unknown ones are never refused."""
@@ -38,7 +39,7 @@ _UnsetType: TypeAlias = Literal[Unset.UNSET]
 
 @checked
 @attrs.frozen(kw_only=True, repr=False)
-class ShopifyConfiguration:
+class ShopifyConfiguration(PydanticRecord):
     """The configuration of a Shopify integration, as the vendor's example shows it (clarus-api.md §1).
 
     Args:
@@ -61,7 +62,7 @@ class ShopifyConfiguration:
 
 @checked
 @attrs.frozen(kw_only=True, repr=False)
-class NewIntegration:
+class NewIntegration(PydanticRecord):
     """What ``create`` sends; an attribute that is ``None`` is left out (clarus-api.md §1 and §4).
 
     Args:
@@ -161,7 +162,7 @@ def _nearest(name: str) -> str:
 
 @checked
 @attrs.frozen(kw_only=True, repr=False)
-class IntegrationChanges:
+class IntegrationChanges(PydanticRecord):
     """What ``update`` sends: ``UNSET`` leaves an attribute as it is, ``None`` clears it (clarus-api.md §1).
 
     Args:
@@ -198,7 +199,7 @@ _CLEARABLE = frozenset({"is_active", "string1", "string2", "string3", "string4",
 
 
 @attrs.frozen(kw_only=True, repr=False)
-class Integration:
+class Integration(PydanticRecord):
     """An integration as REST answers it (clarus-api.md §1).
 
     An attribute that is not as expected is ``None``, and stands in ``extra`` as it came.
@@ -231,7 +232,7 @@ class Integration:
 
 
 @attrs.frozen(kw_only=True, repr=False)
-class IntegrationRow:
+class IntegrationRow(PydanticRecord):
     """An integration as the list answers it, in the vocabulary of REST (clarus-api.md §1).
 
     A field that is null or not as expected is ``None``; what it was instead stands in ``extra``, as it came and under
@@ -275,7 +276,7 @@ def _own(value: object, field: str) -> tuple[Any, InputProblem | None]:  # noqa:
 
 @checked
 @attrs.frozen(kw_only=True, repr=False)
-class IntegrationFilter:
+class IntegrationFilter(PydanticRecord):
     """Which rows a list is to have; a value means equal, a list means any of them (clarus-api.md §1).
 
     Args:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from clarus_async.creation import COLLECTION, Creation, adopted
-from clarus_async.errors import ClarusError, ConnectionFailedError, InvalidInputError, OutcomeUnknownError
+from clarus_async.errors import ClarusError, ConnectionFailedError, InvalidInputError, OutcomeUnknownError, with_facts
 from clarus_async.policy.deadline import Deadline
 from clarus_async.policy.reconcile import Doubt, Fate, Looked, Settled
 from clarus_async.policy.retry import backoff
@@ -105,9 +105,7 @@ def _ended(
     if settled.fate is Fate.ABSENT and error is not None:
         from clarus_async.policy.failure import not_there  # noqa: PLC0415  only a failure pays for it
 
-        absent = not_there(error)
-        absent.attempts = draft.attempts
-        return absent
+        return with_facts(not_there(error), attempts=draft.attempts)
     return unknown(draft, settled, caller, creation)
 
 
@@ -123,7 +121,7 @@ def unknown(draft: Draft, settled: Settled, caller: Caller, creation: Creation) 
     doubt, last = draft.doubt, draft.error
     found = settled.ids or (() if doubt.made is None else (doubt.made,))
     said = last.__cause__ if isinstance(last, OutcomeUnknownError) else last
-    reason = f"last answer: {_cut(said.message)}" if isinstance(said, ClarusError) else "no clear answer came"
+    reason = f"last answer: {_cut(said.reason)}" if isinstance(said, ClarusError) else "no clear answer came"
     if settled.fate is Fate.SEVERAL:
         settled_by = "a person, who says which of them is to stay"
         why = f"it was sent {doubt.sends} times, and {len(settled.ids)} records answer for it: {_listed(settled.ids)}"
@@ -250,7 +248,7 @@ class _Alone:
             try:
                 looked = await self._creation.look(self._draft, self.deadline)
             except ClarusError as error:
-                why = f"looking it up failed: {error.message}"
+                why = f"looking it up failed: {error.reason}"
                 floor = error.retry_after or 0.0
             else:
                 self.looked_last = self._last

@@ -25,7 +25,7 @@ from tests.second_integrations import PLAIN, Asked, Dialect, Integrations, Recor
 class SecondServer:
     """Serves the API on loopback; ``log`` has the method, path, status and tenant of every request."""
 
-    client_id, client_secret, redirect_uri = "second id", "s&cond/secret+%é", "https://app.example/back"
+    client_id, client_secret, redirect_uri = "second id", "s&cond/secret+%~", "https://app.example/back"
 
     def __init__(self, dialect: Dialect = PLAIN, tenants: tuple[str, ...] = ("acme", "globex")) -> None:
         self.dialect = dialect

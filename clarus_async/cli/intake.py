@@ -118,9 +118,9 @@ class Intake(AsyncIterator[NewIntegration]):
         self._started = False
         self._stopped = False
         self._lines: dict[int, int] = {}
-        self.taken = 0
+        self.taken: int = 0
         """Records that were handed on."""
-        self.bad = 0
+        self.bad: int = 0
         """Bad rows that were met."""
 
     def line_of(self, index: int) -> int:

@@ -35,7 +35,7 @@ class Interrupt:
         self._timer: asyncio.TimerHandle | None = None
         self.signum: int | None = None
         """The first signal that came."""
-        self.cancelled = False
+        self.cancelled: bool = False
         """Whether it was stopped at once."""
 
     def wind_down(self) -> None:

@@ -112,7 +112,7 @@ class Board:
 
     def __init__(self, redis: Redis, run: str) -> None:
         self._redis: Any = redis  # whose commands are typed for both of its worlds
-        self.place = _place(redis)
+        self.place: str = _place(redis)
         """Where Redis is, which is no secret."""
         self._run = run
         self._subject = f"clarus:{run.partition('.')[0]}"

@@ -14,7 +14,7 @@ record.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, MutableSequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -54,7 +54,7 @@ class Cut:
     run: str
     shards: tuple[Shard, ...]
     refused: tuple[Outcome, ...]
-    lines: array[int]
+    lines: MutableSequence[int]
     bad: int
 
 

@@ -58,7 +58,7 @@ class Lease:
         self._room = asyncio.Event()
         self._lapsed = False
         self._telling = Telling(board.place, "trying again while the lease runs", "the lease is kept")
-        self.stop = asyncio.Event()
+        self.stop: asyncio.Event = asyncio.Event()
         """Set when the run is to stop."""
 
     def runs(self) -> bool:

@@ -64,21 +64,21 @@ class OpenTelemetryObserver:
         meter_provider: metrics.MeterProvider | None = None,
         tenants: bool = False,
     ) -> None:
-        self.tracer = trace.get_tracer("clarus_async", __version__, tracer_provider)
+        self.tracer: trace.Tracer = trace.get_tracer("clarus_async", __version__, tracer_provider)
         meter = metrics.get_meter("clarus_async", __version__, meter_provider)
-        self.requests = meter.create_histogram(
+        self.requests: metrics.Histogram = meter.create_histogram(
             "http.client.request.duration",
             "s",
             "Duration of HTTP client requests.",
             explicit_bucket_boundaries_advisory=_REQUEST_BUCKETS,
         )
-        self.calls = meter.create_histogram(
+        self.calls: metrics.Histogram = meter.create_histogram(
             "clarus.client.call.duration",
             "s",
             "Duration of calls, waits and retries included.",
             explicit_bucket_boundaries_advisory=_LONG_BUCKETS,
         )
-        self.waits = meter.create_histogram(
+        self.waits: metrics.Histogram = meter.create_histogram(
             "clarus.client.wait.duration",
             "s",
             "How long calls waited for a token, the pace, a connection, or between two attempts.",

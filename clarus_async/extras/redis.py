@@ -22,7 +22,7 @@ import logging
 import math
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Final, NoReturn, Self
+from typing import Any, Final, Literal, NoReturn, Self  # noqa: F401  what attrs makes names Literal, for PacingPolicy
 
 import attrs
 

@@ -163,7 +163,7 @@ class Part:
         self._stream = stream
         self._sections = [(start, end)] if start < header else [(0, header), (start, end)]
         self._end: int | None = 0
-        self.at = 0
+        self.at: int = 0
         """The byte before which it stands."""
 
     def readline(self, size: int, /) -> bytes:
@@ -175,5 +175,6 @@ class Part:
                 return line
             if not self._sections:
                 return b""
-            self.at, self._end = self._sections.pop(0)
+            start, self._end = self._sections.pop(0)
+            self.at = start
             self._stream.seek(self.at)

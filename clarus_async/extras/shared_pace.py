@@ -54,7 +54,7 @@ class SharedClock:
     """Another machine's clock, as the event loop's tells it."""
 
     def __init__(self) -> None:
-        self.ahead = 0.0
+        self.ahead: float = 0.0
         """Seconds by which it is ahead."""
         self._error = math.inf
         self._at = 0.0
@@ -92,8 +92,8 @@ class Slot(Sent):
 
     def __init__(self, number: int, due: float) -> None:
         super().__init__(math.inf, 1, probe=False)
-        self.number = number
-        self.due = due  # on the shared clock
+        self.number: int = number
+        self.due: float = due  # on the shared clock
 
 
 @attrs.define(eq=False, repr=False)

@@ -18,6 +18,7 @@ from clarus_async.errors import (
     OutcomeUnknownError,
     ResponseError,
     api_error_class,
+    with_facts,
 )
 from clarus_async.policy.outcome import NO_WAY, Answer, Kind, NoAnswer, Seen
 from clarus_async.wire.reading import Unreadable
@@ -96,7 +97,7 @@ def failure(ending: Ending) -> ClarusError:
     if ending.stopped_by is not None or isinstance(ending.seen, Answer):
         # Why there was no further attempt is said once, of the whole.
         last = _definite(ending._replace(because=None), ending.applied)
-        reason = last.message if ending.stopped_by is not None else f"last answer: {last.message}"
+        reason = last.reason or str(last) if ending.stopped_by is not None else f"last answer: {last.reason}"
     error = OutcomeUnknownError(
         _because(f"the outcome is unknown ({reason})", ending) + f"; settled by {_SETTLED_BY[ending.kind]}",
         applied=ending.applied,
@@ -118,8 +119,7 @@ def failure(ending: Ending) -> ClarusError:
 def _definite(ending: Ending, applied: Applied) -> ClarusError:
     seen = ending.seen
     if ending.stopped_by is not None:
-        ending.stopped_by.applied = applied
-        return ending.stopped_by
+        return with_facts(ending.stopped_by, applied=applied)
     if isinstance(seen, Answer):
         return _answered(ending, seen, applied)
     cls: type[ClarusError]
@@ -215,9 +215,7 @@ def not_there(error: ClarusError) -> ClarusError:
     last = error.__cause__ if isinstance(error, OutcomeUnknownError) else error
     found = "a look found nothing of it once the server had time to settle"
     if isinstance(last, ApiError):
-        last.applied = Applied.NO
-        last.message = f"{last.message}; {found}"
-        return last
+        return with_facts(last, applied=Applied.NO, reason=f"{last.reason}; {found}")
     if isinstance(error, OutcomeUnknownError):
         return ConnectionFailedError(
             f"no clear answer came; {found}",

@@ -104,7 +104,7 @@ class Refusals:
     __slots__ = ("_count", "_early", "_last", "_not_before", "_since", "accepted")
 
     def __init__(self) -> None:
-        self.accepted = True
+        self.accepted: bool = True
         """Whether a token was accepted since the last one that was refused."""
         self._count = self._early = 0
         self._since = self._not_before = 0.0

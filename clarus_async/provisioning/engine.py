@@ -90,7 +90,7 @@ class Engine:
         self._sending = 0
         self.error: BaseException | None = None
         """What ended the run, if it was not the end of its input."""
-        self.restored = 0
+        self.restored: int = 0
         """Outcomes that a journal had."""
 
     @property

@@ -59,7 +59,7 @@ class Intake:
         self._existing = existing
         self._dry_run = dry_run
         self._lines: dict[str, _Line] = {}
-        self.held = 0
+        self.held: int = 0
         """Records that wait for another one of their name."""
 
     async def prepare(self, records: Sequence[Numbered]) -> Batch:

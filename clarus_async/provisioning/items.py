@@ -6,7 +6,7 @@ import asyncio
 
 import attrs
 
-from clarus_async.errors import Applied, ClarusError, ConnectionFailedError, OutcomeUnknownError
+from clarus_async.errors import Applied, ClarusError, ConnectionFailedError, OutcomeUnknownError, with_facts
 from clarus_async.policy.failure import not_there
 from clarus_async.policy.reconcile import Fate, Settled
 from clarus_async.provisioning.drafts import Draft, Lookup
@@ -109,8 +109,7 @@ class Item:
         if settled.fate is Fate.ABSENT:
             error = draft.error or ConnectionFailedError("nothing of it is there", retryable=True)
             absent = not_there(error) if draft.doubt.sends else error
-            absent.attempts = draft.attempts
-            return self.failed(absent)
+            return self.failed(with_facts(absent, attempts=draft.attempts))
         if settled.fate is Fate.SEVERAL:
             why = f"it was sent {draft.doubt.sends} times, and {len(ids)} records answer for it"
             error = OutcomeUnknownError(why, applied=Applied.YES)

@@ -30,7 +30,7 @@ class Journal:
     """
 
     def __init__(self, path: str | os.PathLike[str], tenant: str | None = None, base_url: str | None = None) -> None:
-        self.file = JournalFile(path, tenant, base_url)
+        self.file: JournalFile = JournalFile(path, tenant, base_url)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="clarus_async journal")
         self._pending: list[Entry | Result] = []
         self._written: asyncio.Future[None] | None = None

@@ -48,11 +48,11 @@ class JournalFile:
     """
 
     def __init__(self, path: str | os.PathLike[str], tenant: str | None = None, base_url: str | None = None) -> None:
-        self.path = Path(path)
+        self.path: Path = Path(path)
         self._job = {"version": _VERSION, "tenant": tenant, "base_url": base_url}
         self._database: sqlite3.Connection | None = None
         self._lock: FileLock | None = None
-        self.salt = b""
+        self.salt: bytes = b""
         """Goes into every hash, so that journals can't be compared."""
 
     def _connected(self) -> sqlite3.Connection:

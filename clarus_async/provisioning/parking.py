@@ -104,7 +104,7 @@ class _Parked:
         seen = await parking.looks.later(item.lookup)
         if isinstance(seen, ClarusError):
             parking.judge(seen)
-            return f"looking it up failed: {seen.message}"
+            return f"looking it up failed: {seen.reason}"
         others = parking.ledger.claimed(item.lookup.value, item.own).ids if item.lookup.field == NAME else ()
         return parking.api.sort_out(item.draft, item.lookup, seen.rows, seen.at, others)
 
@@ -120,7 +120,7 @@ class _Parked:
             await parking.ledger.intend([item], parking.api.server_time)
         except JournalError as error:
             parking.judge(error)
-            return f"it could not be written down that it is sent again: {error.message}"
+            return f"it could not be written down that it is sent again: {error.reason}"
         item.again = asyncio.get_running_loop().create_future()
         parking.ready.again(item)
         await item.again

@@ -22,7 +22,7 @@ class Ready:
         self._again: deque[Item] = deque()
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._closed = False
-        self.under_way = 0
+        self.under_way: int = 0
         """Records that were begun and are not at their end."""
 
     def __len__(self) -> int:

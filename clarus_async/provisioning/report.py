@@ -11,6 +11,7 @@ import orjson
 
 from clarus_async.checks import shown
 from clarus_async.errors import ApiError, Applied, ClarusError
+from clarus_async.pydantic_schema import PydanticRecord
 
 
 class OutcomeStatus(StrEnum):
@@ -31,7 +32,7 @@ class OutcomeStatus(StrEnum):
 
 
 @attrs.frozen(kw_only=True, repr=False)
-class Problem:
+class Problem(PydanticRecord):
     """An error as plain data.
 
     Args:
@@ -67,7 +68,7 @@ class Problem:
 
 
 @attrs.frozen(kw_only=True, repr=False)
-class Outcome:
+class Outcome(PydanticRecord):
     """What became of one input record; there is exactly one for each.
 
     Args:
@@ -119,7 +120,7 @@ class Outcome:
 
 
 @attrs.define(kw_only=True, repr=False)
-class Report:
+class Report(PydanticRecord):
     """How many records came to what.
 
     Args:

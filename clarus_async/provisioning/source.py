@@ -34,7 +34,7 @@ class Source:
         self._stopped = False
         self.error: BaseException | None = None
         """What the input raised, once it has ended."""
-        self.pulled = 0
+        self.pulled: int = 0
         """Records that were pulled so far."""
 
     def start(self) -> None:

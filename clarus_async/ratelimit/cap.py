@@ -20,7 +20,7 @@ class Cap:
     __slots__ = ("_at", "_count", "_failures", "_lasts", "_testing", "most")
 
     def __init__(self) -> None:
-        self.most = math.inf
+        self.most: float = math.inf
         """How many may be under way."""
         self._testing = False
         self._failures = 0

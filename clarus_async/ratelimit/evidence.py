@@ -138,7 +138,7 @@ class Evidence:
         self._until, self._many, self._under_way = -math.inf, 0, 0
         self._cut = False  # there was more before the first, and nobody knows a bucket's level then
         self._counted: _Counted | None = None
-        self.contacts = 0  # refusals, of which those in a row count once
+        self.contacts: int = 0  # refusals, of which those in a row count once
         self.losses: dict[str, float] = {}  # of hypotheses, when they were last looked at
 
     def add(self, at: float, under_way: int) -> None:

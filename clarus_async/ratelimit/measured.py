@@ -27,10 +27,10 @@ class Sent:
 
     # Positional, for a keyword takes as long as all the rest, and this is made for each request.
     def __init__(self, at: float, under_way: int, probe: bool = False) -> None:
-        self.at = at
-        self.under_way = under_way
-        self.probe = probe
-        self.heard = False  # what came of it was told to the pace
+        self.at: float = at
+        self.under_way: int = under_way
+        self.probe: bool = probe
+        self.heard: bool = False  # what came of it was told to the pace
 
 
 class RoundTrip:
@@ -39,7 +39,7 @@ class RoundTrip:
     __slots__ = ("_deviation", "seconds")
 
     def __init__(self) -> None:
-        self.seconds = 0.0
+        self.seconds: float = 0.0
         self._deviation = 0.0
 
     def add(self, seconds: float) -> None:

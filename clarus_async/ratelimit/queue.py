@@ -37,7 +37,7 @@ class TenantLine:
     def __init__(self) -> None:
         self._again: deque[_Waiter] = deque()
         self._first: deque[_Waiter] = deque()
-        self.live = 0
+        self.live: int = 0
 
     def join(self, waiter: _Waiter, *, again: bool) -> None:
         """Stand in line.

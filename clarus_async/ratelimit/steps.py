@@ -118,17 +118,21 @@ class Steps:
     """The paces that are tried. Times are seconds on a monotonic clock, rates are requests a second."""
 
     __slots__ = (
-        "_calm", "_ceiling", "_count", "_failed", "_failures", "_known", "_lasts", "_needs", "_testing", "at", "failed",
+        "_calm", "_ceiling", "_contacts", "_count", "_failures", "_known", "_lasts", "_needs", "_testing", "at", "failed",
         "fastest", "grown", "high", "low", "pace",
     )  # fmt: skip
 
     def __init__(self) -> None:
-        self.pace = math.inf
-        self.low, self.high = 0.0, math.inf  # the range that is believed
-        self.at = _LONG_AGO  # when this pace began
-        self.failed = self.fastest = 0.0  # the last pace at which a request was refused, and the fastest such
-        self._failed: list[tuple[float, float]] = []  # when, and at which pace, the last ones
-        self.grown = False  # this pace is well above what was the limit
+        self.pace: float = math.inf
+        # The range that is believed.
+        self.low: float = 0.0
+        self.high: float = math.inf
+        self.at: float = _LONG_AGO  # when this pace began
+        # The last pace at which a request was refused, and the fastest such.
+        self.failed: float = 0.0
+        self.fastest: float = 0.0
+        self._contacts: list[tuple[float, float]] = []  # when the last ones were, and at which paces
+        self.grown: bool = False  # this pace is well above what was the limit
         self._known = NOTHING
         self._ceiling = math.inf
         self._failures = 0
@@ -145,8 +149,8 @@ class Steps:
         """
         if self.pace == math.inf:
             return
-        self._failed.append((at, self.pace))
-        del self._failed[:-_FELL]
+        self._contacts.append((at, self.pace))
+        del self._contacts[:-_FELL]
         self._failures += 1
         self.failed = self.pace
         self.fastest = max(self.fastest, self.pace)
@@ -160,14 +164,14 @@ class Steps:
 
     def in_vain(self) -> tuple[float, float] | None:
         """Return the range from which the pace fell, where refusals are no rarer since: others use the same quota."""
-        if len(self._failed) < _FELL:
+        if len(self._contacts) < _FELL:
             return None
         half = _FELL // 2
-        before, since = (sum(pace for _, pace in part) / half for part in (self._failed[:half], self._failed[half:]))
-        began, middle, ended = (self._failed[index][0] for index in (0, half, -1))
+        before, since = (sum(pace for _, pace in part) / half for part in (self._contacts[:half], self._contacts[half:]))
+        began, middle, ended = (self._contacts[index][0] for index in (0, half, -1))
         if since > _FELL_TO * before or ended - began < _FELL_FOR or ended - middle > _RARER * (middle - began):
             return None
-        self._failed.clear()
+        self._contacts.clear()
         self._ceiling, self._failures = math.inf, 0
         return _A_LITTLE_LESS * before, before
 

@@ -37,7 +37,7 @@ class Quota:
     __slots__ = ("_guessed", "_left", "_left_until", "_limit", "_restored", "_turns", "window")
 
     def __init__(self) -> None:
-        self.window = 0.0
+        self.window: float = 0.0
         self._limit = 0
         self._guessed = False
         self._turns = 0  # how often it was as long as it is taken for

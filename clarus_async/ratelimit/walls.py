@@ -39,10 +39,10 @@ class Walls:
     __slots__ = ("_before", "_gap", "began", "long", "opened", "refused", "shut")
 
     def __init__(self) -> None:
-        self.began = 0.0  # when the first request went out
-        self.opened = 0.0  # when the request was sent that found the last wall open
-        self.shut = 0.0  # when the first was sent that was refused since
-        self.refused = 0.0  # when the last was
+        self.began: float = 0.0  # when the first request went out
+        self.opened: float = 0.0  # when the request was sent that found the last wall open
+        self.shut: float = 0.0  # when the first was sent that was refused since
+        self.refused: float = 0.0  # when the last was
         self.long: list[Wall] = []
         self._gap = 0.0
         self._before: float | None = None  # when the last one was sent that was refused before the last opening

@@ -9,8 +9,9 @@ import ssl
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import Any, Final, Self
 
+from clarus_async import ClientCredentials
 from clarus_async.simulator.clock import Clock
 from clarus_async.simulator.faults import Endpoint, Fault, FaultKind, FaultPlan
 from clarus_async.simulator.listener import Listener
@@ -20,9 +21,6 @@ from clarus_async.simulator.quota import Quota, Quotas
 from clarus_async.simulator.service import Service
 from clarus_async.simulator.shell import Shell
 from clarus_async.simulator.state import StoredIntegration, Tenant
-
-if TYPE_CHECKING:
-    from clarus_async import ClientCredentials
 
 
 class Simulator:
@@ -166,8 +164,6 @@ class Simulator:
     @property
     def credentials(self) -> ClientCredentials:
         """What a client authenticates with."""
-        from clarus_async import ClientCredentials  # noqa: PLC0415 - the simulator works without the client
-
         return ClientCredentials(self.client_id, self.client_secret)
 
     @property

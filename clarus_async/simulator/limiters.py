@@ -74,7 +74,8 @@ class FixedWindow(_Rate):
     __slots__ = ("_index", "_used", "limit", "window")
 
     def __init__(self, limit: int, window: float) -> None:
-        self.limit, self.window = limit, window
+        self.limit: int = limit
+        self.window: float = window
         self._index = -1
         self._used = 0
 
@@ -108,7 +109,9 @@ class FirstRequestWindow(_Rate):
     __slots__ = ("_blocked", "_ends", "_used", "block", "limit", "window")
 
     def __init__(self, limit: int, window: float, block: float = 0.0) -> None:
-        self.limit, self.window, self.block = limit, window, block
+        self.limit: int = limit
+        self.window: float = window
+        self.block: float = block
         self._ends = -math.inf
         self._used = 0
         self._blocked = False
@@ -140,8 +143,8 @@ class Bursty(_Rate):
     __slots__ = ("burst", "steady")
 
     def __init__(self, limit: int, window: float, burst: int, burst_window: float) -> None:
-        self.steady = FirstRequestWindow(limit, window)
-        self.burst = FirstRequestWindow(burst, burst_window)
+        self.steady: FirstRequestWindow = FirstRequestWindow(limit, window)
+        self.burst: FirstRequestWindow = FirstRequestWindow(burst, burst_window)
 
     def wait(self, now: float, /) -> float:
         """Return the seconds until a request would be admitted."""
@@ -167,7 +170,8 @@ class SlidingLog(_Rate):
     __slots__ = ("_at", "limit", "window")
 
     def __init__(self, limit: int, window: float) -> None:
-        self.limit, self.window = limit, window
+        self.limit: int = limit
+        self.window: float = window
         self._at: deque[float] = deque()
 
     def wait(self, now: float, /) -> float:
@@ -197,7 +201,8 @@ class SlidingCounter(_Rate):
     __slots__ = ("_index", "_last", "_used", "limit", "window")
 
     def __init__(self, limit: int, window: float) -> None:
-        self.limit, self.window = limit, window
+        self.limit: int = limit
+        self.window: float = window
         self._index = -1
         self._used = self._last = 0
 
@@ -245,7 +250,8 @@ class HAProxyRate(_Rate):
     __slots__ = ("_begin", "_last", "_used", "limit", "window")
 
     def __init__(self, limit: int, window: float) -> None:
-        self.limit, self.window = limit, window
+        self.limit: int = limit
+        self.window: float = window
         self._begin = -1
         self._used = self._last = 0
 
@@ -290,7 +296,8 @@ class TokenBucket(_Rate):
     __slots__ = ("_at", "_tokens", "depth", "rate")
 
     def __init__(self, rate: float, depth: float) -> None:
-        self.rate, self.depth = rate, float(depth)
+        self.rate: float = rate
+        self.depth: float = float(depth)
         self._tokens = self.depth
         self._at = -math.inf
 
@@ -325,7 +332,8 @@ class Gcra(_Rate):
     __slots__ = ("_arrival", "depth", "rate")
 
     def __init__(self, rate: float, depth: int) -> None:
-        self.rate, self.depth = rate, depth
+        self.rate: float = rate
+        self.depth: int = depth
         self._arrival = -math.inf  # theoretical arrival time of the next one
 
     def wait(self, now: float, /) -> float:
@@ -357,7 +365,9 @@ class NginxLimitReq(_Rate):
     __slots__ = ("_excess", "_last", "burst", "delay", "rate")
 
     def __init__(self, rate: float, burst: int, delay: int | None = None) -> None:
-        self.rate, self.burst, self.delay = rate, burst, delay
+        self.rate: float = rate
+        self.burst: int = burst
+        self.delay: int | None = delay
         self._excess = 0
         self._last = -1
 
@@ -399,7 +409,7 @@ class Connections:
     __slots__ = ("_under_way", "limit")
 
     def __init__(self, limit: int) -> None:
-        self.limit = limit
+        self.limit: int = limit
         self._under_way = 0
 
     def wait(self, _now: float, /) -> float:
@@ -423,7 +433,7 @@ class AllOf:
     __slots__ = ("limiters",)
 
     def __init__(self, limiters: Sequence[Limiter]) -> None:
-        self.limiters = limiters
+        self.limiters: Sequence[Limiter] = limiters
 
     def wait(self, now: float, /) -> float:
         """Return the seconds until a request would be admitted."""

@@ -27,7 +27,7 @@ class Listener:
 
     def __init__(self, host: str, port: int, ssl_context: ssl.SSLContext | None) -> None:
         self.host = host
-        self.port = port
+        self.port: int = port
         self._ssl = ssl_context
         self._factory: Callable[[], asyncio.Protocol] | None = None
         self._server: asyncio.Server | None = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Final, Literal, get_args
+from typing import Final, Literal, get_args, get_type_hints
 
 import attrs
 
@@ -122,6 +122,9 @@ class Quota:
         return self.limit / self.window
 
 
+# What attrs makes of a class does not know its name.
+Quota.__init__.__annotations__.update(get_type_hints(Quota))
+
 _LIMITERS: Final[Mapping[QuotaKind, Callable[[Quota], Limiter]]] = {
     "fixed": lambda it: FixedWindow(it.limit, it.window),
     "first-request": lambda it: FirstRequestWindow(it.limit, it.window, it.block),
@@ -205,7 +208,8 @@ class Taken:
     __slots__ = ("_counter", "quota", "verdict")
 
     def __init__(self, quota: Quota, verdict: Verdict, counter: Limiter) -> None:
-        self.quota, self.verdict = quota, verdict
+        self.quota: Quota = quota
+        self.verdict: Verdict = verdict
         self._counter: Limiter | None = counter if verdict.admitted else None
 
     def leave(self, now: float) -> None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from clarus_async.errors import AuthenticationError, ClarusError, ConfigurationError, DeadlineExceededError
+from clarus_async.errors import AuthenticationError, ClarusError, ConfigurationError, DeadlineExceededError, with_facts
 from clarus_async.events import TokenEvent
 from clarus_async.policy.token import HeldToken, Phase, life
 from clarus_async.transport.shared_grant import SharedGrant
@@ -82,7 +81,7 @@ class TokenKeeper:
             if self._refused is not None and now < self._not_before:
                 if held is not None and phase is Phase.STALE:
                     return held.value
-                return _own_copy(self._refused, retry_after=self._not_before - now)
+                return with_facts(self._refused, retry_after=self._not_before - now)
             self._refresh = asyncio.create_task(self._fetch(), name="clarus_async token refresh")
         if held is not None and phase is Phase.STALE:
             # It is good for a while yet, and the next one is on its way.
@@ -95,7 +94,8 @@ class TokenKeeper:
         if refresh.cancelled():
             return ConfigurationError("the client was closed while it waited for a token; nothing was sent")
         result = refresh.result()
-        return result.value if isinstance(result, HeldToken) else _own_copy(result)
+        # One that is shared would collect everybody's traceback.
+        return result.value if isinstance(result, HeldToken) else with_facts(result)
 
     def reject(self, token: str) -> HeldToken | None:
         """Let go of a token that was answered with 401, and return it; ``None`` where another one is held by now.
@@ -154,10 +154,3 @@ class TokenKeeper:
         self._held = None
         self._refresh = None
         self._not_before = 0.0
-
-
-def _own_copy(error: ClarusError, *, retry_after: float | None = None) -> ClarusError:
-    """Give each caller an error of its own: one that is shared would collect everybody's traceback."""
-    own = copy.copy(error)
-    own.retry_after = error.retry_after if retry_after is None else retry_after
-    return own

@@ -11,7 +11,7 @@ import attrs
 
 from clarus_async.checks import checked, refuse, shown
 from clarus_async.config import DEFAULT_BASE_URL, RetryPolicy, Timeouts, base_url_problem
-from clarus_async.credentials import AccessToken, RefreshToken, as_scopes, scopes_problem
+from clarus_async.credentials import AccessToken, RefreshToken, Secretive, as_scopes, scopes_problem, vschar_problem
 from clarus_async.errors import ClarusError, ConfigurationError, InvalidInputError
 from clarus_async.transport.grants import TokenEndpoint
 from clarus_async.transport.session import ClientSession, Session
@@ -22,17 +22,13 @@ _VERIFIER = re.compile(r"[A-Za-z0-9\-._~]{43,128}")
 _CHALLENGE = re.compile(r"[A-Za-z0-9\-_]{43}")
 
 
-def _empty(value: object) -> str | None:
-    return None if isinstance(value, str) and value else "must be a string that is not empty"
-
-
 def _matches(form: re.Pattern[str], value: object) -> bool:
     return isinstance(value, str) and form.fullmatch(value) is not None
 
 
 @checked
 @attrs.frozen(repr=False)
-class AuthorizationCode:
+class AuthorizationCode(Secretive):
     """Trades a user's consent for credentials.
 
     Args:
@@ -62,7 +58,7 @@ class AuthorizationCode:
 
     def __attrs_post_init__(self) -> None:
         refuse("AuthorizationCode", [
-            (name, _empty(getattr(self, name)))
+            (name, vschar_problem(getattr(self, name)))
             for name in ("client_id", "client_secret", "redirect_uri")
         ])  # fmt: skip
         refuse(
@@ -73,9 +69,6 @@ class AuthorizationCode:
             ],
         )
 
-    def __reduce__(self) -> str:
-        raise TypeError("AuthorizationCode holds a secret and refuses to be pickled")
-
     def authorization_url(self, state: str, code_challenge: str) -> str:
         """Return the URL that the user's browser is sent to.
 
@@ -84,10 +77,10 @@ class AuthorizationCode:
             code_challenge: of the verifier that :meth:`exchange` is given: SHA-256, base64url, no padding (RFC 7636).
 
         Raises:
-            InvalidInputError: the state is empty, or the challenge is not the form of one.
+            InvalidInputError: the state is empty or malformed, or the challenge is not the form of one.
         """
         refuse("authorization_url", [
-            ("state", _empty(state)),
+            ("state", vschar_problem(state)),
             ("code_challenge", None if _matches(_CHALLENGE, code_challenge) else "must be 43 base64url characters"),
         ])  # fmt: skip
         parameters = {
@@ -110,7 +103,7 @@ class AuthorizationCode:
             code_verifier: the secret behind the challenge (RFC 7636).
 
         Raises:
-            InvalidInputError: the code is empty, or the verifier is not the form of one.
+            InvalidInputError: the code is empty or malformed, or the verifier is not the form of one.
             AuthenticationError: the token endpoint refused the code: authorise again.
             ConnectionFailedError: no answer came. The code may be spent: authorise again.
         """
@@ -123,7 +116,7 @@ class AuthorizationCode:
     async def _exchange(self, code: str, code_verifier: str) -> RefreshToken | AccessToken | ClarusError:
         try:
             refuse("exchange", [
-                ("code", _empty(code)),
+                ("code", vschar_problem(code)),
                 ("code_verifier", None if _matches(_VERIFIER, code_verifier) else "must be 43 to 128 of A-Za-z0-9-._~"),
             ])  # fmt: skip
             session = Session(1, self.session)

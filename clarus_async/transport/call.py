@@ -247,10 +247,14 @@ class Caller:
 
     def _reject(self, call: Call, token: str, tenant: Tenant) -> Step:
         if self._keeper.static:
-            refused = AuthenticationError("the API refuses the access token, and there is no way to get another")
-            refused.method, refused.path = call.request.method, call.request.path
-            refused.attempts, refused.request_id = call.attempts, call.request_id
-            return call.stop(refused.message, by=refused)
+            refused = AuthenticationError(
+                "the API refuses the access token, and there is no way to get another",
+                method=call.request.method,
+                path=call.request.path,
+                attempts=call.attempts,
+                request_id=call.request_id,
+            )
+            return call.stop(refused.reason, by=refused)
         if (held := self._keeper.reject(token)) is not None:
             tenant.refusals.refused(held, self.shared.time(), self.shared.random)
         return Step.REFRESH

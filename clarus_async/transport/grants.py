@@ -15,7 +15,7 @@ from yarl import URL
 
 from clarus_async.config import RetryPolicy, Timeouts
 from clarus_async.credentials import AccessToken, ClientCredentials, Credentials, RefreshToken, Token, TokenSource
-from clarus_async.errors import AuthenticationError, ClarusError, ConfigurationError, ErrorDetail
+from clarus_async.errors import AuthenticationError, ClarusError, ConfigurationError, ErrorDetail, with_facts
 from clarus_async.policy.failure import Ending, failure
 from clarus_async.policy.outcome import NO_WAY, Answer, Kind, NoAnswer, Seen
 from clarus_async.policy.retry import backoff
@@ -128,9 +128,9 @@ class TokenEndpoint:
                 pause = backoff(self.retry, attempt, self.random)
             if gives_up or floor > self.retry.cap:
                 error = _refusal(received, seen, attempt, secrets, doubt=doubt)
-                if refused not in error.message:
-                    error.message += f"; with the client's secret sent another way: {refused}"
-                return error
+                if refused in error.reason:
+                    return error
+                return with_facts(error, reason=f"{error.reason}; with the client's secret sent another way: {refused}")
             await asyncio.sleep(max(floor, pause))
 
 
@@ -254,9 +254,9 @@ class _RefreshGrant:
         )
         # A refusal after a try whose answer was lost means the same, whatever the server calls it.
         if isinstance(answer, AuthenticationError) and (
-            "invalid_grant" in answer.message or _AFTER_DOUBT in answer.message
+            "invalid_grant" in answer.reason or _AFTER_DOUBT in answer.reason
         ):
-            answer.message += "; the refresh token is spent or revoked: authorise again"
+            return with_facts(answer, reason=f"{answer.reason}; the refresh token is spent or revoked: authorise again")
         if isinstance(answer, ClarusError):
             return answer
         if answer.refresh_token is not None and answer.refresh_token != self._refresh_token:

@@ -63,10 +63,10 @@ class Call:
 
     # Defaults stand here, so that a call costs what it comes to.
     value: Any = None
-    attempts = 0
-    spent = 0  # attempts that count against the policy: a 429, a rate limiter's 503 and a 401 cost none
-    applied = Applied.NO
-    sent_at = 0.0
+    attempts: int = 0
+    spent: int = 0  # attempts that count against the policy: a 429, a rate limiter's 503 and a 401 cost none
+    applied: Applied = Applied.NO
+    sent_at: float = 0.0
     doubt_since: float | None = None  # when the first attempt was sent that may have been applied
     doubt_at: float | None = None  # when the last one was
     seen: Seen | None = None
@@ -74,14 +74,14 @@ class Call:
     details: tuple[ErrorDetail, ...] = ()
     unreadable: Unreadable | None = None
     request_id: str | None = None
-    delay = 0.0
-    limited = False  # the last answer was a rate limiter's 503
-    kept_out = 0  # how many were that cost no attempt
-    unauthorized = 0  # 401s in a row
-    unauthorized_since = 0.0
+    delay: float = 0.0
+    limited: bool = False  # the last answer was a rate limiter's 503
+    kept_out: int = 0  # how many were that cost no attempt
+    unauthorized: int = 0  # 401s in a row
+    unauthorized_since: float = 0.0
     because: str | None = None
-    out_of_time = False
-    starved = False  # another attempt was due, and the budget had none
+    out_of_time: bool = False
+    starved: bool = False  # another attempt was due, and the budget had none
     paced: float | None = None
     stopped_by: ClarusError | None = None
 

@@ -97,7 +97,7 @@ class Shared:
         self.pacing = pacing
         self.observer = observer
         self.random = draw
-        self.closed = False
+        self.closed: bool = False
         self._max_connections = max_connections
         self._theirs = session
         self._calls = 0
@@ -107,8 +107,8 @@ class Shared:
         self._start()
 
     def _start(self) -> None:
-        self.session = Session(self._max_connections, self._theirs)
-        self.connections = ConnectionLimiter(self.session.width)
+        self.session: Session = Session(self._max_connections, self._theirs)
+        self.connections: ConnectionLimiter = ConnectionLimiter(self.session.width)
         self._tenants: dict[str, Tenant] = {}
         self._room = _ROOM
         self._sharing = self.pacing.share(self.base_url) if isinstance(self.pacing, SharesPace) else None

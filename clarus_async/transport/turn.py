@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from clarus_async.config import RetryPolicy
-from clarus_async.errors import AuthenticationError, ClarusError, ConfigurationError, RateLimitedError
+from clarus_async.errors import AuthenticationError, ClarusError, ConfigurationError, RateLimitedError, with_facts
 from clarus_async.events import WaitReason
 from clarus_async.policy.deadline import LEAST_USEFUL, Deadline
 from clarus_async.policy.retry import backoff
@@ -122,9 +122,7 @@ class Turns:
         else:
             problem = shared.problem
         if problem is not None:
-            error = ConfigurationError(problem)
-            _name(error, call)
-            call.stop(error.message, by=error)
+            call.stop(problem, by=_named(ConfigurationError(problem), call))
             return True
         if call.deadline.left(now) < LEAST_USEFUL:
             call.stop("the deadline has passed", out_of_time=True)
@@ -164,8 +162,7 @@ class Turns:
                 # A server that says when to come back is waited for; that of a refusal is the keeper's own backoff.
                 until = Deadline(until.at + pause)
             if not (request.patient and token.retryable and until.allows(now, pause)) or shared.closed:
-                _name(token, call)
-                call.stop(token.message, by=token)
+                call.stop(token.reason, by=_named(token, call))
                 return None
             await shared.sleep(pause)
             now = shared.time()
@@ -194,10 +191,11 @@ class Turns:
         return None
 
 
-def _name(error: ClarusError, call: Call) -> None:
+def _named(error: ClarusError, call: Call) -> ClarusError:
     """Say of which call an error is, unless it is of another request."""
-    if error.method is None:
-        error.method, error.path, error.attempts = call.request.method, call.request.path, call.attempts
+    if error.method is not None:
+        return error
+    return with_facts(error, method=call.request.method, path=call.request.path, attempts=call.attempts)
 
 
 def _refused(call: Call) -> AuthenticationError:

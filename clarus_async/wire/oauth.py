@@ -9,7 +9,7 @@ from urllib.parse import quote, urlencode
 
 import attrs
 
-from clarus_async.credentials import bearer_problem
+from clarus_async.credentials import bearer_problem, vschar_problem
 from clarus_async.wire.reading import Unreadable, parse_object
 
 # RFC 6749, section 5.2. The last two are what some servers call the first.
@@ -85,15 +85,16 @@ def read_token(body: bytes) -> TokenAnswer | Unreadable:
     access_token = document.get("access_token")
     if not isinstance(access_token, str) or bearer_problem(access_token) is not None:
         return Unreadable("/access_token", "a bearer token")
-    kind = document.get("token_type", "bearer")
-    if not isinstance(kind, str) or kind.lower() != "bearer":
+    # Some leave out what RFC 6749 requires, or send null for it.
+    kind = document.get("token_type") or "bearer"
+    if not isinstance(kind, str) or kind.strip().lower() != "bearer":
         return Unreadable("/token_type", "bearer")
     refresh_token = document.get("refresh_token")
-    return TokenAnswer(
-        access_token,
-        _seconds(document.get("expires_in")),
-        refresh_token if isinstance(refresh_token, str) and refresh_token else None,
-    )
+    if not isinstance(refresh_token, str) or not refresh_token:
+        refresh_token = None
+    elif vschar_problem(refresh_token) is not None:
+        return Unreadable("/refresh_token", "printable ASCII characters")
+    return TokenAnswer(access_token, _seconds(document.get("expires_in")), refresh_token)
 
 
 def reports_error(body: bytes) -> bool:

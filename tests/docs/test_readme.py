@@ -44,10 +44,10 @@ def test_the_readme_shows_a_client_and_a_test():
     assert len(TESTS) >= 1
 
 
-def test_what_other_engines_run_is_checked_for_types():
+def test_what_services_and_other_engines_run_is_checked_for_types():
     checked = [path.read_text() for path in (ROOT / "tests" / "typing").glob("*.py")]
     assert len(TYPED) == 2
-    assert all(any(block in text for text in checked) for block in TYPED)
+    assert all(any(block in text for text in checked) for block in [*TYPED, *SERVICES.values()])
 
 
 @pytest.mark.parametrize("block", TESTS)

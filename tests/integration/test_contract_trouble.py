@@ -52,12 +52,12 @@ def flow_of(server, **options):
 async def consent(server, flow):
     """What the user's browser does: the code that it comes back with."""
     challenge = base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest()).decode().rstrip("=")
-    url = flow.authorization_url("st&te=é", challenge)
+    url = flow.authorization_url("st&te=~", challenge)
     async with aiohttp.ClientSession() as browser, browser.get(url, allow_redirects=False) as answer:
         back = urlsplit(answer.headers["Location"])
     assert f"{back.scheme}://{back.netloc}{back.path}" == server.redirect_uri
     query = parse_qs(back.query)
-    assert query["state"] == ["st&te=é"]
+    assert query["state"] == ["st&te=~"]
     return query["code"][0]
 
 

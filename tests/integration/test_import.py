@@ -8,7 +8,7 @@ import pytest
 
 import clarus_async
 
-OPTIONAL = {"rich", "graphql", "uvloop", "pytest", "opentelemetry", "redis", "celery"}
+OPTIONAL = {"rich", "graphql", "uvloop", "pytest", "opentelemetry", "redis", "celery", "pydantic_core"}
 LATER = {"cattrs", "tenacity"}
 
 
@@ -33,11 +33,12 @@ def test_the_command_line_and_the_simulator_import_nothing_optional_by_themselve
 
 def test_what_only_some_programs_need_is_imported_when_it_is_asked_for():
     code = (
-        "import sys, clarus_async; later = {'clarus_async.provisioning.run', 'clarus_async.transport.authorization'};"
-        "print(later & set(sys.modules)); from clarus_async import *; print(later <= set(sys.modules), ProvisionRun)"
+        "import sys, clarus_async; late = {'clarus_async.provisioning.engine', 'clarus_async.transport.authorization'};"
+        "print(late & set(sys.modules)); from clarus_async import *; print(late & set(sys.modules), AuthorizationCode)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == ["set()", "True <class 'clarus_async.provisioning.run.ProvisionRun'>"]
+    there = "{'clarus_async.transport.authorization'} <class 'clarus_async.transport.authorization.AuthorizationCode'>"
+    assert done.stdout.splitlines() == ["set()", there]
 
 
 def test_a_name_that_is_not_there_is_an_attribute_error():

@@ -67,11 +67,11 @@ async def test_scopes_go_out_with_them(mocked):
 async def test_a_secret_of_any_characters_is_encoded(mocked):
     mocked.post(TOKEN, payload=token())
     mocked.post(GRAPHQL, payload=PONG)
-    async with make_client(ClientCredentials("a&b", "p=ü +%\r\n")) as clarus:
+    async with make_client(ClientCredentials("a&b", "p=~ +%|")) as clarus:
         await clarus.ping()
 
     [request] = sent(mocked, "POST", TOKEN)
-    assert request.body == b"grant_type=client_credentials&client_id=a%26b&client_secret=p%3D%C3%BC+%2B%25%0D%0A"
+    assert request.body == b"grant_type=client_credentials&client_id=a%26b&client_secret=p%3D~+%2B%25%7C"
 
 
 async def test_one_token_serves_call_after_call(mocked):
@@ -130,7 +130,8 @@ async def test_its_life_is_what_the_server_says_within_reason(mocked, answer, li
         (b'{"access_token": 7}', "/access_token", "a bearer token"),
         (b'{"access_token": "a\\r\\nX-Evil: 1"}', "/access_token", "a bearer token"),
         (b'{"access_token": "a", "token_type": "mac"}', "/token_type", "bearer"),
-        (b'{"access_token": "a", "token_type": null}', "/token_type", "bearer"),
+        (b'{"access_token": "a", "token_type": 1}', "/token_type", "bearer"),
+        (b'{"access_token": "a", "refresh_token": "b\\n"}', "/refresh_token", "printable ASCII characters"),
     ],
 )
 async def test_an_answer_that_is_no_token_says_why(mocked, body, pointer, expected):
@@ -484,3 +485,14 @@ async def test_a_refresh_serves_a_call_that_was_answered_with_401_to_a_create(mo
     first, second = sent(mocked, "POST", COLLECTION)
     assert first.headers["Idempotency-Key"] == second.headers["Idempotency-Key"]
     assert second.headers["Authorization"] == "Bearer token-2"
+
+
+@pytest.mark.parametrize("issued", ["12|abcDEF", "a!b", "urn:a:b", "a,b=", 'a"b'])
+async def test_a_token_of_any_printable_characters_is_sent_as_it_was_issued(mocked, issued):
+    mocked.post(TOKEN, payload={"access_token": issued, "token_type": None, "expires_in": 300})
+    mocked.post(GRAPHQL, payload=PONG)
+    async with make_client(CREDENTIALS) as clarus:
+        await clarus.ping()
+
+    [request] = sent(mocked, "POST", GRAPHQL)
+    assert request.headers["Authorization"] == f"Bearer {issued}"

@@ -20,7 +20,7 @@ from clarus_async.transport.unanswered import Unanswered
 from tests.strategies import json_of, thorough
 from tests.virtual import now, run_virtually
 
-SECRET = "canary canary:+/%é"
+SECRET = "canary canary:+/%&"
 PAIR = f"id:{SECRET}"
 ECHOES = [SECRET, quote(SECRET, safe=""), quote_plus(SECRET), PAIR, b64encode(PAIR.encode()).decode()]
 # As Doorkeeper, Authlib, django-oauth-toolkit and oidc-provider word them.

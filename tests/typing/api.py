@@ -119,6 +119,24 @@ class Vault:
         return Token("value", expires_in=60.0)
 
 
+class SealedError(ClarusError):
+    """An error of a source's own, whose arguments are its own."""
+
+    def __init__(self, vault: str, *, code: int) -> None:
+        super().__init__(f"{vault} is sealed: {code}", retryable=True)
+        self.code = code
+
+
+class Sealed:
+    """A source may take arguments of its own, and be anything that can be awaited."""
+
+    def __init__(self, vault: str) -> None:
+        self._vault = vault
+
+    async def fetch(self, timeout: float = 5.0) -> Token:
+        raise SealedError(self._vault, code=503)
+
+
 class Forgetful:
     async def fetch(self) -> str:
         return "token"
@@ -129,6 +147,7 @@ def sources(thing: object) -> None:
     if isinstance(thing, TokenSource):
         vault = thing
     ClarusClient("acme", vault)
+    ClarusClient("acme", Sealed("kv"))
     ClarusClient("acme", Forgetful())  # type: ignore[arg-type]
     token = Token("value")
     assert_type(token.value, str)
@@ -203,6 +222,9 @@ async def lives() -> None:
 
 class Service(ClarusClient):
     """A subclass keeps its own type."""
+
+    async def shop(self, name: str) -> Integration:
+        return await self.integrations.create(NewIntegration(name=name, integration_type="shopify"))
 
 
 async def subclasses() -> None:
@@ -464,6 +486,7 @@ async def errors(clarus: ClarusClient, new: NewIntegration) -> None:
         show(api)
     except ClarusError as error:
         assert_type(error.message, str)
+        assert_type(error.reason, str)
         assert_type(error.applied, Applied)
         assert_type(error.retryable, bool)
         assert_type(error.retry_after, float | None)
@@ -510,12 +533,27 @@ class Printing:
                 assert_type(event.failure, str | None)
 
 
+class Counting:
+    """What an observer calls its arguments is its own affair."""
+
+    count = 0
+
+    def on_event(self, what: object) -> None:
+        self.count += 1
+
+    def for_tenant(self, tenant: str, url: str) -> Observer:
+        return self
+
+
 class Deaf:
     def on_event(self) -> None: ...
 
 
 def observers() -> None:
     ClarusClient("acme", AccessToken("token"), observer=Printing())
+    ClarusClient("acme", AccessToken("token"), observer=Counting())
+    counting: TenantObserver = Counting()
+    show(counting)
     ClarusClient("acme", AccessToken("token"), observer=Deaf())  # type: ignore[arg-type]
     by_tenant: TenantObserver = OpenTelemetryObserver(
         tracer_provider=trace.get_tracer_provider(), meter_provider=metrics.get_meter_provider(), tenants=True

@@ -164,3 +164,16 @@ def test_from_env_takes_the_constructors_options(environ):
     client = ClarusClient.from_env(subdomain="other", credentials=AccessToken("t"), max_connections=1)
 
     assert client.subdomain == "other"
+
+
+@pytest.mark.parametrize("name", ["CLARUS_CLIENT_ID", "CLARUS_CLIENT_SECRET", "CLARUS_REFRESH_TOKEN"])
+def test_a_variable_that_no_credentials_may_have_is_named_and_not_shown(name):
+    message = refused(GOOD | {name: f"{CANARY}\nx", "CLARUS_SUBDOMAIN": "Acme"})
+
+    assert f"{name}: must be printable ASCII characters only" in message
+    assert "CLARUS_SUBDOMAIN" in message
+    assert CANARY not in message
+
+
+def test_a_line_end_after_a_variable_is_no_part_of_it():
+    assert read(GOOD | {"CLARUS_CLIENT_SECRET": "secret\n"}).credentials == ClientCredentials("id", "secret")

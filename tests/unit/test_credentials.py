@@ -1,6 +1,7 @@
 """Credentials: what they take, and that they keep it to themselves."""
 
 import copy
+import dataclasses
 import functools
 import pickle
 
@@ -18,6 +19,7 @@ from clarus_async.credentials import (
     scopes_problem,
 )
 from clarus_async.errors import InvalidInputError
+from clarus_async.transport.authorization import AuthorizationCode
 
 CANARY = "canary-secret"
 
@@ -53,9 +55,22 @@ def test_credentials_refuse_to_be_pickled(credentials, protocol):
 
 @every
 @pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy])
-def test_credentials_refuse_to_be_copied(credentials, duplicate):
-    with pytest.raises(TypeError, match="holds a secret"):
-        duplicate(credentials)
+def test_a_copy_of_credentials_is_themselves(credentials, duplicate):
+    assert duplicate(credentials) is credentials
+
+
+@every
+def test_what_holds_credentials_can_be_copied(credentials):
+    @dataclasses.dataclass
+    class Settings:
+        credentials: object
+        tenants: list
+
+    settings = Settings(credentials, ["acme"])
+
+    assert copy.deepcopy(settings) == settings
+    assert dataclasses.asdict(settings)["credentials"] is credentials
+    assert attrs.evolve(credentials) == credentials
 
 
 @every
@@ -102,6 +117,37 @@ def test_credentials_that_no_form_can_carry_are_refused(make):
     assert refused(make)
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda value: ClientCredentials("i", value),
+        lambda value: ClientCredentials(value, "s"),
+        lambda value: RefreshToken("i", "s", value),
+        lambda value: AuthorizationCode("i", value, "https://app.test/back"),
+        lambda value: AuthorizationCode("i", "s", f"https://app.test/{value}"),
+        AccessToken,
+        Token,
+    ],
+)
+def test_a_line_end_is_refused_where_it_is_given(make, end):
+    with pytest.raises(InvalidInputError, match="must have no line end: strip it") as caught:
+        make(CANARY + end)
+
+    assert CANARY not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["a b", "a:b", "12|a", "!", "~", " a "])
+def test_a_secret_may_have_any_printable_character(value):
+    assert ClientCredentials("i", value).client_secret == value
+
+
+@pytest.mark.parametrize("value", ["a\x00b", "a\tb", "a\nb", "a\x7f", "ä"])
+def test_a_secret_that_the_rfc_does_not_allow(value):
+    assert refused(ClientCredentials, value, value) == ["client_id", "client_secret"]
+    assert refused(RefreshToken, "i", "s", value) == ["refresh_token"]
+
+
 @pytest.mark.parametrize("scopes", [(), ("a",), ("a", "b:c"), ("https://x/y",), ("!",)])
 def test_scopes_that_the_rfc_allows(scopes):
     assert scopes_problem(scopes) is None
@@ -116,13 +162,14 @@ def test_a_list_of_scopes_is_taken_as_a_tuple():
     assert ClientCredentials("i", "s", ["a", "b"]).scopes == ("a", "b")
 
 
-@pytest.mark.parametrize("token", ["a", "A-._~+/9", "abc==", "a="])
-def test_a_bearer_token_by_the_rfc(token):
+@pytest.mark.parametrize("token", ["a", "A-._~+/9", "abc==", "a=", "=", "12|abc", "a!b", "a:b", 'a"', "a=b", "a,b"])
+def test_a_bearer_token_of_printable_characters(token):
     assert bearer_problem(token) is None
+    assert AccessToken(token).token == Token(token).value == token
 
 
 @pytest.mark.parametrize(
-    "token", ["", "=", "a b", "a\n", "a\r\nX-Evil: 1", "\n", "ä", 'a"', "a=b", "a,b", None, b"a", 1]
+    "token", ["", "a b", " a", "a\n", "a\r\nX-Evil: 1", "\n", "a\x00", "a\x7f", "ä", None, b"a", 1]
 )
 def test_what_could_end_a_header_early_is_no_bearer_token(token):
     assert bearer_problem(token) is not None

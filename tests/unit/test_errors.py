@@ -4,6 +4,7 @@ import copy
 import pickle
 from datetime import UTC, datetime
 
+import attrs
 import pytest
 
 from clarus_async.errors import (
@@ -28,6 +29,7 @@ from clarus_async.errors import (
     ServerError,
     ValidationError,
     api_error_class,
+    with_facts,
 )
 
 
@@ -257,3 +259,184 @@ def test_a_class_of_the_callers_own_travels_too():
 
 class OwnError(ClarusError):
     pass
+
+
+# What is made of an error by others.
+
+WHOLE = {
+    "method": "POST",
+    "path": "/api",
+    "applied": Applied.MAYBE,
+    "attempts": 3,
+    "request_id": "r",
+    "retry_after": 2.0,
+}
+
+
+@pytest.mark.parametrize(
+    "error", [*EVERY, ServerError("500", status=500, **WHOLE)], ids=lambda error: type(error).__name__
+)
+def test_what_is_made_of_its_args_is_the_same_class_and_text(error):
+    there = type(error)(*error.args)
+
+    assert type(there) is type(error)
+    assert (str(there), there.message, there.args) == (str(error), error.message, error.args)
+    assert error.args == (error.message,) == (str(error),)
+
+
+def test_what_takes_the_message_has_the_whole_line():
+    error = ServerError("500", status=500, **WHOLE)
+
+    assert error.message == str(error)
+    assert error.message == ("POST /api: 500 [it may have been applied; attempts: 3; retry after 2 s; request id: r]")
+
+
+travels = pytest.mark.parametrize(
+    "travel",
+    [*(lambda e, p=p: pickle.loads(pickle.dumps(e, p)) for p in range(6)), copy.copy, copy.deepcopy],
+    ids=[*(f"pickle{p}" for p in range(6)), "copy", "deepcopy"],
+)
+
+
+@travels
+def test_notes_travel_along_and_are_the_copys_own(travel):
+    error = ServerError("500", status=500)
+    error.add_note("shop 17")
+
+    there = travel(error)
+    there.add_note("again")
+
+    assert there.__notes__ == ["shop 17", "again"]
+    assert error.__notes__ == ["shop 17"]
+
+
+@travels
+def test_ours_travel_in_a_group_and_as_a_cause_that_is_one(travel):
+    first, second = ConnectionFailedError("refused"), ServerError("500", status=500)
+    first.add_note("shop 17")
+    error = OutcomeUnknownError("m")
+    error.__cause__ = ExceptionGroup("several", [first, LookupError("a secret"), ExceptionGroup("more", [second])])
+
+    cause = travel(error).__cause__
+    assert [type(one) for one in leaves(cause)] == [ConnectionFailedError, ServerError]
+    assert leaves(cause)[0].__notes__ == ["shop 17"]
+    assert [str(one) for one in leaves(travel(ExceptionGroup("both", [first, second])))] == ["refused", "500"]
+
+
+def leaves(group):
+    return [leaf for one in group.exceptions for leaf in (leaves(one) if isinstance(one, ExceptionGroup) else [one])]
+
+
+def test_a_copy_without_a_cause_shows_its_context():
+    assert not copy.copy(ServerError("500")).__suppress_context__
+
+
+# Classes of the callers' own, whose __init__ takes what it likes.
+
+
+class SignatureError(ClarusError):
+    def __init__(self, vault, *, code):
+        super().__init__(f"vault {vault} said {code}", retryable=True, retry_after=5.0)
+        self.vault = vault
+        self.code = code
+
+
+class MessageError(AuthenticationError):
+    def __init__(self, message, code):
+        super().__init__(f"{code} {message}")
+        self.message = message
+
+
+class OnlyItsOwnError(ClarusError):
+    def __init__(self, code):
+        self.code = code
+
+
+class NewError(ConnectionFailedError):
+    def __new__(cls, host, port):
+        return super().__new__(cls, host, port)
+
+    def __init__(self, host, port):
+        super().__init__(f"{host}:{port} is down")
+
+
+class SlottedError(ClarusError):
+    __slots__ = ("code",)
+
+    def __init__(self, code):
+        super().__init__("no")
+        self.code = code
+
+
+@attrs.frozen(auto_exc=False, slots=False, repr=False, eq=False)
+class FrozenError(ClarusError):
+    code: int = attrs.field(kw_only=True)
+
+
+@attrs.define
+class AttrsError(ClarusError):
+    code: int = attrs.field(kw_only=True)
+
+
+class WrappedError(ClarusError):
+    def __init__(self, error):
+        super().__init__(error)
+        self.message = error
+
+
+class WordsError(ClarusError):
+    def __str__(self):
+        return "in words of its own"
+
+
+CALLERS_OWN = {
+    "a signature": lambda: SignatureError("kv", code=403),
+    "a message": lambda: MessageError("no", 403),
+    "no call of ours": lambda: OnlyItsOwnError(403),
+    "a __new__": lambda: NewError("kv", 80),
+    "slots": lambda: SlottedError(403),
+    "frozen": lambda: FrozenError("no", code=403),
+    "attrs": lambda: AttrsError("no", code=403),
+    "an error": lambda: WrappedError(LookupError("no such key")),
+    "words": lambda: WordsError("no"),
+}
+callers_own = pytest.mark.parametrize("make", CALLERS_OWN.values(), ids=CALLERS_OWN)
+
+
+@callers_own
+@travels
+def test_a_class_of_the_callers_own_travels_whatever_it_takes(make, travel):
+    error = make()
+
+    there = travel(error)
+
+    assert (type(there), str(there), there.args) == (type(error), str(error), error.args)
+    assert getattr(there, "code", None) == getattr(error, "code", None)
+    assert (there.applied, there.retryable, there.retry_after) == (error.applied, error.retryable, error.retry_after)
+
+
+@callers_own
+def test_other_facts_of_an_error_of_the_callers_own(make):
+    error = make()
+    text = str(error)
+
+    there = with_facts(error, retry_after=7.0)
+
+    assert type(there) is type(error)
+    assert (there.retry_after, str(there)) == (7.0, text)
+    assert str(error) == text
+
+
+def test_other_facts_are_told_by_the_copy_and_not_by_the_error():
+    error = ServerError("500", status=500, method="POST", path="/api")
+
+    there = with_facts(error, reason="500; and again", attempts=2)
+
+    assert str(there) == there.args[0] == "POST /api: 500; and again [nothing was applied; attempts: 2]"
+    assert str(error) == error.args[0] == "POST /api: 500 [nothing was applied; attempts: 0]"
+
+
+def test_evolving_an_error_tells_the_request_once():
+    error = ServerError("500", status=500, method="POST", path="/api")
+
+    assert str(attrs.evolve(error, attempts=2)) == "POST /api: 500 [nothing was applied; attempts: 2]"

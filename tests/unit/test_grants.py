@@ -213,11 +213,11 @@ class TestBasic:
     @virtual
     async def test_a_secret_with_signs_is_sent_as_it_is_to_a_server_that_decodes_nothing(self):
         wire = Wire(refusal(), refusal(), good())
-        asking = grant(ClientCredentials("id", "a b:%+é"), wire)
+        asking = grant(ClientCredentials("id", "a b:%+&"), wire)
         assert await asking() == Token("t1")
         await asking()
         sent = [b64decode(headers["Authorization"][6:]).decode() for _, _, headers, _ in wire.sent[1:]]
-        assert sent == ["id:a%20b%3A%25%2B%C3%A9", "id:a b:%+é", "id:a b:%+é"]
+        assert sent == ["id:a%20b%3A%25%2B%26", "id:a b:%+&", "id:a b:%+&"]
 
     @virtual
     async def test_the_secret_never_goes_both_ways_at_once(self):
@@ -234,7 +234,7 @@ class TestBasic:
         )
         error = await grant(CREDENTIALS, wire)()
         assert isinstance(error, AuthenticationError)
-        assert error.message == (
+        assert error.reason == (
             "the token endpoint refused us: 401 invalid_client: unsupported authentication method; "
             "with the client's secret sent another way: unauthorized_client: this grant is not for you"
         )
@@ -243,7 +243,7 @@ class TestBasic:
     async def test_one_reason_is_told_once(self):
         wire = Wire(refusal(status=400), refusal())
         error = await grant(CREDENTIALS, wire)()
-        assert error.message.count("invalid_client") == 1
+        assert error.reason.count("invalid_client") == 1
 
     @virtual
     async def test_a_code_or_a_refresh_token_that_is_refused_is_not_sent_again(self):

@@ -113,11 +113,21 @@ def test_the_type_is_bearer_in_any_case(kind):
     assert read(token_type=kind).access_token == "abc"
 
 
-def test_a_token_without_a_type_is_taken_for_a_bearer_token():
-    assert read_token(b'{"access_token": "abc"}').access_token == "abc"
+@pytest.mark.parametrize("members", ["", ', "token_type": null', ', "token_type": ""', ', "token_type": "BEARER "'])
+def test_a_token_without_a_type_is_taken_for_a_bearer_token(members):
+    assert read_token(b'{"access_token": "abc"%s}' % members.encode()).access_token == "abc"
 
 
-@pytest.mark.parametrize("kind", ["mac", "", None, 1])
+@pytest.mark.parametrize("token", ["12|abc", "a!b", "a:b", "a,b", "a=b", "=", 'a"b'])
+def test_a_token_may_have_any_printable_character(token):
+    assert read(access_token=token).access_token == token
+
+
+def test_a_refresh_token_that_could_not_be_sent_again_is_an_error():
+    assert read(refresh_token="é") == Unreadable("/refresh_token", "printable ASCII characters")
+
+
+@pytest.mark.parametrize("kind", ["mac", "DPoP", 1, ["bearer"]])
 def test_a_token_of_another_type_is_not_used(kind):
     assert read(token_type=kind) == Unreadable("/token_type", "bearer")
 
