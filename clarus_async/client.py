@@ -188,6 +188,9 @@ class ClarusClient:
     def for_subdomain(self, subdomain: str, credentials: Credentials | None = None) -> ClarusClient:
         """Return a view for another tenant: the same pool, by default a pace of its own. Closing it closes nothing.
 
+        Making one is cheap, for each request if need be, and what it alone holds is forgotten with it. Equal
+        credentials have the same token.
+
         Args:
             subdomain: the tenant.
             credentials: its own; the same tokens are used where there are none.

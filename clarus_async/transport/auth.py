@@ -28,12 +28,21 @@ class TokenKeeper:
         grant: gets the next one.
         static: there is no next one: what is refused once stays refused.
         tell: is told of each token that was asked for.
+        asks: is told before one is asked for.
     """
 
-    def __init__(self, grant: Grant, *, static: bool, tell: Callable[[TokenEvent], None]) -> None:
+    def __init__(
+        self,
+        grant: Grant,
+        *,
+        static: bool,
+        tell: Callable[[TokenEvent], None],
+        asks: Callable[[TokenKeeper], None],
+    ) -> None:
         self.static = static
         self._grant = grant
         self._tell = tell
+        self._asks = asks
         self._held: HeldToken | None = None
         self._refresh: asyncio.Task[HeldToken | ClarusError] | None = None
         self._refused: ClarusError | None = None
@@ -83,6 +92,7 @@ class TokenKeeper:
                 if held is not None and phase is Phase.STALE:
                     return held.value
                 return _own_copy(self._refused, retry_after=self._not_before - now)
+            self._asks(self)
             self._refresh = asyncio.create_task(self._fetch(), name="clarus_async token refresh")
         if held is not None and phase is Phase.STALE:
             # It is good for a while yet, and the next one is on its way.

@@ -289,7 +289,7 @@ class _Custom:
         self._source = source
 
     async def __call__(self) -> Token | ClarusError:
-        name = type(self._source).__name__
+        name = self._source.__class__.__name__  # not type(): that of a weak reference is its own
         try:
             token: object = await self._source.fetch()
         except ClarusError as error:
