@@ -159,11 +159,12 @@ class TokenKeeper:
         if self._refresh is not None:
             self._refresh.cancel()
 
-    def forget(self) -> None:
-        """Start afresh: the event loop that the token's clock and task belonged to is gone."""
+    def forget(self) -> object:
+        """Start afresh: the event loop that the token's clock belonged to is gone, and its task, which is returned."""
+        refresh, self._refresh = self._refresh, None
         self._held = None
-        self._refresh = None
         self._not_before = 0.0
+        return refresh
 
 
 def _own_copy(error: ClarusError, *, retry_after: float | None = None) -> ClarusError:

@@ -130,6 +130,10 @@ class Keepers:
         for keeper in self:
             keeper.forget()
 
+    def forked(self) -> list[object]:
+        """Start afresh in a child, and return what is the parent's."""
+        return [keeper.forget() for keeper in self]
+
     def close(self) -> None:
         """End what is under way, and let go of all that no view holds."""
         for keeper in self:

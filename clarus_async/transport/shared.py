@@ -7,7 +7,7 @@ import functools
 import logging
 import random
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import attrs
@@ -23,6 +23,7 @@ from clarus_async.policy.token import Refusals
 from clarus_async.ratelimit.limiter import Limiter
 from clarus_async.ratelimit.queue import ConnectionLimiter, PacedQueue
 from clarus_async.transport.auth import TokenKeeper
+from clarus_async.transport.forking import watch
 from clarus_async.transport.keepers import Asks, Keepers
 from clarus_async.transport.session import ClientSession, Session
 from clarus_async.transport.sharing import SharesPace
@@ -118,8 +119,19 @@ class Shared:
         self._calls = 0
         self._longest_attempt = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._parents_loop: asyncio.AbstractEventLoop | None = None
+        self._parents_session = False
         self.keepers = Keepers(self._keeper)
         self._start()
+        watch(self)
+
+    def forked(self) -> Iterable[object]:
+        """Begin afresh in a child, and return what is the parent's."""
+        parents = [self._loop, dict(self.__dict__), *self.keepers.forked()]
+        self._parents_loop, self._loop = self._loop or self._parents_loop, None
+        self._parents_session = self._theirs is not None
+        self._start()
+        return parents
 
     def _start(self) -> None:
         self.session = Session(self._max_connections, self._theirs)
@@ -138,11 +150,22 @@ class Shared:
         """Return the running event loop, having made it ours.
 
         Raises:
-            ConfigurationError: the client is in use on another event loop that still runs.
+            ConfigurationError: the client is in use on another event loop that still runs, or the event loop or the
+                session was taken over from the process that forked this one.
         """
         loop = asyncio.get_running_loop()
         if loop is self._loop:
             return loop
+        if loop is self._parents_loop:
+            raise ConfigurationError(
+                "this event loop is the parent process's, from before the fork; "
+                "use the client in a loop of this process's own, such as asyncio.run makes"
+            )
+        if self._parents_session:
+            raise ConfigurationError(
+                "the aiohttp session that was passed in was made before the fork, and its connections are the parent"
+                " process's; make a session and a client in this process"
+            )
         if self._loop is not None:
             if self._loop.is_running():
                 raise ConfigurationError("this client is in use on another event loop; make one client per loop")
