@@ -315,7 +315,7 @@ def _graphql(query: object, variables: object) -> Request | InvalidInputError:
         return InvalidInputError("graphql: the query must be a string that is not empty")
     if not isinstance(variables, Mapping | None):
         return InvalidInputError(f"graphql: variables must be a mapping, not {type(variables).__name__}")
-    values, problem = plain_or_problem(variables or {}, "variables")
+    values, problem = plain_or_problem({} if variables is None else variables, "variables")
     if problem is not None:
         return InvalidInputError.of("graphql", [problem])
     return graphql_request("graphql", query, values, dict)

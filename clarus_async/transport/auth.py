@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from clarus_async.errors import AuthenticationError, ClarusError, ConfigurationError, DeadlineExceededError
 from clarus_async.events import TokenEvent
 from clarus_async.policy.token import HeldToken, Phase, life
+from clarus_async.raised import raised
 from clarus_async.transport.shared_grant import SharedGrant
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ class TokenKeeper:
         except ClarusError as error:
             token = error.with_traceback(None)
         except Exception as error:  # noqa: BLE001  1,000 callers wait for a token or for a reason
-            token = AuthenticationError(f"asking for a token raised {type(error).__name__}")
+            token = AuthenticationError(f"asking for a token raised {raised(error)}")
         finally:
             self._refresh = None
         now = loop.time()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NoReturn, TypeAlias
 
 from clarus_async.config import Timeouts
 from clarus_async.credentials import AccessToken, ClientCredentials, Credentials, RefreshToken
@@ -40,6 +40,9 @@ class Keepers:
         self._rotations: weakref.WeakKeyDictionary[TokenKeeper, _Rotation] = weakref.WeakKeyDictionary()
         self._asked: OrderedDict[TokenKeeper, None] = OrderedDict()
         self._irreplaceable: set[TokenKeeper] = set()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a client holds secrets and connections, and refuses to be pickled")
 
     def __iter__(self) -> Iterator[TokenKeeper]:
         """Go through all of them; one that is known by several tokens comes as often."""

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[2] / "clarus_async"
 
 # From the bottom up; a module may import from its own layer and those below it.
 LAYERS = [
-    {"_version", "errors", "checks", "records", "credentials", "config", "events"},
+    {"_version", "errors", "raised", "checks", "records", "credentials", "config", "events"},
     {"wire"},
     {"ratelimit"},
     {"policy"},
@@ -27,7 +27,7 @@ LAYERS = [
     {"simulator", "extras"},
     {"cli", "__main__"},
 ]
-CORE = {"wire", "ratelimit", "policy", "errors", "checks", "records", "credentials", "config", "events"}
+CORE = {"wire", "ratelimit", "policy", "errors", "raised", "checks", "records", "credentials", "config", "events"}
 # It waits for turns, and opens no socket.
 WAITS = PACKAGE / "ratelimit" / "queue.py"
 OPTIONAL = {"rich", "graphql", "uvloop", "opentelemetry", "redis", "celery", "kombu", "cryptography"}
