@@ -1,4 +1,4 @@
-"""What waiting callers weigh, and whether anything grows over an hour of calls of which some fail.
+"""What waiting callers weigh, and whether anything grows with views, or over an hour of calls of which some fail.
 
 The hour is virtual: client and server talk over simulated sockets, and waiting costs nothing. Needs the ``dev`` extra.
 """
@@ -11,6 +11,7 @@ import gc
 import json
 import os
 import random
+import time
 import tracemalloc
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -74,6 +75,40 @@ async def _wait(client: ClarusClient, new: NewIntegration, count: int) -> int:
         task.cancel()
     await asyncio.wait(tasks)
     return weight
+
+
+# --- views
+
+
+def _views(count: int) -> list[Figure]:
+    client = ClarusClient("acme", AccessToken("t"))
+
+    def thousand(first: int) -> float:
+        began = time.process_time()
+        for number in range(first, first + 1000):
+            client.for_subdomain(f"tenant-{number}", AccessToken(f"token-{number}"))
+        return time.process_time() - began
+
+    thousand(-1000)
+    gc.collect()
+    tracemalloc.start()
+    before, objects = tracemalloc.get_traced_memory()[0], len(gc.get_objects())
+    took = [thousand(number) for number in range(0, count, 1000)]
+    gc.collect()
+    grown, more = tracemalloc.get_traced_memory()[0] - before, len(gc.get_objects()) - objects
+    tracemalloc.stop()
+    ratio = min(took[-3:]) / min(took[:3])
+    return [
+        Figure(
+            name=f"growth in {count:,} views with tokens of their own",
+            value=grown / 2**20,
+            unit="MiB",
+            most=0.1,
+            fails=4.0,
+            note=f"{more} objects",
+        ),
+        Figure(name="the last thousand, by the first", value=ratio, most=1.2, fails=3.0),
+    ]
 
 
 # --- an hour of calls
@@ -218,7 +253,7 @@ def figures(*, quick: bool) -> list[Figure]:
     Args:
         quick: fewer calls.
     """
-    table = asyncio.run(_waiters())
+    table = asyncio.run(_waiters()) + _views(5_000 if quick else 100_000)
     if Path("/proc/self/statm").exists():
         table += _hour(5_000 if quick else 1_000_000)
     return table

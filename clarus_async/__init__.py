@@ -4,61 +4,61 @@ import importlib
 from typing import TYPE_CHECKING
 
 from clarus_async._version import __version__
-from clarus_async.checks import UNSET, Unset
-from clarus_async.client import ClarusClient, PaceState
-from clarus_async.config import DEFAULT_BASE_URL, PacingPolicy, RetryPolicy, Timeouts
-from clarus_async.credentials import AccessToken, ClientCredentials, Credentials, RefreshToken, Token, TokenSource
-from clarus_async.errors import (
-    ApiError,
-    Applied,
-    AuthenticationError,
-    BadRequestError,
-    ClarusError,
-    ConfigurationError,
-    ConflictError,
-    ConnectionFailedError,
-    DeadlineExceededError,
-    ErrorDetail,
-    GraphQLError,
-    InputProblem,
-    InvalidInputError,
-    JournalError,
-    NotFoundError,
-    OutcomeUnknownError,
-    PermissionDeniedError,
-    RateLimitedError,
-    ResponseError,
-    ServerError,
-    ValidationError,
-)
-from clarus_async.events import (
-    AttemptEvent,
-    CallEvent,
-    Event,
-    Observer,
-    TenantObserver,
-    TokenEvent,
-    WaitEvent,
-    WaitReason,
-)
-from clarus_async.integrations import Integrations
-from clarus_async.provisioning.report import Outcome, OutcomeStatus, Problem, Report
-from clarus_async.provisioning.run import Progress, ProvisionRun
-from clarus_async.queries import IntegrationList
-from clarus_async.ratelimit.beliefs import LimitKind
-from clarus_async.ratelimit.told import PaceSource
-from clarus_async.records import (
-    INTEGRATION_TYPES,
-    PROVIDERS,
-    Integration,
-    IntegrationChanges,
-    IntegrationFilter,
-    IntegrationRow,
-    NewIntegration,
-    ShopifyConfiguration,
-)
 
 if TYPE_CHECKING:
+    from clarus_async.checks import UNSET, Unset
+    from clarus_async.client import ClarusClient, PaceState
+    from clarus_async.config import DEFAULT_BASE_URL, PacingPolicy, RetryPolicy, Timeouts
+    from clarus_async.credentials import AccessToken, ClientCredentials, Credentials, RefreshToken, Token, TokenSource
+    from clarus_async.errors import (
+        ApiError,
+        Applied,
+        AuthenticationError,
+        BadRequestError,
+        ClarusError,
+        ConfigurationError,
+        ConflictError,
+        ConnectionFailedError,
+        DeadlineExceededError,
+        ErrorDetail,
+        GraphQLError,
+        InputProblem,
+        InvalidInputError,
+        JournalError,
+        NotFoundError,
+        OutcomeUnknownError,
+        PermissionDeniedError,
+        RateLimitedError,
+        ResponseError,
+        ServerError,
+        ValidationError,
+    )
+    from clarus_async.events import (
+        AttemptEvent,
+        CallEvent,
+        Event,
+        Observer,
+        TenantObserver,
+        TokenEvent,
+        WaitEvent,
+        WaitReason,
+    )
+    from clarus_async.integrations import Integrations
+    from clarus_async.provisioning.report import Outcome, OutcomeStatus, Problem, Report
+    from clarus_async.provisioning.run import Progress, ProvisionRun
+    from clarus_async.queries import IntegrationList
+    from clarus_async.ratelimit.beliefs import LimitKind
+    from clarus_async.ratelimit.told import PaceSource
+    from clarus_async.records import (
+        INTEGRATION_TYPES,
+        PROVIDERS,
+        Integration,
+        IntegrationChanges,
+        IntegrationFilter,
+        IntegrationRow,
+        NewIntegration,
+        ShopifyConfiguration,
+    )
     from clarus_async.transport.authorization import AuthorizationCode
 
 __all__ = [
@@ -127,14 +127,72 @@ __all__ = [
     "__version__",
 ]
 
-# Imported when it is first asked for: few programs have users who consent.
-_LATER = {"AuthorizationCode": "transport.authorization"}
+# Imported when they are first asked for: the pytest plugin is a part of the package, and runs in every project's tests.
+_HOMES = {
+    "checks": ("UNSET", "Unset"),
+    "client": ("ClarusClient", "PaceState"),
+    "config": ("DEFAULT_BASE_URL", "PacingPolicy", "RetryPolicy", "Timeouts"),
+    "credentials": ("AccessToken", "ClientCredentials", "Credentials", "RefreshToken", "Token", "TokenSource"),
+    "errors": (
+        "ApiError",
+        "Applied",
+        "AuthenticationError",
+        "BadRequestError",
+        "ClarusError",
+        "ConfigurationError",
+        "ConflictError",
+        "ConnectionFailedError",
+        "DeadlineExceededError",
+        "ErrorDetail",
+        "GraphQLError",
+        "InputProblem",
+        "InvalidInputError",
+        "JournalError",
+        "NotFoundError",
+        "OutcomeUnknownError",
+        "PermissionDeniedError",
+        "RateLimitedError",
+        "ResponseError",
+        "ServerError",
+        "ValidationError",
+    ),
+    "events": (
+        "AttemptEvent",
+        "CallEvent",
+        "Event",
+        "Observer",
+        "TenantObserver",
+        "TokenEvent",
+        "WaitEvent",
+        "WaitReason",
+    ),
+    "integrations": ("Integrations",),
+    "provisioning.report": ("Outcome", "OutcomeStatus", "Problem", "Report"),
+    "provisioning.run": ("Progress", "ProvisionRun"),
+    "queries": ("IntegrationList",),
+    "ratelimit.beliefs": ("LimitKind",),
+    "ratelimit.told": ("PaceSource",),
+    "records": (
+        "INTEGRATION_TYPES",
+        "PROVIDERS",
+        "Integration",
+        "IntegrationChanges",
+        "IntegrationFilter",
+        "IntegrationRow",
+        "NewIntegration",
+        "ShopifyConfiguration",
+    ),
+    "transport.authorization": ("AuthorizationCode",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> object:
-    if name not in _LATER:
+    if name in _HOMES:
+        return importlib.import_module(f"{__name__}.{name}")
+    if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)
+    value = getattr(importlib.import_module(f"{__name__}.{_HOME_OF[name]}"), name)
     globals()[name] = value
     return value
 

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 import attrs
 
 from clarus_async.errors import InputProblem, InvalidInputError
+from clarus_async.raised import raised
 
 C = TypeVar("C")
 
@@ -102,6 +103,8 @@ def plain_or_problem(value: object, field: str) -> tuple[Any, InputProblem | Non
         return _plain(value, field), None
     except _Refused as refused:
         return None, InputProblem(refused.field, refused.reason)
+    except Exception as error:  # noqa: BLE001  it is the caller's own class that can't be read, and may quote a secret
+        return None, InputProblem(field, f"can't be read: it raised {raised(error)}")
 
 
 def _plain(value: Any, field: str, depth: int = 0) -> Any:  # noqa: ANN401

@@ -220,6 +220,9 @@ class ClarusClient:
     def for_subdomain(self, subdomain: str, credentials: Credentials | None = None) -> ClarusClient:
         """Return a view for another tenant: the same pool, by default a pace of its own. Closing it closes nothing.
 
+        Making one is cheap, for each request if need be, and what it alone holds is forgotten with it. Equal
+        credentials have the same token.
+
         Args:
             subdomain: the tenant.
             credentials: its own; the same tokens are used where there are none.
@@ -344,7 +347,7 @@ def _graphql(query: object, variables: object) -> Request | InvalidInputError:
         return InvalidInputError("graphql: the query must be a string that is not empty")
     if not isinstance(variables, Mapping | None):
         return InvalidInputError(f"graphql: variables must be a mapping, not {type(variables).__name__}")
-    values, problem = plain_or_problem(variables or {}, "variables")
+    values, problem = plain_or_problem({} if variables is None else variables, "variables")
     if problem is not None:
         return InvalidInputError.of("graphql", [problem])
     return graphql_request("graphql", query, values, dict)

@@ -99,7 +99,9 @@ class RefreshToken(Secretive):
         client_id: as the vendor gave it.
         client_secret: as the vendor gave it.
         refresh_token: the token to start from.
-        on_rotate: called with each new refresh token before its first use, so that it can be stored; may be async.
+        on_rotate: called with each new refresh token before its first use, so that it can be stored; may be async. Of
+            credentials with the same refresh token, that of the last is called. Where there is none, a client holds
+            what it was given last until it is closed.
 
     Raises:
         InvalidInputError: a value is missing or malformed.
@@ -183,7 +185,11 @@ class Token(Secretive):
 
 @runtime_checkable
 class TokenSource(Protocol):
-    """Where tokens come from, when not from the token endpoint: a vault, a sidecar."""
+    """Where tokens come from, when not from the token endpoint: a vault, a sidecar.
+
+    A client knows a source by its identity, and holds its token for as long as the object is there, or a view that has
+    it: make one for each account, and keep it.
+    """
 
     async def fetch(self) -> Token:
         """Return a token that was just made; called by one caller at a time, and only when one is needed."""

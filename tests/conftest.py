@@ -8,12 +8,13 @@ import gc
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
-from unittest.mock import Mock, patch
+from unittest.mock import patch
 
-import aioresponses
 import pytest
 from aiohttp import ClientResponse, ClientSession
 from hypothesis import HealthCheck, settings
+
+from clarus_async.simulator.aioresponses import aioresponses
 
 # The same examples in every run, however slow the machine is: what is new is looked for by tests/fuzz.
 settings.register_profile("suite", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -51,18 +52,10 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-class ShimmedResponse(ClientResponse):
-    """A ClientResponse that aioresponses 0.7.9 can make: it does not pass ``stream_writer``, which aiohttp wants."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        kwargs.setdefault("stream_writer", Mock(output_size=0))
-        super().__init__(*args, **kwargs)
-
-
 @pytest.fixture
-def mocked() -> Iterator[aioresponses.aioresponses]:
+def mocked() -> Iterator[aioresponses]:
     """Yield an aioresponses whose answers this aiohttp accepts. No timeout, connector or middleware runs under it."""
-    mock = aioresponses.aioresponses()
+    mock = aioresponses()
     takes = _signature_of_a_request()
 
     async def request(*args: Any, **kwargs: Any) -> ClientResponse:
@@ -72,7 +65,6 @@ def mocked() -> Iterator[aioresponses.aioresponses]:
     # Its own patcher makes a specification of aiohttp's method each time, which takes longer than most tests.
     mock.patcher = patch.object(ClientSession, "_request", request)
     with mock:
-        mock.add = functools.partial(mock.add, response_class=ShimmedResponse)
         yield mock
 
 

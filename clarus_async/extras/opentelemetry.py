@@ -38,6 +38,9 @@ _REQUEST_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75
 # A call and a wait may take minutes: the deadline and max_wait say how many.
 _LONG_BUCKETS: Final = (*_REQUEST_BUCKETS, 30.0, 60.0, 120.0, 300.0)
 
+# As many as a client knows: what was told of a tenant long ago is nothing that is believed now.
+_PACES: Final = 4096
+
 _ERROR_TYPES: Final[Mapping[str, str]] = {
     **{failure.value: failure.name.lower() for failure in NoAnswer},
     GIVEN_UP: "cancelled",
@@ -54,7 +57,8 @@ class OpenTelemetryObserver:
     Args:
         tracer_provider: makes the spans; the global one where there is none.
         meter_provider: makes the metrics; the global one where there is none.
-        tenants: name the tenant in spans and metrics, as ``clarus.tenant``, and report the pace of each.
+        tenants: name the tenant in spans and metrics, as ``clarus.tenant``, and report the pace of each that was called
+            of late. OpenTelemetry's SDK keeps a series of each for good: not for thousands of them.
     """
 
     def __init__(
@@ -166,10 +170,13 @@ class _View:
     def _paced(self, rate: float | None) -> None:
         if self._key is None:
             return
-        if rate is None:
-            self._ours.paces.pop(self._key, None)
-        else:
-            self._ours.paces[self._key] = (rate, self._attributes)
+        paces = self._ours.paces
+        paces.pop(self._key, None)
+        if rate is not None:
+            paces[self._key] = (rate, self._attributes)
+            if len(paces) > _PACES:
+                # The one that was told of longest ago.
+                paces.pop(next(iter(paces)), None)
 
     def _ended(self, call: CallEvent, told: list[_Told]) -> None:
         ended = call.started_at + call.duration

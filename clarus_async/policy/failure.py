@@ -123,7 +123,7 @@ def _definite(ending: Ending, applied: Applied) -> ClarusError:
     if isinstance(seen, Answer):
         return _answered(ending, seen, applied)
     cls: type[ClarusError]
-    if seen in NO_WAY:
+    if seen in NO_WAY or seen is NoAnswer.RAISED_AFTER:
         cls, retryable = ConfigurationError, False
     elif seen is None or (ending.out_of_time and seen is NoAnswer.TIMED_OUT):
         cls, retryable = DeadlineExceededError, True

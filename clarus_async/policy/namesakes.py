@@ -56,8 +56,7 @@ class Namesakes:
             now: what time it is.
             whose: tells this create from others, also if it is resumed later.
         """
-        while self._queue and self._queue[0][0] < now - _MEMORY:
-            self._look_through(self._queue.popleft()[1], now)
+        self._look_through(now)
         entry = self._names.get(name)
         if entry is None:
             entry = self._names[name] = _Name()
@@ -114,7 +113,20 @@ class Namesakes:
             return True
         return any(since < until for other, until in entry.doubts.items() if other != whose)
 
-    def _look_through(self, name: str, now: float) -> None:
+    def idle(self, now: float) -> bool:
+        """Whether nothing is under way, and nothing that ended could be taken for another's.
+
+        Args:
+            now: what time it is.
+        """
+        self._look_through(now)
+        return not self._names
+
+    def _look_through(self, now: float) -> None:
+        while self._queue and self._queue[0][0] < now - _MEMORY:
+            self._look_at(self._queue.popleft()[1], now)
+
+    def _look_at(self, name: str, now: float) -> None:
         """Forget what no create that is under way, or begins from now on, can take for its own."""
         entry = self._names[name]
         entry.queued = False

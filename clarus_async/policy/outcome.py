@@ -32,6 +32,8 @@ class NoAnswer(StrEnum):
     CONNECTION_LOST = "the connection was lost before an answer came"
     TIMED_OUT = "no answer came in time"
     WITHHELD = "it was not sent, for the right to send has ended"
+    RAISED_BEFORE = "code in the request's way raised before it was sent"
+    RAISED_AFTER = "code in the request's way raised after it was sent"
 
 
 class Answer(NamedTuple):
@@ -56,8 +58,8 @@ class Answer(NamedTuple):
 
 Seen: TypeAlias = Answer | NoAnswer
 
-NO_WAY: Final = frozenset({NoAnswer.BAD_CERTIFICATE, NoAnswer.PROXY_REFUSED})
-"""What keeps every connection from being made, until somebody changes a setting."""
+NO_WAY: Final = frozenset({NoAnswer.BAD_CERTIFICATE, NoAnswer.PROXY_REFUSED, NoAnswer.RAISED_BEFORE})
+"""What keeps every request from being sent, until somebody changes a setting, or a middleware."""
 
 
 class Proof(StrEnum):
@@ -151,6 +153,10 @@ def _no_answer(kind: Kind, seen: NoAnswer, *, repeatable: bool) -> Verdict:
         return Verdict(Proof.NOT_SENT, Step.AGAIN)
     if seen in NO_WAY or seen is NoAnswer.WITHHELD:
         return Verdict(Proof.NOT_SENT, Step.RAISE)
+    if seen is NoAnswer.RAISED_AFTER:
+        # It would be raised again; what was sent may be there all the same.
+        known = _UNKNOWN[kind]
+        return known if known.step is Step.UNSETTLED else Verdict(Proof.UNKNOWN, Step.RAISE)
     return _unknown(kind, repeatable=repeatable)
 
 

@@ -7,6 +7,7 @@ from typing import Final
 
 from clarus_async.config import RetryPolicy
 
+_MINUTE: Final = 60.0
 _RESERVE: Final = 10.0
 # At 1,000 calls a minute and total failure, the first minute sends the reserve, at most 10 for its time and a part for
 # each call: together a tenth of the calls. A larger reserve leaves less for the rest.
@@ -53,6 +54,15 @@ class RetryBudget:
         """The retries that were left when it was last asked."""
         return self._left
 
+    def full(self, now: float) -> bool:
+        """Whether it is as it was in the beginning.
+
+        Args:
+            now: seconds on the same clock.
+        """
+        # Time alone refills the reserve in a minute.
+        return self._left >= self._capacity or now - self._seen >= _MINUTE
+
     def called(self, most: int = 0) -> None:
         """Count a first attempt.
 
@@ -71,7 +81,7 @@ class RetryBudget:
         Args:
             now: seconds on the same clock.
         """
-        a_second = min(_FOR_TIME, _A_MINUTE - self._capacity) / 60.0
+        a_second = min(_FOR_TIME, _A_MINUTE - self._capacity) / _MINUTE
         self._left = min(self._capacity, self._left + (now - self._seen) * a_second)
         self._seen = now
         if self._left < 1.0:

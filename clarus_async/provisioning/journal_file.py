@@ -11,7 +11,7 @@ import errno
 import os
 import secrets
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -34,6 +34,7 @@ from clarus_async.provisioning.journal_rows import (
     is_status,
 )
 from clarus_async.provisioning.safe_file import FileLock, wal_problem
+from clarus_async.transport.forking import watch
 
 _VERSION: Final = "1"
 
@@ -54,6 +55,15 @@ class JournalFile:
         self._lock: FileLock | None = None
         self.salt: bytes = b""
         """Goes into every hash, so that journals can't be compared."""
+        watch(self)
+
+    def forked(self) -> Iterable[object]:
+        """Close it in a child, but for the database: with that, SQLite would remove the parent's WAL."""
+        database, self._database = self._database, None
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            lock.leave()
+        return [database]
 
     def _connected(self) -> sqlite3.Connection:
         if self._database is None:

@@ -118,8 +118,8 @@ class Steps:
     """The paces that are tried. Times are seconds on a monotonic clock, rates are requests a second."""
 
     __slots__ = (
-        "_calm", "_ceiling", "_contacts", "_count", "_failures", "_known", "_lasts", "_needs", "_testing", "at", "failed",
-        "fastest", "grown", "high", "low", "pace",
+        "_calm", "_ceiling", "_contacts", "_count", "_failures", "_known", "_lasts", "_needs", "_testing", "at",
+        "failed", "fastest", "grown", "high", "low", "pace",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -167,8 +167,9 @@ class Steps:
         if len(self._contacts) < _FELL:
             return None
         half = _FELL // 2
-        before, since = (sum(pace for _, pace in part) / half for part in (self._contacts[:half], self._contacts[half:]))
-        began, middle, ended = (self._contacts[index][0] for index in (0, half, -1))
+        moments, paces = zip(*self._contacts, strict=True)
+        before, since = sum(paces[:half]) / half, sum(paces[half:]) / half
+        began, middle, ended = moments[0], moments[half], moments[-1]
         if since > _FELL_TO * before or ended - began < _FELL_FOR or ended - middle > _RARER * (middle - began):
             return None
         self._contacts.clear()

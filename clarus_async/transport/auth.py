@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from clarus_async.errors import AuthenticationError, ClarusError, ConfigurationError, DeadlineExceededError, with_facts
 from clarus_async.events import TokenEvent
 from clarus_async.policy.token import HeldToken, Phase, life
+from clarus_async.raised import raised
 from clarus_async.transport.shared_grant import SharedGrant
 
 if TYPE_CHECKING:
@@ -27,12 +28,21 @@ class TokenKeeper:
         grant: gets the next one.
         static: there is no next one: what is refused once stays refused.
         tell: is told of each token that was asked for.
+        asks: is told before one is asked for.
     """
 
-    def __init__(self, grant: Grant, *, static: bool, tell: Callable[[TokenEvent], None]) -> None:
+    def __init__(
+        self,
+        grant: Grant,
+        *,
+        static: bool,
+        tell: Callable[[TokenEvent], None],
+        asks: Callable[[TokenKeeper], None],
+    ) -> None:
         self.static = static
         self._grant = grant
         self._tell = tell
+        self._asks = asks
         self._held: HeldToken | None = None
         self._refresh: asyncio.Task[HeldToken | ClarusError] | None = None
         self._refused: ClarusError | None = None
@@ -82,6 +92,7 @@ class TokenKeeper:
                 if held is not None and phase is Phase.STALE:
                     return held.value
                 return with_facts(self._refused, retry_after=self._not_before - now)
+            self._asks(self)
             self._refresh = asyncio.create_task(self._fetch(), name="clarus_async token refresh")
         if held is not None and phase is Phase.STALE:
             # It is good for a while yet, and the next one is on its way.
@@ -124,7 +135,7 @@ class TokenKeeper:
         except ClarusError as error:
             token = error.with_traceback(None)
         except Exception as error:  # noqa: BLE001  1,000 callers wait for a token or for a reason
-            token = AuthenticationError(f"asking for a token raised {type(error).__name__}")
+            token = AuthenticationError(f"asking for a token raised {raised(error)}")
         finally:
             self._refresh = None
         now = loop.time()
@@ -149,8 +160,9 @@ class TokenKeeper:
         if self._refresh is not None:
             self._refresh.cancel()
 
-    def forget(self) -> None:
-        """Start afresh: the event loop that the token's clock and task belonged to is gone."""
+    def forget(self) -> object:
+        """Start afresh: the event loop that the token's clock belonged to is gone, and its task, which is returned."""
+        refresh, self._refresh = self._refresh, None
         self._held = None
-        self._refresh = None
         self._not_before = 0.0
+        return refresh

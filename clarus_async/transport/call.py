@@ -66,7 +66,7 @@ class Caller:
         self.timeouts = timeouts
         self.retry = retry
         self.may_send = may_send
-        self._keeper = shared.keeper(credentials, timeouts)
+        self._keeper = shared.keepers.get(credentials, timeouts)
         self._teller = Teller(shared, subdomain)
         self._turns = Turns(shared, subdomain, self._keeper, self._teller, timeouts.deadline)
         self._urls: dict[str, URL] = {}

@@ -6,9 +6,36 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from clarus_async.raised import raised
+
 
 class WithheldError(Exception):
-    """The right to send has ended."""
+    """The right to send has ended, or could not be asked for.
+
+    Args:
+        raised: what asking for it raised.
+    """
+
+    def __init__(self, raised: str | None = None) -> None:
+        super().__init__(raised)
+        self.raised = raised
+
+
+def ask(may_send: Callable[[], bool]) -> None:
+    """Ask for the right to send.
+
+    Args:
+        may_send: says whether there is one.
+
+    Raises:
+        WithheldError: there is none.
+    """
+    try:
+        may = may_send()
+    except Exception as error:  # noqa: BLE001  what raises denies it
+        raise WithheldError(raised(error)) from None
+    if not may:
+        raise WithheldError
 
 
 class Fence:
@@ -33,8 +60,8 @@ class Fence:
         Args:
             data: what.
         """
-        if not self._passed and not self._may_send():
-            raise WithheldError
+        if not self._passed:
+            ask(self._may_send)
         self._passed = True
         self._transport.write(data)
 

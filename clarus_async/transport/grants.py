@@ -20,6 +20,7 @@ from clarus_async.policy.failure import Ending, failure
 from clarus_async.policy.outcome import NO_WAY, Answer, Kind, NoAnswer, Seen
 from clarus_async.policy.retry import backoff
 from clarus_async.policy.server_clock import Dated
+from clarus_async.raised import MISTAKES, raised
 from clarus_async.transport.session import USER_AGENT, Received, Session
 from clarus_async.transport.unanswered import Unanswered
 from clarus_async.wire.faults import forms_of, read_faults
@@ -156,13 +157,13 @@ def _may_be_spent(seen: Seen) -> bool:
     """Whether the server may have made a token that never reached us."""
     if isinstance(seen, Answer):
         return seen.status < 300 or seen.status >= 500
-    return seen in {NoAnswer.CONNECTION_LOST, NoAnswer.TIMED_OUT}
+    return seen in {NoAnswer.CONNECTION_LOST, NoAnswer.TIMED_OUT, NoAnswer.RAISED_AFTER}
 
 
 def _can_help(seen: Seen) -> bool:
     if isinstance(seen, Answer):
         return seen.status in {408, 429} or seen.status >= 500 or (seen.status < 300 and not seen.whole)
-    return seen not in NO_WAY
+    return seen not in NO_WAY and seen is not NoAnswer.RAISED_AFTER
 
 
 def _refusal(
@@ -270,9 +271,7 @@ class _RefreshGrant:
                 if inspect.isawaitable(stored):
                     await stored
             except Exception as error:  # noqa: BLE001  the new token works, stored or not: losing it helps nobody
-                _log.error(
-                    "on_rotate raised %s: the new refresh token is used, and may not be stored", type(error).__name__
-                )
+                _log.error("on_rotate raised %s: the new refresh token is used, and may not be stored", raised(error))
         self._refresh_token = refresh_token
 
 
@@ -289,13 +288,15 @@ class _Custom:
         self._source = source
 
     async def __call__(self) -> Token | ClarusError:
-        name = type(self._source).__name__
+        name = self._source.__class__.__name__  # not type(): that of a weak reference is its own
         try:
             token: object = await self._source.fetch()
         except ClarusError as error:
             return error.with_traceback(None)
         except Exception as error:  # noqa: BLE001  a foreign traceback may hold what the source authenticates with
-            return AuthenticationError(f"{name}.fetch raised {type(error).__name__}", retryable=True)
+            return AuthenticationError(
+                f"{name}.fetch raised {raised(error)}", retryable=not isinstance(error, MISTAKES)
+            )
         if not isinstance(token, Token):
             return ConfigurationError(f"{name}.fetch must return a Token, not {type(token).__name__}")
         return token

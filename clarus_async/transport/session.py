@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
-import logging
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from http import HTTPStatus
@@ -26,14 +25,18 @@ from yarl import URL
 
 from clarus_async._version import __version__
 from clarus_async.errors import ConfigurationError
-from clarus_async.policy.outcome import NoAnswer
-from clarus_async.transport.fence import Fence
+from clarus_async.transport.fence import Fence, WithheldError, ask
 from clarus_async.transport.trouble import host_port
-from clarus_async.transport.unanswered import WITHHELD, Unanswered, UnaskedAnswerError, refused_by_proxy, unanswered
+from clarus_async.transport.unanswered import (
+    Unanswered,
+    UnaskedAnswerError,
+    refused_by_proxy,
+    unanswered,
+    unexpected,
+    withheld,
+)
 
 ClientSession = aiohttp.ClientSession
-
-_log = logging.getLogger("clarus_async")
 
 BODY_CAP: Final = 8 * 2**20
 """Bytes of a decoded answer. A page of 100 rows is some 20 KiB; a 292 KiB gzip can hold 300 MB."""
@@ -169,14 +172,15 @@ class Session:
             may_send: is asked before the request, and once more right before anything of one with a body is written.
             fresh: use no connection that was used before, where the session is ours; those that are idle are closed.
         """
-        if may_send is not None and not may_send():
-            return WITHHELD
-        _fresh.set(fresh)
+        lending = _Lending(fresh)
+        _lending.set(lending)
         session = self._open()
         response: aiohttp.ClientResponse | None = None
         once = self._once(method, headers)
         connect = min(connect, attempt * _CONNECT_PART)
         try:
+            if may_send is not None:
+                ask(may_send)
             # Not aiohttp's total timeout: where that runs out as the task is cancelled, it takes the cancellation for
             # its own, and the call goes on.
             async with asyncio.timeout_at(now + attempt):
@@ -200,10 +204,12 @@ class Session:
             if response is not None:
                 return Received(response.status, response.headers, b"", whole=False)
             return unanswered(error, url, None if once is None else once.proxy, connect, attempt)
+        except WithheldError as error:
+            return withheld(error)
         except Exception as error:  # noqa: BLE001  the traceback of whatever it is holds the token, so it ends here
-            _log.error("aiohttp raised an unexpected %s for a %s request", type(error).__name__, method)
-            said = f"{NoAnswer.CONNECTION_LOST} from {host_port(url.host, url.port)} ({type(error).__name__})"
-            return Unanswered(NoAnswer.CONNECTION_LOST, said)
+            # Ours comes last before a request is sent, where the connections are the caller's.
+            sent = lending.lent if self._theirs is None or once is None else once.sent
+            return unexpected(error, url, sent=sent)
         finally:
             if response is not None:
                 # After a whole body the connection went back to the pool already; after anything else it is spoilt.
@@ -241,8 +247,22 @@ class Session:
                     closing.__await__().__next__()
 
 
-# Whether the request of this task wants a connection of its own: aiohttp passes nothing of ours to its connector.
-_fresh: ContextVar[bool] = ContextVar("_fresh", default=False)
+class _Lending:
+    """What a request wants of our connector, and whether it was lent a connection.
+
+    Args:
+        fresh: one that was not used before.
+    """
+
+    __slots__ = ("fresh", "lent")
+
+    def __init__(self, fresh: bool) -> None:
+        self.fresh = fresh
+        self.lent = False
+
+
+# That of the task's request: aiohttp passes nothing of ours to its connector.
+_lending: ContextVar[_Lending] = ContextVar("_lending")
 
 
 class _Connector(aiohttp.TCPConnector):
@@ -268,8 +288,10 @@ class _Connector(aiohttp.TCPConnector):
             if protocol.should_close:
                 connection.close()
                 raise UnaskedAnswerError
-            if not _fresh.get() or protocol not in self._lent:
+            lending = _lending.get()
+            if not lending.fresh or protocol not in self._lent:
                 self._lent.add(protocol)
+                lending.lent = True
                 return connection
             connection.close()
 
@@ -309,7 +331,8 @@ class _Once:
     def __init__(self, ours: Mapping[str, str] | None = None, defaults: frozenset[str] = frozenset()) -> None:
         self.proxy: str | None = None
         """Host and port of the proxy that the request goes through, if any."""
-        self._sent = False
+        self.sent = False
+        """Whether it went past the caller's own middlewares."""
         self._ours = ours
         kept = {name.lower() for name in ours or ()}
         self._dropped = [name for name in defaults if name.lower() not in kept]
@@ -317,9 +340,9 @@ class _Once:
     async def __call__(
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
-        if self._sent:
+        if self.sent:
             raise aiohttp.ServerDisconnectedError
-        self._sent = True
+        self.sent = True
         if request.proxy is not None:
             # Its userinfo is a secret.
             self.proxy = host_port(request.proxy.host, request.proxy.port)

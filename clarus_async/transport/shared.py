@@ -7,13 +7,13 @@ import functools
 import logging
 import random
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import attrs
 
 from clarus_async.config import PacingPolicy, RetryPolicy, Timeouts
-from clarus_async.credentials import AccessToken, ClientCredentials, Credentials, RefreshToken
+from clarus_async.credentials import AccessToken, ClientCredentials, Credentials
 from clarus_async.errors import ConfigurationError
 from clarus_async.events import Event, Observer
 from clarus_async.policy.namesakes import Namesakes
@@ -23,6 +23,8 @@ from clarus_async.policy.token import Refusals
 from clarus_async.ratelimit.limiter import Limiter
 from clarus_async.ratelimit.queue import ConnectionLimiter, PacedQueue
 from clarus_async.transport.auth import TokenKeeper
+from clarus_async.transport.forking import watch
+from clarus_async.transport.keepers import Asks, Keepers
 from clarus_async.transport.session import ClientSession, Session
 from clarus_async.transport.sharing import SharesPace
 
@@ -31,8 +33,6 @@ _log = logging.getLogger("clarus_async")
 
 # What is known of a tenant takes some 5 KiB.
 _ROOM: Final = 4096
-
-_OURS: Final = (AccessToken, ClientCredentials, RefreshToken)
 
 
 @attrs.define(eq=False, repr=False)
@@ -62,6 +62,22 @@ class Tenant:
     refusals: Refusals = attrs.field(factory=Refusals)
     most_rows: int | None = None
     most_keys: int | None = None
+
+    def forgettable(self, name: str, now: float) -> bool:
+        """Whether all that is known of it would be learned again: nothing is under way, in doubt or held back.
+
+        Args:
+            name: its own.
+            now: seconds on the loop's clock.
+        """
+        return (
+            name not in self.queue.lines
+            and not self.schema.locked()
+            and self.creates.idle(now)
+            and self.refusals.wait(now) == 0.0
+            and self.budget.full(now)
+            and self.looks.full(now)
+        )
 
     def budget_of(self, *, settles: bool) -> RetryBudget:
         """Return the allowance that a call's retries come from.
@@ -103,8 +119,19 @@ class Shared:
         self._calls = 0
         self._longest_attempt = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._keepers: list[tuple[Credentials, TokenKeeper]] = []
+        self._parents_loop: asyncio.AbstractEventLoop | None = None
+        self._parents_session = False
+        self.keepers = Keepers(self._keeper)
         self._start()
+        watch(self)
+
+    def forked(self) -> Iterable[object]:
+        """Begin afresh in a child, and return what is the parent's."""
+        parents = [self._loop, dict(self.__dict__), *self.keepers.forked()]
+        self._parents_loop, self._loop = self._loop or self._parents_loop, None
+        self._parents_session = self._theirs is not None
+        self._start()
+        return parents
 
     def _start(self) -> None:
         self.session: Session = Session(self._max_connections, self._theirs)
@@ -123,18 +150,28 @@ class Shared:
         """Return the running event loop, having made it ours.
 
         Raises:
-            ConfigurationError: the client is in use on another event loop that still runs.
+            ConfigurationError: the client is in use on another event loop that still runs, or the event loop or the
+                session was taken over from the process that forked this one.
         """
         loop = asyncio.get_running_loop()
         if loop is self._loop:
             return loop
+        if loop is self._parents_loop:
+            raise ConfigurationError(
+                "this event loop is the parent process's, from before the fork; "
+                "use the client in a loop of this process's own, such as asyncio.run makes"
+            )
+        if self._parents_session:
+            raise ConfigurationError(
+                "the aiohttp session that was passed in was made before the fork, and its connections are the parent"
+                " process's; make a session and a client in this process"
+            )
         if self._loop is not None:
             if self._loop.is_running():
                 raise ConfigurationError("this client is in use on another event loop; make one client per loop")
             self.session.abandon()
             self._start()
-            for _, keeper in self._keepers:
-                keeper.forget()
+            self.keepers.forget()
         self._loop = loop
         # Of each process its own: a client may be made, and even used, before a fork.
         self._key_prefix = str(uuid.uuid4())[:24]
@@ -170,8 +207,10 @@ class Shared:
         for name in sorted(self._tenants, key=lambda name: self._tenants[name].called_at):
             if len(self._tenants) <= _ROOM // 2:
                 break
-            # Who waits, or is under way, or may not send yet, must not be a stranger afterwards.
-            if self._common is not None or self._tenants[name].queue.idle(now):
+            # Who waits, or is under way, or may not send yet, must not be a stranger afterwards. A pace that all share
+            # is not forgotten with one of them.
+            tenant = self._tenants[name]
+            if tenant.forgettable(name, now) and (self._common is not None or tenant.queue.idle(now)):
                 del self._tenants[name]
         self._room = max(_ROOM, 2 * len(self._tenants))
 
@@ -195,17 +234,7 @@ class Shared:
         pacer.attach(queue.news, lambda: queue.ready)
         return queue
 
-    def keeper(self, credentials: Credentials, timeouts: Timeouts) -> TokenKeeper:
-        """Return who holds the token of these credentials; equal ones have the same token.
-
-        Args:
-            credentials: whose.
-            timeouts: of the first view that has them; a refresh serves all that wait for it.
-        """
-        for known, keeper in self._keepers:
-            # A token source may compare as it likes; ours compare by what they hold.
-            if known is credentials or (isinstance(credentials, _OURS) and known == credentials):
-                return keeper
+    def _keeper(self, credentials: Credentials, timeouts: Timeouts, asks: Asks) -> TokenKeeper:
         from clarus_async.transport.grants import TokenEndpoint, grant_for  # noqa: PLC0415  only a client pays for it
 
         endpoint = TokenEndpoint(
@@ -217,17 +246,16 @@ class Shared:
             dated=self.note_date,
         )
         grant = grant_for(credentials, endpoint)
-        if self._sharing is not None:
+        if self._sharing is not None and isinstance(credentials, ClientCredentials):
             from clarus_async.transport.shared_grant import SharedGrant  # noqa: PLC0415  the same
 
             grant = SharedGrant(grant, credentials, lambda: self._sharing)
-        keeper = TokenKeeper(
+        return TokenKeeper(
             grant,
             static=isinstance(credentials, AccessToken),
             tell=functools.partial(self.tell, to=self.observer),
+            asks=asks,
         )
-        self._keepers.append((credentials, keeper))
-        return keeper
 
     def note_date(self, dated: Dated) -> None:
         """Note what an answer says of the server's clock.
@@ -317,8 +345,7 @@ class Shared:
             tenant.queue.close()
         for future in tuple(self._sleepers):
             _wake(future)
-        for _, keeper in self._keepers:
-            keeper.close()
+        self.keepers.close()
         try:
             await self.connections.drain(self._longest_attempt)
         finally:

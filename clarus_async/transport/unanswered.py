@@ -15,6 +15,7 @@ import aiohttp
 from yarl import URL
 
 from clarus_async.policy.outcome import NoAnswer
+from clarus_async.raised import by_others, raised
 from clarus_async.transport.fence import WithheldError
 from clarus_async.transport.trouble import host_port, trouble_of
 
@@ -35,7 +36,33 @@ class UnaskedAnswerError(aiohttp.ClientConnectionError):
     """A kept connection was of no use any more."""
 
 
-WITHHELD: Final = Unanswered(NoAnswer.WITHHELD, NoAnswer.WITHHELD.value)
+def withheld(error: WithheldError) -> Unanswered:
+    """Say that there was no right to send.
+
+    Args:
+        error: what was raised instead of sending.
+    """
+    if error.raised is None:
+        return Unanswered(NoAnswer.WITHHELD, NoAnswer.WITHHELD.value)
+    return Unanswered(NoAnswer.RAISED_BEFORE, f"{NoAnswer.RAISED_BEFORE}: {error.raised}")
+
+
+def unexpected(error: Exception, url: URL, *, sent: bool) -> Unanswered:
+    """Say what is no failure of a network's: a middleware, a trace or a mock of the caller's raised it, or aiohttp did.
+
+    Args:
+        error: what came out of aiohttp.
+        url: where the request was for.
+        sent: something may have been sent.
+    """
+    if not sent:
+        return Unanswered(NoAnswer.RAISED_BEFORE, f"{NoAnswer.RAISED_BEFORE}: {raised(error)}")
+    if by_others(error):
+        return Unanswered(NoAnswer.RAISED_AFTER, f"{NoAnswer.RAISED_AFTER}: {raised(error)}")
+    # aiohttp asserts here and there that a connection is there yet which was lost a moment ago.
+    said = f"{NoAnswer.CONNECTION_LOST} from {host_port(url.host, url.port)} ({raised(error)})"
+    return Unanswered(NoAnswer.CONNECTION_LOST, said)
+
 
 # Raised only while a connection is made: a host name that is none fails in the resolver, as a UnicodeError where a
 # label of it is too long.
@@ -57,7 +84,7 @@ def unanswered(error: Exception, url: URL, proxy: str | None, connect: float, at
     there = host_port(url.host, url.port)
     through = "" if proxy is None else f" through the proxy {proxy}"
     if isinstance(error.__cause__, WithheldError):
-        return WITHHELD
+        return withheld(error.__cause__)
     if isinstance(error, aiohttp.ServerFingerprintMismatch):
         said = f"no connection to {there}{through}: {NoAnswer.BAD_CERTIFICATE}: it is not the one that is expected"
         return Unanswered(NoAnswer.BAD_CERTIFICATE, said)
@@ -117,5 +144,6 @@ def _lost(error: Exception, there: str, through: str) -> Unanswered:
     elif isinstance(cause, ssl.SSLError) or (isinstance(cause, OSError) and cause.errno is not None):
         why = trouble_of(cause).said
     else:
-        why = "it was closed"
+        # A mock's is told with its place: somebody looks for the entry that is missing there.
+        why = raised(error) if by_others(error) else "it was closed"
     return Unanswered(NoAnswer.CONNECTION_LOST, f"{NoAnswer.CONNECTION_LOST} from {there}{through} ({why})")

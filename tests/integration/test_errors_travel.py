@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import logging
 import multiprocessing
 import warnings
 
@@ -87,9 +88,12 @@ def task(request):
         worker_hijack_root_logger=False,
     )
     task = app.task(name="raised")(raised)
+    level = logging.root.level
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with start_worker(app, pool="solo", perform_ping_check=False, loglevel="CRITICAL", shutdown_timeout=30):
+            # The worker sets it for all of the process.
+            logging.root.setLevel(level)
             yield task
 
 

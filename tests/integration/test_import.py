@@ -10,6 +10,8 @@ import clarus_async
 
 OPTIONAL = {"rich", "graphql", "uvloop", "pytest", "opentelemetry", "redis", "celery", "pydantic_core"}
 LATER = {"cattrs", "tenacity"}
+HEAVY = {"aiohttp", "attr", "multidict", "orjson", "ssl", "yarl"}
+CLIENT = "from clarus_async import ClarusClient"
 
 
 @functools.cache
@@ -20,11 +22,17 @@ def loaded_by(program):
 
 
 def test_the_package_imports_nothing_optional():
-    assert loaded_by("import clarus_async").isdisjoint(OPTIONAL)
+    assert loaded_by(CLIENT).isdisjoint(OPTIONAL)
 
 
 def test_what_only_some_need_is_imported_when_they_need_it():
-    assert loaded_by("import clarus_async").isdisjoint(LATER)
+    assert loaded_by(CLIENT).isdisjoint(LATER)
+
+
+def test_a_name_brings_what_it_needs():
+    assert loaded_by("import clarus_async").isdisjoint(HEAVY | {"asyncio"})
+    assert loaded_by("from clarus_async import RetryPolicy").isdisjoint(HEAVY - {"attr"})
+    assert loaded_by(CLIENT) >= HEAVY
 
 
 def test_the_command_line_and_the_simulator_import_nothing_optional_by_themselves():
@@ -39,6 +47,17 @@ def test_what_only_some_programs_need_is_imported_when_it_is_asked_for():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     there = "{'clarus_async.transport.authorization'} <class 'clarus_async.transport.authorization.AuthorizationCode'>"
     assert done.stdout.splitlines() == ["set()", there]
+
+
+def test_its_modules_are_attributes():
+    code = "import clarus_async; print(clarus_async.errors.ClarusError is clarus_async.ClarusError)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"
+
+
+def test_every_name_has_a_home():
+    homes = {name for names in clarus_async._HOMES.values() for name in names}
+    assert homes == set(clarus_async.__all__) - {"__version__"}
 
 
 def test_a_name_that_is_not_there_is_an_attribute_error():

@@ -12,6 +12,7 @@ import pytest
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 from clarus_async import AttemptEvent, ClarusClient, NewIntegration, PacingPolicy
+from clarus_async.extras import opentelemetry as module
 from clarus_async.extras.opentelemetry import OpenTelemetryObserver
 from clarus_async.simulator import Endpoint, FaultKind, Simulator
 from tests.seen import Seen, client_of, seconds, server_of
@@ -131,6 +132,14 @@ class TestTenants:
             view.on_event(AttemptEvent(1, "create", 1, 0.0, 1.0, 200, None, "done", None, rate))
         paces = [(attributes["clarus.tenant"], point.value) for attributes, point in seen.metric(PACE)]
         assert paces == [("globex", 4.0)]
+
+    def test_those_that_were_told_of_last_have_one(self, monkeypatch):
+        monkeypatch.setattr(module, "_PACES", 3)
+        seen = Seen(tenants=True)
+        for name in ("a", "b", "c", "a", "d"):
+            view = seen.observer.for_tenant(name, "https://clarus-api.com")
+            view.on_event(AttemptEvent(1, "create", 1, 0.0, 1.0, 200, None, "done", None, 5.0))
+        assert sorted(attributes["clarus.tenant"] for attributes, _ in seen.metric(PACE)) == ["a", "c", "d"]
 
 
 class TestWithout:

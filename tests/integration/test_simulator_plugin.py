@@ -1,5 +1,9 @@
 """The pytest fixtures, as a stranger's tests meet them."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from clarus_async.simulator import Endpoint, Simulator
@@ -27,3 +31,47 @@ def test_credentials_are_the_simulator_s():
 
     assert credentials.client_id == Simulator.client_id
     assert Simulator.client_secret not in repr(credentials)
+
+
+CONFTEST = """
+import sys
+
+HEAVY = {"aiohttp", "attr", "cattr", "cattrs", "graphql", "multidict", "orjson", "yarl"}
+OURS = {"clarus_async", "clarus_async._version", "clarus_async.simulator", "clarus_async.simulator.pytest_plugin"}
+
+def pytest_sessionfinish(session):
+    names = set(sys.modules)
+    ours = {name for name in names if name.split(".")[0] == "clarus_async"}
+    print("LOADED", sorted(names & HEAVY | ours - OURS))
+"""
+
+
+def loaded_in(project, test):
+    """What a run of a project that has one test has loaded, beyond pytest and its plugins."""
+    (project / "conftest.py").write_text(CONFTEST)
+    (project / "test_theirs.py").write_text(test)
+    # Which other plugins there are is not ours to say.
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-qs",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "clarus_async.simulator.pytest_plugin",
+    ]
+    environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    [line] = [line for line in done.stdout.splitlines() if "LOADED" in line]
+    return line.partition("LOADED ")[2]
+
+
+def test_a_project_that_does_not_use_it_loads_none_of_it(tmp_path):
+    assert loaded_in(tmp_path, "def test_theirs(): pass") == "[]"
+
+
+def test_one_that_overrides_an_option_alone_does_not_either(tmp_path):
+    test = "def test_theirs(clarus_simulator_options): assert clarus_simulator_options == {}"
+    assert loaded_in(tmp_path, test) == "[]"

@@ -295,12 +295,12 @@ async def test_no_connection_means_that_nothing_was_sent(mocked, clarus, operati
     assert error.__cause__ is error.__context__ is None
 
 
-async def test_an_exception_that_nobody_foresaw_is_a_lost_connection_and_shows_nothing(mocked, clarus, caplog):
+async def test_an_exception_that_nobody_foresaw_is_told_as_what_it_is_and_shows_nothing(mocked, clarus, caplog):
     mocked.post(COLLECTION, exception=RuntimeError("Bearer token-1"))
 
-    with pytest.raises(OutcomeUnknownError) as caught:
-        await clarus.integrations.create(SHOP, on_unknown="raise")
-    assert "RuntimeError" in caplog.text
+    with pytest.raises(ConfigurationError, match=r"RuntimeError at .*core.py:\d+ in match") as caught:
+        await clarus.integrations.create(SHOP)
+    assert (caught.value.applied, caught.value.retryable, caught.value.attempts) == (Applied.NO, False, 1)
     assert "token-1" not in f"{caught.value}{caplog.text}"
 
 

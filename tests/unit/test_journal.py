@@ -435,6 +435,63 @@ sys.stdin.read()
         assert len(await opened(tmp_path / "run.db")) == 5
 
 
+class TestForks:
+    """A child has its parent's descriptors, and is neither its parent nor another run."""
+
+    @staticmethod
+    @contextlib.contextmanager
+    def parent(path, child):
+        """A process that has opened the journal, forks, and writes a row when its child has done something."""
+        code = f"""
+import os, sys
+from clarus_async.provisioning.journal_file import JournalFile
+from clarus_async.provisioning.journal_rows import Entry
+file = JournalFile({str(path)!r}, "acme", {URL!r})
+file.open()
+file.write([Entry(n=1, key="key-1")])
+reading, writing = os.pipe()
+if os.fork() == 0:
+    {child}
+os.close(writing)
+os.read(reading, 1)
+file.write([Entry(n=2, key="key-2")])
+print("written", flush=True)
+sys.stdin.read()
+"""
+        with python(code, stdin=subprocess.PIPE) as process:
+            assert process.stdout.readline() == "written\n"
+            yield process
+            process.stdin.close()
+
+    @pytest.mark.parametrize(
+        "child",
+        [
+            pytest.param("sys.exit()", id="exits"),
+            pytest.param("file.close(); os._exit(0)", id="closes it"),
+            pytest.param("del file; os._exit(0)", id="drops it"),
+            pytest.param("os.close(writing); sys.stdin.read(); os._exit(0)", id="lives on"),
+        ],
+    )
+    async def test_what_the_parent_writes_after_it_is_not_lost(self, tmp_path, child):
+        path = tmp_path / "run.db"
+        with self.parent(path, child) as process:
+            assert "is in use by another run" in await refusal(path)
+            process.kill()
+            process.wait()
+            assert [known.key for known in await opened(path)] == ["key-1", "key-2"]
+
+    async def test_a_child_can_not_use_it(self, tmp_path):
+        path = tmp_path / "run.db"
+        child = (
+            "import pathlib\n    try: file.counts()\n"
+            "    except Exception as error: pathlib.Path(f'{file.path}-said').write_text(file.explained(error))\n"
+            "    os._exit(0)"
+        )
+        with self.parent(path, child):
+            said = path.with_name("run.db-said").read_text()
+        assert said == f"journal {path}: the journal is closed"
+
+
 class TestRows:
     @pytest.fixture
     def file(self, tmp_path):

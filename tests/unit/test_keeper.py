@@ -55,7 +55,8 @@ def tokens(expires_in=100.0):
 
 
 def keeper(grant, *, static=False, told=None):
-    return TokenKeeper(grant, static=static, tell=(lambda event: None) if told is None else told.append)
+    tell = (lambda event: None) if told is None else told.append
+    return TokenKeeper(grant, static=static, tell=tell, asks=lambda keeper: None)
 
 
 def refused():

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[2] / "clarus_async"
 
 # From the bottom up; a module may import from its own layer and those below it.
 LAYERS = [
-    {"_version", "pydantic_schema", "errors", "checks", "records", "credentials", "config", "events"},
+    {"_version", "pydantic_schema", "errors", "raised", "checks", "records", "credentials", "config", "events"},
     {"wire"},
     {"ratelimit"},
     {"policy"},

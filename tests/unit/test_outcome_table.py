@@ -26,7 +26,7 @@ REFUSED = (400, 402, 403, 404, 405, 406, 409, 410, 413, 415, 418, 422, 423, 425,
 TABLE = [
     # no connection was obtained
     *((seen, Proof.NOT_SENT, AGAIN, AGAIN, AGAIN) for seen in (NoAnswer.NO_CONNECTION,)),
-    # certificate not valid, a proxy that refuses
+    # certificate not valid, a proxy that refuses, code of the caller's that raised before anything was sent
     *((seen, Proof.NOT_SENT, RAISE, RAISE, RAISE) for seen in (*sorted(NO_WAY), NoAnswer.WITHHELD)),
     # 429
     *((Answer(429, wait), Proof.REJECTED, PACE, PACE, PACE) for wait in (None, 0.0, 30.0)),
@@ -37,6 +37,8 @@ TABLE = [
     *((Answer(status, retry_after=1.0), Proof.REJECTED, RAISE, RAISE, RAISE) for status in (403, 409, 422)),
     # 500, 502, 503 whatever its headers, 504, other 5xx, 408; reset, EOF, timeout on an obtained connection
     *((seen, Proof.UNKNOWN, RECONCILE, AGAIN, RAISE_UNKNOWN) for seen in UNKNOWN),
+    # code of the caller's that raised once something may have been sent: sent again, it would raise again
+    (NoAnswer.RAISED_AFTER, Proof.UNKNOWN, RECONCILE, RAISE, RAISE_UNKNOWN),
     # any 3xx
     *(
         (Answer(status), Proof.MISCONFIGURED, RAISE, RAISE, RAISE)
@@ -72,7 +74,7 @@ def test_an_earlier_doubt_changes_no_cell_but_one(seen, kind, proof, step):
 
 @cells
 def test_only_an_action_whose_outcome_is_unknown_is_repeated_because_it_is_repeatable(seen, kind, proof, step):
-    if kind is Kind.ACTION and proof is Proof.UNKNOWN:
+    if kind is Kind.ACTION and proof is Proof.UNKNOWN and seen is not NoAnswer.RAISED_AFTER:
         step = AGAIN
 
     assert judge(kind, seen, repeatable=True) == Verdict(proof, step)

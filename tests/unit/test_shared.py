@@ -8,6 +8,7 @@ import builtins
 import pytest
 
 from clarus_async.config import PacingPolicy
+from clarus_async.policy.token import HeldToken
 from clarus_async.transport import shared as module
 from clarus_async.transport.shared import Shared
 from tests.virtual import now, settle, virtual
@@ -202,6 +203,78 @@ class TestNeverForgotten:
         await strangers(shared, 1_000)
         # A second after the first request; the rate has 100 seconds between them.
         assert shared.connections.acquire_now(shared.tenant("acme").queue, now()) is None
+
+    @virtual
+    @pytest.mark.parametrize("scope", ["tenant", "client"])
+    async def test_one_with_a_create_that_is_under_way_between_two_requests(self, room, scope):
+        shared = await started(scope=scope)
+        creates = shared.tenant("acme").creates
+        creates.begin("name=shop", now(), "one")
+        await asyncio.sleep(1.0)
+        await strangers(shared, 1_000)
+        assert shared.tenant("acme").creates is creates
+        creates.end("name=shop", now(), "one", 7)
+        await asyncio.sleep(100.0)
+        await strangers(shared, 1_000)
+        assert "acme" not in names(shared)
+
+    @virtual
+    async def test_one_with_a_create_that_ended_in_doubt(self, room):
+        shared = await started()
+        creates = shared.tenant("acme").creates
+        creates.begin("name=shop", now(), "one")
+        creates.end("name=shop", now(), "one", until=now() + 60.0)
+        await asyncio.sleep(300.0)
+        await strangers(shared, 1_000)
+        assert shared.tenant("acme").creates is creates
+        await asyncio.sleep(1_000.0)
+        await strangers(shared, 1_000)
+        assert "acme" not in names(shared)
+
+    @virtual
+    async def test_one_whose_schema_is_asked_for(self, room):
+        shared = await started()
+        tenant = shared.tenant("acme")
+        async with tenant.schema:
+            await asyncio.sleep(1.0)
+            await strangers(shared, 1_000)
+            assert shared.tenant("acme") is tenant
+
+    @virtual
+    @pytest.mark.parametrize("settles", [False, True])
+    async def test_one_whose_retries_are_used_up(self, room, settles):
+        shared = await started()
+        budget = shared.tenant("acme").budget_of(settles=settles)
+        while budget.take(now()):
+            pass
+        await asyncio.sleep(30.0)
+        await strangers(shared, 1_000)
+        assert shared.tenant("acme").budget_of(settles=settles) is budget
+        await asyncio.sleep(31.0)
+        await strangers(shared, 1_000)
+        assert "acme" not in names(shared)
+
+    @virtual
+    async def test_one_whose_next_token_is_not_due(self, room):
+        shared = await started()
+        refusals = shared.tenant("acme").refusals
+        for _ in range(8):
+            refusals.refused(HeldToken("t", now(), 3600.0), now(), lambda: 1.0)
+        assert refusals.wait(now()) > 2.0
+        await strangers(shared, 1_000)
+        assert shared.tenant("acme").refusals is refusals
+
+    @virtual
+    async def test_one_that_waits_where_all_have_one_pace(self, room):
+        shared = await started(width=1, scope="client")
+        queue, sent = send(shared, "other")
+        tenant = shared.tenant("acme")
+        waiter = asyncio.create_task(shared.connections.acquire(queue, "acme", FOREVER))
+        await settle()
+        await strangers(shared, 1_000)
+        assert shared.tenant("acme") is tenant
+        queue.release(sent)
+        queue.release(await waiter)
 
 
 class TestAllBusy:

@@ -1,0 +1,101 @@
+"""aioresponses that works with the aiohttp that is installed, for tests that have it (``pip install aioresponses``).
+
+Its 0.7.9 can't make an answer of aiohttp 3.14, which wants a ``stream_writer``. Take this class in its place::
+
+    from clarus_async.simulator.aioresponses import aioresponses
+
+No connection, timeout or middleware runs under it: what comes of a lost answer, the simulator shows.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from re import Pattern
+from typing import Any
+from unittest.mock import Mock
+
+from aiohttp import ClientResponse, hdrs
+from yarl import URL
+
+try:
+    from aioresponses import CallbackResult, core
+except ImportError as missing:
+    raise ImportError("clarus_async.simulator.aioresponses needs aioresponses: pip install aioresponses") from missing
+
+__all__ = ["CallbackResult", "Response", "aioresponses"]
+
+
+class Response(ClientResponse):
+    """An answer that aioresponses can make, for its ``response_class``."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  whatever aiohttp's own takes
+        kwargs.setdefault("stream_writer", Mock(output_size=0))
+        super().__init__(*args, **kwargs)
+
+
+class aioresponses(core.aioresponses):  # noqa: N801  it stands in for theirs
+    """Theirs, whose answers aiohttp accepts."""
+
+    def add(
+        self,
+        url: URL | str | Pattern[str],
+        method: str = hdrs.METH_GET,
+        status: int = 200,
+        body: str | bytes = "",
+        exception: Exception | None = None,
+        content_type: str = "application/json",
+        payload: Any = None,  # noqa: ANN401  whatever JSON has
+        headers: Mapping[str, str] | None = None,
+        response_class: type[ClientResponse] | None = None,
+        repeat: bool | int = False,  # noqa: FBT001, FBT002, RUF100  as theirs
+        timeout: bool = False,  # noqa: FBT001, FBT002, RUF100  as theirs
+        reason: str | None = None,
+        callback: Callable[..., Any] | None = None,
+    ) -> None:
+        """Answer a request; see aioresponses.
+
+        Args:
+            url: where to, or what that matches.
+            method: the HTTP method.
+            status: the HTTP status.
+            body: the answer's.
+            exception: is raised instead of an answer.
+            content_type: the body's.
+            payload: the body, as JSON.
+            headers: the answer's.
+            response_class: of the answer.
+            repeat: answer any further one as well, or so many.
+            timeout: raise a timeout instead of an answer.
+            reason: the reason phrase.
+            callback: is called with the request, and may return a :class:`CallbackResult`.
+        """
+        super().add(
+            url,
+            method,
+            status=status,
+            body=body,
+            exception=exception,
+            content_type=content_type,
+            payload=payload,
+            headers=None if headers is None else dict(headers),
+            response_class=response_class or Response,
+            repeat=repeat,
+            timeout=timeout,
+            reason=reason,
+            callback=None if callback is None else _accepted(callback),
+        )
+
+
+def _accepted(callback: Callable[..., Any]) -> Callable[..., Any]:
+    """Have what a callback returns be made into an answer that aiohttp accepts."""
+
+    async def called(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  whatever theirs takes and returns
+        result = callback(*args, **kwargs)
+        if inspect.isawaitable(result):
+            result = await result
+        if isinstance(result, CallbackResult) and result.response_class is None:
+            result.response_class = Response
+        return result
+
+    return called
