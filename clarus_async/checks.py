@@ -15,8 +15,8 @@ from clarus_async.errors import InputProblem, InvalidInputError
 C = TypeVar("C")
 
 # Deeper than any configuration a person writes, and well inside what orjson encodes.
-_MAX_DEPTH = 64
-_SURROGATE = "must be valid Unicode (it holds a lone surrogate)"
+MAX_DEPTH = 64
+SURROGATE = "must be valid Unicode (it holds a lone surrogate)"
 _INT64 = 2**63
 
 
@@ -72,7 +72,7 @@ def is_text(value: object) -> bool:
 
 def _scalar_problem(value: bool | str | float) -> str | None:
     if isinstance(value, str):
-        return None if is_text(value) else _SURROGATE
+        return None if is_text(value) else SURROGATE
     if isinstance(value, float):
         return None if math.isfinite(value) else "must be a finite number"
     return _size_problem(value)
@@ -111,8 +111,8 @@ def _plain(value: Any, field: str, depth: int = 0) -> Any:  # noqa: ANN401
         if (reason := _scalar_problem(value)) is not None:
             raise _Refused(field, reason)
         return _exactly(value)
-    if depth >= _MAX_DEPTH:
-        raise _Refused(field, f"must not nest deeper than {_MAX_DEPTH} levels")
+    if depth >= MAX_DEPTH:
+        raise _Refused(field, f"must not nest deeper than {MAX_DEPTH} levels")
     if attrs.has(type(value)):
         value = {a.name: item for a in attrs.fields(type(value)) if (item := getattr(value, a.name)) is not None}
     if isinstance(value, Mapping):
@@ -149,7 +149,7 @@ def text_problem(value: object) -> str | None:
     if not value.strip():
         # Empty strings cause validation noise on the server (clarus-api.md §4).
         return "must not be empty"
-    return None if is_text(value) else _SURROGATE
+    return None if is_text(value) else SURROGATE
 
 
 def flag_problem(value: object) -> str | None:

@@ -64,7 +64,11 @@ CONTENTS = {
     "a million columns": ("x.csv", b"name," + b"a," * 10**6 + b"\n", "line 1: is longer than 1,048,576 bytes"),
     "500,000 cells": ("x.csv", HEAD + b"a," * 500_000 + b"\n", "line 2: column 3: the row has 500,001 cells"),
     "UTF-16": ("x.csv", (HEAD + b"A,t\n").decode().encode("utf-16"), "line 1: is not UTF-8 (it looks like UTF-16)"),
-    "UTF-16 without a mark": ("x.csv", (HEAD + b"A,t\n").decode().encode("utf-16-le"), "line 1: must name the columns"),
+    "UTF-16 without a mark": (
+        "x.csv",
+        (HEAD + b"A,t\n").decode().encode("utf-16-le"),
+        "line 1: is not UTF-8 (it looks",
+    ),
     "UTF-16, JSON": ("x.jsonl", '{"name": "A"}\n'.encode("utf-16"), "line 1: is not UTF-8 (it looks like UTF-16)"),
     "UTF-32": ("x.csv", (HEAD + b"A,t\n").decode().encode("utf-32"), "line 1: is not UTF-8 (it looks like UTF-16)"),
     "Latin-1": ("x.csv", HEAD + b"caf\xe9,t\n", "line 2: is not UTF-8 (at byte 4)"),
@@ -79,11 +83,15 @@ CONTENTS = {
         b"name,integration_type,Name\nA,t,B\n",
         "line 1: Name: is no attribute",
     ),
-    "another separator": ("x.csv", b"name;integration_type\nA;t\n", "line 1: must name the columns"),
-    "an array": ("x.jsonl", b'[{"name": "A"}]\n', "line 1: must be a JSON object, not an array"),
-    "100,000 deep": ("x.jsonl", b'{"name":' + b"[" * 100_000 + b"]" * 100_000 + b"}\n", "line 1: is not JSON"),
+    "another separator": ("x.csv", b"name;integration_type\nA;t\n", "line 1: has its cells separated by semicolons"),
+    "an array": ("x.json", b'[{"name": "A"}]\n', "line 1, element 1: integration_type: is required"),
+    "100,000 deep": ("x.jsonl", b'{"name":' + b"[" * 100_000 + b"]" * 100_000 + b"}\n", "line 1: must not nest deeper"),
     "1e400": ("x.jsonl", b'{"name": "A", "integration_type": "t", "account_id": 1e400}\n', "line 1: "),
-    "a surrogate": ("x.jsonl", b'{"name": "\\ud800", "integration_type": "t"}\n', "line 1: is not JSON"),
+    "a surrogate": (
+        "x.jsonl",
+        b'{"name": "\\ud800", "integration_type": "t"}\n',
+        "line 1: name: must be valid Unicode",
+    ),
     "a picture": ("x.csv", b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 9, "line 1: "),
     "a zip": ("x.xlsx", b"PK\x03\x04" + bytes(range(256)) * 9, "line 1: "),
     "escapes": ("x.csv", b"name,integration_type,\x1b[2J\x07\nA,t,x\n", "line 1: \\x1b[2J\\x07: is no attribute"),
@@ -205,4 +213,4 @@ async def test_a_pipe_is_read_as_it_comes_and_its_bad_rows_are_told(provision, s
     assert status != 0
     assert sorted(outcome["key"] for outcome in outcomes) == ["A", "B"]
     assert sorted(attributes["name"] for attributes in sent(server)) == ["A", "B"]
-    assert "line 3: is not UTF-8 (at byte 4)" in said
+    assert "line 3: is not UTF-8 (at byte 4): save the file as UTF-8" in said
