@@ -116,8 +116,10 @@ def _plain(value: Any, field: str, depth: int = 0) -> Any:  # noqa: ANN401
     if attrs.has(type(value)):
         value = {a.name: item for a in attrs.fields(type(value)) if (item := getattr(value, a.name)) is not None}
     if isinstance(value, Mapping):
-        if not all(map(is_text, value)):
+        if not all(isinstance(key, str) for key in value):
             raise _Refused(field, "must have strings as keys")
+        if not all(map(is_text, value)):
+            raise _Refused(field, "must have valid Unicode as keys (one holds a lone surrogate)")
         return {str.__str__(key): _plain(item, f"{field}.{key}", depth + 1) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item, f"{field}[{i}]", depth + 1) for i, item in enumerate(value)]

@@ -162,6 +162,16 @@ class TestStandardInput:
         assert said[0].startswith("line 1: type: is no attribute of an integration")
         assert not simulator.count(Endpoint.CREATE)
 
+    async def test_what_is_typed_ends_at_the_first_end_of_file(self, start, simulator):
+        keyboard, terminal = os.openpty()
+        process = await start("provision", "-", stdin=terminal)
+        os.close(terminal)
+        os.write(keyboard, record(0) + b"\x04")
+        status, outcomes, _ = await finish(process)
+        os.close(keyboard)
+
+        assert (status, [outcome["key"] for outcome in outcomes]) == (0, ["r-0"])
+
     async def test_a_file_is_checked_from_where_it_stands(self, start, simulator, tmp_path):
         path = tmp_path / "shops.jsonl"
         path.write_bytes(b"a line for somebody else\n" + record(0) + record(1)[:-2] + b"\n")
