@@ -513,6 +513,9 @@ async def try_file(simulator: Simulator, tenant: str, file: Spoilt, folder: Path
             said = {(int(line), int(place) if place else None) for line, place, _ in _NAMED.findall(heard)}
             ends = [int(line) for line, _, reason in _NAMED.findall(heard) if "nothing after it was read" in reason]
             rows = [row for row in rows if not (row.key and names(row, said, min(ends, default=None)))]
+            if not any(row.wanted for row in rows):
+                verdict.wrong.append(f"{file.name}: refused without a row that could be sent, {heard[-300:]!r}")
+                return verdict
             file = attrs.evolve(file, rows=rows)
             for place, row in enumerate((row for row in rows if row.place), 1):
                 row.place = place
