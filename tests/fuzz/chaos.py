@@ -409,7 +409,7 @@ class Life:
 
 async def live(
     simulator: Simulator, tenant: str, arguments: list[str], content: list[bytes] | None, encoding: str, *,
-    kill_at: int | None, patience: float,
+    is_shared: bool, kill_at: int | None, patience: float,
 ) -> Life:  # fmt: skip
     """Run the command; kill it when so many records are stored, or when it hangs.
 
@@ -419,6 +419,7 @@ async def live(
         arguments: of the command.
         content: what it reads from its standard input: the second part is written when there is an outcome.
         encoding: of its pseudo-terminals.
+        is_shared: it has one for both its streams.
         kill_at: how many records.
         patience: seconds after which it hangs.
     """
@@ -427,20 +428,21 @@ async def live(
         "CLARUS_CLIENT_SECRET": simulator.client_secret, "PYTHONIOENCODING": encoding,
         "COLUMNS": "400", "TERM": "xterm",
     }  # fmt: skip
-    out, err = _Screen(), _Screen()
+    out = _Screen()
+    err = out if is_shared else _Screen()
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", _COMMAND, *arguments, env=environment, stdout=out.theirs, stderr=err.theirs,
         stdin=asyncio.subprocess.DEVNULL if content is None else asyncio.subprocess.PIPE,
     )  # fmt: skip
-    os.close(out.theirs)
-    os.close(err.theirs)
+    for screen in {out, err}:
+        os.close(screen.theirs)
 
     async def feed() -> None:
         assert content is not None
         assert process.stdin is not None
         with contextlib.suppress(ConnectionError):
             for number, part in enumerate(content):
-                while number and not out.said:  # noqa: ASYNC110  another process fulfils it
+                while number and b'"status"' not in out.said:  # noqa: ASYNC110  another process fulfils it
                     await asyncio.sleep(0.02)
                 process.stdin.write(part)
                 await process.stdin.drain()
@@ -463,12 +465,13 @@ async def live(
             task.cancel()
         await asyncio.wait(tasks)
     said = err.close()
-    out.close()
+    if not is_shared:
+        out.close()
     return Life(status, said)
 
 
 async def try_file(simulator: Simulator, tenant: str, file: Spoilt, folder: Path, dice: random.Random, *, is_pipe: bool,
-                   encoding: str, kills: int) -> Verdict:  # fmt: skip
+                   is_shared: bool, encoding: str, kills: int) -> Verdict:  # fmt: skip
     """Run a file to its end, through kills, and judge what came of it."""
     verdict = Verdict(files=1)
     patience = PATIENCE + len(file.rows) / 50
@@ -482,7 +485,9 @@ async def try_file(simulator: Simulator, tenant: str, file: Spoilt, folder: Path
         content = None
         if is_pipe:
             content = [file.content()] if is_checked else [file.content(rows[:first]), file.content(rows[first:])]
-        life = await live(simulator, tenant, arguments, content, encoding, kill_at=kill_at, patience=patience)
+        life = await live(
+            simulator, tenant, arguments, content, encoding, is_shared=is_shared, kill_at=kill_at, patience=patience
+        )
         verdict.lives += 1
         verdict.hung += life.status is None
         heard += life.said + "\n"
@@ -557,7 +562,7 @@ async def try_files(
                 async with room:
                     began = time.monotonic()
                     encoding = encodings[number // 4 % len(encodings)]
-                    is_pipe = number % 4 in {0, 3}
+                    is_pipe, is_shared = number % 4 in {0, 3}, number % 3 == 0
                     verdict = await try_file(
                         simulator,
                         tenants[number],
@@ -565,10 +570,11 @@ async def try_files(
                         Path(folder),
                         dice,
                         is_pipe=is_pipe,
+                        is_shared=is_shared,
                         encoding=encoding,
                         kills=kills,
                     )
-                    where = "pipe" if is_pipe else "file"
+                    where = f"{'pipe' if is_pipe else 'file'}, {'one terminal' if is_shared else 'two terminals'}"
                     seconds = time.monotonic() - began
                     print(f"{number:>3} {file.name}, {where}, {encoding}, {seconds:.0f} s: {verdict}", flush=True)
                     total.add(verdict)
