@@ -96,7 +96,7 @@ class Spoilt:
     def content(self, rows: list[Row] | None = None) -> bytes:
         """Return its bytes."""
         content = b"".join(row.text for row in (self.rows if rows is None else rows))
-        return content if self.encoding == "utf-8" else content.decode().encode(self.encoding, "replace")
+        return content if self.encoding == "utf-8" else content.decode(errors="replace").encode(self.encoding)
 
 
 # --- making them
