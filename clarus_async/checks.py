@@ -16,8 +16,8 @@ from clarus_async.raised import raised
 C = TypeVar("C")
 
 # Deeper than any configuration a person writes, and well inside what orjson encodes.
-_MAX_DEPTH = 64
-_SURROGATE = "must be valid Unicode (it holds a lone surrogate)"
+MAX_DEPTH = 64
+SURROGATE = "must be valid Unicode (it holds a lone surrogate)"
 _INT64 = 2**63
 
 
@@ -73,7 +73,7 @@ def is_text(value: object) -> bool:
 
 def _scalar_problem(value: bool | str | float) -> str | None:
     if isinstance(value, str):
-        return None if is_text(value) else _SURROGATE
+        return None if is_text(value) else SURROGATE
     if isinstance(value, float):
         return None if math.isfinite(value) else "must be a finite number"
     return _size_problem(value)
@@ -114,13 +114,15 @@ def _plain(value: Any, field: str, depth: int = 0) -> Any:  # noqa: ANN401
         if (reason := _scalar_problem(value)) is not None:
             raise _Refused(field, reason)
         return _exactly(value)
-    if depth >= _MAX_DEPTH:
-        raise _Refused(field, f"must not nest deeper than {_MAX_DEPTH} levels")
+    if depth >= MAX_DEPTH:
+        raise _Refused(field, f"must not nest deeper than {MAX_DEPTH} levels")
     if attrs.has(type(value)):
         value = {a.name: item for a in attrs.fields(type(value)) if (item := getattr(value, a.name)) is not None}
     if isinstance(value, Mapping):
-        if not all(map(is_text, value)):
+        if not all(isinstance(key, str) for key in value):
             raise _Refused(field, "must have strings as keys")
+        if not all(map(is_text, value)):
+            raise _Refused(field, "must have valid Unicode as keys (one holds a lone surrogate)")
         return {str.__str__(key): _plain(item, f"{field}.{key}", depth + 1) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item, f"{field}[{i}]", depth + 1) for i, item in enumerate(value)]
@@ -152,7 +154,7 @@ def text_problem(value: object) -> str | None:
     if not value.strip():
         # Empty strings cause validation noise on the server (clarus-api.md §4).
         return "must not be empty"
-    return None if is_text(value) else _SURROGATE
+    return None if is_text(value) else SURROGATE
 
 
 def flag_problem(value: object) -> str | None:

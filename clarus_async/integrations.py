@@ -250,7 +250,8 @@ class Integrations:
                 can change; ``"fail"``; or ``"ignore"`` it: send without looking.
             dry_run: say what would happen, and send nothing that writes. What would be created is ``created``, without
                 an id.
-            max_failures: stop when more records than these are ``failed`` or ``conflict``, and raise.
+            max_failures: when more records than these are ``failed`` or ``conflict``, begin no further one, let what is
+                in flight end, and raise :class:`ClarusError`.
             on_progress: called after each outcome.
 
         Raises:

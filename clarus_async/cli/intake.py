@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import os
+import select
 import stat
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Final, Self
+from typing import Any, BinaryIO, Final, NamedTuple, Self
 
 import attrs
 
@@ -22,7 +24,95 @@ from clarus_async.records import NewIntegration
 _AHEAD: Final = 256
 
 
-@attrs.frozen
+# What is read of a pipe before anything of it is sent: until it ends, has so many bytes, or is silent for so long (and
+# for no longer than that, where it trickles), in seconds.
+_BEGINNING: Final = 2**23
+_SILENCE: Final = 0.25
+_LONGEST: Final = 5.0
+
+
+class _MoreToComeError(Exception):
+    """What was read ahead ends in the midst of a line."""
+
+
+class _Beginning(io.BytesIO):
+    """What was read ahead, where that is not all."""
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        line = super().readline(size)
+        if not line.endswith(b"\n") and len(line) != size:
+            raise _MoreToComeError
+        return line
+
+
+class _Pipe(io.RawIOBase):
+    """A stream that can't be rewound, whose beginning can be read twice.
+
+    Args:
+        raw: the stream.
+    """
+
+    def __init__(self, raw: io.FileIO) -> None:
+        self._raw = raw
+        self._ahead = memoryview(b"")
+        self._is_at_end = False
+
+    def read_ahead(self) -> io.BytesIO:
+        """Read what there is, up to a limit, and keep it.
+
+        Raises:
+            OSError: it can't be read.
+        """
+        parts: list[bytes] = []
+        length = 0
+        until = None
+        while length < _BEGINNING:
+            left = None if until is None else min(_SILENCE, max(0.0, until - time.monotonic()))
+            if not select.select([self._raw], [], [], left)[0]:
+                break
+            parts.append(os.read(self._raw.fileno(), 2**16))
+            if not parts[-1]:
+                # A terminal would wait for a second one.
+                self._is_at_end = True
+                break
+            length += len(parts[-1])
+            until = until or time.monotonic() + _LONGEST
+        content = b"".join(parts)
+        self._ahead = memoryview(content)
+        return io.BytesIO(content) if self._is_at_end else _Beginning(content)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int | None:  # noqa: ANN401  whatever takes bytes
+        if not self._ahead:
+            self._ahead = memoryview(b"")  # what was read ahead is let go
+            return 0 if self._is_at_end else self._raw.readinto(buffer)
+        count = min(len(self._ahead), len(buffer))
+        buffer[:count] = self._ahead[:count]
+        self._ahead = self._ahead[count:]
+        return count
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class Checked(NamedTuple):
+    """What is known of an input before anything of it is sent.
+
+    Args:
+        good: how many rows are records.
+        bad: how many are not.
+        is_whole: whether it was read to its end.
+    """
+
+    good: int
+    bad: int
+    is_whole: bool
+
+
+@attrs.define
 class Input:
     """Where records come from.
 
@@ -30,13 +120,15 @@ class Input:
         name: what it is called where it can't be read.
         stream: as it was opened.
         format: ``None``: to be told from the content.
-        rewinds: whether it can be read twice, and so checked before it is used.
+        pipe: what is below the stream, where that can't be rewound.
+        is_handed_over: a thread reads it, and closes it at its end: until then, it may be blocked in it.
     """
 
     name: str
     stream: BinaryIO
     format: Format | None
-    rewinds: bool
+    pipe: _Pipe | None = None
+    is_handed_over: bool = False
 
     def rows(self) -> Iterator[Row]:
         """Read from where the stream stands.
@@ -44,8 +136,11 @@ class Input:
         Raises:
             OSError: it can't be read; it says of what.
         """
+        return self._rows(self.stream)
+
+    def _rows(self, stream: BinaryIO) -> Iterator[Row]:
         try:
-            yield from read_records(self.stream, self.format)
+            yield from read_records(stream, self.format)
         except OSError as error:
             error.filename = self.name
             raise
@@ -56,25 +151,38 @@ class Input:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        # A pipe is closed at its end, by the thread that read it: until then, that thread may be blocked in it.
-        if self.rewinds:
+        if not (self.pipe and self.is_handed_over):
             self.stream.close()
 
-    def check(self, report: Callable[[BadRow], None]) -> tuple[int, int]:
-        """Read to the end and go back to the start; return how many rows are good, and how many are bad.
+    def check(self, report: Callable[[BadRow], None]) -> Checked:
+        """Read to the end, or as far as that is possible without waiting for what is not there, and go back.
 
         Args:
-            report: is given each bad one.
+            report: is given each bad row.
+
+        Raises:
+            OSError: it can't be read; it says of what.
         """
+        try:
+            start = 0 if self.pipe else self.stream.tell()
+            stream = self.pipe.read_ahead() if self.pipe else self.stream
+        except OSError as error:
+            error.filename = self.name
+            raise
         good = bad = 0
-        for row in self.rows():
-            if isinstance(row, BadRow):
-                bad += 1
-                report(row)
-            else:
-                good += 1
-        self.stream.seek(0)
-        return good, bad
+        is_whole = not isinstance(stream, _Beginning)
+        try:
+            for row in self._rows(stream):
+                if isinstance(row, BadRow):
+                    bad += 1
+                    report(row)
+                else:
+                    good += 1
+        except _MoreToComeError:
+            pass
+        if not self.pipe:
+            self.stream.seek(start)
+        return Checked(good, bad, is_whole)
 
 
 def open_input(name: str, format: str | None) -> Input:  # noqa: A002  as the option is called
@@ -91,12 +199,17 @@ def open_input(name: str, format: str | None) -> Input:  # noqa: A002  as the op
     try:
         if name == "-":
             # A stream of our own: at its end the interpreter waits for the lock of sys.stdin, which a reader may hold.
-            return Input("standard input", open(0, "rb", closefd=False), chosen, rewinds=False)
-        stream = Path(name).open("rb")  # noqa: SIM115  closed by whoever asked for it
-        rewinds = stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
+            name, raw = "standard input", io.FileIO(0, "rb", closefd=False)
+        else:
+            chosen = chosen or format_of(name)
+            raw = io.FileIO(name, "rb")
+        is_file = stat.S_ISREG(os.fstat(raw.fileno()).st_mode)
     except OSError as error:
         raise InvalidInputError(f"{name}: {error.strerror}") from None
-    return Input(name, stream, chosen or format_of(name), rewinds)
+    if is_file:
+        return Input(name, io.BufferedReader(raw), chosen)
+    pipe = _Pipe(raw)
+    return Input(name, io.BufferedReader(pipe), chosen, pipe)
 
 
 class Intake(AsyncIterator[NewIntegration]):
@@ -137,7 +250,7 @@ class Intake(AsyncIterator[NewIntegration]):
 
     async def __anext__(self) -> NewIntegration:
         if not self._started:
-            self._started = True
+            self._started = self._source.is_handed_over = True
             threading.Thread(target=self._pump, name="clarus intake", daemon=True).start()
         while not self._stopped:
             row = await self._read.get()

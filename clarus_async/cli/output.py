@@ -52,7 +52,8 @@ def _named(problem: InputProblem) -> str:
 
 def describe(row: BadRow) -> list[str]:
     """Name what is wrong with a row, a line for each field."""
-    return [f"line {row.line}: {_named(problem)}" for problem in row.problems]
+    where = f"line {row.line}" if row.place is None else f"line {row.line}, element {row.place}"
+    return [f"{where}: {_named(problem)}" for problem in row.problems]
 
 
 def explain(error: Exception) -> tuple[str, Exit]:

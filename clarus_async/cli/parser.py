@@ -131,9 +131,9 @@ def _add_connection(parser: ArgumentParser) -> None:
 
 
 def _add_provision(parser: ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", help="a .csv, .jsonl or .ndjson file; - is standard input")
+    parser.add_argument("file", metavar="FILE", help="a file of CSV, JSON Lines or a JSON array; - is standard input")
     parser.add_argument(
-        "--format", choices=("csv", "jsonl"), help="default: by the file's suffix, else by its first character"
+        "--format", choices=("csv", "jsonl"), help="jsonl is JSON of any layout (default: as the file is)"
     )
     parser.add_argument(
         "--concurrency", metavar="N", type=_from_1_to(10_000), default=64, help="records at once (default: 64)"

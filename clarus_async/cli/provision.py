@@ -45,13 +45,13 @@ def main(args: argparse.Namespace) -> int:
     if args.simulate and args.journal is not None:
         raise ConfigurationError("--simulate ends with what it holds: a journal of it could never be resumed")
     with open_input(args.file, args.format) as source:
-        total = None
-        if source.rewinds:
-            total, bad = source.check(lambda row: _report(row, say))
-            if bad:
-                say(f"clarus: error: {args.file}: {bad:,} bad {'row' if bad == 1 else 'rows'}; nothing was sent")
-                return Exit.USAGE
-        return asyncio.run(_main(args, client, source, total))
+        checked = source.check(lambda row: _report(row, say))
+        if checked.bad:
+            rows = f"{checked.bad:,} bad {'row' if checked.bad == 1 else 'rows'}"
+            far = "" if checked.is_whole else " in its beginning"
+            say(f"clarus: error: {source.name}: {rows}{far}; nothing was sent")
+            return Exit.USAGE
+        return asyncio.run(_main(args, client, source, checked.good if checked.is_whole else None))
 
 
 def _report(row: BadRow, write: Callable[[str], None]) -> None:

@@ -19,6 +19,7 @@ from clarus_async.cli.parser import ATTRIBUTE_OPTIONS
 from clarus_async.client import ClarusClient
 from clarus_async.errors import InputProblem, InvalidInputError
 from clarus_async.provisioning.files import from_text
+from clarus_async.provisioning.json_records import parse
 from clarus_async.records import (
     Integration,
     IntegrationChanges,
@@ -168,15 +169,12 @@ def _json_object(text: str | None) -> dict[str, Any]:
     content = sys.stdin.buffer.read(_LONGEST_JSON + 1) if text == "-" else text.encode("utf-8", "surrogateescape")
     if len(content) > _LONGEST_JSON:
         raise InvalidInputError(f"--json: is longer than {_LONGEST_JSON:,} bytes")
-    try:
-        given = orjson.loads(content)
-    except orjson.JSONDecodeError as error:
-        problem = f"--json: is not JSON (at column {error.colno} of line {error.lineno})"
-    else:
-        if isinstance(given, dict):
-            return given
-        problem = "--json: must be a JSON object"
-    raise InvalidInputError(problem)
+    given, problems = parse(content)
+    if isinstance(given, dict):
+        if problems:
+            raise InvalidInputError.of("--json", list(problems))
+        return given
+    raise InvalidInputError(f"--json: {problems[0].reason if problems else 'must be a JSON object'}")
 
 
 def _typed(texts: Mapping[str, str]) -> dict[str, Any]:

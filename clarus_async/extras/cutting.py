@@ -76,6 +76,7 @@ class _Draft:
             self.parts.append(Range(start=start, end=end, index=index, records=1))
 
 
+_SHARED_LINE: Final = "must be one JSON object a line, as jq -c '.[]' writes an array; nothing after it was read"
 _NO_REFERENCE: Final = 0
 _REFERENCE: Final = 1
 
@@ -115,6 +116,11 @@ class _Cutter:
         """
         start = part.at
         for row in read_records(part, format):
+            if row.place is not None or part.at == start:
+                # A machine that is given some of the bytes has to find a record in them.
+                self.bad += 1
+                report(BadRow.of(row.line, "", _SHARED_LINE))
+                return
             if isinstance(row, BadRow):
                 self.bad += 1
                 report(row)

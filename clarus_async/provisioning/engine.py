@@ -14,7 +14,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Final
 
-from clarus_async.errors import ClarusError, JournalError
+from clarus_async.errors import Applied, ClarusError, JournalError
 from clarus_async.policy.reconcile import Fate
 from clarus_async.provisioning.drafts import Api
 from clarus_async.provisioning.existing import Action, Existing
@@ -46,6 +46,7 @@ class Engine:
         journal: the path of its journal, or none.
         existing: what is done with what is there.
         dry_run: nothing is sent.
+        max_failures: records that may fail before no further one is begun; ``None``: any number.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Engine:
         journal: str | PathLike[str] | None,
         existing: Existing,
         dry_run: bool,
+        max_failures: int | None,
     ) -> None:
         if journal is not None and dry_run and not Path(journal).exists():
             journal = None
@@ -66,6 +68,8 @@ class Engine:
         self._hand_on = hand_on
         self._concurrency = concurrency
         self._dry_run = dry_run
+        self._max_failures = max_failures
+        self._failures = 0
         # Of a hundred keys a query and a flush to the disk each, the workers must never run out.
         self._ahead = max(2 * KEYS, 2 * concurrency)
         self._source = Source(specs, self._ahead)
@@ -203,9 +207,14 @@ class Engine:
         else:
             self._ready.add(batch.to_send)
         for item, outcome, n in batch.ended:
+            if self._too_many_failed and (item is None or not item.begun):
+                # What was looked up and not begun is as good as not taken in.
+                self._unsent += [] if item is None else [item]
+                continue
             await self._conclude(item, outcome, n)
         for outcome in batch.restored:
             self.restored += 1
+            self._count(outcome)
             await self._hand_on(outcome)
         for item in batch.in_doubt:
             while self._ready.full and not self._stopped:
@@ -293,7 +302,24 @@ class Engine:
 
     # --- at its end
 
+    @property
+    def _too_many_failed(self) -> bool:
+        return self._max_failures is not None and self._failures > self._max_failures
+
+    def _count(self, outcome: Outcome) -> None:
+        """Count a failure as soon as it is known: whoever reads the outcomes may be far behind."""
+        self._failures += outcome.status in {OutcomeStatus.FAILED, OutcomeStatus.CONFLICT}
+        if self._too_many_failed and self.error is None:
+            self.end(
+                ClarusError(
+                    f"provision: stopped when {self._failures} records had failed (max_failures={self._max_failures});"
+                    " what was in flight has ended, and the rest was not sent",
+                    applied=Applied.MAYBE,
+                )
+            )
+
     async def _conclude(self, item: Item | None, outcome: Outcome, n: int | None = None) -> None:
+        self._count(outcome)
         self._unheard += 1
         if item is not None:
             self._ledger.ended(item, outcome)

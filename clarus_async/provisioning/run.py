@@ -12,7 +12,7 @@ from typing import NamedTuple, Self
 from clarus_async.errors import InvalidInputError
 from clarus_async.provisioning.drafts import Api
 from clarus_async.provisioning.existing import EXISTING, Existing
-from clarus_async.provisioning.report import Outcome, OutcomeStatus, Report
+from clarus_async.provisioning.report import Outcome, Report
 from clarus_async.records import NewIntegration
 
 
@@ -47,7 +47,7 @@ class Options(NamedTuple):
         journal: the path of its journal, or none.
         existing: what is done with what is there.
         dry_run: nothing is sent.
-        max_failures: failed records that are one too many when exceeded.
+        max_failures: records that may fail before no further one is begun.
         on_progress: called after each outcome was handed on.
     """
 
@@ -108,13 +108,13 @@ class ProvisionRun(AsyncIterator[Outcome]):
             journal=options.journal,
             existing=options.existing,
             dry_run=options.dry_run,
+            max_failures=options.max_failures,
         )
         self._report = Report()
         self._task: asyncio.Task[None] | None = None
         self._clock: Callable[[], float] = lambda: 0.0
         self._started_at = 0.0
         self._ended_at: float | None = None
-        self._failures = 0
         self._offered = 0
 
     @property
@@ -189,15 +189,6 @@ class ProvisionRun(AsyncIterator[Outcome]):
 
     def _hand_on(self, outcome: Outcome) -> None:
         self._report.add(outcome)
-        self._failures += outcome.status is OutcomeStatus.FAILED or outcome.status is OutcomeStatus.CONFLICT
-        most = self._options.max_failures
-        if most is not None and self._failures > most:
-            self._engine.end(
-                InvalidInputError(
-                    f"provision: stopped after {self._failures} records that failed (max_failures={most}); what was in"
-                    " flight has ended, and the rest was not sent"
-                )
-            )
         if self._options.on_progress is not None:
             self._options.on_progress(self._progress())
 

@@ -3,6 +3,8 @@
 Each target gets its share of the time, or all of it with ``--only``; where atheris is installed (extra ``fuzz``), it
 takes half of that. No target may raise but as it says it does, nor make a value that breaks its type, nor take long;
 and what we print is read back as it was. What breaks that is printed as a Python literal, and the exit status is 1.
+
+``python -m tests.fuzz files`` gives whole files to the command; see ``tests.fuzz.chaos``.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import argparse
 import random
 import sys
 
+from tests.fuzz import chaos
 from tests.fuzz.engine import HAS_ATHERIS, Result, Target, with_atheris, with_hypothesis
 from tests.fuzz.targets import TARGETS
 
@@ -51,4 +54,4 @@ def _run(target: Target, seconds: float, seed: int, *, both: bool) -> list[Resul
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(chaos.main(sys.argv[2:]) if sys.argv[1:2] == ["files"] else main())

@@ -162,6 +162,28 @@ class TestStandardInput:
         assert said[0].startswith("line 1: type: is no attribute of an integration")
         assert not simulator.count(Endpoint.CREATE)
 
+    async def test_what_is_typed_ends_at_the_first_end_of_file(self, start, simulator):
+        keyboard, terminal = os.openpty()
+        process = await start("provision", "-", stdin=terminal)
+        os.close(terminal)
+        os.write(keyboard, record(0) + b"\x04")
+        status, outcomes, _ = await finish(process)
+        os.close(keyboard)
+
+        assert (status, [outcome["key"] for outcome in outcomes]) == (0, ["r-0"])
+
+    async def test_a_file_is_checked_from_where_it_stands(self, start, simulator, tmp_path):
+        path = tmp_path / "shops.jsonl"
+        path.write_bytes(b"a line for somebody else\n" + record(0) + record(1)[:-2] + b"\n")
+        with path.open("rb", buffering=0) as stream:
+            stream.seek(25)
+            status, outcomes, said = await finish(await start("provision", "-", stdin=stream.fileno()))
+
+        assert (status, outcomes) == (2, [])
+        assert said[0].startswith("line 2: is not JSON")
+        assert said[-1] == "clarus: error: standard input: 1 bad row; nothing was sent"
+        assert not simulator.count(Endpoint.CREATE)
+
     async def test_secrets_come_as_json_and_stay_inside(self, start, simulator):
         process = await start("create", "--name", "A", "--type", "t", "--json", "-")
         content = orjson.dumps({"configuration": {"api_key": SECRET}})

@@ -4,9 +4,11 @@ How single rows are read is in tests/unit/test_files.py.
 """
 
 import asyncio
+import contextlib
 import os
 import socket
 import threading
+import time
 import tracemalloc
 from pathlib import Path
 
@@ -64,7 +66,11 @@ CONTENTS = {
     "a million columns": ("x.csv", b"name," + b"a," * 10**6 + b"\n", "line 1: is longer than 1,048,576 bytes"),
     "500,000 cells": ("x.csv", HEAD + b"a," * 500_000 + b"\n", "line 2: column 3: the row has 500,001 cells"),
     "UTF-16": ("x.csv", (HEAD + b"A,t\n").decode().encode("utf-16"), "line 1: is not UTF-8 (it looks like UTF-16)"),
-    "UTF-16 without a mark": ("x.csv", (HEAD + b"A,t\n").decode().encode("utf-16-le"), "line 1: must name the columns"),
+    "UTF-16 without a mark": (
+        "x.csv",
+        (HEAD + b"A,t\n").decode().encode("utf-16-le"),
+        "line 1: is not UTF-8 (it looks",
+    ),
     "UTF-16, JSON": ("x.jsonl", '{"name": "A"}\n'.encode("utf-16"), "line 1: is not UTF-8 (it looks like UTF-16)"),
     "UTF-32": ("x.csv", (HEAD + b"A,t\n").decode().encode("utf-32"), "line 1: is not UTF-8 (it looks like UTF-16)"),
     "Latin-1": ("x.csv", HEAD + b"caf\xe9,t\n", "line 2: is not UTF-8 (at byte 4)"),
@@ -79,11 +85,15 @@ CONTENTS = {
         b"name,integration_type,Name\nA,t,B\n",
         "line 1: Name: is no attribute",
     ),
-    "another separator": ("x.csv", b"name;integration_type\nA;t\n", "line 1: must name the columns"),
-    "an array": ("x.jsonl", b'[{"name": "A"}]\n', "line 1: must be a JSON object, not an array"),
-    "100,000 deep": ("x.jsonl", b'{"name":' + b"[" * 100_000 + b"]" * 100_000 + b"}\n", "line 1: is not JSON"),
+    "another separator": ("x.csv", b"name;integration_type\nA;t\n", "line 1: has its cells separated by semicolons"),
+    "an array": ("x.json", b'[{"name": "A"}]\n', "line 1, element 1: integration_type: is required"),
+    "100,000 deep": ("x.jsonl", b'{"name":' + b"[" * 100_000 + b"]" * 100_000 + b"}\n", "line 1: must not nest deeper"),
     "1e400": ("x.jsonl", b'{"name": "A", "integration_type": "t", "account_id": 1e400}\n', "line 1: "),
-    "a surrogate": ("x.jsonl", b'{"name": "\\ud800", "integration_type": "t"}\n', "line 1: is not JSON"),
+    "a surrogate": (
+        "x.jsonl",
+        b'{"name": "\\ud800", "integration_type": "t"}\n',
+        "line 1: name: must be valid Unicode",
+    ),
     "a picture": ("x.csv", b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 9, "line 1: "),
     "a zip": ("x.xlsx", b"PK\x03\x04" + bytes(range(256)) * 9, "line 1: "),
     "escapes": ("x.csv", b"name,integration_type,\x1b[2J\x07\nA,t,x\n", "line 1: \\x1b[2J\\x07: is no attribute"),
@@ -194,15 +204,80 @@ async def test_a_device_without_records_has_none(provision, server):
     assert (status, outcomes, sent(server)) == (0, [], [])
 
 
-async def test_a_pipe_is_read_as_it_comes_and_its_bad_rows_are_told(provision, server, tmp_path):
-    path = tmp_path / "pipe"
-    os.mkfifo(path)
-    writer = threading.Thread(target=path.write_bytes, args=(HEAD + b"A,t\ncaf\xe9,t\nB,t\n",))
-    writer.start()
-    status, outcomes, said, _ = await provision(path)
-    writer.join()
+@pytest.fixture
+def pipe(provision, tmp_path):
+    """Run the command on a pipe into which these are written, one after the other, each when it is asked for."""
 
-    assert status != 0
-    assert sorted(outcome["key"] for outcome in outcomes) == ["A", "B"]
-    assert sorted(attributes["name"] for attributes in sent(server)) == ["A", "B"]
-    assert "line 3: is not UTF-8 (at byte 4)" in said
+    async def run(*contents):
+        path = tmp_path / "pipe"
+        os.mkfifo(path)
+
+        def write():
+            with contextlib.suppress(BrokenPipeError), path.open("wb", buffering=0) as stream:
+                for content in contents:
+                    stream.write(content() if callable(content) else content)
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        try:
+            return await provision(path)
+        finally:
+            await asyncio.to_thread(writer.join)
+
+    return run
+
+
+def once(server, count):
+    """Wait until so many records were sent."""
+
+    def waited():
+        deadline = time.monotonic() + 30
+        while len(sent(server)) < count and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return b""
+
+    return waited
+
+
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        (HEAD + b"A,t\ncaf\xe9,t\nB,t\n", "line 3: is not UTF-8 (at byte 4): save the file as UTF-8"),
+        (b'[\n{"name": "A", "integration_type": "t"},\n{"name": "B"}\n]\n', "line 3, element 2: integration_type: is "),
+        (b'{"name": "A", "integration_type": "t"}\n{"name": "B", "name": "C"}\n', "line 2: name: is given twice"),
+        (HEAD + b"A,t\n" + HEAD, "line 3: is a header again"),
+        (HEAD + b"A,t\n" * 10_000 + b"B\n", "line 10002: integration_type: the row has 1 cells, the header 2"),
+    ],
+)
+async def test_a_pipe_that_ends_is_checked_before_anything_is_sent(pipe, server, content, match):
+    status, outcomes, said, left = await pipe(content)
+
+    assert (status, outcomes, server.asked, left) == (2, [], [], set())
+    assert said[0].startswith(match)
+    assert said[-1].endswith("; nothing was sent")
+
+
+async def test_a_pipe_that_goes_on_is_checked_as_far_as_it_came(pipe, server):
+    status, outcomes, said, _ = await pipe(HEAD + b"A,t\nB\nC", lambda: time.sleep(1.0) or b",t\n")
+
+    assert (status, outcomes, server.asked) == (2, [], [])
+    assert said[0].startswith("line 3: integration_type: ")
+    assert "in its beginning; nothing was sent" in said[-1]
+
+
+async def test_what_comes_later_is_read_as_it_comes_and_its_bad_rows_are_told(pipe, server):
+    status, outcomes, said, _ = await pipe(HEAD + b"A,t\nB,", once(server, 1), b"t\ncaf\xe9,t\nC,t\n")
+
+    assert status == 1
+    assert sorted(outcome["key"] for outcome in outcomes) == ["A", "B", "C"]
+    assert sorted(attributes["name"] for attributes in sent(server)) == ["A", "B", "C"]
+    assert "line 4: is not UTF-8 (at byte 4): save the file as UTF-8" in said
+
+
+async def test_a_pipe_is_read_whole_however_much_is_read_ahead(pipe, server):
+    cell = b"x" * 1_000_000
+    rows = b"".join(b"%d,t,%s\n" % (n, cell) for n in range(9))
+    status, *_ = await pipe(b"name,integration_type,string1\n" + rows)
+
+    assert status == 0
+    assert {(each["name"], len(each["string1"])) for each in sent(server)} == {(str(n), 1_000_000) for n in range(9)}

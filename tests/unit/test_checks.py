@@ -152,7 +152,7 @@ def test_the_copy_shares_nothing_with_what_was_given():
         ({"a": "\ud800"}, "c.a", "must be valid Unicode (it holds a lone surrogate)"),
         ({1: "x"}, "c", "must have strings as keys"),
         ({"a": {None: "x"}}, "c.a", "must have strings as keys"),
-        ({"\ud800": 1}, "c", "must have strings as keys"),
+        ({"\ud800": 1}, "c", "must have valid Unicode as keys (one holds a lone surrogate)"),
         ({"a": {1, 2}}, "c.a", "must be a JSON value, not set"),
         ({"a": b"x"}, "c.a", "must be a JSON value, not bytes"),
         ({"a": 1j}, "c.a", "must be a JSON value, not complex"),

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import csv
 import io
+import json
 import tracemalloc
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 import clarus_async
 from clarus_async.provisioning.csv_records import MAX_RECORD
 from clarus_async.provisioning.files import BadRow, Format, NumberedIntegration, format_of, read_records
+from clarus_async.provisioning.report import Outcome, OutcomeStatus
 from clarus_async.records import NewIntegration
 
 SECRET = "canary-3f9c"
@@ -51,7 +54,24 @@ class TestFormat:
         assert row.line == before.count("\n") + (1 if text.startswith("{") else 2)
 
     def test_an_array_is_taken_for_json(self):
-        assert only_problem('[{"name": "A"}]') == (1, "", "must be a JSON object, not an array")
+        assert only_problem('[{"name": "A"}]') == (1, "integration_type", "is required")
+
+    @pytest.mark.parametrize("form", [None, *Format])
+    @pytest.mark.parametrize(
+        ("content", "said"),
+        [
+            (b"PK\x03\x04\x14\x00\x06\x00", "is a zip archive, as Excel's .xlsx is: save the sheet as CSV UTF-8"),
+            (b"\xd0\xcf\x11\xe0\xa1\xb1", "is an Office document, as Excel's .xls is: save the sheet as CSV UTF-8"),
+            (b"\x1f\x8b\x08\x00", "is compressed by gzip: decompress it first, as with gzip -dc"),
+            (b"SQLite format 3\x00\x10", "is an SQLite database, as a journal is: give the file of records"),
+            (b"<!DOCTYPE html>\n<html>", "is XML or HTML: give the records as CSV or JSON"),
+            ("name,a\nA,t\n".encode("utf-16"), "is not UTF-8 (it looks like UTF-16): save the file as UTF-8"),
+            ("name,a\nA,t\n".encode("utf-16-le"), "is not UTF-8 (it looks like UTF-16): save the file as UTF-8"),
+            ('{"name": "A"}'.encode("utf-16-be"), "is not UTF-8 (it looks like UTF-16): save the file as UTF-8"),
+        ],
+    )
+    def test_another_file_is_called_what_it_is(self, form, content, said):
+        assert only_problem(content + b"\n\n", form) == (1, "", said)
 
     @pytest.mark.parametrize("form", [None, Format.JSON_LINES])
     @pytest.mark.parametrize("text", ["", "\n \n"])
@@ -112,7 +132,7 @@ class TestJsonLines:
         bad, row = read(b'{"name": "caf\xe9", "integration_type": "t"}\n' + good)
 
         assert isinstance(row, NumberedIntegration)
-        assert bad.problems[0].reason == "is not UTF-8 (at byte 14)"
+        assert bad.problems[0].reason == "is not UTF-8 (at byte 14): save the file as UTF-8"
 
     def test_a_line_that_is_too_long_is_named_and_the_next_is_read(self):
         good = '{"name": "B", "integration_type": "t"}\n'
@@ -121,6 +141,172 @@ class TestJsonLines:
 
         assert (bad.line, bad.problems[0].reason) == (1, "is longer than 1,048,576 bytes")
         assert row.line == 2
+
+    @pytest.mark.parametrize(
+        ("attributes", "field", "reason"),
+        [
+            ('"string1": "a", "string1": "b"', "string1", "is given twice"),
+            ('"string1": "a", "string\\u0031": "a"', "string1", "is given twice"),
+            ('"name": "B"', "name", "is given twice"),
+            ('"configuration": {"a": 1, "a": 1}', "configuration.a", "is given twice"),
+            ('"configuration": {"a": [{}, {"k": 1, "k": null}]}', "configuration.a[1].k", "is given twice"),
+            ('"account_id": 147573952589676412928', "account_id", "must be an integer of at most 64 bits"),
+            ('"account_id": 9223372036854775808', "account_id", "must be an integer of at most 64 bits"),
+            (
+                '"configuration": {"n": -9223372036854775809}',
+                "configuration.n",
+                "must be an integer of at most 64 bits",
+            ),
+            ('"configuration": {"n": 1' + "0" * 5000 + "}", "configuration.n", "must be an integer of at most 64 bits"),
+            ('"configuration": {"n": 0.1234567890123456789}', "configuration.n", "must be a number that 64 bits hold"),
+            ('"configuration": {"n": [1e-400]}', "configuration.n[0]", "must be a number that 64 bits hold"),
+            ('"configuration": {"n": 9007199254740993.0}', "configuration.n", "must be a number that 64 bits hold"),
+            ('"configuration": {"n": 0.1' + "0" * 500 + "1}", "configuration.n", "must be a number that 64 bits hold"),
+            ('"configuration": {"n": 1e400}', "configuration.n", "must be a finite number"),
+            ('"configuration": {"n": NaN}', "configuration.n", "must be a finite number"),
+            ('"configuration": {"n": -Infinity}', "configuration.n", "must be a finite number"),
+            ('"string1": "\\ud800"', "string1", "must be valid Unicode (it holds a lone surrogate)"),
+            ('"configuration": {"n": "\\udc00x"}', "configuration.n", "must be valid Unicode"),
+            ('"configuration": {"\\ud800": 1}', "configuration.\\ud800", "must be valid Unicode"),
+            ('"\\ud800": 1', "\\ud800", "must be valid Unicode"),
+            ('"configuration": ' + '{"a":' * 65 + "1" + "}" * 65, "configuration" + ".a" * 64, "must not nest deeper"),
+            ('"configuration": ' + "[" * 100_000 + "]" * 100_000, "", "must not nest deeper than 64 levels"),
+        ],
+    )
+    def test_what_would_not_be_sent_as_it_is_written_is_refused_by_name(self, attributes, field, reason):
+        line = f'{{"name": "A", "integration_type": "t", {attributes}}}'
+        bad, row = read(f'{line}\n{{"name": "B", "integration_type": "t"}}\n')
+
+        assert [problem.field for problem in bad.problems] == [field]
+        assert bad.problems[0].reason.startswith(reason)
+        assert row.new.name == "B"
+
+    @pytest.mark.parametrize("number", ["0.1", "1e2", "1.50", "-0.0", "1E-7", "5e-324", "1.7976931348623157e308"])
+    def test_a_number_that_is_written_in_another_way_is_read(self, number):
+        [row] = read(f'{{"name": "A", "integration_type": "t", "configuration": {{"n": {number}}}}}')
+
+        assert row.new.configuration == {"n": float(number)}
+
+    def test_every_other_problem_is_named_as_well(self):
+        [bad] = read('{"name": "A", "name": "B", "is_active": 1, "x": 1e-400}')
+
+        assert {(p.field, p.reason) for p in bad.problems} >= {
+            ("name", "is given twice"),
+            ("integration_type", "is required"),
+        }
+        assert [p.field for p in bad.problems].count("name") == 1
+
+
+A = '{"name": "A", "integration_type": "t"}'
+B = '{"name": "B", "integration_type": "t", "configuration": {"a": ["x]", {"b": "\\"}{"}]}}'
+
+
+class TestDocuments:
+    """JSON that is not one object a line."""
+
+    @pytest.mark.parametrize("form", [None, Format.JSON_LINES])
+    @pytest.mark.parametrize(
+        ("text", "lines"),
+        [
+            (f"[{A}, {B}]", [1, 1]),
+            (f"\ufeff[{A}, {B}]\n", [1, 1]),
+            (f"[\n{A},\n{B}\n]\n", [2, 3]),
+            (f"[\r\n{A}\r\n,\r\n{B}\r\n]\r\n", [2, 4]),
+            (f"[{A},\n {B}]", [1, 2]),
+            (f"[{A}]\n\n[]\n[{B}]", [1, 4]),
+            (f"[{A}][{B}]", [1, 1]),
+            (f"{A}\n[{B}]\n", [1, 2]),
+            (f"[{A}]\n{B}\n", [1, 2]),
+            (json.dumps([json.loads(A), json.loads(B)], indent=2), [2, 6]),
+            (json.dumps(json.loads(A), indent=2) + "\n" + json.dumps(json.loads(B), indent="\t"), [1, 5]),
+            (json.dumps(json.loads(A), indent=2) + json.dumps(json.loads(B), indent=2), [1, 4]),
+            (A.replace(", ", ",\n") + "\n" + B, [1, 3]),
+        ],
+    )
+    def test_are_read(self, form, text, lines):
+        rows = read(text, form)
+
+        assert [row.new for row in rows] == [NewIntegration(**json.loads(record)) for record in (A, B)]
+        assert [row.line for row in rows] == lines
+
+    def test_are_read_whatever_the_length_of_their_lines(self):
+        names = [f'{n} "\\]' * 30_000 for n in range(12)]
+        rows = read(json.dumps([{"name": name, "integration_type": "t"} for name in names]))
+
+        assert [row.new.name for row in rows] == names
+        assert [row.place for row in rows] == list(range(1, 13))
+
+    def test_an_element_that_is_wrong_is_named_by_its_place_and_the_next_is_read(self):
+        long = json.dumps({"name": "x" * MAX_RECORD, "integration_type": "t"})
+        rows = read(f'[{A}, {{"name": "A", "name": "A"}}, 17, [{A}], {long}, {B}]')
+
+        assert [(row.place, row.problems[0].reason) for row in rows[1:-1]] == [
+            (2, "is given twice"),
+            (3, "must be a JSON object, not a number"),
+            (4, "must be a JSON object, not an array"),
+            (5, "is longer than 1,048,576 bytes"),
+        ]
+        assert (rows[0].new.name, rows[-1].new.name, rows[-1].place) == ("A", "B", 6)
+
+    @pytest.mark.parametrize(
+        ("text", "line"),
+        [
+            (f"[{A},", 1),
+            (f'[{A}, {{"name": }}, {B}]', 1),
+            (f"[{A},\n{A} {B}\n]", 2),
+            (f"[{A},\n,{B}]", 2),
+            (f"[{A},\n]\n{B}", 2),
+            (f"[{A},\n}}\n{B}", 2),
+            (f"[{A}],\n{B}", 1),
+            (f"[{A}] x\n{B}", 1),
+            (f'[{A}, {{"name": "B\n", "integration_type": "t"}}, {B}]', 1),
+            (f'[{A},\n{{"name": "B\\\n", "integration_type": "t"}}, {B}]', 2),
+        ],
+    )
+    def test_nothing_is_read_after_what_is_not_json(self, text, line):
+        first, last = read(text)
+
+        assert first.new.name == "A"
+        assert (last.line, last.problems[0].field) == (line, "")
+        assert last.problems[0].reason.startswith("is not JSON")
+        assert last.problems[0].reason.endswith("; nothing after it was read")
+
+    def test_the_line_of_a_mistake_is_named(self):
+        [bad] = read('[\n  {\n    "name": "A",\n    "name"\n  }\n]')
+
+        assert (bad.line, bad.problems[0].reason) == (
+            2,
+            "is not JSON (at column 3 of line 5); nothing after it was read",
+        )
+
+    def test_a_line_of_json_lines_that_is_cut_short_takes_no_other_with_it(self):
+        bad, row = read(A[:-6] + "\n" + B)
+
+        assert (bad.line, row.new.name) == (1, "B")
+
+    def test_lines_that_end_in_commas_are_not_taken_for_an_array(self):
+        rows = read(f"{A},\n{A},\n{B}\n")
+
+        assert [(row.line, type(row)) for row in rows] == [(1, BadRow), (2, BadRow), (3, NumberedIntegration)]
+
+
+class TestOutput:
+    """What the command line itself writes."""
+
+    def test_a_list_is_called_what_it_is_once(self):
+        line = (
+            '{"id": 1, "name": "A", "provider": null, "integration_type": "t", "status": "active", "is_active": true}\n'
+        )
+        number, field, reason = only_problem(line * 3)
+
+        assert (number, field) == (1, "")
+        assert reason.startswith("is an integration that is there already, as clarus list writes it")
+        assert only_problem(f"[{line},{line}]")[2] == reason
+
+    def test_outcomes_are_called_what_they_are_once(self):
+        line = Outcome(index=0, key="A", status=OutcomeStatus.CREATED).to_json() + b"\n"
+
+        assert only_problem(line * 3)[2].startswith("is an outcome, as clarus provision writes it")
 
 
 class TestCsv:
@@ -193,11 +379,11 @@ class TestCsv:
     @pytest.mark.parametrize(
         ("row", "reason"),
         [
-            (f'A,"{SECRET}', "is not CSV: unexpected end of data"),
-            (f'A,"t"{SECRET}', "is not CSV: ',' expected after '\"'"),
-            ('A,"t" ', "is not CSV: ',' expected after '\"'"),
+            (f'A,"{SECRET}', "is not CSV: a quoted cell is not closed"),
+            (f'A,"t"{SECRET}', "is not CSV: text follows a closing quote"),
+            ('A,"t" ', "is not CSV: text follows a closing quote"),
             ('A "B,t', "has a quote inside a cell that is not quoted, or a bare carriage return"),
-            ('A,t,"x', "is not CSV: unexpected end of data"),
+            ('A,t,"x', "is not CSV: a quoted cell is not closed"),
         ],
     )
     def test_nothing_is_read_after_quotes_that_do_not_match(self, row, reason):
@@ -217,14 +403,14 @@ class TestCsv:
     def test_quotes_are_found_wanting_where_the_record_starts(self):
         text = 'name,integration_type\nA,t\n"B\n' + "x,y\n" * 1000
 
-        assert only_problem(text) == (3, "", "is not CSV: unexpected end of data; nothing after it was read")
+        assert only_problem(text) == (3, "", "is not CSV: a quoted cell is not closed; nothing after it was read")
 
     def test_a_row_that_is_not_utf8_is_named_and_the_next_is_read(self):
         rows = read(b"name,integration_type\ncaf\xe9,t\nB,t\n")
 
         assert [type(row) for row in rows] == [BadRow, NumberedIntegration]
         assert rows[0].line == 2
-        assert rows[0].problems[0].reason == "is not UTF-8 (at byte 4)"
+        assert rows[0].problems[0].reason == "is not UTF-8 (at byte 4): save the file as UTF-8"
 
     def test_utf16_is_recognised(self):
         line, field, reason = only_problem("name,integration_type\nA,t\n".encode("utf-16"), Format.CSV)
@@ -241,23 +427,76 @@ class TestCsv:
     def test_a_header_alone_has_no_records(self):
         assert read("name,integration_type\n") == []
 
-    def test_a_line_that_is_too_long_ends_the_reading(self):
-        text = "name,integration_type\n" + "x" * (MAX_RECORD + 1) + ",t\nB,t\n"
+    @pytest.mark.parametrize(
+        ("long", "lines"),
+        [
+            pytest.param("x" * (MAX_RECORD + 1), 1, id="plain"),
+            pytest.param('"' + "x" * 3 * MAX_RECORD + '"', 1, id="quoted"),
+            pytest.param('"' + ("x" * 999 + '""\n') * 2000 + '"', 2001, id="of several lines"),
+            pytest.param('"' + '""' * MAX_RECORD + '"', 1, id="quotes"),
+            pytest.param('"' + "x" * (MAX_RECORD - 12) + '""' * 9 + '"', 1, id="a quote where it is cut"),
+        ],
+    )
+    def test_a_row_that_is_too_long_is_named_and_the_next_is_read(self, long, lines):
+        bad, row = read(f"name,integration_type\n{long},t\nB,t\n")
 
-        assert only_problem(text) == (2, "", "is longer than 1,048,576 bytes; nothing after it was read")
+        assert (bad.line, bad.problems[0].reason) == (2, "is longer than 1,048,576 bytes")
+        assert (row.line, row.new.name) == (2 + lines, "B")
+
+    @pytest.mark.parametrize("stray", ['A,5" x', 'A,"t', '"A', '"A" x'])
+    def test_nothing_is_read_after_a_long_row_whose_quotes_do_not_match(self, stray):
+        inside = 'B,"t, t"\n"x\nC,t\ny",t\n'
+        *_, last = rows = read("name,integration_type\n" + stray + "," + "x" * MAX_RECORD + "\n" + inside)
+
+        assert all(isinstance(row, BadRow) for row in rows)
+        assert last.problems[0].reason.endswith("; nothing after it was read")
 
     def test_a_record_that_never_closes_its_quote_is_too_long(self):
-        text = 'name,integration_type\nA,"' + "x\n" * MAX_RECORD
+        text = 'name,integration_type\nA,"' + ("x" * 999 + "\n") * 2000
 
-        line, _, reason = only_problem(text)
-        assert line == 2
-        assert reason.startswith("is longer than 1,048,576 bytes")
+        long, last = read(text)
+        assert (long.line, long.problems[0].reason) == (2, "is longer than 1,048,576 bytes")
+        assert last.problems[0].reason == "is not CSV: a quoted cell is not closed; nothing after it was read"
 
-    def test_a_cell_that_the_csv_module_finds_too_long_is_refused(self):
-        line, _, reason = only_problem(f"name,integration_type,string1\nA,t,{'x' * 200_000}\n")
+    @pytest.mark.parametrize("limit", [1, 2**17, 2**30])
+    def test_what_an_application_set_for_the_csv_module_does_not_matter(self, limit):
+        before = csv.field_size_limit(limit)
+        try:
+            first, second = read(f'name,integration_type,string1\nA,t,{"x" * 1_000_000}\nB,t,"{"y" * 1_000_000}"\n')
+        finally:
+            csv.field_size_limit(before)
 
-        assert line == 2
-        assert "field larger than field limit" in reason
+        assert (first.new.string1, second.new.string1) == ("x" * 1_000_000, "y" * 1_000_000)
+
+    @pytest.mark.parametrize(
+        "again", ["name,integration_type\n", "\ufeffname,integration_type\r\n", '"name",integration_type\n']
+    )
+    def test_the_header_of_a_file_that_was_appended_is_named(self, again):
+        first, header, second = read("name,integration_type\nA,t\n" + again + "B,t\n")
+
+        assert (first.new.name, second.new.name) == ("A", "B")
+        assert (header.line, header.problems[0].reason) == (3, "is a header again: join files without their headers")
+
+    @pytest.mark.parametrize(
+        "again", ["integration_type,name\n", "Name,Integration_Type\n", "name,provider,integration_type\n"]
+    )
+    def test_nothing_is_read_after_a_header_of_other_columns(self, again):
+        first, header = read("name,integration_type\nA,t\n" + again + "B,t\n")
+
+        assert first.new.name == "A"
+        assert header.line == 3
+        assert header.problems[0].reason.endswith("where their columns are the same; nothing after it was read")
+
+    def test_a_row_of_a_file_that_was_appended_is_named_by_its_byte_order_mark(self):
+        first, bad, second = read("name,integration_type\nA,t\n\ufeffB,t\nC,t\n")
+
+        assert (first.new.name, second.new.name) == ("A", "C")
+        assert "begins with a byte order mark" in bad.problems[0].reason
+
+    def test_a_last_line_without_its_end_is_told_from_the_header_that_follows_it(self):
+        text = "name,integration_type\nA,t" + "name,integration_type\nB,t\n"
+
+        assert only_problem(text) == (2, "column 3", "the row has 3 cells, the header 2")
 
 
 class TestHeader:
@@ -288,7 +527,7 @@ class TestHeader:
                 "can't hold a value and configuration.a.b too",
             ),
             ("name,integration_type,configuration" + ".a" * 64, "configuration" + ".a" * 64, "more than 64 parts"),
-            ('name,integration_type,"x', "", "is not CSV: unexpected end of data"),
+            ('name,integration_type,"x', "", "is not CSV: a quoted cell is not closed"),
         ],
     )
     def test_one_that_can_not_be_used_ends_the_reading(self, header, field, reason):
@@ -313,8 +552,24 @@ class TestHeader:
         assert SECRET not in repr(bad)
         assert "must name the columns" in bad.problems[0].reason
 
-    def test_another_separator_is_an_error(self):
-        assert "must name the columns" in only_problem("name;integration_type\nA;t\n")[2]
+    @pytest.mark.parametrize(
+        ("text", "said"),
+        [
+            ("name;integration_type\nA;t\n", "has its cells separated by semicolons: save it as CSV with commas"),
+            ('"Name";"configuration.a,b"\nA;t\n', "has its cells separated by semicolons: save it as CSV with commas"),
+            ("name\tintegration_type\nA\tt\n", "has its cells separated by tabs: save it as CSV with commas"),
+            ("name|integration_type\nA|t\n", "has its cells separated by bars: save it as CSV with commas"),
+            ("sep=;\nname;integration_type\n", "is a sep= line, which is Excel's own: delete it, and separate"),
+            ("sep=,\nname,integration_type\n", "is a sep= line, which is Excel's own: delete it, and separate"),
+        ],
+    )
+    def test_another_separator_is_named(self, text, said):
+        assert only_problem(text)[2].startswith(said)
+
+    def test_names_in_other_letters_are_each_told_how_they_are_written(self):
+        [bad] = read("Name,Integration_Type\nA,t\n")
+
+        assert "is no attribute of an integration; did you mean name?" in [problem.reason for problem in bad.problems]
 
 
 class _Endless:
@@ -338,9 +593,11 @@ class _Endless:
     [
         pytest.param(b"\n", b'{"name": "A", "integration_type": "t"}\n', 5_000, Format.JSON_LINES, 2**20, id="records"),
         pytest.param(b"{", b"x" * 2**16, 3_000, Format.JSON_LINES, 2**24, id="a line of 200 MB"),
+        pytest.param(b"[", b'{"name": "A", "integration_type": "t"},', 5_000, None, 2**22, id="an array on one line"),
+        pytest.param(b"[", b'{"name": "x', 20_000, None, 2**24, id="an array that is never closed"),
         pytest.param(b'name,"x\n', b"x" * 1000 + b"\n", 200_000, Format.CSV, 2**24, id="an open quote"),
         pytest.param(b"name,", b"," * 2**16, 3_000, Format.CSV, 2**24, id="a header of 200 MB"),
-        pytest.param(b"name,integration_type\n", b"x" * 2**16, 500, Format.CSV, 2**21, id="a row of 32 MB"),
+        pytest.param(b"name,integration_type\n", b"x" * 2**16, 500, Format.CSV, 2**22, id="a row of 32 MB"),
     ],
 )
 def test_memory_is_bounded_whatever_the_size(first, line, times, form, limit):

@@ -710,9 +710,9 @@ class TestMaxFailures:
         async def check():
             fails = {f"Shop {number}": ValidationError("422", status=422, attempts=1) for number in range(100)}
             run = provision(Api(fails), records(100), 1, max_failures=most)
-            with pytest.raises(InvalidInputError, match=f"max_failures={most}"):
+            with pytest.raises(ClarusError, match=f"max_failures={most}"):
                 await collect(run)
-            assert most < run.report.counts[OutcomeStatus.FAILED] == run.begun <= most + 3
+            assert run.report.counts[OutcomeStatus.FAILED] == run.begun == most + 1
 
         check()
 
@@ -726,8 +726,29 @@ class TestMaxFailures:
         api = Api()
         for _ in range(2):
             api.store(record(0))
-        with pytest.raises(InvalidInputError, match="max_failures"):
+        with pytest.raises(ClarusError, match="max_failures"):
             await collect(provision(api, records(1), max_failures=0))
+
+    @pytest.mark.parametrize("concurrency", [1, 8, 64])
+    @pytest.mark.parametrize("kind", ["refused", "conflict", "twice"])
+    def test_no_more_fail_than_were_under_way(self, concurrency, kind):
+        @virtual
+        async def check():
+            api = Api({f"Shop {n}": ValidationError("422", status=422, attempts=1) for n in range(1000)})
+            if kind == "conflict":
+                for n in range(2000):
+                    api.store(record(n // 2))
+            input_ = [record(0) for _ in range(1000)] if kind == "twice" else records(1000)
+            run = provision(api, input_, concurrency, max_failures=3)
+            outcomes = []
+            with pytest.raises(ClarusError, match="max_failures=3") as raised:
+                async for outcome in run:
+                    outcomes.append(outcome)
+                    await asyncio.sleep(0.1)  # a reader that is far behind
+            assert not isinstance(raised.value, InvalidInputError)
+            assert 3 < len(outcomes) == run.report.total <= 3 + concurrency + (kind == "twice")
+
+        check()
 
 
 class TestDoubt:

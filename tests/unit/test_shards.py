@@ -117,9 +117,27 @@ def test_names_that_belong_together_are_spread_over_shards(tmp_path):
 
 def test_every_bad_row_is_told_and_there_are_no_shards(tmp_path):
     told = []
-    content = lines([line(0), b"{", line(1), b"[]"])
+    content = lines([line(0), b"{}", line(1), b"17"])
     pieces = cut_of(tmp_path, content, report=told.append)
     assert ([row.line for row in told], pieces.bad, pieces.shards) == ([2, 4], 2, ())
+
+
+@pytest.mark.parametrize(
+    "content", [b"[%s,\n%s]\n", b"[%s, %s]", b"%s\n[\n%s\n]\n", b'{\n"name":"A","integration_type":"t"}%s%s']
+)
+def test_records_that_share_their_lines_with_others_are_refused(tmp_path, content):
+    told = []
+    pieces = cut_of(tmp_path, content % (line(0).strip(), line(1).strip()), report=told.append)
+
+    assert (pieces.bad, pieces.shards) == (1, ())
+    assert "must be one JSON object a line, as jq -c '.[]' writes an array" in told[-1].problems[0].reason
+
+
+def test_an_object_over_several_lines_is_a_record_of_its_own(tmp_path):
+    spread = [record.replace(b",", b",\n\t") for record in (line(0), line(1), line(2))]
+    pieces = cut_of(tmp_path, lines(spread), size=2)
+
+    assert [[new.name for _, new in shard.read()] for shard in pieces.shards] == [["Shop 0", "Shop 1"], ["Shop 2"]]
 
 
 @pytest.mark.parametrize(
