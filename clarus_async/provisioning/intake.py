@@ -78,12 +78,14 @@ class Intake:
         for index, new, number in met:
             n = abs(number)
             before = earlier.get(n)
-            if before is not None and before.finished:
+            if before is not None and before.answers(self._existing):
                 batch.restored.append(before.outcome(index, new))
                 continue
             lookup = self._looks.known(new.external_system_reference1, new.name) or await self._lookup(new)
             item = Item(index, new, n, self._ledger.hash(new), lookup, self._draft(new, before))
-            item.own = None if before is None else before.row.integration_id
+            if before is not None:
+                row = before.row
+                item.own, item.ours, item.given = row.integration_id, row.ours, row.given
             if before is not None and before.in_doubt:
                 self._doubt(item, before, batch)
             elif not self._hold(item):
@@ -92,7 +94,8 @@ class Intake:
         return batch
 
     def _draft(self, new: NewIntegration, before: Earlier | None) -> Draft:
-        keeps = before is not None and (before.same or before.in_doubt)
+        # Of a create that was brought to its end, another one is no repetition.
+        keeps = before is not None and (before.in_doubt or (before.same and not before.row.ours))
         return self._api.draft(new, before.row.idempotency_key if before is not None and keeps else None)
 
     async def _lookup(self, new: NewIntegration) -> Lookup:
@@ -179,6 +182,9 @@ class Intake:
             unclear=claims.by_name or claims.in_doubt or another,
         )
         item.draft.doubt = Doubt(seen=frozenset(row.id for row in seen.rows))
+        if before.integration_id is not None:
+            row = next(row for row in seen.rows if row.id == before.integration_id)
+            self._ledger.compare(item, before.integration_id, row)
         self._do(item, before, batch)
 
     async def begin_anew(self, item: Item) -> Batch:

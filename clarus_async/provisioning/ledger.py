@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Final, NamedTuple
@@ -14,13 +14,13 @@ import orjson
 from clarus_async.errors import Applied
 from clarus_async.policy.reconcile import Doubt
 from clarus_async.provisioning.drafts import Draft, Moment
-from clarus_async.provisioning.existing import unpatchable
+from clarus_async.provisioning.existing import Existing, differences, unchangeable, unpatchable
 from clarus_async.provisioning.items import Item
 from clarus_async.provisioning.journal import Journal
 from clarus_async.provisioning.journal_rows import Entry, Result, Row
 from clarus_async.provisioning.keys import Digests, folded
 from clarus_async.provisioning.report import Outcome, OutcomeStatus, Problem
-from clarus_async.records import NewIntegration
+from clarus_async.records import IntegrationRow, NewIntegration
 from clarus_async.wire.reading import unstructure
 
 _MET: Final = 0  # the number of a key that was in this input
@@ -44,10 +44,18 @@ class Earlier(NamedTuple):
     row: Row
     same: bool
 
-    @property
-    def finished(self) -> bool:
-        """Whether it was brought to its end, and is not to be touched again."""
-        return self.same and self.row.status in _FINISHED
+    def answers(self, existing: Existing) -> bool:
+        """Whether it was brought to its end as it is wanted now, and is not to be touched again.
+
+        Args:
+            existing: what is to be done with what is there.
+        """
+        if not self.same or self.row.status not in _FINISHED:
+            return False
+        # What this job made is no record that was there before: it is neither sent a second time nor refused. "update"
+        # may be asked for to undo what others changed.
+        sent = self.row.ours and not self.row.differs and existing != "update"
+        return sent or self.row.existing == existing
 
     @property
     def in_doubt(self) -> bool:
@@ -75,6 +83,7 @@ class Earlier(NamedTuple):
             error=error,
             attempts=row.attempts,
             others=tuple(row.others),
+            differs=tuple(row.differs),
             unpatched=unpatchable(new) if new is not None and row.status == OutcomeStatus.UPDATED else (),
         )
 
@@ -118,10 +127,12 @@ class Ledger:
 
     Args:
         journal: open, or none.
+        existing: what is to be done with what is there.
     """
 
-    def __init__(self, journal: Journal | None) -> None:
+    def __init__(self, journal: Journal | None, existing: Existing) -> None:
         self._journal = journal
+        self._existing = existing
         self._keys = Digests()
         self._names = Digests()
         self._in_doubt = Counter[str]()
@@ -152,8 +163,9 @@ class Ledger:
         if self._journal is None:
             return
         try:
-            if unsent and not self._journal.broken:
-                await self._journal.forget([item.n for item in unsent])
+            # What is known of the others is what an earlier run wrote.
+            if (entered := [item.n for item in unsent if item.entered]) and not self._journal.broken:
+                await self._journal.forget(entered)
         finally:
             await self._journal.close()
 
@@ -189,7 +201,14 @@ class Ledger:
         if self._journal is None or not wanted:
             return {}
         rows = await self._journal.fetch(list(wanted))
-        return {n: Earlier(row, row.hash == self.hash(wanted[n])) for n, row in rows.items()}
+        return {n: self._earlier(row, wanted[n]) for n, row in rows.items()}
+
+    def _earlier(self, row: Row, new: NewIntegration) -> Earlier:
+        same = row.hash == self.hash(new)
+        if same and row.given is None and (row.ours or row.in_doubt or row.status == OutcomeStatus.UPDATED):
+            # A journal of version 1 does not hold them, and they are those of what was sent.
+            row = row._replace(given=self._digests(new))
+        return Earlier(row, same)
 
     def hash(self, new: NewIntegration) -> str | None:
         """Return what tells whether a record has changed, where there is a journal.
@@ -201,6 +220,31 @@ class Ledger:
             return None
         content = orjson.dumps(unstructure(new), option=orjson.OPT_SORT_KEYS)
         return blake2b(content, key=self._journal.salt, digest_size=12).hexdigest()
+
+    def _digests(self, new: NewIntegration) -> dict[str, str]:
+        """Return what tells which attributes of a record have changed, where there is a journal."""
+        if self._journal is None:
+            return {}
+        salt = self._journal.salt
+        return {
+            name: blake2b(
+                name.encode() + orjson.dumps(value, option=orjson.OPT_SORT_KEYS), key=salt, digest_size=3
+            ).hexdigest()
+            for name, value in unstructure(new).items()
+        }
+
+    def compare(self, item: Item, found: int, row: IntegrationRow | None) -> None:
+        """Note in what a record that is there differs from what is given.
+
+        Args:
+            item: the record of the input.
+            found: the id of what is there.
+            row: what the list says of it.
+        """
+        if found != item.own:
+            item.ours, item.given = False, None
+        ours = item.ours and self._journal is not None
+        item.differs = differences(item.new, row, item.given, self._digests(item.new), ours=ours)
 
     def claimed(self, name: str, own: int | None = None) -> Claims:
         """Say which records of a name are others' of the job.
@@ -233,9 +277,25 @@ class Ledger:
         """
         if self._journal is None:
             return
+        for item in items:
+            item.given = self._digests(item.new)
         await self._journal.write([_entry(item, now) for item in items])
         for item in items:
             item.entered = True
+
+    async def unsettle(self, items: Sequence[Item]) -> None:
+        """Write down that records are about to be changed: until it is known what became of that, nothing is.
+
+        Args:
+            items: the records.
+
+        Raises:
+            JournalError: it can't be written.
+        """
+        journal = self._journal
+        if journal is not None and items:
+            records = [(item.n, _unchanged(item)) for item in items]
+            await journal.run(lambda: journal.file.unsettle(records))
 
     def ended(self, item: Item, outcome: Outcome) -> None:
         """Note whose the record is that an outcome names.
@@ -277,9 +337,38 @@ class Ledger:
                 continue
             draft = item.draft
             if not item.entered:
-                rows.append(Entry(n, item.key, item.other_name, item.hash))
-            rows.append(result_of(n, outcome, sends=draft.doubt.sends, unknown=draft.doubted))
+                rows.append(Entry(n, item.key, item.other_name, item.hash, given=self._given(item, outcome)))
+            sends = draft.doubt.sends
+            ours = item.ours or is_ours(outcome, sends)
+            result = result_of(n, outcome, sends=sends, unknown=draft.doubted, existing=self._existing, ours=ours)
+            rows.append(result)
         await self._journal.write(rows)
+
+    def _given(self, item: Item, outcome: Outcome) -> Mapping[str, str] | None:
+        """Return what the server was given of a record that is not sent as a new one."""
+        if item.update is None or outcome.status not in {OutcomeStatus.UPDATED, OutcomeStatus.UNRESOLVED}:
+            return item.given
+        kept = _unchanged(item)
+        if outcome.status is OutcomeStatus.UNRESOLVED:
+            return kept
+        digests = self._digests(item.new)
+        fixed = unchangeable(digests)
+        return {name: digest for name, digest in digests.items() if name not in fixed} | (kept or {})
+
+
+def _unchanged(item: Item) -> dict[str, str] | None:
+    return None if item.given is None else {name: item.given[name] for name in unchangeable(item.given)}
+
+
+def is_ours(outcome: Outcome, sends: int) -> bool:
+    """Whether a send of the job made what is there.
+
+    Args:
+        outcome: what became of the record.
+        sends: how often it was sent as a new record.
+    """
+    made = {OutcomeStatus.CREATED, OutcomeStatus.DUPLICATED}
+    return outcome.status in made or (outcome.status is OutcomeStatus.ADOPTED and sends > 0)
 
 
 def _entry(item: Item, now: datetime | None) -> Entry:
@@ -296,10 +385,19 @@ def _entry(item: Item, now: datetime | None) -> Entry:
         None if first_sent is None else first_sent.timestamp(),
         draft.doubt.sends + 1,
         draft.doubted,
+        item.given,
     )
 
 
-def result_of(n: int, outcome: Outcome, *, sends: int | None = None, unknown: bool = False) -> Result:
+def result_of(
+    n: int,
+    outcome: Outcome,
+    *,
+    sends: int | None = None,
+    unknown: bool = False,
+    existing: str | None = None,
+    ours: bool | None = None,
+) -> Result:
     """Build what a journal holds of an outcome.
 
     Args:
@@ -307,6 +405,8 @@ def result_of(n: int, outcome: Outcome, *, sends: int | None = None, unknown: bo
         outcome: what became of it.
         sends: how often it was sent as a new record; ``None``: as the journal says.
         unknown: whether it was ever in doubt.
+        existing: what was to be done with what is there; ``None``: as the journal says.
+        ours: whether a send of the job made what is there; ``None``: as the journal says.
     """
     return Result(
         n,
@@ -318,4 +418,7 @@ def result_of(n: int, outcome: Outcome, *, sends: int | None = None, unknown: bo
         tuple(outcome.others),
         None if outcome.error is None else attrs.asdict(outcome.error),
         unknown,
+        existing,
+        ours,
+        tuple(outcome.differs),
     )

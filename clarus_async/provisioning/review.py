@@ -48,6 +48,18 @@ async def troubled(journal: Journal, most: int) -> list[Outcome]:
     return [_outcome(row) for row in rows.values()]
 
 
+async def differing(journal: Journal) -> dict[tuple[str, ...], int]:
+    """Count the records that are there with other attributes than were given, by those attributes.
+
+    Args:
+        journal: open.
+
+    Raises:
+        JournalError: it can't be read.
+    """
+    return await journal.run(journal.file.differing)
+
+
 async def look_again(api: Api, path: str | PathLike[str]) -> AsyncGenerator[Outcome]:
     """Ask the server about every record that was ever in doubt, and write down where it is not as it was thought to be.
 
@@ -59,7 +71,8 @@ async def look_again(api: Api, path: str | PathLike[str]) -> AsyncGenerator[Outc
         JournalError: it is not there, can't be read, or is another job's.
         ClarusError: the server can't be asked.
     """
-    journal = Journal(path, api.terms.tenant, api.terms.base_url)
+    terms = api.terms
+    journal = Journal(path, terms.tenant, terms.base_url, terms.resource)
     try:
         await journal.open(make=False)
         async for outcome in _look_again(api, journal):
@@ -88,7 +101,7 @@ async def _look_again(api: Api, journal: Journal) -> AsyncGenerator[Outcome]:
             draft = api.draft(records[n])
             outcome = _reviewed(_answering(api, draft, lookups[n], row, seen, others), row, lookups[n].field == NAME)
             if outcome.status.value != row.status and outcome.status is not OutcomeStatus.UNRESOLVED:
-                changed.append(result_of(n, outcome, unknown=True))
+                changed.append(result_of(n, outcome, unknown=True, ours=True))
             yield outcome
         if changed:
             await journal.write(changed)
