@@ -248,12 +248,17 @@ async def life(target: Callable[..., None], *args: Any, seconds: float | None = 
     return code or 0
 
 
+def told_in(job: Job) -> list[Outcome]:
+    """Return what the last run of a job said."""
+    return [Outcome.from_json(line) for line in Path(job.outcomes).read_bytes().splitlines()]
+
+
 def judged(sim: Simulator, job: Job) -> Verdict:
     """Compare what the last run said with what the simulator has stored."""
     stored = sim.created(job.tenant)
     there = Counter(record.external_system_reference1 for record in stored)
     ids = {record.id: record.external_system_reference1 for record in stored}
-    told = [Outcome.from_json(line) for line in Path(job.outcomes).read_bytes().splitlines()]
+    told = told_in(job)
     heard = Counter(outcome.key for outcome in told)
     wanted = [f"ref-{number}" for number in range(job.records)]
     return Verdict(
@@ -396,9 +401,11 @@ async def corrected_at_steps(
             job, corrected = await created(tenants[step])
             await life(work_in_steps, corrected, step, seconds=30.0)
             await finish(job)
-        wrong = sum(record.attributes["string1"] != "before" for record in sim.created(job.tenant))
-        verdict = judged(sim, job)
-        return verdict._replace(untrue=verdict.untrue + wrong)
+        # On a busy machine a change may time out: what is said to be unresolved is no untruth.
+        ok = {outcome.key for outcome in told_in(job) if outcome.status.ok}
+        wrong = [record for record in sim.created(job.tenant) if record.attributes["string1"] != "before"]
+        untrue = sum(record.external_system_reference1 in ok for record in wrong)
+        return judged(sim, job)._replace(untrue=untrue)
 
     steps = range(1, number + 1, every)
     return dict(zip(steps, await asyncio.gather(*map(one, steps)), strict=True))

@@ -200,7 +200,7 @@ class Engine:
                     await self._api.searches_references(patient=True)
             await self._ledger.intend(creates, self._api.server_time)
         if not self._stopped:
-            await self._ledger.unsettle([item for item in batch.to_send if item.update is not None])
+            await self._ledger.change([item for item in batch.to_send if item.update is not None])
         if self._stopped:
             self._unsent += batch.to_send
         else:

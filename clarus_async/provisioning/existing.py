@@ -60,6 +60,7 @@ def before_sending(
     *,
     claimed: Collection[int] = (),
     unclear: bool = False,
+    own: int | None = None,
 ) -> Before:
     """Decide about a record that was looked up and never sent.
 
@@ -70,7 +71,10 @@ def before_sending(
         existing: what the caller wants done.
         claimed: ids that are other records of the same job.
         unclear: which of them is whose was only told by the name, or can't be told yet.
+        own: the id of the one that a send of this job made, whatever its key is now.
     """
+    if own is not None and any(row.id == own for row in rows):
+        return there(lookup, own, existing)
     found = [row for row in rows if row.id not in claimed]
     if unclear and rows:
         why = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import attrs
 
@@ -35,7 +35,10 @@ class Item:
         changed: it is in doubt, and was another record when it was sent.
         was_in_doubt: the name under which an earlier run left it in doubt.
         ours: a send of this job made what is there.
+        corrected: it is known not to be what it was when an earlier run brought it to its end.
         given: digests of what the server was given last of each attribute; ``None`` where nobody knows.
+        names: others that what is there may have.
+        others: ids of further records that an earlier run knew of.
         differs: attributes that are given and that what is there does not have.
     """
 
@@ -53,7 +56,10 @@ class Item:
     changed: bool = False
     was_in_doubt: str | None = None
     ours: bool = False
+    corrected: bool = False
     given: Mapping[str, str] | None = None
+    names: Sequence[str] = ()
+    others: Collection[int] = ()
     differs: Sequence[str] = ()
 
     @property

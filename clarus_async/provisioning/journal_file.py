@@ -11,7 +11,7 @@ import errno
 import os
 import secrets
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +19,7 @@ import orjson
 
 from clarus_async.errors import JournalError
 from clarus_async.provisioning.journal_rows import (
+    CHANGE,
     END,
     END_ONE,
     ENTER,
@@ -28,6 +29,7 @@ from clarus_async.provisioning.journal_rows import (
     REFUSED,
     SCHEMA,
     UPGRADE,
+    Change,
     Entry,
     Known,
     Result,
@@ -292,18 +294,17 @@ class JournalFile:
         statement = "DELETE FROM records WHERE n IN (SELECT value FROM json_each(?))"
         self._connected().execute(statement, (_json(numbers),))
 
-    def unsettle(self, records: Iterable[tuple[int, Mapping[str, str] | None]]) -> None:
-        """Note that records are about to be changed: whatever they were, it answers for no input.
+    def change(self, changes: Iterable[Change]) -> None:
+        """Note what is about to be changed, of records that have their entries.
 
         Args:
-            records: their numbers, with digests of the attributes that stay as they are.
+            changes: what is.
         """
         database = self._connected()
-        rows = [(None if given is None else _json(given), n) for n, given in records]
         with database:
             database.execute("BEGIN")
-            # Which no record has; without one, it would be what is wrong with the input.
-            database.executemany("UPDATE records SET hash = '', given = ? WHERE n = ?", rows)
+            named = [{name: _cell(value) for name, value in change._asdict().items()} for change in changes]
+            database.executemany(CHANGE, named)
 
     def _fetch(self, where: str, *arguments: object) -> dict[int, Row]:
         # All of them first: a statement that had not come to its end would keep the file from being closed.

@@ -17,7 +17,7 @@ from clarus_async.provisioning.drafts import Draft, Moment
 from clarus_async.provisioning.existing import Existing, differences, unchangeable, unpatchable
 from clarus_async.provisioning.items import Item
 from clarus_async.provisioning.journal import Journal
-from clarus_async.provisioning.journal_rows import Entry, Result, Row
+from clarus_async.provisioning.journal_rows import Change, Entry, Result, Row
 from clarus_async.provisioning.keys import Digests, folded
 from clarus_async.provisioning.report import Outcome, OutcomeStatus, Problem
 from clarus_async.records import IntegrationRow, NewIntegration
@@ -62,6 +62,18 @@ class Earlier(NamedTuple):
         """Whether it may have been sent as a new record, and nobody knows what became of that."""
         return self.row.in_doubt
 
+    def tell(self, item: Item) -> None:
+        """Tell what is known of a record that is to be decided anew.
+
+        Args:
+            item: the record.
+        """
+        row = self.row
+        item.own, item.ours, item.given = row.integration_id, row.ours, row.given
+        item.others = {*row.others} - {row.integration_id}
+        item.corrected = not self.same and row.hash != ""
+        item.names = [name for name in dict.fromkeys((row.name or row.key, *row.names)) if name != item.new.name]
+
     def outcome(self, index: int, new: NewIntegration | None = None) -> Outcome:
         """Build the outcome that it had.
 
@@ -73,7 +85,7 @@ class Earlier(NamedTuple):
         if row.error:
             error: Problem | None = Problem(**row.error | {"applied": Applied(row.error["applied"])})
         else:
-            error = None if row.status else _IN_FLIGHT
+            error = _IN_FLIGHT if row.status in {None, OutcomeStatus.UNRESOLVED} else None
         return Outcome(
             index=index,
             key=row.key,
@@ -149,7 +161,8 @@ class Ledger:
         for known in await self._journal.open():
             self._last = max(self._last, known.n)
             self._keys.add(known.key, known.n)
-            self._note(known.name, known.integration_id, by_name=known.by_name)
+            for name in (known.name, *known.names):
+                self._note(name, known.integration_id, by_name=known.by_name)
             if known.in_doubt:
                 self._in_doubt[folded(known.name)] += 1
         await self._journal.run(self._journal.file.forget_refused)
@@ -244,6 +257,8 @@ class Ledger:
         if found != item.own:
             item.ours, item.given = False, None
         ours = item.ours and self._journal is not None
+        if row is not None and row.name is not None:
+            item.names = [row.name] if row.name != item.new.name else []
         item.differs = differences(item.new, row, item.given, self._digests(item.new), ours=ours)
 
     def claimed(self, name: str, own: int | None = None) -> Claims:
@@ -283,8 +298,8 @@ class Ledger:
         for item in items:
             item.entered = True
 
-    async def unsettle(self, items: Sequence[Item]) -> None:
-        """Write down that records are about to be changed: until it is known what became of that, nothing is.
+    async def change(self, items: Sequence[Item]) -> None:
+        """Write down that records are about to be changed.
 
         Args:
             items: the records.
@@ -294,8 +309,12 @@ class Ledger:
         """
         journal = self._journal
         if journal is not None and items:
-            records = [(item.n, _unchanged(item)) for item in items]
-            await journal.run(lambda: journal.file.unsettle(records))
+            changes = [
+                Change(item.n, item.update, item.ours, _unchanged(item), [item.new.name, *item.names])
+                for item in items
+                if item.update is not None
+            ]
+            await journal.run(lambda: journal.file.change(changes))
 
     def ended(self, item: Item, outcome: Outcome) -> None:
         """Note whose the record is that an outcome names.
@@ -337,11 +356,15 @@ class Ledger:
                 continue
             draft = item.draft
             if not item.entered:
-                rows.append(Entry(n, item.key, item.other_name, item.hash, given=self._given(item, outcome)))
+                names = () if outcome.status is OutcomeStatus.UPDATED else item.names
+                given = self._given(item, outcome)
+                rows.append(Entry(n, item.key, item.other_name, item.hash, given=given, names=names))
             sends = draft.doubt.sends
             ours = item.ours or is_ours(outcome, sends)
             result = result_of(n, outcome, sends=sends, unknown=draft.doubted, existing=self._existing, ours=ours)
-            rows.append(result)
+            # What this job made stays known, also where a run could not say so.
+            made = item.own if item.ours and outcome.integration_id is None else outcome.integration_id
+            rows.append(result._replace(integration_id=made))
         await self._journal.write(rows)
 
     def _given(self, item: Item, outcome: Outcome) -> Mapping[str, str] | None:

@@ -110,7 +110,8 @@ async def _look_again(api: Api, journal: Journal) -> AsyncGenerator[Outcome]:
 def _record(row: Row) -> NewIntegration:
     reference = None if row.name is None else row.key
     # Only its key and its name matter to a look.
-    return NewIntegration(name=row.name or row.key, integration_type="?", external_system_reference1=reference)
+    name = row.names[0] if row.names else row.name or row.key
+    return NewIntegration(name=name, integration_type="?", external_system_reference1=reference)
 
 
 def _answering(api: Api, draft: Draft, lookup: Lookup, row: Row, seen: Seen, others: Sequence[int]) -> tuple[int, ...]:
@@ -131,7 +132,8 @@ def _reviewed(ids: tuple[int, ...], row: Row, by_name: bool) -> Outcome:
             others=ids[1:],
             error=Problem.of(error),
         )
-    if ids and not before.status.ok:
+    # One whose id is known was to be changed, and what became of that can't be seen.
+    if ids and not before.status.ok and (row.in_doubt or row.integration_id is None):
         matched_by = "name" if by_name else "reference"
         return attrs.evolve(
             before, status=OutcomeStatus.ADOPTED, integration_id=ids[0], matched_by=matched_by, error=None, others=()

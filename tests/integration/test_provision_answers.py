@@ -381,3 +381,133 @@ class TestReviewed:
                     "ref-0": "adopted"
                 }
             assert ledger(sim) == {"ref-0": 1}
+
+
+@VIRTUALLY
+class TestWhatThisJobMade:
+    """A record that a send of this job made is the row's, whatever else has its key."""
+
+    @pytest.mark.parametrize("searchable", [True, False], ids=["by reference", "by name"])
+    @pytest.mark.parametrize(
+        ("existing", "status", "name"),
+        [("adopt", "adopted", "Shop 0"), ("update", "updated", "Renamed"), ("fail", "failed", "Shop 0")],
+    )
+    def test_a_row_that_was_renamed_is_not_sent_again(self, tmp_path, searchable, existing, status, name):
+        @virtual
+        async def check():
+            async with Simulator(searchable_references=searchable) as sim:
+                await run(sim, [shop(0)], tmp_path / "run.db")
+                [outcome] = await run(sim, [shop(0, name="Renamed")], tmp_path / "run.db", existing=existing)
+                assert outcome.status == status
+                assert outcome.differs == (("name",) if status == "adopted" else ())
+                assert attributes(sim, "name") == [name]
+
+        check()
+
+    @virtual
+    async def test_nor_is_one_whose_renaming_was_cut_off(self, tmp_path):
+        async with Simulator() as sim:
+            await run(sim, [shop(0)], tmp_path / "run.db")
+            sim.script(Endpoint.UPDATE, STALL)
+            await cut_off(sim, [shop(0, name="Renamed")], tmp_path / "run.db", existing="update")
+            assert attributes(sim, "name") == ["Renamed"]
+            for name in ("Renamed", "Shop 0"):
+                await run(sim, [shop(0, name=name)], tmp_path / "run.db", existing="update")
+                assert attributes(sim, "name") == [name]
+
+    @virtual
+    async def test_two_rows_that_change_names_keep_their_records(self, tmp_path):
+        async with Simulator() as sim:
+            first = await run(sim, [shop(0, name="A"), shop(1, name="B")], tmp_path / "run.db")
+            swapped = [shop(0, name="B"), shop(1, name="A")]
+            again = await run(sim, swapped, tmp_path / "run.db", existing="update")
+            assert {o.key: o.integration_id for o in again} == {o.key: o.integration_id for o in first}
+            assert sorted(attributes(sim, "name")) == ["A", "B"]
+            assert ledger(sim) == {"ref-0": 1, "ref-1": 1}
+
+    @virtual
+    async def test_another_record_of_its_name_is_no_conflict(self, tmp_path):
+        async with Simulator() as sim:
+            [created] = await run(sim, [shop(0)], tmp_path / "run.db")
+            sim.preload("acme", [there(0)])
+            [updated] = await run(sim, [shop(0, string1="b")], tmp_path / "run.db", existing="update")
+            assert (updated.status, updated.integration_id) == ("updated", created.integration_id)
+
+    @pytest.mark.parametrize("fault", [FaultKind.RESET_BEFORE, FaultKind.JSON_API_ERROR, None])
+    def test_ignore_sends_none_again_whose_change_went_wrong(self, tmp_path, fault):
+        @virtual
+        async def check():
+            async with Simulator() as sim:
+                await run(sim, [shop(0)], tmp_path / "run.db", existing="ignore")
+                corrected = [shop(0, string1="b")]
+                sim.script(Endpoint.UPDATE, *[fault or STALL] * 4)
+                await cut_off(sim, corrected, tmp_path / "run.db", 60.0 if fault else 2.0, existing="update")
+                [outcome] = await run(sim, corrected, tmp_path / "run.db", existing="ignore")
+                assert outcome.status == "adopted"
+                assert outcome.differs == ("string1",)
+                assert ledger(sim) == {"ref-0": 1}
+
+        check()
+
+    @virtual
+    async def test_a_name_that_it_has_is_not_free_for_another_row(self, tmp_path):
+        async with Simulator() as sim:
+            await run(sim, [shop(0)], tmp_path / "run.db")
+            await run(sim, [shop(0, name="Renamed")], tmp_path / "run.db")
+            outcomes = await run(sim, [shop(1, name="Shop 0")], tmp_path / "run.db")
+            assert statuses(outcomes) == {"ref-1": "created"}
+            assert ledger(sim) == {"ref-0": 1, "ref-1": 1}
+            for _ in range(2):
+                outcomes = await run(sim, [shop(0, name="Renamed")], tmp_path / "run.db")
+                assert statuses(outcomes) == {"ref-0": "adopted"}
+
+    @virtual
+    async def test_one_that_was_renamed_while_it_was_in_doubt(self, tmp_path):
+        async with Simulator() as sim:
+            sim.script(Endpoint.CREATE, STALL)
+            await cut_off(sim, [shop(0)], tmp_path / "run.db", existing="update")
+            sim.script(Endpoint.UPDATE, STALL)
+            await cut_off(sim, [shop(0, name="Renamed")], tmp_path / "run.db", 3.0, existing="update")
+            assert attributes(sim, "name") == ["Renamed"]
+            for name in ("Shop 0", "Renamed"):
+                outcomes = await run(sim, [shop(0, name=name)], tmp_path / "run.db", existing="update")
+                assert statuses(outcomes) == {"ref-0": "updated"}
+                assert attributes(sim, "name") == [name]
+
+    @virtual
+    async def test_records_that_it_made_twice_are_told_whatever_is_wanted(self, tmp_path):
+        async with Simulator() as sim:
+            late = Fault(FaultKind.LATE_APPLY, delay=30.0)
+            sim.script(Endpoint.CREATE, late)
+            [twice] = await run(sim, [shop(0)], tmp_path / "run.db")
+            ids = {twice.integration_id, *twice.others}
+            assert (twice.status, len(ids)) == ("duplicated", 2)
+            for existing in ("ignore", "fail", "update", "ignore", "adopt"):
+                [outcome] = await run(sim, [shop(0)], tmp_path / "run.db", existing=existing)
+                assert not outcome.status.ok
+                assert {outcome.integration_id, *outcome.others} - {None} == ids
+            assert len(sim.created("acme")) == 2
+            assert sim.count(Endpoint.UPDATE) == 0
+
+    @virtual
+    async def test_a_look_that_fails_loses_no_id(self, tmp_path):
+        async with Simulator() as sim:
+            [created] = await run(sim, [shop(0)], tmp_path / "run.db")
+            sim.script(Endpoint.GRAPHQL, None, *[Fault(FaultKind.ERROR_BEFORE, status=500)] * 100)
+            [outcome] = await run(sim, [shop(0, string1="b")], tmp_path / "run.db")
+            assert outcome.status == "failed"
+            row = rows(tmp_path / "run.db")["ref-0"]
+            assert (row.ours, row.integration_id) == (True, created.integration_id)
+
+    @virtual
+    async def test_a_review_takes_no_change_for_made(self, tmp_path):
+        async with Simulator() as sim:
+            sim.script(Endpoint.CREATE, FaultKind.RESET_AFTER)
+            await run(sim, [shop(0)], tmp_path / "run.db", existing="update")
+            sim.script(Endpoint.UPDATE, *[FaultKind.RESET_BEFORE] * 4)
+            corrected = [shop(0, string1="b")]
+            await run(sim, corrected, tmp_path / "run.db", existing="update")
+            async with client_of(sim) as clarus:
+                [reviewed] = [one async for one in clarus.integrations.review(tmp_path / "run.db")]
+            assert reviewed.status == "unresolved"
+            assert statuses(await run(sim, corrected, tmp_path / "run.db", existing="update")) == {"ref-0": "updated"}

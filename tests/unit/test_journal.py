@@ -21,7 +21,7 @@ from clarus_async import ClarusClient, NewIntegration, Timeouts
 from clarus_async.errors import JournalError
 from clarus_async.provisioning.journal import Journal
 from clarus_async.provisioning.journal_file import JournalFile
-from clarus_async.provisioning.journal_rows import Entry, Result, Row
+from clarus_async.provisioning.journal_rows import Change, Entry, Result, Row
 from clarus_async.provisioning.review import report_of
 from clarus_async.simulator import Endpoint, Simulator
 
@@ -456,12 +456,12 @@ class TestRows:
     def test_a_row_comes_back_as_it_was_written(self, file, key):
         entered = {
             "n": 7, "key": key, "name": "N", "hash": "h", "idempotency_key": "i", "seen": [3, 1], "sent": 12.25,
-            "given": {"name": "0a"},
+            "given": {"name": "0a"}, "names": ("M",),
         }  # fmt: skip
         became = {
             "sends": 2, "status": "duplicated", "integration_id": 5, "matched_by": "name", "attempts": 4, "others": [6],
             "error": {"type": "X", "message": "é\n", "applied": "no", "retryable": False, "status": 422},
-            "unknown": True, "existing": "adopt", "ours": True, "differs": ["name"],
+            "unknown": True, "existing": "adopt", "ours": True, "differs": ("name",),
         }  # fmt: skip
         file.write([Entry(**entered, sends=3), Result(7, **became)])
         assert file.fetch([7]) == {7: Row(**entered, **became)}
@@ -483,11 +483,12 @@ class TestRows:
         assert (row.sends, row.existing, row.ours, row.given) == (2, "adopt", True, {"name": "0a"})
 
     def test_what_is_about_to_be_changed_answers_for_nothing(self, file):
-        file.write([Entry(1, "k", hash="h", given={"name": "0a"}), Result(1, "updated", existing="update", ours=True)])
-        file.unsettle([(1, {}), (2, None)])
-        row = file.fetch([1])[1]
-        assert (row.hash, row.given, row.status, row.ours) == ("", {}, "updated", True)
-        assert file.fetch([2]) == {}
+        file.write([Entry(1, "k", hash="h", given={"name": "0a"}), Result(1, "updated", 1, existing="update")])
+        file.write([Entry(2, "l", hash="h", sends=1)])
+        file.change([Change(n, n + 5, n == 2, {}, ["M"]) for n in (1, 2, 3)])
+        first, second = file.fetch([1, 2, 3]).values()
+        assert (first.hash, first.given, first.status, first.ours, first.names) == ("", {}, "updated", False, ("M",))
+        assert (second.status, second.integration_id, second.ours, second.in_doubt) == ("unresolved", 7, True, False)
 
     def test_what_differs_is_counted(self, file):
         for n, differs in enumerate([(), ("name",), ("name", "string1"), ("name",)]):
