@@ -3,7 +3,8 @@
 ``python -m benchmarks.provision_kill`` runs a job of 5,000 records in child processes, against a simulator in this one
 that fails in every way it knows. Each child is killed with ``kill -9`` at a random moment, and the next one goes on
 with the journal that it left; after 200 kills the last one comes to its end. Then small jobs are killed once at every
-step that a journal takes, and resumed. What the simulator has stored is the judge.
+step that a journal takes, and resumed; so are some whose records were corrected, and then corrected back. What the
+simulator has stored is the judge.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ class Job(NamedTuple):
         existing: of the run.
         journal: its path.
         outcomes: where the child writes what it was told.
+        text: an attribute of every record.
     """
 
     url: str
@@ -62,6 +64,7 @@ class Job(NamedTuple):
     existing: str
     journal: str
     outcomes: str
+    text: str | None = None
 
 
 class Verdict(NamedTuple):
@@ -114,7 +117,10 @@ def specs(job: Job):
     """Yield the records of a job."""
     for number in range(job.records):
         yield NewIntegration(
-            name=f"{job.tenant} {number}", integration_type="shopify", external_system_reference1=f"ref-{number}"
+            name=f"{job.tenant} {number}",
+            integration_type="shopify",
+            external_system_reference1=f"ref-{number}",
+            string1=job.text,
         )
 
 
@@ -242,12 +248,17 @@ async def life(target: Callable[..., None], *args: Any, seconds: float | None = 
     return code or 0
 
 
+def told_in(job: Job) -> list[Outcome]:
+    """Return what the last run of a job said."""
+    return [Outcome.from_json(line) for line in Path(job.outcomes).read_bytes().splitlines()]
+
+
 def judged(sim: Simulator, job: Job) -> Verdict:
     """Compare what the last run said with what the simulator has stored."""
     stored = sim.created(job.tenant)
     there = Counter(record.external_system_reference1 for record in stored)
     ids = {record.id: record.external_system_reference1 for record in stored}
-    told = [Outcome.from_json(line) for line in Path(job.outcomes).read_bytes().splitlines()]
+    told = told_in(job)
     heard = Counter(outcome.key for outcome in told)
     wanted = [f"ref-{number}" for number in range(job.records)]
     return Verdict(
@@ -361,6 +372,45 @@ async def killed_at_steps(
     return dict(zip(steps, await asyncio.gather(*map(one, steps)), strict=True))
 
 
+async def corrected_at_steps(
+    sim: Simulator, folder: Path, tenants: Sequence[str], *, at_once: int = 8, every: int = 1, **options: Any
+) -> dict[int, Verdict]:
+    """Kill the update of a corrected job once at each step of its journal, and correct it back; a tenant for each.
+
+    Args:
+        sim: the simulator.
+        folder: for the journals.
+        tenants: of the simulator, more than there are steps.
+        at_once: how many jobs go on side by side.
+        every: of so many steps, one is tried.
+        options: of the job.
+    """
+
+    async def created(tenant: str) -> tuple[Job, Job]:
+        job = job_of(sim, tenant, folder, text="before", existing="update", **options)
+        await finish(job)
+        return job, job._replace(text="after")
+
+    number = await steps_of(sim, (await created(tenants[0]))[1])
+    if number >= len(tenants):
+        raise RuntimeError(f"there are {number} steps")
+    room = asyncio.Semaphore(at_once)
+
+    async def one(step: int) -> Verdict:
+        async with room:
+            job, corrected = await created(tenants[step])
+            await life(work_in_steps, corrected, step, seconds=30.0)
+            await finish(job)
+        # On a busy machine a change may time out: what is said to be unresolved is no untruth.
+        ok = {outcome.key for outcome in told_in(job) if outcome.status.ok}
+        wrong = [record for record in sim.created(job.tenant) if record.attributes["string1"] != "before"]
+        untrue = sum(record.external_system_reference1 in ok for record in wrong)
+        return judged(sim, job)._replace(untrue=untrue)
+
+    steps = range(1, number + 1, every)
+    return dict(zip(steps, await asyncio.gather(*map(one, steps)), strict=True))
+
+
 async def _main(options: argparse.Namespace) -> bool:
     folder = Path(options.folder or tempfile.mkdtemp(prefix="provision_kill."))
     tenants = ["acme", *(f"t{number}" for number in range(1000))]
@@ -388,7 +438,10 @@ async def _main(options: argparse.Namespace) -> bool:
                 f"{', the resumed run too' if twice else ''}: {len(bad)} went wrong {bad or ''}"
             )
             kept = kept and not bad
-    return kept
+        verdicts = await corrected_at_steps(sim, folder, tenants[at:], records=6)
+        bad = {step: verdict for step, verdict in verdicts.items() if not verdict.kept}
+        print(f"corrected, killed at each of {len(verdicts)} steps, corrected back: {len(bad)} went wrong {bad or ''}")
+        return kept and not bad
 
 
 def main() -> None:

@@ -245,8 +245,10 @@ class Integrations:
             specs: the records, an iterable or an async iterable, pulled only as fast as it is served.
             concurrency: how many are sent at once, 1 to 10,000.
             journal: a file that makes the run resumable: the same input with the same journal again does what is left
-                to do, also after a ``kill -9``. It belongs to one tenant, and is made where there is none.
-            existing: what to do with a record that is there already: ``"adopt"`` it; ``"update"`` it with what PATCH
+                to do, also after a ``kill -9``. What it holds of a record counts as long as the record and
+                ``existing`` are the same. It belongs to one tenant, and is made where there is none.
+            existing: what to do with a record that is there already: ``"adopt"`` it, and say in ``differs`` which
+                attributes it is known not to have as they are given; ``"update"`` it with what PATCH
                 can change; ``"fail"``; or ``"ignore"`` it: send without looking.
             dry_run: say what would happen, and send nothing that writes. What would be created is ``created``, without
                 an id.

@@ -237,4 +237,5 @@ outcomes = st.builds(
     attempts=st.integers(0, 100),
     others=st.lists(ids, max_size=3).map(tuple),
     unpatched=st.lists(texts, max_size=3).map(tuple),
+    differs=st.lists(texts, max_size=3).map(tuple),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+from collections import Counter
 from contextlib import aclosing
 
 from clarus_async.cli.connection import connect
@@ -12,7 +13,7 @@ from clarus_async.cli.summary import SHOWN, Summary
 from clarus_async.client import ClarusClient
 from clarus_async.provisioning.journal import Journal
 from clarus_async.provisioning.report import Outcome, Report
-from clarus_async.provisioning.review import report_of, troubled
+from clarus_async.provisioning.review import differing, report_of, troubled
 
 
 def main(args: argparse.Namespace) -> int:
@@ -34,11 +35,11 @@ async def _main(args: argparse.Namespace, client: ClarusClient | None) -> int:
             async with client, aclosing(client.integrations.review(args.journal)) as outcomes:
                 async for outcome in outcomes:
                     await results.write(outcome.to_json())
-        report, not_ok = await _read(args.journal)
+        report, not_ok, differs = await _read(args.journal)
         await results.write(report.to_json())
     finally:
         await results.close()
-    summary = Summary(report=report, taken=report.total)
+    summary = Summary(report=report, taken=report.total, differing=Counter(differs))
     for outcome in not_ok:
         summary.note(outcome)
     for line in summary.lines(None):
@@ -46,10 +47,10 @@ async def _main(args: argparse.Namespace, client: ClarusClient | None) -> int:
     return Exit.OK if report.ok else Exit.FAILED
 
 
-async def _read(path: str) -> tuple[Report, list[Outcome]]:
-    journal = Journal(path)
+async def _read(path: str) -> tuple[Report, list[Outcome], dict[tuple[str, ...], int]]:
+    journal = Journal(path, resource=None)
     try:
         await journal.open(make=False)
-        return await report_of(journal), await troubled(journal, SHOWN)
+        return await report_of(journal), await troubled(journal, SHOWN), await differing(journal)
     finally:
         await journal.close()

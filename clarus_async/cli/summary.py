@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
 import attrs
 
 from clarus_async.cli.output import Exit
+from clarus_async.provisioning.existing import unchangeable
 from clarus_async.provisioning.report import Outcome, Report
 
 SHOWN: Final = 20
@@ -23,12 +25,14 @@ class Summary:
         report: the outcomes.
         taken: records that the run has begun, as far as it could: it has an outcome of each, or it may have been sent.
         bad: rows that could not be read as a record.
+        differing: how many records are there with other attributes than were given, by those attributes.
     """
 
     total: int | None = None
     report: Report = attrs.field(factory=Report)
     taken: int = 0
     bad: int = 0
+    differing: Counter[tuple[str, ...]] = attrs.field(factory=Counter)
     _not_ok: list[str] = attrs.field(factory=list, init=False)
 
     def add(self, outcome: Outcome, line: int) -> None:
@@ -39,6 +43,8 @@ class Summary:
             line: where its record stands in the input.
         """
         self.report.add(outcome)
+        if outcome.differs:
+            self.differing[tuple(outcome.differs)] += 1
         self.note(outcome, f"line {line}: ")
 
     def note(self, outcome: Outcome, where: str = "") -> None:
@@ -74,6 +80,7 @@ class Summary:
         not_ok = self.report.not_ok
         if not_ok > len(self._not_ok):
             yield f"and {not_ok - len(self._not_ok):,} more"
+        yield from self._differences()
         counts = {status.value: count for status, count in self.report.counts.items()}
         counts["unfinished"] = self.taken - self.report.total
         counts["bad rows"] = self.bad
@@ -83,3 +90,20 @@ class Summary:
                 yield f"{name:<10} {count:>9,}"
         rate = f" in {elapsed:,.1f} s, {self.report.total / elapsed:,.1f}/s" if elapsed else ""
         yield f"{'total':<10} {sum(counts.values()):>9,}{rate}"
+
+    def _differences(self) -> Iterator[str]:
+        """Say how many records are not there as they were given, and what can be done about that."""
+        attributes: Counter[str] = Counter()
+        for names, records in self.differing.items():
+            attributes.update(dict.fromkeys(names, records))
+        if not attributes:
+            return
+        records = self.differing.total()
+        there = "record is there and differs" if records == 1 else "records are there and differ"
+        named = ", ".join(f"{name} ({count:,})" for name, count in attributes.most_common())
+        yield f"{records:,} {there} from the input: {named}"
+        fixed = unchangeable(attributes)
+        if len(fixed) < len(attributes):
+            yield "clarus: to send what differs, provision the same file again with --existing update"
+        if fixed:
+            yield f"clarus: no update changes {', '.join(fixed)}"

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Collection, MutableSequence
-from hashlib import blake2b
+from hashlib import blake2b, file_digest
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -202,11 +202,14 @@ def cut(
                 cutter = _Cutter(size, references=references, together=cutter.shared)
                 cutter.read(_begun(stream, header), form, report)
             total = stream.seek(0, 2)
+            stream.seek(0)
+            content = file_digest(stream, lambda: blake2b(digest_size=16)).hexdigest()
     except OSError as error:
         raise InvalidInputError(f"{path}: {error.strerror}") from None
     # Run again, the same job is known by its name, and a changed file makes another one of the same subject.
     subject = _digest(tenant, base_url, path)
-    run = f"{subject}.{_digest(total, references, existing, [(d.keys.text(), d.parts) for d in cutter.drafts])}"
+    parts = [(draft.keys.text(), draft.parts) for draft in cutter.drafts]
+    run = f"{subject}.{_digest(total, content, references, existing, parts)}"
     shards = tuple(
         Shard(
             run=run, number=number, tenant=tenant, base_url=base_url, path=path, format=form, size=total, header=header,

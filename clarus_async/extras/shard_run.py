@@ -16,7 +16,7 @@ from clarus_async.extras.shards import Shard
 from clarus_async.provisioning.existing import Existing
 from clarus_async.provisioning.journal import Journal
 from clarus_async.provisioning.journal_rows import Entry, Result
-from clarus_async.provisioning.ledger import result_of
+from clarus_async.provisioning.ledger import is_ours, result_of
 from clarus_async.provisioning.report import Outcome
 from clarus_async.records import NewIntegration
 
@@ -114,7 +114,7 @@ async def _write_down(shard: Shard, told: Sequence[Outcome], path: str, tenant: 
             last += 1
             sends = 1 if outcome.attempts else 0
             rows.append(Entry(last, new.key, None if new.name == new.key else new.name, sends=sends))
-            rows.append(result_of(last, outcome, sends=sends))
+            rows.append(result_of(last, outcome, sends=sends, ours=is_ours(outcome, sends)))
         await journal.write(rows)
     finally:
         await journal.close()

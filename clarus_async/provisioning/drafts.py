@@ -130,6 +130,7 @@ class Terms(NamedTuple):
         settle: seconds after which the server applies nothing any more.
         most_sends: how often a record may be sent.
         max_wait: seconds; a record that would wait longer for its tenant's pace ends the run.
+        resource: what they are.
     """
 
     tenant: str
@@ -137,6 +138,7 @@ class Terms(NamedTuple):
     settle: float
     most_sends: int
     max_wait: float
+    resource: str = "integrations"
 
 
 class Api(Protocol):

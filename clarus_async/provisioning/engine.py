@@ -74,7 +74,8 @@ class Engine:
         self._ahead = max(2 * KEYS, 2 * concurrency)
         self._source = Source(specs, self._ahead)
         self._has_journal = journal is not None
-        self._ledger = Ledger(None if journal is None else Journal(journal, terms.tenant, terms.base_url))
+        opened = None if journal is None else Journal(journal, terms.tenant, terms.base_url, terms.resource)
+        self._ledger = Ledger(opened, existing)
         self._looks = Looks(api)
         self._ready = Ready(max(_IN_DOUBT * concurrency, _IN_DOUBT_AT_LEAST))
         self._intake = Intake(api, self._ledger, self._looks, existing, dry_run=dry_run)
@@ -202,6 +203,8 @@ class Engine:
                 with contextlib.suppress(ClarusError):
                     await self._api.searches_references(patient=True)
             await self._ledger.intend(creates, self._api.server_time)
+        if not self._stopped:
+            await self._ledger.change([item for item in batch.to_send if item.update is not None])
         if self._stopped:
             self._unsent += batch.to_send
         else:
@@ -264,6 +267,8 @@ class Engine:
         settled = await self._parking.settle(item)
         if settled.fate is Fate.THERE:
             self._sender.found()
+            item.own, item.ours = settled.ids[0], True
+            self._ledger.compare(item, settled.ids[0], item.draft.rows.get(settled.ids[0]))
         if not item.changed or settled.fate not in {Fate.THERE, Fate.ABSENT}:
             await self._conclude(item, item.settled(settled))
             return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Final, Literal, NamedTuple, TypeAlias
 
@@ -13,7 +13,7 @@ from clarus_async.errors import Applied
 from clarus_async.provisioning.drafts import NAME, Lookup, value_of
 from clarus_async.provisioning.keys import folded
 from clarus_async.provisioning.report import OutcomeStatus, Problem
-from clarus_async.records import IntegrationChanges, IntegrationRow, NewIntegration
+from clarus_async.records import INTEGRATION_TYPES, IntegrationChanges, IntegrationRow, NewIntegration
 
 Existing: TypeAlias = Literal["adopt", "update", "fail", "ignore"]
 EXISTING: Final = ("adopt", "update", "fail", "ignore")
@@ -60,6 +60,7 @@ def before_sending(
     *,
     claimed: Collection[int] = (),
     unclear: bool = False,
+    own: int | None = None,
 ) -> Before:
     """Decide about a record that was looked up and never sent.
 
@@ -70,7 +71,10 @@ def before_sending(
         existing: what the caller wants done.
         claimed: ids that are other records of the same job.
         unclear: which of them is whose was only told by the name, or can't be told yet.
+        own: the id of the one that a send of this job made, whatever its key is now.
     """
+    if own is not None and any(row.id == own for row in rows):
+        return there(lookup, own, existing)
     found = [row for row in rows if row.id not in claimed]
     if unclear and rows:
         why = (
@@ -132,3 +136,54 @@ def unpatchable(new: NewIntegration) -> tuple[str, ...]:
         new: what is given.
     """
     return tuple(name for name in _ALL if name not in _PATCHABLE and getattr(new, name) is not None)
+
+
+def unchangeable(names: Iterable[str]) -> tuple[str, ...]:
+    """Return those of these attributes that can't be patched (clarus-api.md §1).
+
+    Args:
+        names: of attributes.
+    """
+    return tuple(name for name in names if name not in _PATCHABLE)
+
+
+def differences(
+    new: NewIntegration,
+    row: IntegrationRow | None,
+    sent: Mapping[str, str] | None,
+    digests: Mapping[str, str],
+    *,
+    ours: bool,
+) -> tuple[str, ...]:
+    """Name the attributes that are given and that what is there does not have.
+
+    The list tells how they are now, where it shows them; of the others, the journal tells what was sent.
+
+    Args:
+        new: what is given.
+        row: what the list says.
+        sent: digests of the attributes that the server was given last; ``None`` where nobody knows.
+        digests: those of what is given.
+        ours: a send of this job made what is there, so that an attribute that was not sent is not there.
+    """
+    known = sent or {}
+    names = []
+    for name in _ALL:
+        value = getattr(new, name)
+        if value is None:
+            continue
+        differs = None if row is None else _listed_otherwise(name, value, row)
+        if differs is None:
+            differs = digests.get(name) != known[name] if name in known else ours
+        if differs:
+            names.append(name)
+    return tuple(names)
+
+
+def _listed_otherwise(name: str, value: object, row: IntegrationRow) -> bool | None:
+    """Whether the list shows another value; ``None`` where it does not tell."""
+    listed = getattr(row, name, None)
+    if name == "integration_type" and not {value, listed} <= set(INTEGRATION_TYPES):
+        # The list shows a category, whatever create was given (clarus-api.md §1).
+        return None
+    return None if listed is None else bool(listed != value)

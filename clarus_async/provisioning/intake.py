@@ -78,12 +78,13 @@ class Intake:
         for index, new, number in met:
             n = abs(number)
             before = earlier.get(n)
-            if before is not None and before.finished:
+            if before is not None and before.answers(self._existing):
                 batch.restored.append(before.outcome(index, new))
                 continue
             lookup = self._looks.known(new.external_system_reference1, new.name) or await self._lookup(new)
             item = Item(index, new, n, self._ledger.hash(new), lookup, self._draft(new, before))
-            item.own = None if before is None else before.row.integration_id
+            if before is not None:
+                before.tell(item)
             if before is not None and before.in_doubt:
                 self._doubt(item, before, batch)
             elif not self._hold(item):
@@ -92,7 +93,8 @@ class Intake:
         return batch
 
     def _draft(self, new: NewIntegration, before: Earlier | None) -> Draft:
-        keeps = before is not None and (before.same or before.in_doubt)
+        # Of a create that was brought to its end, another one is no repetition.
+        keeps = before is not None and (before.in_doubt or (before.same and not before.row.ours))
         return self._api.draft(new, before.row.idempotency_key if before is not None and keeps else None)
 
     async def _lookup(self, new: NewIntegration) -> Lookup:
@@ -145,12 +147,13 @@ class Intake:
     async def _decide(self, fresh: Sequence[Item], batch: Batch) -> None:
         if self._existing == "ignore":
             for item in fresh:
-                self._do(item, Before(Action.SEND), batch)
-            return
+                if not _stays(item):
+                    self._do(item, Before(Action.SEND), batch)
+            fresh = [item for item in fresh if _stays(item)]
         if not fresh:
             return
         try:
-            found = await self._looks.now(item.lookup for item in fresh)
+            found = await self._looks.now(lookup for item in fresh for lookup in (item.lookup, *_former(item)))
         except ClarusError as error:
             if fatal(error) or isinstance(error, RateLimitedError):
                 raise
@@ -161,6 +164,14 @@ class Intake:
             seen = found[item.lookup]
             if isinstance(seen, ClarusError):
                 batch.ended.append((item, item.failed(seen), item.n))
+                continue
+            for lookup in _former(item):
+                former = found[lookup]
+                if isinstance(former, ClarusError):
+                    batch.ended.append((item, item.failed(former), item.n))
+                    break
+                made = (row for row in former.rows if row.id in {item.own, *item.others})
+                seen.rows.extend(row for row in made if row not in seen.rows)
             else:
                 self._decide_one(item, seen, batch)
 
@@ -174,11 +185,15 @@ class Intake:
             item.new,
             item.lookup,
             seen.rows,
-            self._existing,
+            "adopt" if self._existing == "ignore" else self._existing,
             claimed=claims.ids,
             unclear=claims.by_name or claims.in_doubt or another,
+            own=item.own if item.ours and not item.others else None,
         )
         item.draft.doubt = Doubt(seen=frozenset(row.id for row in seen.rows))
+        if before.integration_id is not None:
+            row = next(row for row in seen.rows if row.id == before.integration_id)
+            self._ledger.compare(item, before.integration_id, row)
         self._do(item, before, batch)
 
     async def begin_anew(self, item: Item) -> Batch:
@@ -211,6 +226,8 @@ class Intake:
             return
         if before.action is Action.UPDATE:
             item.update = before.integration_id
+        else:
+            item.own, item.ours = None, False
         batch.to_send.append(item)
 
     def release(self, item: Item) -> Item | None:
@@ -246,8 +263,8 @@ class Intake:
         batch = Batch()
         claims = self._ledger.claimed(item.new.name, item.own)
         if self._existing == "ignore":
-            self._do(item, Before(Action.SEND), batch)
-        elif claims.by_name or outcome.status in _UNCLEAR:
+            await self._decide([item], batch)
+        elif not item.ours and (claims.by_name or outcome.status in _UNCLEAR):
             why = (
                 "another record of the input has the same name, and which record that is, is not clear; this tenant"
                 " can't be searched by reference, so whose a record of this name is can't be told; nothing was sent"
@@ -276,6 +293,18 @@ class _Line:
 
     under_way: int = 0
     held: deque[Item] = attrs.field(factory=deque)
+
+
+def _stays(item: Item) -> bool:
+    """Whether what is there is not to be ignored: this job made it, and the record may be what it was then."""
+    return item.ours and not item.corrected
+
+
+def _former(item: Item) -> list[Lookup]:
+    """Return what else a record is looked up by that this job made, and that may have another name."""
+    if item.lookup.field != NAME or not item.ours:
+        return []
+    return [Lookup(NAME, name) for name in item.names]
 
 
 _NO_CLAIMS = Claims(frozenset(), by_name=False, in_doubt=False)

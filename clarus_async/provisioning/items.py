@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection, Mapping, Sequence
 
 import attrs
 
@@ -10,7 +11,7 @@ from clarus_async.errors import Applied, ClarusError, ConnectionFailedError, Out
 from clarus_async.policy.failure import not_there
 from clarus_async.policy.reconcile import Fate, Settled
 from clarus_async.provisioning.drafts import Draft, Lookup
-from clarus_async.provisioning.existing import Before, unpatchable
+from clarus_async.provisioning.existing import Before, unchangeable, unpatchable
 from clarus_async.provisioning.report import Outcome, OutcomeStatus, Problem
 from clarus_async.records import NewIntegration
 
@@ -33,6 +34,12 @@ class Item:
         own: the id that an earlier run knew it to have.
         changed: it is in doubt, and was another record when it was sent.
         was_in_doubt: the name under which an earlier run left it in doubt.
+        ours: a send of this job made what is there.
+        corrected: it is known not to be what it was when an earlier run brought it to its end.
+        given: digests of what the server was given last of each attribute; ``None`` where nobody knows.
+        names: others that what is there may have.
+        others: ids of further records that an earlier run knew of.
+        differs: attributes that are given and that what is there does not have.
     """
 
     index: int
@@ -48,6 +55,12 @@ class Item:
     own: int | None = None
     changed: bool = False
     was_in_doubt: str | None = None
+    ours: bool = False
+    corrected: bool = False
+    given: Mapping[str, str] | None = None
+    names: Sequence[str] = ()
+    others: Collection[int] = ()
+    differs: Sequence[str] = ()
 
     @property
     def key(self) -> str:
@@ -67,6 +80,10 @@ class Item:
             more: as in :class:`Outcome`.
         """
         fields = {"attempts": self.draft.attempts, **more}
+        if status is OutcomeStatus.ADOPTED:
+            fields["differs"] = self.differs
+        elif status is OutcomeStatus.UPDATED:
+            fields |= {"unpatched": unpatchable(self.new), "differs": unchangeable(self.differs)}
         return Outcome(index=self.index, key=self.key, status=status, **fields)  # type: ignore[arg-type]
 
     def before(self, before: Before) -> Outcome:
@@ -83,7 +100,6 @@ class Item:
             matched_by=None if found is None else self.lookup.matched_by,
             others=before.others,
             error=before.problem,
-            unpatched=unpatchable(self.new) if status is OutcomeStatus.UPDATED else (),
         )
 
     def failed(self, error: ClarusError) -> Outcome:

@@ -27,10 +27,17 @@ class Journal:
         path: the file.
         tenant: whose records they are; ``None``: whosever.
         base_url: where its API is; ``None``: wherever.
+        resource: what they are; ``None``: whatever.
     """
 
-    def __init__(self, path: str | os.PathLike[str], tenant: str | None = None, base_url: str | None = None) -> None:
-        self.file: JournalFile = JournalFile(path, tenant, base_url)
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        tenant: str | None = None,
+        base_url: str | None = None,
+        resource: str | None = "integrations",
+    ) -> None:
+        self.file: JournalFile = JournalFile(path, tenant, base_url, resource)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="clarus_async journal")
         self._pending: list[Entry | Result] = []
         self._written: asyncio.Future[None] | None = None

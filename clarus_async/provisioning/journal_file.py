@@ -19,6 +19,7 @@ import orjson
 
 from clarus_async.errors import JournalError
 from clarus_async.provisioning.journal_rows import (
+    CHANGE,
     END,
     END_ONE,
     ENTER,
@@ -27,16 +28,21 @@ from clarus_async.provisioning.journal_rows import (
     READ,
     REFUSED,
     SCHEMA,
+    UPGRADE,
+    Change,
     Entry,
     Known,
     Result,
     Row,
+    are_texts,
     is_status,
 )
 from clarus_async.provisioning.safe_file import FileLock, wal_problem
 from clarus_async.transport.forking import watch
 
-_VERSION: Final = "1"
+_VERSION: Final = "2"
+_EARLIER: Final = "1"
+_ONLY: Final = "integrations"  # what every journal of version 1 is of
 
 
 class JournalFile:
@@ -46,11 +52,18 @@ class JournalFile:
         path: the file.
         tenant: whose records they are; ``None``: whosever.
         base_url: where its API is; ``None``: wherever.
+        resource: what they are; ``None``: whatever.
     """
 
-    def __init__(self, path: str | os.PathLike[str], tenant: str | None = None, base_url: str | None = None) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        tenant: str | None = None,
+        base_url: str | None = None,
+        resource: str | None = _ONLY,
+    ) -> None:
         self.path: Path = Path(path)
-        self._job = {"version": _VERSION, "tenant": tenant, "base_url": base_url}
+        self._job = {"tenant": tenant, "base_url": base_url, "resource": resource}
         self._database: sqlite3.Connection | None = None
         self._lock: FileLock | None = None
         self.salt: bytes = b""
@@ -117,7 +130,7 @@ class JournalFile:
             os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
             with contextlib.closing(sqlite3.connect(draft, isolation_level=None)) as database:
                 database.executescript(f"BEGIN;{SCHEMA}")
-                job = {**self._job, "salt": secrets.token_hex(8), "open": "0"}
+                job = {**self._job, "version": _VERSION, "salt": secrets.token_hex(8), "open": "0"}
                 database.executemany("INSERT INTO job VALUES (?, ?)", job.items())
                 database.execute("COMMIT")
             try:
@@ -146,6 +159,13 @@ class JournalFile:
                 job = dict(database.execute("SELECT name, value FROM job"))
         except sqlite3.OperationalError as error:
             raise _can_not("be opened", self.path, error) from None
+        version = job.get("version")
+        if version not in {_VERSION, _EARLIER}:
+            raise JournalError(
+                f"journal {self.path}: belongs to another release: its version is {version}, this one's {_VERSION};"
+                " go on with the release that wrote it, or take another file"
+            )
+        job.setdefault("resource", _ONLY)
         for name, ours in self._job.items():
             theirs = job.get(name)
             if ours is not None and theirs != ours:
@@ -176,7 +196,10 @@ class JournalFile:
         check = database.execute("PRAGMA quick_check(1)").fetchone()[0]
         if check != "ok":
             raise JournalError(f"journal {self.path}: is damaged ({check}): {_WHAT_TO_DO}")
-        salt = bytes.fromhex(dict(database.execute("SELECT name, value FROM job"))["salt"])
+        job = dict(database.execute("SELECT name, value FROM job"))
+        if job["version"] == _EARLIER:
+            _upgrade(database)
+        salt = bytes.fromhex(job["salt"])
         known = [Known.of(values) for values in database.execute(KNOWN)]
         database.execute("INSERT OR REPLACE INTO job VALUES ('open', '1')")
         # Not truncated: while it is open, its WAL is never without what was written last.
@@ -251,6 +274,14 @@ class JournalFile:
                 raise ValueError("a record has no sensible status or attempts")
         return {status: (records, attempts) for status, records, attempts in rows}
 
+    def differing(self) -> dict[tuple[str, ...], int]:
+        """Count the records that are there with other attributes than were given, by those attributes."""
+        found = "SELECT differs, count(*) FROM records WHERE differs <> '[]' GROUP BY differs"
+        rows = [(orjson.loads(cell), count) for cell, count in self._connected().execute(found).fetchall()]
+        if not all(are_texts(names) for names, _ in rows):
+            raise ValueError("a record has no sensible differs")
+        return {tuple(names): count for names, count in rows}
+
     def owners(self, ids: Sequence[int]) -> dict[int, str]:
         """Return the keys of the records that have these ids.
 
@@ -272,6 +303,18 @@ class JournalFile:
         """
         statement = "DELETE FROM records WHERE n IN (SELECT value FROM json_each(?))"
         self._connected().execute(statement, (_json(numbers),))
+
+    def change(self, changes: Iterable[Change]) -> None:
+        """Note what is about to be changed, of records that have their entries.
+
+        Args:
+            changes: what is.
+        """
+        database = self._connected()
+        with database:
+            database.execute("BEGIN")
+            named = [{name: _cell(value) for name, value in change._asdict().items()} for change in changes]
+            database.executemany(CHANGE, named)
 
     def _fetch(self, where: str, *arguments: object) -> dict[int, Row]:
         # All of them first: a statement that had not come to its end would keep the file from being closed.
@@ -323,6 +366,16 @@ _WHAT_TO_DO: Final = (
 
 
 _IN_USE: Final = "is in use by another run; wait for its end, or take another file"
+
+
+def _upgrade(database: sqlite3.Connection) -> None:
+    """Make a journal of version 1 one of this version, or leave it as it is."""
+    try:
+        database.executescript(f"BEGIN;{UPGRADE}COMMIT;")
+    except sqlite3.Error:
+        if database.in_transaction:
+            database.execute("ROLLBACK")
+        raise
 
 
 def _can_not(what: str, path: Path, error: Exception) -> JournalError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Final, NamedTuple
@@ -14,13 +14,13 @@ import orjson
 from clarus_async.errors import Applied
 from clarus_async.policy.reconcile import Doubt
 from clarus_async.provisioning.drafts import Draft, Moment
-from clarus_async.provisioning.existing import unpatchable
+from clarus_async.provisioning.existing import Existing, differences, unchangeable, unpatchable
 from clarus_async.provisioning.items import Item
 from clarus_async.provisioning.journal import Journal
-from clarus_async.provisioning.journal_rows import Entry, Result, Row
+from clarus_async.provisioning.journal_rows import Change, Entry, Result, Row
 from clarus_async.provisioning.keys import Digests, folded
 from clarus_async.provisioning.report import Outcome, OutcomeStatus, Problem
-from clarus_async.records import NewIntegration
+from clarus_async.records import IntegrationRow, NewIntegration
 from clarus_async.wire.reading import unstructure
 
 _MET: Final = 0  # the number of a key that was in this input
@@ -44,15 +44,35 @@ class Earlier(NamedTuple):
     row: Row
     same: bool
 
-    @property
-    def finished(self) -> bool:
-        """Whether it was brought to its end, and is not to be touched again."""
-        return self.same and self.row.status in _FINISHED
+    def answers(self, existing: Existing) -> bool:
+        """Whether it was brought to its end as it is wanted now, and is not to be touched again.
+
+        Args:
+            existing: what is to be done with what is there.
+        """
+        if not self.same or self.row.status not in _FINISHED:
+            return False
+        # What this job made is no record that was there before: it is neither sent a second time nor refused. "update"
+        # may be asked for to undo what others changed.
+        sent = self.row.ours and not self.row.differs and existing != "update"
+        return sent or self.row.existing == existing
 
     @property
     def in_doubt(self) -> bool:
         """Whether it may have been sent as a new record, and nobody knows what became of that."""
         return self.row.in_doubt
+
+    def tell(self, item: Item) -> None:
+        """Tell what is known of a record that is to be decided anew.
+
+        Args:
+            item: the record.
+        """
+        row = self.row
+        item.own, item.ours, item.given = row.integration_id, row.ours, row.given
+        item.others = {*row.others} - {row.integration_id}
+        item.corrected = not self.same and row.hash != ""
+        item.names = [name for name in dict.fromkeys((row.name or row.key, *row.names)) if name != item.new.name]
 
     def outcome(self, index: int, new: NewIntegration | None = None) -> Outcome:
         """Build the outcome that it had.
@@ -65,7 +85,7 @@ class Earlier(NamedTuple):
         if row.error:
             error: Problem | None = Problem(**row.error | {"applied": Applied(row.error["applied"])})
         else:
-            error = None if row.status else _IN_FLIGHT
+            error = _IN_FLIGHT if row.status in {None, OutcomeStatus.UNRESOLVED} else None
         return Outcome(
             index=index,
             key=row.key,
@@ -75,6 +95,7 @@ class Earlier(NamedTuple):
             error=error,
             attempts=row.attempts,
             others=tuple(row.others),
+            differs=tuple(row.differs),
             unpatched=unpatchable(new) if new is not None and row.status == OutcomeStatus.UPDATED else (),
         )
 
@@ -118,10 +139,12 @@ class Ledger:
 
     Args:
         journal: open, or none.
+        existing: what is to be done with what is there.
     """
 
-    def __init__(self, journal: Journal | None) -> None:
+    def __init__(self, journal: Journal | None, existing: Existing) -> None:
         self._journal = journal
+        self._existing = existing
         self._keys = Digests()
         self._names = Digests()
         self._in_doubt = Counter[str]()
@@ -138,7 +161,8 @@ class Ledger:
         for known in await self._journal.open():
             self._last = max(self._last, known.n)
             self._keys.add(known.key, known.n)
-            self._note(known.name, known.integration_id, by_name=known.by_name)
+            for name in (known.name, *known.names):
+                self._note(name, known.integration_id, by_name=known.by_name)
             if known.in_doubt:
                 self._in_doubt[folded(known.name)] += 1
         await self._journal.run(self._journal.file.forget_refused)
@@ -152,8 +176,9 @@ class Ledger:
         if self._journal is None:
             return
         try:
-            if unsent and not self._journal.broken:
-                await self._journal.forget([item.n for item in unsent])
+            # What is known of the others is what an earlier run wrote.
+            if (entered := [item.n for item in unsent if item.entered]) and not self._journal.broken:
+                await self._journal.forget(entered)
         finally:
             await self._journal.close()
 
@@ -189,7 +214,14 @@ class Ledger:
         if self._journal is None or not wanted:
             return {}
         rows = await self._journal.fetch(list(wanted))
-        return {n: Earlier(row, row.hash == self.hash(wanted[n])) for n, row in rows.items()}
+        return {n: self._earlier(row, wanted[n]) for n, row in rows.items()}
+
+    def _earlier(self, row: Row, new: NewIntegration) -> Earlier:
+        same = row.hash == self.hash(new)
+        if same and row.given is None and (row.ours or row.in_doubt or row.status == OutcomeStatus.UPDATED):
+            # A journal of version 1 does not hold them, and they are those of what was sent.
+            row = row._replace(given=self._digests(new))
+        return Earlier(row, same)
 
     def hash(self, new: NewIntegration) -> str | None:
         """Return what tells whether a record has changed, where there is a journal.
@@ -201,6 +233,33 @@ class Ledger:
             return None
         content = orjson.dumps(unstructure(new), option=orjson.OPT_SORT_KEYS)
         return blake2b(content, key=self._journal.salt, digest_size=12).hexdigest()
+
+    def _digests(self, new: NewIntegration) -> dict[str, str]:
+        """Return what tells which attributes of a record have changed, where there is a journal."""
+        if self._journal is None:
+            return {}
+        salt = self._journal.salt
+        return {
+            name: blake2b(
+                name.encode() + orjson.dumps(value, option=orjson.OPT_SORT_KEYS), key=salt, digest_size=3
+            ).hexdigest()
+            for name, value in unstructure(new).items()
+        }
+
+    def compare(self, item: Item, found: int, row: IntegrationRow | None) -> None:
+        """Note in what a record that is there differs from what is given.
+
+        Args:
+            item: the record of the input.
+            found: the id of what is there.
+            row: what the list says of it.
+        """
+        if found != item.own:
+            item.ours, item.given = False, None
+        ours = item.ours and self._journal is not None
+        if row is not None and row.name is not None:
+            item.names = [row.name] if row.name != item.new.name else []
+        item.differs = differences(item.new, row, item.given, self._digests(item.new), ours=ours)
 
     def claimed(self, name: str, own: int | None = None) -> Claims:
         """Say which records of a name are others' of the job.
@@ -233,9 +292,29 @@ class Ledger:
         """
         if self._journal is None:
             return
+        for item in items:
+            item.given = self._digests(item.new)
         await self._journal.write([_entry(item, now) for item in items])
         for item in items:
             item.entered = True
+
+    async def change(self, items: Sequence[Item]) -> None:
+        """Write down that records are about to be changed.
+
+        Args:
+            items: the records.
+
+        Raises:
+            JournalError: it can't be written.
+        """
+        journal = self._journal
+        if journal is not None and items:
+            changes = [
+                Change(item.n, item.update, item.ours, _unchanged(item), [item.new.name, *item.names])
+                for item in items
+                if item.update is not None
+            ]
+            await journal.run(lambda: journal.file.change(changes))
 
     def ended(self, item: Item, outcome: Outcome) -> None:
         """Note whose the record is that an outcome names.
@@ -277,9 +356,42 @@ class Ledger:
                 continue
             draft = item.draft
             if not item.entered:
-                rows.append(Entry(n, item.key, item.other_name, item.hash))
-            rows.append(result_of(n, outcome, sends=draft.doubt.sends, unknown=draft.doubted))
+                names = () if outcome.status is OutcomeStatus.UPDATED else item.names
+                given = self._given(item, outcome)
+                rows.append(Entry(n, item.key, item.other_name, item.hash, given=given, names=names))
+            sends = draft.doubt.sends
+            ours = item.ours or is_ours(outcome, sends)
+            result = result_of(n, outcome, sends=sends, unknown=draft.doubted, existing=self._existing, ours=ours)
+            # What this job made stays known, also where a run could not say so.
+            made = item.own if item.ours and outcome.integration_id is None else outcome.integration_id
+            rows.append(result._replace(integration_id=made))
         await self._journal.write(rows)
+
+    def _given(self, item: Item, outcome: Outcome) -> Mapping[str, str] | None:
+        """Return what the server was given of a record that is not sent as a new one."""
+        if item.update is None or outcome.status not in {OutcomeStatus.UPDATED, OutcomeStatus.UNRESOLVED}:
+            return item.given
+        kept = _unchanged(item)
+        if outcome.status is OutcomeStatus.UNRESOLVED:
+            return kept
+        digests = self._digests(item.new)
+        fixed = unchangeable(digests)
+        return {name: digest for name, digest in digests.items() if name not in fixed} | (kept or {})
+
+
+def _unchanged(item: Item) -> dict[str, str] | None:
+    return None if item.given is None else {name: item.given[name] for name in unchangeable(item.given)}
+
+
+def is_ours(outcome: Outcome, sends: int) -> bool:
+    """Whether a send of the job made what is there.
+
+    Args:
+        outcome: what became of the record.
+        sends: how often it was sent as a new record.
+    """
+    made = {OutcomeStatus.CREATED, OutcomeStatus.DUPLICATED}
+    return outcome.status in made or (outcome.status is OutcomeStatus.ADOPTED and sends > 0)
 
 
 def _entry(item: Item, now: datetime | None) -> Entry:
@@ -296,10 +408,19 @@ def _entry(item: Item, now: datetime | None) -> Entry:
         None if first_sent is None else first_sent.timestamp(),
         draft.doubt.sends + 1,
         draft.doubted,
+        item.given,
     )
 
 
-def result_of(n: int, outcome: Outcome, *, sends: int | None = None, unknown: bool = False) -> Result:
+def result_of(
+    n: int,
+    outcome: Outcome,
+    *,
+    sends: int | None = None,
+    unknown: bool = False,
+    existing: str | None = None,
+    ours: bool | None = None,
+) -> Result:
     """Build what a journal holds of an outcome.
 
     Args:
@@ -307,6 +428,8 @@ def result_of(n: int, outcome: Outcome, *, sends: int | None = None, unknown: bo
         outcome: what became of it.
         sends: how often it was sent as a new record; ``None``: as the journal says.
         unknown: whether it was ever in doubt.
+        existing: what was to be done with what is there; ``None``: as the journal says.
+        ours: whether a send of the job made what is there; ``None``: as the journal says.
     """
     return Result(
         n,
@@ -318,4 +441,7 @@ def result_of(n: int, outcome: Outcome, *, sends: int | None = None, unknown: bo
         tuple(outcome.others),
         None if outcome.error is None else attrs.asdict(outcome.error),
         unknown,
+        existing,
+        ours,
+        tuple(outcome.differs),
     )

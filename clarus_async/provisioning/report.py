@@ -81,6 +81,8 @@ class Outcome(PydanticRecord):
         attempts: how many requests went out for it.
         others: ids of further records that our sends left, or that stand in the way.
         unpatched: attributes that were given and can't be changed, where the record was updated.
+        differs: attributes that were given and that what is there does not have, as far as the list or the journal
+            tells, where the record was adopted or updated.
     """
 
     __repr__ = shown
@@ -94,6 +96,7 @@ class Outcome(PydanticRecord):
     attempts: int = 0
     others: Sequence[int] = ()
     unpatched: Sequence[str] = ()
+    differs: Sequence[str] = ()
 
     def to_json(self) -> bytes:
         """Write it as one line of JSON."""
@@ -114,6 +117,7 @@ class Outcome(PydanticRecord):
                 "status": OutcomeStatus(fields["status"]),
                 "others": tuple(fields["others"]),
                 "unpatched": tuple(fields.get("unpatched", ())),
+                "differs": tuple(fields.get("differs", ())),
                 "error": error and Problem(**error | {"applied": Applied(error["applied"])}),
             }
         )

@@ -48,6 +48,18 @@ async def troubled(journal: Journal, most: int) -> list[Outcome]:
     return [_outcome(row) for row in rows.values()]
 
 
+async def differing(journal: Journal) -> dict[tuple[str, ...], int]:
+    """Count the records that are there with other attributes than were given, by those attributes.
+
+    Args:
+        journal: open.
+
+    Raises:
+        JournalError: it can't be read.
+    """
+    return await journal.run(journal.file.differing)
+
+
 async def look_again(api: Api, path: str | PathLike[str]) -> AsyncGenerator[Outcome]:
     """Ask the server about every record that was ever in doubt, and write down where it is not as it was thought to be.
 
@@ -59,7 +71,8 @@ async def look_again(api: Api, path: str | PathLike[str]) -> AsyncGenerator[Outc
         JournalError: it is not there, can't be read, or is another job's.
         ClarusError: the server can't be asked.
     """
-    journal = Journal(path, api.terms.tenant, api.terms.base_url)
+    terms = api.terms
+    journal = Journal(path, terms.tenant, terms.base_url, terms.resource)
     try:
         await journal.open(make=False)
         async for outcome in _look_again(api, journal):
@@ -88,7 +101,7 @@ async def _look_again(api: Api, journal: Journal) -> AsyncGenerator[Outcome]:
             draft = api.draft(records[n])
             outcome = _reviewed(_answering(api, draft, lookups[n], row, seen, others), row, lookups[n].field == NAME)
             if outcome.status.value != row.status and outcome.status is not OutcomeStatus.UNRESOLVED:
-                changed.append(result_of(n, outcome, unknown=True))
+                changed.append(result_of(n, outcome, unknown=True, ours=True))
             yield outcome
         if changed:
             await journal.write(changed)
@@ -97,7 +110,8 @@ async def _look_again(api: Api, journal: Journal) -> AsyncGenerator[Outcome]:
 def _record(row: Row) -> NewIntegration:
     reference = None if row.name is None else row.key
     # Only its key and its name matter to a look.
-    return NewIntegration(name=row.name or row.key, integration_type="?", external_system_reference1=reference)
+    name = row.names[0] if row.names else row.name or row.key
+    return NewIntegration(name=name, integration_type="?", external_system_reference1=reference)
 
 
 def _answering(api: Api, draft: Draft, lookup: Lookup, row: Row, seen: Seen, others: Sequence[int]) -> tuple[int, ...]:
@@ -118,7 +132,8 @@ def _reviewed(ids: tuple[int, ...], row: Row, by_name: bool) -> Outcome:
             others=ids[1:],
             error=Problem.of(error),
         )
-    if ids and not before.status.ok:
+    # One whose id is known was to be changed, and what became of that can't be seen.
+    if ids and not before.status.ok and (row.in_doubt or row.integration_id is None):
         matched_by = "name" if by_name else "reference"
         return attrs.evolve(
             before, status=OutcomeStatus.ADOPTED, integration_id=ids[0], matched_by=matched_by, error=None, others=()

@@ -8,7 +8,7 @@ from typing import Any
 
 from clarus_async.errors import ApiError, Applied, ClarusError, JournalError, RateLimitedError
 from clarus_async.provisioning.drafts import Api
-from clarus_async.provisioning.existing import changes_of, unpatchable
+from clarus_async.provisioning.existing import changes_of
 from clarus_async.provisioning.items import Item
 from clarus_async.provisioning.looks import fatal
 from clarus_async.provisioning.report import Outcome, OutcomeStatus, Problem
@@ -89,7 +89,7 @@ class Sender:
         item.draft.attempts += patched.attempts
         more: dict[str, Any] = {"integration_id": found, "matched_by": item.lookup.matched_by}
         if not isinstance(patched, ClarusError):
-            return item.outcome(OutcomeStatus.UPDATED, unpatched=unpatchable(item.new), **more)
+            return item.outcome(OutcomeStatus.UPDATED, **more)
         self.judge(patched)
         status = OutcomeStatus.FAILED if patched.applied is Applied.NO else OutcomeStatus.UNRESOLVED
         return item.outcome(status, error=Problem.of(patched), **more)

@@ -17,7 +17,7 @@ from clarus_async.provisioning.journal_file import JournalFile
 from clarus_async.provisioning.journal_rows import Entry, Known, Result, Row
 from clarus_async.provisioning.ledger import Earlier
 from clarus_async.provisioning.report import Outcome
-from clarus_async.provisioning.review import report_of, troubled
+from clarus_async.provisioning.review import differing, report_of, troubled
 from tests.fuzz.engine import Target
 from tests.fuzz.fitting import assert_fits
 from tests.fuzz.mutation import spoil
@@ -63,15 +63,20 @@ def _memory() -> str | None:
 
 def _entry(n: int) -> Entry:
     return Entry(
-        n, f"key-{n}", f"Shop {n}" if n % 2 else None, "0" * 24, f"idem-{n}", [n, n + 1], 1.5 * n, 1, n % 7 == 0
-    )
+        n, f"key-{n}", f"Shop {n}" if n % 2 else None, "0" * 24, f"idem-{n}", [n, n + 1], 1.5 * n, 1, n % 7 == 0,
+        {"name": f"{n:06x}"},
+    )  # fmt: skip
 
 
 def _result(n: int) -> Result:
     status = ("created", "adopted", "unresolved", "failed", "duplicated")[n % 5]
     others = (n + 1000, n + 2000) if status == "duplicated" else ()
     error = _ERROR if status in {"failed", "unresolved"} else None
-    return Result(n, status, 1, n + 10_000, "name" if n % 3 else None, 2, others, error)
+    differs = ("is_active",) if status == "adopted" else ()
+    return Result(
+        n, status, 1, n + 10_000, "name" if n % 3 else None, 2, others, error,
+        existing="adopt", ours=n % 2 == 0, differs=differs,
+    )  # fmt: skip
 
 
 _FOUND: Final = {"file": [["replace"], ["flip"], ["cut"]], "wal": [["replace"], ["flip"]]}
@@ -116,6 +121,7 @@ async def _read(path: Path) -> tuple[list[Known], dict[int, Row]]:
             assert Outcome.from_json(outcome.to_json()) == outcome
         await report_of(journal)
         await troubled(journal, 50)
+        await differing(journal)
         return known, rows
     finally:
         await journal.close()

@@ -65,6 +65,44 @@ class TestProvision:
         assert {result["status"] for result in results} == {outcomes}
         assert len(simulator.created("acme")) == stored
 
+    async def test_a_row_that_is_there_with_other_values_is_named_and_then_updated(
+        self,
+        clarus,  # noqa: F811
+        simulator,  # noqa: F811
+        tmp_path,
+        journal,
+    ):
+        there = [
+            {"name": f"Shop {number}", "integration_type": "shopify", "is_active": False, "provider": "ebay"}
+            for number in range(2)
+        ]
+        simulator.preload("acme", there)
+        rows = [row | {"is_active": True} for row in there]
+        path = tmp_path / "there.jsonl"
+        path.write_bytes(b"\n".join(map(orjson.dumps, [rows[0], rows[1] | {"provider": "amazon"}])))
+        command = "provision", str(path), "--journal", journal
+        for _ in range(2):
+            status, results, said = await clarus(*command)
+
+            assert status == 0
+            assert [result["status"] for result in results] == ["adopted"] * 2
+            assert sorted(result["differs"] for result in results) == [["is_active"], ["provider", "is_active"]]
+            assert said[-5:-2] == [
+                "2 records are there and differ from the input: is_active (2), provider (1)",
+                "clarus: to send what differs, provision the same file again with --existing update",
+                "clarus: no update changes provider",
+            ]
+        assert (await clarus("report", journal))[2][:3] == said[-5:-2]
+        status, results, said = await clarus(*command, "--existing", "update")
+
+        assert status == 0
+        assert [result["status"] for result in results] == ["updated"] * 2
+        assert [record.attributes["is_active"] for record in simulator.created("acme")] == [True, True]
+        assert said[-4:-2] == [
+            "1 record is there and differs from the input: provider (1)",
+            "clarus: no update changes provider",
+        ]
+
     async def test_a_dry_run_sends_no_write(self, clarus, simulator, shops, journal, tmp_path):  # noqa: F811
         status, results, _ = await clarus("provision", shops, "--dry-run", "--journal", journal)
 

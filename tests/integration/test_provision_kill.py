@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.provision_kill import faults, job_of, killed_at_random, killed_at_steps
+from benchmarks.provision_kill import corrected_at_steps, faults, job_of, killed_at_random, killed_at_steps
 from clarus_async.simulator import Simulator
 
 
@@ -18,4 +18,11 @@ async def test_a_job_that_is_killed_at_the_steps_of_its_journal(tmp_path):
     tenants = [f"t{number}" for number in range(200)]
     async with Simulator(tenants=tenants, latency=0.003) as sim:
         verdicts = await killed_at_steps(sim, tmp_path, tenants, at_once=32, every=3, records=2)
+        assert {step: verdict for step, verdict in verdicts.items() if not verdict.kept} == {}
+
+
+async def test_a_corrected_job_that_is_killed_and_corrected_back(tmp_path):
+    tenants = [f"t{number}" for number in range(200)]
+    async with Simulator(tenants=tenants, latency=0.003) as sim:
+        verdicts = await corrected_at_steps(sim, tmp_path, tenants, at_once=8, every=10, records=2)
         assert {step: verdict for step, verdict in verdicts.items() if not verdict.kept} == {}

@@ -21,7 +21,7 @@ from clarus_async import ClarusClient, NewIntegration, Timeouts
 from clarus_async.errors import JournalError
 from clarus_async.provisioning.journal import Journal
 from clarus_async.provisioning.journal_file import JournalFile
-from clarus_async.provisioning.journal_rows import Entry, Result, Row
+from clarus_async.provisioning.journal_rows import Change, Entry, Result, Row
 from clarus_async.provisioning.review import report_of
 from clarus_async.simulator import Endpoint, Simulator
 
@@ -200,9 +200,18 @@ class TestRefused:
     async def test_a_later_version_s(self, tmp_path):
         path = make(tmp_path / "run.db")
         with sqlite3.connect(path) as database:
-            database.execute("UPDATE job SET value = '2' WHERE name = 'version'")
+            database.execute("UPDATE job SET value = '3' WHERE name = 'version'")
         database.close()
-        assert "its version is 2, this one's 1" in await refusal(path)
+        assert "its version is 3, this one's 2" in await refusal(path)
+
+    async def test_another_resource_s(self, tmp_path):
+        path = tmp_path / "run.db"
+        file = JournalFile(path, "acme", URL, "external_entities")
+        file.open()
+        file.close()
+        before = bytes_of(path)
+        assert "its resource is external_entities, this one's integrations" in await refusal(path)
+        assert bytes_of(path) == before
 
     @pytest.mark.parametrize("tenant", ["acme", "globex"])
     async def test_what_is_refused_keeps_what_it_holds(self, tmp_path, tenant):
@@ -502,11 +511,14 @@ class TestRows:
 
     @pytest.mark.parametrize("key", ["k", "k\0k"])
     def test_a_row_comes_back_as_it_was_written(self, file, key):
-        entered = {"n": 7, "key": key, "name": "N", "hash": "h", "idempotency_key": "i", "seen": [3, 1], "sent": 12.25}
+        entered = {
+            "n": 7, "key": key, "name": "N", "hash": "h", "idempotency_key": "i", "seen": [3, 1], "sent": 12.25,
+            "given": {"name": "0a"}, "names": ("M",),
+        }  # fmt: skip
         became = {
             "sends": 2, "status": "duplicated", "integration_id": 5, "matched_by": "name", "attempts": 4, "others": [6],
             "error": {"type": "X", "message": "é\n", "applied": "no", "retryable": False, "status": 422},
-            "unknown": True,
+            "unknown": True, "existing": "adopt", "ours": True, "differs": ("name",),
         }  # fmt: skip
         file.write([Entry(**entered, sends=3), Result(7, **became)])
         assert file.fetch([7]) == {7: Row(**entered, **became)}
@@ -520,6 +532,25 @@ class TestRows:
         row = file.fetch([1])[1]
         assert row[:8] == entered[:8]
         assert (row.status, row.integration_id) == ("created", 9)
+
+    def test_a_result_that_does_not_say_leaves_what_was_said(self, file):
+        file.write([Entry(1, "k", given={"name": "0a"}), Result(1, "created", 2, existing="adopt", ours=True)])
+        file.write([Result(1, "duplicated", others=(8,))])
+        row = file.fetch([1])[1]
+        assert (row.sends, row.existing, row.ours, row.given) == (2, "adopt", True, {"name": "0a"})
+
+    def test_what_is_about_to_be_changed_answers_for_nothing(self, file):
+        file.write([Entry(1, "k", hash="h", given={"name": "0a"}), Result(1, "updated", 1, existing="update")])
+        file.write([Entry(2, "l", hash="h", sends=1)])
+        file.change([Change(n, n + 5, n == 2, {}, ["M"]) for n in (1, 2, 3)])
+        first, second = file.fetch([1, 2, 3]).values()
+        assert (first.hash, first.given, first.status, first.ours, first.names) == ("", {}, "updated", False, ("M",))
+        assert (second.status, second.integration_id, second.ours, second.in_doubt) == ("unresolved", 7, True, False)
+
+    def test_what_differs_is_counted(self, file):
+        for n, differs in enumerate([(), ("name",), ("name", "string1"), ("name",)]):
+            file.write([Entry(n, f"k{n}"), Result(n, "adopted", differs=differs)])
+        assert file.differing() == {("name",): 2, ("name", "string1"): 1}
 
     @pytest.mark.parametrize(
         ("field", "left_out"), [("integration_id", None), ("matched_by", None), ("error", None), ("attempts", 0)]

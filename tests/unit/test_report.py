@@ -37,7 +37,7 @@ def test_only_a_record_that_is_there_as_it_should_be_is_ok(status):
 def test_an_outcome_has_the_fields_of_the_contract():
     assert [field.name for field in attrs.fields(Outcome)] == [
         "index", "key", "status", "integration_id", "matched_by", "error", "attempts", "others",
-        "unpatched",
+        "unpatched", "differs",
     ]  # fmt: skip
 
 
@@ -50,15 +50,17 @@ def test_an_outcome_is_one_line_of_json(outcome):
     assert Outcome.from_json(line.decode()) == outcome
 
 
-def test_a_line_of_before_there_was_unpatched_is_read():
+@pytest.mark.parametrize("field", ["unpatched", "differs"])
+def test_a_line_of_an_earlier_release_is_read(field):
     fields = orjson.loads(CREATED.to_json())
-    del fields["unpatched"]
+    del fields[field]
 
     assert Outcome.from_json(orjson.dumps(fields)) == CREATED
 
 
 def test_what_could_not_be_patched_goes_through_json():
-    outcome = attrs.evolve(CREATED, status=OutcomeStatus.UPDATED, unpatched=("provider", "account_id"))
+    more = {"unpatched": ("provider", "account_id"), "differs": ("account_id",)}
+    outcome = attrs.evolve(CREATED, status=OutcomeStatus.UPDATED, **more)
 
     assert Outcome.from_json(outcome.to_json()) == outcome
 
@@ -74,7 +76,7 @@ def test_what_is_read_back_has_its_types():
 def test_the_json_is_plain():
     assert orjson.loads(DUPLICATED.to_json()) == {
         "index": 2, "key": "shop-3", "status": "duplicated", "integration_id": 1, "matched_by": "name", "error": None,
-        "attempts": 0, "others": [2, 3], "unpatched": [],
+        "attempts": 0, "others": [2, 3], "unpatched": [], "differs": [],
     }  # fmt: skip
 
 

@@ -179,6 +179,18 @@ def test_a_run_is_named_by_what_it_is(tmp_path):
     assert {run.partition(".")[0] for run in (changed.run, smaller.run)} == {first.run.partition(".")[0]}
 
 
+@pytest.mark.parametrize("name", ["records.jsonl", "records.csv"])
+def test_a_row_that_was_corrected_in_its_place_makes_another_run(tmp_path, name):
+    content = (
+        b"name,integration_type,string1\nShop,shopify,one\n"
+        if name.endswith("csv")
+        else lines([line(1, string1="one")])
+    )
+    first, corrected = (cut_of(tmp_path, text, name=name) for text in (content, content.replace(b"one", b"two")))
+    assert first.run != corrected.run
+    assert first.run.partition(".")[0] == corrected.run.partition(".")[0]
+
+
 def test_a_large_file_is_cut_in_little_memory(tmp_path):
     path = tmp_path / "records.jsonl"
     with path.open("wb") as file:
