@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import stat
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -88,6 +89,8 @@ def open_input(name: str, format: str | None) -> Input:  # noqa: A002  as the op
         InvalidInputError: it can't be opened.
     """
     chosen = None if format is None else Format(format)
+    if name == "-" and sys.stdin is None:
+        raise InvalidInputError("-: standard input is closed")
     try:
         if name == "-":
             # A stream of our own: at its end the interpreter waits for the lock of sys.stdin, which a reader may hold.

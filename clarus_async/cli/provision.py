@@ -12,9 +12,10 @@ from typing import Final
 from clarus_async.cli.connection import connect
 from clarus_async.cli.intake import Input, Intake, open_input
 from clarus_async.cli.interrupt import deliver
-from clarus_async.cli.output import Exit, Results, describe, say
+from clarus_async.cli.output import Exit, Results, describe
 from clarus_async.cli.progress import ProgressView, open_progress
 from clarus_async.cli.simulate import TRIAL_TENANT, trial_simulator
+from clarus_async.cli.streams import STDOUT, say
 from clarus_async.cli.summary import Summary
 from clarus_async.client import ClarusClient
 from clarus_async.config import Timeouts
@@ -67,6 +68,9 @@ async def _main(args: argparse.Namespace, client: ClarusClient | None, source: I
         try:
             with open_progress(total) as view:
                 return await _provision(client, source, args, view, summary)
+        except OSError as error:
+            summary.unwritten = error.filename == STDOUT
+            raise
         finally:
             for line in summary.lines(time.monotonic() - started_at):
                 say(line)

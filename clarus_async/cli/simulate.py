@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from clarus_async.cli.output import Exit, say, write_to_stdout
+from clarus_async.cli.output import Exit
+from clarus_async.cli.streams import say, write_results
 from clarus_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ async def _serve(simulator: Simulator, tenants: tuple[str, ...]) -> int:
             "client_secret": simulator.client_secret,
             "tenants": tenants,
         }
-        write_to_stdout(orjson.dumps(about) + b"\n")
+        write_results(orjson.dumps(about) + b"\n")
         say(
             f"export CLARUS_BASE_URL={simulator.url} CLARUS_SUBDOMAIN={tenants[0]} "
             f"CLARUS_CLIENT_ID={simulator.client_id} CLARUS_CLIENT_SECRET={simulator.client_secret}"

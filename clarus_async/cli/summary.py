@@ -23,12 +23,14 @@ class Summary:
         report: the outcomes.
         taken: records that the run has begun, as far as it could: it has an outcome of each, or it may have been sent.
         bad: rows that could not be read as a record.
+        unwritten: whether the results of some could not be written.
     """
 
     total: int | None = None
     report: Report = attrs.field(factory=Report)
     taken: int = 0
     bad: int = 0
+    unwritten: bool = False
     _not_ok: list[str] = attrs.field(factory=list, init=False)
 
     def add(self, outcome: Outcome, line: int) -> None:
@@ -54,8 +56,8 @@ class Summary:
 
     @property
     def unfinished(self) -> bool:
-        """Whether records of the input are without an outcome."""
-        return self.taken > self.report.total or (self.total or 0) > self.taken + self.bad
+        """Whether records of the input are without an outcome that was written."""
+        return self.unwritten or self.taken > self.report.total or (self.total or 0) > self.taken + self.bad
 
     @property
     def exit_status(self) -> int:
