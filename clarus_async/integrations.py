@@ -253,7 +253,8 @@ class Integrations:
             dry_run: say what would happen, and send nothing that writes. What would be created is ``created``, without
                 an id.
             max_failures: stop when more records than these are ``failed`` or ``conflict``, and raise.
-            on_progress: called after each outcome.
+            on_progress: called with each outcome, on the event loop, so it must be quick. What it raises is logged, not
+                raised.
 
         Raises:
             InvalidInputError: an option is out of range, or the input can't be iterated.
