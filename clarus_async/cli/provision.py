@@ -28,6 +28,8 @@ _TRIAL: Final = 2.0
 _DEADLINE: Final = Timeouts().deadline
 _LOOK: Final = 1.0  # seconds from one look at the progress to the next
 _SESSION_END: Final = 1.0  # seconds after which a trial's tokens end
+# Seconds after which a trial's connections are sound: what is in doubt settles while the others are sent.
+_UNSTEADY: Final = 3.0
 
 
 def main(args: argparse.Namespace) -> int:
@@ -88,9 +90,10 @@ def _how_to_resume(args: argparse.Namespace) -> str:
 
 async def _trial(stack: contextlib.AsyncExitStack, args: argparse.Namespace) -> ClarusClient:
     simulator = await stack.enter_async_context(trial_simulator())
+    loop = asyncio.get_running_loop()
     # A login to the account's front end ends the session (clarus-api.md §2).
-    ends = asyncio.get_running_loop().call_later(_SESSION_END, simulator.expire_tokens)
-    stack.callback(ends.cancel)
+    stack.callback(loop.call_later(_SESSION_END, simulator.expire_tokens).cancel)
+    stack.callback(loop.call_later(_UNSTEADY, simulator.set_faults, ()).cancel)
     return ClarusClient(
         TRIAL_TENANT,
         simulator.credentials,

@@ -34,8 +34,8 @@ def trial_simulator() -> Simulator:
         return Simulator(
             tenants=(TRIAL_TENANT,),
             quota=Quota(limit=100, window=1.0, headers="retry-after"),
+            # None is a 429: those that a quota does not explain would be taken for a lower one.
             faults=[
-                Fault(FaultKind.RATE_LIMITED, endpoint=Endpoint.CREATE, probability=0.02, retry_after=0.2),
                 Fault(FaultKind.RESET_BEFORE, endpoint=Endpoint.CREATE, probability=0.015),
                 Fault(FaultKind.RESET_AFTER, endpoint=Endpoint.CREATE, probability=0.015),
             ],

@@ -1233,7 +1233,7 @@ class TestLeaving:
             if (ending := end(run)) is not None:
                 await ending
             assert await collect(run) == []
-            await run.aclose()
+            await settle()
             assert left() == []
             assert source.pulled == 0
 
