@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
@@ -120,6 +121,8 @@ class ClarusClient:
         ]
         if observer is not None and not callable(getattr(observer, "on_event", None)):
             problems.append("observer: must have a method on_event(event)")
+        elif inspect.iscoroutinefunction(getattr(observer, "on_event", None)):
+            problems.append("observer: its on_event must not be async: nobody awaits it")
         if (
             isinstance(max_connections, bool)
             or not isinstance(max_connections, int)

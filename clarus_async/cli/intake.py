@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import stat
-import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import BinaryIO, Final, Self
 
 import attrs
 
+from clarus_async.cli.streams import open_stdin
 from clarus_async.errors import InvalidInputError
 from clarus_async.provisioning.files import BadRow, Format, NumberedIntegration, Row, format_of, read_records
 from clarus_async.records import NewIntegration
@@ -89,12 +89,9 @@ def open_input(name: str, format: str | None) -> Input:  # noqa: A002  as the op
         InvalidInputError: it can't be opened.
     """
     chosen = None if format is None else Format(format)
-    if name == "-" and sys.stdin is None:
-        raise InvalidInputError("-: standard input is closed")
     try:
         if name == "-":
-            # A stream of our own: at its end the interpreter waits for the lock of sys.stdin, which a reader may hold.
-            return Input("standard input", open(0, "rb", closefd=False), chosen, rewinds=False)
+            return Input("standard input", open_stdin(), chosen, rewinds=False)
         stream = Path(name).open("rb")  # noqa: SIM115  closed by whoever asked for it
         rewinds = stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
     except OSError as error:

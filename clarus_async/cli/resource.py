@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import difflib
-import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
@@ -16,7 +15,7 @@ import orjson
 from clarus_async.cli.connection import connect
 from clarus_async.cli.output import Exit, Results
 from clarus_async.cli.parser import ATTRIBUTE_OPTIONS
-from clarus_async.cli.streams import say
+from clarus_async.cli.streams import open_stdin, say
 from clarus_async.client import ClarusClient
 from clarus_async.errors import InputProblem, InvalidInputError
 from clarus_async.provisioning.files import from_text
@@ -166,9 +165,10 @@ def _one_or_more(values: Sequence[str] | None) -> str | Sequence[str] | None:
 def _json_object(text: str | None) -> dict[str, Any]:
     if text is None:
         return {}
-    if text == "-" and sys.stdin is None:
-        raise InvalidInputError("--json: standard input is closed")
-    content = sys.stdin.buffer.read(_LONGEST_JSON + 1) if text == "-" else text.encode("utf-8", "surrogateescape")
+    try:
+        content = open_stdin().read(_LONGEST_JSON + 1) if text == "-" else text.encode("utf-8", "surrogateescape")
+    except OSError as error:
+        raise InvalidInputError(f"--json: {error.strerror}") from None
     if len(content) > _LONGEST_JSON:
         raise InvalidInputError(f"--json: is longer than {_LONGEST_JSON:,} bytes")
     try:

@@ -13,7 +13,10 @@ import io
 import os
 import select
 import sys
-from typing import Final, TextIO
+from typing import TYPE_CHECKING, BinaryIO, Final, TextIO
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 STDOUT: Final = "standard output"
 """What an error calls it."""
@@ -34,7 +37,7 @@ def write(stream: TextIO | None, content: bytes) -> None:
     try:
         descriptor = stream.fileno()
     except io.UnsupportedOperation:
-        # Whoever called us has it written to memory.
+        # Whoever called us takes it to memory.
         stream.write(content.decode(_encoding(stream)))
         return
     while True:
@@ -111,6 +114,30 @@ def readable(lines: bytes) -> str:
         return "".join(f"\\u{units[n : n + 4]}" for n in range(0, len(units), 4))
 
     return "".join(map(shown, lines.decode()))
+
+
+class _Waiting(io.FileIO):
+    """A file that waits where there is nothing to read yet, though another process made it non-blocking."""
+
+    def readinto(self, into: WriteableBuffer, /) -> int:
+        while (count := super().readinto(into)) is None:
+            select.select((self,), (), ())
+        return count
+
+
+def open_stdin() -> BinaryIO:
+    """Open standard input, as a stream of our own: at its end the interpreter waits for whoever reads ``sys.stdin``.
+
+    Raises:
+        OSError: it is closed.
+    """
+    if sys.stdin is None or sys.stdin.closed:
+        raise OSError(errno.EBADF, "standard input is closed")
+    try:
+        return io.BufferedReader(_Waiting(sys.stdin.fileno(), closefd=False))
+    except io.UnsupportedOperation:
+        # Whoever called us gives it from memory.
+        return sys.stdin.buffer
 
 
 def reserve_descriptors() -> None:

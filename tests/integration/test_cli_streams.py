@@ -12,6 +12,7 @@ import pty
 import select
 import signal
 import struct
+import subprocess
 import sys
 import termios
 import threading
@@ -324,6 +325,15 @@ class TestStandardOutput:
         assert await asyncio.wait_for(process.wait(), PATIENCE) == 1
 
 
+def test_a_file_never_gets_the_number_of_a_stream_that_was_closed(tmp_path):
+    code = (
+        "import os, sys; from clarus_async.cli.streams import reserve_descriptors; reserve_descriptors();"
+        "sys.exit(os.open(sys.argv[1], os.O_CREAT) <= 2)"
+    )
+    command = ("bash", "-c", 'exec "$@" <&- >&- 2>&-', "bash", sys.executable, "-c", code, str(tmp_path / "run.db"))
+    assert subprocess.run(command, check=False).returncode == 0
+
+
 class TestStandardInput:
     @pytest.mark.parametrize("arguments", [("provision", "-"), ("create", "--name", "A", "--type", "t", "--json", "-")])
     async def test_where_it_was_closed_that_is_said(self, simulator, arguments):
@@ -331,6 +341,21 @@ class TestStandardInput:
 
         assert (status, out) == (2, b"")
         assert said.endswith(b": standard input is closed\n")
+
+    async def test_one_that_does_not_block_is_waited_for(self, start, simulator):
+        reading, writing = os.pipe()
+        os.set_blocking(reading, False)
+        process = await start("provision", "-", stdin=reading)
+        os.close(reading)
+        os.write(writing, record(0))
+        assert await asyncio.wait_for(process.stdout.readline(), PATIENCE)
+        # By now there is nothing to read.
+        half, another = record(1)[:10], record(1)[10:]
+        os.write(writing, half)
+        os.write(writing, another)
+        os.close(writing)
+
+        assert [outcome["key"] for outcome in (await finish(process))[1]] == ["r-1"]
 
 
 class TestProgress:

@@ -385,6 +385,14 @@ class TestAnObserverThatRaises:
         with pytest.raises(ConfigurationError, match="on_event"):
             ClarusClient("acme", AccessToken("t"), observer=thing)
 
+    def test_one_that_would_have_to_be_awaited_is_refused(self):
+        class Async:
+            async def on_event(self, event):
+                pass
+
+        with pytest.raises(ConfigurationError, match="must not be async"):
+            ClarusClient("acme", AccessToken("t"), observer=Async())
+
 
 class TestEvents:
     @virtual
