@@ -14,7 +14,7 @@ from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Protocol, Self, TextIO
 
-from clarus_async.cli.streams import STDOUT, is_terminal, printable, readable, say, write, write_results
+from clarus_async.cli.streams import STDOUT, encode, is_terminal, printable, readable, say, write, write_results
 from clarus_async.provisioning.run import Progress
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ _WAITING: Final = 10.0
 _REDRAW: Final = 0.1  # seconds from one look at the progress to the next
 # Columns below which a bar has no room for what is said beside it.
 _NARROWEST: Final = 60
+_GAPS: Final = 12  # columns of the time that has passed, and between what a bar's line is made of
 
 
 class Drawing(Protocol):
@@ -143,7 +144,8 @@ class PlainProgress:
         self._said_at, self._said = now, state
         of_total = "" if self._total is None else f" of {self._total:,}"
         not_ok = f", {progress.report.not_ok:,} not ok" if progress.report.not_ok else ""
-        self.say(f"clarus: {progress.report.total:,}{of_total} done{not_ok}, {_pace(progress, self._total)}")
+        pace = ", ".join(_pace(progress, self._total))
+        self.say(f"clarus: {progress.report.total:,}{of_total} done{not_ok}, {pace}")
 
     def say(self, text: str) -> None:
         """Show one line of its own."""
@@ -208,35 +210,26 @@ class BarProgress:
         from rich.console import Console
         from rich.table import Column
 
+        self._stream = stream
         self._terminal = _Terminal(stream)
-        self._console = Console(
-            file=io.TextIOWrapper(
-                self._terminal,
-                encoding=stream.encoding,
-                errors="backslashreplace",
-                write_through=True,
-            )
-        )
+        # What a terminal may lack of what rich draws is its ellipsis, which must stay one column wide.
+        file = io.TextIOWrapper(self._terminal, encoding=stream.encoding, errors="replace", write_through=True)
+        self._console = Console(file=file)
         self._owns_stdout = owns_stdout
         self._total = total
+        # Where there is too little room, this stays whole: half a number would be another one.
+        self._counted = Column(no_wrap=True)
         self._progress = bars.Progress(
-            bars.TextColumn("clarus"),
+            bars.TextColumn("clarus {task.fields[count]}", table_column=self._counted),
             bars.BarColumn(),
-            # Where there is too little room, the rest is cut.
-            bars.TextColumn(
-                "{task.fields[count]}", table_column=Column(no_wrap=True, min_width=len(_count(total, total)))
-            ),
-            *(
-                bars.TextColumn(f"{{task.fields[{field}]}}", table_column=Column(no_wrap=True, overflow="crop"))
-                for field in ("not_ok", "rate")
-            ),
+            bars.TextColumn("{task.fields[rate]}"),
             bars.TimeElapsedColumn(),
             console=self._console,
             auto_refresh=False,
             redirect_stdout=False,
             redirect_stderr=False,
         )
-        self._task = self._progress.add_task("", total=total, count=_count(0, total), not_ok="", rate="")
+        self._task = self._progress.add_task("", total=total, count="", rate="")
 
     @property
     def drawable(self) -> bool:
@@ -249,18 +242,20 @@ class BarProgress:
 
     def at(self, progress: Progress) -> None:
         """Show how far it is."""
-        self._progress.update(
-            self._task,
-            completed=progress.report.total,
-            count=_count(progress.report.total, self._total),
-            not_ok=f"{progress.report.not_ok:,} not ok" if progress.report.not_ok else "",
-            rate=_pace(progress, self._total),
-        )
+        report = progress.report
+        count = f"{report.total:,}" if self._total is None else f"{report.total:,}/{self._total:,}"
+        if report.not_ok:
+            count += f", {report.not_ok:,} not ok"
+        self._counted.min_width = len(f"clarus {count}")
+        parts = _pace(progress, self._total)
+        while parts and len(", ".join(parts)) > self._console.width - self._counted.min_width - _GAPS:
+            del parts[0]
+        self._progress.update(self._task, completed=report.total, count=count, rate=", ".join(parts))
         self._progress.refresh()
 
     def say(self, text: str) -> None:
         """Show one line of its own."""
-        self._print(printable(text))
+        self._print(encode(printable(text), self._stream).decode(self._stream.encoding))
 
     def write_results(self, lines: bytes) -> None:
         """Write result lines to standard output."""
@@ -285,11 +280,8 @@ class BarProgress:
         self._progress.stop()
 
 
-def _count(done: int | None, total: int | None) -> str:
-    return f"{done or 0:,}" if total is None else f"{done or 0:,}/{total:,}"
-
-
-def _pace(progress: Progress, total: int | None) -> str:
+def _pace(progress: Progress, total: int | None) -> list[str]:
+    """Say how fast it is and what is waited for, what matters most at the end."""
     parts = [f"{progress.rate:,.1f}/s"]
     left = 0 if total is None else total - progress.report.total - progress.in_doubt
     if progress.paused_until is not None:
@@ -298,7 +290,7 @@ def _pace(progress: Progress, total: int | None) -> str:
         parts.append(f"{timedelta(seconds=round(left / progress.rate))} left")
     if progress.settles_at is not None:
         parts.append(f"{progress.in_doubt:,} in doubt until {progress.settles_at:%H:%M:%S} UTC")
-    return ", ".join(parts)
+    return parts
 
 
 def open_progress(total: int | None) -> ProgressView:

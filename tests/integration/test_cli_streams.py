@@ -381,6 +381,15 @@ class TestProgress:
 
         assert isinstance(drawing_of(10), drawn)
 
+    def test_a_line_above_the_bar_is_escaped(self, terminal, on, monkeypatch):
+        monkeypatch.setenv("TERM", "xterm")
+        there = terminal()
+        on("stderr", there.descriptor, "latin-1")
+        with ProgressView(drawing_of(1)) as view:
+            view.say("line 1: [red]☃é")
+
+        assert b"line 1: [red]\\u2603\xe9\n" in there.end()
+
     @pytest.mark.parametrize("columns", [60, 80, 200])
     def test_the_count_stays_however_much_is_said_beside_it(self, terminal, on, monkeypatch, columns):
         monkeypatch.setenv("TERM", "xterm")
@@ -394,7 +403,10 @@ class TestProgress:
         with ProgressView(drawing_of(1_000_000)) as view:
             view.at(Progress(report, 1.0, 1234.5, in_doubt=877, settles_at=at, paused_until=at))
 
-        assert b"999,123/1,000,000" in there.end()
+        shown = there.end()
+        assert b"clarus 999,123/1,000,000, 123 not ok" in shown
+        # Whole, or not at all.
+        assert (b"877 in doubt until 12:30:05 UTC" in shown) == (b"doubt" in shown) == (columns >= 80)
 
 
 async def shell(line: str, simulator, *arguments: str) -> tuple[int, bytes, bytes]:
