@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
@@ -151,8 +152,11 @@ class ClarusClient:
             *_type_problems(timeouts=timeouts, retry=retry, pacing=pacing, session=session),
             *filter(None, [credentials_problem(credentials)]),
         ]
-        if observer is not None and not callable(getattr(observer, "on_event", None)):
+        on_event = getattr(observer, "on_event", None)
+        if observer is not None and not callable(on_event):
             problems.append("observer: must have a method on_event(event)")
+        elif inspect.isroutine(on_event) and inspect.iscoroutinefunction(on_event):  # of a mock that is never known
+            problems.append("observer: its on_event must not be async: nobody awaits it")
         if (
             isinstance(max_connections, bool)
             or not isinstance(max_connections, int)

@@ -115,7 +115,10 @@ class Observer(Protocol):
     """What ``ClarusClient(observer=…)`` takes."""
 
     def on_event(self, event: Event, /) -> None:
-        """Be told of an event; called on the event loop, so it must be quick. What it raises is logged, not raised."""
+        """Be told of an event; called on the event loop, so it must be quick.
+
+        What it raises is logged, once for each kind of event, and not raised.
+        """
         ...
 
 

@@ -254,7 +254,8 @@ class Integrations:
                 an id.
             max_failures: when more records than these are ``failed`` or ``conflict``, begin no further one, let what is
                 in flight end, and raise :class:`ClarusError`.
-            on_progress: called after each outcome.
+            on_progress: called with each outcome, on the event loop, so it must be quick. What it raises is logged, not
+                raised.
 
         Raises:
             InvalidInputError: an option is out of range, or the input can't be iterated.

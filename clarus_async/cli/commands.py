@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import sys
 import traceback
 from collections.abc import Sequence
 
+from clarus_async.cli import streams
 from clarus_async.cli.parser import build_parser
 
 
@@ -22,27 +25,53 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: help was asked for, or the command line can't be understood.
     """
+    streams.reserve_descriptors()
+    debug = False
+    try:
+        args = _parse(argv)
+        debug = args.debug
+        # Nothing is begun where nobody would hear what became of it.
+        streams.write_to_stdout(b"")
+        return _run(args)
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  the outermost frame: nobody else is there to tell
+        return _end(error, debug=debug)
+    finally:
+        streams.empty_buffers()
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = build_parser()
-    args, unknown = parser.parse_known_args(argv)
-    if unknown:
-        # Their names alone: what is given by mistake may be a secret.
-        named = (word.partition("=")[0] if word.startswith("-") else "…" for word in unknown)
-        parser.error(f"unrecognized arguments: {' '.join(named)}")
+    shown, said = io.StringIO(), io.StringIO()
+    try:
+        with contextlib.redirect_stdout(shown), contextlib.redirect_stderr(said):
+            args, unknown = parser.parse_known_args(argv)
+            if unknown:
+                # Their names alone: what is given by mistake may be a secret.
+                named = (word.partition("=")[0] if word.startswith("-") else "…" for word in unknown)
+                parser.error(f"unrecognized arguments: {' '.join(named)}")
+    except SystemExit:
+        for line in said.getvalue().splitlines():
+            streams.say(line)
+        if shown.getvalue():
+            streams.write_to_stdout(streams.encode(shown.getvalue(), sys.stdout))
+        raise
+    return args
+
+
+def _end(error: BaseException, *, debug: bool) -> int:
     # Imported only now, so that help and usage errors come at once.
     from clarus_async.cli import output
 
-    try:
-        return _run(args)
-    except BrokenPipeError:
+    if isinstance(error, BrokenPipeError):
         return output.Exit.READER_GONE
-    except KeyboardInterrupt:
+    if not isinstance(error, Exception):
         return output.Exit.INTERRUPTED
-    except Exception as error:  # noqa: BLE001  the outermost frame: nobody else is there to tell
-        if args.debug:
-            traceback.print_exc(file=sys.stderr)
-        text, status = output.explain(error)
-        output.say(f"clarus: error: {text}")
-        return status
+    if debug:
+        for line in "".join(traceback.format_exception(error)).splitlines():
+            streams.say(line)
+    text, status = output.explain(error)
+    streams.say(f"clarus: error: {text}")
+    return status
 
 
 def _run(args: argparse.Namespace) -> int:

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, Final, NamedTuple, Self
 
 import attrs
 
+from clarus_async.cli.streams import open_stdin
 from clarus_async.errors import InvalidInputError
 from clarus_async.provisioning.files import BadRow, Format, NumberedIntegration, Row, format_of, read_records
 from clarus_async.records import NewIntegration
@@ -70,12 +71,15 @@ class _Pipe(io.RawIOBase):
             left = None if until is None else min(_SILENCE, max(0.0, until - time.monotonic()))
             if not select.select([self._raw], [], [], left)[0]:
                 break
-            parts.append(os.read(self._raw.fileno(), 2**16))
-            if not parts[-1]:
+            part = self._raw.read(2**16)
+            if part is None:
+                continue  # another process has read it
+            parts.append(part)
+            if not part:
                 # A terminal would wait for a second one.
                 self._is_at_end = True
                 break
-            length += len(parts[-1])
+            length += len(part)
             until = until or time.monotonic() + _LONGEST
         content = b"".join(parts)
         self._ahead = memoryview(content)
@@ -198,8 +202,9 @@ def open_input(name: str, format: str | None) -> Input:  # noqa: A002  as the op
     chosen = None if format is None else Format(format)
     try:
         if name == "-":
-            # A stream of our own: at its end the interpreter waits for the lock of sys.stdin, which a reader may hold.
-            name, raw = "standard input", io.FileIO(0, "rb", closefd=False)
+            name, raw = "standard input", open_stdin()
+            if not isinstance(raw, io.FileIO):
+                return Input(name, raw, chosen)
         else:
             chosen = chosen or format_of(name)
             raw = io.FileIO(name, "rb")

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Final
 
 from clarus_async.cli.connection import connect
 from clarus_async.cli.interrupt import deliver
-from clarus_async.cli.output import Exit, Results, describe, say
+from clarus_async.cli.output import Exit, Results, describe
 from clarus_async.cli.progress import ProgressView, open_progress
+from clarus_async.cli.streams import STDOUT, say
 from clarus_async.cli.summary import Summary
 from clarus_async.client import ClarusClient
 from clarus_async.errors import ConfigurationError, InvalidInputError
@@ -103,6 +104,9 @@ async def _main(args: argparse.Namespace, client: ClarusClient, app: Celery, add
         with open_progress(summary.total) as view:
             async with board.connect(address) as redis:
                 return await _lead(pieces, app, redis, view, summary, terms.settle)
+    except OSError as error:
+        summary.unwritten = error.filename == STDOUT
+        raise
     finally:
         for line in summary.lines(time.monotonic() - began):
             say(line)

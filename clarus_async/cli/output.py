@@ -1,17 +1,17 @@
-"""Results on standard output, everything else on standard error."""
+"""What is said of what went wrong, and the results, whose reader may be slow or gone."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import queue
-import sys
 import threading
 from collections.abc import Callable
 from enum import IntEnum
-from typing import Final
+from types import TracebackType
+from typing import Final, Self
 
+from clarus_async.cli.streams import write_results
 from clarus_async.errors import ClarusError, ConfigurationError, InputProblem, InvalidInputError
 from clarus_async.provisioning.files import BadRow
 
@@ -28,19 +28,6 @@ class Exit(IntEnum):
     USAGE = 2
     INTERRUPTED = 130  # as a shell says of what SIGINT ended
     READER_GONE = 141  # as a shell says of what SIGPIPE ended
-
-
-def printable(text: str) -> str:
-    """Escape what could break the line or drive a terminal."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def say(text: str) -> None:
-    """Write one line to standard error."""
-    if sys.stderr is not None:
-        print(printable(text), file=sys.stderr, flush=True)  # noqa: T201  this is the command line
 
 
 def _named(problem: InputProblem) -> str:
@@ -65,27 +52,17 @@ def explain(error: Exception) -> tuple[str, Exit]:
     if isinstance(error, ClarusError):
         return str(error), Exit.USAGE if isinstance(error, ConfigurationError | InvalidInputError) else Exit.FAILED
     if isinstance(error, OSError):
-        return str(error), Exit.FAILED
+        where = "" if error.filename is None else f"{error.filename}: "
+        return f"{where}{error.strerror or error}", Exit.FAILED
     # Its text may hold anything.
     return f"unexpected {type(error).__name__}; --debug shows where", Exit.FAILED
-
-
-def write_to_stdout(lines: bytes) -> None:
-    """Write lines to standard output, without a buffer: the interpreter would wait at its end for a blocked one.
-
-    Raises:
-        OSError: it is closed, or nobody reads it any more.
-    """
-    if sys.stdout is None:
-        raise OSError("standard output is closed")
-    while lines:
-        lines = lines[os.write(sys.stdout.fileno(), lines) :]
 
 
 class Results:
     """Result lines, written by a thread: a slow reader must not stall the requests that are on the wire.
 
-    The thread is a daemon, for a write may block for ever.
+    The thread is a daemon, for a write may block for ever. As a context manager, it raises what kept lines from being
+    written.
 
     Args:
         write: writes a line with its end, and may block.
@@ -93,7 +70,7 @@ class Results:
     """
 
     def __init__(
-        self, write: Callable[[bytes], None] = write_to_stdout, on_lost: Callable[[], None] = lambda: None
+        self, write: Callable[[bytes], None] = write_results, on_lost: Callable[[], None] = lambda: None
     ) -> None:
         self._write = write
         self._on_lost = on_lost
@@ -101,9 +78,21 @@ class Results:
         self._room = asyncio.Semaphore(_AHEAD)
         self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._done = asyncio.Event()
-        self.lost: OSError | None = None
+        self.lost: Exception | None = None
         """Why lines could not be written, if some could not."""
+        self.unwritten = b""
+        """The first of them."""
         threading.Thread(target=self._drain, name="clarus results", daemon=True).start()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+        if error is None and self.lost is not None:
+            raise self.lost
 
     async def write(self, line: bytes) -> bool:
         """Hand on one line, wait while the reader is far behind, and say whether lines are still being written."""
@@ -128,8 +117,8 @@ class Results:
                 try:
                     if self.lost is None:
                         self._write(line)
-                except OSError as error:
-                    self.lost = error
+                except Exception as error:  # noqa: BLE001  whatever it is, somebody waits to be told
+                    self.lost, self.unwritten = error, line
                     self._loop.call_soon_threadsafe(self._on_lost)
                 self._loop.call_soon_threadsafe(self._room.release)
             self._loop.call_soon_threadsafe(self._done.set)

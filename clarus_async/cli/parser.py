@@ -23,7 +23,8 @@ Everything else is written to standard error.
 
 exit status:
   0  all went well
-  1  a record is failed, conflict, unresolved or duplicated, or was refused; or a call failed
+  1  a record is failed, conflict, unresolved or duplicated, or was refused; a call failed; or the results
+     can't be written
   2  the command line, the configuration or the input is wrong
   130, 141, 143  stopped by Ctrl-C, by the end of whoever read the results, by SIGTERM
 """

@@ -12,9 +12,10 @@ from typing import Final
 from clarus_async.cli.connection import connect
 from clarus_async.cli.intake import Input, Intake, open_input
 from clarus_async.cli.interrupt import deliver
-from clarus_async.cli.output import Exit, Results, describe, say
+from clarus_async.cli.output import Exit, Results, describe
 from clarus_async.cli.progress import ProgressView, open_progress
 from clarus_async.cli.simulate import TRIAL_TENANT, trial_simulator
+from clarus_async.cli.streams import STDOUT, say
 from clarus_async.cli.summary import Summary
 from clarus_async.client import ClarusClient
 from clarus_async.config import Timeouts
@@ -27,6 +28,8 @@ _TRIAL: Final = 2.0
 _DEADLINE: Final = Timeouts().deadline
 _LOOK: Final = 1.0  # seconds from one look at the progress to the next
 _SESSION_END: Final = 1.0  # seconds after which a trial's tokens end
+# Seconds after which a trial's connections are sound: what is in doubt settles while the others are sent.
+_UNSTEADY: Final = 3.0
 
 
 def main(args: argparse.Namespace) -> int:
@@ -67,6 +70,9 @@ async def _main(args: argparse.Namespace, client: ClarusClient | None, source: I
         try:
             with open_progress(total) as view:
                 return await _provision(client, source, args, view, summary)
+        except OSError as error:
+            summary.unwritten = error.filename == STDOUT
+            raise
         finally:
             for line in summary.lines(time.monotonic() - started_at):
                 say(line)
@@ -84,9 +90,10 @@ def _how_to_resume(args: argparse.Namespace) -> str:
 
 async def _trial(stack: contextlib.AsyncExitStack, args: argparse.Namespace) -> ClarusClient:
     simulator = await stack.enter_async_context(trial_simulator())
+    loop = asyncio.get_running_loop()
     # A login to the account's front end ends the session (clarus-api.md §2).
-    ends = asyncio.get_running_loop().call_later(_SESSION_END, simulator.expire_tokens)
-    stack.callback(ends.cancel)
+    stack.callback(loop.call_later(_SESSION_END, simulator.expire_tokens).cancel)
+    stack.callback(loop.call_later(_UNSTEADY, simulator.set_faults, ()).cancel)
     return ClarusClient(
         TRIAL_TENANT,
         simulator.credentials,

@@ -8,7 +8,8 @@ from collections import Counter
 from contextlib import aclosing
 
 from clarus_async.cli.connection import connect
-from clarus_async.cli.output import Exit, Results, say
+from clarus_async.cli.output import Exit, Results
+from clarus_async.cli.streams import say
 from clarus_async.cli.summary import SHOWN, Summary
 from clarus_async.client import ClarusClient
 from clarus_async.provisioning.journal import Journal
@@ -29,16 +30,13 @@ def main(args: argparse.Namespace) -> int:
 
 
 async def _main(args: argparse.Namespace, client: ClarusClient | None) -> int:
-    results = Results()
-    try:
+    async with Results() as results:
         if client is not None:
             async with client, aclosing(client.integrations.review(args.journal)) as outcomes:
                 async for outcome in outcomes:
                     await results.write(outcome.to_json())
         report, not_ok, differs = await _read(args.journal)
         await results.write(report.to_json())
-    finally:
-        await results.close()
     summary = Summary(report=report, taken=report.total, differing=Counter(differs))
     for outcome in not_ok:
         summary.note(outcome)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import difflib
-import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
@@ -16,6 +15,7 @@ import orjson
 from clarus_async.cli.connection import connect
 from clarus_async.cli.output import Exit, Results
 from clarus_async.cli.parser import ATTRIBUTE_OPTIONS
+from clarus_async.cli.streams import open_stdin, say
 from clarus_async.client import ClarusClient
 from clarus_async.errors import InputProblem, InvalidInputError
 from clarus_async.provisioning.files import from_text
@@ -30,6 +30,7 @@ from clarus_async.records import (
 
 _LONGEST_JSON: Final = 2**20  # bytes
 _CHANGEABLE: Final = tuple(field.name for field in attrs.fields(IntegrationChanges))
+_WRITES: Final = frozenset({"create", "update", "delete", "sync"})
 # What may hold secrets, whoever put them there.
 _NOT_SHOWN: Final = frozenset({"configuration", "extra"})
 
@@ -51,12 +52,11 @@ def main(args: argparse.Namespace) -> int:
     async def run() -> int:
         results = Results()
         try:
-            async with client:
+            async with client, results:
                 await action(client, results)
         finally:
-            await results.close()
-        if results.lost is not None:
-            raise results.lost
+            if results.unwritten and args.command in _WRITES:
+                say(f"clarus: it was done all the same: {results.unwritten.decode().rstrip()}")
         return Exit.OK
 
     return asyncio.run(run())
@@ -166,7 +166,10 @@ def _one_or_more(values: Sequence[str] | None) -> str | Sequence[str] | None:
 def _json_object(text: str | None) -> dict[str, Any]:
     if text is None:
         return {}
-    content = sys.stdin.buffer.read(_LONGEST_JSON + 1) if text == "-" else text.encode("utf-8", "surrogateescape")
+    try:
+        content = open_stdin().read(_LONGEST_JSON + 1) if text == "-" else text.encode("utf-8", "surrogateescape")
+    except OSError as error:
+        raise InvalidInputError(f"--json: {error.strerror}") from None
     if len(content) > _LONGEST_JSON:
         raise InvalidInputError(f"--json: is longer than {_LONGEST_JSON:,} bytes")
     given, problems = parse(content)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from clarus_async.cli.output import Exit, say, write_to_stdout
+from clarus_async.cli.output import Exit
+from clarus_async.cli.streams import say, write_results
 from clarus_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -33,8 +34,8 @@ def trial_simulator() -> Simulator:
         return Simulator(
             tenants=(TRIAL_TENANT,),
             quota=Quota(limit=100, window=1.0, headers="retry-after"),
+            # None is a 429: those that a quota does not explain would be taken for a lower one.
             faults=[
-                Fault(FaultKind.RATE_LIMITED, endpoint=Endpoint.CREATE, probability=0.02, retry_after=0.2),
                 Fault(FaultKind.RESET_BEFORE, endpoint=Endpoint.CREATE, probability=0.015),
                 Fault(FaultKind.RESET_AFTER, endpoint=Endpoint.CREATE, probability=0.015),
             ],
@@ -123,7 +124,7 @@ async def _serve(simulator: Simulator, tenants: tuple[str, ...]) -> int:
             "client_secret": simulator.client_secret,
             "tenants": tenants,
         }
-        write_to_stdout(orjson.dumps(about) + b"\n")
+        write_results(orjson.dumps(about) + b"\n")
         say(
             f"export CLARUS_BASE_URL={simulator.url} CLARUS_SUBDOMAIN={tenants[0]} "
             f"CLARUS_CLIENT_ID={simulator.client_id} CLARUS_CLIENT_SECRET={simulator.client_secret}"

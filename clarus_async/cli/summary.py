@@ -26,6 +26,7 @@ class Summary:
         taken: records that the run has begun, as far as it could: it has an outcome of each, or it may have been sent.
         bad: rows that could not be read as a record.
         differing: how many records are there with other attributes than were given, by those attributes.
+        unwritten: whether the results of some could not be written.
     """
 
     total: int | None = None
@@ -33,6 +34,7 @@ class Summary:
     taken: int = 0
     bad: int = 0
     differing: Counter[tuple[str, ...]] = attrs.field(factory=Counter)
+    unwritten: bool = False
     _not_ok: list[str] = attrs.field(factory=list, init=False)
 
     def add(self, outcome: Outcome, line: int) -> None:
@@ -60,8 +62,8 @@ class Summary:
 
     @property
     def unfinished(self) -> bool:
-        """Whether records of the input are without an outcome."""
-        return self.taken > self.report.total or (self.total or 0) > self.taken + self.bad
+        """Whether records of the input are without an outcome that was written."""
+        return self.unwritten or self.taken > self.report.total or (self.total or 0) > self.taken + self.bad
 
     @property
     def exit_status(self) -> int:

@@ -90,7 +90,8 @@ class Engine:
         self._unheard = 0  # outcomes that are known, and not handed on
         self._moved = asyncio.Event()
         self._settling: set[asyncio.Task[None]] = set()
-        self._stopped = False
+        self.stopped = False
+        """Whether no further record is begun."""
         self._lost = False
         self._sending = 0
         self.error: BaseException | None = None
@@ -110,7 +111,7 @@ class Engine:
 
     def stop(self) -> None:
         """Begin no further record."""
-        self._stopped = True
+        self.stopped = True
         self._source.stop()
         self._unsent += (*self._ready.drop(), *self._intake.drop())
         self._moved.set()
@@ -174,7 +175,7 @@ class Engine:
     async def _take_in(self) -> None:
         while records := await self._source.take(self._ahead):
             await self._handle(await self._intake.prepare(records))
-            while len(self._ready) + self._intake.held >= self._ahead and not self._stopped:
+            while len(self._ready) + self._intake.held >= self._ahead and not self.stopped:
                 await self._move()
         if self.error is None:
             self.error = self._source.error
@@ -197,15 +198,15 @@ class Engine:
 
     async def _handle(self, batch: Batch) -> None:
         creates = [item for item in batch.to_send if item.update is None]
-        if creates and not self._stopped:
+        if creates and not self.stopped:
             if self._has_journal and self._api.server_time is None:
                 # Any answer tells: what a crash leaves in doubt is told from older records by the server's clock.
                 with contextlib.suppress(ClarusError):
                     await self._api.searches_references(patient=True)
             await self._ledger.intend(creates, self._api.server_time)
-        if not self._stopped:
+        if not self.stopped:
             await self._ledger.change([item for item in batch.to_send if item.update is not None])
-        if self._stopped:
+        if self.stopped:
             self._unsent += batch.to_send
         else:
             self._ready.add(batch.to_send)
@@ -220,9 +221,9 @@ class Engine:
             self._count(outcome)
             await self._hand_on(outcome)
         for item in batch.in_doubt:
-            while self._ready.full and not self._stopped:
+            while self._ready.full and not self.stopped:
                 await self._move()
-            if self._stopped:
+            if self.stopped:
                 break
             self._ready.under_way += 1
             item.begun = True
@@ -256,7 +257,7 @@ class Engine:
             again.set_result(None)
         elif draft.error is None and draft.integration is not None:
             await self._conclude(item, item.outcome(OutcomeStatus.CREATED, integration_id=draft.integration.id))
-        elif draft.doubt.sends or (draft.error is not None and draft.error.retryable and not self._stopped):
+        elif draft.doubt.sends or (draft.error is not None and draft.error.retryable and not self.stopped):
             self._settle(self._park, item)
         elif draft.error is not None:
             await self._conclude(item, item.failed(draft.error))
@@ -350,7 +351,7 @@ class Engine:
         self._moved.set()
 
     async def _follow(self, before: Item, outcome: Outcome, item: Item) -> None:
-        if self._stopped:
+        if self.stopped:
             self._unsent.append(item)
         else:
             await self._handle(await self._intake.follow(before, outcome, item))

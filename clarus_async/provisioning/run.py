@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+import logging
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sized
 from datetime import UTC, datetime, timedelta
 from os import PathLike
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from clarus_async.errors import InvalidInputError
 from clarus_async.provisioning.drafts import Api
 from clarus_async.provisioning.existing import EXISTING, Existing
 from clarus_async.provisioning.report import Outcome, Report
 from clarus_async.records import NewIntegration
+
+if TYPE_CHECKING:
+    from clarus_async.provisioning.engine import Engine
+
+_log = logging.getLogger("clarus_async")
 
 
 class Progress(NamedTuple):
@@ -48,7 +55,7 @@ class Options(NamedTuple):
         existing: what is done with what is there.
         dry_run: nothing is sent.
         max_failures: records that may fail before no further one is begun.
-        on_progress: called after each outcome was handed on.
+        on_progress: called with each outcome that is handed on, before its reader has it.
     """
 
     concurrency: int = 64
@@ -72,12 +79,30 @@ class Options(NamedTuple):
             raise InvalidInputError("max_failures: must be an integer of 0 or more")
         if self.journal is not None and not isinstance(self.journal, str | PathLike):
             raise InvalidInputError(f"journal: must be a path, not {type(self.journal).__name__}")
+        if self.on_progress is not None and not callable(self.on_progress):
+            raise InvalidInputError(f"on_progress: must be a function, not {type(self.on_progress).__name__}")
+        if inspect.iscoroutinefunction(self.on_progress):
+            raise InvalidInputError("on_progress: must not be async: nobody awaits it")
+
+
+class _Handover:
+    """What a run's task hands to its reader. The task knows no more of the run, so that one can be dropped."""
+
+    def __init__(self, room: int) -> None:
+        self.outcomes: asyncio.Queue[Outcome | None] = asyncio.Queue(maxsize=room)
+        self.offered = 0
+        self.ended_at: float | None = None
+
+    async def offer(self, outcome: Outcome) -> None:
+        await self.outcomes.put(outcome)
+        self.offered += 1
 
 
 class ProvisionRun(AsyncIterator[Outcome]):
     """An async iterator of outcomes, in the order in which they are known; also an async context manager.
 
-    Leaving the ``async with``, by ``break`` or by an exception, ends everything at once; a journal resumes it.
+    Leaving the ``async with``, by ``break`` or by an exception, ends everything at once; a journal resumes it. So does
+    dropping a run that is not read to its end, a little later.
 
     Args:
         api: creates and finds records.
@@ -97,13 +122,13 @@ class ProvisionRun(AsyncIterator[Outcome]):
         self._api = api
         self._options = options
         self._total = len(specs) if isinstance(specs, Sized) else None
-        self._outcomes: asyncio.Queue[Outcome | None] = asyncio.Queue(maxsize=options.concurrency)
+        self._handover = _Handover(options.concurrency)
         from clarus_async.provisioning.engine import Engine  # noqa: PLC0415  only a run pays for it, and for SQLite
 
         self._engine = Engine(
             api,
             specs,
-            self._offer,
+            self._handover.offer,
             concurrency=options.concurrency,
             journal=options.journal,
             existing=options.existing,
@@ -114,8 +139,7 @@ class ProvisionRun(AsyncIterator[Outcome]):
         self._task: asyncio.Task[None] | None = None
         self._clock: Callable[[], float] = lambda: 0.0
         self._started_at = 0.0
-        self._ended_at: float | None = None
-        self._offered = 0
+        self._unheard_progress = False
 
     @property
     def report(self) -> Report:
@@ -130,7 +154,7 @@ class ProvisionRun(AsyncIterator[Outcome]):
     @property
     def begun(self) -> int:
         """How many records of the input have their outcome, or may have been sent."""
-        return self._offered + self._engine.under_way
+        return self._handover.offered + self._engine.under_way
 
     def stop(self) -> None:
         """Begin no further record; what is in flight ends, and its outcomes still come."""
@@ -150,50 +174,54 @@ class ProvisionRun(AsyncIterator[Outcome]):
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
-        while not self._outcomes.empty():
-            self._outcomes.get_nowait()
+        outcomes = self._handover.outcomes
+        while not outcomes.empty():
+            outcomes.get_nowait()
         # Whoever waits for the next outcome is told that there is none.
-        self._outcomes.put_nowait(None)
+        outcomes.put_nowait(None)
+
+    def __del__(self) -> None:
+        task: asyncio.Task[None] | None = getattr(self, "_task", None)
+        if task is not None and not task.done() and not task.get_loop().is_closed():
+            task.get_loop().call_soon_threadsafe(task.cancel)
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Outcome:
         if self._task is None:
+            if self._engine.stopped:
+                # Nothing is made, a journal least of all, to find out that there is nothing to do.
+                raise StopAsyncIteration
             self._clock = asyncio.get_running_loop().time
             self._started_at = self._clock()
-            self._task = asyncio.create_task(self._run(), name="clarus_async provision")
-        outcome = await self._outcomes.get()
+            self._task = asyncio.create_task(_run(self._engine, self._handover), name="clarus_async provision")
+        outcome = await self._handover.outcomes.get()
         if outcome is not None:
             self._hand_on(outcome)
             return outcome
         # Several may read one run: the next of those that wait is told, too.
-        self._outcomes.put_nowait(None)
+        self._handover.outcomes.put_nowait(None)
         error, self._engine.error = self._engine.error, None
         if error is not None:
             raise error
         raise StopAsyncIteration
 
-    async def _offer(self, outcome: Outcome) -> None:
-        await self._outcomes.put(outcome)
-        self._offered += 1
-
-    async def _run(self) -> None:
-        try:
-            await self._engine.run()
-        except Exception as error:  # noqa: BLE001  raised to whoever waits for the next outcome
-            self._engine.end(error)
-        finally:
-            self._ended_at = self._clock()
-        await self._outcomes.put(None)
-
     def _hand_on(self, outcome: Outcome) -> None:
         self._report.add(outcome)
         if self._options.on_progress is not None:
-            self._options.on_progress(self._progress())
+            self._tell(self._options.on_progress)
+
+    def _tell(self, on_progress: Callable[[Progress], None]) -> None:
+        try:
+            on_progress(self._progress())
+        except (Exception, asyncio.CancelledError):  # noqa: BLE001  watching must not fail what is watched
+            if not self._unheard_progress:
+                _log.exception("on_progress raised; the run goes on, and this is not said again")
+            self._unheard_progress = True
 
     def _progress(self) -> Progress:
-        now = self._clock() if self._ended_at is None else self._ended_at
+        now = self._clock() if self._handover.ended_at is None else self._handover.ended_at
         elapsed = now - self._started_at
         total = self._report.total
         rate = max(0, total - self._engine.restored) / elapsed if elapsed > 0 else 0.0
@@ -215,6 +243,16 @@ class ProvisionRun(AsyncIterator[Outcome]):
             in_doubt=in_doubt,
             settles_at=datetime.now(UTC) + timedelta(seconds=settling) if in_doubt else None,
         )
+
+
+async def _run(engine: Engine, handover: _Handover) -> None:
+    try:
+        await engine.run()
+    except Exception as error:  # noqa: BLE001  raised to whoever waits for the next outcome
+        engine.end(error)
+    finally:
+        handover.ended_at = asyncio.get_running_loop().time()
+    await handover.outcomes.put(None)
 
 
 def _is_integer(value: object) -> bool:

@@ -112,6 +112,7 @@ class Shared:
         self.base_url = base_url
         self.pacing = pacing
         self.observer = observer
+        self._unheard: set[str] = set()
         self.random = draw
         self.closed: bool = False
         self._max_connections = max_connections
@@ -291,8 +292,8 @@ class Shared:
             return self.observer
         try:
             return for_tenant(subdomain, self.base_url)
-        except Exception:  # noqa: BLE001  watching must not fail what is watched
-            _log.exception("the observer raised on a tenant")
+        except (Exception, asyncio.CancelledError):  # noqa: BLE001  watching must not fail what is watched
+            self._note_unheard("tenant")
             return self.observer
 
     def tell(self, event: Event, to: Observer | None) -> None:
@@ -305,8 +306,14 @@ class Shared:
         if to is not None:
             try:
                 to.on_event(event)
-            except Exception:  # noqa: BLE001  watching must not fail what is watched
-                _log.exception("the observer raised on a %s", type(event).__name__)
+            except (Exception, asyncio.CancelledError):  # noqa: BLE001  watching must not fail what is watched
+                self._note_unheard(type(event).__name__)
+
+    def _note_unheard(self, what: str) -> None:
+        """Log what the observer raises, once for each kind of event: it may be told of thousands a second."""
+        if what not in self._unheard:
+            self._unheard.add(what)
+            _log.exception("the observer raised on a %s; this is not said again", what)
 
     async def sleep(self, seconds: float) -> None:
         """Sleep, at most until the client closes.

@@ -307,8 +307,9 @@ class TestReaderGone:
 
         assert await process.wait() == 141
         assert b"Traceback" not in err
-        [created, total] = lines_of(err)
+        [created, total, how_to_go_on] = lines_of(err)
         assert created.split()[1] == total.split()[1] == str(len(simulator.integrations("acme")))
+        assert how_to_go_on.startswith("clarus: to go on, run the same command again")
 
 
 class TestSimulator:

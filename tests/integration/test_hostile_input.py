@@ -161,8 +161,10 @@ async def test_a_string_arrives_as_it_is_and_writes_nothing_else(text):
         external_system_reference1=text,
         string1=text,
     )
+    # OAuth's own values are printable ASCII characters (RFC 6749, appendix A); others are refused where they are given.
+    own = text if text.isascii() and text.isprintable() else "own"
     async with StubServer(good) as server:
-        for credentials in (ClientCredentials(text, text), RefreshToken(text, text, text)):
+        for credentials in (ClientCredentials(own, own), RefreshToken(own, own, own)):
             async with ClarusClient("acme", credentials, base_url=server.url) as clarus:
                 await clarus.integrations.create(new)
                 await clarus.integrations.update(1, IntegrationChanges(name=text, string1=text))
@@ -173,7 +175,7 @@ async def test_a_string_arrives_as_it_is_and_writes_nothing_else(text):
 
     assert untouched(server)
     assert len(server.asked) == 10
-    assert {form["client_id"] for form in forms} == {form["client_secret"] for form in forms} == {text}
+    assert {form["client_id"] for form in forms} == {form["client_secret"] for form in forms} == {own}
     assert [set(form) for form in forms] == [
         {"grant_type", "client_id", "client_secret"},
         {"grant_type", "client_id", "client_secret", "refresh_token"},
@@ -192,6 +194,8 @@ REFUSED = {
     "a scope that is not ASCII": lambda: ClientCredentials("id", "secret", ("\u00e4",)),
     "scopes as one string": lambda: ClientCredentials("id", "secret", "abc"),
     "a secret that no form carries": lambda: ClientCredentials("id", "\ud800"),
+    "an id": lambda: AuthorizationCode(EVIL, "secret", "https://x.example/"),
+    "a state": lambda: AuthorizationCode("a", "b", "c").authorization_url(EVIL, "x" * 43),
     "a state that is none": lambda: AuthorizationCode("a", "b", "c").authorization_url("", "x" * 43),
     "a challenge with more": lambda: AuthorizationCode("a", "b", "c").authorization_url("s", "x" * 42 + "\n"),
 }
@@ -236,8 +240,8 @@ async def test_an_error_that_travelled_can_write_no_header_either():
 
 @virtual
 async def test_an_authorization_url_holds_what_it_is_given_and_no_more():
-    flow = AuthorizationCode(EVIL, "secret", "https://x.example/?a=b&c=d#e", ("a",))
-    url = flow.authorization_url(EVIL + "&scope=admin", "x" * 43)
+    flow = AuthorizationCode("a&scope=admin#?", "secret", "https://x.example/?a=b&c=d#e", ("a",))
+    url = flow.authorization_url("s#?&scope=admin", "x" * 43)
 
     assert url.isprintable()
     assert url.count("?") == url.count("scope=") == 1

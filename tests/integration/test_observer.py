@@ -351,7 +351,7 @@ class TestAnObserverThatRaises:
             self.told += 1
             raise self.error
 
-    @pytest.mark.parametrize("error", [RuntimeError("broken"), KeyError("x"), AssertionError()], ids=repr)
+    @pytest.mark.parametrize("error", [RuntimeError("broken"), AssertionError(), asyncio.CancelledError()], ids=repr)
     def test_breaks_no_call_and_is_logged(self, error, caplog):
         @virtual
         async def check():
@@ -367,7 +367,10 @@ class TestAnObserverThatRaises:
             assert broken.told > 8
 
         check()
-        assert "the observer raised on a CallEvent" in caplog.text
+        # Once for each kind of event.
+        said = [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
+        assert len(said) == len(set(said)) == 4
+        assert any("the observer raised on a CallEvent" in line for line in said)
 
     @virtual
     async def test_breaks_no_run(self):
@@ -381,6 +384,14 @@ class TestAnObserverThatRaises:
     def test_what_is_no_observer_is_refused(self, thing):
         with pytest.raises(ConfigurationError, match="on_event"):
             ClarusClient("acme", AccessToken("t"), observer=thing)
+
+    def test_one_that_would_have_to_be_awaited_is_refused(self):
+        class Async:
+            async def on_event(self, event):
+                pass
+
+        with pytest.raises(ConfigurationError, match="must not be async"):
+            ClarusClient("acme", AccessToken("t"), observer=Async())
 
 
 class TestEvents:

@@ -462,16 +462,29 @@ class TestReport:
         [(run, ended)] = runs
         assert run.progress == ended
 
-    @virtual
-    async def test_progress_that_raises_leaves_nothing_behind(self):
+    @pytest.mark.parametrize(
+        "error", [RuntimeError("the screen is gone"), StopAsyncIteration(), asyncio.CancelledError()], ids=repr
+    )
+    def test_progress_that_raises_costs_no_outcome_and_is_logged_once(self, error, caplog):
         def raises(progress):
-            raise RuntimeError("the screen is gone")
+            raise error
 
-        api = Api()
-        with pytest.raises(RuntimeError, match="the screen is gone"):
-            async with provision(api, records(20), on_progress=raises) as run:
-                await collect(run)
-        assert api.at_once == 0
+        @virtual
+        async def check():
+            run = provision(Api(), records(20), on_progress=raises)
+            assert len(await collect(run)) == run.report.total == 20
+
+        check()
+        assert [record.levelname for record in caplog.records] == ["ERROR"]
+        assert "on_progress raised" in caplog.text
+
+    def test_progress_that_nobody_could_be_told_is_refused(self):
+        async def tell(progress):
+            pass
+
+        for on_progress, reason in ((tell, "must not be async"), ("print", "must be a function")):
+            with pytest.raises(InvalidInputError, match=f"on_progress: {reason}"):
+                provision(Api(), records(1), on_progress=on_progress)
 
 
 class TestNothingPilesUp:
@@ -1231,6 +1244,49 @@ class TestLeaving:
         await run.aclose()
         with pytest.raises(StopAsyncIteration):
             await anext(run)
+
+    @pytest.mark.parametrize("end", [ProvisionRun.aclose, ProvisionRun.stop], ids=["aclose", "stop"])
+    def test_before_the_first_read_nothing_is_made_to_find_nothing(self, end, tmp_path):
+        @virtual
+        async def check():
+            source = Source(records(10))
+            run = provision(Api(), source, journal=tmp_path / "run.db")
+            if (ending := end(run)) is not None:
+                await ending
+            assert await collect(run) == []
+            await settle()
+            assert left() == []
+            assert source.pulled == 0
+
+        check()
+        assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.usefixtures("inline_journal")
+    @pytest.mark.parametrize("journal", [False, True], ids=["", "journal"])
+    def test_a_run_that_is_dropped_ends(self, journal, tmp_path):
+        @virtual
+        async def check():
+            api = Api()
+            path = tmp_path / "run.db" if journal else None
+            async for _ in provision(api, records(50), journal=path):
+                break
+            await asyncio.sleep(1.0)
+            assert left() == []
+            assert api.at_once == 0
+            # And its journal is free.
+            assert len(await collect(provision(api, records(50), journal=path))) == 50
+
+        check()
+
+    def test_one_that_is_dropped_when_its_loop_is_closed_says_nothing(self):
+        runs = []
+
+        async def read():
+            runs.append(provision(Api(), records(10)))
+            await anext(runs[0])
+
+        asyncio.run(read())
+        runs.clear()
 
     @virtual
     async def test_an_async_source_is_told_that_it_is_over(self):
