@@ -6,7 +6,7 @@ import asyncio
 import inspect
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from types import TracebackType
+from types import MethodType, TracebackType
 from typing import Any, Generic, NamedTuple, Self, TypedDict, TypeVar, Unpack, overload
 
 from clarus_async.checks import plain_or_problem
@@ -155,7 +155,7 @@ class ClarusClient:
         on_event = getattr(observer, "on_event", None)
         if observer is not None and not callable(on_event):
             problems.append("observer: must have a method on_event(event)")
-        elif inspect.isroutine(on_event) and inspect.iscoroutinefunction(on_event):  # of a mock that is never known
+        elif type(on_event) is MethodType and inspect.iscoroutinefunction(on_event):  # mocks say that they are both
             problems.append("observer: its on_event must not be async: nobody awaits it")
         if (
             isinstance(max_connections, bool)
