@@ -13,6 +13,7 @@ from clarus_async.ratelimit.headers import Told
 _ROUNDED: Final = 3.0
 _SECOND: Final = 1.0
 _SURE: Final = 2
+_USED: Final = 0.5
 # The server counts what arrives, and arrivals are less even than sends.
 _SAFE: Final = 1.01
 
@@ -34,7 +35,18 @@ class Quota:
     goes out than is left.
     """
 
-    __slots__ = ("_guessed", "_left", "_left_until", "_limit", "_restored", "_turns", "window")
+    __slots__ = (
+        "_count",
+        "_guessed",
+        "_left",
+        "_left_until",
+        "_limit",
+        "_longest",
+        "_restored",
+        "_turns",
+        "_until",
+        "window",
+    )
 
     def __init__(self) -> None:
         self.window: float = 0.0
@@ -44,6 +56,8 @@ class Quota:
         self._left: int | None = None
         self._left_until = 0.0
         self._restored = 0.0  # the moment of the window that is on
+        # Of as long as a window is taken for: the longest that was ahead, how many answers told so, and until when.
+        self._longest, self._count, self._until = 0.0, 0, 0.0
 
     def forget(self) -> None:
         """Believe nothing of what was told."""
@@ -107,14 +121,26 @@ class Quota:
         elif limit != self._limit or not self.window:
             self.window, self._guessed = (_SECOND if reset <= _ROUNDED else reset), True
             self._restored = restored
-        elif turned and self._guessed:
+            self._longest, self._count, self._until = 0.0, 0, now + self.window
+        elif self._guessed:
+            self._correct(reset, now, turned=turned)
+        self._limit = limit
+        return limit / (self.window * _SAFE)
+
+    def _correct(self, reset: float, now: float, *, turned: bool) -> None:
+        """Correct a guess by one more answer."""
+        ahead, restored = (_SECOND if reset <= _ROUNDED else reset), now + reset
+        if turned:
             # All of a window is ahead where it has just turned.
-            ahead = _SECOND if reset <= _ROUNDED else reset
             window = max(_SECOND, min(ahead, max(_SECOND, round(restored - self._restored))))
             self._restored = restored
             # A pause, and a Date that is late, make one seem longer now and then.
             if window <= self.window or self._turns < _SURE:
                 self._turns = self._turns + 1 if window == self.window else 0
                 self.window = window
-        self._limit = limit
-        return limit / (self.window * _SAFE)
+        # No more is ahead than was told in all of a window that was made use of: a Date that is very late is told once.
+        self._longest, self._count = max(self._longest, ahead), self._count + 1
+        if now >= self._until:
+            if self._count >= _USED * self._limit:
+                self.window = min(self.window, self._longest)
+            self._longest, self._count, self._until = 0.0, 0, now + self.window

@@ -72,6 +72,31 @@ def test_a_window_that_was_as_long_several_times_becomes_no_longer_only_shorter(
     assert hear(quota, 50, None, 5.0, left=49, now=58.0) == rate(50, 5.0)
 
 
+def answers(quota, resets, *, since=1.0, apart=0.036):
+    """Hear of so many evenly sent requests, none of which shows that a window turned; return the last rate."""
+    return [hear(quota, 100, None, reset, left=50, now=since + apart * n) for n, reset in enumerate(resets)][-1]
+
+
+def test_a_window_that_a_late_date_made_long_is_as_long_as_what_is_told_from_then_on():
+    quota = Quota()
+
+    assert answers(quota, [3.6] * 20) == rate(100, 3.6)
+    assert answers(quota, [1.4] * 240, since=1.72) == rate(100, 1.0)
+
+
+def test_it_is_kept_where_it_was_hardly_made_use_of():
+    quota = Quota()
+    answers(quota, [60.0] * 3)
+
+    assert answers(quota, [20.0] * 10, since=30.0, apart=15.0) == rate(100, 60.0)
+
+
+def test_it_is_kept_where_it_counts_down():
+    quota = Quota()
+
+    assert answers(quota, [10.0 - n % 100 / 10.0 for n in range(250)], apart=0.1) == rate(100, 10.0)
+
+
 def test_requests_are_so_far_apart_that_no_more_arrive_in_a_window_than_are_sent():
     quota = Quota()
     unknown = quota.apart(0.01)
