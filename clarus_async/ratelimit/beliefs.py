@@ -73,6 +73,7 @@ def weigh(
     failed: float,
     contacts: int,
     knows_when: bool,
+    round_trip: float,
 ) -> list[Belief]:
     """Return what may limit us, the likeliest first.
 
@@ -87,11 +88,12 @@ def weigh(
         failed: requests a second at which the last refusal came; 0 where there was no pace.
         contacts: how often the limit was met.
         knows_when: whether refusals say when to come back.
+        round_trip: seconds of one.
     """
     hypotheses: dict[str, Callable[[], Belief | None]] = {
         "bucket": partial(_bucket, evidence, uneven, fastest, believed),
         "block": partial(_block, evidence, uneven),
-        "connections": partial(_connections, evidence, contacts, knows_when=knows_when),
+        "connections": partial(_connections, evidence, contacts, round_trip, knows_when=knows_when),
     }
     reopenings = evidence.openings()
     for window, unlikely in {1.0: 0.0, **walls.windows()}.items():
@@ -135,8 +137,8 @@ def _block(evidence: Evidence, uneven: float) -> Belief:
     return Belief(LimitKind.BLOCK, found.loss + _BLOCK, found.low * _BELOW, found.high * _BELOW, 1.0)
 
 
-def _connections(evidence: Evidence, contacts: int, *, knows_when: bool) -> Belief | None:
-    found = evidence.connections()
+def _connections(evidence: Evidence, contacts: int, round_trip: float, *, knows_when: bool) -> Belief | None:
+    found = evidence.connections(round_trip)
     if not 1.0 < found.high < math.inf:
         return None
     prior = _CONNECTIONS + (_ONE_CONTACT if contacts < 2 else 0.0) + (_KNOWS_WHEN if knows_when else 0.0)

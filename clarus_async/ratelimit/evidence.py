@@ -73,6 +73,8 @@ _MANY: Final = 5.0
 _AS_MANY: Final = 2.0
 _AS_MANY_AGAIN: Final = 0.25
 _SEVERAL: Final = 4.0
+# Round trips: the first refusal may be dated a little late, and round trips differ.
+_EMPTY: Final = 1.3
 # Seconds. Few buckets are deeper than what flows into them in this time.
 _DEEP: Final = 5.5
 _TOO_DEEP: Final = 6.0
@@ -444,20 +446,30 @@ class Evidence:
         ]
         return rows, most
 
-    def connections(self) -> Fit:
-        """Find the limit of what is under way that explains it: the least that was refused."""
+    def connections(self, round_trip: float) -> Fit:
+        """Find the limit of what is under way that explains it: the least that was refused.
+
+        Args:
+            round_trip: seconds of one.
+        """
         runs = self._runs
         rows: list[float] = []
-        cost = 0.0
-        for index, (_, _, many, under_way) in enumerate(runs):
+        cost = since = 0.0
+        for index, (began, ended, many, under_way) in enumerate(runs):
             if many > 0:
                 continue
             if rows and runs[index - 1][2] < 0:
                 rows[-1] = min(rows[-1], under_way)
             else:
+                since = began
                 rows.append(under_way)
                 cost += _MANY * self._part_with(index, _surely(under_way))
                 cost += (_AS_MANY if len(rows) == 1 else _AS_MANY_AGAIN) * self._part_with(index, under_way)
+            if len(rows) > 1 and ended - since > _EMPTY * round_trip:
+                # All that were admitted before had come back, so nothing was under way there; how long that takes is
+                # not known well at first.
+                cost += _MANY
+                since = math.inf
         # A few may have come in another order all the same.
         least = sorted(rows)[len(rows) // 4] if rows else math.inf
         surely, noise = _surely(least), 1.0 + 0.1 * least

@@ -14,6 +14,7 @@ same quota end there.
 **The pace.** Of the hypotheses that stand, the one that lets out most is taken: if that is wrong the next refusal comes
 soon and costs one request, while a pace that is too slow is never refuted. Within what is believed, constant paces are
 tried one after the other, and now and then one above it (:mod:`steps`); or a cap on what is under way (:mod:`cap`).
+Where the pace fell and refusals are no rarer, others use the same quota, and it goes back to where it was.
 
 **Contact.** In the slow start, no more is under way than an eighth of what was answered (and up to sixteen), so that
 the first refusal is one of few. Where slots come back one by one, the next slot is used; else everything is refused
@@ -40,7 +41,7 @@ from clarus_async.ratelimit.evidence import Evidence
 from clarus_async.ratelimit.headers import Told
 from clarus_async.ratelimit.limit import Limit
 from clarus_async.ratelimit.measured import EACH, PLENTY, RoundTrip, Sent
-from clarus_async.ratelimit.steps import DEAR, Learned, Steps, middle, most
+from clarus_async.ratelimit.steps import DEAR, Learned, Steps, middle
 from clarus_async.ratelimit.told import PaceSource, Quota
 from clarus_async.ratelimit.walls import Walls
 
@@ -304,7 +305,8 @@ class Limiter:
             self._unproved = False
             self._since = 0
         self._since += 1
-        self._room = min(self._cap.most, _FEW + _HALF * self._since)
+        grown = _FEW + _HALF * self._since if self._cap.most == math.inf else self._room + 1.0
+        self._room = min(self._cap.most, grown)
         steps = self._steps
         if self._cap.most < math.inf:
             self._cap.admitted(sent.at, now, len(self._out))
@@ -341,6 +343,9 @@ class Limiter:
             return
         if at > self._cut_at:
             self._cap.refused()
+        if self._cap.most < math.inf:
+            # Where it is not what is under way that is limited, the next in its place would be refused, too.
+            self._room = max(1.0, self._room - 1.0)
         walls = self._walls
         walls.refused = max(walls.refused, at)
         if self._looks:
@@ -525,7 +530,7 @@ class Limiter:
             low = min(promises)
         if self._contacts <= _FEW_CONTACTS or self._answers < _PLENTY:
             others = [other for other in standing if other.kind not in (LimitKind.CONNECTIONS, belief.kind)]
-            high = max([high, *(o.high if o.high < math.inf else most(o.low, known) for o in others)])
+            high = max([high, *(o.high for o in others)])
         # Where no two may come together, nothing can be made up for.
         self._late = 0.0 if belief.kind is LimitKind.BUCKET and belief.depth < _SINGLE else _LATE
         window = belief.window or (walls.long[-1].cycle if walls.long else 0.0)
@@ -561,6 +566,7 @@ class Limiter:
             failed=self._steps.failed,
             contacts=self._contacts,
             knows_when=self._retry_after > 0.0,
+            round_trip=self._trip.seconds,
         )
 
     def _promise(self, belief: Belief, known: Learned) -> float:

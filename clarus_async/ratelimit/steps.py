@@ -36,10 +36,12 @@ _CALM_SECONDS: Final = 4.0
 _CALM_WALLS: Final = 40.0
 _CALM_LONGEST: Final = 30.0
 _CALM_BLOCKS: Final = 12.0
-# Steps up begin with 4 %, and double up to 48 %. Each lasts half a second at the least.
+# Steps up begin with 4 %, and double up to 48 %. Each lasts half a second at the least, and where a window may be what
+# limits, longer than the likeliest, which is a second.
 _FIRST_STEP: Final = 0.04
 _LARGEST_STEP: Final = 12.0
 _SHORTEST_STEP: Final = 0.5
+_LIKELIEST: Final = 1.2
 # After three of them a pace is a third above what was the limit: that is another now.
 _GROWN: Final = 3
 # Contacts after which a limit is known well.
@@ -257,4 +259,4 @@ class Steps:
         self.high = max(self.high, pace)
         self._ceiling = max(self._ceiling, pace)
         self._testing = True
-        self._try(pace, now, max(_SHORTEST_STEP, _WINDOWS * known.window))
+        self._try(pace, now, max(_SHORTEST_STEP if known.drips else _LIKELIEST, _WINDOWS * known.window))

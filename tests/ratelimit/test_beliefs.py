@@ -14,7 +14,7 @@ from tests.ratelimit.noting import note
 def weighed(evidence, walls=None, **more):
     given = {
         "now": 1e4, "uneven": 0.0, "openings": [], "fastest": 100.0, "believed": (), "failed": 0.0,
-        "contacts": evidence.count(), "knows_when": False,
+        "contacts": evidence.count(), "knows_when": False, "round_trip": 60.0,
     }  # fmt: skip
     return weigh(evidence, walls or Walls(), **(given | more))
 

@@ -17,6 +17,8 @@ from tests.ratelimit.noting import note
 
 # A client that does not sway: requests arrive as they were sent.
 EVEN = 0.0
+# A round trip in which nothing that was admitted has come back.
+LONG = 60.0
 
 
 def even(rate, seconds, since=1000.0):
@@ -396,7 +398,7 @@ def under_way(*pairs, gap=0.05):
 
 def test_a_limit_of_what_is_under_way_is_the_least_that_was_refused():
     evidence = under_way(*[(8, True)] * 20, (9, False), (8, True), (12, False), *[(8, True)] * 20, (9, False))
-    found = evidence.connections()
+    found = evidence.connections(LONG)
 
     assert (found.loss, found.high) == (0.0, 9.0)
 
@@ -404,47 +406,56 @@ def test_a_limit_of_what_is_under_way_is_the_least_that_was_refused():
 def test_refusals_of_few_are_not_explained_by_what_is_under_way():
     evidence = under_way(*[(60, True)] * 20, (3, False), *[(60, True)] * 20, (5, False), *[(60, True)] * 5)
 
-    assert evidence.connections().loss > 10.0
+    assert evidence.connections(LONG).loss > 10.0
 
 
 def test_what_is_under_way_is_not_believed_to_be_limited_where_many_more_were_admitted():
     kept = under_way(*[(8, True)] * 20, (9, False), *[(8, True)] * 40, (9, False))
     broken = under_way(*[(8, True)] * 20, (9, False), *[(14, True)] * 40, (9, False))
 
-    assert kept.connections().loss < 1.0
-    assert broken.connections().loss > 6.0
+    assert kept.connections(LONG).loss < 1.0
+    assert broken.connections(LONG).loss > 6.0
 
 
 def test_a_second_in_which_more_were_admitted_speaks_against_it():
     kept = [*[(19, True)] * 20, *[(20, False)] * 25] * 3
     broken = [*[(30, True)] * 20, *[(20, False)] * 25]
 
-    assert under_way(*kept).connections().loss < 1.0
-    assert under_way(*kept, *broken).connections().loss > 3.0
+    assert under_way(*kept).connections(LONG).loss < 1.0
+    assert under_way(*kept, *broken).connections(LONG).loss > 3.0
 
 
 def test_a_few_more_on_their_way_back_are_no_contradiction():
     evidence = under_way(*[(60, True)] * 20, (60, False), *[(62, True)] * 3, *[(58, True)] * 20, (61, False))
 
-    assert evidence.connections().loss < 3.0
+    assert evidence.connections(LONG).loss < 3.0
 
 
 def test_a_refusal_with_few_under_way_speaks_against_it():
     alike = [*[(19, True)] * 20, (20, False)] * 6
     odd = [*[(19, True)] * 10, (3, False), *[(19, True)] * 10, (20, False)]
 
-    assert under_way(*alike).connections().loss < 1.0
-    assert under_way(*alike, *odd).connections().loss > 6.0
+    assert under_way(*alike).connections(LONG).loss < 1.0
+    assert under_way(*alike, *odd).connections(LONG).loss > 6.0
     # A few may have come in another order: the limit is still what most of them met.
-    assert under_way(*alike, *odd).connections().high == 20
+    assert under_way(*alike, *odd).connections(LONG).high == 20
+
+
+def test_what_is_refused_when_all_that_was_admitted_is_back_is_not_for_what_is_under_way():
+    few = [*[(5, True)] * 20, *[(6, False)] * 10, (5, True)]
+
+    assert under_way(*few, *few).connections(LONG).loss < 1.0
+    assert under_way(*few, *few).connections(0.01).loss > 4.0
+    # How long that takes is not known well at first.
+    assert under_way(*few).connections(0.01).loss < 1.0
 
 
 def test_where_nothing_was_refused_no_limit_is_known():
-    assert under_way((5, True), (6, True)).connections().high == math.inf
+    assert under_way((5, True), (6, True)).connections(LONG).high == math.inf
 
 
 def test_evidence_that_ends_with_a_refusal_has_a_limit_of_what_is_under_way():
-    assert under_way((5, True), (6, False)).connections().high == 6
+    assert under_way((5, True), (6, False)).connections(LONG).high == 6
 
 
 # What is not explained.

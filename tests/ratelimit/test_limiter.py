@@ -402,7 +402,7 @@ def test_one_that_was_refused_may_have_come_after_those_that_were_sent_with_it()
     limiter.refused(first, 2.0 + RTT, None)
 
     assert len(others) > 2
-    assert limiter._evidence.connections().high == others[-1].under_way
+    assert limiter._evidence.connections(RTT).high == others[-1].under_way
 
 
 def test_more_are_tried_under_way_only_where_as_many_were():
