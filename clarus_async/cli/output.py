@@ -80,7 +80,7 @@ class Results:
         self._done = asyncio.Event()
         self.lost: Exception | None = None
         """Why lines could not be written, if some could not."""
-        self.unwritten = b""
+        self.unwritten: bytes = b""
         """The first of them."""
         threading.Thread(target=self._drain, name="clarus results", daemon=True).start()
 

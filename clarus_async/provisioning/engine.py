@@ -90,7 +90,7 @@ class Engine:
         self._unheard = 0  # outcomes that are known, and not handed on
         self._moved = asyncio.Event()
         self._settling: set[asyncio.Task[None]] = set()
-        self.stopped = False
+        self.stopped: bool = False
         """Whether no further record is begun."""
         self._lost = False
         self._sending = 0

@@ -122,7 +122,7 @@ class Shared:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._parents_loop: asyncio.AbstractEventLoop | None = None
         self._parents_session = False
-        self.keepers = Keepers(self._keeper)
+        self.keepers: Keepers = Keepers(self._keeper)
         self._start()
         watch(self)
 
