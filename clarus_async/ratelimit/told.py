@@ -13,6 +13,7 @@ from clarus_async.ratelimit.headers import Told
 _ROUNDED: Final = 3.0
 _SECOND: Final = 1.0
 _SURE: Final = 2
+# Part of the quota that was used in a window: of one that was hardly used, its beginning may not have been seen.
 _USED: Final = 0.5
 # The server counts what arrives, and arrivals are less even than sends.
 _SAFE: Final = 1.01
@@ -36,17 +37,8 @@ class Quota:
     """
 
     __slots__ = (
-        "_count",
-        "_guessed",
-        "_left",
-        "_left_until",
-        "_limit",
-        "_longest",
-        "_restored",
-        "_turns",
-        "_until",
-        "window",
-    )
+        "_count", "_guessed", "_left", "_left_until", "_limit", "_longest", "_restored", "_turns", "_until", "window",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.window: float = 0.0
@@ -119,9 +111,9 @@ class Quota:
         elif reset is None:
             return None
         elif limit != self._limit or not self.window:
-            self.window, self._guessed = (_SECOND if reset <= _ROUNDED else reset), True
+            self.window, self._guessed = _ahead(reset), True
             self._restored = restored
-            self._longest, self._count, self._until = 0.0, 0, now + self.window
+            self._watch(now)
         elif self._guessed:
             self._correct(reset, now, turned=turned)
         self._limit = limit
@@ -129,7 +121,7 @@ class Quota:
 
     def _correct(self, reset: float, now: float, *, turned: bool) -> None:
         """Correct a guess by one more answer."""
-        ahead, restored = (_SECOND if reset <= _ROUNDED else reset), now + reset
+        ahead, restored = _ahead(reset), now + reset
         if turned:
             # All of a window is ahead where it has just turned.
             window = max(_SECOND, min(ahead, max(_SECOND, round(restored - self._restored))))
@@ -143,4 +135,13 @@ class Quota:
         if now >= self._until:
             if self._count >= _USED * self._limit:
                 self.window = min(self.window, self._longest)
-            self._longest, self._count, self._until = 0.0, 0, now + self.window
+            self._watch(now)
+
+    def _watch(self, now: float) -> None:
+        """Begin to look, for as long as a window is taken for, at what is told of it."""
+        self._longest, self._count, self._until = 0.0, 0, now + self.window
+
+
+def _ahead(reset: float) -> float:
+    """Return the seconds that a reset may be meant to be away."""
+    return _SECOND if reset <= _ROUNDED else reset

@@ -1,4 +1,4 @@
-"""The failure table of the contract (design.md §3), written out; the code must come to the same.
+"""The failure table ("What a failure proves" in the guide), written out; the code must come to the same.
 
 Each row is what was seen, what it proves, and what follows for a create | a read, update, delete | a synchronize or a
 mutation, in the contract's own words.
