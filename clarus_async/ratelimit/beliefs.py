@@ -27,7 +27,9 @@ _BELOW: Final = 0.97
 # A loss grows with what is refused: a hypothesis that was worse than the likeliest by so much is looked at again only
 # where that has become as bad.
 _FAR: Final = 6.0
+# Seconds and requests over which an average is taken: of fewer, it is the wall's that lies between.
 _AVERAGED: Final = 3.0
+_EXACTLY: Final = 20
 
 
 class LimitKind(StrEnum):
@@ -111,7 +113,8 @@ def weigh(
             losses[name] = belief.loss
             least = min(least, belief.loss)
     # What was admitted from opening to opening is what any limiter admits.
-    since = max([evidence.began, *(opened for opened in openings if now - opened > _AVERAGED)])
+    whole = (at for at in openings if now - at > _AVERAGED and evidence.admitted(at, now) >= _EXACTLY)
+    since = max([evidence.began, *whole])
     average = evidence.admitted(since, now) / max(0.1, now - since)
     beliefs.append(Belief(LimitKind.UNKNOWN, UNKNOWN_LOSS, 0.98 * average, max(average, 0.95 * failed)))
     beliefs.sort(key=lambda belief: belief.loss)

@@ -57,6 +57,7 @@ _MOST_COARSE: Final = 50.0
 _STEP: Final = 1.37
 _CANDIDATES: Final = 17
 _BEST: Final = 8
+_NOTHING: Final = (math.inf, math.inf)
 _EDGE: Final = 5
 # Moments at which a window may have turned; and how often it is looked for nearer to the best of them.
 _MOMENTS: Final = 12
@@ -309,29 +310,31 @@ class Evidence:
             fastest: requests a second, which were tried.
             believed: the least and the most that its rate was taken for so far.
         """
-        runs, count = self._runs, self._count
-        average = count.admitted[-1] / max(runs[-1][1] - runs[0][0], 1e-3)
-        top = max(4.0 * average, 2.0 * fastest)
+        count = self._count
+        drained = self._drained()
+        # A wall between two refusals makes an average small.
+        average = count.admitted[-1] / max(self._runs[-1][1] - self._runs[0][0], 1e-3)
+        top = max(4.0 * average, 2.0 * fastest, 2.0 * max(drained, default=0.0))
         bottom = top * _STEP**-_CANDIDATES
         # The longer it is watched, the narrower is what explains it: no grid finds that.
-        rates = {rate: self._bucket_costs(rate, uneven) for rate in self._drained() if bottom < rate < top}
+        rates = {rate: self._bucket_costs(rate, uneven) for rate in drained if bottom < rate < top}
         rates |= {rate: self._bucket_costs(rate, uneven) for rate in _around(believed) if bottom < rate < top}
-        if not believed or min(rates.values(), default=math.inf) > _AS_GOOD:
+        if not believed or min(rates.values(), default=_NOTHING)[0] > _AS_GOOD:
             grid = [top * _STEP**-index for index in range(_CANDIDATES + 1)]
             rates |= {rate: self._bucket_costs(rate, uneven) for rate in grid}
         narrow, best, wide = _beside(rates, min(rates, key=lambda rate: rates[rate]), bottom, top)
         for _ in range(_BEST):
-            if rates[best] == 0.0:
+            if rates[best][0] == 0.0:
                 break
             one, other = (narrow + best) / 2.0, (best + wide) / 2.0
             rates |= {rate: self._bucket_costs(rate, uneven) for rate in (one, other)}
             narrow, best, wide = _beside(rates, min((best, one, other), key=lambda rate: rates[rate]), bottom, top)
-        enough = rates[best] + _AS_GOOD
-        good = [rate for rate, cost in rates.items() if cost <= enough]
+        enough = rates[best][0] + _AS_GOOD
+        good = [rate for rate, cost in rates.items() if cost[0] <= enough]
         low, high = min(good), max(good)
         low = 0.0 if low <= bottom else self._edge(low, _beside(rates, low, bottom, top)[0], enough, uneven)
         high = math.inf if high >= top else self._edge(high, _beside(rates, high, bottom, top)[2], enough, uneven)
-        return Fit(rates[best], low, high, self._bucket(best)[0])
+        return Fit(rates[best][0], low, high, self._bucket(best)[0])
 
     def _drained(self) -> list[float]:
         """Requests a second between refusals: a bucket was empty at each, so what was admitted is what flowed in."""
@@ -348,13 +351,14 @@ class Evidence:
     def _edge(self, good: float, bad: float, enough: float, uneven: float) -> float:
         for _ in range(_EDGE):
             middle = math.sqrt(good * bad)
-            if self._bucket_costs(middle, uneven) <= enough:
+            if self._bucket_costs(middle, uneven)[0] <= enough:
                 good = middle
             else:
                 bad = middle
         return good
 
-    def _bucket_costs(self, rate: float, uneven: float) -> float:
+    def _bucket_costs(self, rate: float, uneven: float) -> tuple[float, float]:
+        """Return the loss; and of all that are far off, the less the nearer, by which part of the depth they are."""
         depth, rows = self._bucket(rate)
         noise = 0.05 + rate * (0.5 * uneven + _MILLISECOND) + _COARSE * min(depth, _MOST_COARSE)
         cost = loss(rows, depth, noise)
@@ -362,7 +366,9 @@ class Evidence:
         blur = 2.0 * noise / max(1.0, depth) - 1.0
         if blur > 0.0:
             cost += 2.0 * min(blur, 3.0) * self.contacts
-        return cost + max(0.0, math.log(depth / (_DEEP * rate))) * _TOO_DEEP if depth > 0.0 else cost
+        if depth > _DEEP * rate:
+            cost += math.log(depth / (_DEEP * rate)) * _TOO_DEEP
+        return cost, sum([depth - level for level in rows if level < depth]) / depth if cost and depth else 0.0
 
     def _bucket(self, rate: float) -> tuple[float, list[float]]:
         """Return the highest level that was admitted, and the lowest of each row that was refused."""
@@ -499,7 +505,7 @@ def _around(believed: Sequence[float]) -> list[float]:
     return [low / 1.1, low / 1.02, low, math.sqrt(low * high), high, high * 1.02, high * 1.1]
 
 
-def _beside(rates: Mapping[float, float], rate: float, bottom: float, top: float) -> tuple[float, float, float]:
+def _beside(rates: Mapping[float, object], rate: float, bottom: float, top: float) -> tuple[float, float, float]:
     """Return the next lower that was tried, a rate, and the next higher."""
     lower = max((other for other in rates if other < rate), default=bottom)
     return lower, rate, min((other for other in rates if other > rate), default=top)

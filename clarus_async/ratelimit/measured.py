@@ -7,6 +7,8 @@ from typing import Final
 _SMOOTH: Final = 0.1
 _TIMER: Final = 0.002
 _DEVIATIONS: Final = 2.0
+# Of the first round trip (RFC 6298 takes a half): of one, nobody knows how much they vary.
+_AT_FIRST: Final = 0.125
 _MOST_UNEVEN: Final = 0.02
 
 # Answers are looked at one by one at first, and each sixteenth of many: this is done for every request.
@@ -49,7 +51,7 @@ class RoundTrip:
             seconds: from the request to its answer.
         """
         if self.seconds == 0.0:
-            self.seconds = seconds
+            self.seconds, self._deviation = seconds, _AT_FIRST * seconds
         off = seconds - self.seconds
         # One that took very long says nothing of the others.
         if off > self.seconds + _TIMER:  # noqa: PLR1730  twice as fast as min(), and this is done for each request

@@ -254,6 +254,39 @@ def test_its_rate_is_known_after_a_few_refusals():
     assert 49.5 <= found.high <= 1.2 * 50.0
 
 
+def test_a_bucket_is_found_where_a_wall_and_a_long_pace_leave_a_narrow_range():
+    """All rates beside it are as far off, so a loss alone does not tell where to look."""
+    limiter, evidence = TokenBucket(101.7, 26), Evidence()
+
+    def send(at, rate, seconds):
+        """Send at a rate until refused, or for so long; return when that ended."""
+        for moment in even(rate, seconds, at):
+            admitted = limiter.take(moment).admitted
+            note(evidence, moment, 1, admitted=admitted)
+            if not admitted:
+                break
+        return moment
+
+    at = send(1000.0, 10_000.0, 1.0)
+    at = send(at + 1.0, 107.7, 1.2)
+    send(at, 431.0, 1.0)
+    evidence.count()
+    fit = evidence.bucket(EVEN, 431.0)
+    assert fit.loss < 1.0
+    assert fit.low <= 101.7 <= fit.high < 110.0
+
+
+def test_a_wall_between_refusals_does_not_hide_a_fast_bucket():
+    """On average little was admitted, for the wall was long."""
+    limiter, evidence = TokenBucket(173.0, 6), Evidence()
+    for at in (*(1000.0 + 0.002 * n for n in range(16)), 1002.1):
+        note(evidence, at, 1, admitted=limiter.take(at).admitted)
+    evidence.count()
+    fit = evidence.bucket(EVEN, 0.0)
+    assert fit.loss < 1.0
+    assert fit.low <= 173.0 <= fit.high
+
+
 def test_one_refusal_leaves_a_bucket_open():
     evidence = given("+" * 30 + "-", gap=0.02)
     found = evidence.bucket(EVEN, 50.0)
