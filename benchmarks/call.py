@@ -67,7 +67,7 @@ async def _seen(url: str) -> AsyncIterator[Create]:
     from opentelemetry.sdk.metrics.export import InMemoryMetricReader  # noqa: PLC0415
     from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
 
-    from clarus_async.extras.opentelemetry import OpenTelemetryObserver  # noqa: PLC0415
+    from clarus_async.opentelemetry import OpenTelemetryObserver  # noqa: PLC0415
 
     # Nothing is exported: that is a matter of the exporter, in a thread of its own.
     observer = OpenTelemetryObserver(

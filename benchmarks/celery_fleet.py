@@ -23,10 +23,10 @@ import redis as redis_package
 
 from benchmarks.provision_kill import SETTLE, faults
 from clarus_async import ClarusClient, ClientCredentials, Outcome, Report
-from clarus_async.extras.board import Board, connect
-from clarus_async.extras.celery import make_app, send, waiting
-from clarus_async.extras.cutting import Cut, cut
-from clarus_async.extras.lead import Lead
+from clarus_async.fleet.celery import make_app, send, waiting
+from clarus_async.fleet.coordinator import Coordinator
+from clarus_async.fleet.shard_store import ShardStore, connect
+from clarus_async.fleet.split_file import Cut, cut
 from clarus_async.simulator import Endpoint, FaultKind, Simulator
 
 CANARY = "c4n4ry-secret"
@@ -286,8 +286,8 @@ class Run:
 
         began = time.monotonic()
         async with connect(self._redis) as redis:
-            lead = Lead(
-                Board(redis, self.cut.run), self.cut.shards, lambda shards: send(self._app, shards), queued,
+            lead = Coordinator(
+                ShardStore(redis, self.cut.run), self.cut.shards, lambda shards: send(self._app, shards), queued,
                 settle=SETTLE, patience=self._patience,
             )  # fmt: skip
             async for outcome in lead.outcomes():

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 from clarus_async import ClarusClient
-from clarus_async.extras.celery import BROKER, make_app
-from clarus_async.extras.redis import RedisPacing
+from clarus_async.fleet.celery import BROKER, make_app
+from clarus_async.fleet.redis import RedisPacing
 
 from .provision_kill import TIMEOUTS
 

@@ -24,10 +24,10 @@ import orjson
 from benchmarks.celery_fleet import client_of, write_file
 from benchmarks.provision_kill import TIMEOUTS
 from clarus_async import ClarusClient
-from clarus_async.extras.board import Board, connect
-from clarus_async.extras.cutting import cut
-from clarus_async.extras.leased import run_to_end
-from clarus_async.extras.shards import Shard
+from clarus_async.fleet.lease import run_to_end
+from clarus_async.fleet.shard_store import ShardStore, connect
+from clarus_async.fleet.shards import Shard
+from clarus_async.fleet.split_file import cut
 from clarus_async.simulator import Endpoint, Simulator
 from tests.redis_server import RedisServer
 
@@ -57,7 +57,7 @@ class Rounds(NamedTuple):
 async def _own(message: bytes, url: str, lease: float) -> None:
     shard = Shard.from_dict(orjson.loads(message))
     async with ClarusClient.from_env(timeouts=TIMEOUTS) as clarus, connect(url) as redis:
-        await run_to_end(Board(redis, shard.run), clarus, shard, seconds=lease)
+        await run_to_end(ShardStore(redis, shard.run), clarus, shard, seconds=lease)
 
 
 async def _round(sim: Simulator, redis_url: str, tenant: str, folder: Path, records: int, after: float) -> Rounds:
@@ -70,7 +70,7 @@ async def _round(sim: Simulator, redis_url: str, tenant: str, folder: Path, reco
         "CLARUS_CLIENT_ID": sim.client_id, "CLARUS_CLIENT_SECRET": sim.client_secret,
     }  # fmt: skip
     async with connect(redis_url) as redis, client_of(sim, tenant, timeouts=TIMEOUTS) as other:
-        board = Board(redis, pieces.run)
+        board = ShardStore(redis, pieces.run)
         await board.register(1)
         owner = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "benchmarks.lease_stop", "--own", orjson.dumps(shard.as_dict()), redis_url,

@@ -15,10 +15,10 @@ from collections.abc import Callable
 
 from benchmarks.measuring import Figure
 from clarus_async.config import PacingPolicy
-from clarus_async.ratelimit.limiter import Limiter
+from clarus_async.ratelimit.limiter import AdaptiveRateLimiter
 from clarus_async.ratelimit.queue import ConnectionLimiter, PacedQueue
+from clarus_async.simulator.limiters import AdaptiveRateLimiter as ServersLimiter
 from clarus_async.simulator.limiters import FixedWindow, SlidingLog, TokenBucket
-from clarus_async.simulator.limiters import Limiter as ServersLimiter
 from tests.zoo.runner import Client, play
 from tests.zoo.worlds import plain
 
@@ -36,7 +36,7 @@ _SCENARIOS: dict[str, tuple[Callable[[], ServersLimiter], int, float]] = {
 
 async def cost() -> float:
     """Microseconds of CPU that a call spends in the queue, where nothing is limited."""
-    queue = PacedQueue(connections := ConnectionLimiter(100), Limiter(PacingPolicy()))
+    queue = PacedQueue(connections := ConnectionLimiter(100), AdaptiveRateLimiter(PacingPolicy()))
     began = time.process_time()
     for _ in range(_CALLS):
         sent = connections.acquire_now(queue, asyncio.get_running_loop().time())
@@ -61,7 +61,7 @@ def simulated(
     """
     goodputs, shares = [], []
     for seed in range(seeds):
-        client = Client(Limiter(PacingPolicy()), creates)
+        client = Client(AdaptiveRateLimiter(PacingPolicy()), creates)
         # Windows are a minute at the most, and begin anywhere.
         world = plain(make(), latency, seed, unix=1.8e9 + 60.0 * random.Random(seed).random())
         seconds = play(world, [client]).seconds

@@ -178,11 +178,11 @@ class VirtualDate(datetime):
 
 
 _CLIENT_CLOCKS: Final = (
-    "clarus_async.creation",
-    "clarus_async.settling",
-    "clarus_async.provisioning.ledger",
-    "clarus_async.transport.call",
-    "clarus_async.transport.grants",
+    "clarus_async.reconcile.creation",
+    "clarus_async.reconcile.single",
+    "clarus_async.provisioning.job_index",
+    "clarus_async.calls.caller",
+    "clarus_async.auth.grants",
 )
 
 

@@ -23,10 +23,10 @@ from pathlib import Path
 
 from clarus_async import Integration, IntegrationRow, NewIntegration, RetryPolicy
 from clarus_async.errors import Applied, ClarusError
-from clarus_async.policy.probing import Probing
-from clarus_async.policy.reconcile import Looked
-from clarus_async.provisioning.drafts import Draft, Lookup, Terms
 from clarus_async.provisioning.run import Options, ProvisionRun
+from clarus_async.reconcile.decide import Looked
+from clarus_async.reconcile.pending import Lookup, PendingCreate, Terms
+from clarus_async.retry.circuit_breaker import CircuitBreaker
 
 _CONFIGURATION = {"api_key": "your-api-key", "shop_domain": "mystore.myshopify.com"}
 
@@ -40,19 +40,19 @@ class Stub:
     def __init__(self) -> None:
         self._last = 0
 
-    def probing(self) -> Probing:
-        return Probing(RetryPolicy(), lambda: 0.5)
+    def probing(self) -> CircuitBreaker:
+        return CircuitBreaker(RetryPolicy(), lambda: 0.5)
 
-    def draft(self, new: NewIntegration, idempotency_key: str | None = None) -> Draft:
-        return Draft(new, idempotency_key or "00000000-0000-4000-8000-000000000000")
+    def draft(self, new: NewIntegration, idempotency_key: str | None = None) -> PendingCreate:
+        return PendingCreate(new, idempotency_key or "00000000-0000-4000-8000-000000000000")
 
-    def begin(self, draft: Draft) -> None:
+    def begin(self, draft: PendingCreate) -> None:
         pass
 
-    def end(self, draft: Draft) -> None:
+    def end(self, draft: PendingCreate) -> None:
         pass
 
-    async def send(self, draft: Draft, *, patient: bool = False) -> None:
+    async def send(self, draft: PendingCreate, *, patient: bool = False) -> None:
         await asyncio.sleep(0)
         self._last += 1
         draft.attempts += 1
@@ -60,7 +60,12 @@ class Stub:
         draft.doubt.sent(Applied.YES, asyncio.get_running_loop().time(), self._last)
 
     def sort_out(
-        self, draft: Draft, lookup: Lookup, rows: Sequence[IntegrationRow], at: float, others: Collection[int] = ()
+        self,
+        draft: PendingCreate,
+        lookup: Lookup,
+        rows: Sequence[IntegrationRow],
+        at: float,
+        others: Collection[int] = (),
     ) -> Looked:
         return Looked(at, ())
 

@@ -23,8 +23,8 @@ from typing import Any, Final
 import aiohttp
 
 from clarus_async import ClarusClient, ClientCredentials, NewIntegration
-from clarus_async.extras.board import connect
-from clarus_async.extras.redis import RedisPacing
+from clarus_async.fleet.redis import RedisPacing
+from clarus_async.fleet.shard_store import connect
 from clarus_async.simulator import Endpoint, Quota, Simulator
 from tests.redis_server import RedisServer, free_port
 

@@ -19,7 +19,7 @@ TENANTS: Final = ("acme", "globex", "initech")
 TOKEN_LIFE: Final = 20.0
 SETTLE: Final = 4.0
 _QUOTA_EVERY: Final = 15.0
-_LOGIN_EVERY: Final = 47.0  # a login to the account's front end ends the session (clarus-api.md §2)
+_LOGIN_EVERY: Final = 47.0  # a login to the account's front end ends the session (CLARUS_API.md §2)
 # What is on its way when a token dies, or is refused, can't be called back.
 _UNDER_WAY: Final = 1.0
 _SHARE: Final = 0.05

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 from clarus_async._version import __version__
 
 if TYPE_CHECKING:
-    from clarus_async.checks import UNSET, Unset
+    from clarus_async.auth.authorization_code import AuthorizationCode
+    from clarus_async.calls.queries import IntegrationList
     from clarus_async.client import ClarusClient, PaceState
     from clarus_async.config import DEFAULT_BASE_URL, PacingPolicy, RetryPolicy, Timeouts
     from clarus_async.credentials import AccessToken, ClientCredentials, Credentials, RefreshToken, Token, TokenSource
@@ -43,13 +44,11 @@ if TYPE_CHECKING:
         WaitEvent,
         WaitReason,
     )
-    from clarus_async.integrations import Integrations
     from clarus_async.provisioning.report import Outcome, OutcomeStatus, Problem, Report
     from clarus_async.provisioning.run import Progress, ProvisionRun
-    from clarus_async.queries import IntegrationList
     from clarus_async.ratelimit.beliefs import LimitKind
     from clarus_async.ratelimit.told import PaceSource
-    from clarus_async.records import (
+    from clarus_async.resources.integrations import (
         INTEGRATION_TYPES,
         PROVIDERS,
         Integration,
@@ -59,7 +58,8 @@ if TYPE_CHECKING:
         NewIntegration,
         ShopifyConfiguration,
     )
-    from clarus_async.transport.authorization import AuthorizationCode
+    from clarus_async.resources.resource import Integrations
+    from clarus_async.validation import UNSET, Unset
 
 __all__ = [
     "DEFAULT_BASE_URL",
@@ -129,7 +129,7 @@ __all__ = [
 
 # Imported when they are first asked for: the pytest plugin is a part of the package, and runs in every project's tests.
 _HOMES = {
-    "checks": ("UNSET", "Unset"),
+    "validation": ("UNSET", "Unset"),
     "client": ("ClarusClient", "PaceState"),
     "config": ("DEFAULT_BASE_URL", "PacingPolicy", "RetryPolicy", "Timeouts"),
     "credentials": ("AccessToken", "ClientCredentials", "Credentials", "RefreshToken", "Token", "TokenSource"),
@@ -166,13 +166,13 @@ _HOMES = {
         "WaitEvent",
         "WaitReason",
     ),
-    "integrations": ("Integrations",),
+    "resources.resource": ("Integrations",),
     "provisioning.report": ("Outcome", "OutcomeStatus", "Problem", "Report"),
     "provisioning.run": ("Progress", "ProvisionRun"),
-    "queries": ("IntegrationList",),
+    "calls.queries": ("IntegrationList",),
     "ratelimit.beliefs": ("LimitKind",),
     "ratelimit.told": ("PaceSource",),
-    "records": (
+    "resources.integrations": (
         "INTEGRATION_TYPES",
         "PROVIDERS",
         "Integration",
@@ -182,7 +182,7 @@ _HOMES = {
         "NewIntegration",
         "ShopifyConfiguration",
     ),
-    "transport.authorization": ("AuthorizationCode",),
+    "auth.authorization_code": ("AuthorizationCode",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

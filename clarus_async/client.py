@@ -9,7 +9,10 @@ from datetime import UTC, datetime, timedelta
 from types import MethodType, TracebackType
 from typing import Any, Generic, NamedTuple, Self, TypedDict, TypeVar, Unpack, overload
 
-from clarus_async.checks import plain_or_problem
+from clarus_async.calls.caller import Caller
+from clarus_async.calls.core import ClientCore
+from clarus_async.calls.queries import graphql_request, run_query
+from clarus_async.calls.request import Request
 from clarus_async.config import (
     DEFAULT_BASE_URL,
     PacingPolicy,
@@ -22,14 +25,11 @@ from clarus_async.config import (
 from clarus_async.credentials import Credentials, credentials_problem
 from clarus_async.errors import ConfigurationError, InvalidInputError
 from clarus_async.events import Observer
-from clarus_async.integrations import Integrations
-from clarus_async.queries import graphql_request, run_query
+from clarus_async.http.session import ClientSession
 from clarus_async.ratelimit.beliefs import LimitKind
 from clarus_async.ratelimit.told import PaceSource
-from clarus_async.transport.call import Caller
-from clarus_async.transport.request import Request
-from clarus_async.transport.session import ClientSession
-from clarus_async.transport.shared import Shared
+from clarus_async.resources.resource import Integrations
+from clarus_async.validation import plain_or_problem
 from clarus_async.wire import reading
 from clarus_async.wire.graphql import PING
 
@@ -169,7 +169,7 @@ class ClarusClient:
             del credentials, base_url, subdomain, timeouts, retry, pacing, session, observer, max_connections
             raise ConfigurationError("; ".join(problems))
         reading.prepare()
-        shared = Shared(base_url.rstrip("/"), max_connections, pacing or PacingPolicy(), session, observer)
+        shared = ClientCore(base_url.rstrip("/"), max_connections, pacing or PacingPolicy(), session, observer)
         self._bind(Caller(shared, subdomain, credentials, timeouts or Timeouts(), retry or RetryPolicy()), owner=True)
 
     def _bind(self, caller: Caller, *, owner: bool) -> None:
@@ -280,7 +280,7 @@ class ClarusClient:
         return view
 
     async def ping(self) -> None:
-        """Ask the API for a trifle: the connectivity check that the vendor recommends (clarus-api.md §4).
+        """Ask the API for a trifle: the connectivity check that the vendor recommends (CLARUS_API.md §4).
 
         Raises:
             ClarusError: what is wrong; the class says whose move it is.

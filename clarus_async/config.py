@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from clarus_async.checks import checked, refuse, shown
 from clarus_async.credentials import (
     AccessToken,
     ClientCredentials,
@@ -23,9 +22,10 @@ from clarus_async.credentials import (
 )
 from clarus_async.errors import ConfigurationError
 from clarus_async.pydantic_schema import PydanticRecord
+from clarus_async.validation import checked, refuse, shown
 
 DEFAULT_BASE_URL: Final = "https://clarus-api.com"
-"""Where the vendor's API is (clarus-api.md §2: the token URL's origin)."""
+"""Where the vendor's API is (CLARUS_API.md §2: the token URL's origin)."""
 
 # One DNS label, RFC 1123: a subdomain goes into a header, and nothing else must get in with it.
 _SUBDOMAIN: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
@@ -123,7 +123,7 @@ class RetryPolicy(PydanticRecord):
 @checked
 @attrs.frozen(kw_only=True, repr=False)
 class PacingPolicy(PydanticRecord):
-    """How a rate limit is kept to, which is found by itself where nothing is given here (clarus-api.md §2).
+    """How a rate limit is kept to, which is found by itself where nothing is given here (CLARUS_API.md §2).
 
     Args:
         rate: requests a second, where you know the quota; it is never exceeded, whatever the server says of itself.

@@ -1,4 +1,4 @@
-"""What a client authenticates with; none of it shows, logs or pickles its secret (clarus-api.md §2)."""
+"""What a client authenticates with; none of it shows, logs or pickles its secret (CLARUS_API.md §2)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Final, NoReturn, Protocol, Self, TypeAlias, runtime_checkable
 
 import attrs
 
-from clarus_async.checks import checked, refuse, shown
 from clarus_async.pydantic_schema import PydanticRecord
+from clarus_async.validation import checked, refuse, shown
 
 # RFC 6749, appendix A: VSCHAR.
 _VSCHARS: Final = r"[\x20-\x7e]+"
@@ -65,7 +65,7 @@ def as_scopes(value: tuple[str, ...] | list[str]) -> tuple[str, ...]:
 @checked
 @attrs.frozen(repr=False)
 class ClientCredentials(Secretive):
-    """The client credentials grant (RFC 6749, section 4.4; clarus-api.md §2).
+    """The client credentials grant (RFC 6749, section 4.4; CLARUS_API.md §2).
 
     Args:
         client_id: as the vendor gave it.
@@ -93,7 +93,7 @@ class ClientCredentials(Secretive):
 @checked
 @attrs.frozen(repr=False)
 class RefreshToken(Secretive):
-    """The refresh token grant, with rotation (RFC 6749, section 6; clarus-api.md §2).
+    """The refresh token grant, with rotation (RFC 6749, section 6; CLARUS_API.md §2).
 
     Args:
         client_id: as the vendor gave it.

@@ -31,7 +31,7 @@ _APPLIED_IN_WORDS = {
 
 @attrs.frozen(kw_only=True)
 class ErrorDetail(PydanticRecord):
-    """One entry of an error answer, whichever shape it came in (clarus-api.md §3).
+    """One entry of an error answer, whichever shape it came in (CLARUS_API.md §3).
 
     Args:
         code: the vendor's integer code, or the string of a JSON:API or GraphQL error.
@@ -261,7 +261,7 @@ class ResponseError(ClarusError):
 
 @attrs.define(auto_exc=False, slots=False, repr=False, eq=False)
 class GraphQLError(ClarusError):
-    """A GraphQL answer with ``errors`` (clarus-api.md §3).
+    """A GraphQL answer with ``errors`` (CLARUS_API.md §3).
 
     Args:
         errors: the server's entries.

@@ -59,7 +59,7 @@ def _schema(cls: type[Any], handler: Any) -> Any:  # noqa: ANN401
 
 def _plain(hint: Any, default: object) -> Any:  # noqa: ANN401
     """What JSON can hold of a type: what is left out is not there, and a configuration is an object."""
-    from clarus_async.checks import Unset  # noqa: PLC0415  errors have records, too
+    from clarus_async.validation import Unset  # noqa: PLC0415  errors have records, too
 
     members: tuple[Any, ...] = get_args(hint) if get_origin(hint) in {Union, UnionType} else (hint,)
     kept: list[Any] = [member for member in members if member is not Any and member != Literal[Unset.UNSET]]
@@ -107,7 +107,7 @@ def _refusal(cls: type[Any], problems: list[_Problem]) -> Exception:
 
 
 def _written(value: Any) -> dict[str, Any]:  # noqa: ANN401
-    from clarus_async.checks import UNSET  # noqa: PLC0415  errors have records, too
+    from clarus_async.validation import UNSET  # noqa: PLC0415  errors have records, too
 
     if _secretive(type(value)):
         # A subclass of what is expected.

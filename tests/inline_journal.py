@@ -16,8 +16,8 @@ from concurrent.futures import Executor, Future
 
 import pytest
 
-from clarus_async.provisioning import journal
-from clarus_async.provisioning.journal_file import JournalFile
+from clarus_async.provisioning.journal import journal
+from clarus_async.provisioning.journal.file import JournalFile
 
 
 class InlineExecutor(Executor):

@@ -163,7 +163,7 @@ class Integrations:
             error |= {"source": {"pointer": f"/data/attributes/{source}"}} if source else {}
         return Reply(status, {"errors": [error]})
 
-    # REST (clarus-api.md §1).
+    # REST (CLARUS_API.md §1).
 
     def _create(self, asked: Asked, tenant: str) -> Reply:
         attributes = self._attributes(asked, patch=False)

@@ -1,4 +1,4 @@
-"""A Clarus API written from ``clarus-api.md`` alone, with no code and no HTTP library of the simulator's; stdlib only.
+"""A Clarus API written from ``CLARUS_API.md`` alone, with no code and no HTTP library of the simulator's; stdlib only.
 
 Where the document is silent, a :class:`Dialect` says what this server does.
 """
@@ -191,7 +191,7 @@ class SecondServer:
         lines = [f"HTTP/1.1 {reply.status} ", *(dialect.case(name) + colon + value for name, colon, value in names)]
         writer.write("\r\n".join([*lines, "", ""]).encode() + body)
 
-    # Who may ask what (clarus-api.md §2 and §3).
+    # Who may ask what (CLARUS_API.md §2 and §3).
 
     def _answer(self, asked: Asked) -> Reply:
         if asked.path in {"/oauth/token", "/oauth/authorize"}:
@@ -221,7 +221,7 @@ class SecondServer:
             at = formatdate(time.time() + wait, usegmt=True)
             raise Reply(429, None, f"Retry-After: {at if self.dialect.retry_at else wait}")
 
-    # RFC 6749 and RFC 7636, as far as clarus-api.md §2 leaves it to them.
+    # RFC 6749 and RFC 7636, as far as CLARUS_API.md §2 leaves it to them.
 
     def _token(self, asked: Asked) -> Reply:
         if asked.method != "POST":

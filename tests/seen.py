@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind
 
 from clarus_async import ClarusClient
-from clarus_async.extras.opentelemetry import OpenTelemetryObserver
+from clarus_async.opentelemetry import OpenTelemetryObserver
 
 
 class Seen:

@@ -7,10 +7,10 @@ import contextlib
 import random
 from collections import Counter, defaultdict, deque
 
-from clarus_async.extras.redis import RedisPacing, RedisSharing
-from clarus_async.extras.shared_pace import Exchanged
+from clarus_async.fleet.redis import RedisPacing, RedisSharing
+from clarus_async.http.connect_errors import Trouble
 from clarus_async.ratelimit.queue import ConnectionLimiter, PacedQueue
-from clarus_async.transport.trouble import Trouble
+from clarus_async.ratelimit.shared_pace import Exchanged
 from tests.virtual import now
 
 # The shared clock is another than the loop's.

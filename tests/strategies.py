@@ -25,7 +25,7 @@ from clarus_async.errors import (
     api_error_class,
 )
 from clarus_async.provisioning.report import Outcome, OutcomeStatus, Problem
-from clarus_async.records import UNSET, IntegrationChanges, IntegrationFilter, NewIntegration
+from clarus_async.resources.integrations import UNSET, IntegrationChanges, IntegrationFilter, NewIntegration
 
 # Every run draws the same examples: what fails on one machine fails on all.
 quick = settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])

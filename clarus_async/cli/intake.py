@@ -18,8 +18,8 @@ import attrs
 
 from clarus_async.cli.streams import open_stdin
 from clarus_async.errors import InvalidInputError
-from clarus_async.provisioning.files import BadRow, Format, NumberedIntegration, Row, format_of, read_records
-from clarus_async.records import NewIntegration
+from clarus_async.provisioning.files.reader import BadRow, Format, NumberedIntegration, Row, format_of, read_records
+from clarus_async.resources.integrations import NewIntegration
 
 # Rows that are read ahead of whoever takes them.
 _AHEAD: Final = 256

@@ -18,12 +18,12 @@ from clarus_async.cli.streams import STDOUT, say
 from clarus_async.cli.summary import Summary
 from clarus_async.client import ClarusClient
 from clarus_async.errors import ConfigurationError, InvalidInputError
-from clarus_async.extras import board
-from clarus_async.extras.cutting import Cut, cut
-from clarus_async.extras.lead import Lead
-from clarus_async.extras.redis_url import RedisAddress, read_redis_url
-from clarus_async.extras.shard_run import WAYS
-from clarus_async.provisioning.files import BadRow, Format
+from clarus_async.fleet import shard_store
+from clarus_async.fleet.coordinator import Coordinator
+from clarus_async.fleet.redis_url import RedisAddress, read_redis_url
+from clarus_async.fleet.shard_run import WAYS
+from clarus_async.fleet.split_file import Cut, cut
+from clarus_async.provisioning.files.reader import BadRow, Format
 from clarus_async.provisioning.report import Outcome
 from clarus_async.provisioning.run import Progress
 
@@ -57,7 +57,7 @@ def main(args: argparse.Namespace) -> int:
         raise ConfigurationError("--celery needs a file that every worker sees: standard input is none")
     client = connect(args)
     try:
-        from clarus_async.extras import celery
+        from clarus_async.fleet import celery
     except ImportError:
         raise ConfigurationError("--celery needs Celery: pip install 'clarus-async[celery]'") from None
     url = os.environ.get(celery.BROKER, "") if args.celery == "-" else args.celery
@@ -78,8 +78,8 @@ def _report(row: BadRow) -> None:
 
 
 async def _main(args: argparse.Namespace, client: ClarusClient, app: Celery, address: RedisAddress | str) -> int:
-    async with board.connect(address) as redis:
-        await board.probe(redis)
+    async with shard_store.connect(address) as redis:
+        await shard_store.probe(redis)
     async with client:
         terms = client.integrations.terms
         references = await client.integrations.searches_references()
@@ -102,7 +102,7 @@ async def _main(args: argparse.Namespace, client: ClarusClient, app: Celery, add
     began = time.monotonic()
     try:
         with open_progress(summary.total) as view:
-            async with board.connect(address) as redis:
+            async with shard_store.connect(address) as redis:
                 return await _lead(pieces, app, redis, view, summary, terms.settle)
     except OSError as error:
         summary.unwritten = error.filename == STDOUT
@@ -115,13 +115,13 @@ async def _main(args: argparse.Namespace, client: ClarusClient, app: Celery, add
 
 
 async def _lead(pieces: Cut, app: Celery, redis: Redis, view: ProgressView, summary: Summary, settle: float) -> int:
-    from clarus_async.extras.celery import send, waiting
+    from clarus_async.fleet.celery import send, waiting
 
     async def queued() -> bool:
         return await asyncio.to_thread(waiting, app) > 0
 
-    lead = Lead(
-        board.Board(redis, pieces.run),
+    lead = Coordinator(
+        shard_store.ShardStore(redis, pieces.run),
         pieces.shards,
         lambda shards: send(app, shards),
         queued,

@@ -20,7 +20,7 @@ from clarus_async.cli.summary import Summary
 from clarus_async.client import ClarusClient
 from clarus_async.config import Timeouts
 from clarus_async.errors import ConfigurationError
-from clarus_async.provisioning.files import BadRow
+from clarus_async.provisioning.files.reader import BadRow
 
 _GRACE: Final = 10.0  # seconds that what is in flight has after Ctrl-C
 # Seconds after which this simulator applies nothing any more; a server's is longer, and so is the wait for it.
@@ -91,7 +91,7 @@ def _how_to_resume(args: argparse.Namespace) -> str:
 async def _trial(stack: contextlib.AsyncExitStack, args: argparse.Namespace) -> ClarusClient:
     simulator = await stack.enter_async_context(trial_simulator())
     loop = asyncio.get_running_loop()
-    # A login to the account's front end ends the session (clarus-api.md §2).
+    # A login to the account's front end ends the session (CLARUS_API.md §2).
     stack.callback(loop.call_later(_SESSION_END, simulator.expire_tokens).cancel)
     stack.callback(loop.call_later(_UNSTEADY, simulator.set_faults, ()).cancel)
     return ClarusClient(

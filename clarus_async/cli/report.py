@@ -12,7 +12,7 @@ from clarus_async.cli.output import Exit, Results
 from clarus_async.cli.streams import say
 from clarus_async.cli.summary import SHOWN, Summary
 from clarus_async.client import ClarusClient
-from clarus_async.provisioning.journal import Journal
+from clarus_async.provisioning.journal.journal import Journal
 from clarus_async.provisioning.report import Outcome, Report
 from clarus_async.provisioning.review import differing, report_of, troubled
 

@@ -18,9 +18,9 @@ from clarus_async.cli.parser import ATTRIBUTE_OPTIONS
 from clarus_async.cli.streams import open_stdin, say
 from clarus_async.client import ClarusClient
 from clarus_async.errors import InputProblem, InvalidInputError
-from clarus_async.provisioning.files import from_text
-from clarus_async.provisioning.json_records import parse
-from clarus_async.records import (
+from clarus_async.provisioning.files.json_records import parse
+from clarus_async.provisioning.files.reader import from_text
+from clarus_async.resources.integrations import (
     Integration,
     IntegrationChanges,
     IntegrationFilter,

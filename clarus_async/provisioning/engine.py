@@ -15,19 +15,19 @@ from pathlib import Path
 from typing import Any, Final
 
 from clarus_async.errors import Applied, ClarusError, JournalError
-from clarus_async.policy.reconcile import Fate
-from clarus_async.provisioning.drafts import Api
 from clarus_async.provisioning.existing import Action, Existing
-from clarus_async.provisioning.intake import Batch, Intake
-from clarus_async.provisioning.items import Item
-from clarus_async.provisioning.journal import Journal
-from clarus_async.provisioning.ledger import Ledger
-from clarus_async.provisioning.looks import KEYS, Looks
-from clarus_async.provisioning.parking import Parking
-from clarus_async.provisioning.ready import Ready
+from clarus_async.provisioning.in_doubt import InDoubtSettler
+from clarus_async.provisioning.input_buffer import InputBuffer
+from clarus_async.provisioning.job_index import JobIndex
+from clarus_async.provisioning.journal.journal import Journal
+from clarus_async.provisioning.planner import Batch, Planner
 from clarus_async.provisioning.report import Outcome, OutcomeStatus
-from clarus_async.provisioning.sending import Ending, Sender
-from clarus_async.provisioning.source import Source
+from clarus_async.provisioning.sender import RunEnd, Sender
+from clarus_async.provisioning.work_item import WorkItem
+from clarus_async.provisioning.work_queue import WorkQueue
+from clarus_async.reconcile.decide import Fate
+from clarus_async.reconcile.lookup_batcher import KEYS, LookupBatcher
+from clarus_async.reconcile.pending import Api
 
 # So many may be under way or in doubt before no new one is begun: times the concurrency, and at least. A record in
 # doubt takes some 8 KiB, and waits for minutes while the others must go on.
@@ -72,19 +72,19 @@ class Engine:
         self._failures = 0
         # Of a hundred keys a query and a flush to the disk each, the workers must never run out.
         self._ahead = max(2 * KEYS, 2 * concurrency)
-        self._source = Source(specs, self._ahead)
+        self._source = InputBuffer(specs, self._ahead)
         self._has_journal = journal is not None
         opened = None if journal is None else Journal(journal, terms.tenant, terms.base_url, terms.resource)
-        self._ledger = Ledger(opened, existing)
-        self._looks = Looks(api)
-        self._ready = Ready(max(_IN_DOUBT * concurrency, _IN_DOUBT_AT_LEAST))
-        self._intake = Intake(api, self._ledger, self._looks, existing, dry_run=dry_run)
-        self._ending = Ending()
+        self._ledger = JobIndex(opened, existing)
+        self._looks = LookupBatcher(api)
+        self._ready = WorkQueue(max(_IN_DOUBT * concurrency, _IN_DOUBT_AT_LEAST))
+        self._intake = Planner(api, self._ledger, self._looks, existing, dry_run=dry_run)
+        self._ending = RunEnd()
         self._sender = Sender(api, self._ending, self._fail)
-        self._parking = Parking(api, self._ledger, self._looks, self._ready, self._sender.judge, self._ending)
-        self._begun: set[Item] = set()
-        self._unsent: list[Item] = []
-        self._ended: list[tuple[Item | None, Outcome, int]] = []
+        self._parking = InDoubtSettler(api, self._ledger, self._looks, self._ready, self._sender.judge, self._ending)
+        self._begun: set[WorkItem] = set()
+        self._unsent: list[WorkItem] = []
+        self._ended: list[tuple[WorkItem | None, Outcome, int]] = []
         self._any_ended = asyncio.Event()
         self._recorded = asyncio.Event()
         self._unheard = 0  # outcomes that are known, and not handed on
@@ -230,7 +230,7 @@ class Engine:
             self._begin(item)
             self._settle(self._park, item)
 
-    def _begin(self, item: Item) -> None:
+    def _begin(self, item: WorkItem) -> None:
         self._begun.add(item)
         self._api.begin(item.draft)
 
@@ -244,7 +244,7 @@ class Engine:
             self._sending -= 1
             self._moved.set()
 
-    async def _bring(self, item: Item) -> None:
+    async def _bring(self, item: WorkItem) -> None:
         if item.update is not None:
             await self._conclude(item, await self._sender.update(item, item.update))
             return
@@ -264,7 +264,7 @@ class Engine:
         else:
             self._let_go(item)
 
-    async def _park(self, item: Item) -> None:
+    async def _park(self, item: WorkItem) -> None:
         settled = await self._parking.settle(item)
         if settled.fate is Fate.THERE:
             self._sender.found()
@@ -324,7 +324,7 @@ class Engine:
                 )
             )
 
-    async def _conclude(self, item: Item | None, outcome: Outcome, n: int | None = None) -> None:
+    async def _conclude(self, item: WorkItem | None, outcome: Outcome, n: int | None = None) -> None:
         self._count(outcome)
         self._unheard += 1
         if item is not None:
@@ -350,13 +350,13 @@ class Engine:
             self._unheard -= 1
         self._moved.set()
 
-    async def _follow(self, before: Item, outcome: Outcome, item: Item) -> None:
+    async def _follow(self, before: WorkItem, outcome: Outcome, item: WorkItem) -> None:
         if self.stopped:
             self._unsent.append(item)
         else:
             await self._handle(await self._intake.follow(before, outcome, item))
 
-    def _let_go(self, item: Item) -> None:
+    def _let_go(self, item: WorkItem) -> None:
         """Forget a record that was begun and never sent."""
         self._begun.discard(item)
         self._api.end(item.draft)

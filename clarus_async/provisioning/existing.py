@@ -8,12 +8,11 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 
 import attrs
 
-from clarus_async.checks import UNSET
 from clarus_async.errors import Applied
-from clarus_async.provisioning.drafts import NAME, Lookup, value_of
-from clarus_async.provisioning.keys import folded
 from clarus_async.provisioning.report import OutcomeStatus, Problem
-from clarus_async.records import INTEGRATION_TYPES, IntegrationChanges, IntegrationRow, NewIntegration
+from clarus_async.reconcile.pending import NAME, Lookup, folded, value_of
+from clarus_async.resources.integrations import INTEGRATION_TYPES, IntegrationChanges, IntegrationRow, NewIntegration
+from clarus_async.validation import UNSET
 
 Existing: TypeAlias = Literal["adopt", "update", "fail", "ignore"]
 EXISTING: Final = ("adopt", "update", "fail", "ignore")
@@ -120,7 +119,7 @@ _ALL: Final = tuple(a.name for a in attrs.fields(NewIntegration))
 
 
 def changes_of(new: NewIntegration) -> IntegrationChanges:
-    """Return every attribute that is given and can be patched (clarus-api.md §1).
+    """Return every attribute that is given and can be patched (CLARUS_API.md §1).
 
     Args:
         new: what is given.
@@ -130,7 +129,7 @@ def changes_of(new: NewIntegration) -> IntegrationChanges:
 
 
 def unpatchable(new: NewIntegration) -> tuple[str, ...]:
-    """Name the attributes that are given and can't be patched (clarus-api.md §1).
+    """Name the attributes that are given and can't be patched (CLARUS_API.md §1).
 
     Args:
         new: what is given.
@@ -139,7 +138,7 @@ def unpatchable(new: NewIntegration) -> tuple[str, ...]:
 
 
 def unchangeable(names: Iterable[str]) -> tuple[str, ...]:
-    """Return those of these attributes that can't be patched (clarus-api.md §1).
+    """Return those of these attributes that can't be patched (CLARUS_API.md §1).
 
     Args:
         names: of attributes.
@@ -184,6 +183,6 @@ def _listed_otherwise(name: str, value: object, row: IntegrationRow) -> bool | N
     """Whether the list shows another value; ``None`` where it does not tell."""
     listed = getattr(row, name, None)
     if name == "integration_type" and not {value, listed} <= set(INTEGRATION_TYPES):
-        # The list shows a category, whatever create was given (clarus-api.md §1).
+        # The list shows a category, whatever create was given (CLARUS_API.md §1).
         return None
     return None if listed is None else bool(listed != value)

@@ -9,9 +9,9 @@ from typing import Any, Self
 import attrs
 import orjson
 
-from clarus_async.checks import shown
 from clarus_async.errors import ApiError, Applied, ClarusError
 from clarus_async.pydantic_schema import PydanticRecord
+from clarus_async.validation import shown
 
 
 class OutcomeStatus(StrEnum):

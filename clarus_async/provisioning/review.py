@@ -9,13 +9,13 @@ from os import PathLike
 import attrs
 
 from clarus_async.errors import Applied, ClarusError, OutcomeUnknownError
-from clarus_async.provisioning.drafts import NAME, Api, Draft, Lookup
-from clarus_async.provisioning.journal import Journal
-from clarus_async.provisioning.journal_rows import Row
-from clarus_async.provisioning.ledger import Earlier, result_of
-from clarus_async.provisioning.looks import KEYS, Looks, Seen
+from clarus_async.provisioning.job_index import Earlier, result_of
+from clarus_async.provisioning.journal.journal import Journal
+from clarus_async.provisioning.journal.rows import Row
 from clarus_async.provisioning.report import Outcome, OutcomeStatus, Problem, Report
-from clarus_async.records import NewIntegration
+from clarus_async.reconcile.lookup_batcher import KEYS, LookupBatcher, Seen
+from clarus_async.reconcile.pending import NAME, Api, Lookup, PendingCreate
+from clarus_async.resources.integrations import NewIntegration
 
 
 async def report_of(journal: Journal) -> Report:
@@ -82,7 +82,7 @@ async def look_again(api: Api, path: str | PathLike[str]) -> AsyncGenerator[Outc
 
 
 async def _look_again(api: Api, journal: Journal) -> AsyncGenerator[Outcome]:
-    looks = Looks(api)
+    looks = LookupBatcher(api)
     last = 0
     while rows := await journal.run(partial(journal.file.doubtful, last, KEYS)):
         last = max(rows)
@@ -114,7 +114,9 @@ def _record(row: Row) -> NewIntegration:
     return NewIntegration(name=name, integration_type="?", external_system_reference1=reference)
 
 
-def _answering(api: Api, draft: Draft, lookup: Lookup, row: Row, seen: Seen, others: Sequence[int]) -> tuple[int, ...]:
+def _answering(
+    api: Api, draft: PendingCreate, lookup: Lookup, row: Row, seen: Seen, others: Sequence[int]
+) -> tuple[int, ...]:
     Earlier(row, same=True).doubt(draft, seen.at)
     draft.doubt.made = row.integration_id
     ids = api.sort_out(draft, lookup, seen.rows, seen.at, others).ids

@@ -12,10 +12,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from clarus_async.errors import InvalidInputError
-from clarus_async.provisioning.drafts import Api
 from clarus_async.provisioning.existing import EXISTING, Existing
 from clarus_async.provisioning.report import Outcome, Report
-from clarus_async.records import NewIntegration
+from clarus_async.reconcile.pending import Api
+from clarus_async.resources.integrations import NewIntegration
 
 if TYPE_CHECKING:
     from clarus_async.provisioning.engine import Engine

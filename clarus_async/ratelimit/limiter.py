@@ -42,7 +42,7 @@ from clarus_async.ratelimit.headers import Told
 from clarus_async.ratelimit.limit import Limit
 from clarus_async.ratelimit.measured import EACH, PLENTY, RoundTrip, Sent
 from clarus_async.ratelimit.steps import DEAR, Learned, Steps, middle
-from clarus_async.ratelimit.told import PaceSource, Quota
+from clarus_async.ratelimit.told import PaceSource, ToldQuota
 from clarus_async.ratelimit.walls import Walls
 
 _LONGEST_FLOOR: Final = 3600.0
@@ -90,7 +90,7 @@ _FAR_APART: Final = 2.0
 _OPENINGS: Final = 20
 
 
-class Limiter:
+class AdaptiveRateLimiter:
     """The rate limiter of one tenant, or of all where they share a quota.
 
     Args:
@@ -120,7 +120,7 @@ class Limiter:
         self._bucket: Belief | None = None  # what a bucket would be
         self._evidence = Evidence()
         self._walls = Walls()
-        self._quota = Quota()
+        self._quota = ToldQuota()
         self._told_refused = -_LONGEST_FLOOR
         self._apart = self._given_apart
         self._pace = math.inf if self._given is None else self._given

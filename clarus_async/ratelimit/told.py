@@ -28,7 +28,7 @@ class PaceSource(StrEnum):
     LEARNED = "learned"  # from refusals
 
 
-class Quota:
+class ToldQuota:
     """A tenant's quota, as its answers tell it.
 
     Where they tell no window, it is guessed from the moments at which the quota is restored: the smallest distance

@@ -1,4 +1,4 @@
-"""A Clarus server to test against: real HTTP, the documented behaviour, quotas and faults (clarus-api.md)."""
+"""A Clarus server to test against: real HTTP, the documented behaviour, quotas and faults (CLARUS_API.md)."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from clarus_async.simulator.state import StoredIntegration, Tenant
 
 
 class Simulator:
-    """A Clarus server over real HTTP that behaves as the vendor documents it (clarus-api.md).
+    """A Clarus server over real HTTP that behaves as the vendor documents it (CLARUS_API.md).
 
     Where the vendor is silent, it does what is said here and at the options. A request is met in this order:
     its fault, its token (401), its subdomain (403), its quota (429 or 503), then what it asks for. A fault befalls
@@ -239,7 +239,7 @@ class Simulator:
         self._quotas.set(quota, None if tenant is None else self._service.tenant(tenant).name)
 
     def expire_tokens(self) -> None:
-        """End every access token: a front-end login ended the session (clarus-api.md §2)."""
+        """End every access token: a front-end login ended the session (CLARUS_API.md §2)."""
         self._tokens.expire_all()
 
     def authorize(self, *, redirect_uri: str, code_challenge: str | None = None, scope: str = "") -> str:

@@ -1,4 +1,4 @@
-"""REST bodies: what a request may say and what an answer says (clarus-api.md §1, §3). Pure."""
+"""REST bodies: what a request may say and what an answer says (CLARUS_API.md §1, §3). Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ JSON: Final = "application/json; charset=utf-8"
 REFERENCES: Final = ("external_system_reference1", "external_system_reference2", "external_system_reference3")
 STRINGS: Final = ("string1", "string2", "string3", "string4", "string5")
 
-# The vendor's table of attributes (clarus-api.md §1): what each must be.
+# The vendor's table of attributes (CLARUS_API.md §1): what each must be.
 _TYPES: Final[Mapping[str, tuple[type, str]]] = {
     "name": (str, "a string"),
     "integration_type": (str, "a string"),
@@ -90,24 +90,24 @@ def page(status: int, title: str, headers: Mapping[str, str] | None = None) -> A
 
 
 def unauthorized(text: str) -> Answer:
-    """Return a 401 as documented (clarus-api.md §3)."""
+    """Return a 401 as documented (CLARUS_API.md §3)."""
     return json_answer({"error": text}, 401)
 
 
 def problem(
     kind: str, symbol: str, details: str, source: str | None = None, context: object = None
 ) -> dict[str, object]:
-    """Return one documented error object (clarus-api.md §3); ``kind`` chooses the ``code``."""
+    """Return one documented error object (CLARUS_API.md §3); ``kind`` chooses the ``code``."""
     return {"code": _CODES[kind], "symbol": symbol, "details": details, "source": source, "context": context}
 
 
 def problems(status: int, *listed: Mapping[str, object]) -> Answer:
-    """Return documented error objects as an answer (clarus-api.md §3)."""
+    """Return documented error objects as an answer (CLARUS_API.md §3)."""
     return json_answer({"errors": listed}, status)
 
 
 def not_found(what: str) -> Answer:
-    """Return a 404 as documented (clarus-api.md §3)."""
+    """Return a 404 as documented (CLARUS_API.md §3)."""
     return problems(404, problem("not_found", "not_found", f"{what} does not exist"))
 
 
@@ -177,7 +177,7 @@ def render(record_id: int, attributes: Mapping[str, Any]) -> Answer:
 
 
 def render_sync(record_id: int) -> Answer:
-    """Return what synchronize answers (clarus-api.md §1)."""
+    """Return what synchronize answers (CLARUS_API.md §1)."""
     return json_answer({"data": {"id": record_id, "type": "integrations", "attributes": {}}})
 
 
@@ -213,6 +213,6 @@ def _check(name: str, value: object, allowed: frozenset[str]) -> list[dict[str, 
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         return [problem("invalid", f"{name}_invalid", f"{name} must be {wording}", name, {"value": value})]
     if isinstance(value, str) and not value.strip():
-        # "Empty strings cause validation noise" (clarus-api.md §4).
+        # "Empty strings cause validation noise" (CLARUS_API.md §4).
         return [problem("blank", f"{name}_blank", f"{name} can't be blank", name)]
     return []

@@ -13,7 +13,7 @@ import attrs
 
 
 class Endpoint(StrEnum):
-    """What a request asks for (clarus-api.md §1, §2)."""
+    """What a request asks for (CLARUS_API.md §1, §2)."""
 
     TOKEN = auto()
     CREATE = auto()

@@ -1,4 +1,4 @@
-"""The token endpoint (clarus-api.md §2): three grants, form-encoded as RFC 6749 has it. Pure: time is an argument.
+"""The token endpoint (CLARUS_API.md §2): three grants, form-encoded as RFC 6749 has it. Pure: time is an argument.
 
 The vendor documents the URLs and the grants; the form of requests and answers is inferred to be RFC 6749's.
 """
@@ -89,7 +89,7 @@ class TokenIssuer:
         return expires_at is None or now < expires_at
 
     def expire_all(self) -> None:
-        """End every access token: a front-end login ended the session (clarus-api.md §2)."""
+        """End every access token: a front-end login ended the session (CLARUS_API.md §2)."""
         self._access.clear()
 
     def new_refresh_token(self, scope: str = "", replaces: str | None = None) -> str:

@@ -1,6 +1,6 @@
 """How many requests a while, who is asked, and what answers tell. Pure: time is an argument, in seconds.
 
-The vendor documents that throttling exists, per account, and nothing else (clarus-api.md §2): no figure, no
+The vendor documents that throttling exists, per account, and nothing else (CLARUS_API.md §2): no figure, no
 header, no status. So the limiters in use are here, and a test picks the one it wants to survive.
 """
 

@@ -1,4 +1,4 @@
-"""The GraphQL side (clarus-api.md §1): the documented schema over one tenant's records.
+"""The GraphQL side (CLARUS_API.md §1): the documented schema over one tenant's records.
 
 Needs graphql-core, which the ``simulator`` extra brings.
 """
@@ -145,7 +145,7 @@ class GraphQLApi:
 
     Args:
         searchable_references: Whether the schema has ``external_system_reference1`` as a field and as a filter:
-            tenants differ in what introspection shows (clarus-api.md §1).
+            tenants differ in what introspection shows (CLARUS_API.md §1).
         max_page_size: Records in one answer at most, whatever ``first`` asks for.
     """
 

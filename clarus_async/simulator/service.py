@@ -1,4 +1,4 @@
-"""What the server does with a request, as clarus-api.md has it. Pure: bytes and times in, an answer out."""
+"""What the server does with a request, as CLARUS_API.md has it. Pure: bytes and times in, an answer out."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Service:
         clock: What time it is.
         graphql: Answers a GraphQL body for a tenant, as of a time in the past or now.
         unique_references: Whether a taken ``external_system_reference1`` is refused; the vendor doesn't say
-            (clarus-api.md §1).
+            (CLARUS_API.md §1).
     """
 
     def __init__(

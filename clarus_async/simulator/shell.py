@@ -31,7 +31,7 @@ _OF_A_RECORD: Final = {
 
 
 def route(method: str, target: str) -> tuple[Endpoint | None, int | None]:
-    """Return what a request asks for, and of which record (clarus-api.md §1)."""
+    """Return what a request asks for, and of which record (CLARUS_API.md §1)."""
     path = target.partition("?")[0]
     endpoint = _FIXED.get((method, path))
     if endpoint is not None or not path.startswith(_RECORDS):

@@ -11,7 +11,7 @@ from typing import Any, Final
 import attrs
 
 CATEGORIES: Final = frozenset({"ecommerce", "carrier", "marketplace", "erp", "accounting", "custom"})
-"""What ``integration_type`` is in a list (clarus-api.md §1)."""
+"""What ``integration_type`` is in a list (CLARUS_API.md §1)."""
 
 CATEGORY_OF: Final = {
     "shopify": "ecommerce",
@@ -78,7 +78,7 @@ class StoredIntegration:
 
     @property
     def external_system_reference1(self) -> str | None:
-        """The caller's own id (clarus-api.md §4)."""
+        """The caller's own id (CLARUS_API.md §4)."""
         return self.attributes.get("external_system_reference1")
 
     @property
@@ -89,7 +89,7 @@ class StoredIntegration:
 
     @property
     def status(self) -> str:
-        """``active`` or ``inactive``; GraphQL only (clarus-api.md §1)."""
+        """``active`` or ``inactive``; GraphQL only (CLARUS_API.md §1)."""
         return "active" if self.enabled else "inactive"
 
     @property
@@ -101,7 +101,7 @@ class StoredIntegration:
 
     @property
     def integration_type(self) -> str:
-        """The category that a list reports, whatever create was given (clarus-api.md §1)."""
+        """The category that a list reports, whatever create was given (CLARUS_API.md §1)."""
         given: str = self.attributes["integration_type"]
         return given if given in CATEGORIES else CATEGORY_OF.get(self.integration_provider or "", "custom")
 
@@ -153,7 +153,7 @@ class Tenant:
 
     def update(self, record: StoredIntegration, changes: Mapping[str, Any], at: datetime) -> StoredIntegration:
         """Patch a record that is there."""
-        # Whether a patched configuration merges or replaces is not documented (clarus-api.md §1): it replaces.
+        # Whether a patched configuration merges or replaces is not documented (CLARUS_API.md §1): it replaces.
         patched = attrs.evolve(record, attributes={**record.attributes, **changes}, updated_at=at)
         self._earlier.setdefault(record.sequence, []).append(record)
         self._ledger[record.sequence] = patched

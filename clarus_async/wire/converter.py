@@ -18,8 +18,8 @@ from cattrs.fns import identity
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 from cattrs.preconf.orjson import make_converter
 
-from clarus_async.checks import number_problem
-from clarus_async.records import Integration, IntegrationChanges, IntegrationRow, NewIntegration
+from clarus_async.resources.integrations import Integration, IntegrationChanges, IntegrationRow, NewIntegration
+from clarus_async.validation import number_problem
 from clarus_async.wire.reading import WrongTypeError
 
 T = TypeVar("T")
@@ -52,7 +52,7 @@ def _time(value: object, _: object = None) -> datetime | None:
 
 
 def _moment(text: str) -> datetime | None:
-    # ISO 8601 (clarus-api.md §4), in capitals or not; or as HTTP and mail write it (RFC 5322).
+    # ISO 8601 (CLARUS_API.md §4), in capitals or not; or as HTTP and mail write it (RFC 5322).
     try:
         return datetime.fromisoformat(text.upper())
     except ValueError:
@@ -64,7 +64,7 @@ def _moment(text: str) -> datetime | None:
 
 
 def read_id(value: object, _: object = None) -> int:
-    """Read an id; the same one is 123 in REST and "123" in GraphQL (clarus-api.md §1).
+    """Read an id; the same one is 123 in REST and "123" in GraphQL (CLARUS_API.md §1).
 
     Args:
         value: what JSON gave.

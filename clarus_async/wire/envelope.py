@@ -1,4 +1,4 @@
-"""The JSON:API envelope (clarus-api.md §1), and the bare objects of its neighbours (§5)."""
+"""The JSON:API envelope (CLARUS_API.md §1), and the bare objects of its neighbours (§5)."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any, Final, NamedTuple
 
 import attrs
 
-from clarus_async.checks import UNSET
-from clarus_async.records import Integration, IntegrationChanges, NewIntegration
+from clarus_async.resources.integrations import Integration, IntegrationChanges, NewIntegration
+from clarus_async.validation import UNSET
 from clarus_async.wire.reading import Unreadable, encode, parse_object, read_record, unstructure
 
 _ENVELOPE: Final = ("type", "attributes")
@@ -55,7 +55,7 @@ def read_integration(body: bytes, sent: NewIntegration | None = None) -> Integra
 def read_changed(body: bytes, integration_id: int, changes: IntegrationChanges) -> Integration:
     """Read what update answers; whatever that is, it was done.
 
-    A PATCH may be answered 204, or by as little as the id (clarus-api.md §5).
+    A PATCH may be answered 204, or by as little as the id (CLARUS_API.md §5).
 
     Args:
         body: as it came.

@@ -1,4 +1,4 @@
-"""What error bodies say, in every common form (clarus-api.md §3 documents two, and leaves the rest open).
+"""What error bodies say, in every common form (CLARUS_API.md §3 documents two, and leaves the rest open).
 
 Read are the vendor's two, JSON:API's and GraphQL's errors, problem details (RFC 9457), OAuth's (RFC 6749), the
 challenge of an empty 401 or 403 (RFC 6750), what Spring, FastAPI, Django REST framework, ASP.NET, Laravel, Google's and

@@ -1,4 +1,4 @@
-"""GraphQL documents and what answers them; values travel as variables only (clarus-api.md §1)."""
+"""GraphQL documents and what answers them; values travel as variables only (CLARUS_API.md §1)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 import attrs
 
 from clarus_async.errors import ErrorDetail
-from clarus_async.records import IntegrationFilter, IntegrationRow
+from clarus_async.resources.integrations import IntegrationFilter, IntegrationRow
 from clarus_async.wire.faults import read_faults
 from clarus_async.wire.reading import Unreadable, encode, parse_object, read_record
 from clarus_async.wire.refusals import not_executed
@@ -23,12 +23,12 @@ _LIST = """query($filter: IntegrationFilterType, $first: Int, $after: String) {
     pageInfo { hasNextPage endCursor } } } }"""
 
 PING: Final = "query($first: Int) { sites { all(first: $first) { edges { node { id code name } } } } }"
-"""The connectivity check that the vendor recommends (clarus-api.md §4)."""
+"""The connectivity check that the vendor recommends (CLARUS_API.md §4)."""
 
 INTROSPECTION: Final = """query { __schema { queryType { name } types { name
   fields { name type { ...T } args { name type { ...T } } } inputFields { name type { ...T } } } } }
 fragment T on __Type { name ofType { name ofType { name ofType { name ofType { name } } } } }"""
-""""More fields and filters available via GraphQL introspection" (clarus-api.md §1)."""
+""""More fields and filters available via GraphQL introspection" (CLARUS_API.md §1)."""
 
 
 class Page(NamedTuple):
@@ -69,7 +69,7 @@ def request_body(document: str, variables: Mapping[str, Any]) -> bytes:
 
 
 def filter_variable(wanted: IntegrationFilter) -> dict[str, Any]:
-    """Turn a filter into the operators of ``IntegrationFilterType`` (clarus-api.md §1).
+    """Turn a filter into the operators of ``IntegrationFilterType`` (CLARUS_API.md §1).
 
     Args:
         wanted: a value means ``eq``, several mean ``in``.
@@ -109,7 +109,7 @@ class GraphQLAnswer:
 
 
 def read_answer(body: bytes) -> GraphQLAnswer | Unreadable:
-    """Read a GraphQL answer; ``errors`` beside ``data`` is a failure all the same (clarus-api.md §3).
+    """Read a GraphQL answer; ``errors`` beside ``data`` is a failure all the same (CLARUS_API.md §3).
 
     Args:
         body: as it came.

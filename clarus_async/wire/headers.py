@@ -49,7 +49,7 @@ def retry_after(value: str | None, date: str | None, now: datetime) -> float | N
 
 
 def request_id(value: str | None, secrets: Iterable[str] = ()) -> str | None:
-    """Read X-Request-Id (not documented, read if it is there: clarus-api.md §3), cut to what a log line takes.
+    """Read X-Request-Id (not documented, read if it is there: CLARUS_API.md §3), cut to what a log line takes.
 
     Args:
         value: the header's text.

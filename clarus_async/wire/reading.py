@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import orjson
 
-from clarus_async.records import Integration, IntegrationChanges, IntegrationRow, NewIntegration
+from clarus_async.resources.integrations import Integration, IntegrationChanges, IntegrationRow, NewIntegration
 
 if TYPE_CHECKING:
     from cattrs import Converter

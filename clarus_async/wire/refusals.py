@@ -97,7 +97,7 @@ def refuses_introspection(error: ClarusError) -> bool:
     Args:
         error: what ended the call.
     """
-    # What a 4xx calls it is not documented (clarus-api.md §3).
+    # What a 4xx calls it is not documented (CLARUS_API.md §3).
     definite = isinstance(error, ApiError) and not error.retryable and error.path == _PATH
     return definite or refuses_document(error) or refuses_size(error) or _for_good(_INTROSPECTION, error)
 

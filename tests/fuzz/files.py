@@ -12,10 +12,10 @@ import attrs
 import orjson
 from hypothesis import strategies as st
 
-from clarus_async.provisioning.csv_records import MAX_RECORD
-from clarus_async.provisioning.files import BadRow, Format, NumberedIntegration, read_records
-from clarus_async.provisioning.source import Source
-from clarus_async.records import NewIntegration
+from clarus_async.provisioning.files.csv_records import MAX_RECORD
+from clarus_async.provisioning.files.reader import BadRow, Format, NumberedIntegration, read_records
+from clarus_async.provisioning.input_buffer import InputBuffer
+from clarus_async.resources.integrations import NewIntegration
 from tests.fuzz.engine import Target
 from tests.fuzz.fitting import assert_fits
 from tests.fuzz.mutation import nested, spoilt
@@ -131,7 +131,7 @@ async def _check_source(
             await asyncio.sleep(0)
             yield number
 
-    source = Source(slow() if is_async else plain(), ahead)
+    source = InputBuffer(slow() if is_async else plain(), ahead)
     source.start()
     taken: list[int] = []
     turn = 0

@@ -12,10 +12,10 @@ from typing import Final, NamedTuple
 from hypothesis import strategies as st
 
 from clarus_async.errors import JournalError
-from clarus_async.provisioning.journal import Journal
-from clarus_async.provisioning.journal_file import JournalFile
-from clarus_async.provisioning.journal_rows import Entry, Known, Result, Row
-from clarus_async.provisioning.ledger import Earlier
+from clarus_async.provisioning.job_index import Earlier
+from clarus_async.provisioning.journal.file import JournalFile
+from clarus_async.provisioning.journal.journal import Journal
+from clarus_async.provisioning.journal.rows import Completion, Intent, Known, Row
 from clarus_async.provisioning.report import Outcome
 from clarus_async.provisioning.review import differing, report_of, troubled
 from tests.fuzz.engine import Target
@@ -61,19 +61,19 @@ def _memory() -> str | None:
     return "/dev/shm" if Path("/dev/shm").is_dir() else None
 
 
-def _entry(n: int) -> Entry:
-    return Entry(
+def _entry(n: int) -> Intent:
+    return Intent(
         n, f"key-{n}", f"Shop {n}" if n % 2 else None, "0" * 24, f"idem-{n}", [n, n + 1], 1.5 * n, 1, n % 7 == 0,
         {"name": f"{n:06x}"},
     )  # fmt: skip
 
 
-def _result(n: int) -> Result:
+def _result(n: int) -> Completion:
     status = ("created", "adopted", "unresolved", "failed", "duplicated")[n % 5]
     others = (n + 1000, n + 2000) if status == "duplicated" else ()
     error = _ERROR if status in {"failed", "unresolved"} else None
     differs = ("is_active",) if status == "adopted" else ()
-    return Result(
+    return Completion(
         n, status, 1, n + 10_000, "name" if n % 3 else None, 2, others, error,
         existing="adopt", ours=n % 2 == 0, differs=differs,
     )  # fmt: skip

@@ -15,16 +15,16 @@ import orjson
 from hypothesis import strategies as st
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from clarus_async.auth.rfc6749 import read_token, token_form
+from clarus_async.auth.token import life
 from clarus_async.credentials import bearer_problem
 from clarus_async.errors import ErrorDetail, GraphQLError
-from clarus_async.policy.token import life
 from clarus_async.ratelimit.headers import read_rate_limit
-from clarus_async.records import Integration, IntegrationChanges, NewIntegration
+from clarus_async.resources.integrations import Integration, IntegrationChanges, NewIntegration
 from clarus_async.wire.envelope import changes_body, create_body, read_changed, read_integration
 from clarus_async.wire.faults import read_faults
 from clarus_async.wire.graphql import GraphQLAnswer, Page, only_reads, read_answer, read_page, searches_by_reference
 from clarus_async.wire.headers import http_date, request_id, retry_after
-from clarus_async.wire.oauth import read_token, token_form
 from clarus_async.wire.reading import Unreadable, unstructure
 from clarus_async.wire.refusals import (
     concerns_rows,

@@ -9,10 +9,10 @@ import orjson
 import pytest
 
 from clarus_async import ClarusClient, Timeouts
-from clarus_async.extras import lead as leads
-from clarus_async.extras.board import Board, connect
-from clarus_async.extras.cutting import cut
-from clarus_async.extras.leased import run_to_end
+from clarus_async.fleet import coordinator as leads
+from clarus_async.fleet.lease import run_to_end
+from clarus_async.fleet.shard_store import ShardStore, connect
+from clarus_async.fleet.split_file import cut
 from clarus_async.simulator import Simulator
 from tests.redis_server import RedisServer
 
@@ -48,7 +48,7 @@ def leads_look_often(monkeypatch):
 
 
 def board_of(redis, name):
-    return Board(redis, f"{name}.1")
+    return ShardStore(redis, f"{name}.1")
 
 
 def simulator(**options):

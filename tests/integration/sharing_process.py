@@ -8,7 +8,7 @@ import sys
 from collections import Counter
 
 from clarus_async import ClarusClient, ClarusError, ClientCredentials, NewIntegration
-from clarus_async.extras.redis import RedisPacing
+from clarus_async.fleet.redis import RedisPacing
 
 
 async def main(redis: str, base_url: str, seconds: float, secret: str) -> None:

@@ -13,7 +13,7 @@ from benchmarks.celery_fleet import CANARY, Workers, dump, simulated, write_file
 from benchmarks.celery_kill import killed
 from clarus_async import ConfigurationError
 from clarus_async.cli.commands import main
-from clarus_async.extras import celery
+from clarus_async.fleet import celery
 from tests.redis_server import RedisServer
 
 LEASE = 0.8
@@ -95,7 +95,7 @@ def test_the_module_is_an_application(monkeypatch):
     with pytest.raises(ConfigurationError, match="must be the URL of Redis"):
         celery.app  # noqa: B018
     monkeypatch.setenv(celery.BROKER, "redis://127.0.0.1:1/0")
-    app = find_app("clarus_async.extras.celery")
+    app = find_app("clarus_async.fleet.celery")
     monkeypatch.delitem(celery.__dict__, "app")
     assert app.conf.task_acks_late
     assert app.conf.task_reject_on_worker_lost
@@ -106,7 +106,7 @@ def test_the_module_is_an_application(monkeypatch):
 def test_a_worker_without_settings_says_so_and_ends():
     bare = {name: value for name, value in os.environ.items() if not name.startswith("CLARUS_")}
     done = subprocess.run(
-        [sys.executable, "-m", "celery", "-A", "clarus_async.extras.celery", "worker", "--pool", "solo"],
+        [sys.executable, "-m", "celery", "-A", "clarus_async.fleet.celery", "worker", "--pool", "solo"],
         env=bare | {celery.BROKER: "redis://127.0.0.1:1/0", "CLARUS_CLIENT_SECRET": CANARY},
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip

@@ -44,7 +44,7 @@ EVERYTHING = {
     "string4": "0",
     "string5": "five",
 }
-# No server shows these in its answer for certain (clarus-api.md §1).
+# No server shows these in its answer for certain (CLARUS_API.md §1).
 UNSHOWN = {"integration_type", "provider"}
 
 

@@ -1,6 +1,6 @@
 """The same raw requests to the simulator and to both dialects of the second server: where they agree, and where not.
 
-A row of ``DIFFERENCES`` is what clarus-api.md leaves open and two servers decided differently, so nothing in the client
+A row of ``DIFFERENCES`` is what CLARUS_API.md leaves open and two servers decided differently, so nothing in the client
 may rest on it. What the document says for certain is in ``AGREED``.
 """
 
@@ -77,7 +77,7 @@ def names_of_error(document: Any) -> list[str]:
 
 OPEN = "not documented"
 BOTH = Asked("POST", ALL, new())
-# What is asked and looked at; what the simulator, the second server and its other dialect say; clarus-api.md.
+# What is asked and looked at; what the simulator, the second server and its other dialect say; CLARUS_API.md.
 DIFFERENCES = {
     "create": (BOTH, None, 200, 200, 201, "§1: 200; accept 201 (I)"),
     "create-wrapped": (BOTH, lambda d: "data" in d, True, True, False, "§1: wrapped; §5: neighbours answer bare"),

@@ -55,7 +55,7 @@ class VirtualWall(datetime):
 
 @pytest.fixture(autouse=True)
 def wall(monkeypatch):
-    for module in ("creation", "settling", "transport.call", "simulator.clock"):
+    for module in ("reconcile.creation", "reconcile.single", "calls.caller", "simulator.clock"):
         monkeypatch.setattr(f"clarus_async.{module}.datetime", VirtualWall)
 
 

@@ -41,7 +41,7 @@ warnings.simplefilter("ignore", DeprecationWarning)
 loop = asyncio.new_event_loop()
 options = {"base_url": url, "timeouts": Timeouts(attempt=10.0, deadline=10.0)}
 if redis:
-    from clarus_async.extras.redis import RedisPacing
+    from clarus_async.fleet.redis import RedisPacing
     options["pacing"] = RedisPacing(url=redis, timeout=5.0)
 client = ClarusClient("acme", ClientCredentials("id", "secret"), **options)
 

@@ -41,11 +41,11 @@ def test_the_command_line_and_the_simulator_import_nothing_optional_by_themselve
 
 def test_what_only_some_programs_need_is_imported_when_it_is_asked_for():
     code = (
-        "import sys, clarus_async; late = {'clarus_async.provisioning.engine', 'clarus_async.transport.authorization'};"
+        "import sys, clarus_async; late = {'clarus_async.provisioning.engine', 'clarus_async.auth.authorization_code'};"
         "print(late & set(sys.modules)); from clarus_async import *; print(late & set(sys.modules), AuthorizationCode)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    there = "{'clarus_async.transport.authorization'} <class 'clarus_async.transport.authorization.AuthorizationCode'>"
+    there = "{'clarus_async.auth.authorization_code'} <class 'clarus_async.auth.authorization_code.AuthorizationCode'>"
     assert done.stdout.splitlines() == ["set()", there]
 
 

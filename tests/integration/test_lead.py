@@ -8,9 +8,9 @@ from collections import Counter
 
 import pytest
 
-from clarus_async.extras.board import Board
-from clarus_async.extras.lead import Lead, ShardError
-from clarus_async.extras.leased import run_to_end
+from clarus_async.fleet.coordinator import Coordinator, ShardError
+from clarus_async.fleet.lease import run_to_end
+from clarus_async.fleet.shard_store import ShardStore
 from tests.integration.leasing import (  # noqa: F401  some are fixtures
     LEASE,
     TIMEOUTS,
@@ -45,7 +45,7 @@ class Machines:
                 self.loop.call_soon_threadsafe(self._begin, shard)
 
     def _begin(self, shard):
-        work = run_to_end(Board(self.redis, shard.run), self.clarus, shard, seconds=self.lease)
+        work = run_to_end(ShardStore(self.redis, shard.run), self.clarus, shard, seconds=self.lease)
         self.tasks.append(asyncio.create_task(work))
 
     async def queued(self):
@@ -62,8 +62,8 @@ class Machines:
             [task.exception() for task in self.tasks if not task.cancelled()]
 
     def lead(self, pieces, patience=60.0):
-        board = Board(self.redis, pieces.run)
-        return Lead(board, pieces.shards, self.send, self.queued, settle=0.2, patience=patience)
+        board = ShardStore(self.redis, pieces.run)
+        return Coordinator(board, pieces.shards, self.send, self.queued, settle=0.2, patience=patience)
 
 
 async def collected(lead):

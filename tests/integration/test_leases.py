@@ -11,8 +11,8 @@ import orjson
 import pytest
 
 from clarus_async import ConfigurationError, GraphQLError, PacingPolicy, Timeouts
-from clarus_async.extras.board import Board, Grant, Held, connect
-from clarus_async.extras.leased import run_leased
+from clarus_async.fleet.lease import run_leased
+from clarus_async.fleet.shard_store import Grant, Held, ShardStore, connect
 from clarus_async.simulator import Endpoint, Fault, FaultKind
 from tests.integration.leasing import (  # noqa: F401  some are fixtures
     LEASE,
@@ -121,7 +121,7 @@ async def test_a_url_that_is_none_is_not_repeated():
 async def test_an_owner_brings_its_shard_to_its_end(redis, tmp_path):
     async with simulator() as sim, client_of(sim) as clarus:
         pieces = cut_of(sim, tmp_path, shops(9))
-        board = Board(redis, pieces.run)
+        board = ShardStore(redis, pieces.run)
         await board.register(1)
         await until_done(board, clarus, pieces.shards[0])
         told = await board.told(0)
@@ -138,7 +138,7 @@ async def test_a_schema_that_can_not_be_read_for_once_changes_nothing(redis, tmp
         with pytest.raises(GraphQLError):
             await clarus.integrations.searches_references()
         pieces = cut_of(sim, tmp_path, shops(4, name="Shop"))
-        board = Board(redis, pieces.run)
+        board = ShardStore(redis, pieces.run)
         await board.register(1)
         await until_done(board, clarus, pieces.shards[0])
         assert stored(sim) == Counter(f"ref-{n}" for n in range(4))
@@ -160,7 +160,7 @@ async def gone(task):
 async def test_what_a_lost_owner_sent_is_not_sent_again(redis, tmp_path):
     async with simulator() as sim:
         pieces = cut_of(sim, tmp_path, shops(30))
-        shard, board = pieces.shards[0], Board(redis, pieces.run)
+        shard, board = pieces.shards[0], ShardStore(redis, pieces.run)
         await board.register(1)
         # Its last creates are applied late, after the lease is over.
         late = Fault(FaultKind.LATE_APPLY, delay=LEASE + 0.9)
@@ -185,7 +185,7 @@ async def test_what_a_lost_owner_sent_is_not_sent_again(redis, tmp_path):
 async def test_what_a_run_left_in_doubt_at_its_end_is_not_told(redis, tmp_path):
     async with simulator() as sim, client_of(sim, pacing=PacingPolicy(max_wait=0.2)) as clarus:
         pieces = cut_of(sim, tmp_path, shops(8), concurrency=1)
-        board = Board(redis, pieces.run)
+        board = ShardStore(redis, pieces.run)
         await board.register(1)
         limited = Fault(FaultKind.RATE_LIMITED, retry_after=0.4)
         sim.script(Endpoint.CREATE, FaultKind.ERROR_BEFORE, None, limited)
@@ -200,7 +200,7 @@ async def test_what_a_run_left_in_doubt_at_its_end_is_not_told(redis, tmp_path):
 async def test_whose_a_record_of_the_same_name_is_outlives_its_owner(redis, tmp_path):
     async with simulator(searchable_references=False) as sim:
         pieces = cut_of(sim, tmp_path, shops(2, name="Shop"), references=False)
-        shard, board = pieces.shards[0], Board(redis, pieces.run)
+        shard, board = pieces.shards[0], ShardStore(redis, pieces.run)
         await board.register(1)
         sim.script(Endpoint.CREATE, None, Fault(FaultKind.STALL_BEFORE, delay=60.0))
         async with client_of(sim) as first:
@@ -220,7 +220,7 @@ async def test_whose_a_record_of_the_same_name_is_outlives_its_owner(redis, tmp_
 async def test_nothing_is_told_or_sent_when_the_lease_is_over(redis, redis_server, tmp_path, grown_up):
     async with simulator(latency=0.05) as sim, client_of(sim) as clarus:
         pieces = cut_of(sim, tmp_path, shops(120))
-        shard, board = pieces.shards[0], Board(redis, pieces.run)
+        shard, board = pieces.shards[0], ShardStore(redis, pieces.run)
         await board.register(1)
         owner = asyncio.create_task(run_leased(board, clarus, shard, seconds=LEASE))
         await until(lambda: creates(sim) >= 8, owner)
@@ -237,7 +237,7 @@ async def test_nothing_is_told_or_sent_when_the_lease_is_over(redis, redis_serve
         assert len(await board.told(0)) == 120
 
 
-class Swallowing(Board):
+class Swallowing(ShardStore):
     """A driver that swallows one cancellation, as asyncio.wait_for does on Python 3.11 now and then."""
 
     inside = False

@@ -12,8 +12,8 @@ import pytest
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 from clarus_async import AttemptEvent, ClarusClient, NewIntegration, PacingPolicy
-from clarus_async.extras import opentelemetry as module
-from clarus_async.extras.opentelemetry import OpenTelemetryObserver
+from clarus_async import opentelemetry as module
+from clarus_async.opentelemetry import OpenTelemetryObserver
 from clarus_async.simulator import Endpoint, FaultKind, Simulator
 from tests.seen import Seen, client_of, seconds, server_of
 from tests.virtual import virtual
@@ -177,10 +177,10 @@ class TestWithout:
         assert "server.address" not in {**call.attributes, **request.attributes}
 
     def test_without_the_package_the_import_error_names_the_extra(self):
-        code = "import sys; sys.modules['opentelemetry'] = None; import clarus_async.extras.opentelemetry"
+        code = "import sys; sys.modules['opentelemetry'] = None; import clarus_async.opentelemetry"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
         assert done.returncode == 1
-        assert "ImportError: clarus_async.extras.opentelemetry needs" in done.stderr
+        assert "ImportError: clarus_async.opentelemetry needs" in done.stderr
         assert "pip install 'clarus-async[opentelemetry]'" in done.stderr
 
     @pytest.mark.parametrize(

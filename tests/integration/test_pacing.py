@@ -23,8 +23,8 @@ from clarus_async import (
     Report,
     Timeouts,
 )
+from clarus_async.calls import core as shared
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Quota, Simulator
-from clarus_async.transport import shared
 from tests.stub_server import StubServer, reply
 from tests.virtual import now, settle, took, virtual
 

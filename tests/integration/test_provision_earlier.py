@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks.provision_kill import Steps, life
-from clarus_async.creation import Creation
-from clarus_async.provisioning.journal import Journal
-from clarus_async.provisioning.journal_file import JournalFile
+from clarus_async.provisioning.journal.file import JournalFile
+from clarus_async.provisioning.journal.journal import Journal
 from clarus_async.provisioning.review import differing, report_of, troubled
+from clarus_async.reconcile.creation import Creation
 from clarus_async.simulator import Endpoint, Simulator
 from tests.data.journals.make import BASE_URL, at_base_url, shop
 from tests.inline_journal import inline_journal  # noqa: F401  a fixture

@@ -18,7 +18,7 @@ import pytest
 
 from clarus_async import ClarusClient, NewIntegration, Timeouts
 from clarus_async.errors import ClarusError, JournalError, PermissionDeniedError
-from clarus_async.provisioning.journal_file import JournalFile
+from clarus_async.provisioning.journal.file import JournalFile
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Simulator, schema
 from tests.inline_journal import inline_journal, journals_inline  # noqa: F401  a fixture
 from tests.integration.test_simulator_lifecycle import until

@@ -17,12 +17,12 @@ import trustme
 
 from clarus_async import ClarusClient, ConfigurationError, ConnectionFailedError, NewIntegration
 from clarus_async.cli.commands import main
-from clarus_async.extras import celery
-from clarus_async.extras.board import Board, connect, probe
-from clarus_async.extras.celery import make_app, send, waiting
-from clarus_async.extras.redis import RedisPacing
-from clarus_async.extras.shards import Shard
-from clarus_async.provisioning.files import Format
+from clarus_async.fleet import celery
+from clarus_async.fleet.celery import make_app, send, waiting
+from clarus_async.fleet.redis import RedisPacing
+from clarus_async.fleet.shard_store import ShardStore, connect, probe
+from clarus_async.fleet.shards import Shard
+from clarus_async.provisioning.files.reader import Format
 from clarus_async.simulator import Simulator
 from tests.integration.test_shared_pace import creates, keep_busy
 from tests.redis_server import RedisServer, free_port
@@ -258,7 +258,7 @@ async def test_a_replica_takes_no_writes():
     with RedisServer() as server, RedisServer(settings={"replicaof": f"127.0.0.1 {server.port}"}) as replica:
         async with connect(replica.url) as redis:
             with pytest.raises(ConnectionFailedError, match="it is a replica, which takes no writes"):
-                await Board(redis, "run.1").register(1)
+                await ShardStore(redis, "run.1").register(1)
 
 
 @WAYS
@@ -385,7 +385,7 @@ def test_the_command_line_says_it_in_one_line(guarded, how, url_of, status, word
 def celery_command(broker, *command):
     bare = {name: value for name, value in os.environ.items() if not name.startswith("CLARUS_")}
     return {
-        "args": [sys.executable, "-m", "celery", "-A", "clarus_async.extras.celery", *command],
+        "args": [sys.executable, "-m", "celery", "-A", "clarus_async.fleet.celery", *command],
         "env": bare | {celery.BROKER: broker, "CLARUS_ACCESS_TOKEN": "t", "CLARUS_SUBDOMAIN": "acme"},
         "text": True,
     }

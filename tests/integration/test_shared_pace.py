@@ -14,8 +14,8 @@ from collections import Counter
 import pytest
 
 from clarus_async import ClarusClient, InvalidInputError, NewIntegration, PaceSource, RateLimitedError, RetryPolicy
-from clarus_async.extras.redis import RedisPacing
-from clarus_async.extras.redis_url import RedisAddress
+from clarus_async.fleet.redis import RedisPacing
+from clarus_async.fleet.redis_url import RedisAddress
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Quota, Simulator
 from tests.redis_server import RedisServer, free_port
 

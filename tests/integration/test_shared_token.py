@@ -9,8 +9,8 @@ import sys
 import pytest
 
 from clarus_async import AccessToken, ClarusClient, ClientCredentials, NewIntegration, RefreshToken, Token
-from clarus_async.extras.redis import RedisPacing
-from clarus_async.extras.shared_token import derive
+from clarus_async.auth.shared_token import derive
+from clarus_async.fleet.redis import RedisPacing
 from tests.redis_server import RedisServer, free_port
 from tests.stub_server import StubServer, bearer, created, reply
 
@@ -211,7 +211,7 @@ async def test_a_redis_that_goes_away_costs_nobody_the_token(redis):
 
 
 async def test_who_dies_while_it_asks_is_waited_for_no_longer_than_its_claim(redis, monkeypatch):
-    monkeypatch.setattr("clarus_async.extras.shared_token._CLAIMED", 500)
+    monkeypatch.setattr("clarus_async.auth.shared_token._CLAIMED", 500)
     asking = asyncio.Event()
 
     async def token(_):

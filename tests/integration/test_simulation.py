@@ -10,9 +10,9 @@ from unittest.mock import patch
 
 import pytest
 
-from clarus_async.policy import reconcile
-from clarus_async.policy.reconcile import SendAgain
-from clarus_async.transport.auth import TokenKeeper
+from clarus_async.auth.token_manager import TokenManager
+from clarus_async.reconcile import decide as reconcile
+from clarus_async.reconcile.decide import SendAgain
 from tests.simulation.__main__ import run_seed
 from tests.simulation.plan import make_plan
 from tests.simulation.world import run_plan
@@ -62,15 +62,15 @@ class TestPlanted:
             step = decide(doubt, looked, settle, may_send=may_send)
             return SendAgain() if may_send and looked is None and doubt.sends == 1 else step
 
-        with patch("clarus_async.provisioning.reconcile.decide", hasty):
+        with patch("clarus_async.reconcile.loop.decide", hasty):
             assert breaks("no duplicate")
 
     def test_a_dead_token_stays_in_use(self):
-        with patch.object(TokenKeeper, "reject", lambda self, token: None):
+        with patch.object(TokenManager, "reject", lambda self, token: None):
             assert breaks("no dead token")
 
     def test_an_exception_of_another_kind(self):
-        with patch("clarus_async.queries.read_page", lambda data: 1 / 0):
+        with patch("clarus_async.calls.queries.read_page", lambda data: 1 / 0):
             assert breaks("typed errors")
 
 

@@ -1,4 +1,4 @@
-"""Who may come in and how often: tokens, tenants and quotas, as clarus-api.md has them."""
+"""Who may come in and how often: tokens, tenants and quotas, as CLARUS_API.md has them."""
 
 import asyncio
 from urllib.parse import parse_qs, urlsplit

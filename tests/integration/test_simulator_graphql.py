@@ -1,4 +1,4 @@
-"""The list and what goes with it over GraphQL, as clarus-api.md has it."""
+"""The list and what goes with it over GraphQL, as CLARUS_API.md has it."""
 
 import asyncio
 from datetime import UTC, datetime

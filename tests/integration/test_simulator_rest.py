@@ -1,4 +1,4 @@
-"""The REST endpoints, as clarus-api.md has them."""
+"""The REST endpoints, as CLARUS_API.md has them."""
 
 import json
 

@@ -25,7 +25,7 @@ HEADERS = {
     "Accept": "application/json",
     "User-Agent": USER_AGENT,
 }
-"""The three documented headers (clarus-api.md §2), and what says who we are and what we read."""
+"""The three documented headers (CLARUS_API.md §2), and what says who we are and what we read."""
 
 ATTRIBUTES = {
     "name": "Shopify Store",
@@ -42,7 +42,7 @@ ATTRIBUTES = {
     "string4": "s4",
     "string5": "s5",
 }
-"""The attributes of the vendor's sample answer, which has no ``integration_type`` (clarus-api.md §1)."""
+"""The attributes of the vendor's sample answer, which has no ``integration_type`` (CLARUS_API.md §1)."""
 
 VENDOR_ERRORS = {
     "errors": [
@@ -56,7 +56,7 @@ VENDOR_ERRORS = {
         {"code": 7, "symbol": "is_blank", "details": "It can't be blank", "source": None, "context": None},
     ]
 }
-"""The documented body of 403, 404 and 422 (clarus-api.md §3)."""
+"""The documented body of 403, 404 and 422 (CLARUS_API.md §3)."""
 
 
 def wrapped(id: object = 123, **attributes: object) -> dict[str, Any]:  # noqa: A002

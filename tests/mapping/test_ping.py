@@ -1,4 +1,4 @@
-"""``ping``: the check that the vendor recommends (clarus-api.md §4)."""
+"""``ping``: the check that the vendor recommends (CLARUS_API.md §4)."""
 
 import pytest
 

@@ -1,7 +1,7 @@
 """Servers whose tokens are short, or die before their time: what several clients of one account come to.
 
 A server that has one live token for a client ends it whenever it gives another (Doorkeeper's
-``revoke_previous_client_credentials_token``), and a login on the front end ends it as well (clarus-api.md, section 2).
+``revoke_previous_client_credentials_token``), and a login on the front end ends it as well (CLARUS_API.md, section 2).
 """
 
 from __future__ import annotations

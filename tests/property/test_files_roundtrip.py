@@ -11,8 +11,8 @@ import orjson
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from clarus_async.provisioning.files import BadRow, Format, NumberedIntegration, read_records
-from clarus_async.records import NewIntegration
+from clarus_async.provisioning.files.reader import BadRow, Format, NumberedIntegration, read_records
+from clarus_async.resources.integrations import NewIntegration
 
 TEXTS = ("provider", "external_system_reference1", "external_system_reference2", "external_system_reference3")
 TEXTS += tuple(f"string{n}" for n in range(1, 6))

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clarus_async.errors import ClarusError
-from clarus_async.provisioning.keys import Digests
+from clarus_async.provisioning.digests import Digests
 from clarus_async.provisioning.report import Outcome, Problem, Report
 from tests.strategies import any_texts, clarus_errors, error_details, outcomes, quick, secrets, thorough
 

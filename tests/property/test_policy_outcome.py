@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clarus_async.errors import Applied, ClarusError, GraphQLError, OutcomeUnknownError
-from clarus_async.policy.failure import Ending, failure
-from clarus_async.policy.outcome import Answer, Kind, NoAnswer, Proof, Step, judge, worst
+from clarus_async.retry.effect import Answered, Effect, Kind, NextAction, NoAnswer, judge, worst
+from clarus_async.retry.failure import Ending, failure
 from clarus_async.wire.reading import Unreadable
 from tests.strategies import any_texts, error_details, quick, thorough
 
@@ -15,7 +15,7 @@ ORDER = list(Applied)
 kinds = st.sampled_from(Kind)
 writes = st.sampled_from([kind for kind in Kind if kind is not Kind.READ])
 answers = st.builds(
-    Answer,
+    Answered,
     st.integers(100, 599) | st.integers(),
     st.none() | st.floats(0, 1e18),
     readable=st.booleans(),
@@ -24,7 +24,7 @@ answers = st.builds(
     executed=st.booleans(),
 )
 everything_seen = answers | st.sampled_from(NoAnswer)
-SENT_AGAIN = {Step.AGAIN, Step.PACE, Step.REFRESH}
+SENT_AGAIN = {NextAction.AGAIN, NextAction.PACE, NextAction.REFRESH}
 
 
 @given(kinds, everything_seen, st.booleans(), st.booleans())
@@ -32,8 +32,8 @@ SENT_AGAIN = {Step.AGAIN, Step.PACE, Step.REFRESH}
 def test_whatever_is_seen_is_judged(kind, seen, repeatable, doubt):
     verdict = judge(kind, seen, repeatable=repeatable, doubt=doubt)
 
-    assert verdict.proof in Proof
-    assert verdict.step in Step
+    assert verdict.proof in Effect
+    assert verdict.step in NextAction
 
 
 @given(everything_seen, st.booleans(), st.booleans())
@@ -42,7 +42,7 @@ def test_a_create_that_may_have_been_applied_is_never_sent_again_blindly(seen, r
     verdict = judge(Kind.CREATE, seen, repeatable=repeatable, doubt=doubt)
 
     if worst(Applied.NO, verdict, Kind.CREATE) is not Applied.NO:
-        assert verdict.step in {Step.UNSETTLED, Step.DONE}
+        assert verdict.step in {NextAction.UNSETTLED, NextAction.DONE}
 
 
 @given(everything_seen, st.booleans())
@@ -62,7 +62,7 @@ def test_what_a_call_may_have_done_is_never_forgotten(kind, attempts):
         verdict = judge(kind, seen, doubt=applied is not Applied.NO)
         applied = worst(applied, verdict, kind)
         assert ORDER.index(applied) >= ORDER.index(before)
-        if verdict.proof is Proof.UNKNOWN:
+        if verdict.proof is Effect.UNKNOWN:
             assert applied is not Applied.NO
 
 
@@ -104,7 +104,7 @@ def test_every_ending_has_an_error_that_says_what_may_have_been_applied(ending):
 
     assert isinstance(error, ClarusError)
     assert error.applied is ending.applied
-    faulty = isinstance(ending.seen, Answer) and ending.seen.faulty
+    faulty = isinstance(ending.seen, Answered) and ending.seen.faulty
     assert isinstance(error, GraphQLError) is faulty
     assert isinstance(error, OutcomeUnknownError) is (ending.applied is not Applied.NO and not faulty)
     assert (error.method, error.path, error.attempts) == (ending.method, ending.path, ending.attempts)

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clarus_async.config import RetryPolicy
-from clarus_async.policy.deadline import LEAST_USEFUL, Deadline
-from clarus_async.policy.retry import RetryBudget, backoff
+from clarus_async.retry.backoff import RetryBudget, backoff
+from clarus_async.retry.deadline import LEAST_USEFUL, Deadline
 from tests.strategies import quick, thorough
 
 # A minute's load is simulated call by call.

@@ -7,7 +7,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clarus_async.policy.token import HeldToken, Phase, Refusals, life
+from clarus_async.auth.token import HeldToken, Phase, Refusals, life
 from tests.strategies import quick, thorough
 
 ORDER = [Phase.FRESH, Phase.STALE, Phase.EXPIRED]

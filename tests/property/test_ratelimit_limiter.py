@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from clarus_async.config import PacingPolicy
 from clarus_async.ratelimit.headers import Told
-from clarus_async.ratelimit.limiter import Limiter
+from clarus_async.ratelimit.limiter import AdaptiveRateLimiter
 from clarus_async.ratelimit.told import PaceSource
 from tests.strategies import quick
 
@@ -62,7 +62,7 @@ class Limiting(RuleBasedStateMachine):
         self.policy = policy
         self.now = clock
         self.floor = -math.inf  # what the server's Retry-After forbid
-        self.limiter = Limiter(policy)
+        self.limiter = AdaptiveRateLimiter(policy)
 
     def ask(self):
         wait = self.limiter.ask(self.now)

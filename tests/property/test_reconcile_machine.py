@@ -13,19 +13,19 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from clarus_async import Applied, NewIntegration
-from clarus_async.policy.reconcile import (
+from clarus_async.provisioning.job_index import Earlier
+from clarus_async.provisioning.journal.rows import Row
+from clarus_async.reconcile.decide import (
     CLOCK_MARGIN,
-    Doubt,
     Fate,
+    InDoubt,
     SendAgain,
     Settled,
     decide,
     look_result,
 )
-from clarus_async.provisioning.drafts import Draft
-from clarus_async.provisioning.journal_rows import Row
-from clarus_async.provisioning.ledger import Earlier
-from clarus_async.records import IntegrationRow
+from clarus_async.reconcile.pending import PendingCreate
+from clarus_async.resources.integrations import IntegrationRow
 
 SETTLE = 60.0
 MOST = 4
@@ -83,7 +83,7 @@ class OneCreate(RuleBasedStateMachine):
         for ago in old:
             self.server.store(self.now - ago, "old")
         seen = frozenset(self.server.of("old")) if looks_before else None
-        self.doubt = Doubt(seen=seen)
+        self.doubt = InDoubt(seen=seen)
         self.first_sent = None
         self.tries = 0
         self.looked = None
@@ -204,7 +204,7 @@ class OneCreate(RuleBasedStateMachine):
             if on_the_wire == "lost and applied":
                 self.server.store(self.now + after, "ours")
         self.now += off_for
-        draft = Draft(NewIntegration(name="Shop", integration_type="?"), "")
+        draft = PendingCreate(NewIntegration(name="Shop", integration_type="?"), "")
         Earlier(self.row, same=True).doubt(draft, self.now)
         self.doubt, self.looked = draft.doubt, None
         self.tries = max(1, self.doubt.sends)

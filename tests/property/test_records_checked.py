@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clarus_async.checks import plain_or_problem
 from clarus_async.errors import InvalidInputError
-from clarus_async.records import IntegrationChanges, IntegrationFilter, NewIntegration
+from clarus_async.resources.integrations import IntegrationChanges, IntegrationFilter, NewIntegration
+from clarus_async.validation import plain_or_problem
 from tests.strategies import (
     HERE,
     NEW_ATTRIBUTES,

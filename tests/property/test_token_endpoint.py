@@ -10,13 +10,13 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clarus_async.auth.grants import TokenEndpoint, grant_for
 from clarus_async.config import RetryPolicy, Timeouts
 from clarus_async.credentials import ClientCredentials, RefreshToken, Token
 from clarus_async.errors import ClarusError
-from clarus_async.policy.outcome import NoAnswer
-from clarus_async.transport.grants import TokenEndpoint, grant_for
-from clarus_async.transport.session import Received
-from clarus_async.transport.unanswered import Unanswered
+from clarus_async.http.no_answer import Unanswered
+from clarus_async.http.session import Received
+from clarus_async.retry.effect import NoAnswer
 from tests.strategies import json_of, thorough
 from tests.virtual import now, run_virtually
 

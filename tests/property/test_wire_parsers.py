@@ -11,13 +11,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from clarus_async.auth.rfc6749 import TokenAnswer, read_token
 from clarus_async.errors import ErrorDetail
-from clarus_async.records import Integration
+from clarus_async.resources.integrations import Integration
 from clarus_async.wire.envelope import read_integration
 from clarus_async.wire.faults import read_faults
 from clarus_async.wire.graphql import GraphQLAnswer, Page, only_reads, read_answer, read_page, searches_by_reference
 from clarus_async.wire.headers import http_date, request_id, retry_after
-from clarus_async.wire.oauth import TokenAnswer, read_token
 from clarus_async.wire.reading import Unreadable, parse
 from tests.strategies import (
     answer_attributes,

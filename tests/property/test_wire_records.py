@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clarus_async.records import UNSET, Integration, IntegrationRow
+from clarus_async.resources.integrations import UNSET, Integration, IntegrationRow
 from clarus_async.wire.envelope import changes_body, create_body, read_changed, read_integration
 from clarus_async.wire.graphql import Page, filter_variable, read_page, request_body
 from clarus_async.wire.reading import Unreadable
@@ -67,7 +67,7 @@ def plain(value):
 
 
 def is_wrong(holds, value, *, required):
-    """Whether an attribute may not hold this, by clarus-api.md."""
+    """Whether an attribute may not hold this, by CLARUS_API.md."""
     if value is None:
         return required
     if holds == TEXT:

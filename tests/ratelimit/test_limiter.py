@@ -10,7 +10,7 @@ from clarus_async.config import PacingPolicy
 from clarus_async.ratelimit.beliefs import LimitKind
 from clarus_async.ratelimit.headers import Told
 from clarus_async.ratelimit.limit import Limit
-from clarus_async.ratelimit.limiter import Limiter
+from clarus_async.ratelimit.limiter import AdaptiveRateLimiter
 from clarus_async.ratelimit.told import PaceSource
 from clarus_async.simulator.limiters import (
     Connections,
@@ -32,7 +32,7 @@ RTT = 0.02
 
 
 def new(**policy):
-    return Limiter(PacingPolicy(**policy))
+    return AdaptiveRateLimiter(PacingPolicy(**policy))
 
 
 def rush(limiter, now, callers=64):

@@ -11,14 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clarus_async.config import PacingPolicy
-from clarus_async.ratelimit.limiter import Limiter
+from clarus_async.ratelimit.limiter import AdaptiveRateLimiter
 from clarus_async.ratelimit.queue import ConnectionLimiter, PacedQueue
 from tests.virtual import now, settle, virtual
 
 FOREVER = 1e6
 
 
-class Open(Limiter):
+class Open(AdaptiveRateLimiter):
     """Holds nobody back."""
 
     @property

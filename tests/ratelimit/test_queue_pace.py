@@ -14,7 +14,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 
 from clarus_async.config import PacingPolicy
 from clarus_async.ratelimit.headers import Told
-from clarus_async.ratelimit.limiter import Limiter
+from clarus_async.ratelimit.limiter import AdaptiveRateLimiter
 from clarus_async.ratelimit.queue import ConnectionLimiter, PacedQueue
 from clarus_async.ratelimit.told import PaceSource
 from tests.virtual import VirtualLoop, now, settle, virtual
@@ -22,7 +22,7 @@ from tests.virtual import VirtualLoop, now, settle, virtual
 FOREVER = 1e8
 
 
-class Counting(Limiter):
+class Counting(AdaptiveRateLimiter):
     """Counts how often it is asked, and stops whoever spins."""
 
     asked = 0
@@ -1041,7 +1041,7 @@ class TestClosing:
         assert tasks[1].cancelled()
 
 
-class Watched(Limiter):
+class Watched(AdaptiveRateLimiter):
     """Notes what it let go, and what went although nothing may."""
 
     def __init__(self, policy):

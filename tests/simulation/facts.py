@@ -6,8 +6,8 @@ from collections import defaultdict
 from datetime import timedelta
 
 from benchmarks.provision_faults import VirtualDate
-from clarus_async.policy.outcome import NO_WAY, NoAnswer
-from clarus_async.policy.reconcile import CLOCK_MARGIN
+from clarus_async.reconcile.decide import CLOCK_MARGIN
+from clarus_async.retry.effect import NO_WAY, NoAnswer
 from clarus_async.simulator import StoredIntegration
 from clarus_async.simulator.log import LoggedRequest
 from tests.simulation.history import History, Op

@@ -10,7 +10,7 @@ from typing import Final
 
 from clarus_async import AuthenticationError, ClarusError
 from clarus_async.events import AttemptEvent, CallEvent
-from clarus_async.policy.retry import MOST_LIMITED
+from clarus_async.retry.backoff import MOST_LIMITED
 from tests.simulation.facts import Facts
 from tests.simulation.tap import TOKEN, Attempt
 

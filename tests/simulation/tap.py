@@ -15,9 +15,9 @@ import attrs
 import orjson
 
 from clarus_async.events import AttemptEvent, Event
+from clarus_async.http.no_answer import Unanswered
+from clarus_async.http.session import Session
 from clarus_async.ratelimit.queue import ConnectionLimiter, PacedQueue
-from clarus_async.transport.session import Session
-from clarus_async.transport.unanswered import Unanswered
 from clarus_async.wire.headers import retry_after
 from tests.virtual import now
 

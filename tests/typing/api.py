@@ -79,7 +79,7 @@ from clarus_async import (
     WaitEvent,
     WaitReason,
 )
-from clarus_async.extras.opentelemetry import OpenTelemetryObserver
+from clarus_async.opentelemetry import OpenTelemetryObserver
 from clarus_async.simulator import Endpoint, Fault, FaultKind, LoggedRequest, Quota, Simulator, StoredIntegration
 
 assert_type(clarus_async.__version__, str)

@@ -6,9 +6,9 @@ from typing import Any
 from temporalio import activity
 
 from clarus_async import ClarusClient
-from clarus_async.extras.board import Board, connect
-from clarus_async.extras.leased import run_to_end
-from clarus_async.extras.shards import Shard
+from clarus_async.fleet.lease import run_to_end
+from clarus_async.fleet.shard_store import ShardStore, connect
+from clarus_async.fleet.shards import Shard
 
 clarus = ClarusClient.from_env()
 
@@ -17,4 +17,4 @@ clarus = ClarusClient.from_env()
 async def provision_shard(message: dict[str, Any]) -> None:
     shard = Shard.from_dict(message)
     async with connect(os.environ["CLARUS_REDIS"]) as redis:
-        await run_to_end(Board(redis, shard.run), clarus, shard)
+        await run_to_end(ShardStore(redis, shard.run), clarus, shard)

@@ -11,17 +11,16 @@ import clarus_async
 import clarus_async.simulator
 
 PUBLIC = [
-    "clarus_async", *(f"clarus_async.{room}" for room in (
-        "checks", "client", "config", "credentials", "errors", "events", "integrations", "queries", "records",
-        "provisioning.report", "provisioning.run", "transport.authorization", "simulator",
+    "clarus_async", *(f"clarus_async.{module}" for module in (
+        "auth.authorization_code", "calls.queries", "client", "config", "credentials", "errors", "events",
+        "fleet.celery", "fleet.coordinator", "fleet.lease", "fleet.redis", "fleet.redis_url", "fleet.shard_store",
+        "fleet.shards", "fleet.split_file", "opentelemetry", "provisioning.report", "provisioning.run",
+        "resources.integrations", "resources.resource", "simulator", "validation",
     )),
     *(module.name for module in pkgutil.iter_modules(clarus_async.simulator.__path__, "clarus_async.simulator.")),
-    *(f"clarus_async.extras.{extra}" for extra in (
-        "board", "celery", "cutting", "lead", "leased", "opentelemetry", "redis", "redis_url", "shards",
-    )),
 ]  # fmt: skip
 # These name a type of redis-py, which is optional, and one of aiohttp that it does not import.
-OF_OTHERS = {"Response", "connect", "probe", "Board.__init__", "RedisAddress.client"}
+OF_OTHERS = {"Response", "connect", "probe", "ShardStore.__init__", "RedisAddress.client"}
 
 
 def annotated(module):

@@ -8,7 +8,8 @@ from types import MappingProxyType
 import attrs
 import pytest
 
-from clarus_async.checks import (
+from clarus_async.errors import InvalidInputError
+from clarus_async.validation import (
     flag_problem,
     hidden,
     is_text,
@@ -18,7 +19,6 @@ from clarus_async.checks import (
     refuse,
     text_problem,
 )
-from clarus_async.errors import InvalidInputError
 
 
 @attrs.frozen

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from clarus_async.records import Integration, IntegrationRow
+from clarus_async.resources.integrations import Integration, IntegrationRow
 from clarus_async.wire.reading import Unreadable, encode, parse, prepare, read_record
 
 CREATED = "2026-01-10T12:00:00Z"

@@ -8,6 +8,7 @@ import pickle
 import attrs
 import pytest
 
+from clarus_async.auth.authorization_code import AuthorizationCode
 from clarus_async.credentials import (
     AccessToken,
     ClientCredentials,
@@ -19,7 +20,6 @@ from clarus_async.credentials import (
     scopes_problem,
 )
 from clarus_async.errors import InvalidInputError
-from clarus_async.transport.authorization import AuthorizationCode
 
 CANARY = "canary-secret"
 

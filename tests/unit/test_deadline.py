@@ -2,7 +2,7 @@
 
 import pytest
 
-from clarus_async.policy.deadline import LEAST_USEFUL, Deadline
+from clarus_async.retry.deadline import LEAST_USEFUL, Deadline
 
 DEADLINE = Deadline(100.0)
 

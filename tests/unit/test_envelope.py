@@ -1,9 +1,9 @@
-"""The JSON:API envelope, as the vendor shows it (clarus-api.md §1)."""
+"""The JSON:API envelope, as the vendor shows it (CLARUS_API.md §1)."""
 
 import orjson
 import pytest
 
-from clarus_async.records import Integration, IntegrationChanges, NewIntegration, ShopifyConfiguration
+from clarus_async.resources.integrations import Integration, IntegrationChanges, NewIntegration, ShopifyConfiguration
 from clarus_async.wire.envelope import changes_body, create_body, read_changed, read_integration
 from clarus_async.wire.reading import Unreadable
 

@@ -9,7 +9,12 @@ import clarus_async
 from clarus_async.config import PacingPolicy, RetryPolicy, Timeouts, read_environment
 from clarus_async.credentials import AccessToken, ClientCredentials, RefreshToken, Token
 from clarus_async.errors import ClarusError
-from clarus_async.records import IntegrationChanges, IntegrationFilter, NewIntegration, ShopifyConfiguration
+from clarus_async.resources.integrations import (
+    IntegrationChanges,
+    IntegrationFilter,
+    NewIntegration,
+    ShopifyConfiguration,
+)
 
 CANARY = "canary-secret"
 PACKAGE = str(Path(clarus_async.__file__).parent)

@@ -23,8 +23,8 @@ from clarus_async.errors import (
     ServerError,
     ValidationError,
 )
-from clarus_async.policy.failure import Ending, failure, not_there
-from clarus_async.policy.outcome import NO_WAY, Answer, Kind, NoAnswer
+from clarus_async.retry.effect import NO_WAY, Answered, Kind, NoAnswer
+from clarus_async.retry.failure import Ending, failure, not_there
 from clarus_async.wire.reading import Unreadable
 
 SENT_AT = datetime(2026, 1, 10, 12, tzinfo=UTC)
@@ -63,7 +63,7 @@ def unknown(seen, **known):
     ],
 )
 def test_a_refusal_has_the_class_of_its_status(status, cls, retryable):
-    error = ended(Answer(status))
+    error = ended(Answered(status))
 
     assert type(error) is cls
     assert (error.status, error.applied, error.retryable) == (status, Applied.NO, retryable)
@@ -71,7 +71,7 @@ def test_a_refusal_has_the_class_of_its_status(status, cls, retryable):
 
 def test_a_refusal_says_what_the_server_said():
     details = (ErrorDetail(symbol="taken", details="is taken"), ErrorDetail(code=7))
-    error = ended(Answer(422), details=details, request_id="abc", attempts=2)
+    error = ended(Answered(422), details=details, request_id="abc", attempts=2)
 
     assert error.errors == details
     assert (error.request_id, error.attempts, error.method, error.path) == ("abc", 2, "POST", "/api/integrations")
@@ -81,21 +81,21 @@ def test_a_refusal_says_what_the_server_said():
 
 
 def test_a_refusal_says_when_to_come_back():
-    assert ended(Answer(503, retry_after=7.0)).retry_after == 7.0
+    assert ended(Answered(503, retry_after=7.0)).retry_after == 7.0
 
 
 def test_our_own_pace_says_it_better_than_the_server():
-    assert ended(Answer(429, retry_after=7.0), wait=9.0).retry_after == 9.0
+    assert ended(Answered(429, retry_after=7.0), wait=9.0).retry_after == 9.0
 
 
 def test_a_failure_says_why_there_was_no_further_attempt():
     assert "500; the tenant's retry budget is empty" in str(
-        ended(Answer(500), because="the tenant's retry budget is empty")
+        ended(Answered(500), because="the tenant's retry budget is empty")
     )
 
 
 def test_a_second_401_is_an_authentication_error():
-    error = ended(Answer(401), details=(ErrorDetail(details="invalid_token"),))
+    error = ended(Answered(401), details=(ErrorDetail(details="invalid_token"),))
 
     assert type(error) is AuthenticationError
     assert "401 invalid_token: the API refuses a token that was just made" in str(error)
@@ -103,7 +103,7 @@ def test_a_second_401_is_an_authentication_error():
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 def test_a_redirect_is_a_configuration_error(status):
-    error = ended(Answer(status))
+    error = ended(Answered(status))
 
     assert type(error) is ConfigurationError
     assert "check base_url (redirects are never followed)" in str(error)
@@ -177,7 +177,7 @@ def test_what_stopped_a_call_is_what_it_ends_with():
 
 
 def test_a_read_that_can_not_be_read_names_the_place():
-    error = ended(Answer(200, readable=False), Kind.READ, unreadable=Unreadable("/data/id", "an integer"))
+    error = ended(Answered(200, readable=False), Kind.READ, unreadable=Unreadable("/data/id", "an integer"))
 
     assert type(error) is ResponseError
     assert (error.pointer, error.expected, error.retryable) == ("/data/id", "an integer", False)
@@ -185,14 +185,14 @@ def test_a_read_that_can_not_be_read_names_the_place():
 
 
 def test_a_read_that_can_not_be_read_at_all_names_the_body():
-    error = ended(Answer(200, readable=False), Kind.READ, unreadable=Unreadable("", "JSON"))
+    error = ended(Answered(200, readable=False), Kind.READ, unreadable=Unreadable("", "JSON"))
 
     assert "the body should be JSON" in str(error)
 
 
 @pytest.mark.parametrize("unreadable", [None, Unreadable("", "the whole body")])
 def test_a_read_that_did_not_come_whole_may_do_better_next_time(unreadable):
-    error = ended(Answer(200, readable=False, whole=False), Kind.READ, unreadable=unreadable)
+    error = ended(Answered(200, readable=False, whole=False), Kind.READ, unreadable=unreadable)
 
     assert type(error) is ResponseError
     assert error.retryable
@@ -206,7 +206,9 @@ def test_a_read_that_did_not_come_whole_may_do_better_next_time(unreadable):
 @pytest.mark.parametrize("applied", Applied)
 def test_an_answer_that_reports_errors_is_a_graphql_error(applied):
     details = (ErrorDetail(code="FORBIDDEN", details="denied"),)
-    error = ended(Answer(200, faulty=True), Kind.ACTION, details=details, applied=applied, request_id="abc", attempts=1)
+    error = ended(
+        Answered(200, faulty=True), Kind.ACTION, details=details, applied=applied, request_id="abc", attempts=1
+    )
 
     assert type(error) is GraphQLError
     assert (error.errors, error.applied, error.request_id, error.attempts) == (details, applied, "abc", 1)
@@ -214,7 +216,7 @@ def test_an_answer_that_reports_errors_is_a_graphql_error(applied):
 
 
 def test_an_answer_that_reports_errors_and_no_details_says_so():
-    assert "reports errors, and no details" in str(ended(Answer(200, faulty=True), Kind.READ))
+    assert "reports errors, and no details" in str(ended(Answered(200, faulty=True), Kind.READ))
 
 
 # It may have been applied.
@@ -223,7 +225,7 @@ def test_an_answer_that_reports_errors_and_no_details_says_so():
 @pytest.mark.parametrize("kind", WRITES)
 @pytest.mark.parametrize("applied", DOUBT)
 @pytest.mark.parametrize(
-    "seen", [*NoAnswer, *(Answer(s) for s in (200, 302, 401, 403, 404, 408, 422, 429, 500, 503))], ids=repr
+    "seen", [*NoAnswer, *(Answered(s) for s in (200, 302, 401, 403, 404, 408, 422, 429, 500, 503))], ids=repr
 )
 def test_after_a_doubt_no_answer_makes_it_a_definite_failure(kind, applied, seen):
     error = ended(seen, kind, applied=applied)
@@ -271,7 +273,7 @@ def test_no_answer_leaves_no_cause():
 
 def test_the_last_answer_is_the_cause():
     error = unknown(
-        Answer(500, retry_after=3.0), details=(ErrorDetail(details="boom"),), request_id="abc", applied=Applied.MAYBE
+        Answered(500, retry_after=3.0), details=(ErrorDetail(details="boom"),), request_id="abc", applied=Applied.MAYBE
     )
 
     assert type(error.__cause__) is ServerError
@@ -281,7 +283,7 @@ def test_the_last_answer_is_the_cause():
 
 
 def test_a_success_that_could_not_be_read_is_the_cause():
-    error = unknown(Answer(200, readable=False), unreadable=Unreadable("/data/id", "an integer"), applied=Applied.YES)
+    error = unknown(Answered(200, readable=False), unreadable=Unreadable("/data/id", "an integer"), applied=Applied.YES)
 
     assert type(error.__cause__) is ResponseError
     assert error.__cause__.pointer == "/data/id"
@@ -303,7 +305,9 @@ def test_an_unknown_outcome_says_why_there_was_no_further_attempt():
     )
 
 
-@pytest.mark.parametrize("seen", [None, *NoAnswer, *(Answer(s) for s in (101, 200, 302, 401, 404, 500, 999))], ids=repr)
+@pytest.mark.parametrize(
+    "seen", [None, *NoAnswer, *(Answered(s) for s in (101, 200, 302, 401, 404, 500, 999))], ids=repr
+)
 @pytest.mark.parametrize("kind", Kind)
 @pytest.mark.parametrize("applied", Applied)
 def test_every_ending_is_one_line_that_names_the_request(seen, kind, applied):

@@ -1,4 +1,4 @@
-"""What error bodies say, whatever their shape (clarus-api.md §3)."""
+"""What error bodies say, whatever their shape (CLARUS_API.md §3)."""
 
 import time
 

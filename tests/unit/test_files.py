@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 import clarus_async
-from clarus_async.provisioning.csv_records import MAX_RECORD
-from clarus_async.provisioning.files import BadRow, Format, NumberedIntegration, format_of, read_records
+from clarus_async.provisioning.files.csv_records import MAX_RECORD
+from clarus_async.provisioning.files.reader import BadRow, Format, NumberedIntegration, format_of, read_records
 from clarus_async.provisioning.report import Outcome, OutcomeStatus
-from clarus_async.records import NewIntegration
+from clarus_async.resources.integrations import NewIntegration
 
 SECRET = "canary-3f9c"
 

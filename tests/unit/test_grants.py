@@ -10,6 +10,7 @@ from urllib.parse import parse_qs
 import orjson
 import pytest
 
+from clarus_async.auth.grants import TokenEndpoint, grant_for
 from clarus_async.config import RetryPolicy, Timeouts
 from clarus_async.credentials import AccessToken, ClientCredentials, RefreshToken, Token
 from clarus_async.errors import (
@@ -21,10 +22,9 @@ from clarus_async.errors import (
     ResponseError,
     ServerError,
 )
-from clarus_async.policy.outcome import NO_WAY, NoAnswer
-from clarus_async.transport.grants import TokenEndpoint, grant_for
-from clarus_async.transport.session import Received
-from clarus_async.transport.unanswered import Unanswered
+from clarus_async.http.no_answer import Unanswered
+from clarus_async.http.session import Received
+from clarus_async.retry.effect import NO_WAY, NoAnswer
 from tests.virtual import now, virtual
 
 CREDENTIALS = ClientCredentials("id", "secret", ("read", "write"))

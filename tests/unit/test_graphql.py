@@ -1,4 +1,4 @@
-"""GraphQL documents and what answers them (clarus-api.md §1)."""
+"""GraphQL documents and what answers them (CLARUS_API.md §1)."""
 
 from datetime import UTC, datetime
 
@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from clarus_async.errors import ErrorDetail
-from clarus_async.records import IntegrationFilter, IntegrationRow
+from clarus_async.resources.integrations import IntegrationFilter, IntegrationRow
 from clarus_async.wire.graphql import (
     INTROSPECTION,
     PING,

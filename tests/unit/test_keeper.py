@@ -7,6 +7,7 @@ import traceback
 
 import pytest
 
+from clarus_async.auth.token_manager import TokenManager
 from clarus_async.credentials import Token
 from clarus_async.errors import (
     AuthenticationError,
@@ -16,7 +17,6 @@ from clarus_async.errors import (
     DeadlineExceededError,
     RateLimitedError,
 )
-from clarus_async.transport.auth import TokenKeeper
 from tests.virtual import now, settle, virtual
 
 FOREVER = 1e6
@@ -56,7 +56,7 @@ def tokens(expires_in=100.0):
 
 def keeper(grant, *, static=False, told=None):
     tell = (lambda event: None) if told is None else told.append
-    return TokenKeeper(grant, static=static, tell=tell, asks=lambda keeper: None)
+    return TokenManager(grant, static=static, tell=tell, asks=lambda keeper: None)
 
 
 def refused():

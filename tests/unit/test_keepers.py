@@ -11,7 +11,7 @@ import weakref
 import pytest
 
 from clarus_async import AccessToken, ClarusClient, ClientCredentials, ConfigurationError, RefreshToken, Token
-from clarus_async.transport import keepers as module
+from clarus_async.auth import token_managers as module
 from tests.stub_server import TOKEN_PATH, StubServer, bearer, reply
 
 

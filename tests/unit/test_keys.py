@@ -2,7 +2,8 @@
 
 import pytest
 
-from clarus_async.provisioning.keys import Digests, folded
+from clarus_async.provisioning.digests import Digests
+from clarus_async.reconcile.pending import folded
 
 
 def test_what_was_not_noted_has_no_number():

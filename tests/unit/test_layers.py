@@ -2,34 +2,40 @@
 
 import ast
 import functools
+import graphlib
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 PACKAGE = Path(__file__).parents[2] / "clarus_async"
 
-# From the bottom up; a module may import from its own layer and those below it.
+# From the bottom up; a module may import from its own room and those below it. The records stand below what sends them.
 LAYERS = [
-    {"_version", "pydantic_schema", "errors", "raised", "checks", "records", "credentials", "config", "events"},
+    {"_version", "pydantic_schema", "errors", "redaction", "validation", "credentials", "config", "events", "forking",
+     "resources.integrations", "resources.spec"},
     {"wire"},
+    {"retry"},
+    {"http"},
     {"ratelimit"},
-    {"policy"},
-    {"transport"},
+    {"auth", "reconcile.concurrent_creates"},
+    {"calls"},
+    {"reconcile"},
     {"provisioning"},
-    {"queries"},
-    {"lookups"},
-    {"creation"},
-    {"settling"},
-    {"integrations"},
+    {"resources"},
     {"client"},
     {"__init__"},
-    {"simulator", "extras"},
+    {"simulator", "fleet", "opentelemetry"},
     {"cli", "__main__"},
-]
-CORE = {"wire", "ratelimit", "policy"} | LAYERS[0] - {"_version"}
-# It waits for turns, and opens no socket.
-WAITS = PACKAGE / "ratelimit" / "queue.py"
+]  # fmt: skip
+# What decides: time, randomness and ids are arguments.
+PURE = LAYERS[0] - {"_version", "forking"} | {
+    "wire", "retry", "ratelimit", "auth.token", "auth.rfc6749", "reconcile.decide", "reconcile.concurrent_creates",
+    "reconcile.pending",
+}  # fmt: skip
+# They wait for turns, and open no socket.
+WAIT = {"ratelimit.queue", "ratelimit.shared_pace", "ratelimit.pace_leader"}
 OPTIONAL = {"rich", "graphql", "uvloop", "opentelemetry", "redis", "celery", "kombu", "cryptography", "pydantic_core"}
 
 
@@ -37,9 +43,14 @@ def modules():
     return sorted(PACKAGE.rglob("*.py"))
 
 
-def unit_of(path: Path) -> str:
-    parts = path.relative_to(PACKAGE).with_suffix("").parts
-    return parts[0]
+def name_of(path: Path) -> str:
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+
+
+def unit_of(name: str) -> str:
+    """The layer's member that a module of ours belongs to."""
+    members = set().union(*LAYERS)
+    return name if name in members else name.split(".", maxsplit=1)[0]
 
 
 def layer_of(unit: str) -> int:
@@ -69,76 +80,98 @@ def imports(path: Path, *, top_level_only: bool = False):
 
 
 def ours(name: str) -> str | None:
-    """The unit of ours that an imported name is in: a public name is in ``__init__``."""
+    """The module of ours that an imported name is in: a public name is in ``__init__``."""
     if name.split(".", maxsplit=1)[0] != "clarus_async":
         return None
-    rest = name.split(".")[1:]
-    if not rest:
-        return None
-    known = (PACKAGE / rest[0]).is_dir() or (PACKAGE / f"{rest[0]}.py").is_file()
-    return rest[0] if known else "__init__"
+    rest = name.removeprefix("clarus_async").removeprefix(".")
+    path = PACKAGE / rest.replace(".", "/")
+    return rest if rest and (path.is_dir() or path.with_suffix(".py").is_file()) else "__init__"
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def room_of(name: str) -> str:
+    return name.split(".", maxsplit=1)[0]
+
+
+def by_name(path: Path) -> str:
+    return name_of(path)
+
+
+@pytest.mark.parametrize("path", modules(), ids=by_name)
 def test_imports_run_one_way(path):
-    unit = unit_of(path)
+    unit = unit_of(name_of(path))
     for name in imports(path):
         other = ours(name)
-        if other is None or other == unit:
+        if other is None or room_of(other) == room_of(name_of(path)):
             continue
         if unit == "_version":
             pytest.fail("the version imports nothing")
-        assert layer_of(other) <= layer_of(unit), f"{path.name} imports {name}, which is above it"
+        assert layer_of(unit_of(other)) <= layer_of(unit), f"{path.name} imports {name}, which is above it"
 
 
-@pytest.mark.parametrize("path", [p for p in modules() if unit_of(p) in CORE], ids=lambda p: f"{unit_of(p)}-{p.name}")
-def test_the_core_has_no_sockets_and_no_loop(path):
-    foreign = {"asyncio", "aiohttp", "socket", "ssl", "time", "random"} - ({"asyncio"} if path == WAITS else set())
+def test_no_modules_import_each_other_in_a_circle():
+    graph = {
+        name_of(path): {other for name in imports(path, top_level_only=True) if (other := ours(name)) is not None}
+        for path in modules()
+    }
+    assert list(graphlib.TopologicalSorter({name: others - {name} for name, others in graph.items()}).static_order())
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in modules() if {name_of(path), room_of(name_of(path))} & PURE], ids=by_name
+)
+def test_what_decides_has_no_sockets_and_no_loop(path):
+    foreign = {"asyncio", "aiohttp", "socket", "ssl", "time", "random"}
+    if name_of(path) in WAIT:
+        foreign -= {"asyncio", "time"}
     for name in imports(path):
         assert name.split(".")[0] not in foreign, name
 
 
-def test_one_module_uses_aiohttp_and_one_knows_what_it_raises():
+def test_one_room_uses_aiohttp():
     having = {
-        str(path.relative_to(PACKAGE))
-        for path in modules()
-        if unit_of(path) != "simulator" and any(name.split(".")[0] == "aiohttp" for name in imports(path))
+        room_of(name_of(path)) for path in modules() if any(name.split(".")[0] == "aiohttp" for name in imports(path))
     }
-    assert having == {"transport/session.py", "transport/unanswered.py"}
+    assert having == {"http", "simulator"}
+
+
+def test_no_two_classes_have_one_name():
+    names = Counter(
+        node.name for path in modules() for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef)
+    )
+    assert [name for name, count in names.items() if count > 1] == []
 
 
 def test_what_needs_celery_is_imported_where_it_is_needed():
     for path in modules():
-        assert "clarus_async.extras.celery" not in set(imports(path, top_level_only=True)), path
+        assert "clarus_async.fleet.celery" not in set(imports(path, top_level_only=True)), path
 
 
 def test_only_the_command_line_uses_the_simulator():
     for path in modules():
-        if unit_of(path) not in {"simulator", "cli"}:
-            assert all(ours(name) != "simulator" for name in imports(path)), path
+        if room_of(name_of(path)) not in {"simulator", "cli"}:
+            assert all(room_of(ours(name) or "") != "simulator" for name in imports(path)), path
 
 
 def test_the_simulator_uses_the_public_surface_only():
-    public = {"__init__", "simulator", "_version"}
     for path in modules():
-        if unit_of(path) == "simulator":
+        if room_of(name_of(path)) == "simulator":
             for name in imports(path):
-                assert ours(name) in public | {None}, f"{path.name} imports {name}"
+                assert room_of(ours(name) or "__init__") in {"__init__", "simulator", "_version"}, (path.name, name)
 
 
 def test_optional_dependencies_are_imported_lazily():
     for path in modules():
         for name in imports(path, top_level_only=True):
-            if str(path.relative_to(PACKAGE)) in {"simulator/schema.py", "extras/celery.py"}:
+            if name_of(path) in {"simulator.schema", "fleet.celery"}:
                 continue  # itself imported lazily
             assert name.split(".")[0] not in OPTIONAL, f"{path.name} imports {name} at its top"
 
 
-def test_extras_are_imported_by_those_who_want_them():
+def test_what_is_for_many_machines_is_imported_by_those_who_want_it():
     for path in modules():
         # The command line has a module for --celery, which no other command imports.
-        if unit_of(path) != "extras" and str(path.relative_to(PACKAGE)) != "cli/machines.py":
-            assert all(ours(name) != "extras" for name in imports(path)), path
+        if room_of(name_of(path)) not in {"fleet", "opentelemetry"} and name_of(path) != "cli.machines":
+            assert all(room_of(ours(name) or "") not in {"fleet", "opentelemetry"} for name in imports(path)), path
 
 
 def test_the_package_names_what_it_imports():

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from clarus_async.policy.namesakes import Namesakes
+from clarus_async.reconcile.concurrent_creates import ConcurrentCreates
 
 
 def begun(*creates):
     """Namesakes of which these have begun, each at time 0."""
-    names = Namesakes()
+    names = ConcurrentCreates()
     for name, whose in creates:
         names.begin(name, 0.0, whose)
     return names
 
 
 def test_a_name_that_nobody_created_has_no_ids_and_no_rivals():
-    names = Namesakes()
+    names = ConcurrentCreates()
     assert list(names.given("A")) == []
     assert not names.rivals("A", 0.0)
 
@@ -105,7 +105,7 @@ def test_and_not_for_one_that_began_long_after():
 
 
 def test_a_name_that_is_always_in_use_remembers_what_is_recent():
-    names = Namesakes()
+    names = ConcurrentCreates()
     for number in range(10_000):
         names.begin("A", number * 1.0, str(number))
         if number:
@@ -161,13 +161,13 @@ def test_a_name_that_ended_twice_is_forgotten_once():
 
 
 def test_an_end_of_what_was_forgotten_is_none():
-    names = Namesakes()
+    names = ConcurrentCreates()
     names.end("A", 1.0, "one")
     assert len(names) == 0
 
 
 def test_a_million_names_leave_nothing_behind():
-    names = Namesakes()
+    names = ConcurrentCreates()
     for number in range(10_000):
         names.begin(f"A {number}", number * 1.0, str(number))
         names.end(f"A {number}", number * 1.0, str(number), number)

@@ -6,7 +6,7 @@ from urllib.parse import parse_qs
 import orjson
 import pytest
 
-from clarus_async.wire.oauth import basic_forms, read_token, refuses_client, reports_error, token_form
+from clarus_async.auth.rfc6749 import basic_forms, read_token, refuses_client, reports_error, token_form
 from clarus_async.wire.reading import Unreadable
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from clarus_async.config import RetryPolicy
-from clarus_async.policy.probing import STREAK, Probing
+from clarus_async.retry.circuit_breaker import STREAK, CircuitBreaker
 
 POLICY = RetryPolicy(base=1.0, cap=8.0)
 
 
 def after(failures, random=lambda: 1.0):
-    probing = Probing(POLICY, random)
+    probing = CircuitBreaker(POLICY, random)
     for _ in range(failures):
         probing.ended(well=False)
     return probing

@@ -23,12 +23,12 @@ from clarus_async.errors import (
     ServerError,
     ValidationError,
 )
-from clarus_async.policy.probing import STREAK, Probing
-from clarus_async.policy.reconcile import look_result
-from clarus_async.provisioning.drafts import NAME, Draft, Moment, Patched, Terms
 from clarus_async.provisioning.report import Outcome, OutcomeStatus, Report
 from clarus_async.provisioning.run import Options, ProvisionRun
-from clarus_async.records import Integration, IntegrationRow, NewIntegration
+from clarus_async.reconcile.decide import look_result
+from clarus_async.reconcile.pending import NAME, Moment, Patched, PendingCreate, Terms
+from clarus_async.resources.integrations import Integration, IntegrationRow, NewIntegration
+from clarus_async.retry.circuit_breaker import STREAK, CircuitBreaker
 from tests.inline_journal import inline_journal  # noqa: F401  a fixture
 from tests.virtual import now, settle, virtual
 
@@ -96,10 +96,10 @@ class Api:
         return START + timedelta(seconds=now())
 
     def probing(self):
-        return Probing(RetryPolicy(base=10.0, cap=10.0), lambda: 1.0)
+        return CircuitBreaker(RetryPolicy(base=10.0, cap=10.0), lambda: 1.0)
 
     def draft(self, new, idempotency_key=None):
-        return Draft(new, idempotency_key or "key")
+        return PendingCreate(new, idempotency_key or "key")
 
     def begin(self, draft):
         assert draft not in self.under_way

@@ -37,7 +37,7 @@ from clarus_async import (
     Timeouts,
     Token,
 )
-from clarus_async.extras.redis import RedisPacing
+from clarus_async.fleet.redis import RedisPacing
 
 CANARY = "canary-secret"
 RECORDS = [

@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from clarus_async.errors import Applied
-from clarus_async.policy.reconcile import (
+from clarus_async.reconcile.decide import (
     CLOCK_MARGIN,
-    Doubt,
     Fate,
+    InDoubt,
     LookAt,
     Looked,
     SendAgain,
@@ -18,15 +18,15 @@ from clarus_async.policy.reconcile import (
     decide,
     look_result,
 )
-from clarus_async.provisioning.reconcile import settle
-from clarus_async.records import IntegrationRow
+from clarus_async.reconcile.loop import settle
+from clarus_async.resources.integrations import IntegrationRow
 
 SETTLE = 60.0
 NOON = datetime(2026, 1, 10, 12, tzinfo=UTC)
 
 
 def doubt(**fields):
-    return Doubt(**{"sends": 1, "given_up": 100.0, "applied": Applied.MAYBE} | fields)
+    return InDoubt(**{"sends": 1, "given_up": 100.0, "applied": Applied.MAYBE} | fields)
 
 
 def step(known, looked=None, *, may_send=True):
@@ -44,19 +44,19 @@ def answering(rows, known=None, **more):
 
 class TestSent:
     def test_it_counts_and_keeps_when_the_last_one_ended(self):
-        known = Doubt()
+        known = InDoubt()
         known.sent(Applied.MAYBE, 5.0)
         known.sent(Applied.MAYBE, 9.0)
         assert (known.sends, known.given_up, known.applied, known.made) == (2, 9.0, Applied.MAYBE, None)
 
     def test_the_first_id_that_an_answer_gave_stays(self):
-        known = Doubt()
+        known = InDoubt()
         known.sent(Applied.YES, 5.0, 7)
         known.sent(Applied.YES, 9.0, 8)
         assert known.made == 7
 
     def test_what_was_applied_for_certain_stays_so(self):
-        known = Doubt()
+        known = InDoubt()
         known.sent(Applied.YES, 5.0)
         known.sent(Applied.MAYBE, 9.0)
         assert known.applied is Applied.YES
@@ -64,10 +64,10 @@ class TestSent:
 
 class TestNothingSent:
     def test_it_is_sent(self):
-        assert step(Doubt()) == SendAgain()
+        assert step(InDoubt()) == SendAgain()
 
     def test_where_it_may_not_be_it_is_absent(self):
-        assert step(Doubt(), may_send=False) == Settled(Fate.ABSENT)
+        assert step(InDoubt(), may_send=False) == Settled(Fate.ABSENT)
 
 
 class TestFirstLook:
@@ -224,7 +224,7 @@ class Starving:
 
 @pytest.mark.parametrize(("starving", "sends"), [(0, 3), (3, 6), (10, 13), (50, 13)])
 async def test_a_send_that_had_fewer_attempts_than_it_was_due_costs_no_try(starving, sends):
-    known = Doubt()
+    known = InDoubt()
     hands = Starving(known, starving)
 
     assert await settle(known, hands, SETTLE, most=4) == Settled(Fate.ABSENT)

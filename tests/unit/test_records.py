@@ -8,7 +8,7 @@ import attrs
 import pytest
 
 from clarus_async.errors import InvalidInputError
-from clarus_async.records import (
+from clarus_async.resources.integrations import (
     INTEGRATION_TYPES,
     PROVIDERS,
     UNSET,

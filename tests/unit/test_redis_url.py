@@ -14,10 +14,10 @@ pytest.importorskip("redis")
 pytest.importorskip("celery")
 
 from clarus_async import ConfigurationError, InvalidInputError
-from clarus_async.extras.board import connect
-from clarus_async.extras.celery import make_app
-from clarus_async.extras.redis import RedisPacing
-from clarus_async.extras.redis_url import RedisAddress, read_redis_url
+from clarus_async.fleet.celery import make_app
+from clarus_async.fleet.redis import RedisPacing
+from clarus_async.fleet.redis_url import RedisAddress, read_redis_url
+from clarus_async.fleet.shard_store import connect
 from tests.unit.test_errors_tracebacks import frames_of_ours
 
 CANARY = "canary"

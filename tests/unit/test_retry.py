@@ -3,7 +3,7 @@
 import pytest
 
 from clarus_async.config import RetryPolicy
-from clarus_async.policy.retry import RetryBudget, backoff
+from clarus_async.retry.backoff import RetryBudget, backoff
 
 POLICY = RetryPolicy(base=0.5, cap=5.0)
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clarus_async.policy.server_clock import Dated
+from clarus_async.wire.server_clock import Dated
 
 DATE = datetime(2026, 1, 10, 12, 0, 0, tzinfo=UTC)
 WALL = datetime(2026, 1, 10, 15, 0, 0, tzinfo=UTC)  # ours is three hours ahead

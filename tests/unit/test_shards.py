@@ -9,9 +9,9 @@ import orjson
 import pytest
 
 from clarus_async.errors import InvalidInputError
-from clarus_async.extras.cutting import cut
-from clarus_async.extras.shards import Shard
-from clarus_async.provisioning.files import Format, NumberedIntegration, read_records
+from clarus_async.fleet.shards import Shard
+from clarus_async.fleet.split_file import cut
+from clarus_async.provisioning.files.reader import Format, NumberedIntegration, read_records
 
 SECRET = "c4n4ry"
 QUOTED = "name,integration_type,external_system_reference1,configuration.api_key\n" + "".join(

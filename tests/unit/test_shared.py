@@ -7,10 +7,10 @@ import builtins
 
 import pytest
 
+from clarus_async.auth.token import HeldToken
+from clarus_async.calls import core as module
+from clarus_async.calls.core import ClientCore
 from clarus_async.config import PacingPolicy
-from clarus_async.policy.token import HeldToken
-from clarus_async.transport import shared as module
-from clarus_async.transport.shared import Shared
 from tests.virtual import now, settle, virtual
 
 FOREVER = 1e6
@@ -37,7 +37,7 @@ def sorting(monkeypatch):
 
 
 def new(width=10, **policy):
-    return Shared("https://clarus.test", width, PacingPolicy(**policy), None, None)
+    return ClientCore("https://clarus.test", width, PacingPolicy(**policy), None, None)
 
 
 async def started(width=10, **policy):

@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
+from clarus_async.auth.shared_grant import SharedGrant
+from clarus_async.auth.token_store import Claim
 from clarus_async.credentials import ClientCredentials, Token
 from clarus_async.errors import AuthenticationError
-from clarus_async.transport.shared_grant import SharedGrant
-from clarus_async.transport.token_store import Claim
 from tests.virtual import virtual
 
 CREDENTIALS = ClientCredentials("id", "secret")

@@ -10,9 +10,9 @@ import random
 import pytest
 
 from clarus_async.config import PacingPolicy
-from clarus_async.extras.pace_leader import Heard, Leader, ProcessReport
-from clarus_async.extras.shared_pace import SharedClock
 from clarus_async.ratelimit.measured import Sent
+from clarus_async.ratelimit.pace_leader import Heard, Leader, ProcessReport
+from clarus_async.ratelimit.shared_pace import SharedClock
 from clarus_async.ratelimit.told import PaceSource
 from clarus_async.simulator.limiters import FixedWindow, SlidingLog, Unlimited
 from tests.sharing import Process, Server, Store, leader_of

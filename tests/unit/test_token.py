@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from clarus_async.policy.token import DEFAULT_LIFE, HeldToken, Phase, Refusals, life
+from clarus_async.auth.token import DEFAULT_LIFE, HeldToken, Phase, Refusals, life
 
 
 @pytest.mark.parametrize("expires_in", [None, 0.0, -1.0, -math.inf, math.nan])

@@ -8,7 +8,7 @@ import ssl
 
 import pytest
 
-from clarus_async.transport.trouble import host_port, trouble_of
+from clarus_async.http.connect_errors import host_port, trouble_of
 
 CANARY = "canary-in-a-text"
 

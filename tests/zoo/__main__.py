@@ -157,7 +157,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument(
         "--pacer",
-        default="clarus_async.ratelimit.limiter:Limiter",
+        default="clarus_async.ratelimit.limiter:AdaptiveRateLimiter",
         help="module:Class, unpaced, clairvoyant, or constant: the best constant pace, as is known afterwards",
     )
     parser.add_argument("--worst", action="store_true", help="tell the worst worlds' parameters")

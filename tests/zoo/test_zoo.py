@@ -15,7 +15,7 @@ SEEDS = 20
 # Where requests swap, refusals teach nothing; and five minutes of one client tell as much as of many.
 FEWER = {"nginx-burst0-swapped": 4, "steady-bucket": 3, "steady-fixed": 6, "steady-log": 6}
 FEW = 0.95
-PACER = "clarus_async.ratelimit.limiter:Limiter"
+PACER = "clarus_async.ratelimit.limiter:AdaptiveRateLimiter"
 
 
 def held(kind):

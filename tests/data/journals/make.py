@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 from clarus_async import ClarusClient, ClarusError, ClientCredentials, NewIntegration, Timeouts
-from clarus_async.creation import Creation
+from clarus_async.reconcile.creation import Creation
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Simulator
 
 BASE_URL = "https://clarus.test"

@@ -1,0 +1,1 @@
+"""Tokens: who asks for them, and who shares them (RFC 6749)."""

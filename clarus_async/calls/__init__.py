@@ -1,0 +1,1 @@
+"""One call: its permit, its attempts, and what is told of it."""

@@ -1,0 +1,318 @@
+"""What is read over GraphQL: any document, and the list of integrations."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from typing import Any, Final, NamedTuple, Self
+
+from clarus_async.calls.caller import Caller
+from clarus_async.calls.request import Request
+from clarus_async.errors import ApiError, GraphQLError, ResponseError
+from clarus_async.resources.integrations import IntegrationRow
+from clarus_async.retry.deadline import Deadline
+from clarus_async.retry.effect import Kind
+from clarus_async.wire.graphql import (
+    Page,
+    list_document,
+    only_reads,
+    read_answer,
+    read_page,
+    request_body,
+)
+from clarus_async.wire.reading import Unreadable
+from clarus_async.wire.refusals import refuses_size
+
+_log = logging.getLogger("clarus_async")
+
+_PAGE: Final = 100  # rows of a page where we read a list to its end
+# A filter may leave some pages without rows, but a list that goes on like this is not going to end.
+_MOST_EMPTY: Final = 100
+
+
+def graphql_request(
+    operation: str,
+    document: str,
+    variables: Mapping[str, Any],
+    read: Callable[[Mapping[str, Any]], Any],
+    *,
+    settles: bool = False,
+    patient: bool = False,
+) -> Request:
+    """Make the request of a GraphQL document.
+
+    Args:
+        operation: what it is called in logs and events.
+        document: the query or mutation.
+        variables: its variables, plain data.
+        read: turns the answer's ``data`` into a value, or says where it can't be read.
+        settles: it is read to settle what was begun, so it goes before what is new.
+        patient: what it waits for its turn does not count against the deadline.
+    """
+
+    def read_body(body: bytes) -> Any:  # noqa: ANN401
+        answer = read_answer(body)
+        if isinstance(answer, Unreadable) or answer.data is None or answer.errors:
+            return answer
+        return read(answer.data)
+
+    return Request(
+        operation=operation,
+        kind=Kind.READ if only_reads(document) else Kind.ACTION,
+        method="POST",
+        path="/graphql",
+        template="/graphql",
+        body=request_body(document, variables),
+        read=read_body,
+        secret=variables,
+        settles=settles,
+        patient=patient,
+    )
+
+
+async def run_query(caller: Caller, request: Request, deadline: Deadline | None = None) -> Any:  # noqa: ANN401
+    """Send a GraphQL request, and return what its ``read`` made of the answer.
+
+    Args:
+        caller: makes the call.
+        request: from :func:`graphql_request`.
+        deadline: by when, where that is not the view's own.
+
+    Raises:
+        GraphQLError: the answer has ``errors``, whatever else it has (CLARUS_API.md §3).
+        ClarusError: it can't be had; the class says why.
+    """
+    return (await caller.run(request, deadline)).value
+
+
+class _Read(NamedTuple):
+    """A page, and whether it has as many rows as were asked for."""
+
+    page: Page
+    full: bool
+
+
+async def read_list_page(
+    caller: Caller,
+    wanted: Mapping[str, Any],
+    first: int,
+    after: str | None = None,
+    *,
+    with_reference: bool = False,
+    deadline: Deadline | None = None,
+    settles: bool = False,
+    patient: bool = False,
+) -> _Read:
+    """Read one page of the list, a smaller one where the server refuses what so many rows cost.
+
+    Args:
+        caller: makes the call.
+        wanted: the filter's operators; all rows where there is none.
+        first: rows that are asked for.
+        after: the cursor of the page before.
+        with_reference: ask for the first reference, too.
+        deadline: by when, where that is not the view's own.
+        settles: it is read to settle what was begun, so it goes before what is new.
+        patient: what it waits for its turn does not count against the deadline.
+
+    Raises:
+        ClarusError: it can't be had; the class says why.
+    """
+    tenant = caller.shared.tenant(caller.subdomain)
+    refused = False
+    if tenant.most_rows is not None:
+        first = min(first, tenant.most_rows)
+    while True:
+        variables: dict[str, Any] = {"first": first}
+        if wanted:
+            variables["filter"] = wanted
+        if after is not None:
+            variables["after"] = after
+        document = list_document(with_reference=with_reference)
+        request = graphql_request("list", document, variables, read_page, settles=settles, patient=patient)
+        try:
+            page: Page = await run_query(caller, request, deadline)
+        except (GraphQLError, ApiError) as error:
+            if first == 1 or not refuses_size(error):
+                raise
+            # It would be refused again, and fewer rows cost less.
+            first, refused = first // 2, True
+        else:
+            if refused:
+                tenant.most_rows = first
+            return _Read(page, full=len(page.rows) + len(page.unreadable) >= first)
+
+
+async def read_every_row(
+    caller: Caller,
+    wanted: Mapping[str, Any],
+    *,
+    with_reference: bool = False,
+    deadline: Deadline | None = None,
+    settles: bool = False,
+    patient: bool = False,
+) -> tuple[list[IntegrationRow], list[Unreadable]]:
+    """Read a list to its proved end.
+
+    Args:
+        caller: makes the calls.
+        wanted: the filter's operators.
+        with_reference: ask for the first reference, too.
+        deadline: by when, where that is not the view's own.
+        settles: it is read to settle what was begun, so it goes before what is new.
+        patient: what it waits for its turn does not count against the deadline.
+
+    Returns:
+        Its rows; and for each one that can't be told from others, why not.
+
+    Raises:
+        ResponseError: an answer can't be read, or does not say whether it was the last.
+        ClarusError: it can't be had; the class says why.
+    """
+    rows: list[IntegrationRow] = []
+    unreadable: list[Unreadable] = []
+    cursors = _Cursors()
+    cursor: str | None = None
+    while True:
+        page, _ = await read_list_page(
+            caller,
+            wanted,
+            _PAGE,
+            cursor,
+            with_reference=with_reference,
+            deadline=deadline,
+            settles=settles,
+            patient=patient,
+        )
+        rows += page.rows
+        unreadable += page.unreadable
+        # What follows the last row is asked for where nothing says whether there is more: no row is a proof, then.
+        if page.last or (page.last is None and cursor is not None and not page.rows and not page.unreadable):
+            return rows, unreadable
+        cursor = cursors.after(page)
+        if cursor is None:
+            raise _endless()
+
+
+def _endless() -> ResponseError:
+    return _not_readable("the list does not say whether it ends there", "pageInfo", "an object")
+
+
+def _not_readable(why: str, where: str, expected: str) -> ResponseError:
+    return ResponseError(
+        why, pointer=f"/data/integrations/all/{where}", expected=expected, method="POST", path="/graphql"
+    )
+
+
+def row_unreadable(unreadable: Unreadable) -> ResponseError:
+    """Build the error that says that a row can't be told from others.
+
+    Args:
+        unreadable: why not.
+    """
+    return ResponseError(
+        f"a row of the list can't be read: {unreadable.pointer} should be {unreadable.expected}",
+        pointer=unreadable.pointer,
+        expected=unreadable.expected,
+        method="POST",
+        path="/graphql",
+    )
+
+
+class _Cursors:
+    """The cursors of a list so far: one that comes back would never end, nor do pages that stay empty."""
+
+    def __init__(self) -> None:
+        self._seen: set[int] = set()
+        self._empty = 0
+
+    def after(self, page: Page) -> str | None:
+        """Return where the page after this one begins; ``None`` where there is none.
+
+        Args:
+            page: one of the list.
+
+        Raises:
+            ResponseError: its cursor was there before, or too many pages in a row had no rows.
+        """
+        cursor = page.end_cursor
+        self._empty = 0 if page.rows or page.unreadable else self._empty + 1
+        if cursor is not None:
+            if self._empty == _MOST_EMPTY:
+                why = f"the list goes on after {_MOST_EMPTY} pages without a row, and would never end"
+                raise _not_readable(why, "edges", "rows, or the end of the list")
+            if hash(cursor) in self._seen:
+                why = "the list repeats a cursor and would never end"
+                raise _not_readable(why, "pageInfo/endCursor", "a cursor that was not there before")
+            self._seen.add(hash(cursor))
+        return cursor
+
+
+class IntegrationList(AsyncIterator[IntegrationRow]):
+    """The rows of a list, read a page at a time; iterate over it, or over its :meth:`pages`.
+
+    Args:
+        caller: makes the calls.
+        wanted: the filter's operators.
+        page_size: rows that a request asks for.
+        with_reference: ask for the first reference, too.
+    """
+
+    def __init__(
+        self, caller: Caller, wanted: Mapping[str, Any], page_size: int = 100, *, with_reference: bool = False
+    ) -> None:
+        self._caller = caller
+        self._wanted = wanted
+        self._page_size = page_size
+        self._with_reference = with_reference
+        self._pages: AsyncIterator[list[IntegrationRow]] | None = None
+        self._rows: Iterator[IntegrationRow] = iter(())
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> IntegrationRow:
+        if self._pages is None:
+            self._pages = self.pages()
+        while (row := next(self._rows, None)) is None:
+            # Raises StopAsyncIteration after the last page.
+            self._rows = iter(await anext(self._pages))
+        return row
+
+    async def pages(self) -> AsyncIterator[list[IntegrationRow]]:
+        """Read the list from its start, a page at a time.
+
+        Raises:
+            ResponseError: a page can't be read, or none of its rows; it does not say whether it is the last; its cursor
+                was there before; or too many in a row had no rows.
+            ClarusError: it can't be had; the class says why.
+        """
+        cursors = _Cursors()
+        cursor: str | None = None
+        while True:
+            page, full = await read_list_page(
+                self._caller, self._wanted, self._page_size, cursor, with_reference=self._with_reference
+            )
+            _left_out(page)
+            yield list(page.rows)
+            if page.last or (page.last is None and not full):
+                # The vendor's own sample has no pageInfo: what is no full page is the last one.
+                return
+            cursor = cursors.after(page)
+            if cursor is None:
+                raise _endless()
+
+
+def _left_out(page: Page) -> None:
+    """Say that rows can't be told from others; where no row of a page can, that is an error."""
+    if not page.unreadable:
+        return
+    if not page.rows:
+        raise row_unreadable(page.unreadable[0])
+    pointer, expected = page.unreadable[0]
+    _log.warning(
+        "rows of the list are left out, as they can't be told from others: %d, the first at %s, which should be %s",
+        len(page.unreadable),
+        pointer,
+        expected,
+    )

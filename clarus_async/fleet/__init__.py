@@ -1,0 +1,1 @@
+"""Runs on many machines: shards, leases, and their coordinator."""

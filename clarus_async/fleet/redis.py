@@ -1,0 +1,322 @@
+"""One quota for many processes: a pace that they share through Redis (``pip install "clarus-async[redis]"``).
+
+``ClarusClient(…, pacing=RedisPacing(url="redis://…"))`` in each of them. One process at a time, by a lease in Redis,
+decides for all when they may send, by Redis's clock: the others tell it what they want and what came of it, and are
+granted slots. A pause that the server asks one of them for is a pause for all, and the rate that refusals teach is one
+for all. What was learned is kept in Redis: where the leader dies another goes on within two seconds, and who begins
+within an hour after the last has left begins near the limit.
+
+The token of :class:`~clarus_async.ClientCredentials` is shared, too, encrypted by a key that is made of the client's
+secret: see :mod:`clarus_async.auth.shared_token`.
+
+Where Redis can't be reached, each process keeps to its part of the last rate by itself, says so once, and comes back.
+Where it refuses, and waiting heals nothing (its password, its ACL, its certificate), every call raises
+:class:`~clarus_async.ConfigurationError`, and nothing is sent, until it no longer does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import math
+import uuid
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final, Literal, NoReturn, Self  # noqa: F401  what attrs makes names Literal, for PacingPolicy
+
+import attrs
+
+from clarus_async.auth.shared_token import SharedToken, derive
+from clarus_async.config import PacingPolicy
+from clarus_async.credentials import ClientCredentials, Credentials
+from clarus_async.fleet.redis_errors import NOT_REDIS, Telling, redis_error, redis_trouble
+from clarus_async.fleet.redis_url import RedisAddress, read_redis_url
+from clarus_async.http.connect_errors import Trouble
+from clarus_async.ratelimit.limiter import AdaptiveRateLimiter
+from clarus_async.ratelimit.shared_pace import Exchange, Exchanged, SharedClock, SharedPace
+from clarus_async.validation import checked, refuse, shown
+
+_log = logging.getLogger("clarus_async")
+
+_KEPT: Final = 3600.0  # seconds for which a quota is remembered that nobody asks for
+_LISTENS: Final = 1  # seconds for which Redis waits for a message
+_MOST: Final = 1000  # messages at once
+_AGAIN: Final = 0.5  # seconds until a Redis that can't be asked is asked again; one question for all paces
+# Seconds. Whoever took no message for so long has nothing left that it is worth.
+_UNREAD: Final = 10.0
+
+# Keys: the lease, what was learned, and what a process's messages are under, but for its name. Arguments: who asks, its
+# lease, what it learned; milliseconds that a lease is to run, that what was learned is kept, and that messages are; and
+# messages, each behind who gets it: a process, or "" for whoever leads.
+# Returns: the lease that runs, microseconds of the clock, what was learned before a lease that is new.
+# Who leads no more, as it was stopped for a while, leaves nothing for others.
+_EXCHANGE: Final = """
+local me, runs = ARGV[1], tonumber(ARGV[4])
+local time = redis.call('TIME')
+local now = string.format('%d%06d', time[1], time[2])
+local lease, learned = redis.call('GET', KEYS[1]) or '', ''
+local leads = lease ~= '' and lease == ARGV[2]
+if not leads and runs > 0 and (lease == '' or string.sub(lease, 1, #me) == me) then
+  lease, learned = me .. now, redis.call('GET', KEYS[2]) or ''
+  redis.call('SET', KEYS[1], lease, 'PX', runs)
+end
+local owner = string.sub(lease, 1, #me)
+if leads then
+  if ARGV[3] ~= '' then redis.call('SET', KEYS[2], ARGV[3]) end
+  redis.call('PEXPIRE', KEYS[1], runs)
+  redis.call('PEXPIRE', KEYS[2], ARGV[5])
+end
+for i = 7, #ARGV, 2 do
+  local to = ARGV[i]
+  if to == '' and owner ~= me then to = owner elseif not leads then to = '' end
+  if to ~= '' then
+    redis.call('RPUSH', KEYS[3] .. to, ARGV[i + 1])
+    redis.call('PEXPIRE', KEYS[3] .. to, ARGV[6])
+  end
+end
+return {runs > 0 and lease or '', now, learned}
+"""
+
+
+@checked
+@attrs.frozen(kw_only=True, repr=False)
+class RedisPacing(PacingPolicy):
+    """A pace that processes share through Redis; all that share a quota are given the same.
+
+    Args:
+        url: where Redis is, as :mod:`clarus_async.fleet.redis_url` says; it may hold a password, and never shows.
+        prefix: of the keys, which hold the API's base URL and the tenant, and no secret.
+        timeout: seconds to wait for Redis; after that a process keeps to its part of the rate by itself.
+
+    Raises:
+        InvalidInputError: a value is not usable; also what :class:`PacingPolicy` refuses.
+        ImportError: the redis package is missing.
+    """
+
+    __repr__ = shown
+
+    url: str = attrs.field(default="redis://127.0.0.1:6379/0", repr=lambda _: "…")
+    prefix: str = "clarus"
+    timeout: float = 0.5
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("RedisPacing may hold a secret and refuses to be pickled")
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __attrs_post_init__(self) -> None:
+        super().__attrs_post_init__()
+        address = read_redis_url(self.url)
+        positive = isinstance(self.timeout, int | float) and not isinstance(self.timeout, bool) and self.timeout > 0
+        problems = [
+            ("url", address if isinstance(address, str) else None),
+            ("prefix", None if isinstance(self.prefix, str) and self.prefix else "must be a string that is not empty"),
+            ("timeout", None if positive and math.isfinite(self.timeout) else "must be seconds above 0"),
+        ]
+        refuse("RedisPacing", problems)
+        _must_have_redis()
+
+    def share(self, base_url: str) -> RedisSharing:
+        """Begin to share; what :class:`~clarus_async.ClarusClient` calls.
+
+        Args:
+            base_url: the API's.
+        """
+        return RedisSharing(self, base_url)
+
+
+def _must_have_redis() -> None:
+    try:
+        import redis.asyncio  # noqa: F401, PLC0415  an optional dependency
+    except ImportError as error:
+        msg = 'a shared pace needs redis: pip install "clarus-async[redis]"'
+        raise ImportError(msg, name="redis") from error
+
+
+class RedisSharing:
+    """What one client shares with others through Redis.
+
+    Args:
+        policy: where Redis is, and what the caller knows of the quota.
+        base_url: the API's.
+    """
+
+    def __init__(self, policy: RedisPacing, base_url: str) -> None:
+        self._policy = policy
+        self._base_url = base_url
+        self._me = uuid.uuid4().hex
+        address = read_redis_url(policy.url)
+        assert isinstance(address, RedisAddress)  # noqa: S101  the policy has refused any other
+        self._address = address
+        self._inbox = f"{policy.prefix}:inbox:"
+        self._client: Any = None
+        self._script: Any = None
+        self._clock = SharedClock()
+        self._paces: dict[str, SharedPace] = {}  # those that are served
+        self._listener: asyncio.Task[None] | None = None
+        self._deaf: Trouble | None = None  # why no message can be taken
+        self._telling = Telling(
+            address,
+            "each process keeps to its part of the last rate by itself",
+            "the pace is shared again",
+        )
+        self.problem: str | None = None
+        """Why nothing may be sent: Redis refuses, and waiting does not heal it."""
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def pacer(self, tenant: str | None) -> SharedPace:
+        """Return the pacer of a tenant.
+
+        Args:
+            tenant: which; ``None``: of all together.
+        """
+        # Without the URL, which may hold a password.
+        policy = PacingPolicy(rate=self._policy.rate, burst=self._policy.burst, start=self._policy.start)
+        name = f"{self._base_url}|{'' if tenant is None else tenant}"
+        return SharedPace(name, policy, self._me, self._clock, AdaptiveRateLimiter, self._begin)
+
+    async def tokens(self, credentials: Credentials) -> SharedToken | None:
+        """Return where the token of these credentials is shared; ``None`` where it is not.
+
+        Args:
+            credentials: whose.
+        """
+        if not isinstance(credentials, ClientCredentials):
+            return None
+        keys = await asyncio.to_thread(derive, credentials, self._base_url)
+        return None if keys is None else SharedToken(self._policy.prefix, keys, self._evaluate, self._start)
+
+    async def _evaluate(self, script: str, keys: list[str], arguments: list[Any]) -> Any:  # noqa: ANN401
+        """Return what a script comes to in Redis, or what kept it."""
+        redis = self._open()
+        return await self._within(lambda: redis.eval(script, len(keys), *keys, *arguments))
+
+    def _open(self) -> Any:  # noqa: ANN401
+        if self._client is None:
+            self._client = self._address.client()
+            self._script = self._client.register_script(_EXCHANGE)
+        return self._client
+
+    def _start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        task = asyncio.get_running_loop().create_task(work, name="clarus_async shared pace")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _begin(self, pace: SharedPace) -> None:
+        self._start(self._serve(pace))
+        self._paces[pace.name] = pace
+        if self._listener is None or self._listener.done():
+            self._listener, self._deaf = self._start(self._listen()), None
+
+    async def _serve(self, pace: SharedPace) -> None:
+        """Exchange, for as long as there is something to do."""
+        time = asyncio.get_running_loop().time
+        try:
+            while (step := pace.step(asked := time())) is not None:
+                if isinstance(step, float):
+                    await pace.news(step)
+                    continue
+                answer = self._deaf or await self._exchange(pace.name, step)
+                if isinstance(answer, Trouble):
+                    self._telling.trouble(answer)
+                    self.problem = None if answer.heals else redis_error(answer, self._address).message
+                    # Who waits goes on by itself, or is told of the problem.
+                    pace.alone()
+                    await pace.news(_AGAIN)
+                else:
+                    self._telling.over()
+                    self.problem = None
+                    pace.exchanged(answer, asked, time())
+        finally:
+            del self._paces[pace.name]
+            pace.served()
+
+    async def _listen(self) -> None:
+        """Take messages, for as long as a pace is served."""
+        while self._paces:
+            messages = await self._within(self._messages, _LISTENS)
+            self._deaf = messages if isinstance(messages, Trouble) else None
+            if self._deaf is None:
+                for message in messages:
+                    self._deliver(message)
+            else:
+                for pace in self._paces.values():
+                    pace.look()
+                await asyncio.sleep(_AGAIN)
+
+    async def _messages(self) -> list[str]:
+        """Return the messages that there are, or that come soon."""
+        inbox, asking = self._inbox + self._me, self._open().pipeline(transaction=False)
+        if self._deaf is None:
+            asking.blpop(inbox, _LISTENS)
+        # One a round trip might be fewer than come.
+        *first, rest = await asking.lpop(inbox, _MOST).execute()
+        return [*(popped[1] for popped in first if popped), *(rest or ())]
+
+    def _deliver(self, message: str) -> None:
+        try:
+            name, fields = json.loads(message)
+            if name in self._paces:
+                self._paces[name].receive(fields, asyncio.get_running_loop().time())
+        except Exception:  # noqa: BLE001  whatever it holds, it is nobody's who shares this pace
+            _log.debug("a message of a shared pace can't be read")
+
+    async def _exchange(self, name: str, exchange: Exchange) -> Exchanged | Trouble:
+        keys = [f"{self._policy.prefix}:{name}:{part}" for part in ("lease", "learned")] + [self._inbox]
+        arguments = [
+            self._me, exchange.lease, exchange.learned, round(1000 * exchange.seconds), round(1000 * _KEPT),
+            round(1000 * _UNREAD), *(part for message in exchange.messages for part in message),
+        ]  # fmt: skip
+        self._open()
+        reply = await self._within(lambda: self._script(keys=keys, args=arguments))
+        if isinstance(reply, Trouble):
+            return reply
+        try:
+            lease, now, learned = reply
+            return Exchanged(lease, int(now) / 1e6, learned)
+        except (TypeError, ValueError):
+            return NOT_REDIS
+
+    async def _within(self, ask: Callable[[], Awaitable[Any]], longer: float = 0.0) -> Any:  # noqa: ANN401
+        """Return what comes of it in time, or what kept it: nobody waits longer, whatever the driver has to do yet."""
+        task = self._start(_result(ask))
+        try:
+            await asyncio.wait({task}, timeout=self._policy.timeout + longer)
+            if task.done() and not task.cancelled():
+                return task.result()
+            return Trouble(f"it did not answer within {self._policy.timeout:g} s")
+        finally:
+            task.cancel()
+
+    async def close(self) -> None:
+        """Give up what it holds."""
+        now = asyncio.get_running_loop().time()
+        last = [(name, pace.step(now, leave=True)) for name, pace in self._paces.items()]
+        await self._end()
+        if not self._deaf:
+            await asyncio.gather(*(self._exchange(name, step) for name, step in last if isinstance(step, Exchange)))
+        if self._client is not None:
+            client, self._client = self._client, None
+            await self._within(client.aclose)
+            await self._end()
+
+    async def _end(self) -> None:
+        # More than once: the driver's asyncio.wait_for swallows a cancellation now and then on Python 3.11.
+        for _ in range(10):
+            for task in tuple(self._tasks):
+                task.cancel()
+            if self._tasks:
+                await asyncio.wait(tuple(self._tasks), timeout=min(0.05, self._policy.timeout / 10))
+
+
+async def _result(ask: Callable[[], Awaitable[Any]]) -> Any:  # noqa: ANN401
+    try:
+        return await ask()
+    except Exception as error:  # noqa: BLE001  whatever it is, Redis can't be asked
+        _log.debug("Redis can't be asked: %s", type(error).__name__)
+        return redis_trouble(error)

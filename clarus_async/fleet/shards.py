@@ -1,0 +1,180 @@
+"""Parts of a file that machines work on by themselves.
+
+A shard says where its records stand, and never what is in them: it travels through queues and logs that secrets must
+not get into.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, BinaryIO, Self
+
+import attrs
+
+from clarus_async.errors import InvalidInputError
+from clarus_async.provisioning.files.reader import BadRow, Format, read_records
+from clarus_async.resources.integrations import NewIntegration
+
+
+@attrs.frozen(kw_only=True)
+class Range:
+    """Records that stand one after the other.
+
+    Args:
+        start: the byte at which the first begins, or blank lines before it.
+        end: the byte after the last.
+        index: the first one's place in the input, from 0.
+        records: how many there are.
+    """
+
+    start: int
+    end: int
+    index: int
+    records: int
+
+
+@attrs.frozen(kw_only=True)
+class Shard:
+    """A part of a file, and how it is provisioned. It holds no record, and no secret.
+
+    Args:
+        run: the run that it is of.
+        number: which of the run's shards it is.
+        tenant: whose records they are.
+        base_url: where the tenant's API is.
+        path: the file, where every machine sees it.
+        format: how records are written in it.
+        size: of the file, in bytes.
+        header: bytes that belong before every range: those of a CSV's header row.
+        ranges: where its records are, in the order of the file.
+        keys: a digest of its records' keys, in that order.
+        references: records are looked up by reference, where they have one.
+        existing: what is done with what is there.
+        concurrency: how many are sent at once.
+        journal: the path of its journal; none by default.
+    """
+
+    run: str
+    number: int
+    tenant: str
+    base_url: str
+    path: str
+    format: Format
+    size: int
+    header: int
+    ranges: tuple[Range, ...]
+    keys: str
+    references: bool
+    existing: str = "adopt"
+    concurrency: int = 64
+    journal: str | None = None
+
+    @property
+    def records(self) -> int:
+        """How many there are."""
+        return sum(part.records for part in self.ranges)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain data, for a message."""
+        fields = attrs.asdict(self, recurse=False)
+        return fields | {
+            "format": self.format.value,
+            "ranges": [[part.start, part.end, part.index, part.records] for part in self.ranges],
+        }
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> Self:
+        """Read what :meth:`as_dict` wrote.
+
+        Args:
+            fields: as plain data.
+        """
+        ranges = tuple(Range(start=a, end=b, index=i, records=n) for a, b, i, n in fields["ranges"])
+        return cls(**fields | {"format": Format(fields["format"]), "ranges": ranges})
+
+    def read(self) -> Iterator[tuple[int, NewIntegration]]:
+        """Yield its records, each with its place in the input.
+
+        Raises:
+            InvalidInputError: the file can't be read, or is another one than was cut.
+        """
+        try:
+            with Path(self.path).open("rb") as stream:
+                for part in self.ranges:
+                    rows = read_records(Part(stream, self.header, part.start, part.end), self.format)
+                    for index, row in zip(range(part.index, part.index + part.records), rows, strict=True):
+                        if isinstance(row, BadRow):
+                            raise self._changed()
+                        yield index, row.new
+        except OSError as error:
+            raise InvalidInputError(f"{self.path}: {error.strerror}") from None
+        except ValueError as error:
+            raise (error if isinstance(error, InvalidInputError) else self._changed()) from None
+
+    def verify(self) -> None:
+        """Make sure that its records are those that were cut: no other ones are known not to be in another shard.
+
+        Raises:
+            InvalidInputError: they are not.
+        """
+        keys = KeysDigest()
+        for _, new in self.read():
+            keys.add(new.key)
+        if keys.text() != self.keys or Path(self.path).stat().st_size != self.size:
+            raise self._changed()
+
+    def _changed(self) -> InvalidInputError:
+        return InvalidInputError(f"{self.path}: is not what it was when it was cut into shards; start the run again")
+
+
+class KeysDigest:
+    """A digest of keys, in their order."""
+
+    def __init__(self) -> None:
+        self._hash = blake2b(digest_size=16)
+
+    def add(self, key: str) -> None:
+        """Take in a key.
+
+        Args:
+            key: the next.
+        """
+        encoded = key.encode()
+        self._hash.update(len(encoded).to_bytes(8, "little") + encoded)
+
+    def text(self) -> str:
+        """Return what it comes to."""
+        return self._hash.hexdigest()
+
+
+class Part:
+    """The bytes of a file up to ``header``, then those from ``start`` to ``end``, as a stream.
+
+    Args:
+        stream: the file.
+        header: where what comes first ends.
+        start: where the rest begins.
+        end: where it ends; ``None``: at the end of the file.
+    """
+
+    def __init__(self, stream: BinaryIO, header: int = 0, start: int = 0, end: int | None = None) -> None:
+        self._stream = stream
+        self._sections = [(start, end)] if start < header else [(0, header), (start, end)]
+        self._end: int | None = 0
+        self.at: int = 0
+        """The byte before which it stands."""
+
+    def readline(self, size: int, /) -> bytes:
+        """Return the next line, or its first bytes."""
+        while True:
+            left = size if self._end is None else min(size, self._end - self.at)
+            if left > 0 and (line := self._stream.readline(left)):
+                self.at += len(line)
+                return line
+            if not self._sections:
+                return b""
+            start, self._end = self._sections.pop(0)
+            self.at = start
+            self._stream.seek(self.at)

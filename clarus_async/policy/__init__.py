@@ -1,1 +1,0 @@
-"""What to do next: pure decisions. Time, randomness and ids are arguments."""

@@ -1,0 +1,284 @@
+"""JSON to values as they are written, and JSON of several lines to its records, in bounded memory."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Iterator
+from decimal import Decimal
+from itertools import chain
+from typing import Any, Final, NamedTuple
+
+from clarus_async.errors import InputProblem
+from clarus_async.provisioning.files.csv_records import MAX_RECORD, Malformed, NumberedLine
+from clarus_async.validation import MAX_DEPTH, SURROGATE, is_text
+
+# No 64-bit integer has more characters, and int() of a long text is slow.
+_LONGEST_INTEGER: Final = 20
+_TOO_BIG: Final = 2**64
+# Far more than any float is written with.
+_LONGEST_FLOAT: Final = 400
+_INEXACT: Final = "must be a number that 64 bits hold as it is written; a string is sent as it stands"
+_NOT_CLOSED: Final = "is not JSON: what begins here is not closed"
+
+
+class _Unfit(Exception):  # noqa: N818
+    """What would not be sent as it is written: raised, or put in its place in the value."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    attributes = dict(pairs)
+    if len(attributes) < len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                attributes[key] = _Unfit("is given twice")
+            seen.add(key)
+    return attributes
+
+
+def _sound_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    attributes = dict(pairs)
+    if len(attributes) < len(pairs):
+        raise _Unfit("is given twice")
+    return attributes
+
+
+def _integer(text: str) -> int:
+    return int(text) if len(text) <= _LONGEST_INTEGER else _TOO_BIG
+
+
+def _float(text: str) -> float | _Unfit:
+    if len(text) > _LONGEST_FLOAT:
+        return _Unfit(_INEXACT)
+    value = float(text)
+    if math.isfinite(value) and Decimal(text) != Decimal(repr(value)):
+        return _Unfit(_INEXACT)
+    return value
+
+
+def _sound_float(text: str) -> float:
+    value = _float(text)
+    if isinstance(value, _Unfit):
+        raise value
+    return value
+
+
+# orjson lets the last of several equal keys win, and turns integers beyond 64 bits into floats.
+_SOUND: Final = json.JSONDecoder(object_pairs_hook=_sound_object, parse_int=_integer, parse_float=_sound_float)
+# Walking through a value costs more than reading it, so that is done only where something is wrong.
+_MARKING: Final = json.JSONDecoder(object_pairs_hook=_object, parse_int=_integer, parse_float=_float)
+
+
+def _decode(text: str) -> tuple[Any, bool]:
+    """Return a value, and whether it is known to be sound."""
+    # A lone surrogate can only be in a key that is escaped.
+    if "\\u" not in text:
+        try:
+            return _SOUND.decode(text), True
+        except _Unfit:
+            pass
+    return _MARKING.decode(text), False
+
+
+def parse(document: bytes, line: int = 1) -> tuple[Any, tuple[InputProblem, ...]]:
+    """Parse a JSON document; return its value, and what is wrong with it by the path of each field.
+
+    Of an object, the attributes that are wrong are left out. Integers beyond 64 bits, ``NaN`` and ``Infinity`` are in
+    it, as values that whoever checks their types refuses.
+
+    Args:
+        document: the bytes, of any encoding.
+        line: on which it starts.
+    """
+    try:
+        value, is_sound = _decode(document.decode())
+    except UnicodeDecodeError:
+        return None, (InputProblem("", encoding_problem(document) or ""),)
+    except json.JSONDecodeError as error:
+        of_line = f" of line {line + error.lineno - 1}" if error.lineno > 1 else ""
+        return None, (InputProblem("", f"is not JSON (at column {error.colno}{of_line})"),)
+    except RecursionError:
+        return None, (InputProblem("", f"must not nest deeper than {MAX_DEPTH} levels"),)
+    if is_sound or not isinstance(value, dict):
+        return value, ()
+    problems = {name: found for name, item in value.items() if (found := tuple(_problems(name, item)))}
+    return (
+        {name: item for name, item in value.items() if name not in problems} if problems else value,
+        tuple(chain.from_iterable(problems.values())),
+    )
+
+
+def encoding_problem(record: bytes) -> str | None:
+    """Say why bytes are no UTF-8, or ``None``."""
+    if record.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "is not UTF-8 (it looks like UTF-16): save the file as UTF-8"
+    try:
+        record.decode()
+    except UnicodeDecodeError as error:
+        return f"is not UTF-8 (at byte {error.start + 1}): save the file as UTF-8"
+    return None
+
+
+def _problems(field: str, value: object, depth: int = 1) -> Iterable[InputProblem]:
+    if not is_text(field):
+        return [InputProblem(field.encode("utf-8", "backslashreplace").decode(), SURROGATE)]
+    if isinstance(value, _Unfit):
+        return [InputProblem(field, value.reason)]
+    # What nests deeper is named by whoever checks what may.
+    if isinstance(value, dict) and depth <= MAX_DEPTH:
+        found = (_problems(f"{field}.{key}", item, depth + 1) for key, item in value.items())
+        return list(chain.from_iterable(found))
+    if isinstance(value, list) and depth <= MAX_DEPTH:
+        found = (_problems(f"{field}[{place}]", item, depth + 1) for place, item in enumerate(value))
+        return list(chain.from_iterable(found))
+    return ()
+
+
+# --- JSON of several lines
+
+
+class Element(NamedTuple):
+    """A record of JSON that is not one object a line.
+
+    Args:
+        line: on which it starts.
+        place: in its array, from 1; ``None`` outside of one.
+        content: its text, cut where it is too long, or why nothing after it can be read.
+    """
+
+    line: int
+    place: int | None
+    content: bytes | Malformed
+
+
+def begins_document(line: bytes) -> bool:
+    """Whether this begins an array, or an object that goes on in the next line."""
+    text = line.strip()
+    if text.startswith(b"["):
+        return True
+    if not text.startswith(b"{") or text[-1:] not in b"{[,:":
+        return False
+    try:
+        _MARKING.decode(text.decode())
+    except json.JSONDecodeError as error:
+        return error.pos >= len(error.doc)
+    except (UnicodeDecodeError, RecursionError):
+        return False
+    return False
+
+
+# What leads to the next bracket, to the next bracket or comma, and to the end of a string. Where they stop at a quote,
+# its string goes on in the next part of a long line.
+_TO_BRACKET: Final = re.compile(rb'(?:[^"\[\]{}]++|"(?:[^"\\\r\n]++|\\[^\r\n])*+")*+')
+_TO_COMMA: Final = re.compile(rb'(?:[^"\[\]{},]++|"(?:[^"\\\r\n]++|\\[^\r\n])*+")*+')
+_STRING: Final = re.compile(rb'(?:[^"\\\r\n]++|\\[^\r\n])*+')
+
+
+def _end_of(pattern: re.Pattern[bytes], text: bytes, at: int) -> int:
+    found = pattern.match(text, at)
+    return at if found is None else found.end()
+
+
+class _Splitter:
+    """Finds where the elements of an array, or objects, begin and end, by their brackets."""
+
+    def __init__(self) -> None:
+        self.depth = 0
+        self.began = 0
+        self._in_array = False
+        self._in_string = False
+        self._escaped = False
+        self._place = 0
+        self._element = bytearray()
+
+    def feed(self, line: int, piece: bytes) -> Iterator[Element]:
+        """Take the next line, or a part of a long one, and yield what ends in it.
+
+        Args:
+            line: its number.
+            piece: ends in a line end, but for a part of a long line.
+        """
+        start = 0
+        at = self._string_end(piece, int(self._escaped)) if self._in_string else 0
+        while at is not None and (
+            end := _end_of(_TO_BRACKET if self.depth > self._in_array else _TO_COMMA, piece, at)
+        ) < len(piece):
+            token, at = piece[end : end + 1], end + 1
+            if not self.depth:
+                if token not in b"[{" or piece[start : at - 1].strip():
+                    break
+                self._in_array = token == b"["
+                self._place = 0
+                self.depth = 1
+                self.began = line
+                start = at if self._in_array else at - 1
+            elif token == b'"':
+                at = self._string_end(piece, at)
+            elif token in b"[{":
+                self.depth += 1
+            else:
+                self.depth -= token != b","
+                if not self.depth or (token == b"," and self._in_array and self.depth == 1):
+                    yield from self._end(line, piece[start : at - self._in_array], token)
+                    start = at
+        if at is None:
+            yield self._malformed(line, "is not JSON: a string is not closed on its line")
+        elif self.depth:
+            self._add(line, piece[start:])
+        elif piece[start:].strip():
+            yield self._malformed(line, "is not JSON: something stands between two records")
+
+    def _string_end(self, piece: bytes, at: int) -> int | None:
+        end = _end_of(_STRING, piece, at)
+        rest = piece[end : end + 2]
+        self._in_string = not rest.startswith(b'"')
+        self._escaped = rest == b"\\"
+        if self._in_string and rest and not self._escaped:
+            return None
+        return end + 1
+
+    def _add(self, line: int, content: bytes) -> None:
+        if not self._element:
+            content = content.lstrip()
+            self.began = line if content else self.began
+        self._element += content[: MAX_RECORD + 1 - len(self._element)]
+
+    def _end(self, line: int, content: bytes, token: bytes) -> Iterator[Element]:
+        self._add(line, content)
+        element, self._element = bytes(self._element), bytearray()
+        if not self._in_array:
+            yield Element(self.began, None, element)
+        elif token == b"}":
+            yield self._malformed(line, "is not JSON: an array is closed by a brace")
+        elif element:
+            self._place += 1
+            yield Element(self.began, self._place, element)
+        elif self._place or token == b",":
+            yield self._malformed(line, "is not JSON: a comma without an element")
+
+    def _malformed(self, line: int, reason: str) -> Element:
+        return Element(line, None, Malformed(reason))
+
+
+def split_documents(lines: Iterator[NumberedLine]) -> Iterator[Element]:
+    """Split arrays and objects into records, up to the end of the line on which the last of them is closed.
+
+    Args:
+        lines: the first begins a document.
+    """
+    splitter = _Splitter()
+    for number, piece in lines:
+        for element in splitter.feed(number, piece):
+            yield element
+            if isinstance(element.content, Malformed):
+                return
+        if not splitter.depth and piece.endswith(b"\n"):
+            return
+    if splitter.depth:
+        yield Element(splitter.began, None, Malformed(_NOT_CLOSED))

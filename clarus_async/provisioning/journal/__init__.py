@@ -1,0 +1,1 @@
+"""What a run wrote down before it sent, and after."""

@@ -1,0 +1,399 @@
+"""The file of a journal: SQLite in WAL mode with ``synchronous=FULL``, locked for as long as it is open.
+
+The lock is the operating system's, so a kill releases it. The file holds keys, hashes and ids, and never a payload or a
+secret. Everything here blocks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import sqlite3
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+import orjson
+
+from clarus_async.errors import JournalError
+from clarus_async.forking import watch
+from clarus_async.provisioning.journal.file_lock import FileLock, wal_problem
+from clarus_async.provisioning.journal.rows import (
+    CHANGE,
+    END,
+    END_ONE,
+    ENTER,
+    ENTER_ONE,
+    KNOWN,
+    READ,
+    REFUSED,
+    SCHEMA,
+    UPGRADE,
+    Change,
+    Completion,
+    Intent,
+    Known,
+    Row,
+    are_texts,
+    is_status,
+)
+
+_VERSION: Final = "2"
+_EARLIER: Final = "1"
+_ONLY: Final = "integrations"  # what every journal of version 1 is of
+
+
+class JournalFile:
+    """One job's journal on disk.
+
+    Args:
+        path: the file.
+        tenant: whose records they are; ``None``: whosever.
+        base_url: where its API is; ``None``: wherever.
+        resource: what they are; ``None``: whatever.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        tenant: str | None = None,
+        base_url: str | None = None,
+        resource: str | None = _ONLY,
+    ) -> None:
+        self.path: Path = Path(path)
+        self._job = {"tenant": tenant, "base_url": base_url, "resource": resource}
+        self._database: sqlite3.Connection | None = None
+        self._lock: FileLock | None = None
+        self.salt: bytes = b""
+        """Goes into every hash, so that journals can't be compared."""
+        watch(self)
+
+    def forked(self) -> Iterable[object]:
+        """Close it in a child, but for the database: with that, SQLite would remove the parent's WAL."""
+        database, self._database = self._database, None
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            lock.leave()
+        return [database]
+
+    def _connected(self) -> sqlite3.Connection:
+        if self._database is None:
+            raise sqlite3.ProgrammingError("the journal is closed")
+        return self._database
+
+    def open(self, *, make: bool = True) -> list[Known]:
+        """Open it, or make it; return what it holds.
+
+        Args:
+            make: make one where there is none.
+
+        Raises:
+            JournalError: it is another job's, in use, damaged, not there, or can't be made.
+            sqlite3.Error: it can't be opened; see :meth:`explained`.
+        """
+        try:
+            # Where a link leads: SQLite keeps its WAL beside the file itself.
+            self.path = self.path.resolve()
+            if not self.path.exists():
+                if not make:
+                    raise JournalError(f"journal {self.path}: there is no such file")
+                self._make()
+            elif self.path.stat().st_size == 0:
+                raise JournalError(f"journal {self.path}: is empty, and a journal never is: {_WHAT_TO_DO}")
+            self._lock = FileLock(self._beside("-lock"))
+        except BlockingIOError:
+            raise JournalError(f"journal {self.path}: {_IN_USE}") from None
+        except (OSError, ValueError) as error:
+            raise _can_not("be opened", self.path, error) from None
+        try:
+            self._peek()
+            self._database = sqlite3.connect(self._uri("mode=rw"), uri=True, isolation_level=None, timeout=0)
+            return self._load(self._database)
+        except (KeyError, ValueError, TypeError) as error:
+            raise JournalError(f"journal {self.path}: is damaged ({error}): {_WHAT_TO_DO}") from None
+        finally:
+            if not self.salt:
+                self._let_go()
+
+    def _beside(self, suffix: str) -> Path:
+        return self.path.with_name(self.path.name + suffix)
+
+    def _uri(self, mode: str) -> str:
+        return f"{self.path.as_uri()}?{mode}"
+
+    def _make(self) -> None:
+        """Make a whole journal under another name first, so that there never is half of one."""
+        draft = self.path.with_name(f".{secrets.token_hex(8)}.journal")
+        try:
+            os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+            with contextlib.closing(sqlite3.connect(draft, isolation_level=None)) as database:
+                database.executescript(f"BEGIN;{SCHEMA}")
+                job = {**self._job, "version": _VERSION, "salt": secrets.token_hex(8), "open": "0"}
+                database.executemany("INSERT INTO job VALUES (?, ?)", job.items())
+                database.execute("COMMIT")
+            try:
+                # Unlike a rename, this fails where somebody else made one meanwhile.
+                os.link(draft, self.path)
+            except FileExistsError:
+                pass
+            except OSError as error:
+                if error.errno not in {errno.EPERM, errno.ENOTSUP, errno.ENOSYS}:
+                    raise
+                # Not every file system has hard links.
+                draft.rename(self.path)
+            _flush_folder(self.path.parent)
+        except OSError as error:
+            raise _can_not("be made", self.path, error) from None
+        finally:
+            with contextlib.suppress(OSError):
+                draft.unlink()
+
+    def _peek(self) -> None:
+        """Refuse what is not ours without touching it; its job was written into the file itself when it was made."""
+        try:
+            with contextlib.closing(sqlite3.connect(self._uri("mode=ro&immutable=1"), uri=True)) as database:
+                if not database.execute("SELECT 1 FROM sqlite_schema WHERE name = 'job'").fetchone():
+                    raise JournalError(f"journal {self.path}: is a database, and no journal; take another file")
+                job = dict(database.execute("SELECT name, value FROM job"))
+        except sqlite3.OperationalError as error:
+            raise _can_not("be opened", self.path, error) from None
+        version = job.get("version")
+        if version not in {_VERSION, _EARLIER}:
+            raise JournalError(
+                f"journal {self.path}: belongs to another release: its version is {version}, this one's {_VERSION};"
+                " go on with the release that wrote it, or take another file"
+            )
+        job.setdefault("resource", _ONLY)
+        for name, ours in self._job.items():
+            theirs = job.get(name)
+            if ours is not None and theirs != ours:
+                raise JournalError(
+                    f"journal {self.path}: belongs to another job: its {name} is {theirs}, this one's {ours};"
+                    " take another file, or none"
+                )
+        if job.get("open") == "1":
+            self._check_wal()
+
+    def _check_wal(self) -> None:
+        """Refuse a WAL that is not as it was left: what it lost was sent, and nobody would know."""
+        wal = self._beside("-wal")
+        problem = wal_problem(wal) if wal.exists() else "is missing"
+        if problem is not None:
+            raise JournalError(
+                f"journal {self.path}: its {wal.name}, which holds what was written last, {problem}; put it back as it"
+                f" was, or {_WHAT_TO_DO}"
+            )
+
+    def _load(self, database: sqlite3.Connection) -> list[Known]:
+        # Taken with the first access, and kept.
+        database.execute("PRAGMA locking_mode = EXCLUSIVE")
+        database.execute("PRAGMA synchronous = FULL")
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("BEGIN EXCLUSIVE")
+        database.execute("COMMIT")
+        check = database.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if check != "ok":
+            raise JournalError(f"journal {self.path}: is damaged ({check}): {_WHAT_TO_DO}")
+        job = dict(database.execute("SELECT name, value FROM job"))
+        if job["version"] == _EARLIER:
+            _upgrade(database)
+        salt = bytes.fromhex(job["salt"])
+        known = [Known.of(values) for values in database.execute(KNOWN)]
+        database.execute("INSERT OR REPLACE INTO job VALUES ('open', '1')")
+        # Not truncated: while it is open, its WAL is never without what was written last.
+        database.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        self.salt = salt
+        return known
+
+    def write(self, rows: Sequence[Intent | Completion]) -> None:
+        """Write rows, all or none, and return when they are on the disk.
+
+        Args:
+            rows: entries, and results of records that have theirs, now or already.
+
+        Raises:
+            sqlite3.Error: they can't be written.
+        """
+        # Of what is written together, a result is the last word.
+        entries = [tuple(row) for row in rows if type(row) is Intent]
+        results = [tuple(row) for row in rows if type(row) is Completion]
+        texts = _json(entries), _json(results)
+        whole = "\\u0000" not in texts[0] and "\\u0000" not in texts[1]
+        database = self._connected()
+        if whole and not results:
+            database.execute(ENTER, texts[:1])
+            return
+        # It commits, or rolls back.
+        with database:
+            database.execute("BEGIN")
+            if whole:
+                database.execute(ENTER, texts[:1])
+                ended = database.execute(END, texts[1:]).rowcount
+            else:
+                database.executemany(ENTER_ONE, [[_cell(value) for value in row] for row in entries])
+                named = [dict(zip(Completion._fields, map(_cell, row), strict=True)) for row in results]
+                ended = database.executemany(END_ONE, named).rowcount
+            if results and ended < len(results):
+                raise sqlite3.IntegrityError("a result has no entry")
+
+    def fetch(self, numbers: Sequence[int]) -> dict[int, Row]:
+        """Read records by number.
+
+        Args:
+            numbers: which.
+        """
+        return self._fetch("WHERE n IN (SELECT value FROM json_each(?))", _json(numbers))
+
+    def doubtful(self, after: int, most: int) -> dict[int, Row]:
+        """Read records that were ever in doubt, or are in flight, in order of their numbers.
+
+        Args:
+            after: those with a greater number than this.
+            most: how many.
+        """
+        return self._fetch("WHERE n > ? AND (unknown OR status IS NULL) ORDER BY n LIMIT ?", after, most)
+
+    def troubled(self, most: int) -> dict[int, Row]:
+        """Read records that are not there as they should be.
+
+        Args:
+            most: how many.
+        """
+        there = "coalesce(status, '') IN ('created', 'adopted', 'updated')"
+        return self._fetch(f"WHERE NOT {there} ORDER BY n LIMIT ?", most)
+
+    def counts(self) -> dict[str | None, tuple[int, int]]:
+        """Count the records and their requests, by status; ``None`` is in flight."""
+        rows = (
+            self._connected().execute("SELECT status, count(*), sum(attempts) FROM records GROUP BY status").fetchall()
+        )
+        for status, _, attempts in rows:
+            if not ((status is None or is_status(status)) and type(attempts) is int):
+                raise ValueError("a record has no sensible status or attempts")
+        return {status: (records, attempts) for status, records, attempts in rows}
+
+    def differing(self) -> dict[tuple[str, ...], int]:
+        """Count the records that are there with other attributes than were given, by those attributes."""
+        found = "SELECT differs, count(*) FROM records WHERE differs <> '[]' GROUP BY differs"
+        rows = [(orjson.loads(cell), count) for cell, count in self._connected().execute(found).fetchall()]
+        if not all(are_texts(names) for names, _ in rows):
+            raise ValueError("a record has no sensible differs")
+        return {tuple(names): count for names, count in rows}
+
+    def owners(self, ids: Sequence[int]) -> dict[int, str]:
+        """Return the keys of the records that have these ids.
+
+        Args:
+            ids: which.
+        """
+        wanted = "SELECT integration_id, key FROM records WHERE integration_id IN (SELECT value FROM json_each(?))"
+        return dict(self._connected().execute(wanted, (_json(ids),)))
+
+    def forget_refused(self) -> None:
+        """Forget what was wrong with the input: it is said again when it is met again."""
+        self._connected().execute(f"DELETE FROM records WHERE {REFUSED}")  # noqa: S608  a constant
+
+    def forget(self, numbers: Sequence[int]) -> None:
+        """Forget records of which nothing was sent.
+
+        Args:
+            numbers: which.
+        """
+        statement = "DELETE FROM records WHERE n IN (SELECT value FROM json_each(?))"
+        self._connected().execute(statement, (_json(numbers),))
+
+    def change(self, changes: Iterable[Change]) -> None:
+        """Note what is about to be changed, of records that have their entries.
+
+        Args:
+            changes: what is.
+        """
+        database = self._connected()
+        with database:
+            database.execute("BEGIN")
+            named = [{name: _cell(value) for name, value in change._asdict().items()} for change in changes]
+            database.executemany(CHANGE, named)
+
+    def _fetch(self, where: str, *arguments: object) -> dict[int, Row]:
+        # All of them first: a statement that had not come to its end would keep the file from being closed.
+        cells = self._connected().execute(f"{READ} {where}", arguments).fetchall()
+        return {row.n: row for row in map(Row.of, cells)}
+
+    def close(self) -> None:
+        """Close it."""
+        database = self._database
+        try:
+            # Not truncated before: where the disk is full, the WAL's own room is all there is.
+            if database is not None:
+                database.execute("PRAGMA wal_checkpoint(RESTART)")
+                database.execute("UPDATE job SET value = '0' WHERE name = 'open'")
+        finally:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        self.salt = b""
+        database, self._database = self._database, None
+        if database is not None:
+            database.close()
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            lock.release()
+
+    def explained(self, error: Exception) -> str:
+        """Say in words what went wrong, and what to do.
+
+        Args:
+            error: what SQLite says, or what could not be read.
+        """
+        where = f"journal {self.path}: "
+        if not isinstance(error, sqlite3.Error):
+            return f"{where}is damaged ({error}): {_WHAT_TO_DO}"
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+            return f"{where}{_IN_USE}"
+        if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+            return f"{where}is damaged ({error}): {_WHAT_TO_DO}"
+        if code == sqlite3.SQLITE_FULL:
+            return f"{where}the disk is full; make room, and run again with the same journal"
+        return f"{where}{error}"
+
+
+_WHAT_TO_DO: Final = (
+    'move it away and run again without it; with existing="adopt", what is there already is found by its key'
+)
+
+
+_IN_USE: Final = "is in use by another run; wait for its end, or take another file"
+
+
+def _upgrade(database: sqlite3.Connection) -> None:
+    """Make a journal of version 1 one of this version, or leave it as it is."""
+    try:
+        database.executescript(f"BEGIN;{UPGRADE}COMMIT;")
+    except sqlite3.Error:
+        if database.in_transaction:
+            database.execute("ROLLBACK")
+        raise
+
+
+def _can_not(what: str, path: Path, error: Exception) -> JournalError:
+    why = error.strerror if isinstance(error, OSError) and error.strerror else error
+    return JournalError(f"journal {path}: can't {what}: {why}")
+
+
+def _cell(value: object) -> object:
+    return _json(value) if isinstance(value, list | tuple | dict) else value
+
+
+def _json(value: object) -> str:
+    return orjson.dumps(value).decode()
+
+
+def _flush_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

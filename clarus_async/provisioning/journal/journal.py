@@ -1,0 +1,163 @@
+"""The journal of a run: what was about to be sent before it is, and what became of it after.
+
+All of it happens in one thread of its own. Whatever is to be written while that thread is busy is written together, by
+one statement and so by one flush to the disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from clarus_async.errors import JournalError
+from clarus_async.provisioning.journal.file import JournalFile
+from clarus_async.provisioning.journal.rows import Completion, Intent, Known, Row
+
+T = TypeVar("T")
+
+
+class Journal:
+    """One job's journal.
+
+    Args:
+        path: the file.
+        tenant: whose records they are; ``None``: whosever.
+        base_url: where its API is; ``None``: wherever.
+        resource: what they are; ``None``: whatever.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        tenant: str | None = None,
+        base_url: str | None = None,
+        resource: str | None = "integrations",
+    ) -> None:
+        self.file: JournalFile = JournalFile(path, tenant, base_url, resource)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="clarus_async journal")
+        self._pending: list[Intent | Completion] = []
+        self._written: asyncio.Future[None] | None = None
+        self._writing: asyncio.Task[None] | None = None
+        self._error: str | None = None
+
+    @property
+    def salt(self) -> bytes:
+        """Goes into every hash, so that journals can't be compared."""
+        return self.file.salt
+
+    @property
+    def broken(self) -> bool:
+        """Whether something could not be written."""
+        return self._error is not None
+
+    async def open(self, *, make: bool = True) -> list[Known]:
+        """Open it, or make it; return what it holds.
+
+        Args:
+            make: make one where there is none.
+
+        Raises:
+            JournalError: it is another job's, in use, damaged, or can't be opened.
+        """
+        return await self.run(lambda: self.file.open(make=make))
+
+    async def close(self) -> None:
+        """Close it, with all that was to be written; it is closed also where nobody waits for that any more."""
+        await asyncio.shield(asyncio.create_task(self._close(), name="clarus_async journal"))
+
+    async def _close(self) -> None:
+        try:
+            if self._writing is not None:
+                await asyncio.wait([self._writing])
+        finally:
+            closing = self._thread.submit(self.file.close)
+            self._thread.shutdown(wait=False)
+        try:
+            await asyncio.wrap_future(closing)
+        except sqlite3.Error as error:
+            raise JournalError(self.file.explained(error)) from None
+
+    async def write(self, rows: Iterable[Intent | Completion]) -> None:
+        """Write rows, and return when they are on the disk.
+
+        Args:
+            rows: entries, and results of records that have theirs, now or already.
+
+        Raises:
+            JournalError: they can't be written; nothing more can be.
+        """
+        if self._error is not None:
+            raise JournalError(self._error)
+        rows = list(rows)
+        if not rows:
+            return
+        self._pending += rows
+        if self._written is None:
+            self._written = asyncio.get_running_loop().create_future()
+            # Whether or not somebody still waits for it: a failure is kept, and raised at the next write.
+            self._written.add_done_callback(lambda done: done.exception())
+        written = self._written
+        if self._writing is None:
+            self._writing = asyncio.create_task(self._write_groups(), name="clarus_async journal")
+        await asyncio.shield(written)
+
+    async def fetch(self, numbers: Sequence[int]) -> dict[int, Row]:
+        """Read records by number.
+
+        Args:
+            numbers: which.
+
+        Raises:
+            JournalError: they can't be read.
+        """
+        return await self.run(lambda: self.file.fetch(numbers))
+
+    async def forget(self, numbers: Sequence[int]) -> None:
+        """Forget records of which nothing was sent.
+
+        Args:
+            numbers: which.
+
+        Raises:
+            JournalError: they can't be forgotten.
+        """
+        await self.run(lambda: self.file.forget(numbers))
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Do something with the file, in the thread.
+
+        Args:
+            work: what to do.
+
+        Raises:
+            JournalError: it failed.
+        """
+        try:
+            # What was begun is done, also where nobody waits for it any more.
+            return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._thread, work))
+        except (sqlite3.Error, ValueError, TypeError) as error:
+            raise JournalError(self.file.explained(error)) from None
+
+    async def _write_groups(self) -> None:
+        while self._pending:
+            rows, self._pending = self._pending, []
+            written, self._written = self._written, None
+            try:
+                await self._write(rows)
+            except Exception as error:  # noqa: BLE001  whatever it is, what waits must hear that it is not written
+                self._error = error.message if isinstance(error, JournalError) else f"journal: {error}"
+                self._pending.clear()
+                for future in filter(None, (written, self._written)):
+                    future.set_exception(JournalError(self._error))
+                self._written = None
+            else:
+                if written is not None:
+                    written.set_result(None)
+        self._writing = None
+
+    async def _write(self, rows: Sequence[Intent | Completion]) -> None:
+        await self.run(lambda: self.file.write(rows))

@@ -1,0 +1,314 @@
+"""The rows of a journal, and the statements that write and read them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from types import NoneType
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from clarus_async.errors import Applied
+from clarus_async.provisioning.existing import EXISTING
+from clarus_async.provisioning.report import OutcomeStatus
+
+
+class Intent(NamedTuple):
+    """What a record is, and how it is about to be sent; replaces all that was there of it but ``unknown``.
+
+    Args:
+        n: its number in the journal, from 1.
+        key: the record's.
+        name: the record's, where that is not its key.
+        hash: of all that was to be sent.
+        idempotency_key: the same for every send.
+        seen: ids that a look before the first send found; ``None`` where nobody looked.
+        sent: when it was first about to be sent, in seconds since 1970 on the server's clock, which no step of a local
+            clock moves; ``None`` where no answer had told of that.
+        sends: how often it was to be sent as a new record.
+        unknown: whether it was ever in doubt; once said, it stays.
+        given: digests of what the server was given last of each attribute; ``None`` where nobody knows.
+        names: others that it may have.
+    """
+
+    n: int
+    key: str
+    name: str | None = None
+    hash: str | None = None
+    idempotency_key: str | None = None
+    seen: Sequence[int] | None = None
+    sent: float | None = None
+    sends: int | None = None
+    unknown: bool = False
+    given: Mapping[str, str] | None = None
+    names: Sequence[str] = ()
+
+
+class Change(NamedTuple):
+    """What is about to be changed; until it is known what became of that, it answers for no input.
+
+    Args:
+        n: its number in the journal.
+        integration_id: of what is there.
+        ours: whether a send of this job made that.
+        given: digests of the attributes that stay as they are; ``None`` where nobody knows.
+        names: those that it may have.
+    """
+
+    n: int
+    integration_id: int
+    ours: bool
+    given: Mapping[str, str] | None
+    names: Sequence[str]
+
+
+class Completion(NamedTuple):
+    """What became of a record that has its entry.
+
+    Args:
+        n: its number in the journal.
+        sends: how often it was sent as a new record; ``None``: as the entry says.
+        status: as in :class:`Outcome`, as are the fields up to ``error``.
+        integration_id: where it is known.
+        matched_by: where it was found.
+        attempts: requests that went out.
+        others: ids of further records.
+        error: as plain data.
+        unknown: whether it was ever in doubt; once said, it stays.
+        existing: what was to be done with what is there; ``None``: as the journal says.
+        ours: whether a send of this job made what is there; ``None``: as the journal says.
+        differs: as in :class:`Outcome`.
+    """
+
+    n: int
+    status: str
+    sends: int | None = None
+    integration_id: int | None = None
+    matched_by: str | None = None
+    attempts: int = 0
+    others: Sequence[int] = ()
+    error: dict[str, Any] | None = None
+    unknown: bool = False
+    existing: str | None = None
+    ours: bool | None = None
+    differs: Sequence[str] = ()
+
+
+class Row(NamedTuple):
+    """What the journal holds of one record: its entry, and its result; in flight, it has no status."""
+
+    n: int
+    key: str
+    name: str | None = None
+    hash: str | None = None
+    idempotency_key: str | None = None
+    seen: Sequence[int] | None = None
+    sent: float | None = None
+    sends: int | None = None
+    unknown: bool = False
+    given: Mapping[str, str] | None = None
+    names: Sequence[str] = ()
+    status: str | None = None
+    integration_id: int | None = None
+    matched_by: str | None = None
+    attempts: int = 0
+    others: Sequence[int] = ()
+    error: dict[str, Any] | None = None
+    existing: str | None = None
+    ours: bool = False
+    differs: Sequence[str] = ()
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether it may have been sent as a new record, and nobody knows what became of that."""
+        return self.status is None or (self.status == "unresolved" and bool(self.sends))
+
+    @classmethod
+    def of(cls, values: Sequence[Any]) -> Row:
+        """Build one of what SQLite gave, which keeps no checksums, and takes a value of any type in any column.
+
+        Args:
+            values: the cells.
+
+        Raises:
+            ValueError: a value makes no sense.
+        """
+        row = cls(*values)
+        read: dict[str, Any] = {
+            name: orjson.loads(cell) for name in _NESTED if (cell := getattr(row, name)) is not None
+        }
+        row = row._replace(
+            **{"names": (), "others": (), "differs": ()} | read, unknown=bool(row.unknown), ours=bool(row.ours)
+        )
+        for name, value in row._asdict().items():
+            if not _MAKES_SENSE.get(name, _is_whole)(value):
+                raise ValueError(f"record {row.n!r} has no sensible {name}")
+        return row._replace(names=tuple(row.names), differs=tuple(row.differs))
+
+
+def _one_of(*kinds: type) -> Callable[[object], bool]:
+    return lambda value: type(value) in kinds
+
+
+def are_texts(value: object) -> bool:
+    """Whether this is what names of attributes may be.
+
+    Args:
+        value: as it was written.
+    """
+    return isinstance(value, list | tuple) and all(type(item) is str for item in value)
+
+
+def _are_ids(value: object) -> bool:
+    return isinstance(value, list | tuple) and all(type(item) is int for item in value)
+
+
+def _is_error(value: object) -> bool:
+    if not isinstance(value, dict):
+        return value is None
+    return value.keys() <= _ERROR.keys() and all(makes_sense(value.get(name)) for name, makes_sense in _ERROR.items())
+
+
+_is_whole: Final = _one_of(int, NoneType)
+_is_text: Final = _one_of(str, NoneType)
+_APPLIED: Final = frozenset(Applied)
+_ERROR: Final[dict[str, Callable[[Any], bool]]] = {
+    "type": _one_of(str),
+    "message": _one_of(str),
+    "applied": lambda value: isinstance(value, str) and value in _APPLIED,
+    "retryable": _one_of(bool),
+    "status": _is_whole,
+}
+_NESTED: Final = ("seen", "given", "names", "others", "error", "differs")
+_MAKES_SENSE: Final[dict[str, Callable[[Any], bool]]] = {
+    "n": _one_of(int),
+    "key": _one_of(str),
+    **dict.fromkeys(("name", "hash", "idempotency_key", "matched_by"), _is_text),
+    "seen": lambda value: value is None or _are_ids(value),
+    "sent": _one_of(float, NoneType),
+    **dict.fromkeys(("unknown", "ours"), _one_of(bool)),
+    "given": lambda value: value is None or (isinstance(value, dict) and are_texts([*value.values()])),
+    "existing": lambda value: value is None or value in EXISTING,
+    **dict.fromkeys(("names", "differs"), are_texts),
+    "status": lambda value: value is None or is_status(value),
+    "attempts": _one_of(int),
+    "others": _are_ids,
+    "error": _is_error,
+}
+
+
+def is_status(value: object) -> bool:
+    """Whether this is what an outcome's status may be.
+
+    Args:
+        value: as it was written.
+    """
+    return value in _STATUSES
+
+
+_STATUSES: Final = frozenset(status.value for status in OutcomeStatus)
+
+
+SCHEMA: Final = """
+CREATE TABLE job (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE records (
+  n INTEGER PRIMARY KEY, key TEXT NOT NULL, name TEXT, hash TEXT, idempotency_key TEXT, seen TEXT, sent REAL,
+  sends INTEGER, status TEXT, integration_id INTEGER, matched_by TEXT, attempts INTEGER NOT NULL DEFAULT 0, others TEXT,
+  error TEXT, unknown INTEGER NOT NULL, given TEXT, names TEXT, existing TEXT, ours INTEGER NOT NULL DEFAULT 0,
+  differs TEXT);
+"""
+# Version 1 does not say under which `existing` a record was settled. What was updated was so under "update". What a
+# send of the job made was sent with the attributes of its hash, whatever the option was. What was only found was never
+# compared: it is decided anew, by a look, which sends nothing.
+UPGRADE: Final = """
+ALTER TABLE records ADD COLUMN given TEXT;
+ALTER TABLE records ADD COLUMN names TEXT;
+ALTER TABLE records ADD COLUMN existing TEXT;
+ALTER TABLE records ADD COLUMN ours INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE records ADD COLUMN differs TEXT;
+UPDATE records SET existing = 'update' WHERE status = 'updated';
+UPDATE records SET ours = 1 WHERE status IN ('created', 'duplicated') OR (status = 'adopted' AND sends > 0);
+INSERT INTO job VALUES ('resource', 'integrations');
+UPDATE job SET value = '2' WHERE name = 'version';
+"""
+
+
+def _enter(source: str) -> str:
+    names = ", ".join(Intent._fields)
+    replaced = [f"{name} = excluded.{name}" for name in Intent._fields if name not in {"n", "unknown"}]
+    left = [name for name in Row._fields if name not in Intent._fields]
+    emptied = [f"{name} = {0 if name in {'attempts', 'ours'} else 'NULL'}" for name in left]
+    return (
+        f"INSERT INTO records ({names}) {source} ON CONFLICT (n) DO UPDATE SET {', '.join(replaced + emptied)},"
+        " unknown = max(unknown, excluded.unknown)"
+    )
+
+
+def _end(value: Callable[[int], str], source: str) -> str:
+    values = {name: value(i) for i, name in enumerate(Completion._fields)}
+    del values["n"]
+    kept = {name: f"coalesce({values[name]}, {name})" for name in ("sends", "existing", "ours")}
+    sticky = {"unknown": f"max(unknown, {values['unknown']})"}
+    assignments = ", ".join(f"{name} = {new}" for name, new in (values | kept | sticky).items())
+    return f"UPDATE records SET {assignments} {source} WHERE n = {value(0)}"  # noqa: S608
+
+
+def _extracted(i: int) -> str:
+    return f"json_extract(value, '$[{i}]')"
+
+
+# A whole group in one statement: each statement that a thread runs may have to wait for the interpreter's lock.
+_ALL: Final = ", ".join(map(_extracted, range(len(Intent._fields))))
+ENTER: Final = _enter(f"SELECT {_ALL} FROM json_each(?) WHERE true")  # noqa: S608  made of field names
+END: Final = _end(_extracted, "FROM json_each(?)")
+# SQLite's JSON ends a text at a NUL.
+ENTER_ONE: Final = _enter(f"VALUES ({', '.join('?' for _ in Intent._fields)})")
+END_ONE: Final = _end(lambda i: f":{Completion._fields[i]}", "")
+# Its hash becomes one that no record has. It ends a doubt, for what is there is known.
+CHANGE: Final = """UPDATE records SET hash = '', status = coalesce(status, 'unresolved'), sends = 0,
+  integration_id = :integration_id, ours = :ours, given = :given, names = :names WHERE n = :n"""
+READ: Final = f"SELECT {', '.join(Row._fields)} FROM records"  # noqa: S608  made of field names
+# What is wrong with the input itself, such as a key that is there twice.
+REFUSED: Final = "(coalesce(status, '') = 'failed' AND hash IS NULL)"
+KNOWN: Final = f"""SELECT n, key, coalesce(name, key), integration_id,
+  coalesce(status, '') = 'adopted' AND NOT ours,
+  status IS NULL OR (status = 'unresolved' AND coalesce(sends, 0)), names
+FROM records WHERE NOT {REFUSED}"""  # noqa: S608  made of constants
+
+
+class Known(NamedTuple):
+    """What of each record is kept at hand while a run goes on.
+
+    Args:
+        n: its number.
+        key: the record's.
+        name: the record's.
+        integration_id: where it is known.
+        by_name: it was found as it is, and nothing was sent for it.
+        in_doubt: it may have been sent, and nobody knows what became of it.
+        names: others that it may have.
+    """
+
+    n: int
+    key: str
+    name: str
+    integration_id: int | None
+    by_name: bool
+    in_doubt: bool
+    names: Sequence[str] = ()
+
+    @classmethod
+    def of(cls, values: Sequence[Any]) -> Known:
+        """Build one of what SQLite gave.
+
+        Args:
+            values: the cells.
+
+        Raises:
+            ValueError: a value makes no sense.
+        """
+        n, key, name, found, by_name, in_doubt, cell = values
+        names = () if cell is None else orjson.loads(cell)
+        if not are_texts((key, name)) or not _is_whole(found) or not are_texts(names):
+            raise ValueError(f"record {n!r} has no sensible key, name or id")
+        return cls(n, key, name, found, by_name=bool(by_name), in_doubt=bool(in_doubt), names=tuple(names))

@@ -1,0 +1,98 @@
+"""What the workers of a run do next: records that go out once more come first, new ones as long as few are in doubt."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable
+
+from clarus_async.provisioning.work_item import WorkItem
+
+
+class WorkQueue:
+    """The line between those who prepare records and those who send them.
+
+    Args:
+        most: records that may be under way or in doubt before a new one is begun.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._new: deque[WorkItem] = deque()
+        self._again: deque[WorkItem] = deque()
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._closed = False
+        self.under_way: int = 0
+        """Records that were begun and are not at their end."""
+
+    def __len__(self) -> int:
+        """How many new records wait to be begun."""
+        return len(self._new)
+
+    def add(self, items: Iterable[WorkItem]) -> None:
+        """Put new records at the end.
+
+        Args:
+            items: which.
+        """
+        self._new += items
+        self._wake()
+
+    def again(self, item: WorkItem) -> None:
+        """Put a record that was begun before to the front.
+
+        Args:
+            item: which.
+        """
+        self._again.append(item)
+        self._wake()
+
+    @property
+    def full(self) -> bool:
+        """Whether as many are under way as may be."""
+        return self.under_way >= self._most
+
+    def ended(self) -> None:
+        """Note that a record that was begun is at its end."""
+        self.under_way -= 1
+        self._wake()
+
+    async def get(self) -> WorkItem | None:
+        """Wait for the next record; ``None``: there will be none."""
+        while True:
+            if self._again:
+                return self._again.popleft()
+            if self._new and not self.full:
+                self.under_way += 1
+                item = self._new.popleft()
+                item.begun = True
+                return item
+            if self._closed:
+                return None
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(future)
+            try:
+                await future
+            except asyncio.CancelledError:
+                if future.done() and not future.cancelled():
+                    self._wake()
+                raise
+
+    def drop(self) -> list[WorkItem]:
+        """Let go of the records that were not begun."""
+        dropped = list(self._new)
+        self._new.clear()
+        return dropped
+
+    def close(self) -> None:
+        """Tell who waits that there will be no more."""
+        self._closed = True
+        self._wake()
+
+    def _wake(self) -> None:
+        ready = len(self._waiting) if self._closed else len(self._new) + len(self._again)
+        while self._waiting and ready > 0:
+            future = self._waiting.popleft()
+            if not future.done():
+                future.set_result(None)
+                ready -= 1

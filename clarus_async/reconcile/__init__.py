@@ -1,0 +1,1 @@
+"""Creates in doubt: looked up, and settled."""

@@ -1,0 +1,1 @@
+"""The resources: one file each, and what they have in common."""

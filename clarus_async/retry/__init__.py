@@ -1,0 +1,1 @@
+"""What a failure proves, and when an attempt is made again."""

@@ -1,1 +1,0 @@
-"""The shell: sockets, tokens, turns and retries around the decisions of ``policy`` and ``ratelimit``."""

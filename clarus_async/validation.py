@@ -1,0 +1,213 @@
+"""How records check what they are given, and keep it out of sight."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Mapping
+from enum import Enum
+from typing import Any, Final, TypeAlias, TypeVar
+
+import attrs
+
+from clarus_async.errors import InputProblem, InvalidInputError
+from clarus_async.redaction import raised
+
+C = TypeVar("C")
+
+# Deeper than any configuration a person writes, and well inside what orjson encodes.
+MAX_DEPTH = 64
+SURROGATE = "must be valid Unicode (it holds a lone surrogate)"
+_INT64 = 2**63
+
+
+class Unset(Enum):
+    """The type of :data:`UNSET`."""
+
+    UNSET = "UNSET"
+
+    def __repr__(self) -> str:
+        """The constant's name."""
+        return "UNSET"
+
+
+UNSET: Final = Unset.UNSET
+"""In :class:`IntegrationChanges`: leave this attribute as it is. (``None`` clears it.)"""
+
+
+def checked(cls: type[C]) -> type[C]:
+    """Raise a record's :class:`InvalidInputError` from a frame that holds none of its values.
+
+    Error trackers ship the local variables of every frame, and the arguments of a record may be secrets.
+    """
+    original: Callable[..., None] = cls.__init__
+
+    @functools.wraps(original)
+    def __init__(self: object, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401, N807
+        try:
+            original(self, *args, **kwargs)
+        except InvalidInputError as error:
+            refused = error.with_traceback(None)
+        else:
+            return
+        del self, args, kwargs
+        raise refused
+
+    cls.__init__ = __init__  # type: ignore[method-assign]
+    return cls
+
+
+class _Refused(Exception):  # noqa: N818
+    """A nested value that JSON can't carry: where, and what was expected."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(field, reason)
+        self.field = field
+        self.reason = reason
+
+
+def is_text(value: object) -> bool:
+    """Whether this is a string that UTF-8 can carry: a lone surrogate is better refused here than in the encoder."""
+    return isinstance(value, str) and (value.isascii() or value == value.encode("utf-8", "ignore").decode())
+
+
+def _scalar_problem(value: bool | str | float) -> str | None:
+    if isinstance(value, str):
+        return None if is_text(value) else SURROGATE
+    if isinstance(value, float):
+        return None if math.isfinite(value) else "must be a finite number"
+    return _size_problem(value)
+
+
+def _size_problem(value: int) -> str | None:
+    return None if -_INT64 <= value < _INT64 else "must be an integer of at most 64 bits"
+
+
+def _exactly(value: bool | str | float) -> bool | str | int | float:
+    """Strip a value of a subclass, such as an enum's: the encoder knows the plain types only."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return str.__str__(value)
+    return float(value) if isinstance(value, float) else int(value)
+
+
+def plain_or_problem(value: object, field: str) -> tuple[Any, InputProblem | None]:
+    """Return a private copy of a JSON value, or what is wrong with it.
+
+    Args:
+        value: what is to be sent.
+        field: what it is called.
+    """
+    try:
+        return _plain(value, field), None
+    except _Refused as refused:
+        return None, InputProblem(refused.field, refused.reason)
+    except Exception as error:  # noqa: BLE001  it is the caller's own class that can't be read, and may quote a secret
+        return None, InputProblem(field, f"can't be read: it raised {raised(error)}")
+
+
+def _plain(value: Any, field: str, depth: int = 0) -> Any:  # noqa: ANN401
+    if value is None:
+        return None
+    if isinstance(value, bool | str | int | float):
+        if (reason := _scalar_problem(value)) is not None:
+            raise _Refused(field, reason)
+        return _exactly(value)
+    if depth >= MAX_DEPTH:
+        raise _Refused(field, f"must not nest deeper than {MAX_DEPTH} levels")
+    if attrs.has(type(value)):
+        value = {a.name: item for a in attrs.fields(type(value)) if (item := getattr(value, a.name)) is not None}
+    if isinstance(value, Mapping):
+        if not all(isinstance(key, str) for key in value):
+            raise _Refused(field, "must have strings as keys")
+        if not all(map(is_text, value)):
+            raise _Refused(field, "must have valid Unicode as keys (one holds a lone surrogate)")
+        return {str.__str__(key): _plain(item, f"{field}.{key}", depth + 1) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item, f"{field}[{i}]", depth + 1) for i, item in enumerate(value)]
+    raise _Refused(field, f"must be a JSON value, not {type(value).__name__}")
+
+
+def hidden(value: object) -> str:
+    """Show the keys of a configuration, never its values."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key!r}: ***" for key in value) + "}"
+    return repr(value) if value is None or value is UNSET else "***"
+
+
+def shown(self: Any) -> str:  # noqa: ANN401
+    """Serve as a record's ``__repr__``: what was given, and of a secret no more than that it is there."""
+    parts = []
+    for a in attrs.fields(type(self)):
+        value = getattr(self, a.name)
+        if a.repr is False or value is a.default:
+            continue
+        parts.append(f"{a.name}={a.repr(value) if callable(a.repr) else repr(value)}")
+    return f"{type(self).__name__}({', '.join(parts)})"
+
+
+def text_problem(value: object) -> str | None:
+    """Say why this is no usable text, or ``None``."""
+    if not isinstance(value, str):
+        return f"must be a string, not {type(value).__name__}"
+    if not value.strip():
+        # Empty strings cause validation noise on the server (CLARUS_API.md §4).
+        return "must not be empty"
+    return None if is_text(value) else SURROGATE
+
+
+def flag_problem(value: object) -> str | None:
+    """Say why this is no boolean, or ``None``."""
+    return None if isinstance(value, bool) else f"must be true or false, not {type(value).__name__}"
+
+
+def number_problem(value: object) -> str | None:
+    """Say why this is no integer that the wire carries, or ``None``."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        return f"must be an integer, not {type(value).__name__}"
+    return _size_problem(value)
+
+
+def object_problem(value: object) -> str | None:
+    """Say why this is no configuration, or ``None``; what it holds is checked as it is copied."""
+    if isinstance(value, Mapping) or attrs.has(type(value)):
+        return None
+    return f"must be a mapping or an attrs instance, not {type(value).__name__}"
+
+
+_Check: TypeAlias = Callable[[object], str | None]
+_Copy: TypeAlias = Callable[[object, str], "tuple[Any, InputProblem | None]"]
+
+
+def checked_field(check: _Check, *, default: Any = attrs.NOTHING, copy: _Copy | None = None) -> Any:  # noqa: ANN401
+    """Declare an attribute with its check; ``default`` is the one value that is let through unchecked."""
+    secret = check is object_problem
+    metadata = {"check": check, "copy": plain_or_problem if secret else copy}
+    return attrs.field(default=default, metadata=metadata, repr=hidden if secret else True, hash=not secret)
+
+
+def problems_of(record: Any, *, nullable: frozenset[str] = frozenset()) -> list[InputProblem]:  # noqa: ANN401
+    """Check every attribute of a record, and make private copies of what the caller could change."""
+    problems = []
+    for a in attrs.fields(type(record)):
+        value = getattr(record, a.name)
+        if value is a.default or (value is None and a.name in nullable):
+            continue
+        check = a.metadata["check"]
+        if (reason := check(value)) is not None:
+            problems.append(InputProblem(a.name, reason))
+        elif (copy := a.metadata.get("copy")) is not None:
+            private, problem = copy(value, a.name)
+            if problem is not None:
+                problems.append(problem)
+            else:
+                object.__setattr__(record, a.name, private)
+    return problems
+
+
+def refuse(what: str, problems: list[tuple[str, str | None]]) -> None:
+    """Raise one error that names every field with a problem; do nothing where there is none."""
+    found = [InputProblem(field, reason) for field, reason in problems if reason is not None]
+    if found:
+        raise InvalidInputError.of(what, found)
