@@ -169,8 +169,8 @@ class ClarusClient:
             del credentials, base_url, subdomain, timeouts, retry, pacing, session, observer, max_connections
             raise ConfigurationError("; ".join(problems))
         reading.prepare()
-        shared = ClientCore(base_url.rstrip("/"), max_connections, pacing or PacingPolicy(), session, observer)
-        self._bind(Caller(shared, subdomain, credentials, timeouts or Timeouts(), retry or RetryPolicy()), owner=True)
+        core = ClientCore(base_url.rstrip("/"), max_connections, pacing or PacingPolicy(), session, observer)
+        self._bind(Caller(core, subdomain, credentials, timeouts or Timeouts(), retry or RetryPolicy()), owner=True)
 
     def _bind(self, caller: Caller, *, owner: bool) -> None:
         self._caller = caller
@@ -203,11 +203,11 @@ class ClarusClient:
     @property
     def pace(self) -> PaceState:
         """What is known and believed of this tenant's rate limit now."""
-        shared = self._caller.shared
-        queue = shared.queue(self.subdomain)
-        now = shared.time()
+        core = self._caller.core
+        queue = core.tenants.queue(self.subdomain)
+        now = core.time()
         pause, waiting = queue.pace.pause(now), queue.waiting(self.subdomain)
-        queued = waiting if shared.connections.full(queue, now) else 0
+        queued = waiting if core.connections.full(queue, now) else 0
         limit = queue.pace.limit
         return PaceState(
             rate=queue.pace.rate,
@@ -242,7 +242,7 @@ class ClarusClient:
             raise ConfigurationError(problem)
         ours = self._caller
         whose = ours.credentials if credentials is None else credentials
-        return self._view(Caller(ours.shared, subdomain, whose, ours.timeouts, ours.retry, ours.may_send))
+        return self._view(Caller(ours.core, subdomain, whose, ours.timeouts, ours.retry, ours.may_send))
 
     def with_options(self, *, timeouts: Timeouts | None = None, retry: RetryPolicy | None = None) -> ClarusClient:
         """Return a view with other options: the same pool, tenant and tokens. Closing a view closes nothing.
@@ -259,7 +259,7 @@ class ClarusClient:
             raise ConfigurationError("; ".join(problems))
         ours = self._caller
         timeouts, retry = timeouts or ours.timeouts, retry or ours.retry
-        return self._view(Caller(ours.shared, ours.subdomain, ours.credentials, timeouts, retry, ours.may_send))
+        return self._view(Caller(ours.core, ours.subdomain, ours.credentials, timeouts, retry, ours.may_send))
 
     def guarded(self, may_send: Callable[[], bool]) -> ClarusClient:
         """Return a view that sends only as long as it may, such as while a lease is held. Closing it closes nothing.
@@ -271,7 +271,7 @@ class ClarusClient:
                 not take long.
         """
         ours = self._caller
-        return self._view(Caller(ours.shared, ours.subdomain, ours.credentials, ours.timeouts, ours.retry, may_send))
+        return self._view(Caller(ours.core, ours.subdomain, ours.credentials, ours.timeouts, ours.retry, may_send))
 
     @staticmethod
     def _view(caller: Caller) -> ClarusClient:
@@ -314,7 +314,7 @@ class ClarusClient:
         On a view it does nothing: closing the client that it came from closes all.
         """
         if self._owner:
-            await self._caller.shared.close()
+            await self._caller.core.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -332,7 +332,7 @@ class ClarusClient:
 
     def __repr__(self) -> str:
         caller = getattr(self, "_caller", None)
-        return "<ClarusClient>" if caller is None else f"<ClarusClient {caller.subdomain} at {caller.shared.base_url}>"
+        return "<ClarusClient>" if caller is None else f"<ClarusClient {caller.subdomain} at {caller.core.base_url}>"
 
 
 def _type_problems(**options: object) -> list[str]:

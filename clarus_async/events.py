@@ -18,7 +18,7 @@ class WaitReason(StrEnum):
 
     BACKOFF = "backoff"
     PACE = "pace"
-    GATE = "gate"
+    CONNECTION = "connection"
     TOKEN = "token"  # noqa: S105  no secret, a reason
 
 

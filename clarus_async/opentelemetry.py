@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from clarus_async._version import __version__
 from clarus_async.calls.telemetry import GIVEN_UP
 from clarus_async.events import AttemptEvent, CallEvent, Event, Observer, TokenEvent, WaitEvent, WaitReason
-from clarus_async.retry.effect import NoAnswer
+from clarus_async.retry.effect import NoResponse
 
 try:
     from opentelemetry import metrics, trace
@@ -42,7 +42,7 @@ _LONG_BUCKETS: Final = (*_REQUEST_BUCKETS, 30.0, 60.0, 120.0, 300.0)
 _PACES: Final = 4096
 
 _ERROR_TYPES: Final[Mapping[str, str]] = {
-    **{failure.value: failure.name.lower() for failure in NoAnswer},
+    **{failure.value: failure.name.lower() for failure in NoResponse},
     GIVEN_UP: "cancelled",
 }
 _ERROR: Final = Status(StatusCode.ERROR)

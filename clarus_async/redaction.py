@@ -23,7 +23,7 @@ MISTAKES: Final = (
 """What code raises that is wrong, and will be wrong the next time."""
 
 
-def raised(error: BaseException) -> str:
+def describe_exception(error: BaseException) -> str:
     """Say what was raised, and where, outside of the standard library if anywhere.
 
     Args:
@@ -36,7 +36,7 @@ def raised(error: BaseException) -> str:
     return f"{type(error).__name__} at {code.co_filename}:{last.tb_lineno} in {code.co_name}"
 
 
-def by_others(error: BaseException) -> bool:
+def raised_by_foreign_code(error: BaseException) -> bool:
     """Whether it was raised neither by us nor by aiohttp.
 
     Args:

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 import attrs
 
 from clarus_async.errors import InputProblem, InvalidInputError
-from clarus_async.redaction import raised
+from clarus_async.redaction import describe_exception
 
 C = TypeVar("C")
 
@@ -104,7 +104,7 @@ def plain_or_problem(value: object, field: str) -> tuple[Any, InputProblem | Non
     except _Refused as refused:
         return None, InputProblem(refused.field, refused.reason)
     except Exception as error:  # noqa: BLE001  it is the caller's own class that can't be read, and may quote a secret
-        return None, InputProblem(field, f"can't be read: it raised {raised(error)}")
+        return None, InputProblem(field, f"can't be read: it raised {describe_exception(error)}")
 
 
 def _plain(value: Any, field: str, depth: int = 0) -> Any:  # noqa: ANN401

@@ -44,9 +44,9 @@ WELL = Ends()
 LOST = Ends(
     OutcomeUnknownError, OutcomeUnknownError, ConnectionFailedError, Applied.MAYBE, match="the connection was lost"
 )
-LATE = attrs.evolve(LOST, match="no answer came in time")
+LATE = attrs.evolve(LOST, match="no response came in time")
 # A 204 has no body that could be spoilt.
-CUT = Ends(OutcomeUnknownError, None, ResponseError, Applied.YES, match="its body did not come whole")
+CUT = Ends(OutcomeUnknownError, None, ResponseError, Applied.YES, match="its body was cut short")
 UNREADABLE = attrs.evolve(CUT, match="it can't be read")
 REDIRECTED = Ends(ConfigurationError, ConfigurationError, ConfigurationError, deleted=Applied.NO, match="redirects")
 

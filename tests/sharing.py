@@ -8,14 +8,14 @@ import random
 from collections import Counter, defaultdict, deque
 
 from clarus_async.fleet.redis import RedisPacing, RedisSharing
-from clarus_async.http.connect_errors import Trouble
+from clarus_async.http.connect_errors import ConnectionProblem
 from clarus_async.ratelimit.queue import ConnectionLimiter, PacedQueue
 from clarus_async.ratelimit.shared_pace import Exchanged
 from tests.virtual import now
 
 # The shared clock is another than the loop's.
 AHEAD = 1.7e9
-CUT_OFF = Trouble("the connection was lost")
+CUT_OFF = ConnectionProblem("the connection was lost")
 
 
 class Store:

@@ -140,7 +140,7 @@ class AuthorizationCode(Secretive):
                     "code_verifier": code_verifier,
                 },
                 # A code is good once: where the answer was lost, a second try can only be refused.
-                after_doubt=0,
+                retries_after_loss=0,
             )
         finally:
             await session.close()

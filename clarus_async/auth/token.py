@@ -94,7 +94,7 @@ _FORGOTTEN: Final = 120.0
 _SEVERAL: Final = 5
 
 
-class Refusals:
+class TokenRefusals:
     """The tokens that the API refused one tenant, one after another, and when to ask for the next.
 
     That a token dies early is normal: a login to the account's front end ends it (CLARUS_API.md §2), and where a client

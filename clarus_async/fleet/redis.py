@@ -7,10 +7,10 @@ for all. What was learned is kept in Redis: where the leader dies another goes o
 within an hour after the last has left begins near the limit.
 
 The token of :class:`~clarus_async.ClientCredentials` is shared, too, encrypted by a key that is made of the client's
-secret: see :mod:`clarus_async.auth.shared_token`.
+secret: see :mod:`clarus_async.auth.redis_token_store`.
 
 Where Redis can't be reached, each process keeps to its part of the last rate by itself, says so once, and comes back.
-Where it refuses, and waiting heals nothing (its password, its ACL, its certificate), every call raises
+Where it refuses, and waiting transient nothing (its password, its ACL, its certificate), every call raises
 :class:`~clarus_async.ConfigurationError`, and nothing is sent, until it no longer does.
 """
 
@@ -26,12 +26,12 @@ from typing import Any, Final, Literal, NoReturn, Self  # noqa: F401  what attrs
 
 import attrs
 
-from clarus_async.auth.shared_token import SharedToken, derive
+from clarus_async.auth.redis_token_store import RedisTokenStore, derive
 from clarus_async.config import PacingPolicy
 from clarus_async.credentials import ClientCredentials, Credentials
 from clarus_async.fleet.redis_errors import NOT_REDIS, Telling, redis_error, redis_trouble
 from clarus_async.fleet.redis_url import RedisAddress, read_redis_url
-from clarus_async.http.connect_errors import Trouble
+from clarus_async.http.connect_errors import ConnectionProblem
 from clarus_async.ratelimit.limiter import AdaptiveRateLimiter
 from clarus_async.ratelimit.shared_pace import Exchange, Exchanged, SharedClock, SharedPace
 from clarus_async.validation import checked, refuse, shown
@@ -158,7 +158,7 @@ class RedisSharing:
         self._clock = SharedClock()
         self._paces: dict[str, SharedPace] = {}  # those that are served
         self._listener: asyncio.Task[None] | None = None
-        self._deaf: Trouble | None = None  # why no message can be taken
+        self._deaf: ConnectionProblem | None = None  # why no message can be taken
         self._telling = Telling(
             address,
             "each process keeps to its part of the last rate by itself",
@@ -179,7 +179,7 @@ class RedisSharing:
         name = f"{self._base_url}|{'' if tenant is None else tenant}"
         return SharedPace(name, policy, self._me, self._clock, AdaptiveRateLimiter, self._begin)
 
-    async def tokens(self, credentials: Credentials) -> SharedToken | None:
+    async def tokens(self, credentials: Credentials) -> RedisTokenStore | None:
         """Return where the token of these credentials is shared; ``None`` where it is not.
 
         Args:
@@ -188,7 +188,7 @@ class RedisSharing:
         if not isinstance(credentials, ClientCredentials):
             return None
         keys = await asyncio.to_thread(derive, credentials, self._base_url)
-        return None if keys is None else SharedToken(self._policy.prefix, keys, self._evaluate, self._start)
+        return None if keys is None else RedisTokenStore(self._policy.prefix, keys, self._evaluate, self._start)
 
     async def _evaluate(self, script: str, keys: list[str], arguments: list[Any]) -> Any:  # noqa: ANN401
         """Return what a script comes to in Redis, or what kept it."""
@@ -222,9 +222,9 @@ class RedisSharing:
                     await pace.news(step)
                     continue
                 answer = self._deaf or await self._exchange(pace.name, step)
-                if isinstance(answer, Trouble):
+                if isinstance(answer, ConnectionProblem):
                     self._telling.trouble(answer)
-                    self.problem = None if answer.heals else redis_error(answer, self._address).message
+                    self.problem = None if answer.transient else redis_error(answer, self._address).message
                     # Who waits goes on by itself, or is told of the problem.
                     pace.alone()
                     await pace.news(_AGAIN)
@@ -240,7 +240,7 @@ class RedisSharing:
         """Take messages, for as long as a pace is served."""
         while self._paces:
             messages = await self._within(self._messages, _LISTENS)
-            self._deaf = messages if isinstance(messages, Trouble) else None
+            self._deaf = messages if isinstance(messages, ConnectionProblem) else None
             if self._deaf is None:
                 for message in messages:
                     self._deliver(message)
@@ -266,7 +266,7 @@ class RedisSharing:
         except Exception:  # noqa: BLE001  whatever it holds, it is nobody's who shares this pace
             _log.debug("a message of a shared pace can't be read")
 
-    async def _exchange(self, name: str, exchange: Exchange) -> Exchanged | Trouble:
+    async def _exchange(self, name: str, exchange: Exchange) -> Exchanged | ConnectionProblem:
         keys = [f"{self._policy.prefix}:{name}:{part}" for part in ("lease", "learned")] + [self._inbox]
         arguments = [
             self._me, exchange.lease, exchange.learned, round(1000 * exchange.seconds), round(1000 * _KEPT),
@@ -274,7 +274,7 @@ class RedisSharing:
         ]  # fmt: skip
         self._open()
         reply = await self._within(lambda: self._script(keys=keys, args=arguments))
-        if isinstance(reply, Trouble):
+        if isinstance(reply, ConnectionProblem):
             return reply
         try:
             lease, now, learned = reply
@@ -289,7 +289,7 @@ class RedisSharing:
             await asyncio.wait({task}, timeout=self._policy.timeout + longer)
             if task.done() and not task.cancelled():
                 return task.result()
-            return Trouble(f"it did not answer within {self._policy.timeout:g} s")
+            return ConnectionProblem(f"it did not answer within {self._policy.timeout:g} s")
         finally:
             task.cancel()
 

@@ -55,10 +55,10 @@ class Sender:
         Args:
             item: the record.
         """
-        if self._probing.needed:
+        if self._probing.is_open:
             async with self._probe:
                 # One that went well while others stood in line frees them all, and they go side by side again.
-                if self._probing.needed:
+                if self._probing.is_open:
                     if await self._ending.pause(self._probing.next_wait()):
                         await self._create(item)
                     return
@@ -70,13 +70,13 @@ class Sender:
         await self._api.send(item.draft, patient=True)
         error = item.draft.error
         rejected = isinstance(error, ApiError) and error.status < 500
-        self._probing.ended(well=error is None or rejected or item.draft.doubt.limited > limited)
+        self._probing.record(success=error is None or rejected or item.draft.doubt.limited > limited)
         if error is not None and error.applied is Applied.NO:
             self.judge(error)
 
     def found(self) -> None:
         """Note that the server did what it did not answer: it is slow, and not down."""
-        self._probing.ended(well=True)
+        self._probing.record(success=True)
 
     async def update(self, item: WorkItem, found: int) -> Outcome:
         """Change a record that is there, and say what became of it.

@@ -13,7 +13,7 @@ from clarus_async.provisioning.report import Outcome, OutcomeStatus, Problem
 from clarus_async.reconcile.decide import Fate, Settled
 from clarus_async.reconcile.pending import Lookup, PendingCreate
 from clarus_async.resources.integrations import NewIntegration
-from clarus_async.retry.failure import not_there
+from clarus_async.retry.call_error import not_there
 
 
 @attrs.define(eq=False)

@@ -16,14 +16,14 @@ import attrs
 
 from clarus_async.calls.caller import Caller
 from clarus_async.calls.request import Request
-from clarus_async.errors import Applied, ClarusError
+from clarus_async.errors import Applied, ClarusError, OutcomeUnknownError
 from clarus_async.reconcile.decide import Looked, look_result
 from clarus_async.reconcile.lookup import find, searches_references
 from clarus_async.reconcile.pending import NAME, Lookup, Moment, Patched, PendingCreate, Terms, folded, value_of
 from clarus_async.resources.integrations import Integration, IntegrationChanges, IntegrationRow, NewIntegration
 from clarus_async.retry.circuit_breaker import CircuitBreaker
 from clarus_async.retry.deadline import Deadline
-from clarus_async.retry.effect import Kind
+from clarus_async.retry.effect import OperationKind
 from clarus_async.wire.envelope import changes_body, create_body, read_changed, read_integration
 from clarus_async.wire.graphql import REFERENCE
 
@@ -47,27 +47,27 @@ class Creation:
         caller = self._caller
         return Terms(
             tenant=caller.subdomain,
-            base_url=caller.shared.base_url,
+            base_url=caller.core.base_url,
             settle=caller.timeouts.settle,
             most_sends=caller.retry.max_attempts,
-            max_wait=caller.shared.pacing.max_wait,
+            max_wait=caller.core.pacing.max_wait,
         )
 
     @property
     def paused(self) -> float:
         """Seconds for which nothing may be sent to the tenant."""
-        shared = self._caller.shared
-        return shared.queue(self._caller.subdomain).pace.pause(shared.time())
+        shared = self._caller.core
+        return shared.tenants.queue(self._caller.subdomain).pace.pause(shared.time())
 
     @property
     def server_time(self) -> datetime | None:
         """What time it is on the server's clock, or was a little earlier; ``None`` where no answer told."""
-        dated = self._caller.shared.dated
-        return None if dated is None else dated.earliest(self._caller.shared.time())
+        dated = self._caller.core.dated
+        return None if dated is None else dated.earliest(self._caller.core.time())
 
     def probing(self) -> CircuitBreaker:
         """Return a fresh count of failures in a row."""
-        return CircuitBreaker(self._caller.retry, self._caller.shared.random)
+        return CircuitBreaker(self._caller.retry, self._caller.core.random)
 
     def draft(self, new: NewIntegration, idempotency_key: str | None = None) -> PendingCreate:
         """Begin a record.
@@ -76,7 +76,7 @@ class Creation:
             new: what is to be.
             idempotency_key: the one that it was sent with before.
         """
-        shared = self._caller.shared
+        shared = self._caller.core
         shared.bind()
         return PendingCreate(new, idempotency_key or shared.new_key())
 
@@ -89,10 +89,10 @@ class Creation:
         Returns:
             What time it is, in seconds on the event loop's clock.
         """
-        shared = self._caller.shared
+        shared = self._caller.core
         now = shared.time()
         # Kept, for at the end the tenant may have been forgotten.
-        draft.names = shared.tenant(self._caller.subdomain).creates
+        draft.names = shared.tenants.get(self._caller.subdomain).creates
         draft.noted = _names(draft.new)
         for name in draft.noted:
             draft.names.begin(name, now, draft.idempotency_key)
@@ -104,7 +104,7 @@ class Creation:
         Args:
             draft: one that was begun.
         """
-        now = self._caller.shared.time()
+        now = self._caller.core.time()
         until = 0.0
         if draft.doubt.made is None and draft.doubt.sends:
             until = draft.doubt.given_up + self._caller.timeouts.settle
@@ -132,43 +132,44 @@ class Creation:
         """
         request = Request(
             operation="create",
-            kind=Kind.CREATE,
+            kind=OperationKind.CREATE,
             method="POST",
             path=COLLECTION,
             template=COLLECTION,
             body=create_body(draft.new),
             read=partial(read_integration, sent=draft.new),
-            key=draft.new.key,
             idempotency_key=draft.idempotency_key,
             secret=draft.new.configuration,
             # What is in doubt for the connection that was lost must not be lost to another one like it.
-            fresh=draft.doubted,
-            patient=patient,
+            new_connection=draft.doubted,
+            wait_for_pace=patient,
         )
         call = self._caller.begin(request, deadline)
         try:
-            error = await self._caller.end(call)
+            error = await self._caller.perform(call)
         except asyncio.CancelledError:
             if call.applied is not Applied.NO:
                 draft.doubt.sent(call.applied, asyncio.get_running_loop().time())
             raise
-        now = self._caller.shared.time()
+        now = self._caller.core.time()
         draft.attempts += call.attempts
-        draft.error, draft.starved = error, call.starved
+        if isinstance(error, OutcomeUnknownError):
+            error.key = draft.new.key
+        draft.error, draft.starved = error, call.budget_exhausted
         if error is None:
             draft.integration = call.value
             draft.doubt.sent(Applied.YES, now, call.value.id)
         elif call.applied is not Applied.NO:
             draft.doubt.sent(call.applied, now)
             draft.doubted = True
-            draft.doubt.limited += call.limited
+            draft.doubt.limited += call.limiter_503
             draft.doubt.not_before = now + (error.retry_after or 0.0)
         elif error.retryable:
-            draft.doubt.starved += call.starved
+            draft.doubt.starved += call.budget_exhausted
         else:
             draft.doubt.refused = True
         if draft.first_sent is None:
-            draft.first_sent = None if call.doubt_since is None else self._moment(call.doubt_since)
+            draft.first_sent = None if call.first_in_doubt_at is None else self._moment(call.first_in_doubt_at)
 
     async def look(self, draft: PendingCreate, deadline: Deadline | None = None) -> Looked:
         """Look for what our sends made of a record.
@@ -204,7 +205,7 @@ class Creation:
             at: when it was asked for, in seconds on the event loop's clock.
             others: ids that are known to be other records'.
         """
-        creates = self._caller.shared.tenant(self._caller.subdomain).creates
+        creates = self._caller.core.tenants.get(self._caller.subdomain).creates
         name = _name(*lookup)
         draft.rows = {row.id: row for row in rows}
         given = {*creates.given(name, draft.idempotency_key), *others, *draft.not_ours} - {draft.doubt.made}
@@ -223,14 +224,14 @@ class Creation:
 
     def _on_the_servers_clock(self, moment: Moment) -> datetime | None:
         """Return the earliest that a past moment may have been on the server's clock."""
-        dated = self._caller.shared.dated
+        dated = self._caller.core.dated
         if moment.server is not None or moment.wall is None or dated is None:
             return moment.server
         return dated.by_our_clocks(moment.loop, moment.wall)
 
     def _moment(self, at: float) -> Moment:
         """Return a past moment of the event loop's clock on all clocks."""
-        dated = self._caller.shared.dated
+        dated = self._caller.core.dated
         wall = datetime.now(UTC) - timedelta(seconds=asyncio.get_running_loop().time() - at)
         return Moment(None if dated is None else dated.earliest(at), at, wall)
 
@@ -279,17 +280,17 @@ class Creation:
         read = partial(read_changed, integration_id=int(integration_id), changes=changes)
         request = Request(
             operation="update",
-            kind=Kind.UPDATE,
+            kind=OperationKind.UPDATE,
             method="PATCH",
             path=f"{COLLECTION}/{int(integration_id)}",
             template=MEMBER,
             body=changes_body(integration_id, changes),
             read=read,
             secret=changes.configuration,
-            patient=patient,
+            wait_for_pace=patient,
         )
         call = self._caller.begin(request)
-        error = await self._caller.end(call)
+        error = await self._caller.perform(call)
         if error is not None:
             return error
         # An answer whose body did not come whole was not read.

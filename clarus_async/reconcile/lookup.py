@@ -30,8 +30,8 @@ async def searches_references(caller: Caller, deadline: Deadline | None = None, 
     Raises:
         ClarusError: no answer can be had now; another time may tell.
     """
-    now = caller.shared.bind().time()
-    tenant = caller.shared.tenant(caller.subdomain)
+    now = caller.core.bind().time()
+    tenant = caller.core.tenants.get(caller.subdomain)
     if tenant.searchable is not None:
         return tenant.searchable
     by = Deadline(now + caller.timeouts.deadline) if deadline is None else deadline
@@ -47,7 +47,7 @@ async def searches_references(caller: Caller, deadline: Deadline | None = None, 
         if tenant.searchable is None:
             if patient and deadline is None:
                 # Waiting for another's answer costs nothing either.
-                by = Deadline(caller.shared.time() + caller.timeouts.deadline)
+                by = Deadline(caller.core.time() + caller.timeouts.deadline)
             request = graphql_request(
                 "introspect", INTROSPECTION, {}, searches_by_reference, settles=True, patient=patient
             )
@@ -85,8 +85,8 @@ async def find(
     Raises:
         ClarusError: it can't be read, or not to its end.
     """
-    caller.shared.bind()
-    tenant = caller.shared.tenant(caller.subdomain)
+    caller.core.bind()
+    tenant = caller.core.tenants.get(caller.subdomain)
     queries = _queries(values)
     found: dict[str, list[IntegrationRow] | ClarusError] = {}
     while queries:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from clarus_async.reconcile.decide import Fate, InDoubt, LookAt, Looked, SendAgain, Settled, decide
-from clarus_async.retry.backoff import MOST_LIMITED
+from clarus_async.retry.budget import MOST_UNCOUNTED_503S
 
 
 class Hands(Protocol):
@@ -45,7 +45,7 @@ async def settle(doubt: InDoubt, hands: Hands, seconds: float, *, most: int) -> 
     # fewer attempts than it was due, as where all others failed as well.
     tries = 1
     while True:
-        spared = min(doubt.limited + doubt.starved, MOST_LIMITED)
+        spared = min(doubt.limited + doubt.starved, MOST_UNCOUNTED_503S)
         step = decide(doubt, looked, seconds, may_send=tries - spared < most)
         if isinstance(step, Settled):
             return step

@@ -81,7 +81,7 @@ def complete(error: OutcomeUnknownError, draft: PendingCreate, caller: Caller, c
         caller: whose clock it is.
         creation: knows of others of its name.
     """
-    due, dated = draft.doubt.given_up + caller.timeouts.settle, caller.shared.dated
+    due, dated = draft.doubt.given_up + caller.timeouts.settle, caller.core.dated
     left = due - asyncio.get_running_loop().time()
     error.name = draft.new.name
     error.idempotency_key = draft.idempotency_key
@@ -103,7 +103,7 @@ def _ended(
         # The deadline came before `settle` did; the answer and a look, made as late as could be, agree.
         return draft.integration
     if settled.fate is Fate.ABSENT and error is not None:
-        from clarus_async.retry.failure import not_there  # noqa: PLC0415  only a failure pays for it
+        from clarus_async.retry.call_error import not_there  # noqa: PLC0415  only a failure pays for it
 
         return with_facts(not_there(error), attempts=draft.attempts)
     return unknown(draft, settled, caller, creation)
@@ -239,8 +239,8 @@ class _Alone:
                 return False
             at = last
             self._last = True
-        await self._caller.shared.sleep(at - now)
-        return not self._caller.shared.closed
+        await self._caller.core.sleep(at - now)
+        return not self._caller.core.closed
 
     async def look(self) -> Looked | str:
         """Look it up, several times where that fails."""
@@ -253,11 +253,11 @@ class _Alone:
             else:
                 self.looked_last = self._last
                 return looked
-            delay = max(floor, backoff(self._caller.retry, failures, self._caller.shared.random))
+            delay = max(floor, backoff(self._caller.retry, failures, self._caller.core.random))
             now = asyncio.get_running_loop().time()
-            if not self.deadline.allows(now, delay) or self._caller.shared.closed:
+            if not self.deadline.allows(now, delay) or self._caller.core.closed:
                 break
-            await self._caller.shared.sleep(delay)
+            await self._caller.core.sleep(delay)
         return why
 
     async def send(self) -> str | None:

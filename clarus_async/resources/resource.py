@@ -24,7 +24,7 @@ from clarus_async.resources.integrations import (
     IntegrationRow,
     NewIntegration,
 )
-from clarus_async.retry.effect import Kind
+from clarus_async.retry.effect import OperationKind
 from clarus_async.validation import number_problem, text_problem
 from clarus_async.wire.graphql import REFERENCE, filter_variable
 
@@ -142,7 +142,7 @@ class Integrations:
         """
         path = _member(integration_id)
         await self._caller.run(
-            Request(operation="delete", kind=Kind.DELETE, method="DELETE", path=path, template=MEMBER)
+            Request(operation="delete", kind=OperationKind.DELETE, method="DELETE", path=path, template=MEMBER)
         )
 
     async def synchronize(self, integration_id: int, *, repeatable: bool = False) -> None:
@@ -159,7 +159,7 @@ class Integrations:
         """
         request = Request(
             operation="synchronize",
-            kind=Kind.ACTION,
+            kind=OperationKind.ACTION,
             method="POST",
             path=_member(integration_id) + "/synchronize",
             template=MEMBER + "/synchronize",
@@ -225,9 +225,9 @@ class Integrations:
 
     def trust_references(self) -> None:
         """Take it for known that records can be found by reference, where another client of the tenant has found so."""
-        shared = self._caller.shared
+        shared = self._caller.core
         shared.bind()
-        shared.tenant(self._caller.subdomain).searchable = True
+        shared.tenants.get(self._caller.subdomain).searchable = True
 
     def provision(
         self,

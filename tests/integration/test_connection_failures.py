@@ -264,7 +264,7 @@ async def test_a_server_that_speaks_nothing_but_tls(authority):
 
     async with serving(tls_alert) as port:
         error = await ended(OutcomeUnknownError, f"http://127.0.0.1:{port}")
-    assert f"before an answer came from 127.0.0.1:{port} (what came is not HTTP)" in str(error)
+    assert f"before a response came from 127.0.0.1:{port} (what came is not HTTP)" in str(error)
 
 
 @contextlib.contextmanager
@@ -314,7 +314,7 @@ async def test_a_server_that_wants_a_client_certificate(authority, shown):
     with alerting(context) as port:
         # With TLS 1.3 the client has sent its request by the time it is told.
         error = await ended(OutcomeUnknownError, f"https://127.0.0.1:{port}", session_of(ssl=ours))
-        assert f"before an answer came from 127.0.0.1:{port} (the server wants a client certificate" in str(error)
+        assert f"before a response came from 127.0.0.1:{port} (the server wants a client certificate" in str(error)
         ours.maximum_version = ssl.TLSVersion.TLSv1_2
         said = in_vain(await ended(ConnectionFailedError, f"https://127.0.0.1:{port}", session_of(ssl=ours)))
     assert f"no connection to 127.0.0.1:{port}: " in said
@@ -433,13 +433,13 @@ async def test_a_certificate_behind_a_proxy(authority):
 async def test_an_answer_that_never_comes():
     async with StubServer(lambda _: asyncio.sleep(30)) as server:
         error = await ended(OutcomeUnknownError, server.url)
-    assert f"(no answer came in time from {place(server.url)} (0.5 s))" in str(error)
+    assert f"(no response came in time from {place(server.url)} (0.5 s))" in str(error)
 
 
 async def test_a_connection_that_is_closed():
     async with StubServer(lambda _: None) as server:
         error = await ended(OutcomeUnknownError, server.url)
-    assert f"the connection was lost before an answer came from {place(server.url)} (" in str(error)
+    assert f"the connection was lost before a response came from {place(server.url)} (" in str(error)
 
 
 async def test_a_connection_that_is_reset():

@@ -75,7 +75,7 @@ def filters(sim):
 
 
 def names_of(clarus):
-    return clarus._caller.shared.tenant("acme").creates
+    return clarus._caller.core.tenants.get("acme").creates
 
 
 async def failing(call, kind=ClarusError):
@@ -197,7 +197,7 @@ class TestAbsent:
             sim.script(Endpoint.CREATE, *[FaultKind.RESET_BEFORE] * 2)
             error = await failing(clarus.integrations.create(SHOP), ConnectionFailedError)
             assert (error.applied, error.retryable, error.attempts) == (Applied.NO, True, 2)
-            assert "a look found nothing of it" in str(error)
+            assert "a look-up found no record" in str(error)
             assert len(sends(sim)) == 2
 
     @virtual
@@ -432,7 +432,7 @@ class TestCancelling:
                     await task
                 assert now() == at
                 await settle()
-                assert clarus._caller.shared.connections.busy == 0
+                assert clarus._caller.core.connections.busy == 0
                 assert [entry.under_way for entry in names_of(clarus)._names.values() if entry.under_way] == []
 
         check()

@@ -55,7 +55,7 @@ class TestAttempts:
             error, seconds = await failing(clarus.ping())
             assert seconds == 7.0
             assert isinstance(error, ConnectionFailedError)
-            assert "no answer came in time" in str(error)
+            assert "no response came in time" in str(error)
 
     @virtual
     async def test_the_last_one_is_cut_to_what_is_left(self):

@@ -964,10 +964,10 @@ async def test_a_connection_that_ends_before_the_status_line_is_whole_leaves_it_
         raw_server(answer) as (address, connections),
         ClarusClient("acme", AccessToken("x"), base_url=f"http://{address}", timeouts=PATIENT, retry=FAST) as clarus,
     ):
-        error = await fails("create", clarus, OutcomeUnknownError, "the connection was lost before an answer came")
+        error = await fails("create", clarus, OutcomeUnknownError, "the connection was lost before a response came")
         assert (error.applied, len(connections)) == (Applied.MAYBE, 1)
 
-        error = await fails("ping", clarus, ConnectionFailedError, "the connection was lost before an answer came")
+        error = await fails("ping", clarus, ConnectionFailedError, "the connection was lost before a response came")
         assert (error.applied, len(connections)) == (Applied.NO, 5)
 
 
@@ -993,7 +993,7 @@ async def test_after_a_kept_connection_that_was_dead_the_next_attempt_takes_a_fr
     ):
         await asyncio.gather(*(clarus.ping() for _ in range(8)))
         events = Watch()
-        clarus._caller.shared.observer = events
+        clarus._caller.core.notifier.observer = events
         await OPERATIONS[operation].call(clarus.with_options(), 1)
 
     [call] = events.of(CallEvent)
@@ -1010,7 +1010,7 @@ async def test_a_body_that_the_server_never_takes_leaves_it_unknown():
         ClarusClient("acme", AccessToken("x"), base_url=f"http://{address}", timeouts=SHORT, retry=FAST) as clarus,
     ):
         new = NewIntegration(name="big", integration_type="x", configuration={"text": "x" * 2**24})
-        with pytest.raises(OutcomeUnknownError, match="no answer came in time") as caught:
+        with pytest.raises(OutcomeUnknownError, match="no response came in time") as caught:
             await clarus.integrations.create(new, on_unknown="raise")
 
     assert (caught.value.applied, caught.value.attempts) == (Applied.MAYBE, 1)
@@ -1020,7 +1020,7 @@ async def test_a_body_that_the_server_never_takes_leaves_it_unknown():
 async def test_a_read_that_stalls_to_the_end(sim):
     sim.set_faults([Fault(FaultKind.STALL_BEFORE, endpoint=Endpoint.GRAPHQL, delay=999)])
     async with client(sim, SHORT, RetryPolicy(max_attempts=2, base=0.001)) as clarus:
-        error = await fails("list", clarus, ConnectionFailedError, "no answer came in time .*; out of attempts")
+        error = await fails("list", clarus, ConnectionFailedError, "no response came in time .*; out of attempts")
 
     assert (error.attempts, arrived(sim, "list")) == (2, 2)
 
@@ -1197,7 +1197,7 @@ async def test_a_write_whose_answer_cannot_be_read_was_applied_and_is_not_sent_a
 async def test_a_write_whose_answer_is_cut_was_applied_and_is_not_sent_again(sim, operation):
     sim.script(OPERATIONS[operation].endpoint, FaultKind.TRUNCATED)
     async with client(sim) as clarus:
-        error = await fails(operation, clarus, OutcomeUnknownError, "did not come whole")
+        error = await fails(operation, clarus, OutcomeUnknownError, "its body was cut short")
 
     assert (error.applied, error.attempts, arrived(sim, operation)) == (Applied.YES, 1, 1)
     assert effects(sim, operation) == int(operation != "mutation")
@@ -1226,7 +1226,7 @@ async def test_an_update_whose_answer_cannot_be_read_is_done(sim, operation, fau
 async def test_a_read_whose_answer_is_cut_to_the_end_may_be_tried_again(sim, operation):
     sim.set_faults([Fault(FaultKind.TRUNCATED, endpoint=Endpoint.GRAPHQL)])
     async with client(sim) as clarus:
-        error = await fails(operation, clarus, ResponseError, "did not come whole")
+        error = await fails(operation, clarus, ResponseError, "its body was cut short")
 
     assert (error.applied, error.retryable, arrived(sim, operation)) == (Applied.NO, True, 4)
 

@@ -168,5 +168,5 @@ class TestLoggers:
                     await clarus.ping()
             finally:
                 logger.removeFilter(filter_)
-            assert clarus._caller.shared.connections.busy == 0
+            assert clarus._caller.core.connections.busy == 0
             await clarus.ping()

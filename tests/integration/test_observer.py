@@ -104,7 +104,7 @@ class TestCalls:
             await clarus.ping()
             assert [(each.number, each.status, each.failure, each.proves) for each in notes.attempts] == [
                 (1, 502, None, "unknown"),
-                (2, None, "the connection was lost before an answer came", "unknown"),
+                (2, None, "the connection was lost before a response came", "unknown"),
                 (3, 200, None, "done"),
             ]
             [call] = notes.calls
@@ -255,7 +255,7 @@ class TestWaits:
             await clarus.ping()
             notes.events.clear()
             await asyncio.gather(clarus.ping(), clarus.ping())
-            assert notes.waits == [(WaitReason.GATE, None)]
+            assert notes.waits == [(WaitReason.CONNECTION, None)]
 
     @virtual
     async def test_for_a_backoff(self):
@@ -363,7 +363,7 @@ class TestAnObserverThatRaises:
                 await clarus.integrations.create(SHOP)
                 with pytest.raises(ClarusError):
                     await clarus.integrations.delete(404)
-                assert clarus._caller.shared.connections.busy == 0
+                assert clarus._caller.core.connections.busy == 0
             assert broken.told > 8
 
         check()

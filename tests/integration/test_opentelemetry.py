@@ -140,7 +140,7 @@ class TestCalls:
         async with Simulator() as sim, client_of(sim, seen) as clarus:
             sim.script(Endpoint.GRAPHQL, FaultKind.HTML_502)
             await clarus.ping()
-            assert clarus._caller._teller._observer._under_way == {}
+            assert clarus._caller._telemetry._observer._under_way == {}
 
 
 class TestWaits:
@@ -197,7 +197,7 @@ class TestWaits:
         async with Simulator(latency=1.0) as sim, client_of(sim, seen, max_connections=1) as clarus:
             await clarus.ping()
             await asyncio.gather(clarus.ping(), clarus.ping())
-            assert seen.waits["gate"] == (1.0, 1)
+            assert seen.waits["connection"] == (1.0, 1)
 
     @virtual
     async def test_one_that_is_cut_short(self):

@@ -80,7 +80,7 @@ class TestParents:
         async with Simulator(latency=1.0) as one, Simulator(latency=1.5) as other:
             async with client_of(one, seen) as a, client_of(other, seen) as b:
                 await asyncio.gather(a.ping(), b.integrations.create(SHOP))
-                assert (a._caller.shared._calls, b._caller.shared._calls) == (1, 1)
+                assert (a._caller.core._calls, b._caller.core._calls) == (1, 1)
             for call, request in zip(seen.calls, seen.requests, strict=True):
                 assert seen.under(call) == [request]
                 assert call.attributes["server.port"] == request.attributes["server.port"]

@@ -52,7 +52,7 @@ async def provision(clarus, count, *, start=0, concurrency=64):
 
     Nothing but creates goes out: with the schema known, nothing is read.
     """
-    clarus._caller.shared.tenant(clarus.subdomain).searchable = True
+    clarus._caller.core.tenants.get(clarus.subdomain).searchable = True
     began = now()
     run = clarus.integrations.provision(shops(count, start), concurrency=concurrency, existing="ignore")
     report = await Report.collect(run)
@@ -379,7 +379,7 @@ class TestTenants:
             for number in range(300):
                 await clarus.for_subdomain(f"tenant-{number}").ping()
                 await asyncio.sleep(1.0)
-            assert len(clarus._caller.shared._tenants) <= 64
+            assert len(clarus._caller.core.tenants._states) <= 64
             assert len(server.asked) == 300
 
     @virtual
@@ -401,14 +401,14 @@ class TestTenants:
                 await clarus.for_subdomain(f"tenant-{number}").ping()
                 await asyncio.sleep(1.0)
             assert clarus.pace.paused_until is not None
-            assert len(clarus._caller.shared._tenants) <= 17
+            assert len(clarus._caller.core.tenants._states) <= 17
 
     @virtual
     async def test_to_ask_for_a_pace_makes_no_tenant(self):
         async with Simulator() as sim, client_of(sim) as clarus:
             for number in range(100):
                 assert clarus.for_subdomain(f"tenant-{number}").pace.rate is None
-            assert clarus._caller.shared._tenants == {}
+            assert clarus._caller.core.tenants._states == {}
 
 
 class TestGiven:
@@ -660,9 +660,9 @@ class TestCancelled:
                 assert len([task.result() for task in stayed]) == 40
                 names = Counter(record.external_system_reference1 for record in sim.created("acme"))
                 assert max(names.values()) == 1
-                queue = clarus._caller.shared.tenant("acme").queue
+                queue = clarus._caller.core.tenants.get("acme").queue
                 assert (clarus.pace.waiting, clarus.pace.queued, len(queue.pace._out)) == (0, 0, 0)
-                assert clarus._caller.shared.connections.busy == 0
+                assert clarus._caller.core.connections.busy == 0
                 await clarus.ping()
                 assert not queue.lines
 
@@ -691,7 +691,7 @@ class TestCancelled:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
-            queue = clarus._caller.shared.tenant("acme").queue
+            queue = clarus._caller.core.tenants.get("acme").queue
             assert (clarus.pace.waiting, clarus.pace.queued, len(queue.pace._out)) == (0, 0, 0)
             await asyncio.sleep(2.0)
             assert await took(clarus.ping()) < 1.0

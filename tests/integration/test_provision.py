@@ -287,7 +287,7 @@ class TestLeaving:
                     if outcome.index >= 50:
                         break
             assert workers() == []
-            assert clarus._caller.shared.connections.busy == 0
+            assert clarus._caller.core.connections.busy == 0
             await clarus.ping()
 
     @virtual
@@ -298,7 +298,7 @@ class TestLeaving:
                 await anext(run)
             assert workers() == []
             assert clarus.pace.waiting == clarus.pace.queued == 0
-            assert clarus._caller.shared.connections.busy == 0
+            assert clarus._caller.core.connections.busy == 0
             assert now() < 1.0
 
     @virtual

@@ -373,6 +373,6 @@ async def test_a_queue_before_real_sockets_loses_no_connection_to_a_hundred_canc
                 asyncio.get_running_loop().call_later(0.0005 * number, task.cancel)
         results = await asyncio.gather(*tasks, return_exceptions=True)
         assert not [r for r in results if isinstance(r, Exception) and not isinstance(r, asyncio.CancelledError)]
-        assert clarus._caller.shared.connections.busy == 0
+        assert clarus._caller.core.connections.busy == 0
         await asyncio.gather(*(clarus.integrations.create(shop(number)) for number in range(8)))
         assert server.open_connections <= 4

@@ -244,7 +244,7 @@ async def test_our_timeout_is_used_on_it():
         sim.script(Endpoint.CREATE, Fault(FaultKind.STALL_BEFORE, delay=999))
         timeouts = Timeouts(attempt=0.3, settle=0.3)
         async with client(sim, session, sim.credentials, timeouts=timeouts) as clarus:
-            with pytest.raises(OutcomeUnknownError, match="no answer came in time"):
+            with pytest.raises(OutcomeUnknownError, match="no response came in time"):
                 await clarus.integrations.create(NEW, on_unknown="raise")
 
 

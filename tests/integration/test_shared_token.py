@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from clarus_async import AccessToken, ClarusClient, ClientCredentials, NewIntegration, RefreshToken, Token
-from clarus_async.auth.shared_token import derive
+from clarus_async.auth.redis_token_store import derive
 from clarus_async.fleet.redis import RedisPacing
 from tests.redis_server import RedisServer, free_port
 from tests.stub_server import StubServer, bearer, created, reply
@@ -94,7 +94,7 @@ async def test_the_next_process_takes_over_the_token_and_what_is_left_of_its_lif
             await one.integrations.create(SHOP)
         async with client_of(server, redis) as other:
             await other.integrations.create(SHOP)
-            held = other._caller._keeper._held
+            held = other._caller._token_manager._held
     assert (api.made, api.refused) == (1, 0)
     assert 80.0 < held.life <= 100.0
 
@@ -211,7 +211,7 @@ async def test_a_redis_that_goes_away_costs_nobody_the_token(redis):
 
 
 async def test_who_dies_while_it_asks_is_waited_for_no_longer_than_its_claim(redis, monkeypatch):
-    monkeypatch.setattr("clarus_async.auth.shared_token._CLAIMED", 500)
+    monkeypatch.setattr("clarus_async.auth.redis_token_store._CLAIMED", 500)
     asking = asyncio.Event()
 
     async def token(_):

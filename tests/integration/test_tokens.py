@@ -197,7 +197,7 @@ class TestUnauthorized:
         async with Simulator() as sim, client_of(sim) as clarus:
             sim.set_faults([Fault(FaultKind.UNAUTHORIZED, endpoint=Endpoint.CREATE)])
             began = now()
-            with pytest.raises(AuthenticationError, match="refuses a token that was just made") as raised:
+            with pytest.raises(AuthenticationError, match="refuses a token that was just issued") as raised:
                 await clarus.integrations.create(shop())
             assert 60.0 < now() - began <= 120.0
             said = str(raised.value)
@@ -420,7 +420,7 @@ class TestUnreachable:
     async def test_several_tries_then_an_error_that_says_nothing_was_applied(self):
         async with Simulator() as sim, client_of(sim) as clarus:
             sim.script(Endpoint.TOKEN, *[FaultKind.RESET_BEFORE] * 10)
-            with pytest.raises(ConnectionFailedError, match="no token could be had") as raised:
+            with pytest.raises(ConnectionFailedError, match="no token could be obtained") as raised:
                 await clarus.integrations.create(shop())
             assert raised.value.applied is Applied.NO
             assert raised.value.retryable

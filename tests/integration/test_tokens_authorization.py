@@ -133,7 +133,7 @@ class TestExchange:
         async def check():
             async with Simulator() as sim:
                 sim.script(Endpoint.TOKEN, lost)
-                with pytest.raises(Exception, match="no token could be had"):
+                with pytest.raises(Exception, match="no token could be obtained"):
                     await flow_of(sim).exchange(consent(sim), VERIFIER)
                 assert sim.count(Endpoint.TOKEN) == 1
 

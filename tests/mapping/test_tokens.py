@@ -137,7 +137,7 @@ async def test_its_life_is_what_the_server_says_within_reason(mocked, answer, li
 async def test_an_answer_that_is_no_token_says_why(mocked, body, pointer, expected):
     mocked.post(TOKEN, body=body)
     async with make_client(CREDENTIALS) as clarus:
-        with pytest.raises(ResponseError, match="no token could be had") as caught:
+        with pytest.raises(ResponseError, match="no token could be obtained") as caught:
             await clarus.ping()
 
     error = caught.value
@@ -209,7 +209,7 @@ async def test_the_endpoint_is_asked_again_and_that_costs_the_call_no_attempt(mo
 async def test_an_endpoint_that_is_down_is_a_server_error(mocked):
     mocked.post(TOKEN, status=502, body=b"<html><title>502 Bad Gateway</title></html>", repeat=True)
     async with make_client(CREDENTIALS) as clarus:
-        with pytest.raises(ServerError, match="502 Bad Gateway; no token could be had") as caught:
+        with pytest.raises(ServerError, match="502 Bad Gateway; no token could be obtained") as caught:
             await clarus.ping()
 
     assert (caught.value.path, caught.value.applied, caught.value.retryable) == ("/oauth/token", "no", True)
@@ -227,7 +227,7 @@ async def test_an_endpoint_that_redirects_is_a_configuration_error(mocked):
 
 async def test_an_endpoint_that_cannot_be_reached_is_a_connection_error(mocked):
     async with make_client(CREDENTIALS) as clarus:
-        with pytest.raises(ConnectionFailedError, match="no token could be had") as caught:
+        with pytest.raises(ConnectionFailedError, match="no token could be obtained") as caught:
             await clarus.integrations.create(SHOP)
 
     assert (caught.value.path, caught.value.applied) == ("/oauth/token", "no")

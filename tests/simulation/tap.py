@@ -15,8 +15,8 @@ import attrs
 import orjson
 
 from clarus_async.events import AttemptEvent, Event
-from clarus_async.http.no_answer import Unanswered
 from clarus_async.http.session import Session
+from clarus_async.http.transport_failure import TransportFailure
 from clarus_async.ratelimit.queue import ConnectionLimiter, PacedQueue
 from clarus_async.wire.headers import retry_after
 from tests.virtual import now
@@ -177,8 +177,8 @@ class Tap:
 
     @staticmethod
     def _note(attempt: Attempt, received: Any) -> None:
-        if isinstance(received, Unanswered):
-            attempt.result = received.why.value
+        if isinstance(received, TransportFailure):
+            attempt.result = received.reason.value
             return
         attempt.result = received.status
         if received.status in {429, 503}:

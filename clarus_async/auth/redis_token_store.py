@@ -18,10 +18,10 @@ import uuid
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, NamedTuple
 
+from clarus_async.auth.shared_tokens import Claim
 from clarus_async.auth.token import HeldToken
-from clarus_async.auth.token_store import Claim
 from clarus_async.credentials import ClientCredentials, bearer_problem
-from clarus_async.http.connect_errors import Trouble
+from clarus_async.http.connect_errors import ConnectionProblem
 
 _log = logging.getLogger("clarus_async")
 
@@ -104,7 +104,7 @@ def _digest(key: bytes, text: bytes) -> str:
     return hmac.digest(key, text, "sha256").hex()
 
 
-class SharedToken:
+class RedisTokenStore:
     """The token of one client, in Redis.
 
     Args:
@@ -137,7 +137,7 @@ class SharedToken:
         owner = uuid.uuid4().hex
         digest = "" if refused is None else _digest(self._keys.digest, refused.encode())
         reply = await self._evaluate(_CLAIM, [self._token, self._claimed], [digest, owner, _CLAIMED])
-        if isinstance(reply, Trouble):
+        if isinstance(reply, ConnectionProblem):
             return None
         try:
             what, sealed, left = reply

@@ -1,0 +1,126 @@
+"""What is known of each tenant of a client, for as long as it has to be."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
+
+import attrs
+
+from clarus_async.auth.token import TokenRefusals
+from clarus_async.ratelimit.queue import PacedQueue
+from clarus_async.reconcile.concurrent_creates import ConcurrentCreates
+from clarus_async.retry.budget import RetryBudget
+
+# Some 5 KiB each, so 20 MiB in all.
+_MOST_TENANTS: Final = 4096
+
+
+@attrs.define(eq=False, repr=False)
+class TenantState:
+    """What is known of one tenant, on one event loop.
+
+    Args:
+        queue: its rate limiter, and the calls that wait for it.
+        budget: its retry budget.
+        lookup_budget: that of look-ups: creates that fail must not use up what settles them.
+        called_at: when it was asked for last, in seconds on the loop's clock.
+        schema: held while its schema is asked for.
+        searchable: whether its list can be searched by reference, once that was asked.
+        creates: those that are under way, by name.
+        refusals: the tokens that were refused.
+        most_rows: how many rows of a page it has granted, once more were refused for their cost.
+        most_keys: how many keys of a look-up, likewise.
+    """
+
+    queue: PacedQueue
+    budget: RetryBudget
+    lookup_budget: RetryBudget
+    called_at: float = 0.0
+    schema: asyncio.Lock = attrs.field(factory=asyncio.Lock)
+    searchable: bool | None = None
+    creates: ConcurrentCreates = attrs.field(factory=ConcurrentCreates)
+    refusals: TokenRefusals = attrs.field(factory=TokenRefusals)
+    most_rows: int | None = None
+    most_keys: int | None = None
+
+    def forgettable(self, name: str, now: float) -> bool:
+        """Whether all that is known of it would be learned again: nothing is under way, in doubt or held back."""
+        return (
+            name not in self.queue.lines
+            and not self.schema.locked()
+            and self.creates.idle(now)
+            and self.refusals.wait(now) == 0.0
+            and self.budget.full(now)
+            and self.lookup_budget.full(now)
+        )
+
+    def retry_budget(self, *, reconciles: bool) -> RetryBudget:
+        """Return the budget that a call's retries come from."""
+        return self.lookup_budget if reconciles else self.budget
+
+
+class Tenants:
+    """The tenants of a client on one event loop; those that were called longest ago are forgotten.
+
+    Args:
+        new_queue: makes the queue of a tenant, or of all together (``None``).
+        one_limit: all tenants share one rate limit.
+        clock: returns seconds on the event loop's clock.
+    """
+
+    def __init__(
+        self, new_queue: Callable[[str | None], PacedQueue], clock: Callable[[], float], *, one_limit: bool
+    ) -> None:
+        self._new_queue = new_queue
+        self._clock = clock
+        self._one_limit = one_limit
+        self._common_queue: PacedQueue | None = None
+        self._states: dict[str, TenantState] = {}
+        self._most = _MOST_TENANTS
+
+    def reset(self) -> Iterable[object]:
+        """Begin afresh, and return what there was."""
+        before = self._common_queue, self._states
+        self._states = {}
+        self._most = _MOST_TENANTS
+        self._common_queue = self._new_queue(None) if self._one_limit else None
+        return before
+
+    def __len__(self) -> int:
+        return len(self._states)
+
+    def __iter__(self) -> Iterator[TenantState]:
+        return iter(self._states.values())
+
+    def get(self, subdomain: str) -> TenantState:
+        """Return what is known of a tenant, and keep it for a while."""
+        state = self._states.get(subdomain)
+        now = self._clock()
+        if state is None:
+            self._forget_idle(now)
+            state = self._states[subdomain] = TenantState(self._queue(subdomain), RetryBudget(now), RetryBudget(now))
+        state.called_at = now
+        return state
+
+    def queue(self, subdomain: str) -> PacedQueue:
+        """Return the queue of a tenant, which does not count as calling it."""
+        state = self._states.get(subdomain)
+        return self._queue(subdomain) if state is None else state.queue
+
+    def _queue(self, subdomain: str) -> PacedQueue:
+        return self._common_queue or self._new_queue(subdomain)
+
+    def _forget_idle(self, now: float) -> None:
+        if len(self._states) < self._most:
+            return
+        for name in sorted(self._states, key=lambda name: self._states[name].called_at):
+            if len(self._states) <= _MOST_TENANTS // 2:
+                break
+            state = self._states[name]
+            # A rate limit that all tenants share is not forgotten with one of them.
+            if state.forgettable(name, now) and (self._common_queue is not None or state.queue.idle(now)):
+                del self._states[name]
+        # Where few could be forgotten, the next look waits until there are twice as many.
+        self._most = max(_MOST_TENANTS, 2 * len(self._states))
