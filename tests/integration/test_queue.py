@@ -325,7 +325,7 @@ class TestPace:
             sim.script(Endpoint.GRAPHQL, Fault(FaultKind.RATE_LIMITED, retry_after=60))
             slow = asyncio.create_task(clarus.ping())
             await asyncio.sleep(1.0)
-            with pytest.raises(Exception, match="outlasts the deadline") as raised:
+            with pytest.raises(Exception, match="ends after the deadline") as raised:
                 await clarus.with_options(timeouts=Timeouts(deadline=10.0)).ping()
             assert now() == pytest.approx(1.0)
             assert raised.value.retry_after == pytest.approx(59.0, abs=0.1)
