@@ -1,9 +1,9 @@
-"""A token that processes share through Redis, so that none ends the others' where a server keeps one per client.
+"""A token store in Redis, where processes share the token of a client.
 
-Redis holds it sealed (Fernet: AES and HMAC), by a key that scrypt makes of the client's secret: whoever reads Redis
-and has not the secret, with which they could get a token anyway, learns neither. Its name there is made with another
-such key, of the client's id, its scopes and the API's base URL. Nothing is shared of refresh tokens, of an
-:class:`~clarus_async.AccessToken` or of a token source of the caller's own, nor without the cryptography package.
+The token is encrypted and authenticated (Fernet: AES and HMAC) with a key that scrypt derives from the client's secret:
+whoever reads Redis without the secret, which would get them a token anyway, learns neither. Its key in Redis is named
+by an HMAC of the client's id, its scopes and the API's base URL. Refresh tokens, an :class:`~clarus_async.AccessToken`
+and the tokens of a token source are not shared, nor is anything without the cryptography package.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from clarus_async.http.connect_errors import ConnectionProblem
 
 _log = logging.getLogger("clarus_async")
 
-# Milliseconds for which others wait for who asks for the next token. It is a few tries of a healthy token endpoint;
-# who takes longer costs a token more, and whose process dies costs the others this time.
-_CLAIMED: Final = 10_000
+# Milliseconds for which other processes wait for the one that asks for the next token: a few attempts of a healthy
+# token endpoint. One that takes longer costs a further token, and one that dies costs the others this time.
+_CLAIM_LIFE: Final = 10_000
 
-# Keys: the token, who gets the next. Arguments: the digest of one that was refused, who asks, milliseconds.
-# Returns: what there is to do, the sealed token, milliseconds that it has yet to live.
+# Keys: the token, the claim. Arguments: the digest of a token that was refused, the owner, milliseconds of the claim.
+# Returns: what to do, the encrypted token, milliseconds that it has left to live.
 _CLAIM: Final = """
 local known = redis.call('HMGET', KEYS[1], 'digest', 'sealed', 'stale')
 local left = redis.call('PTTL', KEYS[1])
@@ -43,8 +43,8 @@ if redis.call('SET', KEYS[2], ARGV[2], 'NX', 'PX', ARGV[3]) then return {'get', 
 return {'wait', '', 0}
 """
 
-# Keys: the same. Arguments: the digest, the sealed token, milliseconds before its end at which it is due, milliseconds
-# of life, who asked. Who took so long that another was let in shares nothing.
+# Keys: the same. Arguments: the token's digest, the encrypted token, milliseconds before its end at which it is stale,
+# milliseconds of life, the owner. An owner whose claim has passed to another process shares nothing.
 _SHARE: Final = """
 local owner = redis.call('GET', KEYS[2])
 if owner == ARGV[5] then redis.call('DEL', KEYS[2]) end
@@ -57,14 +57,13 @@ end
 _GIVE_UP: Final = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end"
 
 
-# No repr: it holds what must not show.
-class Keys(NamedTuple):
-    """What is made of a client's secret.
+class DerivedKeys(NamedTuple):
+    """What is derived from a client's secret.
 
     Args:
         seal: encrypts and decrypts.
-        digest: names things.
-        name: of the token.
+        digest: the key of the HMAC that names tokens.
+        name: that of the client's token.
     """
 
     seal: Any
@@ -72,32 +71,27 @@ class Keys(NamedTuple):
     name: str
 
     def __repr__(self) -> str:
-        """Nothing of it."""
+        """Show nothing of it, for it holds a secret."""
         return object.__repr__(self)
 
 
-def derive(credentials: ClientCredentials, base_url: str) -> Keys | None:
-    """Make keys of the client's secret, in some 50 ms; ``None`` where nothing can be sealed.
-
-    Args:
-        credentials: whose.
-        base_url: the API's.
-    """
+def derive_keys(credentials: ClientCredentials, base_url: str) -> DerivedKeys | None:
+    """Derive keys from the client's secret, in some 50 ms; ``None`` where nothing can be encrypted."""
     try:
         from cryptography.fernet import Fernet  # noqa: PLC0415  optional
     except ImportError:
         _log.info("tokens are not shared: that needs cryptography: pip install 'clarus-async[redis]'")
         return None
     whose = json.dumps([base_url, credentials.client_id, sorted(credentials.scopes)]).encode()
-    # The cost that RFC 7914 names for interactive use.
+    # The cost that RFC 7914 suggests for interactive use.
     try:
         key = hashlib.scrypt(credentials.client_secret.encode(), salt=whose, n=2**14, r=8, p=1, dklen=64)
     except (AttributeError, ValueError):
-        # Not built in, or forbidden where only FIPS's algorithms are allowed.
-        _log.info("tokens are not shared: that needs hashlib.scrypt, which is not to be had here")
+        # Not built in, or not allowed where only the algorithms of FIPS are.
+        _log.info("tokens are not shared: that needs hashlib.scrypt, which this Python does not have")
         return None
     digest = key[32:]
-    return Keys(Fernet(base64.urlsafe_b64encode(key[:32])), digest, _digest(digest, whose))
+    return DerivedKeys(Fernet(base64.urlsafe_b64encode(key[:32])), digest, _digest(digest, whose))
 
 
 def _digest(key: bytes, text: bytes) -> str:
@@ -105,48 +99,44 @@ def _digest(key: bytes, text: bytes) -> str:
 
 
 class RedisTokenStore:
-    """The token of one client, in Redis.
+    """The token of one client, in Redis: a :class:`~clarus_async.auth.shared_tokens.TokenStore`.
 
     Args:
-        prefix: of the keys.
-        keys: made of the client's secret.
+        prefix: that of the keys in Redis.
+        keys: derived from the client's secret.
         evaluate: runs a script in Redis.
-        start: has something done that nobody waits for.
+        start: runs a coroutine that nobody waits for.
     """
 
     def __init__(
         self,
         prefix: str,
-        keys: Keys,
+        keys: DerivedKeys,
         evaluate: Callable[[str, list[str], list[Any]], Coroutine[Any, Any, Any]],
         start: Callable[[Coroutine[Any, Any, Any]], asyncio.Task[Any]],
     ) -> None:
-        # In braces, so that both are kept together.
+        # The braces are a hash tag: a Redis cluster keeps both keys on one node.
         name = f"{prefix}:{{{keys.name}}}"
-        self._token, self._claimed = f"{name}:token", f"{name}:claimed"
+        self._token, self._claim = f"{name}:token", f"{name}:claimed"
         self._keys = keys
         self._evaluate = evaluate
         self._start = start
 
     async def claim(self, refused: str | None) -> Claim | None:
-        """Look for a token; ``None`` where Redis can't be asked.
-
-        Args:
-            refused: one that is good no more, and is forgotten if it is the one that is shared.
-        """
+        """Look for a token; ``None`` where Redis can't be used."""
         owner = uuid.uuid4().hex
         digest = "" if refused is None else _digest(self._keys.digest, refused.encode())
-        reply = await self._evaluate(_CLAIM, [self._token, self._claimed], [digest, owner, _CLAIMED])
+        reply = await self._evaluate(_CLAIM, [self._token, self._claim], [digest, owner, _CLAIM_LIFE])
         if isinstance(reply, ConnectionProblem):
             return None
         try:
             what, sealed, left = reply
             token, seconds = self._unsealed(sealed), max(0, int(left)) / 1000
         except (TypeError, ValueError, AttributeError):
-            # What answers there is not Redis.
+            # The server there is not Redis.
             return None
         if what == "take" and token is None:
-            # Nobody who has the secret wrote that.
+            # It was not written by anybody who has the secret.
             return None
         return Claim(owner, what == "get", token, seconds)
 
@@ -160,24 +150,13 @@ class RedisTokenStore:
         return None if bearer_problem(token) else token
 
     async def share(self, claim: Claim, token: str, life: float, age: float) -> None:
-        """Share a token.
-
-        Args:
-            claim: for which it was got.
-            token: the bearer token.
-            life: seconds that it lives in all.
-            age: seconds since it was asked for.
-        """
+        """Share the token that a claim was for."""
         stale = life - HeldToken(token, 0.0, life).fresh_until
         digest = _digest(self._keys.digest, token.encode())
         sealed = self._keys.seal.encrypt(token.encode()).decode()
         arguments = [digest, sealed, round(1000 * stale), max(1, round(1000 * (life - age))), claim.owner]
-        await self._evaluate(_SHARE, [self._token, self._claimed], arguments)
+        await self._evaluate(_SHARE, [self._token, self._claim], arguments)
 
     def give_up(self, claim: Claim) -> None:
-        """Let another get the next token.
-
-        Args:
-            claim: the one that is given up.
-        """
-        self._start(self._evaluate(_GIVE_UP, [self._claimed], [claim.owner]))
+        """Let another process get the next token."""
+        self._start(self._evaluate(_GIVE_UP, [self._claim], [claim.owner]))

@@ -26,7 +26,7 @@ from typing import Any, Final, Literal, NoReturn, Self  # noqa: F401  what attrs
 
 import attrs
 
-from clarus_async.auth.redis_token_store import RedisTokenStore, derive
+from clarus_async.auth.redis_token_store import RedisTokenStore, derive_keys
 from clarus_async.config import PacingPolicy
 from clarus_async.credentials import ClientCredentials, Credentials
 from clarus_async.fleet.redis_errors import NOT_REDIS, Telling, redis_error, redis_trouble
@@ -187,7 +187,7 @@ class RedisSharing:
         """
         if not isinstance(credentials, ClientCredentials):
             return None
-        keys = await asyncio.to_thread(derive, credentials, self._base_url)
+        keys = await asyncio.to_thread(derive_keys, credentials, self._base_url)
         return None if keys is None else RedisTokenStore(self._policy.prefix, keys, self._evaluate, self._start)
 
     async def _evaluate(self, script: str, keys: list[str], arguments: list[Any]) -> Any:  # noqa: ANN401

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from clarus_async import AccessToken, ClarusClient, ClientCredentials, NewIntegration, RefreshToken, Token
-from clarus_async.auth.redis_token_store import derive
+from clarus_async.auth.redis_token_store import derive_keys
 from clarus_async.fleet.redis import RedisPacing
 from tests.redis_server import RedisServer, free_port
 from tests.stub_server import StubServer, bearer, created, reply
@@ -211,7 +211,7 @@ async def test_a_redis_that_goes_away_costs_nobody_the_token(redis):
 
 
 async def test_who_dies_while_it_asks_is_waited_for_no_longer_than_its_claim(redis, monkeypatch):
-    monkeypatch.setattr("clarus_async.auth.redis_token_store._CLAIMED", 500)
+    monkeypatch.setattr("clarus_async.auth.redis_token_store._CLAIM_LIFE", 500)
     asking = asyncio.Event()
 
     async def token(_):
@@ -276,7 +276,7 @@ async def test_what_another_wrote_there_is_not_believed(redis):
 
 
 def test_keys_show_nothing():
-    keys = derive(CREDENTIALS, "https://x.test")
+    keys = derive_keys(CREDENTIALS, "https://x.test")
     assert repr(keys).startswith("<")
     assert "the-id" not in keys.name
-    assert keys.name != derive(CREDENTIALS, "https://y.test").name
+    assert keys.name != derive_keys(CREDENTIALS, "https://y.test").name
