@@ -556,7 +556,7 @@ async def test_a_429_that_outlasts_the_deadline_is_raised_at_once(sim, operation
     sim.script(OPERATIONS[operation].endpoint, Fault(FaultKind.RATE_LIMITED, retry_after=60))
     async with client(sim) as clarus:
         began = seconds()
-        error = await fails(operation, clarus, RateLimitedError, "outlasts the deadline")
+        error = await fails(operation, clarus, RateLimitedError, "ends after the deadline")
         assert seconds() - began < 1.0
 
     assert (error.applied, error.retryable, error.attempts, error.status) == (Applied.NO, True, 1, 429)
@@ -1465,7 +1465,7 @@ async def test_a_pause_that_grows_past_the_deadline_ends_it(sim):
     sim.script(Endpoint.GRAPHQL, *[Fault(FaultKind.RATE_LIMITED, retry_after=0.3)] * 9)
     async with client(sim, TIGHT, pacing=KNOWN) as clarus:
         began = seconds()
-        error = await fails("ping", clarus, RateLimitedError, "outlasts the deadline")
+        error = await fails("ping", clarus, RateLimitedError, "ends after the deadline")
 
     assert seconds() - began < 0.8
     assert error.applied is Applied.NO
