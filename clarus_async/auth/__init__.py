@@ -1,1 +1,1 @@
-"""Tokens: who asks for them, and who shares them (RFC 6749)."""
+"""Tokens: how they are obtained (RFC 6749), refreshed, and shared between processes."""

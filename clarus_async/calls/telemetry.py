@@ -14,7 +14,7 @@ from clarus_async.http.session import HttpResponse
 from clarus_async.http.transport_failure import TransportFailure
 from clarus_async.retry.effect import Classification, Effect
 
-GIVEN_UP: Final = "it was given up before an answer came"
+GIVEN_UP: Final = "it was given up before a response came"
 """The failure of an attempt whose call was cancelled."""
 
 _log = logging.getLogger("clarus_async")

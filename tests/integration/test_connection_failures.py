@@ -217,7 +217,10 @@ async def test_a_certificate_whose_issuer_is_known(authority, host, life, words)
 async def test_a_certificate_that_is_not_the_one_that_was_pinned(authority):
     async with StubServer(lambda _: reply(), tls=server_context(authority)) as server:
         said = refused(await ended(ConfigurationError, server.url, session_of(ssl=aiohttp.Fingerprint(b"x" * 32))))
-    assert f"no connection to {place(server.url)}: the server's certificate is not valid: it is not the expected one" in said
+    assert (
+        f"no connection to {place(server.url)}: the server's certificate is not valid: it is not the expected one"
+        in said
+    )
 
 
 async def plain(reader, writer):

@@ -148,7 +148,7 @@ class TestCalls:
             assert (call.duration, call.attempts) == (3.0, 1)
             [attempt] = notes.attempts
             assert (attempt.number, attempt.duration, attempt.status, attempt.proves) == (1, 3.0, None, "unknown")
-            assert attempt.failure == "it was given up before an answer came"
+            assert attempt.failure == "it was given up before a response came"
             assert notes.events == [attempt, call]
 
     @virtual
