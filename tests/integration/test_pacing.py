@@ -23,7 +23,7 @@ from clarus_async import (
     Report,
     Timeouts,
 )
-from clarus_async.calls import core as shared
+from clarus_async.calls import tenants
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Quota, Simulator
 from tests.stub_server import StubServer, reply
 from tests.virtual import now, settle, took, virtual
@@ -371,7 +371,7 @@ class TestTenants:
 
     @virtual
     async def test_tenants_that_were_not_called_for_long_are_forgotten(self, monkeypatch):
-        monkeypatch.setattr(shared, "_ROOM", 64)
+        monkeypatch.setattr(tenants, "_MOST_TENANTS", 64)
         async with (
             StubServer(lambda asked: reply({"data": {}})) as server,
             ClarusClient("acme", AccessToken("t"), base_url=server.url) as clarus,
@@ -384,7 +384,7 @@ class TestTenants:
 
     @virtual
     async def test_a_tenant_in_a_pause_is_not_forgotten(self, monkeypatch):
-        monkeypatch.setattr(shared, "_ROOM", 16)
+        monkeypatch.setattr(tenants, "_MOST_TENANTS", 16)
 
         def answer(asked):
             if asked.headers["x-clarus-subdomain"] == "acme":
