@@ -17,8 +17,8 @@ from benchmarks.measuring import Figure
 from clarus_async.config import PacingPolicy
 from clarus_async.ratelimit.limiter import AdaptiveRateLimiter
 from clarus_async.ratelimit.queue import ConnectionLimiter, PacedQueue
-from clarus_async.simulator.limiters import AdaptiveRateLimiter as ServersLimiter
 from clarus_async.simulator.limiters import FixedWindow, SlidingLog, TokenBucket
+from clarus_async.simulator.limiters import Limiter as ServersLimiter
 from tests.zoo.runner import Client, play
 from tests.zoo.worlds import plain
 

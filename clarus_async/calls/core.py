@@ -57,7 +57,7 @@ class ClientCore:
     Args:
         base_url: the API's, without a slash at its end.
         max_connections: how many requests may be on the wire at once.
-        pacing: how a rate limit is kept to.
+        pacing: how the rate limit is kept.
         session: the caller's own aiohttp session, if any.
         observer: is told what happens.
         draw: draws from 0 to 1, for jitter.
@@ -109,7 +109,7 @@ class ClientCore:
         return self.tenants.reset()
 
     def bind(self) -> asyncio.AbstractEventLoop:
-        """Return the running event loop, having made it ours.
+        """Bind the client to the running event loop, and return that.
 
         Raises:
             ConfigurationError: the client is in use on another event loop that still runs, or the event loop or the
@@ -135,17 +135,17 @@ class ClientCore:
             self._start()
             self.token_managers.reset()
         self._loop = loop
-        # Of each process its own: a client may be made, and even used, before a fork.
+        # Each process has its own: a client may be made, and even used, before a fork.
         self._key_prefix = str(uuid.uuid4())[:24]
         return loop
 
     def time(self) -> float:
-        """Seconds on our event loop's clock."""
+        """Return seconds on the event loop's clock; 0 before the client is bound to one."""
         return 0.0 if self._loop is None else self._loop.time()
 
     @property
     def problem(self) -> str | None:
-        """Why nothing may be sent, where the pace is shared and that is set up wrongly."""
+        """Why nothing may be sent: the pace is shared, and that is set up wrongly."""
         return None if self._sharing is None else self._sharing.problem
 
     def _new_queue(self, subdomain: str | None) -> PacedQueue:
@@ -182,18 +182,18 @@ class ClientCore:
         self.dated = dated
 
     def next_call(self, attempt_timeout: float) -> int:
-        """Number a call, one of whose attempts may take so many seconds."""
+        """Return the number of a new call, whose attempts have this timeout in seconds."""
         self._calls += 1
         self._longest_attempt = max(self._longest_attempt, attempt_timeout)
         return self._calls
 
     def new_key(self) -> str:
-        """Make an Idempotency-Key: a UUID that is random for each event loop, but for its end, which counts."""
+        """Return a new Idempotency-Key: a UUID of which the end counts, and the rest is random for each event loop."""
         self._keys += 1
         return f"{self._key_prefix}{self._keys:012x}"
 
     async def sleep(self, seconds: float) -> None:
-        """Sleep, at most until the client closes."""
+        """Sleep, but no longer than until the client is closed."""
         if seconds <= 0 or self.closed:
             return
         loop = asyncio.get_running_loop()
