@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from clarus_async.errors import (
     ApiError,
@@ -79,10 +79,7 @@ def call_error(failed: FailedCall) -> ClarusError:
             "; ".join(map(str, failed.details)) or "the response reports errors, without details",
             errors=failed.details,
             applied=failed.applied,
-            method=failed.method,
-            path=failed.path,
-            request_id=failed.request_id,
-            attempts=failed.attempts,
+            **_facts(failed),
         )
     if failed.applied is Applied.NO:
         return _definite(failed, Applied.NO)
@@ -98,15 +95,21 @@ def call_error(failed: FailedCall) -> ClarusError:
         # Repeating an update or a delete does no harm; what a create or an action did must be looked up first.
         retryable=failed.repeatable or failed.kind in {OperationKind.UPDATE, OperationKind.DELETE},
         retry_after=_retry_after(failed),
-        method=failed.method,
-        path=failed.path,
-        request_id=failed.request_id,
-        attempts=failed.attempts,
+        **_facts(failed),
         sent_at=failed.sent_at,
         settled_by=_SETTLED_BY[failed.kind],
     )
     error.__cause__ = last
     return error
+
+
+def _facts(failed: FailedCall) -> dict[str, Any]:
+    return {
+        "method": failed.method,
+        "path": failed.path,
+        "request_id": failed.request_id,
+        "attempts": failed.attempts,
+    }
 
 
 def _definite(failed: FailedCall, applied: Applied) -> ClarusError:
@@ -127,9 +130,7 @@ def _definite(failed: FailedCall, applied: Applied) -> ClarusError:
         applied=applied,
         retryable=retryable,
         retry_after=failed.wait,
-        method=failed.method,
-        path=failed.path,
-        attempts=failed.attempts,
+        **_facts(failed),
     )
 
 
@@ -144,10 +145,7 @@ def _answered(failed: FailedCall, result: ResponseSummary, applied: Applied) -> 
             expected=unreadable.expected,
             applied=applied,
             retryable=not result.whole,
-            method=failed.method,
-            path=failed.path,
-            request_id=failed.request_id,
-            attempts=failed.attempts,
+            **_facts(failed),
         )
     if 300 <= status < 400 or status == 401:
         cls = AuthenticationError if status == 401 else ConfigurationError
@@ -156,10 +154,7 @@ def _answered(failed: FailedCall, result: ResponseSummary, applied: Applied) -> 
             applied=applied,
             retryable=status == 401,
             retry_after=failed.wait,
-            method=failed.method,
-            path=failed.path,
-            request_id=failed.request_id,
-            attempts=failed.attempts,
+            **_facts(failed),
         )
     return api_error_class(status)(
         message,
@@ -168,10 +163,7 @@ def _answered(failed: FailedCall, result: ResponseSummary, applied: Applied) -> 
         applied=applied,
         retryable=status in {408, 429} or status >= 500,
         retry_after=_retry_after(failed),
-        method=failed.method,
-        path=failed.path,
-        request_id=failed.request_id,
-        attempts=failed.attempts,
+        **_facts(failed),
     )
 
 
