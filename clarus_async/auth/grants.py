@@ -188,7 +188,7 @@ def _refusal(
     if isinstance(received, HttpResponse) and _refuses(received):
         said = "; ".join(map(str, details)) or "no reason given"
         return AuthenticationError(
-            f"the token endpoint refused us: {received.status} {said}{_AFTER_LOST if lost else ''}",
+            f"the token endpoint refused the request: {received.status} {said}{_AFTER_LOST if lost else ''}",
             retry_after=result.retry_after if isinstance(result, ResponseSummary) else None,
             method="POST",
             path=TOKEN_PATH,

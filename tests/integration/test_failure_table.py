@@ -811,7 +811,7 @@ async def test_a_401_without_another_token_to_be_had_says_why(sim, operation):
     sim.script(OPERATIONS[operation].endpoint, FaultKind.UNAUTHORIZED)
     sim.script(Endpoint.TOKEN, None, *[FaultKind.UNAUTHORIZED] * 2)  # by form, and by HTTP Basic
     async with client(sim) as clarus:
-        error = await fails(operation, clarus, AuthenticationError, "the token endpoint refused us: 401")
+        error = await fails(operation, clarus, AuthenticationError, "the token endpoint refused the request: 401")
 
     assert error.applied is Applied.NO
     assert (arrived(sim, operation), effects(sim, operation)) == (1, 0)
@@ -1097,7 +1097,7 @@ async def test_no_token_after_an_unknown_attempt_leaves_it_unknown(sim, operatio
     sim.script(OPERATIONS[operation].endpoint, FaultKind.RESET_AFTER, FaultKind.UNAUTHORIZED)
     sim.script(Endpoint.TOKEN, None, *[FaultKind.UNAUTHORIZED] * 2)  # by form, and by HTTP Basic
     async with client(sim) as clarus:
-        error = await fails(operation, clarus, OutcomeUnknownError, "the token endpoint refused us")
+        error = await fails(operation, clarus, OutcomeUnknownError, "the token endpoint refused the request")
 
     assert error.applied is Applied.MAYBE
     assert type(error.__cause__) is AuthenticationError

@@ -164,7 +164,7 @@ async def test_an_answer_that_is_no_token_says_why(mocked, body, pointer, expect
 async def test_a_refusal_is_an_authentication_error_that_says_why(mocked, status, body, said, asked):
     mocked.post(TOKEN, status=status, body=body, headers={"X-Request-Id": "req-1"}, repeat=True)
     async with make_client(CREDENTIALS) as clarus:
-        with pytest.raises(AuthenticationError, match="the token endpoint refused us") as caught:
+        with pytest.raises(AuthenticationError, match="the token endpoint refused the request") as caught:
             await clarus.integrations.create(SHOP)
 
     error = caught.value

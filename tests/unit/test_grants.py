@@ -235,7 +235,7 @@ class TestBasic:
         error = await grant(CREDENTIALS, wire)()
         assert isinstance(error, AuthenticationError)
         assert error.reason == (
-            "the token endpoint refused us: 401 invalid_client: unsupported authentication method; "
+            "the token endpoint refused the request: 401 invalid_client: unsupported authentication method; "
             "with the client's secret sent another way: unauthorized_client: this grant is not for you"
         )
 
@@ -363,8 +363,8 @@ class TestTries:
         )
         result = await grant(CREDENTIALS, wire)()
         assert str(result) == (
-            "POST /oauth/token: the token endpoint refused us: 401 invalid_client: client authentication failed "
-            "[nothing was applied; attempts: 2; request id: r1]"
+            "POST /oauth/token: the token endpoint refused the request: 401 invalid_client: "
+            "client authentication failed [nothing was applied; attempts: 2; request id: r1]"
         )
 
 
@@ -388,7 +388,7 @@ class TestErrorsOfASuccess:
         error = await grant(CREDENTIALS, wire)()
 
         assert type(error) is AuthenticationError
-        assert f"refused us: 200 {said}" in error.message
+        assert f"refused the request: 200 {said}" in error.message
         assert len(wire.asked) == 1
 
     @virtual

@@ -60,7 +60,7 @@ def new_manager(grant, *, static=False, told=None):
 
 
 def refused():
-    return AuthenticationError("the token endpoint refused us: 401 invalid_client")
+    return AuthenticationError("the token endpoint refused the request: 401 invalid_client")
 
 
 class TestOneRefresh:
@@ -220,7 +220,7 @@ class TestRefusal:
     async def test_everybody_is_told_why(self):
         manager = new_manager(Grant(refused()))
         results = await asyncio.gather(*(manager.get(FOREVER) for _ in range(3)))
-        assert [str(result) for result in results] == ["the token endpoint refused us: 401 invalid_client"] * 3
+        assert [str(result) for result in results] == ["the token endpoint refused the request: 401 invalid_client"] * 3
 
     @virtual
     async def test_everybody_is_told_by_an_error_of_their_own(self):

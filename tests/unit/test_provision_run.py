@@ -556,7 +556,7 @@ class TestNothingPilesUp:
 
 
 FATAL = [
-    AuthenticationError("the token endpoint refused us"),
+    AuthenticationError("the token endpoint refused the request"),
     PermissionDeniedError("403", status=403),
     ConfigurationError("the server redirects"),
     ConfigurationError("the server's certificate is not valid"),
