@@ -7,7 +7,7 @@ from clarus_async._version import __version__
 
 if TYPE_CHECKING:
     from clarus_async.auth.authorization_code import AuthorizationCode
-    from clarus_async.calls.queries import IntegrationList
+    from clarus_async.calls.queries import ResourceList
     from clarus_async.client import ClarusClient, PaceState
     from clarus_async.config import DEFAULT_BASE_URL, PacingPolicy, RetryPolicy, Timeouts
     from clarus_async.credentials import AccessToken, ClientCredentials, Credentials, RefreshToken, Token, TokenSource
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
         NewIntegration,
         ShopifyConfiguration,
     )
-    from clarus_async.resources.resource import Integrations
+    from clarus_async.resources.typed import Integrations
     from clarus_async.validation import UNSET, Unset
 
 __all__ = [
@@ -89,7 +89,6 @@ __all__ = [
     "Integration",
     "IntegrationChanges",
     "IntegrationFilter",
-    "IntegrationList",
     "IntegrationRow",
     "Integrations",
     "InvalidInputError",
@@ -111,6 +110,7 @@ __all__ = [
     "RateLimitedError",
     "RefreshToken",
     "Report",
+    "ResourceList",
     "ResponseError",
     "RetryPolicy",
     "ServerError",
@@ -166,10 +166,10 @@ _HOMES = {
         "WaitEvent",
         "WaitReason",
     ),
-    "resources.resource": ("Integrations",),
+    "resources.typed": ("Integrations",),
     "provisioning.report": ("Outcome", "OutcomeStatus", "Problem", "Report"),
     "provisioning.run": ("Progress", "ProvisionRun"),
-    "calls.queries": ("IntegrationList",),
+    "calls.queries": ("ResourceList",),
     "ratelimit.beliefs": ("LimitKind",),
     "ratelimit.told": ("PaceSource",),
     "resources.integrations": (

@@ -32,7 +32,7 @@ class Unset(Enum):
 
 
 UNSET: Final = Unset.UNSET
-"""In :class:`IntegrationChanges`: leave this attribute as it is. (``None`` clears it.)"""
+"""In the changes of a record: leave this attribute as it is. (``None`` clears it.)"""
 
 
 def checked(cls: type[C]) -> type[C]:
@@ -176,28 +176,71 @@ def object_problem(value: object) -> str | None:
     return f"must be a mapping or an attrs instance, not {type(value).__name__}"
 
 
+def texts_problem(value: object) -> str | None:
+    """Say why this is neither a usable text nor a list of such, or ``None``."""
+    return _each(value, str, text_problem, "a string or a list of strings")
+
+
+def numbers_problem(value: object) -> str | None:
+    """Say why this is neither an integer nor a list of such, or ``None``."""
+    return _each(value, int, number_problem, "an integer or a list of integers")
+
+
+def _each(value: object, kind: type, check: _Check, expected: str) -> str | None:
+    if isinstance(value, kind):
+        return check(value)
+    if isinstance(value, list | tuple):
+        if not value:
+            return "must not be an empty list"
+        return next((reason for item in value if (reason := check(item)) is not None), None)
+    return f"must be {expected}, not {type(value).__name__}"
+
+
+def _own_list(value: object, _field: str) -> tuple[Any, InputProblem | None]:
+    return tuple(value) if isinstance(value, list) else value, None
+
+
 _Check: TypeAlias = Callable[[object], str | None]
-_Copy: TypeAlias = Callable[[object, str], "tuple[Any, InputProblem | None]"]
+# A private copy of what the caller could change later, or what is wrong with it.
+_COPIES: Final[Mapping[_Check, Callable[[object, str], tuple[Any, InputProblem | None]]]] = {
+    object_problem: plain_or_problem,
+    texts_problem: _own_list,
+    numbers_problem: _own_list,
+}
 
 
-def checked_field(check: _Check, *, default: Any = attrs.NOTHING, copy: _Copy | None = None) -> Any:  # noqa: ANN401
-    """Declare an attribute with its check; ``default`` is the one value that is let through unchecked."""
+def checked_by(check: _Check, *, nullable: bool = False) -> dict[str, Any]:
+    """Return the metadata of an attribute with its check."""
+    return {"check": check, "nullable": nullable}
+
+
+def checked_field(check: _Check, *, default: Any, nullable: bool = False) -> Any:  # noqa: ANN401
+    """Declare an attribute that may be left out: ``default`` goes unchecked, and so does ``None`` if ``nullable``.
+
+    One that is required is an ``attrs.field``, which type checkers know, with :func:`checked_by` as its metadata.
+    """
     secret = check is object_problem
-    metadata = {"check": check, "copy": plain_or_problem if secret else copy}
+    metadata = checked_by(check, nullable=nullable)
     return attrs.field(default=default, metadata=metadata, repr=hidden if secret else True, hash=not secret)
 
 
-def problems_of(record: Any, *, nullable: frozenset[str] = frozenset()) -> list[InputProblem]:  # noqa: ANN401
+def attributes_of(cls: type[Any]) -> Mapping[str, Any]:
+    """Return the attributes of a record's class by name."""
+    fields: Mapping[str, Any] = attrs.fields_dict(cls)
+    return fields
+
+
+def problems_of(record: Any) -> list[InputProblem]:  # noqa: ANN401
     """Check every attribute of a record, and make private copies of what the caller could change."""
     problems = []
     for a in attrs.fields(type(record)):
         value = getattr(record, a.name)
-        if value is a.default or (value is None and a.name in nullable):
+        if value is a.default or (value is None and a.metadata["nullable"]):
             continue
         check = a.metadata["check"]
         if (reason := check(value)) is not None:
             problems.append(InputProblem(a.name, reason))
-        elif (copy := a.metadata.get("copy")) is not None:
+        elif (copy := _COPIES.get(check)) is not None:
             private, problem = copy(value, a.name)
             if problem is not None:
                 problems.append(problem)

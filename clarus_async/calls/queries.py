@@ -1,15 +1,16 @@
-"""What is read over GraphQL: any document, and the list of integrations."""
+"""What is read over GraphQL: any document, and the lists of resources."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from typing import Any, Final, NamedTuple, Self
+from functools import partial
+from typing import Any, Final, Generic, NamedTuple, Self
 
 from clarus_async.calls.caller import Caller
 from clarus_async.calls.request import Request
 from clarus_async.errors import ApiError, GraphQLError, ResponseError
-from clarus_async.resources.integrations import IntegrationRow
+from clarus_async.resources.spec import AnyListing, Listing, Row
 from clarus_async.retry.deadline import Deadline
 from clarus_async.retry.effect import Kind
 from clarus_async.wire.graphql import (
@@ -85,32 +86,34 @@ async def run_query(caller: Caller, request: Request, deadline: Deadline | None 
     return (await caller.run(request, deadline)).value
 
 
-class _Read(NamedTuple):
+class _Read(NamedTuple, Generic[Row]):
     """A page, and whether it has as many rows as were asked for."""
 
-    page: Page
+    page: Page[Row]
     full: bool
 
 
 async def read_list_page(
     caller: Caller,
+    listing: Listing[Row, Any],
     wanted: Mapping[str, Any],
     first: int,
     after: str | None = None,
     *,
-    with_reference: bool = False,
+    optional: bool = False,
     deadline: Deadline | None = None,
     settles: bool = False,
     patient: bool = False,
-) -> _Read:
-    """Read one page of the list, a smaller one where the server refuses what so many rows cost.
+) -> _Read[Row]:
+    """Read one page of a list, a smaller one where the server refuses what so many rows cost.
 
     Args:
         caller: makes the call.
+        listing: of what.
         wanted: the filter's operators; all rows where there is none.
         first: rows that are asked for.
         after: the cursor of the page before.
-        with_reference: ask for the first reference, too.
+        optional: ask for the optional fields, too.
         deadline: by when, where that is not the view's own.
         settles: it is read to settle what was begun, so it goes before what is new.
         patient: what it waits for its turn does not count against the deadline.
@@ -128,10 +131,10 @@ async def read_list_page(
             variables["filter"] = wanted
         if after is not None:
             variables["after"] = after
-        document = list_document(with_reference=with_reference)
-        request = graphql_request("list", document, variables, read_page, settles=settles, patient=patient)
+        document, read = list_document(listing, optional=optional), partial(read_page, listing)
+        request = graphql_request("list", document, variables, read, settles=settles, patient=patient)
         try:
-            page: Page = await run_query(caller, request, deadline)
+            page: Page[Row] = await run_query(caller, request, deadline)
         except (GraphQLError, ApiError) as error:
             if first == 1 or not refuses_size(error):
                 raise
@@ -145,22 +148,15 @@ async def read_list_page(
 
 async def read_every_row(
     caller: Caller,
+    listing: Listing[Row, Any],
     wanted: Mapping[str, Any],
     *,
-    with_reference: bool = False,
+    optional: bool = False,
     deadline: Deadline | None = None,
     settles: bool = False,
     patient: bool = False,
-) -> tuple[list[IntegrationRow], list[Unreadable]]:
-    """Read a list to its proved end.
-
-    Args:
-        caller: makes the calls.
-        wanted: the filter's operators.
-        with_reference: ask for the first reference, too.
-        deadline: by when, where that is not the view's own.
-        settles: it is read to settle what was begun, so it goes before what is new.
-        patient: what it waits for its turn does not count against the deadline.
+) -> tuple[list[Row], list[Unreadable]]:
+    """Read a list to its proved end; see :func:`read_list_page`.
 
     Returns:
         Its rows; and for each one that can't be told from others, why not.
@@ -169,17 +165,18 @@ async def read_every_row(
         ResponseError: an answer can't be read, or does not say whether it was the last.
         ClarusError: it can't be had; the class says why.
     """
-    rows: list[IntegrationRow] = []
+    rows: list[Row] = []
     unreadable: list[Unreadable] = []
-    cursors = _Cursors()
+    cursors = _Cursors(listing)
     cursor: str | None = None
     while True:
         page, _ = await read_list_page(
             caller,
+            listing,
             wanted,
             _PAGE,
             cursor,
-            with_reference=with_reference,
+            optional=optional,
             deadline=deadline,
             settles=settles,
             patient=patient,
@@ -191,25 +188,21 @@ async def read_every_row(
             return rows, unreadable
         cursor = cursors.after(page)
         if cursor is None:
-            raise _endless()
+            raise _endless(listing)
 
 
-def _endless() -> ResponseError:
-    return _not_readable("the list does not say whether it ends there", "pageInfo", "an object")
+def _endless(listing: AnyListing) -> ResponseError:
+    return _not_readable(listing, "the list does not say whether it ends there", "pageInfo", "an object")
 
 
-def _not_readable(why: str, where: str, expected: str) -> ResponseError:
+def _not_readable(listing: AnyListing, why: str, where: str, expected: str) -> ResponseError:
     return ResponseError(
-        why, pointer=f"/data/integrations/all/{where}", expected=expected, method="POST", path="/graphql"
+        why, pointer=f"/data/{listing.root}/all/{where}", expected=expected, method="POST", path="/graphql"
     )
 
 
 def row_unreadable(unreadable: Unreadable) -> ResponseError:
-    """Build the error that says that a row can't be told from others.
-
-    Args:
-        unreadable: why not.
-    """
+    """Build the error that says that a row can't be told from others."""
     return ResponseError(
         f"a row of the list can't be read: {unreadable.pointer} should be {unreadable.expected}",
         pointer=unreadable.pointer,
@@ -222,15 +215,13 @@ def row_unreadable(unreadable: Unreadable) -> ResponseError:
 class _Cursors:
     """The cursors of a list so far: one that comes back would never end, nor do pages that stay empty."""
 
-    def __init__(self) -> None:
+    def __init__(self, listing: AnyListing) -> None:
+        self._listing = listing
         self._seen: set[int] = set()
         self._empty = 0
 
-    def after(self, page: Page) -> str | None:
+    def after(self, page: Page[Any]) -> str | None:
         """Return where the page after this one begins; ``None`` where there is none.
-
-        Args:
-            page: one of the list.
 
         Raises:
             ResponseError: its cursor was there before, or too many pages in a row had no rows.
@@ -240,38 +231,38 @@ class _Cursors:
         if cursor is not None:
             if self._empty == _MOST_EMPTY:
                 why = f"the list goes on after {_MOST_EMPTY} pages without a row, and would never end"
-                raise _not_readable(why, "edges", "rows, or the end of the list")
+                raise _not_readable(self._listing, why, "edges", "rows, or the end of the list")
             if hash(cursor) in self._seen:
                 why = "the list repeats a cursor and would never end"
-                raise _not_readable(why, "pageInfo/endCursor", "a cursor that was not there before")
+                raise _not_readable(self._listing, why, "pageInfo/endCursor", "a cursor that was not there before")
             self._seen.add(hash(cursor))
         return cursor
 
 
-class IntegrationList(AsyncIterator[IntegrationRow]):
-    """The rows of a list, read a page at a time; iterate over it, or over its :meth:`pages`.
-
-    Args:
-        caller: makes the calls.
-        wanted: the filter's operators.
-        page_size: rows that a request asks for.
-        with_reference: ask for the first reference, too.
-    """
+class ResourceList(AsyncIterator[Row]):
+    """The rows of a list, read a page at a time; iterate over it, or over its :meth:`pages`."""
 
     def __init__(
-        self, caller: Caller, wanted: Mapping[str, Any], page_size: int = 100, *, with_reference: bool = False
+        self,
+        caller: Caller,
+        listing: Listing[Row, Any],
+        wanted: Mapping[str, Any],
+        page_size: int = 100,
+        *,
+        optional: bool = False,
     ) -> None:
         self._caller = caller
+        self._listing = listing
         self._wanted = wanted
         self._page_size = page_size
-        self._with_reference = with_reference
-        self._pages: AsyncIterator[list[IntegrationRow]] | None = None
-        self._rows: Iterator[IntegrationRow] = iter(())
+        self._optional = optional
+        self._pages: AsyncIterator[list[Row]] | None = None
+        self._rows: Iterator[Row] = iter(())
 
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> IntegrationRow:
+    async def __anext__(self) -> Row:
         if self._pages is None:
             self._pages = self.pages()
         while (row := next(self._rows, None)) is None:
@@ -279,7 +270,7 @@ class IntegrationList(AsyncIterator[IntegrationRow]):
             self._rows = iter(await anext(self._pages))
         return row
 
-    async def pages(self) -> AsyncIterator[list[IntegrationRow]]:
+    async def pages(self) -> AsyncIterator[list[Row]]:
         """Read the list from its start, a page at a time.
 
         Raises:
@@ -287,11 +278,11 @@ class IntegrationList(AsyncIterator[IntegrationRow]):
                 was there before; or too many in a row had no rows.
             ClarusError: it can't be had; the class says why.
         """
-        cursors = _Cursors()
+        cursors = _Cursors(self._listing)
         cursor: str | None = None
         while True:
             page, full = await read_list_page(
-                self._caller, self._wanted, self._page_size, cursor, with_reference=self._with_reference
+                self._caller, self._listing, self._wanted, self._page_size, cursor, optional=self._optional
             )
             _left_out(page)
             yield list(page.rows)
@@ -300,10 +291,10 @@ class IntegrationList(AsyncIterator[IntegrationRow]):
                 return
             cursor = cursors.after(page)
             if cursor is None:
-                raise _endless()
+                raise _endless(self._listing)
 
 
-def _left_out(page: Page) -> None:
+def _left_out(page: Page[Any]) -> None:
     """Say that rows can't be told from others; where no row of a page can, that is an error."""
     if not page.unreadable:
         return

@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Final
 
 import attrs
 
@@ -19,16 +18,23 @@ from clarus_async.calls.request import Request
 from clarus_async.errors import Applied, ClarusError
 from clarus_async.reconcile.decide import Looked, look_result
 from clarus_async.reconcile.lookup import find, searches_references
-from clarus_async.reconcile.pending import NAME, Lookup, Moment, Patched, PendingCreate, Terms, folded, value_of
+from clarus_async.reconcile.pending import (
+    NAME,
+    REFERENCE,
+    Lookup,
+    Moment,
+    Patched,
+    PendingCreate,
+    Terms,
+    folded,
+    value_of,
+)
 from clarus_async.resources.integrations import Integration, IntegrationChanges, IntegrationRow, NewIntegration
+from clarus_async.resources.spec import AnySpec
 from clarus_async.retry.circuit_breaker import CircuitBreaker
 from clarus_async.retry.deadline import Deadline
 from clarus_async.retry.effect import Kind
-from clarus_async.wire.envelope import changes_body, create_body, read_changed, read_integration
-from clarus_async.wire.graphql import REFERENCE
-
-COLLECTION: Final = "/api/integrations"
-MEMBER: Final = "/api/integrations/{id}"
+from clarus_async.wire.envelope import changes_body, create_body, read_changed, read_created
 
 
 class Creation:
@@ -36,10 +42,12 @@ class Creation:
 
     Args:
         caller: makes the calls.
+        spec: of what.
     """
 
-    def __init__(self, caller: Caller) -> None:
+    def __init__(self, caller: Caller, spec: AnySpec) -> None:
         self._caller = caller
+        self.spec = spec
 
     @property
     def terms(self) -> Terms:
@@ -134,11 +142,11 @@ class Creation:
             operation="create",
             kind=Kind.CREATE,
             method="POST",
-            path=COLLECTION,
-            template=COLLECTION,
-            body=create_body(draft.new),
-            read=partial(read_integration, sent=draft.new),
-            key=draft.new.key,
+            path=self.spec.path,
+            template=self.spec.path,
+            body=create_body(self.spec, draft.new),
+            read=partial(read_created, self.spec, sent=draft.new),
+            key=self.spec.key_of(draft.new),
             idempotency_key=draft.idempotency_key,
             secret=draft.new.configuration,
             # What is in doubt for the connection that was lost must not be lost to another one like it.
@@ -276,14 +284,14 @@ class Creation:
             changes: what is to be different.
             patient: what it waits for its turn does not count against its deadline.
         """
-        read = partial(read_changed, integration_id=int(integration_id), changes=changes)
+        read = partial(read_changed, self.spec, record_id=int(integration_id), changes=changes)
         request = Request(
             operation="update",
             kind=Kind.UPDATE,
             method="PATCH",
-            path=f"{COLLECTION}/{int(integration_id)}",
-            template=MEMBER,
-            body=changes_body(integration_id, changes),
+            path=f"{self.spec.path}/{int(integration_id)}",
+            template=self.spec.member,
+            body=changes_body(self.spec, integration_id, changes),
             read=read,
             secret=changes.configuration,
             patient=patient,

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 from clarus_async.calls.caller import Caller
 from clarus_async.calls.queries import graphql_request, read_every_row, row_unreadable, run_query
 from clarus_async.errors import ApiError, ClarusError, DeadlineExceededError, GraphQLError
-from clarus_async.reconcile.pending import folded, value_of
-from clarus_async.resources.integrations import IntegrationRow
+from clarus_async.reconcile.pending import REFERENCE, folded, value_of
+from clarus_async.resources.integrations import INTEGRATIONS, IntegrationRow
 from clarus_async.retry.deadline import Deadline
-from clarus_async.wire.graphql import INTROSPECTION, REFERENCE, searches_by_reference
+from clarus_async.wire.graphql import INTROSPECTION, searches_by
 from clarus_async.wire.reading import Unreadable
 from clarus_async.wire.refusals import concerns_rows, refuses_introspection, refuses_size
 
@@ -48,9 +49,8 @@ async def searches_references(caller: Caller, deadline: Deadline | None = None, 
             if patient and deadline is None:
                 # Waiting for another's answer costs nothing either.
                 by = Deadline(caller.shared.time() + caller.timeouts.deadline)
-            request = graphql_request(
-                "introspect", INTROSPECTION, {}, searches_by_reference, settles=True, patient=patient
-            )
+            read = partial(searches_by, INTEGRATIONS.listing, REFERENCE)
+            request = graphql_request("introspect", INTROSPECTION, {}, read, settles=True, patient=patient)
             try:
                 tenant.searchable = await run_query(caller, request, by)
             except (GraphQLError, ApiError) as error:
@@ -98,8 +98,9 @@ async def find(
         try:
             rows, unreadable = await read_every_row(
                 caller,
+                INTEGRATIONS.listing,
                 {field: {"eq": query[0]} if len(query) == 1 else {"in": query}},
-                with_reference=field == REFERENCE,
+                optional=field == REFERENCE,
                 deadline=deadline,
                 settles=True,
                 patient=patient,

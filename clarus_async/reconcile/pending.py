@@ -15,9 +15,9 @@ from clarus_async.reconcile.concurrent_creates import ConcurrentCreates
 from clarus_async.reconcile.decide import InDoubt, Looked
 from clarus_async.resources.integrations import Integration, IntegrationChanges, IntegrationRow, NewIntegration
 from clarus_async.retry.circuit_breaker import CircuitBreaker
-from clarus_async.wire.graphql import REFERENCE
 
 NAME: Final = "name"
+REFERENCE: Final = "external_system_reference1"
 
 
 def folded(name: str) -> str:

@@ -8,7 +8,7 @@ from typing import Final
 
 from clarus_async.calls.caller import Caller
 from clarus_async.errors import ClarusError, ConnectionFailedError, InvalidInputError, OutcomeUnknownError, with_facts
-from clarus_async.reconcile.creation import COLLECTION, Creation, adopted
+from clarus_async.reconcile.creation import Creation, adopted
 from clarus_async.reconcile.decide import Fate, InDoubt, Looked, Settled
 from clarus_async.reconcile.loop import settle
 from clarus_async.reconcile.pending import Moment, PendingCreate
@@ -133,7 +133,7 @@ def unknown(draft: PendingCreate, settled: Settled, caller: Caller, creation: Cr
         f"the outcome is unknown ({reason}); {why}; settled by {settled_by}",
         applied=doubt.applied,
         method="POST",
-        path=COLLECTION,
+        path=creation.spec.path,
         request_id=None if last is None else last.request_id,
         attempts=draft.attempts,
         retry_after=_floor(doubt),

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, ClassVar, Final
 
 import attrs
 
-from clarus_async.errors import InputProblem, InvalidInputError
 from clarus_async.pydantic_schema import PydanticRecord
+from clarus_async.resources.records import ChangesRecord, CheckedRecord, NewRecord, UnsetType
 from clarus_async.resources.spec import Envelope, Listing, NaturalKey, ResourceSpec
 from clarus_async.validation import (
     UNSET,
-    Unset,
     checked,
+    checked_by,
     checked_field,
     flag_problem,
     hidden,
     number_problem,
     object_problem,
-    problems_of,
     shown,
     text_problem,
+    texts_problem,
 )
 
 INTEGRATION_TYPES: Final = ("ecommerce", "carrier", "marketplace", "erp", "accounting", "custom")
@@ -35,12 +35,9 @@ PROVIDERS: Final = (
 """The providers the vendor names (CLARUS_API.md §1); unknown ones are never refused."""
 
 
-_UnsetType: TypeAlias = Literal[Unset.UNSET]
-
-
 @checked
 @attrs.frozen(kw_only=True, repr=False)
-class ShopifyConfiguration(PydanticRecord):
+class ShopifyConfiguration(CheckedRecord):
     """The configuration of a Shopify integration, as the vendor's example shows it (CLARUS_API.md §1).
 
     Args:
@@ -51,19 +48,13 @@ class ShopifyConfiguration(PydanticRecord):
         InvalidInputError: one of them is no string, or empty.
     """
 
-    __repr__ = shown
-
-    api_key: str = attrs.field(metadata={"check": text_problem}, repr=lambda _: "***")
-    shop_domain: str = attrs.field(metadata={"check": text_problem}, repr=lambda _: "***")
-
-    def __attrs_post_init__(self) -> None:
-        if problems := problems_of(self):
-            raise InvalidInputError.of("ShopifyConfiguration", problems)
+    api_key: str = attrs.field(metadata=checked_by(text_problem), repr=lambda _: "***")
+    shop_domain: str = attrs.field(metadata=checked_by(text_problem), repr=lambda _: "***")
 
 
 @checked
 @attrs.frozen(kw_only=True, repr=False)
-class NewIntegration(PydanticRecord):
+class NewIntegration(NewRecord):
     """What ``create`` sends; an attribute that is ``None`` is left out (CLARUS_API.md §1 and §4).
 
     Args:
@@ -83,10 +74,10 @@ class NewIntegration(PydanticRecord):
         InvalidInputError: an attribute has the wrong type or is empty; every one is named.
     """
 
-    __repr__ = shown
+    noun: ClassVar[str] = "an integration"
 
-    name: str = attrs.field(metadata={"check": text_problem})
-    integration_type: str = attrs.field(metadata={"check": text_problem})
+    name: str = attrs.field(metadata=checked_by(text_problem))
+    integration_type: str = attrs.field(metadata=checked_by(text_problem))
     provider: str | None = checked_field(text_problem, default=None)
     is_active: bool | None = checked_field(flag_problem, default=None)
     account_id: int | None = checked_field(number_problem, default=None)
@@ -101,69 +92,15 @@ class NewIntegration(PydanticRecord):
     string4: str | None = checked_field(text_problem, default=None)
     string5: str | None = checked_field(text_problem, default=None)
 
-    def __attrs_post_init__(self) -> None:
-        if problems := problems_of(self):
-            raise InvalidInputError.of("NewIntegration", problems)
-
     @property
     def key(self) -> str:
         """What tells this record from others: its own primary id, else its name."""
         return self.external_system_reference1 or self.name
 
-    @classmethod
-    def from_mapping(cls, attributes: Mapping[str, Any]) -> NewIntegration:
-        """Build a record from parsed data, such as one line of a file.
-
-        Args:
-            attributes: attribute names and values; ``None`` counts as left out.
-
-        Raises:
-            InvalidInputError: an attribute is unknown, missing, of the wrong type or empty; every one is named.
-        """
-        result = _new_or_problems(attributes)
-        # What was given may hold secrets, and error trackers ship the variables of the frame that raises.
-        del attributes
-        if isinstance(result, NewIntegration):
-            return result
-        raise InvalidInputError.of("NewIntegration", result)
-
-
-_NEW_FIELDS = {a.name: a for a in attrs.fields(NewIntegration)}
-
-
-def _new_or_problems(attributes: object) -> NewIntegration | list[InputProblem]:
-    if not isinstance(attributes, Mapping):
-        return [InputProblem("attributes", f"must be a mapping, not {type(attributes).__name__}")]
-    problems = [
-        InputProblem(str(name), "is no attribute of an integration" + _nearest(str(name)))
-        for name in attributes
-        if name not in _NEW_FIELDS
-    ]
-    problems += [
-        InputProblem(a.name, "is required")
-        for a in _NEW_FIELDS.values()
-        if a.default is attrs.NOTHING and attributes.get(a.name) is None
-    ]
-    known = {name: attributes[name] for name in _NEW_FIELDS if attributes.get(name) is not None}
-    # Placeholders for what is missing, so that the attributes that are there are checked all the same.
-    stand_ins = {name: "?" for name, a in _NEW_FIELDS.items() if a.default is attrs.NOTHING and name not in known}
-    try:
-        record = NewIntegration(**(known | stand_ins))
-    except InvalidInputError as error:
-        return [*problems, *error.problems]
-    return problems or record
-
-
-def _nearest(name: str) -> str:
-    import difflib  # noqa: PLC0415  only a mistake pays for it
-
-    near = difflib.get_close_matches(name, list(_NEW_FIELDS), n=1)
-    return f"; did you mean {near[0]}?" if near else ""
-
 
 @checked
 @attrs.frozen(kw_only=True, repr=False)
-class IntegrationChanges(PydanticRecord):
+class IntegrationChanges(ChangesRecord):
     """What ``update`` sends: ``UNSET`` leaves an attribute as it is, ``None`` clears it (CLARUS_API.md §1).
 
     Args:
@@ -176,27 +113,14 @@ class IntegrationChanges(PydanticRecord):
         InvalidInputError: nothing is given, or an attribute has the wrong type or is empty.
     """
 
-    __repr__ = shown
-
-    name: str | _UnsetType = checked_field(text_problem, default=UNSET)
-    is_active: bool | None | _UnsetType = checked_field(flag_problem, default=UNSET)
-    configuration: Mapping[str, Any] | Any | _UnsetType = checked_field(object_problem, default=UNSET)
-    string1: str | None | _UnsetType = checked_field(text_problem, default=UNSET)
-    string2: str | None | _UnsetType = checked_field(text_problem, default=UNSET)
-    string3: str | None | _UnsetType = checked_field(text_problem, default=UNSET)
-    string4: str | None | _UnsetType = checked_field(text_problem, default=UNSET)
-    string5: str | None | _UnsetType = checked_field(text_problem, default=UNSET)
-
-    def __attrs_post_init__(self) -> None:
-        problems = problems_of(self, nullable=_CLEARABLE)
-        if not problems and all(getattr(self, a.name) is UNSET for a in attrs.fields(IntegrationChanges)):
-            problems = [InputProblem("changes", "at least one attribute must be given")]
-        if problems:
-            raise InvalidInputError.of("IntegrationChanges", problems)
-
-
-# The attributes that the vendor calls nullable (CLARUS_API.md §1).
-_CLEARABLE = frozenset({"is_active", "string1", "string2", "string3", "string4", "string5"})
+    name: str | UnsetType = checked_field(text_problem, default=UNSET)
+    is_active: bool | None | UnsetType = checked_field(flag_problem, default=UNSET, nullable=True)
+    configuration: Mapping[str, Any] | Any | UnsetType = checked_field(object_problem, default=UNSET)
+    string1: str | None | UnsetType = checked_field(text_problem, default=UNSET, nullable=True)
+    string2: str | None | UnsetType = checked_field(text_problem, default=UNSET, nullable=True)
+    string3: str | None | UnsetType = checked_field(text_problem, default=UNSET, nullable=True)
+    string4: str | None | UnsetType = checked_field(text_problem, default=UNSET, nullable=True)
+    string5: str | None | UnsetType = checked_field(text_problem, default=UNSET, nullable=True)
 
 
 @attrs.frozen(kw_only=True, repr=False)
@@ -261,23 +185,9 @@ class IntegrationRow(PydanticRecord):
     extra: Mapping[str, Any] = attrs.field(factory=dict, repr=hidden, hash=False)
 
 
-def _texts_problem(value: object) -> str | None:
-    if isinstance(value, str):
-        return text_problem(value)
-    if isinstance(value, list | tuple):
-        if not value:
-            return "must not be an empty list"
-        return next((reason for item in value if (reason := text_problem(item)) is not None), None)
-    return f"must be a string or a list of strings, not {type(value).__name__}"
-
-
-def _own(value: object, field: str) -> tuple[Any, InputProblem | None]:  # noqa: ARG001
-    return tuple(value) if isinstance(value, list) else value, None
-
-
 @checked
 @attrs.frozen(kw_only=True, repr=False)
-class IntegrationFilter(PydanticRecord):
+class IntegrationFilter(CheckedRecord):
     """Which rows a list is to have; a value means equal, a list means any of them (CLARUS_API.md §1).
 
     Args:
@@ -292,23 +202,16 @@ class IntegrationFilter(PydanticRecord):
         InvalidInputError: a value has the wrong type or is empty.
     """
 
-    __repr__ = shown
-
-    name: str | Sequence[str] | None = checked_field(_texts_problem, default=None, copy=_own)
+    name: str | Sequence[str] | None = checked_field(texts_problem, default=None)
     name_contains: str | None = checked_field(text_problem, default=None)
-    provider: str | Sequence[str] | None = checked_field(_texts_problem, default=None, copy=_own)
-    integration_type: str | Sequence[str] | None = checked_field(_texts_problem, default=None, copy=_own)
-    status: str | Sequence[str] | None = checked_field(_texts_problem, default=None, copy=_own)
+    provider: str | Sequence[str] | None = checked_field(texts_problem, default=None)
+    integration_type: str | Sequence[str] | None = checked_field(texts_problem, default=None)
+    status: str | Sequence[str] | None = checked_field(texts_problem, default=None)
     is_active: bool | None = checked_field(flag_problem, default=None)
-
-    def __attrs_post_init__(self) -> None:
-        if problems := problems_of(self):
-            raise InvalidInputError.of("IntegrationFilter", problems)
 
 
 INTEGRATIONS: Final = ResourceSpec(
     name="integrations",
-    noun="an integration",
     path="/api/integrations",
     new=NewIntegration,
     changes=IntegrationChanges,

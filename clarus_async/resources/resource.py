@@ -1,59 +1,54 @@
-"""The resource: ``client.integrations`` (CLARUS_API.md §1)."""
+"""What every resource of a client can do, over the declaration of the resource."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
 from os import PathLike
-from typing import Any, Final, Literal, TypeAlias
+from typing import ClassVar, Final, Generic, Literal, TypeAlias, cast
 
 from clarus_async.calls.caller import Caller
-from clarus_async.calls.queries import IntegrationList
+from clarus_async.calls.queries import ResourceList
 from clarus_async.calls.request import Request
 from clarus_async.errors import ClarusError, ConfigurationError, InvalidInputError, OutcomeUnknownError
 from clarus_async.provisioning.existing import Existing
 from clarus_async.provisioning.report import Outcome
 from clarus_async.provisioning.run import Options, Progress, ProvisionRun
-from clarus_async.reconcile.creation import COLLECTION, MEMBER, Creation
+from clarus_async.reconcile.creation import Creation
 from clarus_async.reconcile.lookup import searches_references
 from clarus_async.reconcile.pending import Terms
 from clarus_async.reconcile.single import create, create_once, resolve
-from clarus_async.resources.integrations import (
-    Integration,
-    IntegrationChanges,
-    IntegrationFilter,
-    IntegrationRow,
-    NewIntegration,
-)
+from clarus_async.resources.spec import AnySpec, Changes, Filter, New, Record, Row
 from clarus_async.retry.effect import Kind
-from clarus_async.validation import number_problem, text_problem
-from clarus_async.wire.graphql import REFERENCE, filter_variable
+from clarus_async.validation import attributes_of, number_problem
+from clarus_async.wire.graphql import filter_variable
+from clarus_async.wire.reading import prepare
 
 # The class below has a method called list.
-_Rows: TypeAlias = list[IntegrationRow]
+_Rows: TypeAlias = list[Row]
 
 _LARGEST_PAGE: Final = 1000  # the server's own limit is not documented (CLARUS_API.md §4)
 
 
-class Integrations:
-    """Creates, changes, deletes, synchronizes and lists a tenant's integrations.
+class Resource(Generic[New, Changes, Record, Row, Filter]):
+    """Creates, changes, deletes and lists a tenant's records of one kind.
 
-    Args:
-        caller: makes the calls.
+    A subclass names its declaration, and adds what only it can do.
     """
 
+    spec: ClassVar[AnySpec]
+
     def __init__(self, caller: Caller) -> None:
+        prepare(self.spec)
         self._caller = caller
-        self._creation = Creation(caller)
+        self._creation = Creation(caller, self.spec)
 
     @property
     def terms(self) -> Terms:
         """The client's settings that a run keeps to."""
         return self._creation.terms
 
-    async def create(
-        self, new: NewIntegration, *, on_unknown: Literal["reconcile", "raise"] = "reconcile"
-    ) -> Integration:
-        """Create an integration; it is never sent again blindly where it may have been created.
+    async def create(self, new: New, *, on_unknown: Literal["reconcile", "raise"] = "reconcile") -> Record:
+        """Create a record; it is never sent again blindly where it may have been created.
 
         Where no clear answer comes, the record is looked up: what answers for our send is returned, with the attributes
         that were sent. What is not there ``settle`` after the attempt was given up is sent again, and looked up once
@@ -68,7 +63,7 @@ class Integrations:
                 one record answers for it: see its ``found``.
             ClarusError: nothing was created; the class says why.
         """
-        refused = _wrong_type("create", new, NewIntegration)
+        refused = _wrong_type("create", new, self.spec.new)
         if refused is None and on_unknown not in ("reconcile", "raise"):
             refused = InvalidInputError('create: on_unknown must be "reconcile" or "raise"')
         if refused is not None:
@@ -76,21 +71,21 @@ class Integrations:
             del new
             raise refused
         if on_unknown == "raise":
-            result = await create_once(self._caller, self._creation, new)
+            result = await create_once(self._caller, self._creation, new)  # type: ignore[arg-type]
         else:
-            result = await create(self._caller, self._creation, new)
+            result = await create(self._caller, self._creation, new)  # type: ignore[arg-type]
         if isinstance(result, ClarusError):
             raise result
-        return result
+        return cast("Record", result)
 
-    async def resolve(self, error: OutcomeUnknownError) -> Integration | None:
-        """Settle later what ``create`` could not: return the integration, or ``None`` where it was not created.
+    async def resolve(self, error: OutcomeUnknownError) -> Record | None:
+        """Settle later what ``create`` could not: return the record, or ``None`` where it was not created.
 
         Args:
             error: what ``create`` raised; it may have travelled as a pickle.
 
         Returns:
-            What the list tells of the integration; what only REST tells is ``None``. ``None``: it is proved that
+            What the list tells of the record; what only REST tells is ``None``. ``None``: it is proved that
             nothing of it is there, so it may be sent again.
 
         Raises:
@@ -102,73 +97,51 @@ class Integrations:
         result = await resolve(self._caller, self._creation, error)
         if isinstance(result, ClarusError):
             raise result
-        return result
+        return cast("Record | None", result)
 
-    async def update(self, integration_id: int, changes: IntegrationChanges) -> Integration:
-        """Change an integration; repeated where the outcome of an attempt is unknown, which changes nothing more.
+    async def update(self, id: int, changes: Changes) -> Record:  # noqa: A002
+        """Change a record; repeated where the outcome of an attempt is unknown, which changes nothing more.
 
         Args:
-            integration_id: the Clarus id.
+            id: the Clarus id.
             changes: what is to be different.
 
         Returns:
-            What the server answered; where that does not even name the integration, its id and what was changed.
+            What the server answered; where that does not even name the record, its id and what was changed.
 
         Raises:
-            NotFoundError: there is no such integration.
+            NotFoundError: there is no such record.
             OutcomeUnknownError: it may have been changed.
             ClarusError: nothing was changed; the class says why.
         """
-        if refused := _wrong_type("update", changes, IntegrationChanges):
+        if refused := _wrong_type("update", changes, self.spec.changes):
             # It may be a mapping of secrets, and error trackers ship the frame that raises.
             del changes
             raise refused
-        _member(integration_id)
-        patched = await self._creation.update(integration_id, changes)
+        _check_id(id)
+        patched = await self._creation.update(id, changes)  # type: ignore[arg-type]
         if isinstance(patched, ClarusError):
             raise patched
-        return patched.integration
+        return cast("Record", patched.integration)
 
-    async def delete(self, integration_id: int) -> None:
-        """Delete an integration. The vendor suggests disabling it instead, which keeps its mappings.
+    async def delete(self, id: int) -> None:  # noqa: A002
+        """Delete a record.
 
         Args:
-            integration_id: the Clarus id.
+            id: the Clarus id.
 
         Raises:
-            NotFoundError: there is no such integration, and it was not this call that deleted it.
+            NotFoundError: there is no such record, and it was not this call that deleted it.
             OutcomeUnknownError: it may have been deleted.
             ClarusError: nothing was deleted; the class says why.
         """
-        path = _member(integration_id)
-        await self._caller.run(
-            Request(operation="delete", kind=Kind.DELETE, method="DELETE", path=path, template=MEMBER)
-        )
-
-    async def synchronize(self, integration_id: int, *, repeatable: bool = False) -> None:
-        """Start a synchronization. What an overlapping one does is not documented (CLARUS_API.md §1).
-
-        Args:
-            integration_id: the Clarus id.
-            repeatable: a second one does no harm, so send it again where the outcome of the first is unknown.
-
-        Raises:
-            NotFoundError: there is no such integration.
-            OutcomeUnknownError: it may have been started.
-            ClarusError: nothing was started; the class says why.
-        """
         request = Request(
-            operation="synchronize",
-            kind=Kind.ACTION,
-            method="POST",
-            path=_member(integration_id) + "/synchronize",
-            template=MEMBER + "/synchronize",
-            repeatable=repeatable,
+            operation="delete", kind=Kind.DELETE, method="DELETE", path=self._path(id), template=self.spec.member
         )
         await self._caller.run(request)
 
-    def list(self, filter: IntegrationFilter | None = None, *, page_size: int = 100) -> IntegrationList:  # noqa: A002
-        """List integrations, a page at a time as they are read.
+    def list(self, filter: Filter | None = None, *, page_size: int = 100) -> ResourceList[Row]:  # noqa: A002
+        """List records, a page at a time as they are read.
 
         A row is read as far as it can be: a field that is null or odd is ``None``. What has no id can't be told from
         others, and is left out with a warning in the log.
@@ -179,41 +152,42 @@ class Integrations:
                 many cost, fewer are asked for.
 
         Raises:
-            InvalidInputError: the filter is none, or the page size is out of range.
+            InvalidInputError: the filter is of another class, or the page size is out of range.
         """
-        if filter is not None and not isinstance(filter, IntegrationFilter):
-            raise InvalidInputError(f"list: takes an IntegrationFilter, not {type(filter).__name__}")
+        listing = self.spec.listing
+        if filter is not None and (refused := _wrong_type("list", filter, listing.filter)):
+            raise refused
         if number_problem(page_size) is not None or not 1 <= page_size <= _LARGEST_PAGE:
             raise InvalidInputError(f"page_size: must be an integer from 1 to {_LARGEST_PAGE}")
-        wanted = {} if filter is None else filter_variable(filter)
-        return IntegrationList(self._caller, wanted, page_size)
+        wanted = {} if filter is None else filter_variable(listing, filter)
+        return ResourceList(self._caller, listing, wanted, page_size)
 
-    async def find(
-        self, *, name: str | None = None, reference: str | None = None, provider: str | None = None
-    ) -> _Rows:
-        """Return every integration that has exactly these.
-
-        Args:
-            name: the exact name.
-            reference: the first external reference, where the tenant's schema can be searched by it.
-            provider: such as ``shopify``, as the list reports it.
+    async def _find(self, **wanted: object) -> _Rows[Row]:
+        """Return every record that has exactly these attributes; ``None`` is any.
 
         Raises:
-            InvalidInputError: nothing is given, or a value is no string or empty.
-            ConfigurationError: the tenant's schema can't be searched by reference.
+            InvalidInputError: nothing is given, or a value can't be one of a record.
+            ConfigurationError: the tenant's schema can't be searched by one of the natural keys.
             ClarusError: it can't be read; the class says why.
         """
-        wanted: dict[str, Any] = {}
-        for field, value in (("name", name), (REFERENCE, reference), ("integration_provider", provider)):
+        spec, operators, optional = self.spec, {}, False
+        attributes = attributes_of(spec.new)
+        for name, value in wanted.items():
             if value is not None:
-                if (problem := text_problem(value)) is not None:
-                    raise InvalidInputError(f"find: {field} {problem}")
-                wanted[field] = {"eq": value}
-        if not wanted:
-            raise InvalidInputError("find: at least one of name, reference and provider must be given")
-        if reference is not None and not await searches_references(self._caller):
-            raise ConfigurationError("find: this tenant's schema can't be searched by reference; find by name instead")
-        return [row async for row in IntegrationList(self._caller, wanted, with_reference=reference is not None)]
+                if (problem := attributes[name].metadata["check"](value)) is not None:
+                    raise InvalidInputError(f"find: {name} {problem}")
+                operators[spec.listing.named(name)] = {"eq": value}
+        if not operators:
+            raise InvalidInputError("find: at least one attribute must be given")
+        for key in spec.keys:
+            if not key.searchable and wanted.get(key.field) is not None:
+                if not await self.searches_references():
+                    raise ConfigurationError(
+                        f"find: this tenant's schema can't be searched by {key.called};"
+                        f" find by {spec.keys[-1].called} instead"
+                    )
+                optional = True
+        return [row async for row in ResourceList(self._caller, spec.listing, operators, optional=optional)]
 
     async def searches_references(self) -> bool:
         """Whether records can be found by reference in this tenant; else they are found by name only.
@@ -231,7 +205,7 @@ class Integrations:
 
     def provision(
         self,
-        specs: Iterable[NewIntegration] | AsyncIterable[NewIntegration],
+        specs: Iterable[New] | AsyncIterable[New],
         *,
         concurrency: int = 64,
         journal: str | PathLike[str] | None = None,
@@ -240,7 +214,7 @@ class Integrations:
         max_failures: int | None = None,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> ProvisionRun:
-        """Create many integrations; iterate over what is returned for an outcome a record.
+        """Create many records; iterate over what is returned for an outcome a record.
 
         A failing record never stops the others. What would fail every record stops the intake, and is raised when what
         was in flight has ended; a tenant whose pace has a record wait for longer than ``max_wait`` is such a thing. A
@@ -267,7 +241,7 @@ class Integrations:
             InvalidInputError: an option is out of range, or the input can't be iterated.
         """
         options = Options(concurrency, journal, existing, dry_run, max_failures, on_progress)
-        return ProvisionRun(self._creation, specs, options)
+        return ProvisionRun(self._creation, specs, options)  # type: ignore[arg-type]
 
     def review(self, journal: str | PathLike[str]) -> AsyncGenerator[Outcome]:
         """Ask the server once more about every record of a run that was ever in doubt; iterate for an outcome of each.
@@ -285,6 +259,11 @@ class Integrations:
 
         return look_again(self._creation, journal)
 
+    def _path(self, record_id: int, action: str = "") -> str:
+        _check_id(record_id)
+        # As a plain number: an enum's member would stand there by its name.
+        return f"{self.spec.path}/{int(record_id)}{action}"
+
 
 def _wrong_type(what: str, value: object, kind: type) -> InvalidInputError | None:
     if isinstance(value, kind):
@@ -292,8 +271,6 @@ def _wrong_type(what: str, value: object, kind: type) -> InvalidInputError | Non
     return InvalidInputError(f"{what}: takes {kind.__name__}, not {type(value).__name__}")
 
 
-def _member(integration_id: int) -> str:
-    if number_problem(integration_id) is not None or integration_id < 0:
-        raise InvalidInputError(f"integration id: must be a non-negative integer, not {type(integration_id).__name__}")
-    # As a plain number: an enum's member would stand there by its name.
-    return f"{COLLECTION}/{int(integration_id)}"
+def _check_id(value: int) -> None:
+    if number_problem(value) is not None or value < 0:
+        raise InvalidInputError(f"id: must be a non-negative integer, not {type(value).__name__}")

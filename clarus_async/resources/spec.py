@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import attrs
 
-New = TypeVar("New")
-Changes = TypeVar("Changes")
+from clarus_async.resources.records import ChangesRecord, CheckedRecord, NewRecord
+
+New = TypeVar("New", bound=NewRecord)
+Changes = TypeVar("Changes", bound=ChangesRecord)
 Record = TypeVar("Record")
 Row = TypeVar("Row")
-Filter = TypeVar("Filter")
+Filter = TypeVar("Filter", bound=CheckedRecord)
 
 
 class Envelope(StrEnum):
@@ -39,7 +41,20 @@ class NaturalKey:
     searchable: bool = True
 
 
-@attrs.frozen(kw_only=True)
+class Nested(NamedTuple):
+    """Where a node of a list has an attribute of a row that is not its own but a neighbour's.
+
+    Args:
+        node: the field that holds the neighbour.
+        field: the neighbour's field.
+    """
+
+    node: str
+    field: str
+
+
+# Compared by identity: there is one of each, and mappings have no hash.
+@attrs.frozen(kw_only=True, eq=False)
 class Listing(Generic[Row, Filter]):
     """How a resource is listed over GraphQL.
 
@@ -51,6 +66,7 @@ class Listing(Generic[Row, Filter]):
         selection: the fields of a node that are asked for, as GraphQL writes them.
         optional: further fields, asked for only where the tenant's schema has them.
         renamed: attributes of a row and of a filter that the server calls otherwise in its lists.
+        nested: attributes of a row that stand in a node of their own; a filter has them by their own names.
     """
 
     root: str
@@ -60,27 +76,30 @@ class Listing(Generic[Row, Filter]):
     selection: str
     optional: tuple[str, ...] = ()
     renamed: Mapping[str, str] = attrs.field(factory=dict)
+    nested: Mapping[str, Nested] = attrs.field(factory=dict)
+
+    def named(self, attribute: str) -> str:
+        """Return what the server calls an attribute in its list and in its filter."""
+        return self.renamed.get(attribute, attribute)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False)
 class ResourceSpec(Generic[New, Changes, Record, Row, Filter]):
     """A resource of the API.
 
     Args:
         name: of the resource, as in ``client.integrations``; also its JSON:API type.
-        noun: one record, with its article, as messages have it.
         path: of the collection.
         new: what is sent to create a record.
         changes: what is sent to change one.
         record: what answers both.
         envelope: how they are answered.
         listing: how records are listed.
-        keys: by which a record is found again, the surest first.
+        keys: by which a record is found again, the surest first. The last is one that every record has.
         secret: attributes whose values never show.
     """
 
     name: str
-    noun: str
     path: str
     new: type[New]
     changes: type[Changes]
@@ -90,5 +109,20 @@ class ResourceSpec(Generic[New, Changes, Record, Row, Filter]):
     keys: tuple[NaturalKey, ...]
     secret: tuple[str, ...] = ()
 
+    @property
+    def noun(self) -> str:
+        """One record, with its article, as messages have it."""
+        return self.new.noun
+
+    @property
+    def member(self) -> str:
+        """The path of one record, as a template."""
+        return self.path + "/{id}"
+
+    def key_of(self, new: New) -> str:
+        """Return what tells a record from others: the surest of its natural keys that it has."""
+        return next(str(value) for key in self.keys if (value := getattr(new, key.field)) is not None)
+
 
 AnySpec = ResourceSpec[Any, Any, Any, Any, Any]
+AnyListing = Listing[Any, Any]

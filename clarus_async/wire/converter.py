@@ -1,7 +1,7 @@
 """The cattrs converter: strict primitives, unknown and unexpected values kept, ids that are certain.
 
-Imported by :mod:`clarus_async.wire.reading` when the first client is made: a program that only imports the package does
-not pay for it.
+Imported by :mod:`clarus_async.wire.reading` when the first resource is used: a program that only imports the package
+does not pay for it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from cattrs.fns import identity
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 from cattrs.preconf.orjson import make_converter
 
-from clarus_async.resources.integrations import Integration, IntegrationChanges, IntegrationRow, NewIntegration
+from clarus_async.resources.spec import Nested
 from clarus_async.validation import number_problem
 from clarus_async.wire.reading import WrongTypeError
 
@@ -64,14 +64,7 @@ def _moment(text: str) -> datetime | None:
 
 
 def read_id(value: object, _: object = None) -> int:
-    """Read an id; the same one is 123 in REST and "123" in GraphQL (CLARUS_API.md §1).
-
-    Args:
-        value: what JSON gave.
-
-    Raises:
-        WrongTypeError: it is none.
-    """
+    """Read an id; the same one is 123 in REST and "123" in GraphQL (CLARUS_API.md §1)."""
     if isinstance(value, str) and len(value) <= 19 and value.isascii() and value.isdigit():
         value = int(value)
     # What is more is held by no journal, and what is less names no record.
@@ -80,20 +73,25 @@ def read_id(value: object, _: object = None) -> int:
     return _wrong(ID)
 
 
-_ROW_NAMES = {"provider": "integration_provider", "is_active": "enabled"}
+def _read_optional_id(value: object, _: object = None) -> int | None:
+    return None if value is None else read_id(value)
 
 
-def _reader(converter: Converter, cls: type[T], renamed: Mapping[str, str]) -> Callable[[Any, Any], T]:
-    """Make a hook that reads a class and keeps what it does not know, or can't read, in ``extra``."""
-    overrides: dict[str, Any] = {ours: override(rename=theirs) for ours, theirs in renamed.items()}
-    overrides["id"] = override(struct_hook=read_id)
-    overrides["extra"] = override(omit=True)
+def reader(
+    converter: Converter, cls: type[T], renamed: Mapping[str, str], nested: Mapping[str, Nested]
+) -> Callable[[Any], T]:
+    """Make a function that reads a class and keeps what it does not know, or can't read, in ``extra``."""
     attributes: tuple[attrs.Attribute[Any], ...] = attrs.fields(cls)  # type: ignore[arg-type]
+    special = {a.name: _read_optional_id for a in attributes if "id" in a.metadata} | {"id": read_id}
+    overrides: dict[str, Any] = {
+        a.name: override(rename=renamed.get(a.name), struct_hook=special.get(a.name)) for a in attributes
+    }
+    overrides["extra"] = override(omit=True)
     known = frozenset(renamed.get(a.name, a.name) for a in attributes) - {"extra"}
     read = make_dict_structure_fn(cls, converter, **overrides)
     # Making that function has resolved the types, which are written as strings.
     hooks = {
-        a.name: read_id if a.name == "id" else converter.get_structure_hook(a.type)
+        a.name: special.get(a.name) or converter.get_structure_hook(a.type)
         for a in attrs.fields(cls)  # type: ignore[arg-type]
         if a.name != "extra"
     }
@@ -111,7 +109,7 @@ def _reader(converter: Converter, cls: type[T], renamed: Mapping[str, str]) -> C
                 extra[theirs] = data[theirs]
         return cls(**values, extra=extra)  # type: ignore[call-arg]
 
-    def hook(data: Any, _: Any) -> T:  # noqa: ANN401
+    def read_flat(data: Any) -> T:  # noqa: ANN401
         try:
             record = read(data, cls)
         except Exception:  # noqa: BLE001  whatever it is, one attribute after the other tells
@@ -121,7 +119,31 @@ def _reader(converter: Converter, cls: type[T], renamed: Mapping[str, str]) -> C
             object.__setattr__(record, "extra", {name: data[name] for name in data if name not in known})
         return record
 
-    return hook
+    return (lambda data: read_flat(_flat(data, nested))) if nested else read_flat
+
+
+def _flat(data: Mapping[str, Any], nested: Mapping[str, Nested]) -> dict[str, Any]:
+    """Lift what stands in nodes of their own; a node that has more, or is none, stays for ``extra``."""
+    flat = dict(data)
+    lifted: dict[str, set[str]] = {}
+    for ours, (name, field) in nested.items():
+        lifted.setdefault(name, set()).add(field)
+        node = data.get(name)
+        if isinstance(node, dict) and field in node:
+            flat[ours] = node[field]
+    for name, fields in lifted.items():
+        node = data.get(name)
+        if node is None or (isinstance(node, dict) and node.keys() <= fields):
+            flat.pop(name, None)
+    return flat
+
+
+def writer(converter: Converter, cls: type[T]) -> Callable[[T], Any]:
+    """Make a function that turns a record into plain data, and leaves out what was left out."""
+    # Records checked and copied what they hold when they were made; orjson takes it as it is.
+    attributes: tuple[attrs.Attribute[Any], ...] = attrs.fields(cls)  # type: ignore[arg-type]
+    as_is: dict[str, Any] = {a.name: override(unstruct_hook=identity) for a in attributes}
+    return make_dict_unstructure_fn(cls, converter, _cattrs_omit_if_default=True, **as_is)
 
 
 def make() -> Converter:
@@ -136,11 +158,4 @@ def make() -> Converter:
         unions[kind | None] = _exactly(expected, kind, NoneType)
     unions[datetime | None] = _time
     converter.register_structure_hook_factory(lambda kind: kind in unions, lambda kind: unions[kind])
-    converter.register_structure_hook(Integration, _reader(converter, Integration, {}))
-    converter.register_structure_hook(IntegrationRow, _reader(converter, IntegrationRow, _ROW_NAMES))
-    for sent in (NewIntegration, IntegrationChanges):
-        # Records checked and copied their configuration when they were made; orjson takes it as it is.
-        as_is: dict[str, Any] = {a.name: override(unstruct_hook=identity) for a in attrs.fields(sent)}
-        write = make_dict_unstructure_fn(sent, converter, _cattrs_omit_if_default=True, **as_is)
-        converter.register_unstructure_hook(sent, write)
     return converter

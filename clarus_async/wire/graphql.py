@@ -1,26 +1,26 @@
-"""GraphQL documents and what answers them; values travel as variables only (CLARUS_API.md §1)."""
+"""GraphQL documents and what answers them; values travel as variables only (CLARUS_API.md §1 and §5)."""
 
 from __future__ import annotations
 
 import functools
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Generic, NamedTuple
 
 import attrs
 
 from clarus_async.errors import ErrorDetail
-from clarus_async.resources.integrations import IntegrationFilter, IntegrationRow
+from clarus_async.resources.spec import AnyListing, Filter, Listing, Row
+from clarus_async.validation import attributes_of
 from clarus_async.wire.faults import read_faults
-from clarus_async.wire.reading import Unreadable, encode, parse_object, read_record
+from clarus_async.wire.reading import Unreadable, encode, parse_object, read_row
 from clarus_async.wire.refusals import not_executed
 
-REFERENCE: Final = "external_system_reference1"
-
-_LIST = """query($filter: IntegrationFilterType, $first: Int, $after: String) {
-  integrations { all(filter: $filter, first: $first, after: $after) {
-    edges { cursor node { id name integration_provider integration_type status enabled created_at%s } }
-    pageInfo { hasNextPage endCursor } } } }"""
+# `first`, `after`, `pageInfo` and `cursor` are documented on one list, and inferred on the others.
+_LIST = """query($filter: {filter_type}, $first: Int, $after: String) {{
+  {root} {{ all(filter: $filter, first: $first, after: $after) {{
+    edges {{ cursor node {{ {selection} }} }}
+    pageInfo {{ hasNextPage endCursor }} }} }} }}"""
 
 PING: Final = "query($first: Int) { sites { all(first: $first) { edges { node { id code name } } } } }"
 """The connectivity check that the vendor recommends (CLARUS_API.md §4)."""
@@ -31,7 +31,7 @@ fragment T on __Type { name ofType { name ofType { name ofType { name ofType { n
 """"More fields and filters available via GraphQL introspection" (CLARUS_API.md §1)."""
 
 
-class Page(NamedTuple):
+class Page(NamedTuple, Generic[Row]):
     """One page of a list: a connection's edges and pageInfo.
 
     Args:
@@ -42,53 +42,46 @@ class Page(NamedTuple):
         unreadable: why an edge's node can't be told from others, for each such edge.
     """
 
-    rows: Sequence[IntegrationRow]
+    rows: Sequence[Row]
     end_cursor: str | None
     last: bool | None = True
     unreadable: Sequence[Unreadable] = ()
 
 
 @functools.cache
-def list_document(*, with_reference: bool = False) -> str:
+def list_document(listing: AnyListing, *, optional: bool = False) -> str:
     """Return the list query.
 
     Args:
-        with_reference: ask for the first reference, where the tenant's schema has it.
+        listing: of what.
+        optional: ask for the optional fields, where the tenant's schema has them.
     """
-    return _LIST % (" " + REFERENCE if with_reference else "")
+    selection = " ".join((listing.selection, *listing.optional)) if optional else listing.selection
+    return _LIST.format(filter_type=listing.filter_type, root=listing.root, selection=selection)
 
 
 def request_body(document: str, variables: Mapping[str, Any]) -> bytes:
-    """Write what ``POST /graphql`` takes.
-
-    Args:
-        document: the query.
-        variables: its variables.
-    """
+    """Write what ``POST /graphql`` takes."""
     return encode({"query": document, "variables": variables})
 
 
-def filter_variable(wanted: IntegrationFilter) -> dict[str, Any]:
-    """Turn a filter into the operators of ``IntegrationFilterType`` (CLARUS_API.md §1).
+def filter_variable(listing: Listing[Any, Filter], wanted: Filter) -> dict[str, Any]:
+    """Turn a filter into the operators of its input type (CLARUS_API.md §1 and §5).
 
-    Args:
-        wanted: a value means ``eq``, several mean ``in``.
+    A value means ``eq``, several mean ``in``; a part of a text, in an attribute called ``…_contains``, means ``ilike``.
     """
     operators: dict[str, dict[str, Any]] = {}
-    named = (
-        ("name", wanted.name),
-        ("integration_provider", wanted.provider),
-        ("integration_type", wanted.integration_type),
-        ("status", wanted.status),
-        ("enabled", wanted.is_active),
-    )
-    for name, value in named:
-        if isinstance(value, str | bool):
-            operators[name] = {"eq": value}
-        elif value is not None:
-            operators[name] = {"in": list(value)}
-    if wanted.name_contains is not None:
-        operators.setdefault("name", {})["ilike"] = wanted.name_contains
+    for attribute in attributes_of(type(wanted)):
+        value = getattr(wanted, attribute)
+        if value is None:
+            continue
+        if attribute.endswith("_contains"):
+            attribute, operator = attribute.removesuffix("_contains"), "ilike"  # noqa: PLW2901
+        elif isinstance(value, list | tuple):
+            operator, value = "in", list(value)
+        else:
+            operator = "eq"
+        operators.setdefault(listing.named(attribute), {})[operator] = value
     return operators
 
 
@@ -109,11 +102,7 @@ class GraphQLAnswer:
 
 
 def read_answer(body: bytes) -> GraphQLAnswer | Unreadable:
-    """Read a GraphQL answer; ``errors`` beside ``data`` is a failure all the same (CLARUS_API.md §3).
-
-    Args:
-        body: as it came.
-    """
+    """Read a GraphQL answer; ``errors`` beside ``data`` is a failure all the same (CLARUS_API.md §3)."""
     document = parse_object(body)
     if isinstance(document, Unreadable):
         return document
@@ -128,15 +117,11 @@ def read_answer(body: bytes) -> GraphQLAnswer | Unreadable:
     return GraphQLAnswer(data, ())
 
 
-def read_page(data: Mapping[str, Any]) -> Page | Unreadable:
-    """Read one page of integrations out of ``data``; the vendor's sample has neither cursor nor pageInfo.
-
-    Args:
-        data: the answer's ``data``.
-    """
+def read_page(listing: Listing[Row, Any], data: Mapping[str, Any]) -> Page[Row] | Unreadable:
+    """Read one page of a list out of the answer's ``data``; the vendor's sample has neither cursor nor pageInfo."""
     connection: Any = data
     pointer = "/data"
-    for name in ("integrations", "all"):
+    for name in (listing.root, "all"):
         connection = connection.get(name)
         pointer += f"/{name}"
         if not isinstance(connection, dict):
@@ -144,18 +129,24 @@ def read_page(data: Mapping[str, Any]) -> Page | Unreadable:
     edges = connection.get("edges")
     if not isinstance(edges, list):
         return Unreadable(f"{pointer}/edges", "an array")
-    read = [_read_edge(edge, f"{pointer}/edges/{i}") for i, edge in enumerate(edges)]
+    rows: list[Row] = []
+    unreadable: list[Unreadable] = []
+    for i, edge in enumerate(edges):
+        row = _read_edge(listing, edge, f"{pointer}/edges/{i}")
+        if isinstance(row, Unreadable):
+            unreadable.append(row)
+        else:
+            rows.append(row)
     end = _end(connection, edges, f"{pointer}/pageInfo")
     if isinstance(end, Unreadable):
         return end
-    rows = [row for row in read if not isinstance(row, Unreadable)]
-    return Page(rows, *end, [row for row in read if isinstance(row, Unreadable)] if len(rows) < len(read) else ())
+    return Page(rows, *end, unreadable or ())
 
 
-def _read_edge(edge: object, pointer: str) -> IntegrationRow | Unreadable:
+def _read_edge(listing: Listing[Row, Any], edge: object, pointer: str) -> Row | Unreadable:
     if not isinstance(edge, dict):
         return Unreadable(pointer, "an object")
-    return read_record(edge.get("node"), IntegrationRow, f"{pointer}/node")
+    return read_row(edge.get("node"), listing, f"{pointer}/node")
 
 
 def _end(
@@ -179,10 +170,12 @@ def _end(
     return (cursor, False) if isinstance(cursor, str) and cursor else Unreadable(f"{pointer}/endCursor", "a cursor")
 
 
-def searches_by_reference(data: Mapping[str, Any]) -> bool | Unreadable:
-    """Whether the schema has the first reference as a field of a row and as a filter with ``eq`` and ``in``.
+def searches_by(listing: AnyListing, field: str, data: Mapping[str, Any]) -> bool | Unreadable:
+    """Whether the schema has a field of a row, and a filter by it with ``eq`` and ``in``.
 
     Args:
+        listing: of what.
+        field: as the server calls it.
         data: what the introspection query answered. Without a schema in it, introspection is switched off, which is as
             definite; a schema that lacks what it refers to is not whole, and says nothing.
     """
@@ -192,12 +185,12 @@ def searches_by_reference(data: Mapping[str, Any]) -> bool | Unreadable:
         schema = data["__schema"]
         types = {t["name"]: t for t in schema["types"]}
         root = types[schema["queryType"]["name"]]
-        every = _member(types[_type_of(_member(root, "fields", "integrations"))], "fields", "all")
+        every = _member(types[_type_of(_member(root, "fields", listing.root))], "fields", "all")
         edge = types[_type_of(_member(types[_type_of(every)], "fields", "edges"))]
         node = types[_type_of(_member(edge, "fields", "node"))]
-        _member(node, "fields", REFERENCE)
+        _member(node, "fields", field)
         wanted = types[_type_of(_member(every, "args", "filter"))]
-        operators = types[_type_of(_member(wanted, "inputFields", REFERENCE))]
+        operators = types[_type_of(_member(wanted, "inputFields", field))]
         _member(operators, "inputFields", "eq")
         _member(operators, "inputFields", "in")
     except StopIteration:
@@ -227,11 +220,7 @@ _LEXEMES: Final = r'(?s)"""(?:\\"""|.)*?"""|"(?:\\.|[^"\\\n\r])*"|#[^\n\r]*|[{}"
 
 @functools.lru_cache(maxsize=64)
 def only_reads(document: str) -> bool:
-    """Whether a document holds queries only; one that can't be told counts as writing.
-
-    Args:
-        document: GraphQL text.
-    """
+    """Whether a document holds queries only; one that can't be told counts as writing."""
     depth = 0
     for match in re.finditer(_LEXEMES, document):
         lexeme = match[0]

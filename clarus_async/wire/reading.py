@@ -6,12 +6,12 @@ A record is read by what is needed of it: its id. What else is not as it should 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import orjson
 
-from clarus_async.resources.integrations import Integration, IntegrationChanges, IntegrationRow, NewIntegration
+from clarus_async.resources.spec import AnySpec, Listing, Row
 
 if TYPE_CHECKING:
     from cattrs import Converter
@@ -46,30 +46,47 @@ def _converter() -> Converter:
     return make()
 
 
-def prepare() -> None:
-    """Compile the converter now, so that no call waits for it."""
-    _readers()
-    _writers()
+# The functions of a class are compiled when it is first used, and serve for the life of the process.
+_record_readers: Final[dict[type[Any], Callable[[Any], Any]]] = {}
+_writers: Final[dict[type[Any], Callable[[Any], Any]]] = {}
+
+
+def _record_reader(cls: type[T]) -> Callable[[Any], T]:
+    read = _record_readers.get(cls)
+    if read is None:
+        from clarus_async.wire.converter import reader  # noqa: PLC0415  as above
+
+        read = _record_readers[cls] = reader(_converter(), cls, {}, {})
+    return read
 
 
 @functools.cache
-def _readers() -> Mapping[type[Any], Callable[[Any, Any], Any]]:
-    return {cls: _converter().get_structure_hook(cls) for cls in (Integration, IntegrationRow)}
+def _row_reader(listing: Listing[Row, Any]) -> Callable[[Any], Row]:
+    from clarus_async.wire.converter import reader  # noqa: PLC0415  as above
+
+    return reader(_converter(), listing.row, listing.renamed, listing.nested)
 
 
-@functools.cache
-def _writers() -> Mapping[type[Any], Callable[[Any], Any]]:
-    return {cls: _converter().get_unstructure_hook(cls) for cls in (NewIntegration, IntegrationChanges)}
+def _writer(cls: type[Any]) -> Callable[[Any], Any]:
+    write = _writers.get(cls)
+    if write is None:
+        from clarus_async.wire.converter import writer  # noqa: PLC0415  as above
+
+        write = _writers[cls] = writer(_converter(), cls)
+    return write
 
 
-def unstructure(record: NewIntegration | IntegrationChanges) -> Any:  # noqa: ANN401
-    """Turn a record that is to be sent into plain data; what was left out is left out.
+def prepare(spec: AnySpec) -> None:
+    """Compile what reads and writes the records of a resource now, so that no call waits for it."""
+    _record_reader(spec.record)
+    _row_reader(spec.listing)
+    _writer(spec.new)
+    _writer(spec.changes)
 
-    Args:
-        record: which.
-    """
-    write = _writers().get(type(record))
-    return _converter().unstructure(record) if write is None else write(record)
+
+def unstructure(record: object) -> Any:  # noqa: ANN401
+    """Turn a record that is to be sent into plain data; what was left out is left out."""
+    return _writer(type(record))(record)
 
 
 def read_record(data: object, cls: type[T], base: str) -> T | Unreadable:
@@ -80,21 +97,25 @@ def read_record(data: object, cls: type[T], base: str) -> T | Unreadable:
         cls: the record's class.
         base: where ``data`` stands in the body.
     """
+    return _read(data, _record_reader(cls), base)
+
+
+def read_row(data: object, listing: Listing[Row, Any], base: str) -> Row | Unreadable:
+    """Read the node of a list as a row, or say where it can't be; see :func:`read_record`."""
+    return _read(data, _row_reader(listing), base)
+
+
+def _read(data: object, read: Callable[[Any], T], base: str) -> T | Unreadable:
     if not isinstance(data, dict):
         return Unreadable(base, "an object")
     try:
-        record: T = _readers()[cls](data, cls)
+        return read(data)
     except WrongTypeError as error:
         return Unreadable(f"{base}/id", error.expected if "id" in data else "to be there")
-    return record
 
 
 def parse(body: bytes) -> Any | Unreadable:  # noqa: ANN401
-    """Parse a body as JSON, or say that it is none.
-
-    Args:
-        body: as it came, decoded of any content coding.
-    """
+    """Parse a body, decoded of any content coding, as JSON, or say that it is none."""
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -102,11 +123,7 @@ def parse(body: bytes) -> Any | Unreadable:  # noqa: ANN401
 
 
 def parse_object(body: bytes) -> dict[str, Any] | Unreadable:
-    """Parse a body as a JSON object, or say that it is none.
-
-    Args:
-        body: as it came, decoded of any content coding.
-    """
+    """Parse a body as a JSON object, or say that it is none; see :func:`parse`."""
     document = parse(body)
     if isinstance(document, dict | Unreadable):
         return document
@@ -114,10 +131,6 @@ def parse_object(body: bytes) -> dict[str, Any] | Unreadable:
 
 
 def encode(data: object) -> bytes:
-    """Write plain data as JSON.
-
-    Args:
-        data: plain data.
-    """
+    """Write plain data as JSON."""
     # Copied, as orjson's own bytes keep the 4 KiB that they were written into for as long as a call waits.
     return memoryview(orjson.dumps(data)).tobytes()

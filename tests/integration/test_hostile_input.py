@@ -280,7 +280,7 @@ async def test_what_is_no_id_is_refused_and_nothing_is_sent(number):
             clarus.integrations.synchronize(number),
             clarus.integrations.update(number, IntegrationChanges(name="A")),
         ):
-            with pytest.raises(InvalidInputError, match="integration id: must be a non-negative integer") as caught:
+            with pytest.raises(InvalidInputError, match="id: must be a non-negative integer") as caught:
                 await call
             assert "oauth" not in str(caught.value)
         assert server.asked == []

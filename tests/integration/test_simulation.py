@@ -70,7 +70,7 @@ class TestPlanted:
             assert breaks("no dead token")
 
     def test_an_exception_of_another_kind(self):
-        with patch("clarus_async.calls.queries.read_page", lambda data: 1 / 0):
+        with patch("clarus_async.calls.queries.read_page", lambda listing, data: 1 / 0):
             assert breaks("typed errors")
 
 

@@ -44,7 +44,6 @@ from clarus_async import (
     Integration,
     IntegrationChanges,
     IntegrationFilter,
-    IntegrationList,
     IntegrationRow,
     Integrations,
     InvalidInputError,
@@ -65,6 +64,7 @@ from clarus_async import (
     RateLimitedError,
     RefreshToken,
     Report,
+    ResourceList,
     ResponseError,
     RetryPolicy,
     ServerError,
@@ -381,7 +381,7 @@ async def resource(clarus: ClarusClient, new: NewIntegration) -> None:
 
 async def listing(clarus: ClarusClient) -> None:
     listed = clarus.integrations.list(IntegrationFilter(provider="shopify"), page_size=50)
-    assert_type(listed, IntegrationList)
+    assert_type(listed, ResourceList[IntegrationRow])
     rows: AsyncIterator[IntegrationRow] = listed
     assert_type([row async for row in rows], list[IntegrationRow])
     async for row in clarus.integrations.list():

@@ -1,0 +1,63 @@
+"""The resources of a client, each with its types and with what only it can do."""
+
+from __future__ import annotations
+
+from clarus_async.calls.request import Request
+from clarus_async.resources.integrations import (
+    INTEGRATIONS,
+    Integration,
+    IntegrationChanges,
+    IntegrationFilter,
+    IntegrationRow,
+    NewIntegration,
+)
+from clarus_async.resources.resource import Resource
+from clarus_async.retry.effect import Kind
+
+
+class Integrations(Resource[NewIntegration, IntegrationChanges, Integration, IntegrationRow, IntegrationFilter]):
+    """Creates, changes, deletes, synchronizes and lists a tenant's integrations (CLARUS_API.md §1).
+
+    Instead of deleting one, the vendor suggests disabling it, which keeps its mappings.
+    """
+
+    spec = INTEGRATIONS
+
+    async def find(
+        self, *, name: str | None = None, reference: str | None = None, provider: str | None = None
+    ) -> list[IntegrationRow]:
+        """Return every integration that has exactly these.
+
+        Args:
+            name: the exact name.
+            reference: the first external reference, where the tenant's schema can be searched by it.
+            provider: such as ``shopify``, as the list reports it.
+
+        Raises:
+            InvalidInputError: nothing is given, or a value is no string or empty.
+            ConfigurationError: the tenant's schema can't be searched by reference.
+            ClarusError: it can't be read; the class says why.
+        """
+        return await self._find(name=name, external_system_reference1=reference, provider=provider)
+
+    async def synchronize(self, id: int, *, repeatable: bool = False) -> None:  # noqa: A002
+        """Start a synchronization. What an overlapping one does is not documented (CLARUS_API.md §1).
+
+        Args:
+            id: the Clarus id.
+            repeatable: a second one does no harm, so send it again where the outcome of the first is unknown.
+
+        Raises:
+            NotFoundError: there is no such integration.
+            OutcomeUnknownError: it may have been started.
+            ClarusError: nothing was started; the class says why.
+        """
+        request = Request(
+            operation="synchronize",
+            kind=Kind.ACTION,
+            method="POST",
+            path=self._path(id, "/synchronize"),
+            template=self.spec.member + "/synchronize",
+            repeatable=repeatable,
+        )
+        await self._caller.run(request)
