@@ -33,7 +33,7 @@ import attrs
 from clarus_async import ClarusClient, NewIntegration, Outcome, OutcomeStatus, Timeouts
 from clarus_async.errors import AuthenticationError, ConfigurationError, PermissionDeniedError, RateLimitedError
 from clarus_async.events import AttemptEvent
-from clarus_async.simulator import Endpoint, Fault, FaultKind, Simulator, StoredIntegration
+from clarus_async.simulator import Endpoint, Fault, FaultKind, Simulator, StoredRecord
 from tests.inline_journal import journals_inline
 from tests.virtual import now, run_virtually
 
@@ -329,13 +329,13 @@ async def provision(
 def judge(
     records: Sequence[NewIntegration],
     given: Mapping[int, Sequence[_Given]],
-    stored: Sequence[StoredIntegration],
+    stored: Sequence[StoredRecord],
     verdict: Verdict,
     *,
     refuses: bool = False,
 ) -> None:
     """Compare every outcome with the ledger."""
-    there: dict[tuple[str, str | None], list[StoredIntegration]] = {}
+    there: dict[tuple[str, str | None], list[StoredRecord]] = {}
     for record in stored:
         there.setdefault((record.name, record.external_system_reference1), []).append(record)
     counts: Counter[str] = Counter()
@@ -356,7 +356,7 @@ def judge(
 
 
 def _judge_one(
-    new: NewIntegration, given: _Given, stored: Sequence[StoredIntegration], verdict: Verdict, *, refuses: bool
+    new: NewIntegration, given: _Given, stored: Sequence[StoredRecord], verdict: Verdict, *, refuses: bool
 ) -> None:
     outcome = given.outcome
     ids = {record.id for record in stored}

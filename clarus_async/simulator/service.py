@@ -16,8 +16,10 @@ from clarus_async.simulator.faults import Endpoint
 from clarus_async.simulator.log import LoggedRequest
 from clarus_async.simulator.oauth import OAuthError, TokenIssuer
 from clarus_async.simulator.quota import Quotas, Taken, headers
-from clarus_async.simulator.state import StoredIntegration, Tenant
+from clarus_async.simulator.resources import RESOURCES, SimulatedResource
+from clarus_async.simulator.state import StoredRecord, Tenant
 
+_REFERENCE = "external_system_reference1"
 _WITH_BODY = frozenset({Endpoint.CREATE, Endpoint.UPDATE, Endpoint.GRAPHQL})
 
 
@@ -79,7 +81,7 @@ class Service:
         self._clock = clock
         self._graphql = graphql
         self._unique_references = unique_references
-        self._last_id = 0
+        self._last_ids: Counter[str] = Counter()
         self._sends: Counter[tuple[str, str]] = Counter()
 
     def tenant(self, name: str) -> Tenant:
@@ -93,22 +95,34 @@ class Service:
             raise ValueError(msg)
         return self._tenants[name]
 
+    def resource(self, name: str) -> SimulatedResource:
+        """Return a resource.
+
+        Raises:
+            ValueError: There is no such resource.
+        """
+        if name not in RESOURCES:
+            msg = f"this simulator has no resource {name!r}, only {', '.join(RESOURCES)}"
+            raise ValueError(msg)
+        return RESOURCES[name]
+
     def preload(
-        self, tenant: Tenant, records: Iterable[Mapping[str, Any]], created_at: datetime
-    ) -> list[StoredIntegration]:
+        self, tenant: Tenant, resource: SimulatedResource, records: Iterable[Mapping[str, Any]], created_at: datetime
+    ) -> list[StoredRecord]:
         """Store records without a request.
 
         Raises:
             ValueError: A create request with these attributes would be refused.
         """
-        stored: list[StoredIntegration] = []
+        stored: list[StoredRecord] = []
         for record in records:
             try:
-                attributes = documents.check_attributes(record)
+                attributes = documents.check_attributes(resource, record)
+                _check_references(tenant, resource, attributes)
             except RefusedError as error:
                 msg = f"preload, record {len(stored)}: {error.answer.body.decode()}"
                 raise ValueError(msg) from None
-            stored.append(tenant.add(self._next_id(), attributes, created_at))
+            stored.append(tenant.ledger(resource.name).add(self._next_id(resource), attributes, created_at))
         return stored
 
     def arrived(self, entry: LoggedRequest) -> None:
@@ -174,10 +188,11 @@ class Service:
             if entry.endpoint is Endpoint.GRAPHQL:
                 as_of = self._clock.wall(at - stale) if stale else None
                 return json_answer(self._graphql(tenant, entry.body, as_of))
+            resource = RESOURCES[entry.resource or ""]
             if entry.endpoint is Endpoint.CREATE:
-                answer = self._create(tenant, entry, at)
+                answer = self._create(tenant, resource, entry, at)
             else:
-                answer = self._change(tenant, entry, at)
+                answer = self._change(tenant, resource, entry, at)
         except RefusedError as error:
             return error.answer
         entry.applied_at = at
@@ -191,36 +206,50 @@ class Service:
             return json_answer({"error": error.error, "error_description": error.description}, error.status)
         return Answer(status=302, headers={"Location": location})
 
-    def _create(self, tenant: Tenant, entry: LoggedRequest, at: float) -> Answer:
-        attributes = documents.read_create(entry.body)
-        reference = attributes.get("external_system_reference1")
-        taken = reference is not None and tenant.find("external_system_reference1", reference)
-        if self._unique_references and taken:
-            raise RefusedError(documents.already_exists("external_system_reference1", attributes))
-        record = tenant.add(
-            self._next_id(),
+    def _create(self, tenant: Tenant, resource: SimulatedResource, entry: LoggedRequest, at: float) -> Answer:
+        attributes = documents.read_create(resource, entry.body)
+        _check_references(tenant, resource, attributes)
+        ledger = tenant.ledger(resource.name)
+        reference = attributes.get(_REFERENCE)
+        if self._unique_references and reference is not None:
+            scope = [attributes.get(name) for name in resource.unique_within]
+            for other in ledger.find(_REFERENCE, reference):
+                if [other.attributes.get(name) for name in resource.unique_within] == scope:
+                    raise RefusedError(documents.already_exists(_REFERENCE, attributes))
+        record = ledger.add(
+            self._next_id(resource),
             attributes,
             self._clock.wall(at),
             idempotency_key=entry.headers.get("Idempotency-Key"),
             send=entry.send,
             request_id=entry.request_id,
         )
-        entry.integration_id = record.id
-        return documents.render(record.id, attributes)
+        entry.record_id = record.id
+        return documents.render(resource, record.id, attributes)
 
-    def _change(self, tenant: Tenant, entry: LoggedRequest, at: float) -> Answer:
-        record = tenant.get(entry.integration_id) if entry.integration_id is not None else None
+    def _change(self, tenant: Tenant, resource: SimulatedResource, entry: LoggedRequest, at: float) -> Answer:
+        ledger = tenant.ledger(resource.name)
+        record = ledger.get(entry.record_id) if entry.record_id is not None else None
         if record is None:
-            raise RefusedError(documents.not_found(f"{entry.method} {entry.path}: the integration"))
+            raise RefusedError(documents.not_found(f"{entry.method} {entry.path}: the {resource.noun}"))
         if entry.endpoint is Endpoint.DELETE:
-            tenant.delete(record, self._clock.wall(at))
+            ledger.delete(record, self._clock.wall(at))
             return Answer(status=204)
         if entry.endpoint is Endpoint.SYNCHRONIZE:
             tenant.syncs.append((record.id, at))
-            return documents.render_sync(record.id)
-        patched = tenant.update(record, documents.read_update(entry.body), self._clock.wall(at))
-        return documents.render(patched.id, patched.attributes)
+            return documents.render_sync(resource, record.id)
+        changes = documents.read_update(resource, entry.body)
+        _check_references(tenant, resource, changes)
+        patched = ledger.update(record, changes, self._clock.wall(at))
+        return documents.render(resource, patched.id, patched.attributes)
 
-    def _next_id(self) -> int:
-        self._last_id += 1
-        return self._last_id
+    def _next_id(self, resource: SimulatedResource) -> int:
+        self._last_ids[resource.name] += 1
+        return self._last_ids[resource.name]
+
+
+def _check_references(tenant: Tenant, resource: SimulatedResource, attributes: Mapping[str, Any]) -> None:
+    for name, value in attributes.items():
+        other = resource.attributes[name].refers_to
+        if other is not None and value is not None and tenant.ledger(other).get(value) is None:
+            raise RefusedError(documents.refers_to_nothing(name, value))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 from aiohttp import web
 from multidict import CIMultiDict
@@ -15,14 +15,10 @@ from clarus_async.simulator.documents import Answer, not_found, problem, problem
 from clarus_async.simulator.faults import Endpoint, Fault, FaultKind, FaultPlan
 from clarus_async.simulator.listener import Listener
 from clarus_async.simulator.log import LoggedRequest, RequestLog
+from clarus_async.simulator.resources import RESOURCES
 from clarus_async.simulator.service import Service
 
-_FIXED: Final = {
-    ("POST", "/oauth/token"): Endpoint.TOKEN,
-    ("POST", "/api/integrations"): Endpoint.CREATE,
-    ("POST", "/graphql"): Endpoint.GRAPHQL,
-}
-_RECORDS: Final = "/api/integrations/"
+_FIXED: Final = {("POST", "/oauth/token"): Endpoint.TOKEN, ("POST", "/graphql"): Endpoint.GRAPHQL}
 _OF_A_RECORD: Final = {
     ("PATCH", ""): Endpoint.UPDATE,
     ("DELETE", ""): Endpoint.DELETE,
@@ -30,15 +26,27 @@ _OF_A_RECORD: Final = {
 }
 
 
-def route(method: str, target: str) -> tuple[Endpoint | None, int | None]:
-    """Return what a request asks for, and of which record (CLARUS_API.md §1)."""
+class Route(NamedTuple):
+    """What a request asks for, and of what."""
+
+    endpoint: Endpoint | None
+    resource: str | None = None
+    record_id: int | None = None
+
+
+def route(method: str, target: str) -> Route:
+    """Return what a request asks for (CLARUS_API.md §1 and §5)."""
     path = target.partition("?")[0]
-    endpoint = _FIXED.get((method, path))
-    if endpoint is not None or not path.startswith(_RECORDS):
-        return endpoint, None
-    record, _, action = path[len(_RECORDS) :].partition("/")
+    name, _, rest = path.removeprefix("/api/").partition("/")
+    resource = RESOURCES.get(name) if path.startswith("/api/") else None
+    if resource is None:
+        return Route(_FIXED.get((method, path)))
+    if path == f"/api/{resource.name}":
+        return Route(Endpoint.CREATE if method == "POST" else None, resource.name)
+    record, _, action = rest.partition("/")
+    endpoint = _OF_A_RECORD.get((method, action))
     is_id = record.isascii() and record.isdecimal() and len(record) < 19
-    return _OF_A_RECORD.get((method, action)), int(record) if is_id else None
+    return Route(endpoint if endpoint in resource.operations else None, resource.name, int(record) if is_id else None)
 
 
 class Shell:
@@ -123,7 +131,7 @@ class Shell:
             del self._serving[request.protocol]
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
-        endpoint, record_id = route(request.method, request.raw_path)
+        endpoint, resource, record_id = route(request.method, request.raw_path)
         entry = LoggedRequest(
             at=self._clock.now(),
             endpoint=endpoint,
@@ -132,7 +140,8 @@ class Shell:
             tenant=request.headers.get("X-Clarus-Subdomain"),
             headers=request.headers,
             request_id=self._log.next_id(),
-            integration_id=record_id,
+            resource=resource,
+            record_id=record_id,
         )
         self._log.add(entry)
         try:

@@ -101,7 +101,8 @@ def afterwards(fault: Fault, answer: Answer, now: datetime) -> Answer:
 
 def _partial(answer: Answer) -> Answer:
     document = orjson.loads(answer.body)
-    error = {"message": "Something went wrong while reading", "path": ["integrations", "all", "edges"]}
+    root = next(iter(document.get("data") or ()), None)
+    error = {"message": "Something went wrong while reading", "path": [root, "all", "edges"]}
     document["errors"] = [*document.get("errors", ()), error]
     _in_edges(document.get("data"), _halve)
     return Answer(status=answer.status, body=orjson.dumps(document), headers=answer.headers)
@@ -119,8 +120,8 @@ def _spoil_rows(edges: list[Any]) -> list[Any]:
     return edges
 
 
-_ODD: Final[Mapping[str, Any]] = {"created_at": None, "enabled": 1, "status": {"code": 7}}
-_ODDER: Final[Mapping[str, Any]] = {"created_at": "2026-01-10", "name": None, "enabled": "yes"}
+_ODD: Final[Mapping[str, Any]] = {"created_at": None, "enabled": 1, "status": {"code": 7}, "description": 7}
+_ODDER: Final[Mapping[str, Any]] = {"created_at": "2026-01-10", "name": None, "code": None, "enabled": "yes"}
 
 
 def _in_edges(value: Any, change: Callable[[list[Any]], list[Any]]) -> None:  # noqa: ANN401

@@ -80,7 +80,7 @@ from clarus_async import (
     WaitReason,
 )
 from clarus_async.opentelemetry import OpenTelemetryObserver
-from clarus_async.simulator import Endpoint, Fault, FaultKind, LoggedRequest, Quota, Simulator, StoredIntegration
+from clarus_async.simulator import Endpoint, Fault, FaultKind, LoggedRequest, Quota, Simulator, StoredRecord
 
 assert_type(clarus_async.__version__, str)
 assert_type(DEFAULT_BASE_URL, Literal["https://clarus-api.com"])
@@ -573,7 +573,7 @@ async def simulators(context: ssl.SSLContext) -> None:
         assert_type(simulator.url, str)
         assert_type(simulator.port, int)
         assert_type(simulator.credentials, ClientCredentials)
-        assert_type(simulator.integrations("acme"), list[StoredIntegration])
+        assert_type(simulator.integrations("acme"), list[StoredRecord])
         assert_type(simulator.requests, Sequence[LoggedRequest])
         assert_type(simulator.count(Endpoint.CREATE, "acme"), int)
         assert_type(simulator.open_connections, int)
