@@ -48,6 +48,14 @@ if TYPE_CHECKING:
     from clarus_async.provisioning.run import Progress, ProvisionRun
     from clarus_async.ratelimit.beliefs import LimitKind
     from clarus_async.ratelimit.told import PaceSource
+    from clarus_async.resources.external_entities import (
+        ENTITY_TYPES,
+        ExternalEntity,
+        ExternalEntityChanges,
+        ExternalEntityFilter,
+        ExternalEntityRow,
+        NewExternalEntity,
+    )
     from clarus_async.resources.integrations import (
         INTEGRATION_TYPES,
         PROVIDERS,
@@ -58,11 +66,12 @@ if TYPE_CHECKING:
         NewIntegration,
         ShopifyConfiguration,
     )
-    from clarus_async.resources.typed import Integrations
+    from clarus_async.resources.typed import ExternalEntities, Integrations
     from clarus_async.validation import UNSET, Unset
 
 __all__ = [
     "DEFAULT_BASE_URL",
+    "ENTITY_TYPES",
     "INTEGRATION_TYPES",
     "PROVIDERS",
     "UNSET",
@@ -84,6 +93,11 @@ __all__ = [
     "DeadlineExceededError",
     "ErrorDetail",
     "Event",
+    "ExternalEntities",
+    "ExternalEntity",
+    "ExternalEntityChanges",
+    "ExternalEntityFilter",
+    "ExternalEntityRow",
     "GraphQLError",
     "InputProblem",
     "Integration",
@@ -94,6 +108,7 @@ __all__ = [
     "InvalidInputError",
     "JournalError",
     "LimitKind",
+    "NewExternalEntity",
     "NewIntegration",
     "NotFoundError",
     "Observer",
@@ -166,12 +181,20 @@ _HOMES = {
         "WaitEvent",
         "WaitReason",
     ),
-    "resources.typed": ("Integrations",),
+    "resources.typed": ("ExternalEntities", "Integrations"),
     "provisioning.report": ("Outcome", "OutcomeStatus", "Problem", "Report"),
     "provisioning.run": ("Progress", "ProvisionRun"),
     "calls.queries": ("ResourceList",),
     "ratelimit.beliefs": ("LimitKind",),
     "ratelimit.told": ("PaceSource",),
+    "resources.external_entities": (
+        "ENTITY_TYPES",
+        "ExternalEntity",
+        "ExternalEntityChanges",
+        "ExternalEntityFilter",
+        "ExternalEntityRow",
+        "NewExternalEntity",
+    ),
     "resources.integrations": (
         "INTEGRATION_TYPES",
         "PROVIDERS",

@@ -28,7 +28,7 @@ from clarus_async.events import Observer
 from clarus_async.http.session import ClientSession
 from clarus_async.ratelimit.beliefs import LimitKind
 from clarus_async.ratelimit.told import PaceSource
-from clarus_async.resources.typed import Integrations
+from clarus_async.resources.typed import ExternalEntities, Integrations
 from clarus_async.validation import plain_or_problem
 from clarus_async.wire.graphql import PING
 
@@ -132,6 +132,7 @@ class ClarusClient:
     """
 
     integrations: ResourceProperty[Integrations] = ResourceProperty(Integrations)
+    external_entities: ResourceProperty[ExternalEntities] = ResourceProperty(ExternalEntities)
 
     def __init__(
         self,

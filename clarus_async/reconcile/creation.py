@@ -146,9 +146,9 @@ class Creation:
             template=self.spec.path,
             body=create_body(self.spec, draft.new),
             read=partial(read_created, self.spec, sent=draft.new),
-            key=self.spec.key_of(draft.new),
+            key=draft.new.key,
             idempotency_key=draft.idempotency_key,
-            secret=draft.new.configuration,
+            secret=getattr(draft.new, "configuration", None),
             # What is in doubt for the connection that was lost must not be lost to another one like it.
             fresh=draft.doubted,
             patient=patient,
@@ -293,7 +293,7 @@ class Creation:
             template=self.spec.member,
             body=changes_body(self.spec, integration_id, changes),
             read=read,
-            secret=changes.configuration,
+            secret=getattr(changes, "configuration", None),
             patient=patient,
         )
         call = self._caller.begin(request)
@@ -310,8 +310,8 @@ def _name(field: str, value: str) -> str:
 
 
 def _names(new: NewIntegration) -> tuple[str, ...]:
-    name, reference = _name(NAME, new.name), new.external_system_reference1
-    return (name,) if reference is None else (name, _name(REFERENCE, reference))
+    values = ((field, getattr(new, field, None)) for field in (NAME, REFERENCE))
+    return tuple(_name(field, value) for field, value in values if value is not None)
 
 
 def adopted(new: NewIntegration, row: IntegrationRow) -> Integration:

@@ -39,6 +39,11 @@ class NewRecord(CheckedRecord):
     noun: ClassVar[str]
     """One record, with its article, as messages have it."""
 
+    @property
+    def key(self) -> str:
+        """What tells this record from others."""
+        raise NotImplementedError
+
     @classmethod
     def from_mapping(cls, attributes: Mapping[str, Any]) -> Self:
         """Build a record from parsed data, such as one line of a file.

@@ -30,9 +30,9 @@ _LARGEST_PAGE: Final = 1000  # the server's own limit is not documented (CLARUS_
 
 
 class Resource(Generic[New, Changes, Record, Row, Filter]):
-    """Creates, changes, deletes and lists a tenant's records of one kind.
+    """Creates, changes and lists a tenant's records of one kind.
 
-    A subclass names its declaration, and adds what only it can do.
+    A subclass names its declaration, and adds what the vendor does not have of every resource.
     """
 
     spec: ClassVar[AnySpec]
@@ -124,20 +124,9 @@ class Resource(Generic[New, Changes, Record, Row, Filter]):
             raise patched
         return cast("Record", patched.integration)
 
-    async def delete(self, id: int) -> None:  # noqa: A002
-        """Delete a record.
-
-        Args:
-            id: the Clarus id.
-
-        Raises:
-            NotFoundError: there is no such record, and it was not this call that deleted it.
-            OutcomeUnknownError: it may have been deleted.
-            ClarusError: nothing was deleted; the class says why.
-        """
-        request = Request(
-            operation="delete", kind=Kind.DELETE, method="DELETE", path=self._path(id), template=self.spec.member
-        )
+    async def _delete(self, record_id: int) -> None:
+        path = self._path(record_id)
+        request = Request(operation="delete", kind=Kind.DELETE, method="DELETE", path=path, template=self.spec.member)
         await self._caller.run(request)
 
     def list(self, filter: Filter | None = None, *, page_size: int = 100) -> ResourceList[Row]:  # noqa: A002

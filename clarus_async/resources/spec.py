@@ -119,10 +119,6 @@ class ResourceSpec(Generic[New, Changes, Record, Row, Filter]):
         """The path of one record, as a template."""
         return self.path + "/{id}"
 
-    def key_of(self, new: New) -> str:
-        """Return what tells a record from others: the surest of its natural keys that it has."""
-        return next(str(value) for key in self.keys if (value := getattr(new, key.field)) is not None)
-
 
 AnySpec = ResourceSpec[Any, Any, Any, Any, Any]
 AnyListing = Listing[Any, Any]

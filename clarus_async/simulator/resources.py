@@ -208,7 +208,7 @@ EXTERNAL_ENTITIES: Final = SimulatedResource(
         "integration": Field(_integration, "Integration"),
         "integration_id": Field(_given("integration_id"), filter="IdInputType"),
         "integration_name": Field(_integration_name, filter="StringInputType"),
-        "created_at": Field(_created_at, "ISO8601DateTime!", "DatetimeInputType"),
+        "created_at": Field(_created_at, filter="DatetimeInputType"),
     },
     unique_within=("integration_id", "entity_type"),
 )
