@@ -25,6 +25,7 @@ from clarus_async.errors import (
     api_error_class,
 )
 from clarus_async.provisioning.report import Outcome, OutcomeStatus, Problem
+from clarus_async.resources.external_entities import NewExternalEntity
 from clarus_async.resources.integrations import UNSET, IntegrationChanges, IntegrationFilter, NewIntegration
 
 # Every run draws the same examples: what fails on one machine fails on all.
@@ -121,6 +122,17 @@ change_attributes = st.fixed_dictionaries(
 ).filter(bool)
 integration_changes = change_attributes.map(lambda attributes: IntegrationChanges(**attributes))
 unset_or = lambda values: st.just(UNSET) | values  # noqa: E731
+
+entity_attributes = st.fixed_dictionaries(
+    {"entity_type": texts, "code": texts, "external_system_reference1": texts},
+    optional={
+        "description": texts,
+        "integration_id": st.integers(0, 2**63 - 1),
+        "external_system_reference2": texts,
+        "external_system_reference3": texts,
+    },
+)
+new_entities = entity_attributes.map(lambda attributes: NewExternalEntity(**attributes))
 
 _one_or_more = st.none() | texts | st.lists(texts, min_size=1, max_size=3)
 integration_filters = st.builds(

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clarus_async.resources.external_entities import EXTERNAL_ENTITIES, ExternalEntity
 from clarus_async.resources.integrations import INTEGRATIONS, UNSET, Integration, IntegrationRow
 from clarus_async.wire.envelope import changes_body, create_body, read_changed, read_created
 from clarus_async.wire.graphql import Page, filter_variable, read_page, request_body
@@ -25,10 +26,12 @@ from tests.strategies import (
     json_of,
     json_scalars,
     json_values,
+    new_entities,
     new_integrations,
     quick,
     row_nodes,
     secrets,
+    texts,
     thorough,
 )
 
@@ -119,6 +122,32 @@ def test_a_record_that_the_server_echoes_comes_back_whole(record, identifier, ba
     document = attributes | {"id": identifier} if bare else wrap(attributes, identifier)
 
     assert read_created(INTEGRATIONS, orjson.dumps(document)) == Integration(id=identifier, **attributes)
+
+
+@given(new_entities, ids, st.booleans(), st.booleans())
+@thorough
+def test_a_bare_resource_comes_back_whole_too(record, identifier, bare, as_text):
+    attributes = orjson.loads(create_body(EXTERNAL_ENTITIES, record))["data"]["attributes"]
+    document = attributes | {"id": identifier} if bare else wrap(attributes, identifier)
+    expected = ExternalEntity(id=identifier, **attributes)
+    if as_text and "integration_id" in attributes:
+        (document if bare else attributes)["integration_id"] = str(attributes["integration_id"])
+
+    assert read_created(EXTERNAL_ENTITIES, orjson.dumps(document)) == expected
+
+
+@given(new_entities, ids, st.none() | texts)
+@thorough
+def test_a_row_of_a_bare_resource_is_the_record_as_far_as_the_list_tells(record, identifier, name):
+    integration = None if record.integration_id is None else {"id": str(record.integration_id), "name": name}
+    listed = {"code", "description", "entity_type", "external_system_reference1"}
+    node = {name: getattr(record, name) for name in listed} | {"id": str(identifier), "integration": integration}
+    page = read_page(EXTERNAL_ENTITIES.listing, {"external_entities": {"all": {"edges": [{"node": node}]}}})
+
+    assert page.unreadable == ()
+    assert {name: getattr(page.rows[0], name) for name in listed} == {name: getattr(record, name) for name in listed}
+    assert (page.rows[0].id, page.rows[0].integration_id) == (identifier, record.integration_id)
+    assert page.rows[0].extra == {}
 
 
 @given(integration_changes, ids)

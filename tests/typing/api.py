@@ -39,6 +39,11 @@ from clarus_async import (
     DeadlineExceededError,
     ErrorDetail,
     Event,
+    ExternalEntities,
+    ExternalEntity,
+    ExternalEntityChanges,
+    ExternalEntityFilter,
+    ExternalEntityRow,
     GraphQLError,
     InputProblem,
     Integration,
@@ -48,6 +53,7 @@ from clarus_async import (
     Integrations,
     InvalidInputError,
     LimitKind,
+    NewExternalEntity,
     NewIntegration,
     NotFoundError,
     Observer,
@@ -377,6 +383,30 @@ async def resource(clarus: ClarusClient, new: NewIntegration) -> None:
     await integrations.update("1", IntegrationChanges(is_active=False))  # type: ignore[arg-type]
     await integrations.update(1, {"is_active": False})  # type: ignore[arg-type]
     await integrations.synchronize(1, True)  # type: ignore[call-arg]
+
+
+async def external_entities(clarus: ClarusClient) -> None:
+    entities = clarus.external_entities
+    assert_type(entities, ExternalEntities)
+    new = NewExternalEntity(entity_type="product", code="SKU-1", external_system_reference1="p-1", integration_id=7)
+    assert_type(NewExternalEntity.from_mapping({}), NewExternalEntity)
+    assert_type(new.integration_id, int | None)
+    NewExternalEntity(entity_type="product", code="SKU-1")  # type: ignore[call-arg]
+    made = await entities.create(new)
+    assert_type(made, ExternalEntity)
+    assert_type(made.integration_id, int | None)
+    assert_type(await entities.update(1, ExternalEntityChanges(description=None)), ExternalEntity)
+    ExternalEntityChanges(code=None)  # type: ignore[arg-type]
+    listed = entities.list(ExternalEntityFilter(entity_type=["product"], integration_id=7))
+    assert_type(listed, ResourceList[ExternalEntityRow])
+    assert_type(await entities.find(reference="p-1", integration_id=7), list[ExternalEntityRow])
+    await entities.create(NewIntegration(name="x", integration_type="y"))  # type: ignore[arg-type]
+    await entities.update(1, IntegrationChanges(name="x"))  # type: ignore[arg-type]
+    entities.list(IntegrationFilter(name="x"))  # type: ignore[arg-type]
+    entities.delete(1)  # type: ignore[attr-defined]
+    async with entities.provision([new]) as run:
+        assert_type([outcome async for outcome in run], list[Outcome])
+    clarus.integrations.provision([new])  # type: ignore[list-item]
 
 
 async def listing(clarus: ClarusClient) -> None:
