@@ -85,7 +85,7 @@ def _told(spec: AnySpec, body: bytes) -> _Told | Unreadable:
     if isinstance(document, Unreadable):
         return document
     # Either form is accepted of any resource; a bare record may have an attribute called data.
-    if "data" not in document or (spec.envelope is Envelope.BARE and "id" in document):
+    if "data" not in document or ("id" in document and spec.envelope is Envelope.BARE):
         return _Told(document)
     resource = document["data"]
     if not isinstance(resource, dict):

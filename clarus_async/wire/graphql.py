@@ -13,7 +13,7 @@ from clarus_async.errors import ErrorDetail
 from clarus_async.resources.spec import AnyListing, Filter, Listing, Row
 from clarus_async.validation import attributes_of
 from clarus_async.wire.faults import read_faults
-from clarus_async.wire.reading import Unreadable, encode, parse_object, read_row
+from clarus_async.wire.reading import Unreadable, encode, parse_object, read_record
 from clarus_async.wire.refusals import not_executed
 
 # `first`, `after`, `pageInfo` and `cursor` are documented on one list, and inferred on the others.
@@ -146,7 +146,7 @@ def read_page(listing: Listing[Row, Any], data: Mapping[str, Any]) -> Page[Row] 
 def _read_edge(listing: Listing[Row, Any], edge: object, pointer: str) -> Row | Unreadable:
     if not isinstance(edge, dict):
         return Unreadable(pointer, "an object")
-    return read_row(edge.get("node"), listing, f"{pointer}/node")
+    return read_record(edge.get("node"), listing, f"{pointer}/node")
 
 
 def _end(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import orjson
 
-from clarus_async.resources.spec import AnySpec, Listing, Row
+from clarus_async.resources.spec import AnyListing, AnySpec, Listing
 
 if TYPE_CHECKING:
     from cattrs import Converter
@@ -46,68 +46,56 @@ def _converter() -> Converter:
     return make()
 
 
-# The functions of a class are compiled when it is first used, and serve for the life of the process.
-_record_readers: Final[dict[type[Any], Callable[[Any], Any]]] = {}
+# Compiled when they are first used; they serve for the life of the process.
+_readers: Final[dict[object, Callable[[Any], Any]]] = {}
 _writers: Final[dict[type[Any], Callable[[Any], Any]]] = {}
 
 
-def _record_reader(cls: type[T]) -> Callable[[Any], T]:
-    read = _record_readers.get(cls)
-    if read is None:
-        from clarus_async.wire.converter import reader  # noqa: PLC0415  as above
+def _compile_reader(of: type[Any] | AnyListing) -> Callable[[Any], Any]:
+    from clarus_async.wire.converter import reader  # noqa: PLC0415  as above
 
-        read = _record_readers[cls] = reader(_converter(), cls, {}, {})
+    if isinstance(of, Listing):
+        read = reader(_converter(), of.row, of.renamed, of.nested)
+    else:
+        read = reader(_converter(), of, {}, {})
+    _readers[of] = read
     return read
 
 
-@functools.cache
-def _row_reader(listing: Listing[Row, Any]) -> Callable[[Any], Row]:
-    from clarus_async.wire.converter import reader  # noqa: PLC0415  as above
+def _compile_writer(cls: type[Any]) -> Callable[[Any], Any]:
+    from clarus_async.wire.converter import writer  # noqa: PLC0415  as above
 
-    return reader(_converter(), listing.row, listing.renamed, listing.nested)
-
-
-def _writer(cls: type[Any]) -> Callable[[Any], Any]:
-    write = _writers.get(cls)
-    if write is None:
-        from clarus_async.wire.converter import writer  # noqa: PLC0415  as above
-
-        write = _writers[cls] = writer(_converter(), cls)
+    _writers[cls] = write = writer(_converter(), cls)
     return write
 
 
 def prepare(spec: AnySpec) -> None:
     """Compile what reads and writes the records of a resource now, so that no call waits for it."""
-    _record_reader(spec.record)
-    _row_reader(spec.listing)
-    _writer(spec.new)
-    _writer(spec.changes)
+    for of in (spec.record, spec.listing):
+        if of not in _readers:
+            _compile_reader(of)
+    for cls in (spec.new, spec.changes):
+        if cls not in _writers:
+            _compile_writer(cls)
 
 
 def unstructure(record: object) -> Any:  # noqa: ANN401
     """Turn a record that is to be sent into plain data; what was left out is left out."""
-    return _writer(type(record))(record)
+    write = _writers.get(type(record)) or _compile_writer(type(record))
+    return write(record)
 
 
-def read_record(data: object, cls: type[T], base: str) -> T | Unreadable:
+def read_record(data: object, of: type[T] | Listing[T, Any], base: str) -> T | Unreadable:
     """Read plain data as a record, or say where it can't be: an attribute that is not as expected is ``None``.
 
     Args:
         data: what JSON gave.
-        cls: the record's class.
+        of: the record's class; or the listing, where it is the row of a list.
         base: where ``data`` stands in the body.
     """
-    return _read(data, _record_reader(cls), base)
-
-
-def read_row(data: object, listing: Listing[Row, Any], base: str) -> Row | Unreadable:
-    """Read the node of a list as a row, or say where it can't be; see :func:`read_record`."""
-    return _read(data, _row_reader(listing), base)
-
-
-def _read(data: object, read: Callable[[Any], T], base: str) -> T | Unreadable:
     if not isinstance(data, dict):
         return Unreadable(base, "an object")
+    read: Callable[[Any], T] = _readers.get(of) or _compile_reader(of)
     try:
         return read(data)
     except WrongTypeError as error:
