@@ -1,4 +1,4 @@
-"""The cattrs converter: strict primitives, unknown and unexpected values kept, ids that are certain.
+"""The cattrs converter: nothing is coerced, unknown and unexpected values are kept, and ids are certain.
 
 Imported by :mod:`clarus_async.wire.reading` when the first resource is used: a program that only imports the package
 does not pay for it.
@@ -25,7 +25,7 @@ from clarus_async.wire.reading import WrongTypeError
 T = TypeVar("T")
 
 ID: Final = "an integer id, or one as a string of digits"
-# As long as a date with every part spelt out; what is longer is no date, and costs no time.
+# The length of a date with every part spelt out; a longer text is not parsed.
 _LONGEST_TIME: Final = 64
 
 
@@ -34,7 +34,7 @@ def _wrong(expected: str) -> NoReturn:
 
 
 def _exactly(expected: str, *kinds: type) -> Callable[[Any, object], Any]:
-    """Make a hook that lets values of these very types through: what JSON gave is of no other."""
+    """Make a hook that accepts values of exactly these types."""
     return lambda value, _: value if type(value) in kinds else _wrong(expected)
 
 
@@ -45,14 +45,14 @@ def _time(value: object, _: object = None) -> datetime | None:
     if value is None:
         return None
     moment = _moment(value) if isinstance(value, str) and len(value) <= _LONGEST_TIME else None
-    # A time without a timezone says nothing about what came first.
+    # Times without a timezone can't be compared.
     if moment is None or moment.tzinfo is None:
         _wrong("an ISO 8601 time with a timezone")
     return moment
 
 
 def _moment(text: str) -> datetime | None:
-    # ISO 8601 (CLARUS_API.md §4), in capitals or not; or as HTTP and mail write it (RFC 5322).
+    # ISO 8601 (CLARUS_API.md §4), in either case; or as HTTP and mail write it (RFC 5322).
     try:
         return datetime.fromisoformat(text.upper())
     except ValueError:
@@ -67,7 +67,7 @@ def read_id(value: object, _: object = None) -> int:
     """Read an id; the same one is 123 in REST and "123" in GraphQL (CLARUS_API.md §1)."""
     if isinstance(value, str) and len(value) <= 19 and value.isascii() and value.isdigit():
         value = int(value)
-    # What is more is held by no journal, and what is less names no record.
+    # SQLite, and so a journal, holds 64 bits.
     if isinstance(value, int) and value >= 0 and number_problem(value) is None:
         return value
     return _wrong(ID)
@@ -80,7 +80,7 @@ def _read_optional_id(value: object, _: object = None) -> int | None:
 def reader(
     converter: Converter, cls: type[T], renamed: Mapping[str, str], nested: Mapping[str, Nested]
 ) -> Callable[[Any], T]:
-    """Make a function that reads a class and keeps what it does not know, or can't read, in ``extra``."""
+    """Make a function that reads a class, and keeps unknown and unreadable attributes in ``extra``."""
     attributes: tuple[attrs.Attribute[Any], ...] = attrs.fields(cls)  # type: ignore[arg-type]
     special = {a.name: _read_optional_id for a in attributes if "id" in a.metadata} | {"id": read_id}
     overrides: dict[str, Any] = {
@@ -89,7 +89,7 @@ def reader(
     overrides["extra"] = override(omit=True)
     known = frozenset(renamed.get(a.name, a.name) for a in attributes) - {"extra"}
     read = make_dict_structure_fn(cls, converter, **overrides)
-    # Making that function has resolved the types, which are written as strings.
+    # Making that function has resolved the annotations, which are strings before.
     hooks = {
         a.name: special.get(a.name) or converter.get_structure_hook(a.type)
         for a in attrs.fields(cls)  # type: ignore[arg-type]
@@ -112,10 +112,10 @@ def reader(
     def read_flat(data: Any) -> T:  # noqa: ANN401
         try:
             record = read(data, cls)
-        except Exception:  # noqa: BLE001  whatever it is, one attribute after the other tells
+        except Exception:  # noqa: BLE001  whatever it is, the slow way finds the attribute
             return attribute_by_attribute(data)
         if not data.keys() <= known:
-            # The record was made a line ago and nobody else has seen it: it is frozen from here on.
+            # Nobody else has seen the record yet; it is frozen from here on.
             object.__setattr__(record, "extra", {name: data[name] for name in data if name not in known})
         return record
 
@@ -123,7 +123,7 @@ def reader(
 
 
 def _flat(data: Mapping[str, Any], nested: Mapping[str, Nested]) -> dict[str, Any]:
-    """Lift what stands in nodes of their own; a node that has more, or is none, stays for ``extra``."""
+    """Lift the fields of nested nodes; a node that has further fields, or is not an object, is kept for ``extra``."""
     flat = dict(data)
     lifted: dict[str, set[str]] = {}
     for ours, (name, field) in nested.items():
@@ -139,8 +139,8 @@ def _flat(data: Mapping[str, Any], nested: Mapping[str, Nested]) -> dict[str, An
 
 
 def writer(converter: Converter, cls: type[T]) -> Callable[[T], Any]:
-    """Make a function that turns a record into plain data, and leaves out what was left out."""
-    # Records checked and copied what they hold when they were made; orjson takes it as it is.
+    """Make a function that turns a record into plain data, without the attributes that were left out."""
+    # Records have checked and copied their values; orjson takes them as they are.
     attributes: tuple[attrs.Attribute[Any], ...] = attrs.fields(cls)  # type: ignore[arg-type]
     as_is: dict[str, Any] = {a.name: override(unstruct_hook=identity) for a in attributes}
     return make_dict_unstructure_fn(cls, converter, _cattrs_omit_if_default=True, **as_is)
@@ -149,7 +149,7 @@ def writer(converter: Converter, cls: type[T]) -> Callable[[T], Any]:
 def make() -> Converter:
     """Make the converter; its compiled functions are made once and serve for the life of the process."""
     converter = make_converter(detailed_validation=False, omit_if_default=True)
-    # The converter's own hooks for unions would work out at each value what the union is of.
+    # The converter's own hooks for unions would inspect the union for every value.
     unions: dict[object, Callable[[Any, object], Any]] = {
         Mapping[str, Any] | None: _exactly("an object", dict, NoneType)
     }

@@ -1,4 +1,4 @@
-"""GraphQL documents and what answers them; values travel as variables only (CLARUS_API.md §1 and §5)."""
+"""GraphQL documents and their answers; values are sent as variables only (CLARUS_API.md §1 and §5)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import attrs
 from clarus_async.errors import ErrorDetail
 from clarus_async.resources.spec import AnyListing, Filter, Listing, Row
 from clarus_async.validation import attributes_of
-from clarus_async.wire.faults import read_faults
+from clarus_async.wire.error_bodies import read_error_body
 from clarus_async.wire.reading import Unreadable, encode, parse_object, read_record
 from clarus_async.wire.refusals import not_executed
 
@@ -32,14 +32,13 @@ fragment T on __Type { name ofType { name ofType { name ofType { name ofType { n
 
 
 class Page(NamedTuple, Generic[Row]):
-    """One page of a list: a connection's edges and pageInfo.
+    """One page of a list: the edges and the pageInfo of a connection.
 
     Args:
-        rows: the edges' nodes, as far as they can be told apart.
-        end_cursor: where the next page begins, as far as is known; ``None`` where there is none.
-        last: the answer says that there is no further page. One without pageInfo says nothing, and its cursor is that
-            of its last edge.
-        unreadable: why an edge's node can't be told from others, for each such edge.
+        rows: the nodes that have an id.
+        end_cursor: the cursor of the next page; ``None`` if there is none, or it is not known.
+        last: whether it is the last page; ``None`` if the answer has no pageInfo.
+        unreadable: why a node has no readable id, for each such node.
     """
 
     rows: Sequence[Row]
@@ -53,15 +52,15 @@ def list_document(listing: AnyListing, *, optional: bool = False) -> str:
     """Return the list query.
 
     Args:
-        listing: of what.
-        optional: ask for the optional fields, where the tenant's schema has them.
+        listing: of the resource.
+        optional: ask for the optional fields, too.
     """
     selection = " ".join((listing.selection, *listing.optional)) if optional else listing.selection
     return _LIST.format(filter_type=listing.filter_type, root=listing.root, selection=selection)
 
 
 def request_body(document: str, variables: Mapping[str, Any]) -> bytes:
-    """Write what ``POST /graphql`` takes."""
+    """Write the body of ``POST /graphql``."""
     return encode({"query": document, "variables": variables})
 
 
@@ -85,14 +84,14 @@ def filter_variable(listing: Listing[Any, Filter], wanted: Filter) -> dict[str, 
     return operators
 
 
-# No repr: it holds what must not show.
+# No repr: the data may hold secrets.
 @attrs.frozen(eq=False, repr=False)
 class GraphQLAnswer:
-    """The answer to a GraphQL request: ``data``, and ``errors`` where something failed.
+    """The answer to a GraphQL request.
 
     Args:
-        data: what was asked for, or what there is of it.
-        errors: why there is no more.
+        data: its ``data``, which is partial where there are errors.
+        errors: its ``errors``.
         executed: whether something of the document may have been executed.
     """
 
@@ -108,7 +107,7 @@ def read_answer(body: bytes) -> GraphQLAnswer | Unreadable:
         return document
     data, errors = document.get("data"), document.get("errors")
     if errors:
-        details = read_faults(body) or (ErrorDetail(),)
+        details = read_error_body(body) or (ErrorDetail(),)
         return GraphQLAnswer(
             data if isinstance(data, dict) else None, details, executed=not not_executed(document, details)
         )
@@ -152,8 +151,8 @@ def _read_edge(listing: Listing[Row, Any], edge: object, pointer: str) -> Row | 
 def _end(
     connection: Mapping[str, Any], edges: Sequence[object], pointer: str
 ) -> tuple[str | None, bool | None] | Unreadable:
-    """Where the next page begins, and whether there is one."""
-    # An edge's cursor is as good as the endCursor (Relay's Cursor Connections, section 5.1).
+    """Return the cursor of the next page, and whether this is the last one."""
+    # The cursor of the last edge is the endCursor (Relay's Cursor Connections, section 5.1).
     last = edges[-1] if edges else None
     cursor = last.get("cursor") if isinstance(last, dict) else None
     known = cursor if isinstance(cursor, str) and cursor else None
@@ -171,13 +170,13 @@ def _end(
 
 
 def searches_by(listing: AnyListing, field: str, data: Mapping[str, Any]) -> bool | Unreadable:
-    """Whether the schema has a field of a row, and a filter by it with ``eq`` and ``in``.
+    """Whether a schema has a field of a row, and a filter by it with ``eq`` and ``in``.
 
     Args:
-        listing: of what.
-        field: as the server calls it.
-        data: what the introspection query answered. Without a schema in it, introspection is switched off, which is as
-            definite; a schema that lacks what it refers to is not whole, and says nothing.
+        listing: of the resource.
+        field: the server's name of it.
+        data: the answer to :data:`INTROSPECTION`. Without ``__schema`` in it, introspection is switched off, which is a
+            definite answer; a schema that lacks types that it refers to is not.
     """
     if "__schema" in data and data["__schema"] is None:
         return False
@@ -203,7 +202,7 @@ def searches_by(listing: AnyListing, field: str, data: Mapping[str, Any]) -> boo
 def _member(owner: Mapping[str, Any], kind: str, name: str) -> Mapping[str, Any]:
     members = owner[kind]
     if members is None and kind == "inputFields":
-        # A scalar has none.
+        # A scalar has no input fields.
         raise StopIteration
     return next(member for member in members if member["name"] == name)
 
@@ -220,7 +219,7 @@ _LEXEMES: Final = r'(?s)"""(?:\\"""|.)*?"""|"(?:\\.|[^"\\\n\r])*"|#[^\n\r]*|[{}"
 
 @functools.lru_cache(maxsize=64)
 def only_reads(document: str) -> bool:
-    """Whether a document holds queries only; one that can't be told counts as writing."""
+    """Whether a document certainly holds queries only."""
     depth = 0
     for match in re.finditer(_LEXEMES, document):
         lexeme = match[0]
@@ -228,7 +227,7 @@ def only_reads(document: str) -> bool:
             depth += 1
         elif lexeme == "}":
             depth -= 1
-        # A quote that opens nothing, and a brace that closes nothing, hide what follows them.
+        # After an unbalanced quote or brace, nothing is certain.
         if depth < 0 or lexeme == '"' or (depth == 0 and lexeme in {"mutation", "subscription"}):
             return False
     return depth == 0

@@ -1,6 +1,6 @@
 """JSON to plain data to records, and back.
 
-A record is read by what is needed of it: its id. What else is not as it should be is kept in ``extra`` as it came.
+Only the id of a record must be readable. Any other attribute that is not as expected is kept in ``extra`` as it came.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ T = TypeVar("T")
 
 
 class Unreadable(NamedTuple):
-    """What a body should have held.
+    """Why a body can't be read.
 
     Args:
-        pointer: where (JSON Pointer, RFC 6901).
-        expected: the type or form expected there.
+        pointer: the place in it (JSON Pointer, RFC 6901).
+        expected: the type or form that was expected there.
     """
 
     pointer: str
@@ -32,7 +32,7 @@ class Unreadable(NamedTuple):
 
 
 class WrongTypeError(Exception):
-    """Raised where a value is read; says what was expected, and not what was found, which may be a secret."""
+    """A value has another type than expected; tells what was expected, not the value, which may be a secret."""
 
     def __init__(self, expected: str) -> None:
         super().__init__(expected)
@@ -80,18 +80,18 @@ def prepare(spec: AnySpec) -> None:
 
 
 def unstructure(record: object) -> Any:  # noqa: ANN401
-    """Turn a record that is to be sent into plain data; what was left out is left out."""
+    """Turn a record that is to be sent into plain data, without the attributes that were left out."""
     write = _writers.get(type(record)) or _compile_writer(type(record))
     return write(record)
 
 
 def read_record(data: object, of: type[T] | Listing[T, Any], base: str) -> T | Unreadable:
-    """Read plain data as a record, or say where it can't be: an attribute that is not as expected is ``None``.
+    """Read a record from plain data; an attribute that is not as expected is ``None``.
 
     Args:
-        data: what JSON gave.
-        of: the record's class; or the listing, where it is the row of a list.
-        base: where ``data`` stands in the body.
+        data: parsed JSON.
+        of: the record's class; or the listing, for a row of a list.
+        base: the place of ``data`` in the body.
     """
     if not isinstance(data, dict):
         return Unreadable(base, "an object")
@@ -103,7 +103,7 @@ def read_record(data: object, of: type[T] | Listing[T, Any], base: str) -> T | U
 
 
 def parse(body: bytes) -> Any | Unreadable:  # noqa: ANN401
-    """Parse a body, decoded of any content coding, as JSON, or say that it is none."""
+    """Parse a body as JSON."""
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -111,7 +111,7 @@ def parse(body: bytes) -> Any | Unreadable:  # noqa: ANN401
 
 
 def parse_object(body: bytes) -> dict[str, Any] | Unreadable:
-    """Parse a body as a JSON object, or say that it is none; see :func:`parse`."""
+    """Parse a body as a JSON object."""
     document = parse(body)
     if isinstance(document, dict | Unreadable):
         return document
@@ -120,5 +120,5 @@ def parse_object(body: bytes) -> dict[str, Any] | Unreadable:
 
 def encode(data: object) -> bytes:
     """Write plain data as JSON."""
-    # Copied, as orjson's own bytes keep the 4 KiB that they were written into for as long as a call waits.
+    # Copied: orjson's bytes keep the 4 KiB buffer that they were written to for as long as a call waits.
     return memoryview(orjson.dumps(data)).tobytes()

@@ -22,7 +22,7 @@ from clarus_async.errors import ErrorDetail, GraphQLError
 from clarus_async.ratelimit.headers import read_rate_limit
 from clarus_async.resources.integrations import INTEGRATIONS, Integration, IntegrationChanges, NewIntegration
 from clarus_async.wire.envelope import changes_body, create_body, read_changed, read_created
-from clarus_async.wire.faults import read_faults
+from clarus_async.wire.error_bodies import read_error_body
 from clarus_async.wire.graphql import GraphQLAnswer, Page, only_reads, read_answer, read_page, searches_by
 from clarus_async.wire.headers import http_date, request_id, retry_after
 from clarus_async.wire.reading import Unreadable, unstructure
@@ -226,10 +226,10 @@ _answers = answer_attributes.map(lambda attributes: orjson.dumps({"data": {"id":
 
 def check_faults(given: tuple[str, bytes]) -> None:
     secret, body = given
-    details = read_faults(body, [secret])
-    assert details == read_faults(body, [secret])
+    details = read_error_body(body, [secret])
+    assert details == read_error_body(body, [secret])
     # The same text as a challenge.
-    challenged = read_faults(b"", [secret], body.decode("latin-1"))
+    challenged = read_error_body(b"", [secret], body.decode("latin-1"))
     assert secret not in repr(challenged)
     assert len(challenged) <= 1
     assert isinstance(not_executed({"errors": []}, details), bool)

@@ -16,7 +16,7 @@ from clarus_async.auth.rfc6749 import TokenAnswer, read_token
 from clarus_async.errors import ErrorDetail
 from clarus_async.resources.integrations import INTEGRATIONS, Integration
 from clarus_async.wire.envelope import read_created
-from clarus_async.wire.faults import read_faults
+from clarus_async.wire.error_bodies import read_error_body
 from clarus_async.wire.graphql import GraphQLAnswer, Page, only_reads, read_answer, read_page, searches_by
 from clarus_async.wire.headers import http_date, request_id, retry_after
 from clarus_async.wire.reading import Unreadable, parse
@@ -74,7 +74,7 @@ def test_no_body_is_too_strange(read, results, body):
 @given(bodies)
 @thorough
 def test_no_error_body_is_too_strange(body):
-    details = read_faults(body)
+    details = read_error_body(body)
 
     for detail in details:
         assert isinstance(detail, ErrorDetail)
@@ -156,4 +156,4 @@ def test_a_request_id_fits_a_log_line(value):
 def test_what_is_read_of_an_error_is_the_same_again(value):
     body = orjson.dumps({"errors": [value]})
 
-    assert read_faults(body) == read_faults(body)
+    assert read_error_body(body) == read_error_body(body)
