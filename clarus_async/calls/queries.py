@@ -1,4 +1,4 @@
-"""What is read over GraphQL: any document, and the lists of resources."""
+"""Queries over GraphQL: any document, and the lists of resources."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from clarus_async.wire.refusals import refuses_size
 
 _log = logging.getLogger("clarus_async")
 
-_PAGE: Final = 100  # rows of a page where we read a list to its end
-# A filter may leave some pages without rows, but a list that goes on like this is not going to end.
+_PAGE: Final = 100  # rows asked for at once, where a list is read to its end; the server's own limit is not documented
+# A filter may leave some pages without rows, but a list with so many in a row is not going to end.
 _MOST_EMPTY: Final = 100
 
 
@@ -37,18 +37,18 @@ def graphql_request(
     variables: Mapping[str, Any],
     read: Callable[[Mapping[str, Any]], Any],
     *,
-    settles: bool = False,
-    patient: bool = False,
+    reconciles: bool = False,
+    wait_for_pace: bool = False,
 ) -> Request:
-    """Make the request of a GraphQL document.
+    """Make the request for a GraphQL document.
 
     Args:
-        operation: what it is called in logs and events.
+        operation: its name in logs and events.
         document: the query or mutation.
-        variables: its variables, plain data.
-        read: turns the answer's ``data`` into a value, or says where it can't be read.
-        settles: it is read to settle what was begun, so it goes before what is new.
-        patient: what it waits for its turn does not count against the deadline.
+        variables: plain data.
+        read: turns the ``data`` of the answer into a value, or returns why it can't be read.
+        reconciles: it looks up what an earlier request did: it goes before new work.
+        wait_for_pace: waiting for the rate limiter does not count against the deadline.
     """
 
     def read_body(body: bytes) -> Any:  # noqa: ANN401
@@ -66,22 +66,17 @@ def graphql_request(
         body=request_body(document, variables),
         read=read_body,
         secret=variables,
-        settles=settles,
-        patient=patient,
+        settles=reconciles,
+        patient=wait_for_pace,
     )
 
 
 async def run_query(caller: Caller, request: Request, deadline: Deadline | None = None) -> Any:  # noqa: ANN401
     """Send a GraphQL request, and return what its ``read`` made of the answer.
 
-    Args:
-        caller: makes the call.
-        request: from :func:`graphql_request`.
-        deadline: by when, where that is not the view's own.
-
     Raises:
         GraphQLError: the answer has ``errors``, whatever else it has (CLARUS_API.md §3).
-        ClarusError: it can't be had; the class says why.
+        ClarusError: there is no answer; the class says why.
     """
     return (await caller.run(request, deadline)).value
 
@@ -102,24 +97,24 @@ async def read_list_page(
     *,
     optional: bool = False,
     deadline: Deadline | None = None,
-    settles: bool = False,
-    patient: bool = False,
+    reconciles: bool = False,
+    wait_for_pace: bool = False,
 ) -> _Read[Row]:
-    """Read one page of a list, a smaller one where the server refuses what so many rows cost.
+    """Read one page of a list, and a smaller one if the server refuses the query for its cost.
 
     Args:
         caller: makes the call.
-        listing: of what.
-        wanted: the filter's operators; all rows where there is none.
-        first: rows that are asked for.
-        after: the cursor of the page before.
+        listing: of the resource.
+        wanted: the operators of the filter; all rows if there are none.
+        first: the number of rows to ask for.
+        after: the cursor of the previous page.
         optional: ask for the optional fields, too.
-        deadline: by when, where that is not the view's own.
-        settles: it is read to settle what was begun, so it goes before what is new.
-        patient: what it waits for its turn does not count against the deadline.
+        deadline: of the call; the view's own by default.
+        reconciles: it looks up what an earlier request did: it goes before new work.
+        wait_for_pace: waiting for the rate limiter does not count against the deadline.
 
     Raises:
-        ClarusError: it can't be had; the class says why.
+        ClarusError: it can't be read; the class says why.
     """
     tenant = caller.shared.tenant(caller.subdomain)
     refused = False
@@ -132,13 +127,13 @@ async def read_list_page(
         if after is not None:
             variables["after"] = after
         document, read = list_document(listing, optional=optional), partial(read_page, listing)
-        request = graphql_request("list", document, variables, read, settles=settles, patient=patient)
+        request = graphql_request("list", document, variables, read, reconciles=reconciles, wait_for_pace=wait_for_pace)
         try:
             page: Page[Row] = await run_query(caller, request, deadline)
         except (GraphQLError, ApiError) as error:
             if first == 1 or not refuses_size(error):
                 raise
-            # It would be refused again, and fewer rows cost less.
+            # The same query would be refused again; fewer rows cost less.
             first, refused = first // 2, True
         else:
             if refused:
@@ -153,17 +148,17 @@ async def read_every_row(
     *,
     optional: bool = False,
     deadline: Deadline | None = None,
-    settles: bool = False,
-    patient: bool = False,
+    reconciles: bool = False,
+    wait_for_pace: bool = False,
 ) -> tuple[list[Row], list[Unreadable]]:
-    """Read a list to its proved end; see :func:`read_list_page`.
+    """Read a whole list, and be certain that it is; see :func:`read_list_page`.
 
     Returns:
-        Its rows; and for each one that can't be told from others, why not.
+        Its rows; and for each node without a readable id, why.
 
     Raises:
-        ResponseError: an answer can't be read, or does not say whether it was the last.
-        ClarusError: it can't be had; the class says why.
+        ResponseError: an answer can't be read, or does not tell whether it was the last page.
+        ClarusError: it can't be read; the class says why.
     """
     rows: list[Row] = []
     unreadable: list[Unreadable] = []
@@ -178,12 +173,12 @@ async def read_every_row(
             cursor,
             optional=optional,
             deadline=deadline,
-            settles=settles,
-            patient=patient,
+            reconciles=reconciles,
+            wait_for_pace=wait_for_pace,
         )
         rows += page.rows
         unreadable += page.unreadable
-        # What follows the last row is asked for where nothing says whether there is more: no row is a proof, then.
+        # Without pageInfo, the end is proved by asking for what follows the last row: nothing does.
         if page.last or (page.last is None and cursor is not None and not page.rows and not page.unreadable):
             return rows, unreadable
         cursor = cursors.after(page)
@@ -202,7 +197,7 @@ def _not_readable(listing: AnyListing, why: str, where: str, expected: str) -> R
 
 
 def row_unreadable(unreadable: Unreadable) -> ResponseError:
-    """Build the error that says that a row can't be told from others."""
+    """Return the error for a row without a readable id."""
     return ResponseError(
         f"a row of the list can't be read: {unreadable.pointer} should be {unreadable.expected}",
         pointer=unreadable.pointer,
@@ -213,7 +208,7 @@ def row_unreadable(unreadable: Unreadable) -> ResponseError:
 
 
 class _Cursors:
-    """The cursors of a list so far: one that comes back would never end, nor do pages that stay empty."""
+    """Detects a list that would never end: one that repeats a cursor, or goes on without rows."""
 
     def __init__(self, listing: AnyListing) -> None:
         self._listing = listing
@@ -221,10 +216,10 @@ class _Cursors:
         self._empty = 0
 
     def after(self, page: Page[Any]) -> str | None:
-        """Return where the page after this one begins; ``None`` where there is none.
+        """Return the cursor of the page after this one; ``None`` if there is none.
 
         Raises:
-            ResponseError: its cursor was there before, or too many pages in a row had no rows.
+            ResponseError: the cursor was returned before, or too many pages in a row had no rows.
         """
         cursor = page.end_cursor
         self._empty = 0 if page.rows or page.unreadable else self._empty + 1
@@ -240,7 +235,7 @@ class _Cursors:
 
 
 class ResourceList(AsyncIterator[Row]):
-    """The rows of a list, read a page at a time; iterate over it, or over its :meth:`pages`."""
+    """The rows of a list, which are requested a page at a time; iterate over it, or over its :meth:`pages`."""
 
     def __init__(
         self,
@@ -274,9 +269,9 @@ class ResourceList(AsyncIterator[Row]):
         """Read the list from its start, a page at a time.
 
         Raises:
-            ResponseError: a page can't be read, or none of its rows; it does not say whether it is the last; its cursor
-                was there before; or too many in a row had no rows.
-            ClarusError: it can't be had; the class says why.
+            ResponseError: a page can't be read, or none of its rows; it does not tell whether it is the last; it
+                repeats a cursor; or too many pages in a row had no rows.
+            ClarusError: it can't be read; the class says why.
         """
         cursors = _Cursors(self._listing)
         cursor: str | None = None
@@ -284,25 +279,25 @@ class ResourceList(AsyncIterator[Row]):
             page, full = await read_list_page(
                 self._caller, self._listing, self._wanted, self._page_size, cursor, optional=self._optional
             )
-            _left_out(page)
+            _warn_of_unreadable(page)
             yield list(page.rows)
             if page.last or (page.last is None and not full):
-                # The vendor's own sample has no pageInfo: what is no full page is the last one.
+                # The vendor's sample has no pageInfo: a page that is not full is the last one, then.
                 return
             cursor = cursors.after(page)
             if cursor is None:
                 raise _endless(self._listing)
 
 
-def _left_out(page: Page[Any]) -> None:
-    """Say that rows can't be told from others; where no row of a page can, that is an error."""
+def _warn_of_unreadable(page: Page[Any]) -> None:
+    """Log that rows have no readable id and are left out; if none of a page has, raise."""
     if not page.unreadable:
         return
     if not page.rows:
         raise row_unreadable(page.unreadable[0])
     pointer, expected = page.unreadable[0]
     _log.warning(
-        "rows of the list are left out, as they can't be told from others: %d, the first at %s, which should be %s",
+        "rows of the list are left out, as their ids can't be read: %d, the first at %s, which should be %s",
         len(page.unreadable),
         pointer,
         expected,

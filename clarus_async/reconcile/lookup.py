@@ -50,7 +50,7 @@ async def searches_references(caller: Caller, deadline: Deadline | None = None, 
                 # Waiting for another's answer costs nothing either.
                 by = Deadline(caller.shared.time() + caller.timeouts.deadline)
             read = partial(searches_by, INTEGRATIONS.listing, REFERENCE)
-            request = graphql_request("introspect", INTROSPECTION, {}, read, settles=True, patient=patient)
+            request = graphql_request("introspect", INTROSPECTION, {}, read, reconciles=True, wait_for_pace=patient)
             try:
                 tenant.searchable = await run_query(caller, request, by)
             except (GraphQLError, ApiError) as error:
@@ -102,8 +102,8 @@ async def find(
                 {field: {"eq": query[0]} if len(query) == 1 else {"in": query}},
                 optional=field == REFERENCE,
                 deadline=deadline,
-                settles=True,
-                patient=patient,
+                reconciles=True,
+                wait_for_pace=patient,
             )
         except ClarusError as error:
             if refuses_size(error) and len(query) > 1:

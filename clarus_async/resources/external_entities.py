@@ -24,19 +24,19 @@ from clarus_async.validation import (
 )
 
 ENTITY_TYPES: Final = ("carrier", "product", "shipping_rate", "warehouse")
-"""The types the vendor names (CLARUS_API.md §5); unknown ones are never refused."""
+"""The types the vendor names (CLARUS_API.md §5); others are accepted, too."""
 
 
 @checked
 @attrs.frozen(kw_only=True, repr=False)
 class NewExternalEntity(NewRecord):
-    """What ``create`` sends; an attribute that is ``None`` is left out (CLARUS_API.md §5).
+    """An external entity to create; attributes that are ``None`` are left out (CLARUS_API.md §5).
 
     Args:
-        entity_type: such as ``product``; never refused.
+        entity_type: such as ``product``; see :data:`ENTITY_TYPES`.
         code: what the store calls it, such as a SKU.
         external_system_reference1: the store's own id of it.
-        description: what people see.
+        description: shown to people.
         integration_id: the Clarus id of the store's integration.
         external_system_reference2: a further reference.
         external_system_reference3: a further reference.
@@ -65,7 +65,7 @@ class NewExternalEntity(NewRecord):
 @checked
 @attrs.frozen(kw_only=True, repr=False)
 class ExternalEntityChanges(ChangesRecord):
-    """What ``update`` sends: ``UNSET`` leaves an attribute as it is, ``None`` clears it (CLARUS_API.md §5).
+    """Changes to an external entity: ``UNSET`` leaves an attribute as it is, ``None`` clears it (CLARUS_API.md §5).
 
     Raises:
         InvalidInputError: nothing is given, or an attribute has the wrong type or is empty.
@@ -84,7 +84,7 @@ class ExternalEntityChanges(ChangesRecord):
 class ExternalEntity(PydanticRecord):
     """An external entity as REST answers it (CLARUS_API.md §5).
 
-    An attribute that is not as expected is ``None``, and stands in ``extra`` as it came.
+    An attribute that is not as expected is ``None``; its value is in ``extra``, as it came.
 
     Args:
         id: the Clarus id; store it.
@@ -106,9 +106,9 @@ class ExternalEntity(PydanticRecord):
 
 @attrs.frozen(kw_only=True, repr=False)
 class ExternalEntityRow(PydanticRecord):
-    """An external entity as the list answers it (CLARUS_API.md §5).
+    """An external entity as the list returns it (CLARUS_API.md §5).
 
-    A field that is null or not as expected is ``None``; what it was instead stands in ``extra``, as it came.
+    A field that is not as expected is ``None``; its value is in ``extra``, as it came.
 
     Args:
         id: the Clarus id.
@@ -132,7 +132,7 @@ class ExternalEntityRow(PydanticRecord):
 @checked
 @attrs.frozen(kw_only=True, repr=False)
 class ExternalEntityFilter(CheckedRecord):
-    """Which rows a list is to have; a value means equal, a list means any of them (CLARUS_API.md §5).
+    """Which external entities to list; a value means equal, a list means any of its values (CLARUS_API.md §5).
 
     Args:
         entity_type: such as ``product``.

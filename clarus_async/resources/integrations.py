@@ -1,4 +1,4 @@
-"""What is sent and what comes back, as frozen records (CLARUS_API.md §1)."""
+"""Integrations: their records and their spec (CLARUS_API.md §1)."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from clarus_async.validation import (
 )
 
 INTEGRATION_TYPES: Final = ("ecommerce", "carrier", "marketplace", "erp", "accounting", "custom")
-"""The categories the vendor names (CLARUS_API.md §1); unknown ones are never refused."""
+"""The categories the vendor names (CLARUS_API.md §1); others are accepted, too."""
 
 PROVIDERS: Final = (
     "shopify", "woocommerce", "magento", "bigcommerce", "amazon", "ebay", "brightpearl", "xero",
     "quickbooks", "dhl", "dpd", "fedex", "ups", "royal_mail", "custom",
 )  # fmt: skip
-"""The providers the vendor names (CLARUS_API.md §1); unknown ones are never refused."""
+"""The providers the vendor names (CLARUS_API.md §1); others are accepted, too."""
 
 
 @checked
@@ -45,7 +45,7 @@ class ShopifyConfiguration(CheckedRecord):
         shop_domain: such as ``mystore.myshopify.com``.
 
     Raises:
-        InvalidInputError: one of them is no string, or empty.
+        InvalidInputError: one of them is not a string, or empty.
     """
 
     api_key: str = attrs.field(metadata=checked_by(text_problem), repr=lambda _: "***")
@@ -55,16 +55,16 @@ class ShopifyConfiguration(CheckedRecord):
 @checked
 @attrs.frozen(kw_only=True, repr=False)
 class NewIntegration(NewRecord):
-    """What ``create`` sends; an attribute that is ``None`` is left out (CLARUS_API.md §1 and §4).
+    """An integration to create; attributes that are ``None`` are left out (CLARUS_API.md §1 and §4).
 
     Args:
-        name: what people see; not empty.
-        integration_type: such as ``shopify``, or a category such as ``ecommerce``; never refused.
-        provider: such as ``shopify``; never refused.
+        name: shown to people.
+        integration_type: such as ``shopify``, or a category such as ``ecommerce``; see :data:`INTEGRATION_TYPES`.
+        provider: such as ``shopify``; see :data:`PROVIDERS`.
         is_active: whether it is enabled.
         account_id: default account of imported orders.
         warehouse_id: default warehouse of imported orders.
-        configuration: a mapping, or any attrs instance; its values never show in a ``repr``.
+        configuration: a mapping, or any attrs instance; a ``repr`` masks its values.
         external_system_reference1: your own primary id (CLARUS_API.md §4).
         external_system_reference2: a further reference.
         external_system_reference3: a further reference.
@@ -101,7 +101,7 @@ class NewIntegration(NewRecord):
 @checked
 @attrs.frozen(kw_only=True, repr=False)
 class IntegrationChanges(ChangesRecord):
-    """What ``update`` sends: ``UNSET`` leaves an attribute as it is, ``None`` clears it (CLARUS_API.md §1).
+    """Changes to an integration: ``UNSET`` leaves an attribute as it is, ``None`` clears it (CLARUS_API.md §1).
 
     Args:
         name: the new name.
@@ -127,11 +127,11 @@ class IntegrationChanges(ChangesRecord):
 class Integration(PydanticRecord):
     """An integration as REST answers it (CLARUS_API.md §1).
 
-    An attribute that is not as expected is ``None``, and stands in ``extra`` as it came.
+    An attribute that is not as expected is ``None``; its value is in ``extra``, as it came.
 
     Args:
         id: the Clarus id; store it.
-        name: ``None`` only where the answer to an update does not say.
+        name: ``None`` only if the answer to an update does not have it.
         extra: attributes that this version does not know, as they came.
     """
 
@@ -158,17 +158,15 @@ class Integration(PydanticRecord):
 
 @attrs.frozen(kw_only=True, repr=False)
 class IntegrationRow(PydanticRecord):
-    """An integration as the list answers it, in the vocabulary of REST (CLARUS_API.md §1).
+    """An integration as the list returns it, with the attribute names of REST (CLARUS_API.md §1).
 
-    A field that is null or not as expected is ``None``; what it was instead stands in ``extra``, as it came and under
-    the server's name.
+    A field that is not as expected is ``None``; its value is in ``extra``, as it came and under the server's name.
 
     Args:
         id: the Clarus id.
         status: such as ``active``.
-        created_at: with its timezone; ``None`` where that is not told, for such a time says nothing about what came
-            first.
-        external_system_reference1: only where the tenant's schema has it.
+        created_at: with a timezone; ``None`` without one, as such times can't be compared.
+        external_system_reference1: ``None`` unless the tenant's schema has it.
         extra: fields that this version does not know, as they came.
     """
 
@@ -188,13 +186,13 @@ class IntegrationRow(PydanticRecord):
 @checked
 @attrs.frozen(kw_only=True, repr=False)
 class IntegrationFilter(CheckedRecord):
-    """Which rows a list is to have; a value means equal, a list means any of them (CLARUS_API.md §1).
+    """Which integrations to list; a value means equal, a list means any of its values (CLARUS_API.md §1).
 
     Args:
         name: the exact name, or several.
         name_contains: a part of the name, whatever its case.
         provider: such as ``shopify``.
-        integration_type: such as ``ecommerce``; the list reports it differently from what create was given.
+        integration_type: such as ``ecommerce``; the list may report another one than ``create`` was given.
         status: such as ``active``.
         is_active: whether it is enabled.
 

@@ -1,4 +1,4 @@
-"""What the records of all resources have in common: how they are checked, built from parsed data and shown."""
+"""The base classes of the records of all resources."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from clarus_async.validation import UNSET, Unset, attributes_of, problems_of, sh
 UnsetType: TypeAlias = Literal[Unset.UNSET]
 
 AN_ID: Final[Mapping[str, bool]] = {"id": True}
-"""Metadata of an attribute of an answer that holds an id: 123 in REST is "123" in GraphQL (CLARUS_API.md §1)."""
+"""Metadata of an attribute that is the id of another record: 123 in REST is "123" in GraphQL (CLARUS_API.md §1)."""
 
 
 class CheckedRecord(PydanticRecord):
-    """A record that we are given: every attribute is checked when it is made."""
+    """A record that a caller makes: every attribute is checked, and secrets are masked in its ``repr``."""
 
     __slots__ = ()
     __repr__ = shown
@@ -32,7 +32,7 @@ class CheckedRecord(PydanticRecord):
 
 
 class NewRecord(CheckedRecord):
-    """A record that is sent to create one; an attribute that is ``None`` is left out."""
+    """A record to create; attributes that are ``None`` are left out."""
 
     __slots__ = ()
 
@@ -41,7 +41,7 @@ class NewRecord(CheckedRecord):
 
     @property
     def key(self) -> str:
-        """What tells this record from others."""
+        """Identifies the record among others of its resource."""
         raise NotImplementedError
 
     @classmethod
@@ -55,7 +55,7 @@ class NewRecord(CheckedRecord):
             InvalidInputError: an attribute is unknown, missing, of the wrong type or empty; every one is named.
         """
         result = cls._from_mapping(attributes)
-        # What was given may hold secrets, and error trackers ship the variables of the frame that raises.
+        # It may hold secrets, and error trackers collect the local variables of every frame.
         del attributes
         if isinstance(result, list):
             raise InvalidInputError.of(cls.__name__, result)
@@ -84,7 +84,7 @@ class NewRecord(CheckedRecord):
 
 
 class ChangesRecord(CheckedRecord):
-    """What is sent to change a record: ``UNSET`` leaves an attribute as it is, ``None`` clears it."""
+    """Changes to a record: ``UNSET`` leaves an attribute as it is, ``None`` clears it."""
 
     __slots__ = ()
 

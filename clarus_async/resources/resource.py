@@ -1,4 +1,4 @@
-"""What every resource of a client can do, over the declaration of the resource."""
+"""What every resource of a client can do, driven by its :class:`~clarus_async.resources.spec.ResourceSpec`."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ _LARGEST_PAGE: Final = 1000  # the server's own limit is not documented (CLARUS_
 
 
 class Resource(Generic[New, Changes, Record, Row, Filter]):
-    """Creates, changes and lists a tenant's records of one kind.
+    """Creates, changes and lists the records of one resource in a tenant.
 
-    A subclass names its declaration, and adds what the vendor does not have of every resource.
+    A subclass names the spec, and adds the operations that the vendor does not have for every resource.
     """
 
     spec: ClassVar[AnySpec]
@@ -48,26 +48,26 @@ class Resource(Generic[New, Changes, Record, Row, Filter]):
         return self._creation.terms
 
     async def create(self, new: New, *, on_unknown: Literal["reconcile", "raise"] = "reconcile") -> Record:
-        """Create a record; it is never sent again blindly where it may have been created.
+        """Create a record. It is never sent again blindly where it may have been created.
 
-        Where no clear answer comes, the record is looked up: what answers for our send is returned, with the attributes
-        that were sent. What is not there ``settle`` after the attempt was given up is sent again, and looked up once
-        more ``settle`` after that, or shortly before the deadline where that is sooner.
+        Without a clear answer, the record is looked up. The one that was created by our request is returned, with the
+        attributes that were sent. If it is not there ``settle`` seconds after the attempt was given up, it is sent
+        again, and looked up once more ``settle`` seconds later, or shortly before the deadline where that is sooner.
 
         Args:
-            new: what is to be.
-            on_unknown: ``"raise"``: leave it to the caller to look, or to call :meth:`resolve`.
+            new: the record to create.
+            on_unknown: ``"raise"`` leaves it to the caller to look the record up, or to call :meth:`resolve`.
 
         Raises:
-            OutcomeUnknownError: it may have been created, and the deadline came before that was settled; or more than
-                one record answers for it: see its ``found``.
+            OutcomeUnknownError: it may have been created, and the deadline passed before that was certain; or more than
+                one record may be it: see its ``found``.
             ClarusError: nothing was created; the class says why.
         """
         refused = _wrong_type("create", new, self.spec.new)
         if refused is None and on_unknown not in ("reconcile", "raise"):
             refused = InvalidInputError('create: on_unknown must be "reconcile" or "raise"')
         if refused is not None:
-            # No frame may hold what may be a mapping of secrets: an error tracker would ship it.
+            # It may be a mapping of secrets, and error trackers collect the local variables of every frame.
             del new
             raise refused
         if on_unknown == "raise":
@@ -79,18 +79,18 @@ class Resource(Generic[New, Changes, Record, Row, Filter]):
         return cast("Record", result)
 
     async def resolve(self, error: OutcomeUnknownError) -> Record | None:
-        """Settle later what ``create`` could not: return the record, or ``None`` where it was not created.
+        """Find out later what ``create`` could not: return the record, or ``None`` if it was not created.
 
         Args:
-            error: what ``create`` raised; it may have travelled as a pickle.
+            error: raised by ``create``; it may have been pickled since.
 
         Returns:
-            What the list tells of the record; what only REST tells is ``None``. ``None``: it is proved that
-            nothing of it is there, so it may be sent again.
+            The record with the attributes that the list has; the others are ``None``. ``None`` instead of a record: it
+            is proved not to be there, so it may be sent again.
 
         Raises:
-            InvalidInputError: the error is not one of a create.
-            OutcomeUnknownError: it can't be settled yet, or more than one record answers for it.
+            InvalidInputError: the error was not raised by ``create``.
+            OutcomeUnknownError: it is still not certain, or more than one record may be it.
         """
         if refused := _wrong_type("resolve", error, OutcomeUnknownError):
             raise refused
@@ -100,14 +100,14 @@ class Resource(Generic[New, Changes, Record, Row, Filter]):
         return cast("Record | None", result)
 
     async def update(self, id: int, changes: Changes) -> Record:  # noqa: A002
-        """Change a record; repeated where the outcome of an attempt is unknown, which changes nothing more.
+        """Change a record. An attempt whose outcome is unknown is repeated, which does no harm.
 
         Args:
             id: the Clarus id.
-            changes: what is to be different.
+            changes: the attributes to change.
 
         Returns:
-            What the server answered; where that does not even name the record, its id and what was changed.
+            The record as the server answered it; if the answer does not even name it, its id and the changes.
 
         Raises:
             NotFoundError: there is no such record.
@@ -115,7 +115,7 @@ class Resource(Generic[New, Changes, Record, Row, Filter]):
             ClarusError: nothing was changed; the class says why.
         """
         if refused := _wrong_type("update", changes, self.spec.changes):
-            # It may be a mapping of secrets, and error trackers ship the frame that raises.
+            # As in create.
             del changes
             raise refused
         _check_id(id)
@@ -130,18 +130,18 @@ class Resource(Generic[New, Changes, Record, Row, Filter]):
         await self._caller.run(request)
 
     def list(self, filter: Filter | None = None, *, page_size: int = 100) -> ResourceList[Row]:  # noqa: A002
-        """List records, a page at a time as they are read.
+        """List records; pages are requested as the rows are read.
 
-        A row is read as far as it can be: a field that is null or odd is ``None``. What has no id can't be told from
-        others, and is left out with a warning in the log.
+        A field of a row that is null or not as expected is ``None``. A row without a readable id is left out, and
+        logged as a warning.
 
         Args:
-            filter: which; all where there is none.
-            page_size: rows that a request asks for, 1 to 1,000; the server may give fewer. Where it refuses what so
-                many cost, fewer are asked for.
+            filter: which records; all by default.
+            page_size: rows to ask for at once, 1 to 1,000; the server may return fewer. If it refuses the query for its
+                cost, fewer are asked for.
 
         Raises:
-            InvalidInputError: the filter is of another class, or the page size is out of range.
+            InvalidInputError: the filter is not one of this resource, or the page size is out of range.
         """
         listing = self.spec.listing
         if filter is not None and (refused := _wrong_type("list", filter, listing.filter)):
@@ -152,7 +152,7 @@ class Resource(Generic[New, Changes, Record, Row, Filter]):
         return ResourceList(self._caller, listing, wanted, page_size)
 
     async def _find(self, **wanted: object) -> _Rows[Row]:
-        """Return every record that has exactly these attributes; ``None`` is any.
+        """Return every record that has exactly these attributes; ``None`` matches any.
 
         Raises:
             InvalidInputError: nothing is given, or a value can't be one of a record.
@@ -182,12 +182,12 @@ class Resource(Generic[New, Changes, Record, Row, Filter]):
         """Whether records can be found by reference in this tenant; else they are found by name only.
 
         Raises:
-            ClarusError: the tenant's schema can't be had.
+            ClarusError: the tenant's schema can't be read.
         """
         return await searches_references(self._caller)
 
     def trust_references(self) -> None:
-        """Take it for known that records can be found by reference, where another client of the tenant has found so."""
+        """Take it as known that records can be found by reference, where another client of the tenant has found so."""
         shared = self._caller.shared
         shared.bind()
         shared.tenant(self._caller.subdomain).searchable = True
@@ -203,28 +203,29 @@ class Resource(Generic[New, Changes, Record, Row, Filter]):
         max_failures: int | None = None,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> ProvisionRun:
-        """Create many records; iterate over what is returned for an outcome a record.
+        """Create many records; iterate over the run for the outcome of each.
 
-        A failing record never stops the others. What would fail every record stops the intake, and is raised when what
-        was in flight has ended; a tenant whose pace has a record wait for longer than ``max_wait`` is such a thing. A
-        call's deadline does not run while it waits for its turn. A record in doubt is looked up until it is settled,
-        which takes ``settle`` and more; the others go on meanwhile.
+        A record that fails never stops the others. An error that would fail every record stops the run: no further
+        record is begun, and it is raised when those in flight have ended. A rate limit that would have a record wait
+        longer than ``max_wait`` is such an error. A call's deadline does not run while it waits for the rate limiter. A
+        record in doubt is looked up until it is certain, which takes ``settle`` seconds and more; the others go on
+        meanwhile.
 
         Args:
-            specs: the records, an iterable or an async iterable, pulled only as fast as it is served.
+            specs: the records, an iterable or an async iterable, which is read only as fast as they are sent.
             concurrency: how many are sent at once, 1 to 10,000.
             journal: a file that makes the run resumable: the same input with the same journal again does what is left
-                to do, also after a ``kill -9``. What it holds of a record counts as long as the record and
-                ``existing`` are the same. It belongs to one tenant, and is made where there is none.
-            existing: what to do with a record that is there already: ``"adopt"`` it, and say in ``differs`` which
-                attributes it is known not to have as they are given; ``"update"`` it with what PATCH
-                can change; ``"fail"``; or ``"ignore"`` it: send without looking.
-            dry_run: say what would happen, and send nothing that writes. What would be created is ``created``, without
+                to do, also after a ``kill -9``. An outcome in it counts as long as the record and ``existing`` are the
+                same. It belongs to one tenant, and is created if it does not exist.
+            existing: what to do with a record that is there already: ``"adopt"`` it, and name in ``differs`` the
+                attributes that are known to differ from the input; ``"update"`` it with what PATCH can change;
+                ``"fail"``; or ``"ignore"`` it: send without looking it up.
+            dry_run: report what would happen, and send no write. A record that would be created is ``created``, without
                 an id.
-            max_failures: when more records than these are ``failed`` or ``conflict``, begin no further one, let what is
+            max_failures: when more records than these are ``failed`` or ``conflict``, begin no further one, let those
                 in flight end, and raise :class:`ClarusError`.
-            on_progress: called with each outcome, on the event loop, so it must be quick. What it raises is logged, not
-                raised.
+            on_progress: called with each outcome, on the event loop, so it must be quick. An exception from it is
+                logged, not raised.
 
         Raises:
             InvalidInputError: an option is out of range, or the input can't be iterated.
@@ -233,15 +234,15 @@ class Resource(Generic[New, Changes, Record, Row, Filter]):
         return ProvisionRun(self._creation, specs, options)  # type: ignore[arg-type]
 
     def review(self, journal: str | PathLike[str]) -> AsyncGenerator[Outcome]:
-        """Ask the server once more about every record of a run that was ever in doubt; iterate for an outcome of each.
+        """Look up once more every record of a run that was ever in doubt; iterate for the outcome of each.
 
-        What came later than ``settle`` is found so, and what is found is written into the journal.
+        This finds what the server applied later than ``settle``; the outcomes are written to the journal.
 
         Args:
-            journal: that of the run.
+            journal: the journal of the run.
 
         Raises:
-            JournalError: it is not there, in use, damaged, or another tenant's.
+            JournalError: it does not exist, is in use, damaged, or belongs to another tenant.
             ClarusError: the server can't be asked.
         """
         from clarus_async.provisioning.review import look_again  # noqa: PLC0415  only who asks for it pays for SQLite

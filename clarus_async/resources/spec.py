@@ -1,4 +1,4 @@
-"""What a resource is: a declaration, which everything that creates, lists, journals and shows its records reads."""
+"""The declaration of a resource, which everything reads that creates, lists, journals or shows its records."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class NaturalKey:
     Args:
         field: an attribute of a new record and of a row.
         called: what an outcome's ``matched_by`` says.
-        scope: attributes within which its values are told apart; all have to be equal.
-        searchable: the list can always be searched by it; else only where the tenant's schema says so.
+        scope: further attributes that must be equal for two records to be the same.
+        searchable: whether every tenant's list can be searched by it; else the tenant's schema is asked.
     """
 
     field: str
@@ -42,18 +42,18 @@ class NaturalKey:
 
 
 class Nested(NamedTuple):
-    """Where a node of a list has an attribute of a row that is not its own but a neighbour's.
+    """Where a row has an attribute that is a field of a nested node.
 
     Args:
-        node: the field that holds the neighbour.
-        field: the neighbour's field.
+        node: the field that holds the nested node.
+        field: the field of the nested node.
     """
 
     node: str
     field: str
 
 
-# Compared by identity: there is one of each, and mappings have no hash.
+# Compared by identity, and so hashable: there is one of each.
 @attrs.frozen(kw_only=True, eq=False)
 class Listing(Generic[Row, Filter]):
     """How a resource is listed over GraphQL.
@@ -65,8 +65,8 @@ class Listing(Generic[Row, Filter]):
         filter: the class of a filter.
         selection: the fields of a node that are asked for, as GraphQL writes them.
         optional: further fields, asked for only where the tenant's schema has them.
-        renamed: attributes of a row and of a filter that the server calls otherwise in its lists.
-        nested: attributes of a row that stand in a node of their own; a filter has them by their own names.
+        renamed: attributes of a row and of a filter that have another name in the list.
+        nested: attributes of a row that are fields of a nested node; filters have them under their own names.
     """
 
     root: str
@@ -79,7 +79,7 @@ class Listing(Generic[Row, Filter]):
     nested: Mapping[str, Nested] = attrs.field(factory=dict)
 
     def named(self, attribute: str) -> str:
-        """Return what the server calls an attribute in its list and in its filter."""
+        """Return the name of an attribute in the list and in its filter."""
         return self.renamed.get(attribute, attribute)
 
 
@@ -90,13 +90,13 @@ class ResourceSpec(Generic[New, Changes, Record, Row, Filter]):
     Args:
         name: of the resource, as in ``client.integrations``; also its JSON:API type.
         path: of the collection.
-        new: what is sent to create a record.
-        changes: what is sent to change one.
-        record: what answers both.
-        envelope: how they are answered.
+        new: the class of a record to create.
+        changes: the class of changes to a record.
+        record: the class of what answers both.
+        envelope: the form of these answers.
         listing: how records are listed.
-        keys: by which a record is found again, the surest first. The last is one that every record has.
-        secret: attributes whose values never show.
+        keys: by which a record is found again, the surest first. Every record has the last one.
+        secret: attributes whose values are scrubbed from errors.
     """
 
     name: str

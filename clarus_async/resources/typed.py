@@ -1,4 +1,4 @@
-"""The resources of a client, each with its types and with what only it can do."""
+"""The resources of a client, each with its types, its ``find``, and the operations that only it has."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Integrations(Resource[NewIntegration, IntegrationChanges, Integration, Int
             provider: such as ``shopify``, as the list reports it.
 
         Raises:
-            InvalidInputError: nothing is given, or a value is no string or empty.
+            InvalidInputError: nothing is given, or a value is not a string or empty.
             ConfigurationError: the tenant's schema can't be searched by reference.
             ClarusError: it can't be read; the class says why.
         """
@@ -63,7 +63,7 @@ class Integrations(Resource[NewIntegration, IntegrationChanges, Integration, Int
 
         Args:
             id: the Clarus id.
-            repeatable: a second one does no harm, so send it again where the outcome of the first is unknown.
+            repeatable: repeat an attempt whose outcome is unknown, as a second synchronization does no harm.
 
         Raises:
             NotFoundError: there is no such integration.
