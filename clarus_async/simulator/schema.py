@@ -186,9 +186,10 @@ class GraphQLApi:
     """
 
     def __init__(self, *, searchable_references: bool, max_page_size: int) -> None:
-        self._schema = _build(searchable_references=searchable_references)
+        resources = (*RESOURCES.values(),)
+        self._schema = _build(resources, searchable_references=searchable_references)
         self._max_page_size = max_page_size
-        self._documents = _documents(searchable_references=searchable_references)
+        self._documents = _documents(resources, searchable_references=searchable_references)
 
     def execute(self, tenant: Tenant, body: bytes, as_of: datetime | None) -> dict[str, Any]:
         """Answer a request's body for ``tenant``, as things are or as they were at ``as_of``."""
@@ -234,27 +235,31 @@ def _failure(message: str) -> dict[str, Any]:
 
 
 @functools.cache
-def _documents(*, searchable_references: bool) -> dict[str, DocumentNode | list[GraphQLError]]:  # noqa: ARG001
+def _documents(
+    resources: tuple[SimulatedResource, ...],  # noqa: ARG001
+    *,
+    searchable_references: bool,  # noqa: ARG001
+) -> dict[str, DocumentNode | list[GraphQLError]]:
     """Return the documents that were read for a schema: a client sends the same ones to every simulator."""
     return {}
 
 
 @functools.cache
-def _build(*, searchable_references: bool) -> GraphQLSchema:
+def _build(resources: tuple[SimulatedResource, ...], *, searchable_references: bool) -> GraphQLSchema:
     fields_of = {
-        name: {
+        resource.name: {
             field: described
             for field, described in resource.fields.items()
             if searchable_references or not described.optional
         }
-        for name, resource in RESOURCES.items()
+        for resource in resources
     }
-    parts = [_SDL, *(_describe(resource, fields_of[name]) for name, resource in RESOURCES.items())]
-    lists = [f"  {name}: {resource.node}List!" for name, resource in RESOURCES.items()]
+    parts = [_SDL, *(_describe(resource, fields_of[resource.name]) for resource in resources)]
+    lists = [f"  {resource.name}: {resource.node}List!" for resource in resources]
     parts += ["type Query {", *lists, "  sites: Sites!", "}"]
     schema = build_schema("\n".join(parts))
     resolvers: dict[str, dict[str, Callable[..., Any]]] = {
-        "Query": dict.fromkeys((*RESOURCES, "sites"), _itself),
+        "Query": dict.fromkeys((*fields_of, "sites"), _itself),
         "Sites": {"all": _list_sites},
         "SiteConnection": {"edges": lambda page, _: page.rows, "pageInfo": _itself},
         "PageInfo": {
@@ -263,20 +268,18 @@ def _build(*, searchable_references: bool) -> GraphQLSchema:
         },
         "SiteEdge": {"cursor": lambda row, _: _cursor(row), "node": _itself},
     }
-    for name, resource in RESOURCES.items():
-        node = resource.node
-        resolvers[f"{node}List"] = {"all": functools.partial(_list, resource, fields_of[name])}
+    for resource in resources:
+        node, fields = resource.node, fields_of[resource.name]
+        resolvers[f"{node}List"] = {"all": functools.partial(_list, resource, fields)}
         resolvers[f"{node}Connection"] = resolvers["SiteConnection"]
         resolvers[f"{node}Edge"] = resolvers["SiteEdge"]
         resolvers[node] = {
-            field: _resolver(described.read)
-            for field, described in fields_of[name].items()
-            if described.type is not None
+            field: _resolver(described.read) for field, described in fields.items() if described.type is not None
         }
-    for type_name, fields in resolvers.items():
-        described = cast("GraphQLObjectType", schema.type_map[type_name])
-        for field_name, resolve in fields.items():
-            described.fields[field_name].resolve = resolve
+    for type_name, by_field in resolvers.items():
+        type_ = cast("GraphQLObjectType", schema.type_map[type_name])
+        for field_name, resolve in by_field.items():
+            type_.fields[field_name].resolve = resolve
     return schema
 
 
