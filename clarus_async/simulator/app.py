@@ -26,10 +26,10 @@ from clarus_async.simulator.state import Ledger, StoredRecord, Tenant
 class Simulator:
     """A Clarus server over real HTTP that behaves as the vendor documents it (CLARUS_API.md).
 
-    Where the vendor is silent, it does what is said here and at the options. A request is met in this order:
-    its fault, its token (401), its subdomain (403), its quota (429 or 503), then what it asks for. A fault befalls
-    whatever the answer would have been: a request that is refused and whose answer is lost was not applied.
-    :attr:`requests` says what became of each.
+    What the vendor does not document is described here and at the options. A request goes through these steps: the
+    fault that is injected, the token (401), the subdomain (403), the quota (429 or 503), and the operation. A fault
+    replaces the answer, whatever that would have been: a refused request whose answer is lost was not applied.
+    :attr:`requests` records what became of each request.
 
     It starts with ``async with`` or :meth:`start`, in the running event loop, whose clock is its only one.
 
@@ -81,7 +81,7 @@ class Simulator:
     ) -> None:
         least, most = latency if isinstance(latency, tuple) else (latency, latency)
         _check(tenants, (least, most), token_lifetime, max_page_size, keep_requests)
-        dice = random.Random(f"{seed}/latency")  # noqa: S311 - reproducible, not secret
+        draws = random.Random(f"{seed}/latency")  # noqa: S311 - reproducible, not secret
         self._clock = Clock()
         self._log = RequestLog(keep_requests)
         self._plan = FaultPlan(faults, seed)
@@ -110,7 +110,7 @@ class Simulator:
             log=self._log,
             clock=self._clock,
             listener=self._listener,
-            latency=lambda: least if least == most else dice.uniform(least, most),
+            latency=lambda: least if least == most else draws.uniform(least, most),
         )
         self._running = False
         if isinstance(quota, Mapping):
@@ -245,7 +245,7 @@ class Simulator:
         """Draw from ``faults`` from now on; what is scripted stays.
 
         Raises:
-            ValueError: Probabilities that can meet in one request add up to more than 1.
+            ValueError: The probabilities of faults that one request may meet add up to more than 1.
         """
         self._plan.replace(faults)
 
@@ -278,7 +278,7 @@ class Simulator:
         return self._tokens.new_refresh_token()
 
     async def refuse(self) -> None:
-        """Close the listener and every idle connection: who connects is refused, until :meth:`accept`."""
+        """Close the listener and every idle connection: connections are refused until :meth:`accept`."""
         await self._listener.refuse()
         self._shell.drop_idle()
         # Until a client in this loop has seen the end of an idle connection, it would send its next request

@@ -1,4 +1,4 @@
-"""REST bodies: what a request may say and what an answer says (CLARUS_API.md §1, §3, §5). Pure."""
+"""The bodies of REST requests and answers (CLARUS_API.md §1, §3, §5). Pure."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _CODES: Final = {
 
 @attrs.frozen(kw_only=True)
 class Answer:
-    """What the server says.
+    """An answer.
 
     Attributes:
         status: The HTTP status.
@@ -53,7 +53,7 @@ class RefusedError(Exception):
     """A request that is not applied.
 
     Args:
-        answer: What it is told.
+        answer: The refusal.
     """
 
     def __init__(self, answer: Answer) -> None:

@@ -1,4 +1,4 @@
-"""Every request as it arrived, and what became of it."""
+"""The log of all requests, and what became of them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class LoggedRequest:
         send: Of a create: how often its ``Idempotency-Key`` had arrived by now, this time included.
         body: As it arrived. Not in ``repr``: it may hold secrets.
         status: Of the answer that was sent; ``None``: there was none, or not yet.
-        fault: What befell it.
+        fault: The fault that was injected.
         resource: Which resource it named.
         record_id: Which record it named or, for a create, made.
         applied_at: When its write was done, seconds on the loop's clock; ``None``: it wasn't, or it is a read.

@@ -15,7 +15,7 @@ from clarus_async.simulator.documents import Answer, RefusedError, json_answer, 
 from clarus_async.simulator.faults import Endpoint
 from clarus_async.simulator.log import LoggedRequest
 from clarus_async.simulator.oauth import OAuthError, TokenIssuer
-from clarus_async.simulator.quota import Quotas, Taken, headers
+from clarus_async.simulator.quota import CountedRequest, Quotas, headers
 from clarus_async.simulator.resources import RESOURCES, SimulatedResource
 from clarus_async.simulator.state import StoredRecord, Tenant
 
@@ -25,31 +25,31 @@ _WITH_BODY = frozenset({Endpoint.CREATE, Endpoint.UPDATE, Endpoint.GRAPHQL})
 
 @attrs.frozen
 class Admission:
-    """Whether a request may come in.
+    """Whether a request is admitted.
 
     Attributes:
-        refusal: The answer, if it may not.
-        told: Headers that tell the quota, of whatever answer it gets.
-        taken: What counted it; ``None``: nothing.
+        refusal: The answer, if it is not.
+        headers: Headers with the state of the quota, which its answer gets.
+        counted: The request as a quota counted it; ``None``: no quota did.
     """
 
     refusal: Answer | None
-    told: Mapping[str, str] = attrs.field(factory=dict)
-    taken: Taken | None = None
+    headers: Mapping[str, str] = attrs.field(factory=dict)
+    counted: CountedRequest | None = None
 
     @property
     def delay(self) -> float:
         """Seconds for which the limiter holds it."""
-        return 0.0 if self.taken is None else self.taken.verdict.delay
+        return 0.0 if self.counted is None else self.counted.verdict.delay
 
     def leave(self, at: float) -> None:
         """Note that it has been answered."""
-        if self.taken is not None:
-            self.taken.leave(at)
+        if self.counted is not None:
+            self.counted.leave(at)
 
-    def tell(self, answer: Answer) -> Answer:
-        """Return an answer with the headers that tell the quota."""
-        return attrs.evolve(answer, headers={**answer.headers, **self.told}) if self.told else answer
+    def with_headers(self, answer: Answer) -> Answer:
+        """Return an answer with the headers of the quota."""
+        return attrs.evolve(answer, headers={**answer.headers, **self.headers}) if self.headers else answer
 
 
 class Service:
@@ -57,8 +57,8 @@ class Service:
 
     Args:
         tenants: The subdomains it knows.
-        tokens: Who may come in.
-        quotas: How often.
+        tokens: Checks access tokens.
+        quotas: Limit the requests.
         clock: What time it is.
         graphql: Answers a GraphQL body for a tenant, as of a time in the past or now.
         unique_references: Whether a taken ``external_system_reference1`` is refused; the vendor doesn't say
@@ -85,7 +85,7 @@ class Service:
         self._sends: Counter[tuple[str, str]] = Counter()
 
     def tenant(self, name: str) -> Tenant:
-        """Return a tenant's records.
+        """Return a tenant.
 
         Raises:
             ValueError: There is no such tenant.
@@ -139,18 +139,18 @@ class Service:
     def token(self, entry: LoggedRequest, at: float) -> Answer:
         """Answer a request to the token endpoint, which no quota counts."""
         asked = entry.headers
-        told = {"Cache-Control": "no-store", "Pragma": "no-cache"}
+        extra = {"Cache-Control": "no-store", "Pragma": "no-cache"}
         try:
             granted = self._tokens.exchange(
                 entry.body, asked.get("Content-Type", ""), asked.get("Authorization", ""), at
             )
         except OAuthError as error:
             if error.status == 401 and "Authorization" in asked:
-                told["WWW-Authenticate"] = 'Basic realm="clarus"'
+                extra["WWW-Authenticate"] = 'Basic realm="clarus"'
             answer = json_answer({"error": error.error, "error_description": error.description}, error.status)
         else:
             answer = json_answer(granted)
-        return attrs.evolve(answer, headers=told)
+        return attrs.evolve(answer, headers=extra)
 
     def admit(self, entry: LoggedRequest, at: float) -> Admission:
         """Check token, tenant and quota.
@@ -163,19 +163,19 @@ class Service:
         if scheme.lower() != "bearer" or not self._tokens.is_good(token, at):
             return Admission(documents.unauthorized("The access token is missing, unknown or expired"))
         if entry.tenant not in self._tenants:
-            # The vendor doesn't say what an unknown subdomain is told; 403 in the documented form.
+            # The answer to an unknown subdomain is not documented; a 403 in the documented form is likely.
             text = f"X-Clarus-Subdomain {entry.tenant!r} is not one of yours"
             return Admission(problems(403, problem("subdomain", "unknown_subdomain", text, "X-Clarus-Subdomain")))
-        taken = self._quotas.take(entry.tenant, at)
-        if taken is None:
+        counted = self._quotas.take(entry.tenant, at)
+        if counted is None:
             return Admission(None)
-        told = headers(taken.quota, taken.verdict, self._clock.wall(at).timestamp())
-        if taken.verdict.admitted:
-            return Admission(None, told, taken)
-        if taken.quota.status == 503:
-            # A limiter in front of the API answers in its own form.
-            return Admission(documents.page(503, "Service Temporarily Unavailable"), told, taken)
-        return Admission(problems(429, problem("rate_limited", "rate_limited", "Too many requests")), told, taken)
+        state = headers(counted.quota, counted.verdict, self._clock.wall(at).timestamp())
+        if counted.verdict.admitted:
+            return Admission(None, state, counted)
+        if counted.quota.status == 503:
+            # A limiter in front of the API answers with a page of its own.
+            return Admission(documents.page(503, "Service Temporarily Unavailable"), state, counted)
+        return Admission(problems(429, problem("rate_limited", "rate_limited", "Too many requests")), state, counted)
 
     def apply(self, entry: LoggedRequest, at: float, *, stale: float = 0.0) -> Answer:
         """Do what an admitted request asks for; what was applied is noted in ``entry``."""

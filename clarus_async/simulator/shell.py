@@ -1,4 +1,4 @@
-"""One request from arrival to answer: reads it, lets its fault befall it, has it served and delivered."""
+"""One request from arrival to answer: read it, inject a fault, serve it, and deliver the answer."""
 
 from __future__ import annotations
 
@@ -50,15 +50,15 @@ def route(method: str, target: str) -> Route:
 
 
 class Shell:
-    """Handles requests; it owns everything that is still going on when the simulator stops.
+    """Handles requests, and owns everything that has to end when the simulator stops.
 
     Args:
-        service: What is done with a request.
-        plan: What befalls it.
-        log: Where it is noted.
-        clock: What time it is.
-        listener: What a fault may close.
-        latency: Draws the seconds before each answer.
+        service: Serves requests.
+        plan: Which fault it gets.
+        log: Where requests are logged.
+        clock: The simulator's clock.
+        listener: The listening socket, which a fault may close.
+        latency: Returns the seconds to wait before an answer.
     """
 
     def __init__(
@@ -159,7 +159,7 @@ class Shell:
         if fault is None:
             return await self._admitted(request, entry, None)
         entry.fault = fault.kind
-        return await self._befall(request, entry, fault)
+        return await self._inject(request, entry, fault)
 
     def _elsewhere(self, entry: LoggedRequest) -> Answer:
         if entry.method == "GET" and entry.path.partition("?")[0] == "/oauth/authorize":
@@ -182,7 +182,7 @@ class Shell:
                     await asyncio.sleep(admission.delay)
                 stale = fault.delay if fault is not None and fault.kind is FaultKind.STALE_LIST else 0.0
                 answer = self._service.apply(entry, self._clock.now(), stale=stale)
-            return await self._answer(request, entry, admission.tell(answer), fault)
+            return await self._answer(request, entry, admission.with_headers(answer), fault)
         finally:
             admission.leave(self._clock.now())
 
@@ -197,9 +197,9 @@ class Shell:
             await asyncio.sleep(fault.delay)
         if fault.kind in {FaultKind.STALL_AFTER, FaultKind.RESET_AFTER}:
             return delivery.reset(request)
-        return await self._send(request, entry, spoil.afterwards(fault, answer, self._clock.wall(now)), fault)
+        return await self._send(request, entry, spoil.answer_after(fault, answer, self._clock.wall(now)), fault)
 
-    async def _befall(self, request: web.BaseRequest, entry: LoggedRequest, fault: Fault) -> web.StreamResponse:
+    async def _inject(self, request: web.BaseRequest, entry: LoggedRequest, fault: Fault) -> web.StreamResponse:
         match fault.kind:
             case FaultKind.REFUSE:
                 self._listener.refuse_for(fault.delay)
@@ -215,7 +215,7 @@ class Shell:
                 return delivery.reset(request)
             case FaultKind.GATEWAY_TIMEOUT:
                 self._apply_later(entry, fault.delay)
-        answer = spoil.instead(fault, entry, self._clock.wall(self._clock.now()))
+        answer = spoil.answer_instead(fault, entry, self._clock.wall(self._clock.now()))
         if answer is not None:
             return await self._send(request, entry, answer, None)
         return await self._admitted(request, entry, fault)

@@ -1,4 +1,4 @@
-"""What a fault makes of an answer. Pure: how it travels is the shell's business."""
+"""Answers of requests that got a fault. Pure: :mod:`.shell` delivers them."""
 
 from __future__ import annotations
 
@@ -74,14 +74,14 @@ _INSTEAD: Final[Mapping[FaultKind, Callable[[Fault, LoggedRequest, datetime], An
 }
 
 
-def instead(fault: Fault, entry: LoggedRequest, now: datetime) -> Answer | None:
-    """Return what is said instead of doing anything; ``None``: the fault leaves the request to be served."""
+def answer_instead(fault: Fault, entry: LoggedRequest, now: datetime) -> Answer | None:
+    """Return the answer of a fault that keeps a request from being served; ``None`` for any other fault."""
     say = _INSTEAD.get(fault.kind)
     return None if say is None else say(fault, entry, now)
 
 
-def afterwards(fault: Fault, answer: Answer, now: datetime) -> Answer:
-    """Return what becomes of the answer to a request that was served."""
+def answer_after(fault: Fault, answer: Answer, now: datetime) -> Answer:
+    """Return what a fault makes of the answer to a request that was served."""
     if fault.kind is FaultKind.ERROR_AFTER:
         return _server_error(fault, now)
     # An answer that has no body becomes one that could have; a refusal stays one.

@@ -101,7 +101,7 @@ class Ledger:
         self._earlier: dict[int, list[StoredRecord]] = {}
 
     def add(self, record_id: int, attributes: dict[str, Any], created_at: datetime, **origin: Any) -> StoredRecord:  # noqa: ANN401
-        """Store a record; ``origin`` is who sent it, as :class:`StoredRecord` names it."""
+        """Store a record; ``origin`` are the attributes of a :class:`StoredRecord` that say which request it was."""
         record = StoredRecord(
             id=record_id,
             resource=self._resource,
