@@ -62,7 +62,7 @@ class ConcurrentCreates:
             entry = self._names[name] = _Name()
         entry.under_way[whose] = now
 
-    def end(self, name: str, now: float, whose: str, made: int | None = None, *, until: float = 0.0) -> None:
+    def end(self, name: str, now: float, whose: str, made: int | None = None, *, until: float | None = None) -> None:
         """Note that a create has ended.
 
         Args:
@@ -81,7 +81,7 @@ class ConcurrentCreates:
             entry.under_way.clear()
         if entry.doubts:
             entry.doubts.pop(whose, None)
-        if until > 0:
+        if until is not None:
             entry.doubts[whose] = until
         if made is not None:
             entry.ids[made] = (whose, now)

@@ -13,11 +13,10 @@ from clarus_async.errors import ClarusError, ConfigurationError, InvalidInputErr
 from clarus_async.provisioning.existing import Existing
 from clarus_async.provisioning.report import Outcome
 from clarus_async.provisioning.run import Options, Progress, ProvisionRun
-from clarus_async.reconcile.creation import COLLECTION, MEMBER, Creation
-from clarus_async.reconcile.lookup import searches_references
-from clarus_async.reconcile.pending import Terms
+from clarus_async.reconcile.reconciler import Reconciler, Terms
 from clarus_async.reconcile.single import create, create_once, resolve
 from clarus_async.resources.integrations import (
+    INTEGRATIONS,
     Integration,
     IntegrationChanges,
     IntegrationFilter,
@@ -43,12 +42,12 @@ class Integrations:
 
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
-        self._creation = Creation(caller)
+        self._reconciler = Reconciler(caller, INTEGRATIONS)
 
     @property
     def terms(self) -> Terms:
         """The client's settings that a run keeps to."""
-        return self._creation.terms
+        return self._reconciler.terms
 
     async def create(
         self, new: NewIntegration, *, on_unknown: Literal["reconcile", "raise"] = "reconcile"
@@ -76,12 +75,13 @@ class Integrations:
             del new
             raise refused
         if on_unknown == "raise":
-            result = await create_once(self._caller, self._creation, new)
+            result = await create_once(self._reconciler, new)
         else:
-            result = await create(self._caller, self._creation, new)
+            result = await create(self._caller, self._reconciler, new)
         if isinstance(result, ClarusError):
             raise result
-        return result
+        created: Integration = result
+        return created
 
     async def resolve(self, error: OutcomeUnknownError) -> Integration | None:
         """Settle later what ``create`` could not: return the integration, or ``None`` where it was not created.
@@ -99,10 +99,11 @@ class Integrations:
         """
         if refused := _wrong_type("resolve", error, OutcomeUnknownError):
             raise refused
-        result = await resolve(self._caller, self._creation, error)
+        result = await resolve(self._caller, self._reconciler, error)
         if isinstance(result, ClarusError):
             raise result
-        return result
+        settled: Integration | None = result
+        return settled
 
     async def update(self, integration_id: int, changes: IntegrationChanges) -> Integration:
         """Change an integration; repeated where the outcome of an attempt is unknown, which changes nothing more.
@@ -124,10 +125,11 @@ class Integrations:
             del changes
             raise refused
         _member(integration_id)
-        patched = await self._creation.update(integration_id, changes)
-        if isinstance(patched, ClarusError):
-            raise patched
-        return patched.integration
+        changed = await self._reconciler.update(integration_id, changes)
+        if isinstance(changed, ClarusError):
+            raise changed
+        record: Integration = changed.record
+        return record
 
     async def delete(self, integration_id: int) -> None:
         """Delete an integration. The vendor suggests disabling it instead, which keeps its mappings.
@@ -142,7 +144,9 @@ class Integrations:
         """
         path = _member(integration_id)
         await self._caller.run(
-            Request(operation="delete", kind=Kind.DELETE, method="DELETE", path=path, template=MEMBER)
+            Request(
+                operation="delete", kind=Kind.DELETE, method="DELETE", path=path, template=INTEGRATIONS.path + "/{id}"
+            )
         )
 
     async def synchronize(self, integration_id: int, *, repeatable: bool = False) -> None:
@@ -162,7 +166,7 @@ class Integrations:
             kind=Kind.ACTION,
             method="POST",
             path=_member(integration_id) + "/synchronize",
-            template=MEMBER + "/synchronize",
+            template=INTEGRATIONS.path + "/{id}/synchronize",
             repeatable=repeatable,
         )
         await self._caller.run(request)
@@ -211,7 +215,7 @@ class Integrations:
                 wanted[field] = {"eq": value}
         if not wanted:
             raise InvalidInputError("find: at least one of name, reference and provider must be given")
-        if reference is not None and not await searches_references(self._caller):
+        if reference is not None and not await self.searches_references():
             raise ConfigurationError("find: this tenant's schema can't be searched by reference; find by name instead")
         return [row async for row in IntegrationList(self._caller, wanted, with_reference=reference is not None)]
 
@@ -221,13 +225,11 @@ class Integrations:
         Raises:
             ClarusError: the tenant's schema can't be had.
         """
-        return await searches_references(self._caller)
+        return await self._reconciler.searches_optional_keys()
 
     def trust_references(self) -> None:
         """Take it for known that records can be found by reference, where another client of the tenant has found so."""
-        shared = self._caller.shared
-        shared.bind()
-        shared.tenant(self._caller.subdomain).searchable = True
+        self._reconciler.trust_optional_keys()
 
     def provision(
         self,
@@ -267,7 +269,7 @@ class Integrations:
             InvalidInputError: an option is out of range, or the input can't be iterated.
         """
         options = Options(concurrency, journal, existing, dry_run, max_failures, on_progress)
-        return ProvisionRun(self._creation, specs, options)
+        return ProvisionRun(self._reconciler, specs, options)
 
     def review(self, journal: str | PathLike[str]) -> AsyncGenerator[Outcome]:
         """Ask the server once more about every record of a run that was ever in doubt; iterate for an outcome of each.
@@ -281,9 +283,9 @@ class Integrations:
             JournalError: it is not there, in use, damaged, or another tenant's.
             ClarusError: the server can't be asked.
         """
-        from clarus_async.provisioning.review import look_again  # noqa: PLC0415  only who asks for it pays for SQLite
+        from clarus_async.provisioning.review import review_journal  # noqa: PLC0415  only who asks for it pays for SQLite
 
-        return look_again(self._creation, journal)
+        return review_journal(self._reconciler, journal)
 
 
 def _wrong_type(what: str, value: object, kind: type) -> InvalidInputError | None:
@@ -296,4 +298,4 @@ def _member(integration_id: int) -> str:
     if number_problem(integration_id) is not None or integration_id < 0:
         raise InvalidInputError(f"integration id: must be a non-negative integer, not {type(integration_id).__name__}")
     # As a plain number: an enum's member would stand there by its name.
-    return f"{COLLECTION}/{int(integration_id)}"
+    return f"{INTEGRATIONS.path}/{int(integration_id)}"

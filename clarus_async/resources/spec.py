@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
@@ -51,6 +51,8 @@ class Listing(Generic[Row, Filter]):
         selection: the fields of a node that are asked for, as GraphQL writes them.
         optional: further fields, asked for only where the tenant's schema has them.
         renamed: attributes of a row and of a filter that the server calls otherwise in its lists.
+        categories: attributes that the list shows as one of these, whatever create was given: only two of them can be
+            compared.
     """
 
     root: str
@@ -60,6 +62,7 @@ class Listing(Generic[Row, Filter]):
     selection: str
     optional: tuple[str, ...] = ()
     renamed: Mapping[str, str] = attrs.field(factory=dict)
+    categories: Mapping[str, Sequence[str]] = attrs.field(factory=dict)
 
 
 @attrs.frozen(kw_only=True)

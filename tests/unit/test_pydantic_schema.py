@@ -48,11 +48,20 @@ RECORDS = [
     ShopifyConfiguration(api_key="k", shop_domain="d"),
     Integration(id=7, name="Shop", configuration={"a": 1}, extra={"colour": "red"}),
     IntegrationRow(id=7, created_at=datetime(2026, 1, 1, tzinfo=UTC), extra={"a": [1]}),
-    Outcome(index=0, key="k", status=OutcomeStatus.CREATED, integration_id=7, others=(1, 2), unpatched=("provider",)),
+    Outcome(
+        index=0,
+        key="k",
+        status=OutcomeStatus.CREATED,
+        id=7,
+        resource="integrations",
+        others=(1, 2),
+        unpatched=("provider",),
+    ),
     Outcome(
         index=0,
         key="k",
         status=OutcomeStatus.FAILED,
+        resource="integrations",
         error=Problem(type="ServerError", message="500", applied=Applied.NO, retryable=True, status=500),
     ),
     Report(attempts=3),
@@ -130,7 +139,7 @@ NEW = {"name": "Shop", "integration_type": "shopify", "configuration": {"api_key
         (ClientCredentials, {"client_id": "i", "secret": CANARY}, {
             (("client_secret",), "missing"), (("secret",), "extra_forbidden"),
         }),
-        (Outcome, {"index": 0, "key": "k", "status": "lost"}, {(("status",), "enum")}),
+        (Outcome, {"index": 0, "key": "k", "resource": "r", "status": "lost"}, {(("status",), "enum")}),
     ],
 )  # fmt: skip
 def test_what_is_refused_is_named_and_not_shown(kind, value, problems):
@@ -197,7 +206,7 @@ async def rows() -> list[IntegrationRow]:
 
 @app.get("/outcome")
 async def outcome() -> Outcome:
-    return Outcome(index=0, key="k", status=OutcomeStatus.CREATED, others=(1,))
+    return Outcome(index=0, key="k", status=OutcomeStatus.CREATED, resource="integrations", others=(1,))
 
 
 @contextlib.asynccontextmanager
