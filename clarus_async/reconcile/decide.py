@@ -127,9 +127,9 @@ def lookup_result(
     *,
     at: float,
     given: Collection[int] = (),
-    rivals: bool = False,
+    contested: bool = False,
     not_before: datetime | None = None,
-    hearsay: bool = False,
+    clock_uncertain: bool = False,
 ) -> LookupResult:
     """Sort out which rows of a complete answer answer for our sends.
 
@@ -138,13 +138,13 @@ def lookup_result(
         in_doubt: what is known.
         at: when the lookup began.
         given: ids that answers gave to other creates.
-        rivals: whether another create with the same key is under way, or in doubt.
+        contested: whether another create with the same key is under way, or in doubt.
         not_before: when the first send went out, on the server's clock, as far back as it may have been; ``None``: not
             known.
-        hearsay: only a clock that may have been set since says so: what seems to be older may be ours.
+        clock_uncertain: only a clock that may have been set since says so: what seems to be older may be ours.
     """
     ours = [row for row in rows if row.id not in given and row.id not in (in_doubt.seen or ())]
-    sure = not rivals
+    sure = not contested
     if in_doubt.seen is None and not_before is not None:
         # Times may be cut to whole seconds. What lies a little further back is ours only if clocks differ.
         whole = not_before.replace(microsecond=0)
@@ -156,7 +156,7 @@ def lookup_result(
         # Of what does not tell when it was created, nobody knows whose it is.
         undated = [row for row in ours if times[row.id] is None and row.id != known]
         sure = sure and bool(after) and not undated
-        ours = [*(after or near or (ours if hearsay else ())), *undated]
+        ours = [*(after or near or (ours if clock_uncertain else ())), *undated]
     elif in_doubt.seen is None:
         sure = False
     return LookupResult(at, tuple(dict.fromkeys(row.id for row in ours)), sure or not ours)

@@ -165,11 +165,17 @@ class PendingCreate:
         return self.settles and self.settles.wall
 
     def resumed(self, now: float) -> PendingCreate:
-        """Return what is known of it where another process, or another call, goes on with it.
+        """Return what is known of it where another process, or another call, goes on with it; it is not sent again.
 
         Args:
             now: seconds on the event loop's clock.
         """
         # What was answered may have been deleted since: what is there is what the list tells.
-        in_doubt = attrs.evolve(self.in_doubt, given_up=now, not_before=0.0, answered_id=None)
+        in_doubt = InDoubt(
+            seen=self.in_doubt.seen,
+            sends=self.in_doubt.sends,
+            given_up=now,
+            applied=self.in_doubt.applied,
+            refused=True,
+        )
         return attrs.evolve(self, in_doubt=in_doubt, first_sent=self.first_sent and self.first_sent._replace(loop=None))

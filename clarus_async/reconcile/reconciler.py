@@ -177,7 +177,7 @@ class Reconciler:
         pending, concurrent = creation.pending, creation.concurrent
         if concurrent is None:
             return pending.not_ours
-        given = (i for name in creation.noted for i in concurrent.given(name, pending.idempotency_key))
+        given = (i for name in creation.noted for i in concurrent.given_to_others(name, pending.idempotency_key))
         return tuple(dict.fromkeys((*pending.not_ours, *given)))
 
     async def send(self, creation: Creation, deadline: Deadline | None = None, *, wait_for_pace: bool = False) -> None:
@@ -265,19 +265,19 @@ class Reconciler:
         creates = state_of(self._caller, self.spec).creates
         name, first_sent = _name(key), pending.first_sent
         creation.rows = {row.id: row for row in rows}
-        given = {*creates.given(name, pending.idempotency_key), *others, *pending.not_ours}
+        given = {*creates.given_to_others(name, pending.idempotency_key), *others, *pending.not_ours}
         exact = [row for row in rows if getattr(row, key.field, None) == key.value]
         since = 0.0 if first_sent is None or first_sent.loop is None else first_sent.loop
-        rivals = creates.rivals(name, since, pending.idempotency_key)
+        contested = creates.contested(name, since, pending.idempotency_key)
         return lookup_result(
             exact or rows,
             pending.in_doubt,
             at=at,
             given=given - {pending.in_doubt.answered_id},
             # What the server only takes for equal may be another's.
-            rivals=rivals or not exact,
+            contested=contested or not exact,
             not_before=None if first_sent is None else self._on_the_servers_clock(first_sent),
-            hearsay=first_sent is not None and first_sent.server is None and first_sent.loop is None,
+            clock_uncertain=first_sent is not None and first_sent.server is None and first_sent.loop is None,
         )
 
     def _on_the_servers_clock(self, moment: Moment) -> datetime | None:

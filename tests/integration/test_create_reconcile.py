@@ -434,7 +434,7 @@ class TestCancelling:
                 assert now() == at
                 await settle()
                 assert clarus._caller.shared.connections.busy == 0
-                assert [entry.under_way for entry in names_of(clarus)._names.values() if entry.under_way] == []
+                assert [entry.under_way for entry in names_of(clarus)._by_key.values() if entry.under_way] == []
 
         check()
 
@@ -590,7 +590,7 @@ class TestResolve:
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-            assert [entry.under_way for entry in names_of(clarus)._names.values() if entry.under_way] == []
+            assert [entry.under_way for entry in names_of(clarus)._by_key.values() if entry.under_way] == []
 
 
 @virtual

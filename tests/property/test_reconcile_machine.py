@@ -191,7 +191,7 @@ class OneCreate(RuleBasedStateMachine):
             self.in_doubt,
             at=self.now,
             given=self.given - {self.in_doubt.answered_id},
-            rivals=self.rival or self.rival_in_doubt,
+            contested=self.rival or self.rival_in_doubt,
             not_before=not_before,
         )
         self.settle_if_decided()

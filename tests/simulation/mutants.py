@@ -71,8 +71,8 @@ MUTANTS: Final = (
     Mutant("what was given to others answers for ours", "reconcile/decide.py",
            "if row.id not in given and row.id not in (in_doubt.seen or ())", "if row.id not in (in_doubt.seen or ())"),
     Mutant("others of the same name are no rivals", "reconcile/concurrent_creates.py",
-           "        if any(other != whose for other in entry.under_way):\n            return True\n"
-           "        return any(since < until for other, until in entry.doubts.items() if other != whose)",
+           "        if any(other != create for other in same.under_way):\n            return True\n"
+           "        return any(since < until for other, until in same.in_doubt.items() if other != create)",
            "        return False"),
     Mutant("ids that others were given are not kept", "reconcile/concurrent_creates.py",
            "if made is not None:", "if False:"),

@@ -152,12 +152,12 @@ class TestWhatAnswers:
         looked = answering([row(7, NOON)], not_before=NOON + timedelta(seconds=seconds))
         assert (looked.ids, looked.sure) == (ids, not ids)
 
-    def test_hearsay_takes_what_is_older_for_what_may_be_ours(self):
+    def test_an_uncertain_clock_takes_what_is_older_for_what_may_be_ours(self):
         old = NOON - timedelta(hours=1, seconds=1)
         assert answering([row(7, old)]).ids == ()
-        assert answering([row(7, old)], hearsay=True) == answering([row(7, old)], hearsay=True)._replace(sure=False)
-        assert answering([row(7, old)], hearsay=True).ids == (7,)
-        assert answering([row(7, old), row(8)], hearsay=True).ids == (8,)
+        assert answering([row(7, old)], clock_uncertain=True) == answering([row(7, old)], clock_uncertain=True)._replace(sure=False)
+        assert answering([row(7, old)], clock_uncertain=True).ids == (7,)
+        assert answering([row(7, old), row(8)], clock_uncertain=True).ids == (8,)
 
     def test_one_that_an_answer_gave_does_whenever_it_was_created(self):
         assert answering([row(7, NOON - timedelta(days=1))], doubt(answered_id=7)).ids == (7,)
@@ -169,9 +169,9 @@ class TestWhatAnswers:
         assert answering([row(7)], not_before=None) == LookupResult(105.0, (7,), sure=False)
 
     def test_where_another_create_of_the_name_is_under_way_it_is_not_sure(self):
-        assert answering([row(7)], rivals=True) == LookupResult(105.0, (7,), sure=False)
+        assert answering([row(7)], contested=True) == LookupResult(105.0, (7,), sure=False)
 
-    @pytest.mark.parametrize("more", [{"not_before": None}, {"rivals": True}])
+    @pytest.mark.parametrize("more", [{"not_before": None}, {"contested": True}])
     def test_that_nothing_is_there_is_sure(self, more):
         assert answering([], **more) == LookupResult(105.0, ())
 
@@ -182,9 +182,9 @@ class TestWhatAnswers:
 class TestWhatDoesNotTellWhenItWasCreated:
     """Whose such a record is, nobody knows, unless a look before the send saw it or an answer named it."""
 
-    @pytest.mark.parametrize("hearsay", [False, True])
-    def test_it_may_be_ours(self, hearsay):
-        assert answering([row(1, None)], hearsay=hearsay) == LookupResult(105.0, (1,), sure=False)
+    @pytest.mark.parametrize("uncertain", [False, True])
+    def test_it_may_be_ours(self, uncertain):
+        assert answering([row(1, None)], clock_uncertain=uncertain) == LookupResult(105.0, (1,), sure=False)
 
     @pytest.mark.parametrize("old", [NOON - timedelta(hours=1), NOON - timedelta(seconds=CLOCK_MARGIN), NOON])
     def test_beside_another_it_leaves_that_in_doubt_and_none_out(self, old):
