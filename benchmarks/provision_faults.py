@@ -178,7 +178,7 @@ class VirtualDate(datetime):
 
 
 _CLIENT_CLOCKS: Final = (
-    "clarus_async.reconcile.creation",
+    "clarus_async.reconcile.reconciler",
     "clarus_async.reconcile.single",
     "clarus_async.provisioning.job_index",
     "clarus_async.calls.caller",
@@ -360,7 +360,7 @@ def _judge_one(
 ) -> None:
     outcome = given.outcome
     ids = {record.id for record in stored}
-    named = {outcome.integration_id, *outcome.others} - {None}
+    named = {outcome.id, *outcome.others} - {None}
     latest = VirtualDate.started + timedelta(seconds=given.at - _SINCE_THE_LOOK)
     visible = {record.id for record in stored if record.created_at <= latest}
     before = verdict.broken
@@ -372,7 +372,7 @@ def _judge_one(
     elif outcome.status is OutcomeStatus.DUPLICATED:
         verdict.misnamed += len(ids) < 2 or not visible <= named <= ids
     else:
-        verdict.lost += outcome.integration_id not in ids
+        verdict.lost += outcome.id not in ids
     if len(ids) > 1 and outcome.status is not OutcomeStatus.DUPLICATED:
         verdict.duplicates += len(visible) > 1
         verdict.later += len(ids) - max(1, len(visible))

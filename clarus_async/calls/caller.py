@@ -350,7 +350,6 @@ class Caller:
                 request_id=call.request_id,
                 out_of_time=call.out_of_time or call.deadline.left(asyncio.get_running_loop().time()) < LEAST_USEFUL,
                 because=call.because,
-                key=request.key,
                 sent_at=sent_at,
                 wait=call.paced,
                 stopped_by=call.stopped_by,

@@ -223,6 +223,7 @@ INTEGRATIONS: Final = ResourceSpec(
         selection="id name integration_provider integration_type status enabled created_at",
         optional=("external_system_reference1",),
         renamed={"provider": "integration_provider", "is_active": "enabled"},
+        categories={"integration_type": INTEGRATION_TYPES},
     ),
     keys=(
         NaturalKey(field="external_system_reference1", called="reference", searchable=False),

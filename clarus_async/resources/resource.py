@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
 from os import PathLike
-from typing import ClassVar, Final, Generic, Literal, TypeAlias, cast
+from typing import ClassVar, Final, Generic, Literal, TypeAlias
 
 from clarus_async.calls.caller import Caller
 from clarus_async.calls.queries import ResourceList
@@ -13,9 +13,7 @@ from clarus_async.errors import ClarusError, ConfigurationError, InvalidInputErr
 from clarus_async.provisioning.existing import Existing
 from clarus_async.provisioning.report import Outcome
 from clarus_async.provisioning.run import Options, Progress, ProvisionRun
-from clarus_async.reconcile.creation import Creation
-from clarus_async.reconcile.lookup import searches_references
-from clarus_async.reconcile.pending import Terms
+from clarus_async.reconcile.reconciler import Reconciler, Terms
 from clarus_async.reconcile.single import create, create_once, resolve
 from clarus_async.resources.spec import AnySpec, Changes, Filter, New, Record, Row
 from clarus_async.retry.effect import Kind
@@ -40,12 +38,12 @@ class Resource(Generic[New, Changes, Record, Row, Filter]):
     def __init__(self, caller: Caller) -> None:
         prepare(self.spec)
         self._caller = caller
-        self._creation = Creation(caller, self.spec)
+        self._reconciler = Reconciler(caller, self.spec)
 
     @property
     def terms(self) -> Terms:
         """The client's settings that a run keeps to."""
-        return self._creation.terms
+        return self._reconciler.terms
 
     async def create(self, new: New, *, on_unknown: Literal["reconcile", "raise"] = "reconcile") -> Record:
         """Create a record. It is never sent again blindly where it may have been created.
@@ -71,12 +69,13 @@ class Resource(Generic[New, Changes, Record, Row, Filter]):
             del new
             raise refused
         if on_unknown == "raise":
-            result = await create_once(self._caller, self._creation, new)  # type: ignore[arg-type]
+            result = await create_once(self._reconciler, new)
         else:
-            result = await create(self._caller, self._creation, new)  # type: ignore[arg-type]
+            result = await create(self._caller, self._reconciler, new)
         if isinstance(result, ClarusError):
             raise result
-        return cast("Record", result)
+        created: Record = result
+        return created
 
     async def resolve(self, error: OutcomeUnknownError) -> Record | None:
         """Find out later what ``create`` could not: return the record, or ``None`` if it was not created.
@@ -94,10 +93,11 @@ class Resource(Generic[New, Changes, Record, Row, Filter]):
         """
         if refused := _wrong_type("resolve", error, OutcomeUnknownError):
             raise refused
-        result = await resolve(self._caller, self._creation, error)
+        result = await resolve(self._caller, self._reconciler, error)
         if isinstance(result, ClarusError):
             raise result
-        return cast("Record | None", result)
+        settled: Record | None = result
+        return settled
 
     async def update(self, id: int, changes: Changes) -> Record:  # noqa: A002
         """Change a record. An attempt whose outcome is unknown is repeated, which does no harm.
@@ -119,10 +119,11 @@ class Resource(Generic[New, Changes, Record, Row, Filter]):
             del changes
             raise refused
         _check_id(id)
-        patched = await self._creation.update(id, changes)  # type: ignore[arg-type]
-        if isinstance(patched, ClarusError):
-            raise patched
-        return cast("Record", patched.integration)
+        changed = await self._reconciler.update(id, changes)
+        if isinstance(changed, ClarusError):
+            raise changed
+        record: Record = changed.record
+        return record
 
     async def _delete(self, record_id: int) -> None:
         path = self._path(record_id)
@@ -184,13 +185,11 @@ class Resource(Generic[New, Changes, Record, Row, Filter]):
         Raises:
             ClarusError: the tenant's schema can't be read.
         """
-        return await searches_references(self._caller)
+        return await self._reconciler.searches_optional_keys()
 
     def trust_references(self) -> None:
         """Take it as known that records can be found by reference, where another client of the tenant has found so."""
-        shared = self._caller.shared
-        shared.bind()
-        shared.tenant(self._caller.subdomain).searchable = True
+        self._reconciler.trust_optional_keys()
 
     def provision(
         self,
@@ -231,7 +230,7 @@ class Resource(Generic[New, Changes, Record, Row, Filter]):
             InvalidInputError: an option is out of range, or the input can't be iterated.
         """
         options = Options(concurrency, journal, existing, dry_run, max_failures, on_progress)
-        return ProvisionRun(self._creation, specs, options)  # type: ignore[arg-type]
+        return ProvisionRun(self._reconciler, specs, options)
 
     def review(self, journal: str | PathLike[str]) -> AsyncGenerator[Outcome]:
         """Look up once more every record of a run that was ever in doubt; iterate for the outcome of each.
@@ -245,9 +244,9 @@ class Resource(Generic[New, Changes, Record, Row, Filter]):
             JournalError: it does not exist, is in use, damaged, or belongs to another tenant.
             ClarusError: the server can't be asked.
         """
-        from clarus_async.provisioning.review import look_again  # noqa: PLC0415  only who asks for it pays for SQLite
+        from clarus_async.provisioning.review import review_journal  # noqa: PLC0415  only who asks for it pays for SQLite
 
-        return look_again(self._creation, journal)
+        return review_journal(self._reconciler, journal)
 
     def _path(self, record_id: int, action: str = "") -> str:
         _check_id(record_id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -67,6 +67,8 @@ class Listing(Generic[Row, Filter]):
         optional: further fields, asked for only where the tenant's schema has them.
         renamed: attributes of a row and of a filter that have another name in the list.
         nested: attributes of a row that are fields of a nested node; filters have them under their own names.
+        categories: attributes that the list shows as one of these, whatever create was given: only two of them can be
+            compared.
     """
 
     root: str
@@ -77,6 +79,7 @@ class Listing(Generic[Row, Filter]):
     optional: tuple[str, ...] = ()
     renamed: Mapping[str, str] = attrs.field(factory=dict)
     nested: Mapping[str, Nested] = attrs.field(factory=dict)
+    categories: Mapping[str, Sequence[str]] = attrs.field(factory=dict)
 
     def named(self, attribute: str) -> str:
         """Return the name of an attribute in the list and in its filter."""

@@ -46,7 +46,7 @@ def bases() -> dict[str, Base]:
     """A journal that was closed, and what a kill left of one."""
     with tempfile.TemporaryDirectory(dir=_memory()) as folder:
         path = Path(folder) / "run.db"
-        journal = JournalFile(path, TENANT, URL)
+        journal = JournalFile(path, TENANT, URL, "integrations")
         journal.open()
         for first in range(1, ROWS + 1, _GROUP):
             numbers = range(first, first + _GROUP)
@@ -112,7 +112,7 @@ def check(given: tuple[str, str, list[tuple[str, int, int, bytes]]]) -> None:
 
 
 async def _read(path: Path) -> tuple[list[Known], dict[int, Row]]:
-    journal = Journal(path, TENANT, URL)
+    journal = Journal(path, TENANT, URL, "integrations")
     try:
         known = await journal.open()
         rows = await journal.fetch([one.n for one in known])

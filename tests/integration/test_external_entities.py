@@ -153,3 +153,23 @@ async def test_a_taken_reference_is_refused_within_its_integration_and_type():
             await clarus.external_entities.create(sku(1, entity_type="carrier"))
             with pytest.raises(ValidationError, match="taken"):
                 await clarus.external_entities.create(sku(1))
+
+
+async def test_a_run_through_faults_creates_each_record_once(tmp_path):
+    kinds = [FaultKind.RESET_AFTER, FaultKind.RESET_BEFORE, FaultKind.NOT_JSON, FaultKind.ERROR_AFTER]
+    faults = [Fault(kind, endpoint=Endpoint.CREATE, probability=0.08) for kind in kinds]
+    async with Simulator(faults=faults, seed=3) as simulator:
+        simulator.preload("acme", [{"name": name, "integration_type": "shopify"} for name in ("North", "South")])
+        timeouts = Timeouts(settle=1.0, attempt=1.0)
+        async with ClarusClient("acme", simulator.credentials, base_url=simulator.url, timeouts=timeouts) as clarus:
+            # The same references in two integrations are different records.
+            specs = [sku(n, integration_id=whose) for whose in (1, 2) for n in range(40)]
+            runs = []
+            for _ in range(2):
+                async with clarus.external_entities.provision(specs, journal=tmp_path / "run.db") as run:
+                    runs.append({outcome.index: outcome async for outcome in run})
+
+    assert all(outcome.status.ok for outcome in runs[0].values())
+    assert {outcome.resource for outcome in runs[0].values()} == {"external_entities"}
+    assert {index: outcome.id for index, outcome in runs[0].items()} == {i: o.id for i, o in runs[1].items()}
+    assert len(simulator.created("acme", "external_entities")) == 80

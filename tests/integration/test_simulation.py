@@ -58,9 +58,9 @@ class TestPlanted:
     def test_what_may_be_there_is_sent_again(self):
         decide = reconcile.decide
 
-        def hasty(doubt, looked, settle, *, may_send):
-            step = decide(doubt, looked, settle, may_send=may_send)
-            return SendAgain() if may_send and looked is None and doubt.sends == 1 else step
+        def hasty(in_doubt, result, settle, *, may_send):
+            step = decide(in_doubt, result, settle, may_send=may_send)
+            return SendAgain() if may_send and result is None and in_doubt.sends == 1 else step
 
         with patch("clarus_async.reconcile.loop.decide", hasty):
             assert breaks("no duplicate")

@@ -19,7 +19,7 @@ LAYERS = [
     {"retry"},
     {"http"},
     {"ratelimit"},
-    {"auth", "reconcile.concurrent_creates"},
+    {"auth"},
     {"calls"},
     {"reconcile"},
     {"provisioning"},

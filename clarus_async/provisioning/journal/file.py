@@ -22,15 +22,15 @@ from clarus_async.forking import watch
 from clarus_async.provisioning.journal.file_lock import FileLock, wal_problem
 from clarus_async.provisioning.journal.rows import (
     CHANGE,
-    END,
-    END_ONE,
-    ENTER,
-    ENTER_ONE,
     KNOWN,
     READ,
     REFUSED,
     SCHEMA,
     UPGRADE,
+    WRITE_COMPLETIONS,
+    WRITE_INTENTS,
+    WRITE_ONE_COMPLETION,
+    WRITE_ONE_INTENT,
     Change,
     Completion,
     Intent,
@@ -42,7 +42,7 @@ from clarus_async.provisioning.journal.rows import (
 
 _VERSION: Final = "2"
 _EARLIER: Final = "1"
-_ONLY: Final = "integrations"  # what every journal of version 1 is of
+_RESOURCE_OF_VERSION_1: Final = "integrations"  # every journal of version 1 is of these
 
 
 class JournalFile:
@@ -60,7 +60,7 @@ class JournalFile:
         path: str | os.PathLike[str],
         tenant: str | None = None,
         base_url: str | None = None,
-        resource: str | None = _ONLY,
+        resource: str | None = None,
     ) -> None:
         self.path: Path = Path(path)
         self._job = {"tenant": tenant, "base_url": base_url, "resource": resource}
@@ -68,6 +68,8 @@ class JournalFile:
         self._lock: FileLock | None = None
         self.salt: bytes = b""
         """Goes into every hash, so that journals can't be compared."""
+        self.resource: str = resource or _RESOURCE_OF_VERSION_1
+        """What its records are, once it is open."""
         watch(self)
 
     def forked(self) -> Iterable[object]:
@@ -125,30 +127,30 @@ class JournalFile:
 
     def _make(self) -> None:
         """Make a whole journal under another name first, so that there never is half of one."""
-        draft = self.path.with_name(f".{secrets.token_hex(8)}.journal")
+        unfinished = self.path.with_name(f".{secrets.token_hex(8)}.journal")
         try:
-            os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-            with contextlib.closing(sqlite3.connect(draft, isolation_level=None)) as database:
+            os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+            with contextlib.closing(sqlite3.connect(unfinished, isolation_level=None)) as database:
                 database.executescript(f"BEGIN;{SCHEMA}")
                 job = {**self._job, "version": _VERSION, "salt": secrets.token_hex(8), "open": "0"}
                 database.executemany("INSERT INTO job VALUES (?, ?)", job.items())
                 database.execute("COMMIT")
             try:
                 # Unlike a rename, this fails where somebody else made one meanwhile.
-                os.link(draft, self.path)
+                os.link(unfinished, self.path)
             except FileExistsError:
                 pass
             except OSError as error:
                 if error.errno not in {errno.EPERM, errno.ENOTSUP, errno.ENOSYS}:
                     raise
                 # Not every file system has hard links.
-                draft.rename(self.path)
+                unfinished.rename(self.path)
             _flush_folder(self.path.parent)
         except OSError as error:
             raise _can_not("be made", self.path, error) from None
         finally:
             with contextlib.suppress(OSError):
-                draft.unlink()
+                unfinished.unlink()
 
     def _peek(self) -> None:
         """Refuse what is not ours without touching it; its job was written into the file itself when it was made."""
@@ -165,7 +167,7 @@ class JournalFile:
                 f"journal {self.path}: belongs to another release: its version is {version}, this one's {_VERSION};"
                 " go on with the release that wrote it, or take another file"
             )
-        job.setdefault("resource", _ONLY)
+        job.setdefault("resource", _RESOURCE_OF_VERSION_1)
         for name, ours in self._job.items():
             theirs = job.get(name)
             if ours is not None and theirs != ours:
@@ -200,6 +202,7 @@ class JournalFile:
         if job["version"] == _EARLIER:
             _upgrade(database)
         salt = bytes.fromhex(job["salt"])
+        self.resource = job.get("resource", _RESOURCE_OF_VERSION_1)
         known = [Known.of(values) for values in database.execute(KNOWN)]
         database.execute("INSERT OR REPLACE INTO job VALUES ('open', '1')")
         # Not truncated: while it is open, its WAL is never without what was written last.
@@ -211,32 +214,32 @@ class JournalFile:
         """Write rows, all or none, and return when they are on the disk.
 
         Args:
-            rows: entries, and results of records that have theirs, now or already.
+            rows: intents, and completions of records that have theirs, now or already.
 
         Raises:
             sqlite3.Error: they can't be written.
         """
-        # Of what is written together, a result is the last word.
-        entries = [tuple(row) for row in rows if type(row) is Intent]
-        results = [tuple(row) for row in rows if type(row) is Completion]
-        texts = _json(entries), _json(results)
+        # Of what is written together, a completion is the last word.
+        intents = [tuple(row) for row in rows if type(row) is Intent]
+        completions = [tuple(row) for row in rows if type(row) is Completion]
+        texts = _json(intents), _json(completions)
         whole = "\\u0000" not in texts[0] and "\\u0000" not in texts[1]
         database = self._connected()
-        if whole and not results:
-            database.execute(ENTER, texts[:1])
+        if whole and not completions:
+            database.execute(WRITE_INTENTS, texts[:1])
             return
         # It commits, or rolls back.
         with database:
             database.execute("BEGIN")
             if whole:
-                database.execute(ENTER, texts[:1])
-                ended = database.execute(END, texts[1:]).rowcount
+                database.execute(WRITE_INTENTS, texts[:1])
+                ended = database.execute(WRITE_COMPLETIONS, texts[1:]).rowcount
             else:
-                database.executemany(ENTER_ONE, [[_cell(value) for value in row] for row in entries])
-                named = [dict(zip(Completion._fields, map(_cell, row), strict=True)) for row in results]
-                ended = database.executemany(END_ONE, named).rowcount
-            if results and ended < len(results):
-                raise sqlite3.IntegrityError("a result has no entry")
+                database.executemany(WRITE_ONE_INTENT, [[_cell(value) for value in row] for row in intents])
+                named = [dict(zip(Completion._fields, map(_cell, row), strict=True)) for row in completions]
+                ended = database.executemany(WRITE_ONE_COMPLETION, named).rowcount
+            if completions and ended < len(completions):
+                raise sqlite3.IntegrityError("a completion has no intent")
 
     def fetch(self, numbers: Sequence[int]) -> dict[int, Row]:
         """Read records by number.
@@ -288,7 +291,7 @@ class JournalFile:
         Args:
             ids: which.
         """
-        wanted = "SELECT integration_id, key FROM records WHERE integration_id IN (SELECT value FROM json_each(?))"
+        wanted = "SELECT id, key FROM records WHERE id IN (SELECT value FROM json_each(?))"
         return dict(self._connected().execute(wanted, (_json(ids),)))
 
     def forget_refused(self) -> None:
@@ -305,7 +308,7 @@ class JournalFile:
         self._connected().execute(statement, (_json(numbers),))
 
     def change(self, changes: Iterable[Change]) -> None:
-        """Note what is about to be changed, of records that have their entries.
+        """Note what is about to be changed, of records that have their intents.
 
         Args:
             changes: what is.

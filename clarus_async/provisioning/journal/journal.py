@@ -35,7 +35,7 @@ class Journal:
         path: str | os.PathLike[str],
         tenant: str | None = None,
         base_url: str | None = None,
-        resource: str | None = "integrations",
+        resource: str | None = None,
     ) -> None:
         self.file: JournalFile = JournalFile(path, tenant, base_url, resource)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="clarus_async journal")
