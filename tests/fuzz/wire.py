@@ -20,7 +20,13 @@ from clarus_async.auth.token import life
 from clarus_async.credentials import bearer_problem
 from clarus_async.errors import ErrorDetail, GraphQLError
 from clarus_async.ratelimit.headers import read_rate_limit
-from clarus_async.resources.integrations import INTEGRATIONS, Integration, IntegrationChanges, NewIntegration
+from clarus_async.resources.integrations import (
+    INTEGRATIONS,
+    Integration,
+    IntegrationChanges,
+    IntegrationRow,
+    NewIntegration,
+)
 from clarus_async.wire.envelope import changes_body, create_body, read_changed, read_created
 from clarus_async.wire.error_bodies import read_error_body
 from clarus_async.wire.graphql import GraphQLAnswer, Page, only_reads, read_answer, read_page, searches_by
@@ -188,6 +194,7 @@ def check_graphql(body: bytes) -> None:
         assert_fits(page)
         if isinstance(page, Page):
             for row in page.rows:
+                assert isinstance(row, IntegrationRow)
                 assert_fits(row)
                 assert row.created_at is None or row.created_at.utcoffset() is not None
             assert all(isinstance(unreadable, Unreadable) for unreadable in page.unreadable)
