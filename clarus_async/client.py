@@ -203,6 +203,8 @@ from clarus_async.validation import plain_or_problem
 from clarus_async.wire import reading
 from clarus_async.wire.graphql import PING
 
+__all__ = ["ClarusClient", "ClientOptions", "PaceState"]
+
 R = TypeVar("R")
 
 
@@ -248,6 +250,10 @@ class PaceState(NamedTuple):
     burst: int | None
     window: float | None
     certainty: float
+
+
+# A named tuple's constructor has a module of its own, in which pdoc would look for the types of its arguments.
+PaceState.__new__.__module__ = __name__
 
 
 class ResourceProperty(Generic[R]):

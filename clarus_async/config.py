@@ -63,6 +63,8 @@ from clarus_async.errors import ConfigurationError
 from clarus_async.pydantic_schema import PydanticRecord
 from clarus_async.validation import checked, refuse, shown
 
+__all__ = ["DEFAULT_BASE_URL", "PacingPolicy", "RetryPolicy", "Timeouts"]
+
 DEFAULT_BASE_URL: Final = "https://clarus-api.com"
 """Where the vendor's API is (CLARUS_API.md §2: the token URL's origin)."""
 

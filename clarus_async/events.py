@@ -5,8 +5,6 @@ on the event loop's clock, durations are seconds. A call's events are told in th
 the task that asks for it.
 """
 
-from __future__ import annotations
-
 from enum import StrEnum
 from typing import NamedTuple, Protocol, TypeAlias
 

@@ -58,6 +58,8 @@ except ImportError as missing:
         "clarus_async.opentelemetry needs OpenTelemetry's API: pip install 'clarus-async[opentelemetry]'"
     ) from missing
 
+__all__ = ["OpenTelemetryObserver"]
+
 _Attributes: TypeAlias = Mapping[str, str | int]
 
 # What the conventions recommend for http.client.request.duration.
