@@ -156,7 +156,7 @@ class AccessToken(Secretive):
 @checked
 @attrs.frozen(repr=False)
 class Token(Secretive):
-    """What a :class:`TokenSource` answers.
+    """What a ``TokenSource`` answers.
 
     Args:
         value: the bearer token.

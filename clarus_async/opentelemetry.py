@@ -80,7 +80,7 @@ _ERROR: Final = Status(StatusCode.ERROR)
 class OpenTelemetryObserver:
     """Makes spans and metrics; for ``ClarusClient(observer=…)``, of one client or of several.
 
-    An observer of your own that passes events on to it must pass :meth:`for_tenant` on, too: without that, it knows no
+    An observer of your own that passes events on to it must pass ``for_tenant`` on, too: without that, it knows no
     server and no tenant, and can't tell the calls of several clients apart.
 
     Args:
