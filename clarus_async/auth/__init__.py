@@ -32,7 +32,9 @@ so that you can store it. It may be an async function.
 The client's secret is sent in the form. A server that refuses that with `invalid_client` gets it by HTTP Basic instead,
 and what worked is remembered.
 
-A token source may raise a subclass of `ClarusError` of its own; every call that needs the token raises that error.
+A client knows a token source by its identity and keeps its token for as long as the object is there: make one for each
+account, and keep it. A token source may raise a subclass of `ClarusError` of its own; every call that needs the token
+raises that error.
 
 # Secrets
 

@@ -12,15 +12,15 @@
 | `clarus simulator` | serve a Clarus API to test against |
 
 `clarus COMMAND --help` lists the options. The tenant and the credentials come from the environment (`CLARUS_SUBDOMAIN`,
-`CLARUS_CLIENT_ID`, `CLARUS_CLIENT_SECRET`; see `clarus --help`), so that no secret is in the list of processes. The
-command line also reads `HTTPS_PROXY` and `NO_PROXY`.
+`CLARUS_CLIENT_ID`, `CLARUS_CLIENT_SECRET`; see `clarus --help`), so that no secret is in the list of processes.
 
-Results go to standard output: one JSON object a line, or a table on a terminal. Progress, warnings and the summary go
-to standard error. The exit status is
+Results go to standard output, one JSON object a line; a configuration is never among them. Progress, warnings and the
+summary go to standard error. The exit status is
 
 - 0 if all went well,
-- 1 if a record is `failed`, `conflict`, `unresolved` or `duplicated`, a call failed, or the run was stopped,
-- 2 if the command line, the configuration or the input is wrong.
+- 1 if a record is `failed`, `conflict`, `unresolved` or `duplicated`, a call failed, or the results can't be written,
+- 2 if the command line, the configuration or the input is wrong,
+- 130, 141 or 143 if the command was stopped by Ctrl-C, by the end of whoever read its results, or by SIGTERM.
 
 # Provision a file
 
