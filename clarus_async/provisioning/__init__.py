@@ -23,7 +23,7 @@ may be of any length. Each input record has exactly one outcome, and outcomes co
 | `created` | was created by this run |
 | `adopted` | was there already, or was found after a create whose answer was lost |
 | `updated` | was there already and has been changed (`existing="update"`) |
-| `failed` | is not there because of us; `error` says why |
+| `failed` | was not created; `error` says why |
 | `conflict` | can't be told from other records that are there (`others`), so nothing was sent |
 | `unresolved` | may be there: nobody can tell, and `error` says why |
 | `duplicated` | is there more than once; `others` has the ids of the further ones |

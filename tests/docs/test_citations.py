@@ -65,6 +65,16 @@ def test_a_path_that_is_named_is_there(document):
         assert (ROOT / name).exists(), name
 
 
+def test_the_architecture_names_every_room_and_no_other_path():
+    package = ROOT / "clarus_async"
+    text = (package / "ARCHITECTURE.md").read_text()
+    picture = re.search(r"```mermaid\n(.*?)```", text, re.DOTALL)[1]
+    rooms = {path.parent.name for path in package.glob("*/__init__.py")}
+    assert rooms == set(re.findall(r"\[\"(\w+)/ ", picture))
+    for name in re.findall(r"`(\w+/[\w./]*|\w+\.py)`", text):
+        assert any((folder / name).exists() for folder in (package, ROOT)), name
+
+
 def test_the_changelog_begins_with_this_version():
     changes = (ROOT / "CHANGELOG.md").read_text()
     assert re.search(r"^## \[(.+?)\]", changes, re.MULTILINE)[1] == clarus_async.__version__

@@ -16,7 +16,7 @@ Shopify Store,shopify,true,shop-1,mystore.myshopify.com
 **JSON Lines** is one object a line; a JSON array, and objects over several lines, are read as well:
 
 ```json
-{"name": "Shopify Store", "integration_type": "shopify", "configuration": {"shop_domain": "mystore.myshopify.com"}}
+{"name": "Books", "integration_type": "brightpearl", "configuration": {"account": "books", "retries": 3}}
 ```
 
 # What is refused
