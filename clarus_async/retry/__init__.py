@@ -2,11 +2,30 @@
 
 # What a failure proves
 
-The table is in the README, under "What a failure proves". One pure function holds it in code
-(`clarus_async.retry.effect`), and nothing else in the package decides what a failure means.
+| seen | proves | a create |
+|---|---|---|
+| no connection could be made | nothing was sent | is sent again |
+| an invalid certificate, a proxy that refuses (407, 403) | nothing was sent | raises |
+| your own code (a middleware, connector or resolver) raises before the send | nothing was sent | raises |
+| your own code raises after the send | nothing | is looked up |
+| 429 | refused for now | is sent when the rate limit allows |
+| 401 | refused | gets a new token, until the deadline |
+| any other 4xx but 408 | refused | raises |
+| 5xx, 408, a lost connection, a timeout | nothing | is looked up, and sent again if it is not there |
+| 2xx that can't be read | it was applied | is looked up, and never sent again |
+| a redirect | a wrong setting | raises |
 
-The rule behind it: a create is sent again only when it is proved that the last attempt left nothing behind. An answer
-of 500 or above, a lost connection and a timeout prove nothing, so the record is looked up first.
+The rule behind the table: a create is sent again only when it is proved that the last attempt left nothing behind. An
+answer of 500 or above, a lost connection and a timeout prove nothing, so the record is looked up first. One pure
+function decides all of this (`clarus_async.retry.effect`), and nothing else in the package decides what a failure
+means.
+
+Other calls differ where a create is looked up. A read, an update or a delete is sent again, since repeating it changes
+nothing more; an update or a delete that runs out of attempts raises `OutcomeUnknownError`. A synchronize or a GraphQL
+mutation is not repeated and raises `OutcomeUnknownError`, unless `synchronize(id, repeatable=True)` says that repeating
+does no harm. After an answer with status 2xx that can't be read, a read raises `ResponseError`, a mutation raises
+`OutcomeUnknownError`, and the other calls are done. Where your own code raises after the send, a read, an update and a
+delete raise, too.
 
 **A 503 proves nothing about the record, whatever its headers say.** Varnish and Fastly answer 503 with `Retry-After`
 when the API is slow, and the API may store the record seconds later. nginx's limiters answer 503 without that header,

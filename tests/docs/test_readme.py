@@ -170,6 +170,15 @@ def test_the_commands_are_those_that_ci_runs():
     assert 'grep -m1 "pytest -q -n auto$" README.md' in run
 
 
+def test_the_chapter_and_the_readme_agree_on_what_a_failure_proves():
+    def rows(text):
+        table = text.split("| seen | proves |")[1].split("\n\n")[0]
+        return [[cell.strip() for cell in row.split("|")[1:4]] for row in table.splitlines()[2:]]
+
+    assert len(rows(README)) == 10
+    assert rows(CHAPTERS["clarus_async.retry"]) == rows(README)
+
+
 def test_every_error_is_in_the_table():
     table = CHAPTERS["clarus_async.errors"]
     raised = {
