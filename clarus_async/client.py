@@ -209,7 +209,7 @@ R = TypeVar("R")
 
 
 class ClientOptions(TypedDict, total=False):
-    """The constructor's options, for ``ClarusClient.from_env``."""
+    """The constructor's options, for :meth:`ClarusClient.from_env`."""
 
     subdomain: str
     credentials: Credentials
@@ -288,20 +288,20 @@ class ResourceProperty(Generic[R]):
 class ClarusClient:
     """The Clarus API for one tenant; one client serves a process for its life.
 
-    Making one needs no running event loop and opens nothing. Close it with ``async with`` or ``close``.
+    Making one needs no running event loop and opens nothing. Close it with ``async with`` or :meth:`close`.
 
     Args:
         subdomain: the tenant: one DNS label of ``a-z 0-9 -``.
-        credentials: ``ClientCredentials``, ``RefreshToken``, ``AccessToken`` or a token source.
+        credentials: :class:`ClientCredentials`, :class:`RefreshToken`, :class:`AccessToken` or a token source.
         base_url: ``https``, with no user, query or fragment; plain ``http`` to loopback only.
         timeouts: how long to wait, in seconds.
         retry: when a request goes out again.
         pacing: how a rate limit is kept to.
         max_connections: requests on the wire at once, 1 to 10,000.
-        session: your own ``aiohttp.ClientSession``, for proxies, CAs and mutual TLS; it is never closed here, must
+        session: your own :class:`aiohttp.ClientSession`, for proxies, CAs and mutual TLS; it is never closed here, must
             have ``cookie_jar=aiohttp.DummyCookieJar()``, and its redirect, status, timeout and header defaults are not
             used. A middleware of yours that sends a request a second time is stopped: that could make a second record.
-        observer: is told what happens; see ``clarus_async.events``.
+        observer: is told what happens; see :mod:`clarus_async.events`.
         allow_http: let plain ``http`` through to hosts that are not loopback.
 
     Raises:
@@ -440,7 +440,7 @@ class ClarusClient:
     def guarded(self, may_send: Callable[[], bool]) -> ClarusClient:
         """Return a view that sends only as long as it may, such as while a lease is held. Closing it closes nothing.
 
-        What is withheld raises ``ConnectionFailedError``; nothing of it was sent.
+        What is withheld raises :class:`ConnectionFailedError`; nothing of it was sent.
 
         Args:
             may_send: is asked before each request, tokens' aside, and again right before a body is written; it must

@@ -156,7 +156,7 @@ class AccessToken(Secretive):
 @checked
 @attrs.frozen(repr=False)
 class Token(Secretive):
-    """What a ``TokenSource`` answers.
+    """What a :class:`TokenSource` answers.
 
     Args:
         value: the bearer token.

@@ -96,9 +96,9 @@ class ErrorDetail(PydanticRecord):
 # What attrs makes of an exception by itself has every field in ``args``: whoever rebuilds one from them would fail.
 @attrs.define(auto_exc=False, slots=False, repr=False, eq=False)
 class ClarusError(Exception):
-    """Anything that goes wrong in this package.
+    """Whatever goes wrong in this library.
 
-    ``args`` is ``(message,)``, so that an error that is made again from its ``args`` has the same class and text.
+    Its ``args`` are its ``message`` alone, so that whoever makes it anew from them gets the same class and text.
 
     Args:
         message: what happened, in one line.
@@ -201,7 +201,7 @@ def with_facts(error: E, **facts: Any) -> E:  # noqa: ANN401
 
 
 class ConfigurationError(ClarusError, ValueError):
-    """A setting is wrong, or a server redirects, or its certificate can't be verified."""
+    """A setting is wrong: ours, or a server that redirects or shows a certificate nobody vouches for."""
 
 
 class InputProblem(NamedTuple):
@@ -237,7 +237,7 @@ class InvalidInputError(ClarusError, ValueError):
 
 
 class AuthenticationError(ClarusError):
-    """The credentials were refused, or the API refused every new token."""
+    """The token endpoint refused us, or the API said 401 to a token that was just fetched."""
 
 
 class ConnectionFailedError(ClarusError, ConnectionError):
@@ -281,7 +281,7 @@ class OutcomeUnknownError(ClarusError):
 
 
 class JournalError(ClarusError, OSError):
-    """The journal of a run can't be read or written; nothing is sent that it does not hold."""
+    """The journal of a run can't be used, or can't be written to; nothing goes out that it does not hold."""
 
 
 @attrs.define(auto_exc=False, slots=False, repr=False, eq=False)
@@ -326,7 +326,7 @@ class BadRequestError(ApiError):
 
 
 class PermissionDeniedError(ApiError):
-    """403: the token is valid, but does not allow this."""
+    """403: the token is good, and not for this."""
 
 
 class NotFoundError(ApiError):

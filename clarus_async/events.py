@@ -152,7 +152,7 @@ class TenantObserver(Observer, Protocol):
     def for_tenant(self, subdomain: str, base_url: str, /) -> Observer:
         """Return who is told of the calls of one view of a client; called once for each view, so it must be quick.
 
-        What belongs to no tenant, a ``TokenEvent``, is told to the observer that was passed in.
+        What belongs to no tenant, a :class:`TokenEvent`, is told to the observer that was passed in.
 
         Args:
             subdomain: the view's tenant.

@@ -1,8 +1,8 @@
-"""Forks: a child process leaves alone what it inherited from its parent.
+"""What a forked process does with what it has of its parent's: it leaves it alone.
 
-Both processes have the same descriptors. If the child removes a socket from an inherited epoll instance, the parent
-hears nothing of that socket any more, and if it closes an inherited SQLite database, it may remove the log that the
-parent still writes to. So the child neither uses, closes nor finalises any of it.
+A descriptor that both have is one thing: an epoll instance from which the child takes a socket no longer tells the
+parent of it, and a database that the child closes is closed under the parent. So nothing of it is used, closed or
+finalised in the child.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Describe what other people's code raised: class, file and line, without the values that its message may quote."""
+"""What code that is not ours raised, and where: its class and its line, and none of the values that it may quote."""
 
 from __future__ import annotations
 

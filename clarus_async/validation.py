@@ -22,7 +22,7 @@ _INT64 = 2**63
 
 
 class Unset(Enum):
-    """The type of ``UNSET``."""
+    """The type of :data:`UNSET`."""
 
     UNSET = "UNSET"
 
@@ -32,11 +32,11 @@ class Unset(Enum):
 
 
 UNSET: Final = Unset.UNSET
-"""In ``IntegrationChanges``: leave this attribute as it is. (``None`` clears it.)"""
+"""In :class:`IntegrationChanges`: leave this attribute as it is. (``None`` clears it.)"""
 
 
 def checked(cls: type[C]) -> type[C]:
-    """Raise a record's ``InvalidInputError`` from a frame that holds none of its values.
+    """Raise a record's :class:`InvalidInputError` from a frame that holds none of its values.
 
     Error trackers ship the local variables of every frame, and the arguments of a record may be secrets.
     """

@@ -130,7 +130,7 @@ class Tenant:
         self._earlier: dict[int, list[StoredIntegration]] = {}
 
     def add(self, record_id: int, attributes: dict[str, Any], created_at: datetime, **origin: Any) -> StoredIntegration:  # noqa: ANN401
-        """Store a record; ``origin`` is who sent it, as ``StoredIntegration`` names it."""
+        """Store a record; ``origin`` is who sent it, as :class:`StoredIntegration` names it."""
         record = StoredIntegration(
             id=record_id,
             tenant=self.name,
@@ -175,7 +175,7 @@ class Tenant:
         return [record for record in self._ledger if record.deleted_at is None]
 
     def find(self, attribute: str, value: str) -> list[StoredIntegration]:
-        """What is there now and has ``value`` in an attribute of ``INDEXED``."""
+        """What is there now and has ``value`` in an attribute of :data:`INDEXED`."""
         return [self._ledger[place] for place in self._places[attribute].get(value, ())]
 
     def page(
@@ -193,7 +193,7 @@ class Tenant:
             first: How many at most.
             after: Begin behind this id.
             matches: Which ones.
-            equal: Values of ``INDEXED`` attributes of which ``matches`` demands one: saves the scan.
+            equal: Values of :data:`INDEXED` attributes of which ``matches`` demands one: saves the scan.
             as_of: Look at the past; ``None``: now.
 
         Returns:
