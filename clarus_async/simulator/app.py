@@ -29,9 +29,9 @@ class Simulator:
     Where the vendor is silent, it does what is said here and at the options. A request is met in this order:
     its fault, its token (401), its subdomain (403), its quota (429 or 503), then what it asks for. A fault befalls
     whatever the answer would have been: a request that is refused and whose answer is lost was not applied.
-    :attr:`requests` says what became of each.
+    ``requests`` says what became of each.
 
-    It starts with ``async with`` or :meth:`start`, in the running event loop, whose clock is its only one.
+    It starts with ``async with`` or ``start``, in the running event loop, whose clock is its only one.
 
     Args:
         tenants: The subdomains it knows.
@@ -46,7 +46,7 @@ class Simulator:
         max_page_size: Records in one GraphQL answer at most.
         rotate_refresh_tokens: Whether each refresh returns a new refresh token. The old one is good until the
             new one has been used.
-        keep_requests: How many of the latest requests :attr:`requests` keeps; ``None``: all.
+        keep_requests: How many of the latest requests ``requests`` keeps; ``None``: all.
         host: The IP address to listen on.
         port: 0: any free one.
         ssl_context: Serve TLS with it.
@@ -259,7 +259,7 @@ class Simulator:
         return self._tokens.new_refresh_token()
 
     async def refuse(self) -> None:
-        """Close the listener and every idle connection: who connects is refused, until :meth:`accept`."""
+        """Close the listener and every idle connection: who connects is refused, until ``accept``."""
         await self._listener.refuse()
         self._shell.drop_idle()
         # Until a client in this loop has seen the end of an idle connection, it would send its next request
