@@ -1,4 +1,17 @@
-"""The asyncio client for the Clarus warehouse platform: it knows what a failure proves."""
+"""The asyncio client for the Clarus warehouse platform: it knows what a failure proves.
+
+`ClarusClient` is where to begin. The chapters of the documentation are those of
+
+- `clarus_async.client`: the client in a service, with views, FastAPI and aiohttp.web;
+- `clarus_async.config`, `clarus_async.auth`: settings, and authentication;
+- `clarus_async.errors`, `clarus_async.retry`: every error, and what a failure proves;
+- `clarus_async.ratelimit`: how a rate limit is found and kept;
+- `clarus_async.provisioning`, `clarus_async.provisioning.files`: many creates from one input, or from a file;
+- `clarus_async.cli`: the command line;
+- `clarus_async.fleet`: many processes and machines;
+- `clarus_async.opentelemetry`, `clarus_async.events`: traces, metrics, logs, and observers of your own;
+- `clarus_async.simulator`: tests of your own service.
+"""
 
 import importlib
 from typing import TYPE_CHECKING

@@ -1,4 +1,42 @@
-"""The error tree: plain data that pickles, says whether the thing happened, and holds no secret."""
+"""Errors: plain data that pickles, says whether the thing happened, and holds no secret.
+
+# Errors
+
+Everything that goes wrong is a `ClarusError`. Each has `applied` (the most that any attempt may have done: `no`,
+`maybe` or `yes`), `retryable`, `retry_after` in seconds, `method`, `path`, `request_id` and `attempts`. `str(error)`,
+`error.message` and `error.args[0]` are the same whole line: what failed, where, why, and whether it was applied.
+
+```python
+from clarus_async import Applied, ClarusClient, ClarusError, ClientCredentials
+
+async with ClarusClient("acme", ClientCredentials("id", "secret")) as clarus:
+    try:
+        await clarus.integrations.delete(1)
+    except ClarusError as error:
+        print(error, error.applied is Applied.NO, error.retryable)
+```
+
+| error | what to do |
+|---|---|
+| `ConfigurationError` | correct the setting that it names |
+| `InvalidInputError` | correct the fields in `problems`; nothing was sent |
+| `AuthenticationError` | use credentials that work; the message says what else may end tokens |
+| `ConnectionFailedError`, `DeadlineExceededError` | try again; nothing was applied |
+| `OutcomeUnknownError` | do what `settled_by` says before you send it again; for a create, `resolve(error)` |
+| `JournalError` | do what the message says; nothing is sent that the journal does not hold |
+| `RateLimitedError` | try again after `retry_after` seconds |
+| `BadRequestError`, `PermissionDeniedError`, `NotFoundError` | read `errors`; the same call fails again |
+| `ConflictError`, `ValidationError` | the same |
+| `ServerError` | try again; nothing was applied |
+| `GraphQLError` | read `errors` |
+| `ResponseError` | the server's answer is not as documented at `pointer` |
+
+Those with an HTTP status are `ApiError`s. `ConfigurationError` and `InvalidInputError` are also `ValueError`s,
+`ConnectionFailedError` is a `ConnectionError`, and `DeadlineExceededError` is a `TimeoutError`.
+
+Errors travel: they come out of Celery, `multiprocessing` and `concurrent.futures` with their class and text, and a
+pickle keeps every attribute and note.
+"""
 
 from __future__ import annotations
 

@@ -151,7 +151,7 @@ async def read_every_row(
     reconciles: bool = False,
     wait_for_pace: bool = False,
 ) -> tuple[list[Row], list[Unreadable]]:
-    """Read a whole list, and be certain that it is; see :func:`read_list_page`.
+    """Read a whole list, and be certain that it is; see ``read_list_page``.
 
     Returns:
         Its rows; and for each node without a readable id, why.
@@ -235,7 +235,7 @@ class _Cursors:
 
 
 class ResourceList(AsyncIterator[Row]):
-    """The rows of a list, which are requested a page at a time; iterate over it, or over its :meth:`pages`."""
+    """The rows of a list, which are requested a page at a time; iterate over it, or over its ``pages``."""
 
     def __init__(
         self,

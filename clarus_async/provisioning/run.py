@@ -45,6 +45,10 @@ class Progress(NamedTuple):
     settles_at: datetime | None = None
 
 
+# A named tuple's constructor has a module of its own, in which pdoc would look for the types of its arguments.
+Progress.__new__.__module__ = __name__
+
+
 class Options(NamedTuple):
     """How a run goes about its work; see ``provision`` of a resource.
 

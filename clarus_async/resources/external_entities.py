@@ -33,7 +33,7 @@ class NewExternalEntity(NewRecord):
     """An external entity to create; attributes that are ``None`` are left out (CLARUS_API.md §5).
 
     Args:
-        entity_type: such as ``product``; see :data:`ENTITY_TYPES`.
+        entity_type: such as ``product``; see ``ENTITY_TYPES``.
         code: what the store calls it, such as a SKU.
         external_system_reference1: the store's own id of it.
         description: shown to people.

@@ -59,8 +59,8 @@ class NewIntegration(NewRecord):
 
     Args:
         name: shown to people.
-        integration_type: such as ``shopify``, or a category such as ``ecommerce``; see :data:`INTEGRATION_TYPES`.
-        provider: such as ``shopify``; see :data:`PROVIDERS`.
+        integration_type: such as ``shopify``, or a category such as ``ecommerce``; see ``INTEGRATION_TYPES``.
+        provider: such as ``shopify``; see ``PROVIDERS``.
         is_active: whether it is enabled.
         account_id: default account of imported orders.
         warehouse_id: default warehouse of imported orders.

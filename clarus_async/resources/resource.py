@@ -1,4 +1,4 @@
-"""What every resource of a client can do, driven by its :class:`~clarus_async.resources.spec.ResourceSpec`."""
+"""What every resource of a client can do, driven by its ``ResourceSpec``."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Resource(Generic[New, Changes, Record, Row, Filter]):
 
         Args:
             new: the record to create.
-            on_unknown: ``"raise"`` leaves it to the caller to look the record up, or to call :meth:`resolve`.
+            on_unknown: ``"raise"`` leaves it to the caller to look the record up, or to call ``resolve``.
 
         Raises:
             OutcomeUnknownError: it may have been created, and the deadline passed before that was certain; or more than
@@ -222,7 +222,7 @@ class Resource(Generic[New, Changes, Record, Row, Filter]):
             dry_run: report what would happen, and send no write. A record that would be created is ``created``, without
                 an id.
             max_failures: when more records than these are ``failed`` or ``conflict``, begin no further one, let those
-                in flight end, and raise :class:`ClarusError`.
+                in flight end, and raise ``ClarusError``.
             on_progress: called with each outcome, on the event loop, so it must be quick. An exception from it is
                 logged, not raised.
 

@@ -29,9 +29,9 @@ class Simulator:
     What the vendor does not document is described here and at the options. A request goes through these steps: the
     fault that is injected, the token (401), the subdomain (403), the quota (429 or 503), and the operation. A fault
     replaces the answer, whatever that would have been: a refused request whose answer is lost was not applied.
-    :attr:`requests` records what became of each request.
+    ``requests`` records what became of each request.
 
-    It starts with ``async with`` or :meth:`start`, in the running event loop, whose clock is its only one.
+    It starts with ``async with`` or ``start``, in the running event loop, whose clock is its only one.
 
     Args:
         tenants: The subdomains it knows.
@@ -47,7 +47,7 @@ class Simulator:
         max_page_size: Records in one GraphQL answer at most.
         rotate_refresh_tokens: Whether each refresh returns a new refresh token. The old one is good until the
             new one has been used.
-        keep_requests: How many of the latest requests :attr:`requests` keeps; ``None``: all.
+        keep_requests: How many of the latest requests ``requests`` keeps; ``None``: all.
         host: The IP address to listen on.
         port: 0: any free one.
         ssl_context: Serve TLS with it.
@@ -278,7 +278,7 @@ class Simulator:
         return self._tokens.new_refresh_token()
 
     async def refuse(self) -> None:
-        """Close the listener and every idle connection: connections are refused until :meth:`accept`."""
+        """Close the listener and every idle connection: connections are refused until ``accept``."""
         await self._listener.refuse()
         self._shell.drop_idle()
         # Until a client in this loop has seen the end of an idle connection, it would send its next request

@@ -123,7 +123,7 @@ class Fault:
         endpoint: Only requests to this endpoint; ``None``: to any that fits.
         tenant: Only requests with this subdomain; ``None``: all.
         probability: The share of the requests that get it, 0 to 1. A script ignores it.
-        delay: Seconds; see each :class:`FaultKind` for what is delayed.
+        delay: Seconds; see each ``FaultKind`` for what is delayed.
         status: Status of the ``ERROR_*`` kinds (400 to 599), of ``GATEWAY_TIMEOUT`` (500 to 599) and of ``REDIRECT``
             (300 to 399).
         retry_after: Seconds, sent as ``Retry-After`` by ``UNAVAILABLE``, ``RATE_LIMITED``, ``GATEWAY_TIMEOUT`` and the
