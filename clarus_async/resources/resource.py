@@ -60,7 +60,7 @@ class Integrations:
 
         Args:
             new: what is to be.
-            on_unknown: ``"raise"``: leave it to the caller to look, or to call :meth:`resolve`.
+            on_unknown: ``"raise"``: leave it to the caller to look it up, or to call :meth:`resolve`.
 
         Raises:
             OutcomeUnknownError: it may have been created, and the deadline came before that was settled; or more than
@@ -244,7 +244,7 @@ class Integrations:
     ) -> ProvisionRun:
         """Create many integrations; iterate over what is returned for an outcome a record.
 
-        A failing record never stops the others. What would fail every record stops the intake, and is raised when what
+        A failing record never stops the others. What would fail every record ends the run, and is raised when what
         was in flight has ended; a tenant whose pace has a record wait for longer than ``max_wait`` is such a thing. A
         call's deadline does not run while it waits for its turn. A record in doubt is looked up until it is settled,
         which takes ``settle`` and more; the others go on meanwhile.

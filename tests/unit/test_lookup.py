@@ -9,6 +9,7 @@ import pytest
 
 from clarus_async import Applied, InvalidInputError, JournalError, NewIntegration, OutcomeUnknownError
 from clarus_async.provisioning.journal.file import JournalFile
+from clarus_async.provisioning.journal.rows import Row
 from clarus_async.provisioning.review import keys_of, review_journal
 from clarus_async.reconcile import lookup
 from clarus_async.reconcile.decide import Fate, LookupResult, Settled, decide
@@ -100,7 +101,7 @@ class TestBatches:
         keys = [key_of(f"r-{number}", provider=provider) for number in range(3) for provider in ("dhl", "ups")]
         found = await LookupBatcher(api).now(keys)
         assert sorted(api.looked_up) == [["r-0", "r-1", "r-2"]] * 2
-        assert {key: answer.rows for key, answer in found.items()} == dict.fromkeys(keys, [])
+        assert {key: answer.rows for key, answer in found.items()} == {key: [] for key in keys}
         assert all(isinstance(answer, LookupRows) for answer in found.values())
 
     async def test_the_schema_is_not_asked_for_where_every_tenant_s_list_can_be_searched(self):
@@ -154,8 +155,6 @@ class TestRun:
 
 
 def test_a_row_of_a_journal_tells_its_keys():
-    from clarus_async.provisioning.journal.rows import Row  # noqa: PLC0415  beside what it is for
-
     scoped = Row(1, "carrier/dhl/r-1", "r-1", scope=["carrier", "dhl"])
     assert keys_of(SCOPED, scoped) == lookup_keys(SCOPED, thing("r-1"))
     assert keys_of(INTEGRATIONS, Row(1, "r-1", "A")) == lookup_keys(INTEGRATIONS, thing("r-1", name="A"))

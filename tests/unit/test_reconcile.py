@@ -155,7 +155,9 @@ class TestWhatAnswers:
     def test_an_uncertain_clock_takes_what_is_older_for_what_may_be_ours(self):
         old = NOON - timedelta(hours=1, seconds=1)
         assert answering([row(7, old)]).ids == ()
-        assert answering([row(7, old)], clock_uncertain=True) == answering([row(7, old)], clock_uncertain=True)._replace(sure=False)
+        assert answering([row(7, old)], clock_uncertain=True) == answering(
+            [row(7, old)], clock_uncertain=True
+        )._replace(sure=False)
         assert answering([row(7, old)], clock_uncertain=True).ids == (7,)
         assert answering([row(7, old), row(8)], clock_uncertain=True).ids == (8,)
 
