@@ -55,7 +55,7 @@ class TenantState:
     Args:
         queue: its pace, and who waits for it.
         budget: its allowance of retries.
-        looks: that of the looks: creates that fail must not use up what settles them.
+        looks: that of the lookups: creates that fail must not use up what settles them.
         called_at: when it was asked for last, in seconds on the loop's clock.
         refusals: the tokens that were refused.
         most_rows: how many rows of a page it has granted, once more were refused for their cost.

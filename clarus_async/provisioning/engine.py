@@ -1,4 +1,4 @@
-"""The works of a run: records are pulled, looked up and sent, and an outcome is handed on for each.
+"""The engine of a run: records are pulled, looked up and sent, and an outcome is handed on for each.
 
 One task prepares the next records, a few workers send them, and a record in doubt leaves its worker and settles in a
 task of its own. What was sent is in the journal before it is, and what became of it before anybody hears of it.
@@ -119,11 +119,7 @@ class Engine:
         self._moved.set()
 
     def end(self, error: BaseException) -> None:
-        """Stop, and raise this when what is in flight has ended.
-
-        Args:
-            error: what to raise.
-        """
+        """Stop, and raise this when what is in flight has ended."""
         if self.error is None:
             self.error = error
         self.stop()
@@ -214,7 +210,7 @@ class Engine:
             self._queue.add(batch.to_send)
         for item, outcome, number in batch.ended:
             if self._too_many_failed and (item is None or not item.begun):
-                # What was looked up and not begun is as good as not taken in.
+                # What was looked up and not begun is as good as not pulled.
                 self._unsent += [] if item is None else [item]
                 continue
             await self._conclude(item, outcome, number)

@@ -52,11 +52,7 @@ class Earlier(NamedTuple):
     same: bool
 
     def answers(self, existing: Existing) -> bool:
-        """Whether it was brought to its end as it is wanted now, and is not to be touched again.
-
-        Args:
-            existing: what is to be done with what is there.
-        """
+        """Whether it was brought to its end as it is wanted now, and is not to be touched again."""
         if not self.same or self.row.status not in _FINISHED:
             return False
         # What this job made is no record that was there before: it is neither sent a second time nor refused. "update"
@@ -79,12 +75,7 @@ class Earlier(NamedTuple):
         item.names = [name for name in dict.fromkeys((row.name or row.key, *row.names)) if name != last]
 
     def outcome(self, index: int, new: object) -> Outcome:
-        """Build the outcome that it had.
-
-        Args:
-            index: its place in this input.
-            new: the record.
-        """
+        """Build the outcome that it had."""
         outcome = outcome_of(self.row, self.spec.name, index)
         if outcome.status is not OutcomeStatus.UPDATED:
             return outcome
@@ -92,13 +83,7 @@ class Earlier(NamedTuple):
 
 
 def outcome_of(row: Row, resource: str, index: int) -> Outcome:
-    """Build the outcome that a journal holds; what is in flight is unresolved.
-
-    Args:
-        row: as it was written.
-        resource: of what it is one.
-        index: its place in the input.
-    """
+    """Build the outcome that a journal holds; what is in flight is unresolved."""
     if row.error:
         error: Problem | None = Problem(**row.error | {"applied": Applied(row.error["applied"])})
     else:
@@ -118,7 +103,7 @@ def outcome_of(row: Row, resource: str, index: int) -> Outcome:
 
 
 def restore(pending: PendingCreate, row: Row, now: float, *, same: bool) -> None:
-    """Take over the doubt in which a journal left a create.
+    """Take over what a journal says of a create that was left in doubt.
 
     Args:
         pending: the create.
@@ -191,11 +176,7 @@ class JobIndex:
         await self._journal.run(self._journal.file.forget_refused)
 
     async def close(self, unsent: Sequence[WorkItem] = ()) -> None:
-        """Close the journal.
-
-        Args:
-            unsent: records that were to be sent, and never were.
-        """
+        """Close the journal."""
         if self._journal is None:
             return
         try:
@@ -226,9 +207,6 @@ class JobIndex:
 
     async def earlier(self, wanted: dict[int, object]) -> dict[int, Earlier]:
         """Read what the journal says of records, by number.
-
-        Args:
-            wanted: the records, by their numbers.
 
         Raises:
             JournalError: it can't be read.
@@ -265,13 +243,7 @@ class JobIndex:
         }
 
     def compare(self, item: WorkItem, found: int, row: object | None) -> None:
-        """Note in what a record that is there differs from what is given.
-
-        Args:
-            item: the record of the input.
-            found: the id of what is there.
-            row: what the list says of it.
-        """
+        """Note in what a record that is there differs from what is given."""
         if found != item.own_id:
             item.ours, item.given = False, None
         ours = item.ours and self._journal is not None
@@ -340,12 +312,7 @@ class JobIndex:
             await journal.run(lambda: journal.file.change(changes))
 
     def ended(self, item: WorkItem, outcome: Outcome) -> None:
-        """Note whose the record is that an outcome names.
-
-        Args:
-            item: the record of the input.
-            outcome: what became of it.
-        """
+        """Note whose the record is that an outcome names."""
         found, last = outcome.id, item.last_key
         certain = item.in_doubt.sends > 0 or found == item.own_id
         self._claim(last.folded, found, by_key_alone=outcome.matched_by == last.called and not certain)
@@ -419,12 +386,7 @@ def scope_of(pending: PendingCreate) -> Sequence[object] | None:
 
 
 def is_ours(outcome: Outcome, sends: int) -> bool:
-    """Whether a send of the job made what is there.
-
-    Args:
-        outcome: what became of the record.
-        sends: how often it was sent as a new record.
-    """
+    """Whether a send of the job made what is there."""
     made = {OutcomeStatus.CREATED, OutcomeStatus.DUPLICATED}
     return outcome.status in made or (outcome.status is OutcomeStatus.ADOPTED and sends > 0)
 

@@ -216,9 +216,6 @@ class Planner:
     async def begin_anew(self, item: WorkItem) -> Batch:
         """Say what is to be done with a record of which nothing is there of what it was before it was edited.
 
-        Args:
-            item: the record, which is settled.
-
         Raises:
             ClarusError: what would fail every record.
         """
@@ -229,12 +226,7 @@ class Planner:
         return batch
 
     def found(self, item: WorkItem, found: int) -> Plan:
-        """Say what is to be done with a record that is there as it was before it was edited.
-
-        Args:
-            item: the record, which is settled.
-            found: the id that it has.
-        """
+        """Say what is to be done with a record that is there as it was before it was edited."""
         return plan_existing(item.lookup_key, found, self._existing)
 
     def _do(self, item: WorkItem, plan: Plan, batch: Batch) -> None:
@@ -265,11 +257,6 @@ class Planner:
 
     async def follow(self, before: WorkItem, outcome: Outcome, item: WorkItem) -> Batch:
         """Say what is to be done with a record that waited for another one with its last natural key.
-
-        Args:
-            before: the other one.
-            outcome: what became of that.
-            item: the record.
 
         Raises:
             ClarusError: what would fail every record.
@@ -328,13 +315,7 @@ _UNCLEAR: Final = frozenset({OutcomeStatus.CONFLICT, OutcomeStatus.UNRESOLVED, O
 
 
 def refused_key(index: int, key: str, resource: str) -> Outcome:
-    """Build the outcome of a record whose key was in the input before.
-
-    Args:
-        index: its place in the input.
-        key: the record's.
-        resource: of what it is one.
-    """
+    """Build the outcome of a record whose key was in the input before."""
     return _refused(index, key, resource, InvalidInputError(f"record {index}: its key is in the input already"))
 
 

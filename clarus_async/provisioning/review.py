@@ -22,9 +22,6 @@ from clarus_async.resources.spec import AnySpec
 async def report_of(journal: Journal) -> Report:
     """Count what a journal holds; what is in flight is unresolved.
 
-    Args:
-        journal: open.
-
     Raises:
         JournalError: it can't be read.
     """
@@ -38,10 +35,6 @@ async def report_of(journal: Journal) -> Report:
 async def troubled(journal: Journal, most: int) -> list[Outcome]:
     """Return the first outcomes of records that are not there as they should be.
 
-    Args:
-        journal: open.
-        most: how many.
-
     Raises:
         JournalError: it can't be read.
     """
@@ -52,9 +45,6 @@ async def troubled(journal: Journal, most: int) -> list[Outcome]:
 async def differing(journal: Journal) -> dict[tuple[str, ...], int]:
     """Count the records that are there with other attributes than were given, by those attributes.
 
-    Args:
-        journal: open.
-
     Raises:
         JournalError: it can't be read.
     """
@@ -63,10 +53,6 @@ async def differing(journal: Journal) -> dict[tuple[str, ...], int]:
 
 async def review_journal(reconciler: Reconciler, path: str | PathLike[str]) -> AsyncGenerator[Outcome]:
     """Ask the server about every record that was ever in doubt, and write down where it is not as it was thought to be.
-
-    Args:
-        reconciler: asks.
-        path: the journal's.
 
     Raises:
         JournalError: it is not there, can't be read, or is another job's.

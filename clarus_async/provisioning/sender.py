@@ -71,12 +71,7 @@ class Sender:
         self._breaker.ended(well=True)
 
     async def update(self, item: WorkItem, found: int) -> Outcome:
-        """Change a record that is there, and say what became of it.
-
-        Args:
-            item: the record of the input.
-            found: the id of what is there.
-        """
+        """Change a record that is there, and say what became of it."""
         changes = changes_of(self._reconciler.spec, item.new)
         changed = await self._reconciler.update(found, changes, wait_for_pace=True)
         item.pending.attempts += changed.attempts

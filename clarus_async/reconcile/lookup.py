@@ -40,11 +40,7 @@ class ResourceState:
     most_values: int | None = None
 
     def idle(self, now: float) -> bool:
-        """Whether nothing is under way or in doubt.
-
-        Args:
-            now: seconds on the loop's clock.
-        """
+        """Whether nothing is under way or in doubt."""
         return not self.schema.locked() and self.creates.idle(now)
 
 

@@ -69,20 +69,13 @@ class LookupBatcher:
         self._linger = max(_SHORTEST_LINGER, min(_LONGEST_LINGER, _LINGER * reconciler.terms.settle))
 
     def known(self, keys: Sequence[LookupKey]) -> LookupKey | None:
-        """Say by which of its natural keys a record is looked up; ``None`` where the schema has to be asked for first.
-
-        Args:
-            keys: those that it has, the surest first.
-        """
+        """Say by which of its keys a record is looked up; ``None`` where the schema has to be asked for first."""
         if self._searchable is None and keys[0].field in self._optional:
             return None
         return surest(keys, self._optional, searchable=bool(self._searchable))
 
     async def choose(self, keys: Sequence[LookupKey]) -> LookupKey:
         """Say by which of its natural keys a record is looked up.
-
-        Args:
-            keys: those that it has, the surest first.
 
         Raises:
             ClarusError: the tenant's schema can't be had.

@@ -139,11 +139,7 @@ class Reconciler:
         return Creation(new, PendingCreate(self.spec.name, keys, idempotency_key or shared.new_key()))
 
     def resume(self, left: PendingCreate) -> Creation:
-        """Go on with what an error holds; nothing of it can be sent again.
-
-        Args:
-            left: from the error.
-        """
+        """Go on with what an error holds; nothing of it can be sent again."""
         self._caller.shared.bind()
         return Creation(None, left.resumed(self._caller.shared.time()))
 
@@ -350,13 +346,7 @@ class Reconciler:
 
 
 def surest(keys: Sequence[LookupKey], optional: Collection[str], *, searchable: bool) -> LookupKey:
-    """Return what a record is looked up by.
-
-    Args:
-        keys: the natural keys that it has, the surest first.
-        optional: the fields that not every tenant's list can be searched by.
-        searchable: this tenant's can.
-    """
+    """Return what a record is looked up by."""
     return next(key for key in keys if searchable or key.field not in optional)
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from clarus_async import Applied, InvalidInputError, JournalError, NewIntegration, OutcomeUnknownError
 from clarus_async.provisioning.journal.file import JournalFile
+from clarus_async.provisioning.journal.rows import Row
 from clarus_async.provisioning.review import keys_of, review_journal
 from clarus_async.reconcile import lookup
 from clarus_async.reconcile.decide import Fate, LookupResult, Settled, decide
@@ -154,8 +155,6 @@ class TestRun:
 
 
 def test_a_row_of_a_journal_tells_its_keys():
-    from clarus_async.provisioning.journal.rows import Row
-
     scoped = Row(1, "carrier/dhl/r-1", "r-1", scope=["carrier", "dhl"])
     assert keys_of(SCOPED, scoped) == lookup_keys(SCOPED, thing("r-1"))
     assert keys_of(INTEGRATIONS, Row(1, "r-1", "A")) == lookup_keys(INTEGRATIONS, thing("r-1", name="A"))

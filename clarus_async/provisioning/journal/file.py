@@ -88,9 +88,6 @@ class JournalFile:
     def open(self, *, make: bool = True) -> list[Known]:
         """Open it, or make it; return what it holds.
 
-        Args:
-            make: make one where there is none.
-
         Raises:
             JournalError: it is another job's, in use, damaged, not there, or can't be made.
             sqlite3.Error: it can't be opened; see :meth:`explained`.
@@ -242,28 +239,15 @@ class JournalFile:
                 raise sqlite3.IntegrityError("a completion has no intent")
 
     def fetch(self, numbers: Sequence[int]) -> dict[int, Row]:
-        """Read records by number.
-
-        Args:
-            numbers: which.
-        """
+        """Read records by number."""
         return self._fetch("WHERE n IN (SELECT value FROM json_each(?))", _json(numbers))
 
     def doubtful(self, after: int, most: int) -> dict[int, Row]:
-        """Read records that were ever in doubt, or are in flight, in order of their numbers.
-
-        Args:
-            after: those with a greater number than this.
-            most: how many.
-        """
+        """Read records that were ever in doubt, or are in flight, in order of their numbers."""
         return self._fetch("WHERE n > ? AND (unknown OR status IS NULL) ORDER BY n LIMIT ?", after, most)
 
     def troubled(self, most: int) -> dict[int, Row]:
-        """Read records that are not there as they should be.
-
-        Args:
-            most: how many.
-        """
+        """Read records that are not there as they should be."""
         there = "coalesce(status, '') IN ('created', 'adopted', 'updated')"
         return self._fetch(f"WHERE NOT {there} ORDER BY n LIMIT ?", most)
 
@@ -286,11 +270,7 @@ class JournalFile:
         return {tuple(names): count for names, count in rows}
 
     def owners(self, ids: Sequence[int]) -> dict[int, str]:
-        """Return the keys of the records that have these ids.
-
-        Args:
-            ids: which.
-        """
+        """Return the keys of the records that have these ids."""
         wanted = "SELECT id, key FROM records WHERE id IN (SELECT value FROM json_each(?))"
         return dict(self._connected().execute(wanted, (_json(ids),)))
 
@@ -299,20 +279,12 @@ class JournalFile:
         self._connected().execute(f"DELETE FROM records WHERE {REFUSED}")  # noqa: S608  a constant
 
     def forget(self, numbers: Sequence[int]) -> None:
-        """Forget records of which nothing was sent.
-
-        Args:
-            numbers: which.
-        """
+        """Forget records of which nothing was sent."""
         statement = "DELETE FROM records WHERE n IN (SELECT value FROM json_each(?))"
         self._connected().execute(statement, (_json(numbers),))
 
     def change(self, changes: Iterable[Change]) -> None:
-        """Note what is about to be changed, of records that have their intents.
-
-        Args:
-            changes: what is.
-        """
+        """Note what is about to be changed, of records that have their intents."""
         database = self._connected()
         with database:
             database.execute("BEGIN")
@@ -345,11 +317,7 @@ class JournalFile:
             lock.release()
 
     def explained(self, error: Exception) -> str:
-        """Say in words what went wrong, and what to do.
-
-        Args:
-            error: what SQLite says, or what could not be read.
-        """
+        """Say in words what went wrong, and what to do."""
         where = f"journal {self.path}: "
         if not isinstance(error, sqlite3.Error):
             return f"{where}is damaged ({error}): {_WHAT_TO_DO}"

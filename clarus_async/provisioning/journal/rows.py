@@ -22,7 +22,7 @@ class Intent(NamedTuple):
         name: the value of its last natural key, where that is not its key.
         hash: of all that was to be sent.
         idempotency_key: the same for every send.
-        seen: ids that a look before the first send found; ``None`` where nobody looked.
+        seen: ids that a lookup before the first send found; ``None`` where nobody looked.
         sent: when it was first about to be sent, in seconds since 1970 on the server's clock, which no step of a local
             clock moves; ``None`` where no answer had told of that.
         sends: how often it was to be sent as a new record.
@@ -212,7 +212,7 @@ CREATE TABLE records (
 """
 # Version 1 does not say under which `existing` a record was settled. What was updated was so under "update". What a
 # send of the job made was sent with the attributes of its hash, whatever the option was. What was only found was never
-# compared: it is decided anew, by a look, which sends nothing.
+# compared: it is decided anew, by a lookup, which sends nothing.
 UPGRADE: Final = """
 ALTER TABLE records RENAME COLUMN integration_id TO id;
 ALTER TABLE records ADD COLUMN scope TEXT;
@@ -259,7 +259,7 @@ WRITE_COMPLETIONS: Final = _update_completion(_extracted, "FROM json_each(?)")
 # SQLite's JSON ends a text at a NUL.
 WRITE_ONE_INTENT: Final = _upsert_intent(f"VALUES ({', '.join('?' for _ in Intent._fields)})")
 WRITE_ONE_COMPLETION: Final = _update_completion(lambda i: f":{Completion._fields[i]}", "")
-# Its hash becomes one that no record has. It ends a doubt, for what is there is known.
+# Its hash becomes one that no record has. It is in doubt no more, for what is there is known.
 CHANGE: Final = """UPDATE records SET hash = '', status = coalesce(status, 'unresolved'), sends = 0,
   id = :id, ours = :ours, given = :given, names = :names WHERE n = :n"""
 READ: Final = f"SELECT {', '.join(Row._fields)} FROM records"  # noqa: S608  field names
