@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from hypothesis import strategies as st
 
 from clarus_async.errors import JournalError
-from clarus_async.provisioning.job_index import Earlier
+from clarus_async.provisioning.job_index import outcome_of
 from clarus_async.provisioning.journal.file import JournalFile
 from clarus_async.provisioning.journal.journal import Journal
 from clarus_async.provisioning.journal.rows import Completion, Intent, Known, Row
@@ -116,7 +116,7 @@ async def _read(path: Path) -> tuple[list[Known], dict[int, Row]]:
     try:
         known = await journal.open()
         rows = await journal.fetch([one.n for one in known])
-        for outcome in [Earlier(row, same=True).outcome(0) for row in rows.values()]:
+        for outcome in [outcome_of(row, "integrations", 0) for row in rows.values()]:
             assert_fits(outcome)
             assert Outcome.from_json(outcome.to_json()) == outcome
         await report_of(journal)
