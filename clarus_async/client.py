@@ -198,9 +198,8 @@ from clarus_async.events import Observer
 from clarus_async.http.session import ClientSession
 from clarus_async.ratelimit.beliefs import LimitKind
 from clarus_async.ratelimit.told import PaceSource
-from clarus_async.resources.resource import Integrations
+from clarus_async.resources.typed import ExternalEntities, Integrations
 from clarus_async.validation import plain_or_problem
-from clarus_async.wire import reading
 from clarus_async.wire.graphql import PING
 
 __all__ = ["ClarusClient", "ClientOptions", "PaceState"]
@@ -309,6 +308,7 @@ class ClarusClient:
     """
 
     integrations: ResourceProperty[Integrations] = ResourceProperty(Integrations)
+    external_entities: ResourceProperty[ExternalEntities] = ResourceProperty(ExternalEntities)
 
     def __init__(
         self,
@@ -344,7 +344,6 @@ class ClarusClient:
             # What was given in the wrong place may be a secret, and error trackers ship the frame that raises.
             del credentials, base_url, subdomain, timeouts, retry, pacing, session, observer, max_connections
             raise ConfigurationError("; ".join(problems))
-        reading.prepare()
         shared = ClientCore(base_url.rstrip("/"), max_connections, pacing or PacingPolicy(), session, observer)
         self._bind(Caller(shared, subdomain, credentials, timeouts or Timeouts(), retry or RetryPolicy()), owner=True)
 

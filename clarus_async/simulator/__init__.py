@@ -124,9 +124,9 @@ if TYPE_CHECKING:
     from clarus_async.simulator.faults import Endpoint, Fault, FaultKind
     from clarus_async.simulator.log import LoggedRequest
     from clarus_async.simulator.quota import Quota
-    from clarus_async.simulator.state import StoredIntegration
+    from clarus_async.simulator.state import StoredRecord
 
-__all__ = ["Endpoint", "Fault", "FaultKind", "LoggedRequest", "Quota", "Simulator", "StoredIntegration"]
+__all__ = ["Endpoint", "Fault", "FaultKind", "LoggedRequest", "Quota", "Simulator", "StoredRecord"]
 
 # Resolved on first use: pytest imports this package in every run of everyone who has it installed.
 _HOMES = {
@@ -136,7 +136,7 @@ _HOMES = {
     "LoggedRequest": "log",
     "Quota": "quota",
     "Simulator": "app",
-    "StoredIntegration": "state",
+    "StoredRecord": "state",
 }
 
 

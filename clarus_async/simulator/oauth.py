@@ -82,7 +82,7 @@ class TokenIssuer:
         self._codes: dict[str, _Code] = {}
 
     def is_good(self, token: str, now: float) -> bool:
-        """Tell whether ``token`` is an access token that is alive at ``now``."""
+        """Return whether ``token`` is an access token that is alive at ``now``."""
         if token not in self._access:
             return False
         expires_at = self._access[token]
