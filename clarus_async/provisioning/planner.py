@@ -291,7 +291,7 @@ class Planner:
 
     def _former(self, item: WorkItem) -> list[LookupKey]:
         """Return what else a record is looked up by that this job made, and that may have another last natural key."""
-        if not is_weak(self._spec, item.lookup_key) or not item.ours:
+        if not item.ours or not is_weak(self._spec, item.lookup_key):
             return []
         return [item.last_key._replace(value=name) for name in item.names]
 

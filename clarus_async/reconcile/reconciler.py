@@ -149,10 +149,11 @@ class Reconciler:
         """
         now = self._caller.shared.time()
         # Kept, for at the end the tenant may have been forgotten.
-        creation.concurrent = state_of(self._caller, self.spec).creates
-        creation.noted = [key.folded for key in creation.pending.keys]
-        for name in creation.noted:
-            creation.concurrent.begin(name, now, creation.pending.idempotency_key)
+        creates = creation.concurrent = state_of(self._caller, self.spec).creates
+        pending = creation.pending
+        noted = creation.noted = [key.folded for key in pending.keys]
+        for name in noted:
+            creates.begin(name, now, pending.idempotency_key)
         return now
 
     def end(self, creation: Creation) -> None:
@@ -345,4 +346,6 @@ class Reconciler:
 
 def surest(keys: Sequence[LookupKey], optional: Collection[str], *, searchable: bool) -> LookupKey:
     """Return what a record is looked up by."""
-    return next(key for key in keys if searchable or key.field not in optional)
+    if searchable or keys[0].field not in optional:
+        return keys[0]
+    return next(key for key in keys if key.field not in optional)
