@@ -39,6 +39,7 @@ class Stub:
     spec = INTEGRATIONS
     terms = Terms("acme", "http://localhost", 60.0, 4, 300.0)
     paused = 0.0
+    server_time = None
 
     def __init__(self) -> None:
         self._last = 0

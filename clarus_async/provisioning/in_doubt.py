@@ -96,7 +96,7 @@ class _ItemActions:
             settler.judge(found)
             return f"looking it up failed: {found.reason}"
         weak = is_weak(settler.reconciler.spec, key)
-        others = settler.index.claimed(key, item.own_id).ids if weak else ()
+        others = settler.index.claimed(key.folded, item.own_id).ids if weak else ()
         return settler.reconciler.sort_out(item.creation, key, found.rows, found.at, others)
 
     async def send(self) -> str | None:

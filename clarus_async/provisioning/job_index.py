@@ -18,7 +18,7 @@ from clarus_async.provisioning.journal.journal import Journal
 from clarus_async.provisioning.journal.rows import Change, Completion, Intent, Row
 from clarus_async.provisioning.report import Outcome, OutcomeStatus, Problem
 from clarus_async.provisioning.work_item import WorkItem
-from clarus_async.reconcile.pending import InDoubt, LookupKey, Moment, PendingCreate, folded
+from clarus_async.reconcile.pending import InDoubt, LookupKey, Moment, PendingCreate
 from clarus_async.resources.spec import AnySpec
 from clarus_async.wire.reading import unstructure
 
@@ -195,7 +195,7 @@ class JobIndex:
         if self._met.find(key):
             return None
         self._met.add(key, 0)
-        if numbers := self._journaled.find(key):
+        if self._journal is not None and (numbers := self._journaled.find(key)):
             return Met(numbers[-1], journaled=True)
         return Met(self.next_number(), journaled=False)
 
@@ -253,14 +253,13 @@ class JobIndex:
         digests = self._digests(item.new)
         item.differs = differences(self._spec, item.new, row, item.given, digests, ours=ours)
 
-    def claimed(self, key: LookupKey, own_id: int | None = None) -> Claims:
+    def claimed(self, shared: str, own_id: int | None = None) -> Claims:
         """Say which records with the same last natural key are others' of the job.
 
         Args:
-            key: that of the one that asks.
+            shared: what they have in common.
             own_id: the id that the one that asks is known to have.
         """
-        shared = key.folded
         certain = {found for found in self._claimed.find(shared) if found != own_id}
         by_key_alone = {found for found in self._claimed_by_key_alone.find(shared) if found != own_id}
         return Claims(
@@ -270,9 +269,7 @@ class JobIndex:
     def _shared(self, name: str, scope: Sequence[object] | None) -> str:
         """Return what records with the same last natural key have in common."""
         last = self._spec.keys[-1]
-        if scope is None:
-            return folded(name)
-        return LookupKey(last.field, name, last.called, tuple(zip(last.scope, scope, strict=False))).folded
+        return LookupKey(last.field, name, last.called, tuple(zip(last.scope, scope or (), strict=False))).folded
 
     def _claim(self, shared: str, found: int | None, *, by_key_alone: bool) -> None:
         if found is not None:
@@ -313,9 +310,11 @@ class JobIndex:
 
     def ended(self, item: WorkItem, outcome: Outcome) -> None:
         """Note whose the record is that an outcome names."""
-        found, last = outcome.id, item.last_key
-        certain = item.in_doubt.sends > 0 or found == item.own_id
-        self._claim(last.folded, found, by_key_alone=outcome.matched_by == last.called and not certain)
+        found = outcome.id
+        if found is not None:
+            certain = item.in_doubt.sends > 0 or found == item.own_id
+            by_key_alone = not certain and outcome.matched_by == item.last_key.called
+            self._claim(item.shared, found, by_key_alone=by_key_alone)
         self.settled(item)
 
     def settled(self, item: WorkItem) -> None:

@@ -141,14 +141,14 @@ class Planner:
         if item.lookup_key.field == item.last_key.field:
             # It was sent under the name that it had then.
             item.lookup_key = item.last_key._replace(value=item.left_as)
-        self._lines.setdefault(item.last_key.folded, _Line()).under_way += 1
+        self._lines.setdefault(item.shared, _Line()).under_way += 1
         batch.in_doubt.append(item)
 
     def _hold(self, item: WorkItem) -> bool:
         """Whether a record has to wait for another one with its last natural key."""
         if self._dry_run:
             return False
-        line = self._lines.setdefault(item.last_key.folded, _Line())
+        line = self._lines.setdefault(item.shared, _Line())
         if line.under_way and is_weak(self._spec, item.lookup_key):
             line.held.append(item)
             self.held += 1
@@ -189,9 +189,9 @@ class Planner:
 
     def _decide_one(self, item: WorkItem, there: LookupRows, batch: Batch) -> None:
         weak, last = is_weak(self._spec, item.lookup_key), item.last_key
-        claims = self._index.claimed(last, item.own_id) if weak else _NO_CLAIMS
+        claims = self._index.claimed(item.shared, item.own_id) if weak else _NO_CLAIMS
         # What has a name that only the server takes for equal may be that of one which waits.
-        line = self._lines.get(last.folded)
+        line = self._lines.get(item.shared)
         another = (
             weak
             and bool(line and line.held)
@@ -241,15 +241,14 @@ class Planner:
 
     def release(self, item: WorkItem) -> WorkItem | None:
         """Note that a record is at its end, and return the next one with its last natural key that waited for that."""
-        shared = item.last_key.folded
-        line = self._lines.get(shared)
+        line = self._lines.get(item.shared)
         if line is None:
             return None
         line.under_way -= 1
         if line.under_way:
             return None
         if not line.held:
-            del self._lines[shared]
+            del self._lines[item.shared]
             return None
         line.under_way = 1
         self.held -= 1
@@ -262,7 +261,7 @@ class Planner:
             ClarusError: what would fail every record.
         """
         batch = Batch()
-        claims = self._index.claimed(item.last_key, item.own_id)
+        claims = self._index.claimed(item.shared, item.own_id)
         seen = before.in_doubt.seen
         if self._existing == "ignore":
             await self._decide([item], batch)
@@ -292,7 +291,7 @@ class Planner:
 
     def _former(self, item: WorkItem) -> list[LookupKey]:
         """Return what else a record is looked up by that this job made, and that may have another last natural key."""
-        if not is_weak(self._spec, item.lookup_key) or not item.ours:
+        if not item.ours or not is_weak(self._spec, item.lookup_key):
             return []
         return [item.last_key._replace(value=name) for name in item.names]
 

@@ -52,6 +52,9 @@ class WorkItem:
         names: other values of its last natural key that what is there may have.
         others: ids of further records that an earlier run knew of.
         differs: attributes that are given and that what is there does not have.
+
+    Attributes:
+        shared: what it has in common with others whose last natural key a server may take for the same.
     """
 
     spec: AnySpec = attrs.field(repr=False)
@@ -72,6 +75,10 @@ class WorkItem:
     names: Sequence[str] = ()
     others: Collection[int] = ()
     differs: Sequence[str] = ()
+    shared: str = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.shared = self.creation.pending.keys[-1].folded
 
     @property
     def new(self) -> Any:  # noqa: ANN401

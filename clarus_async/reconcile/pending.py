@@ -45,8 +45,8 @@ class LookupKey(NamedTuple):
 
     @property
     def folded(self) -> str:
-        """What it has in common with others that a server may take for equal."""
-        return folded(self.text)
+        """What it has in common with others of its field that a server may take for equal."""
+        return f"{self.field}={folded(self.text if self.scope else self.value)}"
 
 
 def lookup_keys(spec: AnySpec, record: object) -> list[LookupKey]:

@@ -11,9 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple
-
-import attrs
+from typing import Any, NamedTuple
 
 from clarus_async.calls.caller import Caller
 from clarus_async.calls.request import Request
@@ -28,10 +26,7 @@ from clarus_async.retry.deadline import Deadline
 from clarus_async.retry.effect import Kind
 from clarus_async.wire.envelope import changes_body, create_body, read_changed, read_created
 
-_NO_ROWS: Final[Mapping[int, Any]] = MappingProxyType({})
 
-
-@attrs.define(eq=False, repr=False)
 class Creation:
     """A record that is being created.
 
@@ -46,14 +41,17 @@ class Creation:
         noted: under what.
     """
 
-    new: Any
-    pending: PendingCreate
+    # Defaults stand here, so that a create costs what it comes to.
     record: Any = None
     error: ClarusError | None = None
     budget_exhausted: bool = False
-    rows: Mapping[int, Any] = _NO_ROWS
+    rows: Mapping[int, Any] = MappingProxyType({})
     concurrent: ConcurrentCreates | None = None
     noted: Sequence[str] = ()
+
+    def __init__(self, new: Any, pending: PendingCreate) -> None:  # noqa: ANN401
+        self.new = new
+        self.pending = pending
 
 
 class ChangedRecord(NamedTuple):
@@ -151,10 +149,11 @@ class Reconciler:
         """
         now = self._caller.shared.time()
         # Kept, for at the end the tenant may have been forgotten.
-        creation.concurrent = state_of(self._caller, self.spec).creates
-        creation.noted = [_name(key) for key in creation.pending.keys]
-        for name in creation.noted:
-            creation.concurrent.begin(name, now, creation.pending.idempotency_key)
+        creates = creation.concurrent = state_of(self._caller, self.spec).creates
+        pending = creation.pending
+        noted = creation.noted = [key.folded for key in pending.keys]
+        for name in noted:
+            creates.begin(name, now, pending.idempotency_key)
         return now
 
     def end(self, creation: Creation) -> None:
@@ -259,7 +258,7 @@ class Reconciler:
         """
         pending = creation.pending
         creates = state_of(self._caller, self.spec).creates
-        name, first_sent = _name(key), pending.first_sent
+        name, first_sent = key.folded, pending.first_sent
         creation.rows = {row.id: row for row in rows}
         given = {*creates.given_to_others(name, pending.idempotency_key), *others, *pending.not_ours}
         exact = [row for row in rows if getattr(row, key.field, None) == key.value]
@@ -347,9 +346,6 @@ class Reconciler:
 
 def surest(keys: Sequence[LookupKey], optional: Collection[str], *, searchable: bool) -> LookupKey:
     """Return what a record is looked up by."""
-    return next(key for key in keys if searchable or key.field not in optional)
-
-
-def _name(key: LookupKey) -> str:
-    """Return under what a create is noted that is looked up like this."""
-    return f"{key.field}={key.folded}"
+    if searchable or keys[0].field not in optional:
+        return keys[0]
+    return next(key for key in keys if key.field not in optional)
