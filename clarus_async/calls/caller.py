@@ -44,7 +44,7 @@ from clarus_async.retry.effect import (
     classify,
     merge_applied,
 )
-from clarus_async.wire.faults import read_faults, secrets_in
+from clarus_async.wire.error_bodies import read_error_body, secrets_in
 from clarus_async.wire.graphql import GraphQLAnswer
 from clarus_async.wire.headers import request_id, retry_after
 from clarus_async.wire.reading import Unreadable
@@ -291,12 +291,12 @@ class Caller:
                 call.unreadable = value
                 return ResponseSummary(received.status, readable=False, whole=received.whole)
             if isinstance(value, GraphQLAnswer):
-                call.details = read_faults(received.body, [token, *secrets_in(request.secret)])
+                call.details = read_error_body(received.body, [token, *secrets_in(request.secret)])
                 return ResponseSummary(received.status, faulty=True, executed=value.executed)
             call.value = value
             return ResponseSummary(received.status)
         challenge = received.headers.get("WWW-Authenticate")
-        call.details = read_faults(received.body, [token, *secrets_in(request.secret)], challenge)
+        call.details = read_error_body(received.body, [token, *secrets_in(request.secret)], challenge)
         wait = retry_after(received.headers.get("Retry-After"), received.headers.get("Date"), datetime.now(UTC))
         return ResponseSummary(received.status, wait)
 

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable, Iterator
-from typing import Final
+from typing import Any, Final, Protocol, TypeVar
 
 import attrs
 
 from clarus_async.auth.token import TokenRefusals
 from clarus_async.ratelimit.queue import PacedQueue
-from clarus_async.reconcile.concurrent_creates import ConcurrentCreates
 from clarus_async.retry.budget import RetryBudget
+
+
+class Memory(Protocol):
+    """What a room above this one keeps of a tenant."""
+
+    def idle(self, now: float) -> bool:
+        """Whether all of it would be learned again."""
+        ...
+
+
+M = TypeVar("M", bound=Memory)
 
 # Some 5 KiB each, so 20 MiB in all.
 _MOST_TENANTS: Final = 4096
@@ -26,31 +35,31 @@ class TenantState:
         budget: its retry budget.
         lookup_budget: that of look-ups: creates that fail must not use up what settles them.
         called_at: when it was asked for last, in seconds on the loop's clock.
-        schema: held while its schema is asked for.
-        searchable: whether its list can be searched by reference, once that was asked.
-        creates: those that are under way, by name.
         refusals: the tokens that were refused.
         most_rows: how many rows of a page it has granted, once more were refused for their cost.
-        most_keys: how many keys of a look-up, likewise.
+        memories: what rooms above this one know of it, by kind and by what it is of.
     """
 
     queue: PacedQueue
     budget: RetryBudget
     lookup_budget: RetryBudget
     called_at: float = 0.0
-    schema: asyncio.Lock = attrs.field(factory=asyncio.Lock)
-    searchable: bool | None = None
-    creates: ConcurrentCreates = attrs.field(factory=ConcurrentCreates)
     refusals: TokenRefusals = attrs.field(factory=TokenRefusals)
     most_rows: int | None = None
-    most_keys: int | None = None
+    memories: dict[tuple[type, str], Any] = attrs.field(factory=dict)
+
+    def memory(self, kind: type[M], of: str) -> M:
+        """Return what is known of a part of this tenant, such as a resource; it is forgotten with the tenant."""
+        memory: M | None = self.memories.get((kind, of))
+        if memory is None:
+            memory = self.memories[kind, of] = kind()
+        return memory
 
     def forgettable(self, name: str, now: float) -> bool:
         """Whether all that is known of it would be learned again: nothing is under way, in doubt or held back."""
         return (
             name not in self.queue.lines
-            and not self.schema.locked()
-            and self.creates.idle(now)
+            and all(memory.idle(now) for memory in self.memories.values())
             and self.refusals.wait(now) == 0.0
             and self.budget.full(now)
             and self.lookup_budget.full(now)

@@ -17,19 +17,16 @@ class Digests:
     rows of bytes, which are searched faster than Python hashes a text.
     """
 
-    __slots__ = ("_rows",)
+    __slots__ = ("_empty", "_rows")
 
     def __init__(self) -> None:
         self._rows: list[bytearray | None] = [None] * _ROWS
+        self._empty = True
 
     def add(self, text: str, number: int) -> None:
-        """Note a text.
-
-        Args:
-            text: which.
-            number: what it goes with, signed.
-        """
+        """Note a text."""
         digest = blake2b(text.encode(), digest_size=_DIGEST).digest()
+        self._empty = False
         entry = digest + number.to_bytes(_NUMBER, "little", signed=True)
         place = int.from_bytes(digest[:2], "little") % _ROWS
         row = self._rows[place]
@@ -39,11 +36,9 @@ class Digests:
             row += entry
 
     def find(self, text: str) -> list[int]:
-        """Return the numbers of a text, in the order in which they were noted.
-
-        Args:
-            text: which.
-        """
+        """Return the numbers of a text, in the order in which they were noted."""
+        if self._empty:
+            return []
         digest = blake2b(text.encode(), digest_size=_DIGEST).digest()
         row = self._rows[int.from_bytes(digest[:2], "little") % _ROWS]
         numbers: list[int] = []

@@ -37,7 +37,8 @@ class ToldQuota:
     """
 
     __slots__ = (
-        "_count", "_guessed", "_left", "_left_until", "_limit", "_longest", "_restored", "_turns", "_until", "window",
+        "_count", "_guessed", "_left", "_left_until", "_limit", "_longest", "_restored", "_turns", "_until", "_used",
+        "window",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -48,8 +49,9 @@ class ToldQuota:
         self._left: int | None = None
         self._left_until = 0.0
         self._restored = 0.0  # the moment of the window that is on
-        # Of as long as a window is taken for: the longest that was ahead, how many answers told so, and until when.
-        self._longest, self._count, self._until = 0.0, 0, 0.0
+        # Of as long as a window is taken for: the longest that was ahead, how many answers told so, the most of the
+        # quota that was used, and until when.
+        self._longest, self._count, self._used, self._until = 0.0, 0, 0, 0.0
 
     def forget(self) -> None:
         """Believe nothing of what was told."""
@@ -101,7 +103,10 @@ class ToldQuota:
         turned = (
             left is not None
             and self._left is not None
-            and left > self._left + min(1 + under_way, max(1, limit or 0) // 2)
+            and limit is not None
+            and left > self._left + min(1 + under_way, max(1, limit) // 2)
+            # Where a window slides, a burst that leaves it gives back a part only.
+            and left >= min(limit // 2, limit - 2 * (1 + under_way))
         )
         self._left, self._left_until = left, restored
         if limit is None:
@@ -132,14 +137,19 @@ class ToldQuota:
                 self.window = window
         # No more is ahead than was told in all of a window that was made use of: a Date that is very late is told once.
         self._longest, self._count = max(self._longest, ahead), self._count + 1
+        if self._left is not None:
+            self._used = max(self._used, self._limit - self._left)
         if now >= self._until:
             if self._count >= _USED * self._limit:
-                self.window = min(self.window, self._longest)
+                # A window that slides tells how soon the next request is let in again: it is as long as it takes us to
+                # use what it says is used.
+                using = (self._used + 1) * self.window * _SAFE * _SAFE / self._limit
+                self.window = min(self.window, max(self._longest, using))
             self._watch(now)
 
     def _watch(self, now: float) -> None:
         """Begin to look, for as long as a window is taken for, at what is told of it."""
-        self._longest, self._count, self._until = 0.0, 0, now + self.window
+        self._longest, self._count, self._used, self._until = 0.0, 0, 0, now + self.window
 
 
 def _ahead(reset: float) -> float:
