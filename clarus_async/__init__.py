@@ -46,8 +46,7 @@ if TYPE_CHECKING:
     )
     from clarus_async.provisioning.report import Outcome, OutcomeStatus, Problem, Report
     from clarus_async.provisioning.run import Progress, ProvisionRun
-    from clarus_async.ratelimit.beliefs import LimitKind
-    from clarus_async.ratelimit.told import PaceSource
+    from clarus_async.ratelimit.pacer import LimitKind, PaceSource
     from clarus_async.resources.integrations import (
         INTEGRATION_TYPES,
         PROVIDERS,
@@ -170,8 +169,7 @@ _HOMES = {
     "provisioning.report": ("Outcome", "OutcomeStatus", "Problem", "Report"),
     "provisioning.run": ("Progress", "ProvisionRun"),
     "calls.queries": ("IntegrationList",),
-    "ratelimit.beliefs": ("LimitKind",),
-    "ratelimit.told": ("PaceSource",),
+    "ratelimit.pacer": ("LimitKind", "PaceSource"),
     "resources.integrations": (
         "INTEGRATION_TYPES",
         "PROVIDERS",

@@ -26,8 +26,7 @@ from clarus_async.credentials import Credentials, credentials_problem
 from clarus_async.errors import ConfigurationError, InvalidInputError
 from clarus_async.events import Observer
 from clarus_async.http.session import ClientSession
-from clarus_async.ratelimit.beliefs import LimitKind
-from clarus_async.ratelimit.told import PaceSource
+from clarus_async.ratelimit.pacer import LimitKind, PaceSource
 from clarus_async.resources.resource import Integrations
 from clarus_async.validation import plain_or_problem
 from clarus_async.wire import reading
@@ -207,7 +206,7 @@ class ClarusClient:
         queue = shared.queue(self.subdomain)
         now = shared.time()
         pause, waiting = queue.pace.pause(now), queue.waiting(self.subdomain)
-        queued = waiting if shared.connections.full(queue, now) else 0
+        queued = waiting if shared.connections.is_bottleneck(queue, now) else 0
         limit = queue.pace.limit
         return PaceState(
             rate=queue.pace.rate,

@@ -23,7 +23,7 @@ from clarus_async.events import Event, Observer
 from clarus_async.forking import watch
 from clarus_async.http.session import ClientSession, Session
 from clarus_async.ratelimit.limiter import AdaptiveRateLimiter
-from clarus_async.ratelimit.queue import ConnectionLimiter, PacedQueue
+from clarus_async.ratelimit.queue import ConnectionLimiter, RequestQueue
 from clarus_async.reconcile.concurrent_creates import ConcurrentCreates
 from clarus_async.retry.backoff import RetryBudget
 from clarus_async.wire.server_clock import Dated
@@ -52,7 +52,7 @@ class TenantState:
         most_keys: how many keys of a look-up, likewise.
     """
 
-    queue: PacedQueue
+    queue: RequestQueue
     budget: RetryBudget
     looks: RetryBudget
     called_at: float = 0.0
@@ -71,7 +71,7 @@ class TenantState:
             now: seconds on the loop's clock.
         """
         return (
-            name not in self.queue.lines
+            name not in self.queue.tenants
             and not self.schema.locked()
             and self.creates.idle(now)
             and self.refusals.wait(now) == 0.0
@@ -217,7 +217,7 @@ class ClientCore:
                 del self._tenants[name]
         self._room = max(_ROOM, 2 * len(self._tenants))
 
-    def queue(self, subdomain: str) -> PacedQueue:
+    def queue(self, subdomain: str) -> RequestQueue:
         """Return where the calls of a tenant wait, without making it one that was called.
 
         Args:
@@ -226,15 +226,15 @@ class ClientCore:
         tenant = self._tenants.get(subdomain)
         return self._new_queue(subdomain) if tenant is None else tenant.queue
 
-    def _new_queue(self, subdomain: str) -> PacedQueue:
+    def _new_queue(self, subdomain: str) -> RequestQueue:
         return self._common or self._queue_of(subdomain)
 
-    def _queue_of(self, subdomain: str | None) -> PacedQueue:
+    def _queue_of(self, subdomain: str | None) -> RequestQueue:
         if self._sharing is None:
-            return PacedQueue(self.connections, AdaptiveRateLimiter(self.pacing))
+            return RequestQueue(self.connections, AdaptiveRateLimiter(self.pacing))
         pacer = self._sharing.pacer(subdomain)
-        queue = PacedQueue(self.connections, pacer)
-        pacer.attach(queue.news, lambda: queue.ready)
+        queue = RequestQueue(self.connections, pacer)
+        pacer.attach(queue.pace_changed, lambda: queue.ready)
         return queue
 
     def _keeper(self, credentials: Credentials, timeouts: Timeouts, asks: Asks) -> TokenManager:

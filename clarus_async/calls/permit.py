@@ -12,8 +12,8 @@ from clarus_async.calls.telemetry import Telemetry
 from clarus_async.config import RetryPolicy
 from clarus_async.errors import AuthenticationError, ClarusError, ConfigurationError, RateLimitedError, with_facts
 from clarus_async.events import WaitReason
-from clarus_async.ratelimit.measured import Sent
-from clarus_async.ratelimit.queue import PacedQueue
+from clarus_async.ratelimit.pacer import Sent
+from clarus_async.ratelimit.queue import RequestQueue
 from clarus_async.retry.backoff import backoff
 from clarus_async.retry.deadline import LEAST_USEFUL, Deadline
 
@@ -70,7 +70,7 @@ class Permits:
         token = self._keeper.current(now)
         if token is None or tenant.refusals.wait(now) > 0.0 or self._stopped(call, now):
             return None
-        sent = self._shared.connections.acquire_now(tenant.queue, now)
+        sent = self._shared.connections.try_acquire(tenant.queue, now)
         return None if sent is None else Permit(sent, tenant, token)
 
     async def take(self, call: Call, tenant: TenantState) -> Permit | None:
@@ -90,14 +90,14 @@ class Permits:
             if token is None:
                 break
             now = shared.time()
-            sent = shared.connections.acquire_now(tenant.queue, now)
+            sent = shared.connections.try_acquire(tenant.queue, now)
             if sent is None:
                 # What was begun ends before more is begun: behind a slow server, a look would never have its turn.
                 again = had_a_turn or call.attempts > 0 or call.request.settles
                 if not self._may_wait(call, tenant.queue, now, again=again):
                     break
                 patience = None if call.request.patient else call.deadline.left(now)
-                sent = await shared.connections.acquire(tenant.queue, self._subdomain, patience, again=again)
+                sent = await shared.connections.acquire(tenant.queue, self._subdomain, patience, retry=again)
                 if patience is None:
                     call.deadline = Deadline(call.deadline.at + shared.time() - now)
                 if sent is None:
@@ -107,7 +107,7 @@ class Permits:
                 token = keeper.current(now) or (token if keeper.alive(token, now) else None)
                 if token is None or shared.problem is not None:
                     # Its turn is not lost: a token that lives for less than the wait for one would never be used.
-                    tenant.queue.give_back(sent)
+                    tenant.queue.release_unsent(sent)
                     had_a_turn = True
                     continue
             return Permit(sent, tenant, token)
@@ -169,10 +169,10 @@ class Permits:
             await shared.sleep(pause)
             now = shared.time()
 
-    def _may_wait(self, call: Call, queue: PacedQueue, now: float, *, again: bool) -> bool:
+    def _may_wait(self, call: Call, queue: RequestQueue, now: float, *, again: bool) -> bool:
         """Tell of a wait that begins, or stop the call where that would be too long."""
-        if queue.pace.ask(now) != 0.0 or (queue.lines and not self._shared.connections.full(queue, now)):
-            pause = queue.pace.slot(now)
+        if queue.pace.ask(now) != 0.0 or (queue.tenants and not self._shared.connections.is_bottleneck(queue, now)):
+            pause = queue.pace.next_slot(now)
             wait = pause if again else queue.wait(self._subdomain, now)
             if why := self._too_long(call, wait, pause, now):
                 call.paced = wait

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol, runtime_checkable
 
 from clarus_async.auth.token_store import TokenStores
-from clarus_async.ratelimit.pacer import SharedPacer
+from clarus_async.ratelimit.shared_pace import SharedPace
 
 
 class Sharing(TokenStores, Protocol):
@@ -16,8 +16,8 @@ class Sharing(TokenStores, Protocol):
         """Why nothing may be sent, where no waiting heals it."""
         ...
 
-    def pacer(self, tenant: str | None) -> SharedPacer:
-        """Return the pacer of a tenant.
+    def pacer(self, tenant: str | None) -> SharedPace:
+        """Return the pace of a tenant.
 
         Args:
             tenant: which; ``None``: of all together.

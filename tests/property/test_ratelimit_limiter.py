@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from clarus_async.config import PacingPolicy
-from clarus_async.ratelimit.headers import Told
+from clarus_async.ratelimit.headers import RateLimitHeaders
 from clarus_async.ratelimit.limiter import AdaptiveRateLimiter
-from clarus_async.ratelimit.told import PaceSource
+from clarus_async.ratelimit.pacer import PaceSource
 from tests.strategies import quick
 
 HOUR = 3600.0
@@ -36,16 +36,16 @@ waits = st.none() | st.just(0.0) | st.floats(0, 120) | st.sampled_from([1e-300, 
 
 
 @st.composite
-def told(draw):
+def stated(draw):
     """What the parser may make of a hostile server's headers."""
     limit = draw(st.none() | st.sampled_from([1, 2, 10, 50, 600, 10**9]))
     window = None if limit is None else draw(st.none() | st.sampled_from([1.0, 60.0, HOUR]))
     remaining = draw(st.none() | st.sampled_from([0, 1, 5, 50, 10**9]))
     reset = draw(st.none() | st.sampled_from([0.0, 1.0, 2.0, 59.5, HOUR]))
-    return Told(limit, window, remaining, reset)
+    return RateLimitHeaders(limit, window, remaining, reset)
 
 
-anything_told = st.none() | told()
+any_headers = st.none() | stated()
 places = st.integers(0, 1_000)
 
 
@@ -81,10 +81,10 @@ class Limiting(RuleBasedStateMachine):
         self.heard_of.append(sent)
         return sent
 
-    def refuse(self, at, wait, tells):
+    def refuse(self, at, wait, headers):
         if wait is not None:
             self.floor = max(self.floor, self.now + min(wait, HOUR))
-        self.limiter.refused(self.come_back(at), self.now, wait, tells)
+        self.limiter.refused(self.come_back(at), self.now, wait, headers)
 
     @rule(seconds=steps)
     def time_passes(self, seconds):
@@ -105,8 +105,8 @@ class Limiting(RuleBasedStateMachine):
             if self.ask() == 0:
                 self.send()
 
-    @rule(seconds=st.floats(0.01, 20.0), width=st.integers(1, 64), tells=anything_told, each=st.integers(2, 90))
-    def much_traffic_comes_and_some_is_refused(self, seconds, width, tells, each):
+    @rule(seconds=st.floats(0.01, 20.0), width=st.integers(1, 64), headers=any_headers, each=st.integers(2, 90))
+    def much_traffic_comes_and_some_is_refused(self, seconds, width, headers, each):
         until = self.now + seconds
         for number in range(1, 200):
             wait = self.ask() if len(self.under_way) < width else None
@@ -116,21 +116,21 @@ class Limiting(RuleBasedStateMachine):
                 self.now += wait
             elif number % each:
                 self.now += 0.001
-                self.limiter.answered(self.come_back(0), self.now, tells)
+                self.limiter.answered(self.come_back(0), self.now, headers)
             else:
-                self.refuse(0, None, tells)
+                self.refuse(0, None, headers)
             if self.now > until:
                 break
 
     @precondition(lambda self: self.under_way)
-    @rule(at=places, tells=anything_told)
-    def an_answer_comes(self, at, tells):
-        self.limiter.answered(self.come_back(at), self.now, tells)
+    @rule(at=places, headers=any_headers)
+    def an_answer_comes(self, at, headers):
+        self.limiter.answered(self.come_back(at), self.now, headers)
 
     @precondition(lambda self: self.under_way)
-    @rule(at=places, wait=waits, tells=anything_told)
-    def a_refusal_comes(self, at, wait, tells):
-        self.refuse(at, wait, tells)
+    @rule(at=places, wait=waits, headers=any_headers)
+    def a_refusal_comes(self, at, wait, headers):
+        self.refuse(at, wait, headers)
 
     @precondition(lambda self: len(self.under_way) > 1)
     @rule(most=st.integers(2, 12), wait=waits)
@@ -168,9 +168,9 @@ class Limiting(RuleBasedStateMachine):
         assert self.limiter._out == set(self.under_way)
 
     @invariant()
-    def at_most_one_looks(self):
+    def at_most_one_probes(self):
         limiter = self.limiter
-        assert limiter._look is None or limiter._look in limiter._out
+        assert limiter._probe is None or limiter._probe in limiter._out
 
     @invariant()
     def asking_changes_nothing(self):

@@ -54,7 +54,7 @@ def names(shared):
 
 def send(shared, name):
     queue = shared.tenant(name).queue
-    sent = shared.connections.acquire_now(queue, now())
+    sent = shared.connections.try_acquire(queue, now())
     assert sent is not None
     return queue, sent
 
@@ -202,7 +202,7 @@ class TestNeverForgotten:
         await asyncio.sleep(1.0)
         await strangers(shared, 1_000)
         # A second after the first request; the rate has 100 seconds between them.
-        assert shared.connections.acquire_now(shared.tenant("acme").queue, now()) is None
+        assert shared.connections.try_acquire(shared.tenant("acme").queue, now()) is None
 
     @virtual
     @pytest.mark.parametrize("scope", ["tenant", "client"])
@@ -369,13 +369,13 @@ class TestOneQuotaForAll:
     async def test_a_refusal_of_one_holds_back_all(self):
         shared = await started(scope="client")
         be_refused(shared, "acme", retry_after=10.0)
-        assert shared.connections.acquire_now(shared.tenant("globex").queue, now()) is None
+        assert shared.connections.try_acquire(shared.tenant("globex").queue, now()) is None
 
     @virtual
     async def test_a_refusal_of_one_holds_back_nobody_else_otherwise(self):
         shared = await started()
         be_refused(shared, "acme", retry_after=10.0)
-        assert shared.connections.acquire_now(shared.tenant("globex").queue, now())
+        assert shared.connections.try_acquire(shared.tenant("globex").queue, now())
 
     @virtual
     async def test_closing_sends_all_away_that_wait(self, room):
@@ -437,4 +437,4 @@ class TestClosing:
         assert await asyncio.gather(*tasks) == [None, None]
         queue.release(sent)
         await closing
-        assert shared.connections.acquire_now(queue, now()) is None
+        assert shared.connections.try_acquire(queue, now()) is None
