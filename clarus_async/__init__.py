@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     )
     from clarus_async.provisioning.report import Outcome, OutcomeStatus, Problem, Report
     from clarus_async.provisioning.run import Progress, ProvisionRun
-    from clarus_async.ratelimit.pacer import LimitKind, PaceSource
+    from clarus_async.ratelimit.pace import LimitKind, PaceSource
     from clarus_async.resources.integrations import (
         INTEGRATION_TYPES,
         PROVIDERS,
@@ -169,7 +169,7 @@ _HOMES = {
     "provisioning.report": ("Outcome", "OutcomeStatus", "Problem", "Report"),
     "provisioning.run": ("Progress", "ProvisionRun"),
     "calls.queries": ("IntegrationList",),
-    "ratelimit.pacer": ("LimitKind", "PaceSource"),
+    "ratelimit.pace": ("LimitKind", "PaceSource"),
     "resources.integrations": (
         "INTEGRATION_TYPES",
         "PROVIDERS",

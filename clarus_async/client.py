@@ -26,7 +26,7 @@ from clarus_async.credentials import Credentials, credentials_problem
 from clarus_async.errors import ConfigurationError, InvalidInputError
 from clarus_async.events import Observer
 from clarus_async.http.session import ClientSession
-from clarus_async.ratelimit.pacer import LimitKind, PaceSource
+from clarus_async.ratelimit.pace import LimitKind, PaceSource
 from clarus_async.resources.resource import Integrations
 from clarus_async.validation import plain_or_problem
 from clarus_async.wire import reading

@@ -12,7 +12,7 @@ from clarus_async.calls.telemetry import Telemetry
 from clarus_async.config import RetryPolicy
 from clarus_async.errors import AuthenticationError, ClarusError, ConfigurationError, RateLimitedError, with_facts
 from clarus_async.events import WaitReason
-from clarus_async.ratelimit.pacer import Sent
+from clarus_async.ratelimit.pace import Sent
 from clarus_async.ratelimit.queue import RequestQueue
 from clarus_async.retry.backoff import backoff
 from clarus_async.retry.deadline import LEAST_USEFUL, Deadline

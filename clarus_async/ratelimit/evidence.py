@@ -13,7 +13,7 @@ the hypothesis fails to explain, its *loss* (:func:`loss`).
 - *connections* (nginx ``limit_conn``): how many are in flight.
 
 Requests that were sent evenly are kept as one run, so a minute at a constant rate is a few numbers. A hypothesis that
-fails to explain two refusals more than the likeliest is ruled out, and not looked at again.
+fails to explain two refusals more than the likeliest is ruled out.
 
 Times are seconds on one monotonic clock, at which requests were sent; ``jitter`` is seconds by which they may arrive
 closer together than that.
@@ -27,7 +27,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
-from clarus_async.ratelimit.pacer import LimitKind
+from clarus_async.ratelimit.pace import LimitKind
 
 Boundary: TypeAlias = tuple[float, float]
 """Since when, and until when, a fixed window began at some moment."""
@@ -63,9 +63,9 @@ _EDGE: Final = 5
 # A window's boundary is tried at so many moments; then halfway to the next on both sides of the best, so many times.
 _MOMENTS: Final = 12
 _NEARER: Final = 3
-# Of the last refusals, a rate is measured between so many.
+# Refusals, the last ones, between which a rate is measured: many more take time and narrow the range little.
 _HITS: Final = 4
-# A rate explains as well as the best while its loss is no more than this above.
+# A rate explains as well as the best while its loss, in squares of the noise, is no more than this above.
 _AS_GOOD: Final = 2.0
 # Seconds. Jitter changes, and boundaries are looked for no nearer than this.
 _TOGETHER: Final = 0.002

@@ -9,7 +9,7 @@ from typing import Final
 
 from clarus_async.ratelimit.evidence import Boundary, Evidence, Hypothesis
 from clarus_async.ratelimit.lockouts import Lockouts
-from clarus_async.ratelimit.pacer import LimitKind
+from clarus_async.ratelimit.pace import LimitKind
 
 UNKNOWN_LOSS: Final = 7.0
 """The loss of a limit of no known kind: what explains less than that is not believed alone."""

@@ -19,7 +19,8 @@ clients on the same quota end there.
 **The rate.** Of the hypotheses that stand, the one that allows most is followed: if that is wrong, the next refusal
 comes soon and costs one request, while a rate that is too low is never refuted. Within its range, constant rates are
 tried one after the other, and now and then one above it; or a cap on what is in flight (:mod:`search`). Where the rate
-fell and refusals are no rarer, others use the same quota, and it goes back to where it was.
+fell and refusals are no rarer, others use the same quota, and it goes back to where it was. A rate is kept as by GCRA:
+each request moves the time of the next slot, and what was missed is made up for as far as a tolerance allows.
 
 **Slow start.** Until the first hit, no more is in flight than an eighth of what was answered, or up to sixteen, so that
 the first refusal is one of few. After a hit on a limit whose slots come back one by one, the next slot is used; after
@@ -30,6 +31,7 @@ advertises is kept by window (:mod:`advertised`). A refusal under either costs i
 within a window contradict what was advertised.
 
 Times are seconds on a monotonic clock that may begin anywhere; they are arguments, as nothing here reads a clock.
+Constants that weigh one cost against another were calibrated in simulated worlds (``tests/zoo``).
 """
 
 from __future__ import annotations
@@ -44,7 +46,7 @@ from clarus_async.ratelimit.evidence import Evidence, Hypothesis
 from clarus_async.ratelimit.headers import RateLimitHeaders
 from clarus_async.ratelimit.hypotheses import UNKNOWN_LOSS, weigh
 from clarus_async.ratelimit.lockouts import Lockouts
-from clarus_async.ratelimit.pacer import (
+from clarus_async.ratelimit.pace import (
     MEASURED_EACH,
     MEASURED_FIRST,
     Limit,
@@ -61,7 +63,7 @@ _LONG_AGO: Final = -_LONGEST_FLOOR
 # Looked up in the class it takes as long as all the rest of asking.
 _TOLD: Final = PaceSource.TOLD
 _SECOND: Final = 1.0
-# Seconds over which a peak is measured at the least.
+# Seconds over which a peak is measured at the least: in less, two requests that happen to be close are a high rate.
 _SHORT: Final = 0.05
 
 # Slow start: two in flight, and one more for each two answers, up to sixteen; beyond that an eighth of what was
@@ -84,7 +86,7 @@ _SINGLE: Final = 1.5
 _MILLISECOND: Final = 0.0005
 _PART: Final = 0.01
 
-# Requests a second: where nothing was admitted before a hit, the first probe comes after the slot of so many.
+# Requests a second that are assumed where fewer were admitted before a hit: the first probe comes a slot later.
 _UNKNOWN_RATE: Final = 10.0
 # Until there were as many hits and answers, the other hypotheses that stand bound the search, too.
 _FEW_HITS: Final = 2
@@ -99,14 +101,16 @@ _MUCH: Final = 50.0
 _POOR: Final = 3.0
 # By how much a block's rate has to exceed the others' to be approached step by step, where a lockout is expensive.
 _FAR_APART: Final = 2.0
-# Reopenings that are kept, to average from.
+# Reopenings that are kept, to average from: older ones are of a limit that may have changed.
 _REOPENINGS: Final = 20
 # A range is searched for the rate of these; others are known by their quota.
 _SEARCHED: Final = frozenset({LimitKind.BUCKET, LimitKind.BLOCK, LimitKind.UNKNOWN})
 
 
 class AdaptiveRateLimiter:
-    """The rate limiter of one tenant, or of all where they share a quota: a ``Pacer`` (its methods are told there).
+    """The rate limiter of one tenant, or of all where they share a quota.
+
+    For each request that :meth:`send` notes, one of ``answered``, ``refused``, ``lost`` and ``unsent`` follows.
 
     Args:
         policy: what the caller knows.

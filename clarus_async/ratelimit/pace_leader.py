@@ -12,7 +12,7 @@ from typing import Final, Literal, NamedTuple
 
 from clarus_async.ratelimit.headers import RateLimitHeaders
 from clarus_async.ratelimit.limiter import AdaptiveRateLimiter
-from clarus_async.ratelimit.pacer import Limit, Pacer, PaceSource, Sent
+from clarus_async.ratelimit.pace import Limit, PaceSource, Sent
 
 # Seconds. A slot reaches its member within a few milliseconds, where neither is busy. It is granted no longer ahead
 # than that with some room, as what is learned meanwhile comes too late for it.
@@ -39,8 +39,8 @@ class MemberEvent(NamedTuple):
     retry_after: float | None = None
     headers: RateLimitHeaders | None = None
 
-    def apply(self, pace: Pacer, sent: Sent) -> None:
-        """Note in a pacer what came of its request."""
+    def apply(self, pace: AdaptiveRateLimiter, sent: Sent) -> None:
+        """Note what came of a request in the limiter that let it go."""
         if self.kind == "answered":
             pace.answered(sent, self.at, self.headers)
         elif self.kind == "refused":

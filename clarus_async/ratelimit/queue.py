@@ -14,11 +14,15 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from clarus_async.ratelimit.headers import RateLimitHeaders
-from clarus_async.ratelimit.pacer import Pacer, Sent
+from clarus_async.ratelimit.limiter import AdaptiveRateLimiter
+from clarus_async.ratelimit.pace import Sent
 from clarus_async.ratelimit.unavailable import UnavailableClassifier
+
+if TYPE_CHECKING:
+    from clarus_async.ratelimit.shared_pace import SharedPace  # few clients share one
 
 # Seconds. A longer pause wakes those that wait already, so that each decides whether to wait on.
 _LONG_PAUSE: Final = 5.0
@@ -67,10 +71,10 @@ class RequestQueue:
 
     Args:
         connections: the client's limiter.
-        pace: of a tenant, or of all.
+        pace: of a tenant, or of all; where processes share it, this one's part.
     """
 
-    def __init__(self, connections: ConnectionLimiter, pace: Pacer) -> None:
+    def __init__(self, connections: ConnectionLimiter, pace: AdaptiveRateLimiter | SharedPace) -> None:
         self.pace = pace
         self._connections = connections
         self.tenants: OrderedDict[str, TenantQueue] = OrderedDict()  # those in whose name somebody waits, next first

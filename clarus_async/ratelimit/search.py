@@ -17,7 +17,8 @@ _UNKNOWN_RATE: Final = 10.0
 # Where a range is open above, the limit may be so many times the proved rate: more after the first hit.
 _BEYOND: Final = 4.0
 _FAR_BEYOND: Final = 16.0
-# A rate is never more than so many times the proved one; and a range of 3 % is not worth a refusal.
+# A rate is never more than so many times the proved one, lest a wrong hypothesis flood the server; and a range of 3 %
+# is not worth a refusal.
 _AT_ONCE: Final = 4.0
 _NARROW: Final = 1.03
 _NOTHING_LEFT: Final = 1.01

@@ -20,8 +20,8 @@ import attrs
 from clarus_async.config import PacingPolicy
 from clarus_async.ratelimit.headers import RateLimitHeaders
 from clarus_async.ratelimit.limiter import AdaptiveRateLimiter
+from clarus_async.ratelimit.pace import Limit, LimitKind, PaceSource, Sent
 from clarus_async.ratelimit.pace_leader import Leader, LeaderNotice, MemberEvent, MemberReport
-from clarus_async.ratelimit.pacer import Limit, LimitKind, PaceSource, Sent
 
 # Seconds. The leader renews its lease three times in its life, and members look for it as often. So another leads
 # within two seconds after a leader has died.
@@ -97,7 +97,9 @@ class Slot(Sent):
 
 @attrs.define(eq=False, repr=False)
 class SharedPace:
-    """The pace of a tenant in one of the processes that share it: a ``Pacer``, on the event loop's clock.
+    """The pace of a tenant in one of the processes that share it, on the event loop's clock.
+
+    The queue asks it as it asks an :class:`AdaptiveRateLimiter`.
 
     Args:
         name: of the quota.

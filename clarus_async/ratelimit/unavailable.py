@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-from clarus_async.ratelimit.pacer import MEASURED_EACH, MEASURED_FIRST, RoundTrip, Sent
+from clarus_async.ratelimit.pace import MEASURED_EACH, MEASURED_FIRST, RoundTrip, Sent
 
 # Seconds. Others were admitted a moment ago, so the server is up.
 _LATELY: Final = 1.0

@@ -21,7 +21,7 @@ gaps = st.sampled_from([1e-4, 1e-3, 0.004, 0.01, 0.05]) | st.floats(1e-5, 0.05)
 
 @st.composite
 def blocks(draw, *, most):
-    """Requests that were sent one after another: when, how many were under way, and whether they were admitted."""
+    """Requests that were sent one after another: when, how many were in flight, and whether they were admitted."""
     events, at = [], draw(st.sampled_from([0.0, 1000.0]))
     for _ in range(draw(st.integers(3, most))):
         gap, admitted, others = draw(gaps), draw(signs), draw(in_flight)

@@ -7,7 +7,7 @@ import pytest
 from clarus_async.ratelimit.evidence import Evidence
 from clarus_async.ratelimit.hypotheses import weigh
 from clarus_async.ratelimit.lockouts import Lockout, Lockouts
-from clarus_async.ratelimit.pacer import LimitKind
+from clarus_async.ratelimit.pace import LimitKind
 from clarus_async.simulator.limiters import FixedWindow, SlidingLog, TokenBucket
 from tests.ratelimit.noting import note
 

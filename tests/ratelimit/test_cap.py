@@ -1,4 +1,4 @@
-"""How many may be under way, and when more are tried."""
+"""How many may be in flight, and when more are tried."""
 
 import math
 

@@ -194,7 +194,7 @@ def test_between_the_first_and_the_last_of_a_run_they_are_evenly_spaced():
         ([(1.0, 1.0, 1, 2.0), (1.0, 1.0, 1, 2.0)], (1.0, 1.0, 2, 2.0)),
         # Refused, and admitted.
         ([(0.0, 4.0, 5, 8.0), (5.0, 9.0, 5, 8.0, False)], None),
-        # Far more under way.
+        # Far more in flight.
         ([(0.0, 4.0, 5, 8.0), (5.0, 9.0, 5, 16.0)], None),
         ([(0.0, 4.0, 5, 8.0, False), (5.0, 9.0, 5, 7.0, False)], (0.0, 9.0, 10, 7.0, False)),
     ],
@@ -254,7 +254,7 @@ def test_its_rate_is_known_after_a_few_refusals():
     assert 49.5 <= found.high <= 1.2 * 50.0
 
 
-def test_a_bucket_is_found_where_a_wall_and_a_long_pace_leave_a_narrow_range():
+def test_a_bucket_is_found_where_a_lockout_and_a_long_pace_leave_a_narrow_range():
     """All rates beside it are as far off, so a loss alone does not tell where to look."""
     limiter, evidence = TokenBucket(101.7, 26), Evidence()
 
@@ -276,8 +276,8 @@ def test_a_bucket_is_found_where_a_wall_and_a_long_pace_leave_a_narrow_range():
     assert fit.low <= 101.7 <= fit.high < 110.0
 
 
-def test_a_wall_between_refusals_does_not_hide_a_fast_bucket():
-    """On average little was admitted, for the wall was long."""
+def test_a_lockout_between_refusals_does_not_hide_a_fast_bucket():
+    """On average little was admitted, for the lockout was long."""
     limiter, evidence = TokenBucket(173.0, 6), Evidence()
     for at in (*(1000.0 + 0.002 * n for n in range(16)), 1002.1):
         note(evidence, at, 1, admitted=limiter.take(at).admitted)
@@ -295,7 +295,7 @@ def test_one_refusal_leaves_a_bucket_open():
     assert found.high > 2.0 * max(found.low, 1.0)
 
 
-def walled(limiter, rates, *, wall, since=1000.0):
+def locked_out(limiter, rates, *, lockout, since=1000.0):
     """What a limiter says of one who goes at one rate after another until refused, and then rests for a while."""
     evidence, at = Evidence(), since
     for rate in rates:
@@ -304,7 +304,7 @@ def walled(limiter, rates, *, wall, since=1000.0):
             admitted = limiter.take(at).admitted
             note(evidence, at, 1, admitted=admitted)
             at += 1.0 / rate
-        at += wall
+        at += lockout
     evidence.count()
     return evidence
 
@@ -315,8 +315,8 @@ def above(rate, times):
 
 
 def test_a_rate_that_is_known_narrowly_is_found_again_where_no_grid_has_it():
-    # Nearly a minute, between whose contacts is always a second in which nothing was sent.
-    evidence = walled(TokenBucket(339.0, 200), above(339.0, 12), wall=1.0)
+    # Nearly a minute, between whose hits is always a second in which nothing was sent.
+    evidence = locked_out(TokenBucket(339.0, 200), above(339.0, 12), lockout=1.0)
     found = evidence.bucket(0.005, 450.0, (336.0, 342.0))
 
     assert found.loss < 1.0
@@ -419,11 +419,11 @@ def test_evidence_that_ends_with_a_refusal_is_explained_too(kind):
     assert 0.0 <= found.low <= found.high
 
 
-# What is under way.
+# What is in flight.
 
 
 def in_flight(*pairs, gap=0.05):
-    """Evidence of how many were under way with what was admitted, or refused."""
+    """Evidence of how many were in flight with what was admitted, or refused."""
     evidence = Evidence()
     for n, (many, admitted) in enumerate(pairs):
         note(evidence, n * gap, many, admitted=admitted)

@@ -1,4 +1,4 @@
-"""When a tenant may send: what is given, what is told, and what is learned."""
+"""When a tenant may send: what is given, what is advertised, and what is learned."""
 
 import json
 import math
@@ -9,7 +9,7 @@ import pytest
 from clarus_async.config import PacingPolicy
 from clarus_async.ratelimit.headers import RateLimitHeaders
 from clarus_async.ratelimit.limiter import AdaptiveRateLimiter
-from clarus_async.ratelimit.pacer import Limit, LimitKind, PaceSource
+from clarus_async.ratelimit.pace import Limit, LimitKind, PaceSource
 from clarus_async.simulator.limiters import (
     Connections,
     FirstRequestWindow,
@@ -107,7 +107,7 @@ def test_each_two_answers_let_one_more_go_up_to_sixteen():
     assert most[-1] == 16
 
 
-def test_beyond_no_more_are_under_way_than_an_eighth_of_what_was_answered():
+def test_beyond_no_more_are_in_flight_than_an_eighth_of_what_was_answered():
     limiter = new()
     steady(limiter, 400, 1)
 
@@ -181,7 +181,7 @@ def test_a_server_that_can_not_answer_is_left_alone():
     assert limiter.source is PaceSource.NONE
 
 
-def test_what_is_told_to_wait_for_ages_is_probed_after_an_hour():
+def test_a_floor_of_ages_is_probed_after_an_hour():
     limiter = new()
     limiter.hold(1e30, 0.0)
 
@@ -231,11 +231,11 @@ def test_a_given_rate_is_one_of_which_all_is_known():
     assert new(rate=5.0, burst=3).limit == Limit(LimitKind.BUCKET, burst=3, certainty=1.0)
 
 
-# A quota that is told.
+# A quota that is advertised.
 
 
 @CLOCKS
-def test_a_quota_that_is_told_is_kept_as_one_by_window(start):
+def test_a_quota_that_is_advertised_is_kept_as_one_by_window(start):
     quota = Quota(limit=50, window=1.0, headers="draft-7")
     it = job(new(), 500, SlidingLog(50, 1.0), quota=quota, start=start)
 
@@ -248,7 +248,7 @@ def test_a_quota_that_is_told_is_kept_as_one_by_window(start):
 @pytest.mark.parametrize(
     "headers", ["draft-6", "draft-7", "draft-8", "x-ratelimit", "x-ratelimit-seconds", "x-ratelimit-ms"]
 )
-def test_every_form_in_which_a_quota_is_told_is_kept(headers):
+def test_every_form_in_which_a_quota_is_advertised_is_kept(headers):
     quota = Quota(limit=300, window=10.0, headers=headers)
     it = job(new(), 900, FixedWindow(300, 10.0), quota=quota, unix=1.8e9)
 
@@ -256,7 +256,7 @@ def test_every_form_in_which_a_quota_is_told_is_kept(headers):
     assert goodput(it, 30.0) >= 0.8
 
 
-def test_what_went_out_before_a_quota_was_told_counts():
+def test_what_went_out_before_a_quota_was_advertised_counts():
     limiter = new()
     first, other = rush(limiter, 0.0)
     limiter.answered(first, 0.02, RateLimitHeaders(10, 1.0, 9, 1.0))
@@ -269,7 +269,7 @@ def test_what_went_out_before_a_quota_was_told_counts():
     assert times[10] > 1.0
 
 
-def test_a_stray_refusal_does_not_contradict_what_is_told():
+def test_a_stray_refusal_does_not_contradict_what_is_advertised():
     limiter = new()
     now = steady(limiter, 50, 3, headers=RateLimitHeaders(50, 1.0, 40, 1.0))
     now = refuse(limiter, now, 1.0, RateLimitHeaders(50, 1.0, 0, 1.0))
@@ -288,7 +288,7 @@ def test_two_refusals_within_a_window_contradict_it():
     assert limiter.source is PaceSource.LEARNED
 
 
-def test_refusals_that_were_under_way_together_contradict_nothing():
+def test_refusals_that_were_in_flight_together_contradict_nothing():
     limiter = new()
     now = steady(limiter, 50, 3, headers=RateLimitHeaders(50, 1.0, 40, 1.0))
     for one in (limiter.send(now), limiter.send(now)):
@@ -297,7 +297,7 @@ def test_refusals_that_were_under_way_together_contradict_nothing():
     assert limiter.source is PaceSource.TOLD
 
 
-def test_what_was_learned_is_not_given_up_for_what_is_told_afterwards():
+def test_what_was_learned_is_not_given_up_for_what_is_advertised_afterwards():
     limiter = new()
     refuse(limiter, steady(limiter, 50, 2))
     steady(limiter, 20, 1, 5.0, headers=RateLimitHeaders(1000, 1.0, 40, 1.0))
@@ -305,7 +305,7 @@ def test_what_was_learned_is_not_given_up_for_what_is_told_afterwards():
     assert limiter.source is PaceSource.LEARNED
 
 
-def test_a_quota_that_is_told_by_a_refusal_is_kept():
+def test_a_quota_that_is_advertised_by_a_refusal_is_kept():
     limiter = new()
     refuse(limiter, 0.0, 1.0, RateLimitHeaders(50, 1.0, 0, 1.0))
 
@@ -386,7 +386,7 @@ def test_a_buckets_rate_is_known_after_a_few_refusals():
 
 
 @pytest.mark.parametrize("limit", [6, 20])
-def test_a_limit_of_what_is_under_way_is_kept_as_a_cap(limit):
+def test_a_limit_of_what_is_in_flight_is_kept_as_a_cap(limit):
     dice = random.Random(3)
     it = job(new(), 3_000, Connections(limit), rtt=0.004, service=lambda: dice.uniform(0.045, 0.055))
 
@@ -406,7 +406,7 @@ def test_one_that_was_refused_may_have_come_after_those_that_were_sent_with_it()
     assert limiter._evidence.connections(RTT).high == others[-1].in_flight
 
 
-def test_more_are_tried_under_way_only_where_as_many_were():
+def test_more_are_tried_in_flight_only_where_as_many_were():
     dice = random.Random(3)
     it = job(new(), 3_000, Connections(20), rtt=0.004, service=lambda: dice.uniform(0.045, 0.055))
     cap = it.pacer.limit.burst
@@ -415,14 +415,14 @@ def test_more_are_tried_under_way_only_where_as_many_were():
     assert it.pacer.limit == Limit(LimitKind.CONNECTIONS, burst=cap)
 
 
-def test_a_window_is_seen_from_opening_to_opening():
+def test_a_window_is_seen_from_reopening_to_reopening():
     it = job(new(), 1_500, FirstRequestWindow(300, 10.0))
 
     assert it.pacer.followed.window == pytest.approx(10.0, abs=1.0)
     assert it.pacer.rate == pytest.approx(30.0, rel=0.15)
 
 
-def test_a_wall_costs_an_eighth_of_what_was_answered_at_the_first_contact():
+def test_a_lockout_costs_an_eighth_of_what_was_answered_at_the_first_hit():
     it = job(new(), 800, FixedWindow(400, 30.0), rtt=0.2, unix=1.8e9 + 0.5, until=20.0)
 
     assert 1 <= it.contact <= max(16, 400 / 8)
@@ -435,16 +435,16 @@ def test_while_all_is_refused_one_at_a_time_probes():
     for _ in range(8):
         wait = limiter.ask(now)
         now += wait
-        [look] = rush(limiter, now)
-        assert look.probe
+        [probe] = rush(limiter, now)
+        assert probe.probe
         assert limiter.ask(now) is None
         assert limiter.pause(now) == 0.0
         now += RTT
-        limiter.refused(look, now, None)
+        limiter.refused(probe, now, None)
         assert limiter.pause(now) == limiter.ask(now) > 0.0
 
 
-def test_a_look_that_is_admitted_opens():
+def test_a_probe_that_is_admitted_reopens():
     limiter = new()
     now = refuse(limiter, steady(limiter, 50, 2))
     now += limiter.ask(now)
@@ -455,7 +455,7 @@ def test_a_look_that_is_admitted_opens():
     assert limiter.rate is not None
 
 
-def test_a_look_that_is_lost_hands_over():
+def test_a_probe_that_is_lost_hands_over():
     limiter = new()
     now = refuse(limiter, steady(limiter, 50, 2))
     now += limiter.ask(now)
@@ -464,7 +464,7 @@ def test_a_look_that_is_lost_hands_over():
     assert limiter.ask(now) == 0.0
 
 
-def test_a_look_that_does_not_go_out_hands_over():
+def test_a_probe_that_does_not_go_out_hands_over():
     limiter = new()
     now = refuse(limiter, steady(limiter, 50, 2))
     now += limiter.ask(now)
@@ -473,7 +473,7 @@ def test_a_look_that_does_not_go_out_hands_over():
     assert limiter.ask(now) == 0.0
 
 
-def test_what_was_under_way_with_the_refused_one_opens_nothing():
+def test_what_was_in_flight_with_the_refused_one_reopens_nothing():
     limiter = new()
     now = steady(limiter, 50, 2)
     refused, other, another = rush(limiter, now)[:3]
@@ -565,7 +565,7 @@ def test_another_goes_on_with_what_was_learned(server, service):
     assert other.pause(0.0) == limiter.pause(0.0)
 
 
-def test_another_keeps_the_quota_that_was_told():
+def test_another_keeps_the_quota_that_was_advertised():
     limiter = new()
     steady(limiter, 5.0, 2.0, headers=RateLimitHeaders(600, 60.0, 599, 60.0))
     other = handed_on(limiter)
@@ -614,12 +614,12 @@ def test_idle_is_how_long_nothing_was_sent_that_might_have_been():
 def test_who_may_not_send_is_not_idle():
     limiter = new(rate=10.0)
     now = refuse(limiter, 0.0, 60.0)
-    walled = new()
-    refuse(walled, steady(walled, 50, 2))
+    locked_out = new()
+    refuse(locked_out, steady(locked_out, 50, 2))
 
     assert (limiter.idle(now + 50.0), limiter.idle(now + 61.0)) == (0.0, pytest.approx(1.0))
-    assert walled.idle(2.0 + RTT) == 0.0
-    assert walled.idle(60.0) > 50.0
+    assert locked_out.idle(2.0 + RTT) == 0.0
+    assert locked_out.idle(60.0) > 50.0
 
 
 @pytest.mark.parametrize("kind", ["nginx-burst0", "conn", "block", "two-levels", "haproxy", "changed", "other-traffic"])

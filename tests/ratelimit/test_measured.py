@@ -2,7 +2,7 @@
 
 import pytest
 
-from clarus_async.ratelimit.pacer import RoundTrip
+from clarus_async.ratelimit.pace import RoundTrip
 
 
 def test_the_round_trip_is_smoothed():

@@ -22,7 +22,7 @@ class Open(AdaptiveRateLimiter):
     """Holds nobody back."""
 
     @property
-    def under_way(self):
+    def in_flight(self):
         return len(self._out)
 
     def ask(self, now):
@@ -52,7 +52,7 @@ def acquiring(connections, *queues, tenant="acme", patience=FOREVER):
 
 
 async def order_of_entry(release, tasks):
-    """Release the one connection retry and retry, and note who gets it; ``release`` is how its first holder does."""
+    """Release the one connection again and again, and note who gets it; ``release`` is how its first holder does."""
     order = []
     waiting = dict(enumerate(tasks))
     while waiting:
@@ -312,7 +312,7 @@ class TestLeavingTheLine:
         first.cancel()
         release = await second
         assert first.cancelled()
-        assert one.pace.under_way == 0
+        assert one.pace.in_flight == 0
         release()
         assert connections.busy == 0
         assert try_acquire(connections, one)
@@ -325,7 +325,7 @@ class TestLeavingTheLine:
         await settle()
         asyncio.get_running_loop().call_at(1.0, release)
         inside = await waiter
-        assert connections.busy == queue.pace.under_way == (1 if inside else 0)
+        assert connections.busy == queue.pace.in_flight == (1 if inside else 0)
 
     @pytest.mark.parametrize("turns", range(6))
     @pytest.mark.parametrize("shared", [True, False])
@@ -349,7 +349,7 @@ class TestLeavingTheLine:
             release = await tasks[2] if shared else await tasks[1]
             assert connections.busy == 1
             release()
-            assert connections.busy == one.pace.under_way == other.pace.under_way == 0
+            assert connections.busy == one.pace.in_flight == other.pace.in_flight == 0
             assert try_acquire(connections, one)
 
         check()

@@ -15,7 +15,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 from clarus_async.config import PacingPolicy
 from clarus_async.ratelimit.headers import RateLimitHeaders
 from clarus_async.ratelimit.limiter import AdaptiveRateLimiter
-from clarus_async.ratelimit.pacer import PaceSource
+from clarus_async.ratelimit.pace import PaceSource
 from clarus_async.ratelimit.queue import ConnectionLimiter, RequestQueue
 from tests.virtual import VirtualLoop, now, settle, virtual
 
@@ -28,7 +28,7 @@ class Counting(AdaptiveRateLimiter):
     asked = 0
 
     @property
-    def under_way(self):
+    def in_flight(self):
         return len(self._out)
 
     def ask(self, now):
@@ -61,7 +61,7 @@ def acquiring(queue, count, tenant="acme", patience=FOREVER, *, retry=False):
 
 
 def rejoining(queue, count, tenant="acme", *, retry=False):
-    """Like those that wait for their turn, and join the line retry where they are sent away to look."""
+    """Like those that wait for their turn, and join again where they are woken to decide whether to wait on."""
 
     async def acquire():
         while (sent := await queue._connections.acquire(queue, tenant, None, retry=retry)) is None:
@@ -130,7 +130,7 @@ class TestPauseProbeRest:
         assert queue._connections.try_acquire(queue, now())
         # That was the probe.
         assert queue._connections.try_acquire(queue, now()) is None
-        assert queue._connections.busy == queue.pace.under_way == 1
+        assert queue._connections.busy == queue.pace.in_flight == 1
 
     @virtual
     async def test_one_probe_goes_after_it_and_the_rest_wait_for_its_answer(self):
@@ -142,7 +142,7 @@ class TestPauseProbeRest:
         assert gone(tasks) == [0]
         answered(queue, probe)
         assert await answer_all(queue, tasks[1:]) == [0, 1, 2]
-        assert queue.pace.under_way == 0
+        assert queue.pace.in_flight == 0
 
     @virtual
     async def test_who_comes_while_the_probe_is_out_waits_too(self):
@@ -447,14 +447,14 @@ class TestLeavingTheLine:
 
         def turn_comes_then_cancel():
             queue.serve_soon()
-            assert queue.pace.under_way == 1
+            assert queue.pace.in_flight == 1
             tasks[0].cancel()
 
         # The probe's future is set; it has not run yet when it is cancelled.
         asyncio.get_running_loop().call_at(10.0, turn_comes_then_cancel)
         assert await tasks[1]
         assert tasks[0].cancelled()
-        assert queue.pace.under_way == queue._connections.busy == 1
+        assert queue.pace.in_flight == queue._connections.busy == 1
         assert now() == 10.0
 
     @virtual
@@ -492,7 +492,7 @@ class TestLeavingTheLine:
             if not tasks[0].cancelled():
                 queue.release(tasks[0].result())
             assert await tasks[1]
-            assert queue.pace.under_way == queue._connections.busy == 1
+            assert queue.pace.in_flight == queue._connections.busy == 1
 
         check()
 
@@ -509,7 +509,7 @@ class TestLeavingTheLine:
         await asyncio.sleep(10.0)
         await settle()
         assert all(task.done() for task in tasks)
-        assert queue.pace.under_way == queue._connections.busy == len(gone(tasks)) <= 1
+        assert queue.pace.in_flight == queue._connections.busy == len(gone(tasks)) <= 1
 
     @virtual
     async def test_who_lost_patience_is_no_probe(self):
@@ -622,7 +622,7 @@ class TestSentAway:
         assert await asyncio.gather(*tasks) == [None] * 4
         assert now() == 6.0
         assert queue.tenants == {}
-        assert queue.pace.under_way == queue._connections.busy == 0
+        assert queue.pace.in_flight == queue._connections.busy == 0
 
     @pytest.mark.parametrize("pause", [None, 0.0, 1.0, 5.0, 9.9])
     def test_one_that_lengthens_it_little_sends_nobody_away(self, pause):
@@ -684,7 +684,7 @@ class TestSentAway:
         tasks[0].cancel()
         assert await tasks[1] is None
         assert tasks[0].cancelled()
-        assert queue.pace.under_way == queue._connections.busy == queue.waiting("acme") == 0
+        assert queue.pace.in_flight == queue._connections.busy == queue.waiting("acme") == 0
         assert await queue._connections.acquire(queue, "acme", None)
 
     @virtual
@@ -1053,7 +1053,7 @@ class Watched(AdaptiveRateLimiter):
         self.too_early = False
 
     @property
-    def under_way(self):
+    def in_flight(self):
         return len(self._out)
 
     def send(self, now):
@@ -1120,7 +1120,7 @@ class LinesMachine(RuleBasedStateMachine):
             )
             if sent is not None or self.loop.time() >= until:
                 break
-            # Sent away, to look whether to wait on.
+            # Woken, to decide whether to wait on.
             patience = None if patience is None else until - self.loop.time()
         if sent is not None:
             self.inside[sent] = queue
@@ -1238,8 +1238,8 @@ class LinesMachine(RuleBasedStateMachine):
         assert len(self.inside) <= self.connections.busy <= self.width
 
     @invariant()
-    def what_is_inside_is_under_way(self):
-        assert self.connections.busy == sum(queue.pace.under_way for queue in self.queues)
+    def what_is_inside_is_in_flight(self):
+        assert self.connections.busy == sum(queue.pace.in_flight for queue in self.queues)
 
     @invariant()
     def nothing_drifts(self):
@@ -1247,7 +1247,7 @@ class LinesMachine(RuleBasedStateMachine):
             assert self.connections.busy == len(self.inside)
             for queue in self.queues:
                 ours = sum(whose is queue for whose in self.inside.values())
-                assert queue.pace.under_way == ours
+                assert queue.pace.in_flight == ours
 
     @invariant()
     def nobody_goes_before_a_floor(self):
@@ -1268,7 +1268,7 @@ class LinesMachine(RuleBasedStateMachine):
         for queue in self.queues:
             if any(queue.waiting(tenant) for tenant in "ab"):
                 timed = queue._timer is not None and not queue._timer.cancelled()
-                assert timed or queue.pace.under_way or self.connections.busy == self.width
+                assert timed or queue.pace.in_flight or self.connections.busy == self.width
 
     @invariant()
     def nothing_was_raised(self):
@@ -1286,7 +1286,7 @@ class LinesMachine(RuleBasedStateMachine):
             await asyncio.sleep(7200.0)
             assert self.connections.busy == len(self.inside) == 0
             for queue in self.queues:
-                assert queue.pace.under_way == 0
+                assert queue.pace.in_flight == 0
                 assert queue.tenants == {}
             assert [handle for handle in self.loop._scheduled if not handle.cancelled()] == []
             # Nobody who was there to the end was forgotten.

@@ -16,10 +16,10 @@ def rate(limit, window):
 
 
 def test_a_quota_is_a_rate_a_shade_below():
-    told = read(AdvertisedQuota(), 600, 60.0)
+    stated = read(AdvertisedQuota(), 600, 60.0)
 
-    assert told == rate(600, 60.0)
-    assert told < 10.0
+    assert stated == rate(600, 60.0)
+    assert stated < 10.0
 
 
 @pytest.mark.parametrize(("limit", "window"), [(600, 30.0), (300, 60.0)])
@@ -30,9 +30,9 @@ def test_another_quota_is_another_rate(limit, window):
     assert read(quota, limit, window) == rate(limit, window)
 
 
-@pytest.mark.parametrize("told", [(None, None, None), (None, None, 60.0), (600, None, None)])
-def test_what_is_no_quota_is_no_rate(told):
-    assert read(AdvertisedQuota(), *told) is None
+@pytest.mark.parametrize("stated", [(None, None, None), (None, None, 60.0), (600, None, None)])
+def test_what_is_no_quota_is_no_rate(stated):
+    assert read(AdvertisedQuota(), *stated) is None
 
 
 @pytest.mark.parametrize(("reset", "window"), [(0.0, 1.0), (1.0, 1.0), (3.0, 1.0), (3.5, 3.5), (60.0, 60.0)])
@@ -48,11 +48,11 @@ def test_the_distance_between_two_moments_of_reset_is_a_better_guess():
     assert read(quota, 600, None, 50.0, left=10, now=10.0) == rate(600, 50.0)
     # While the window lasts, nothing is new.
     assert read(quota, 600, None, 20.0, left=5, now=40.0) == rate(600, 50.0)
-    # It turned at 60, so the next turns at 90.
+    # It ended at 60, so the next ends at 90.
     assert read(quota, 600, None, 30.0, left=599, now=60.0) == rate(600, 30.0)
 
 
-def test_a_second_that_turns_is_a_second():
+def test_a_second_that_ends_is_a_second():
     quota = AdvertisedQuota()
     read(quota, 50, None, 10.0, left=3, now=0.0)
 
@@ -62,22 +62,22 @@ def test_a_second_that_turns_is_a_second():
 def test_a_window_that_was_as_long_several_times_becomes_no_longer_only_shorter():
     quota = AdvertisedQuota()
     read(quota, 50, None, 10.0, left=3, now=0.0)
-    for turned in (10.0, 20.0, 30.0):
-        assert read(quota, 50, None, 10.0, left=49, now=turned) == rate(50, 10.0)
-        read(quota, 50, None, 5.0, left=3, now=turned + 5.0)
+    for ended in (10.0, 20.0, 30.0):
+        assert read(quota, 50, None, 10.0, left=49, now=ended) == rate(50, 10.0)
+        read(quota, 50, None, 5.0, left=3, now=ended + 5.0)
 
-    # A pause, and a reset that is told too late.
+    # A pause, and a reset that is stated too late.
     assert read(quota, 50, None, 14.0, left=49, now=44.0) == rate(50, 10.0)
     read(quota, 50, None, 5.0, left=3, now=53.0)
     assert read(quota, 50, None, 5.0, left=49, now=58.0) == rate(50, 5.0)
 
 
 def answers(quota, resets, *, since=1.0, apart=0.036):
-    """Read so many evenly sent requests, none of which shows that a window turned; return the last rate."""
+    """Read so many evenly sent requests, none of which shows that a window ended; return the last rate."""
     return [read(quota, 100, None, reset, left=50, now=since + apart * n) for n, reset in enumerate(resets)][-1]
 
 
-def test_a_window_that_a_late_date_made_long_is_as_long_as_what_is_told_from_then_on():
+def test_a_window_that_a_late_date_made_long_is_as_long_as_what_is_stated_from_then_on():
     quota = AdvertisedQuota()
 
     assert answers(quota, [3.6] * 20) == rate(100, 3.6)
@@ -106,7 +106,7 @@ def test_requests_are_so_far_apart_that_no_more_arrive_in_a_window_than_are_sent
     assert 50 * (1.0 / 50 + quota.gap(0.01)) == pytest.approx(1.0 + 0.01)
 
 
-def test_a_window_that_is_told_is_not_guessed_again():
+def test_a_window_that_is_stated_is_not_guessed_again():
     quota = AdvertisedQuota()
     read(quota, 50, 10.0, 10.0, left=3, now=0.0)
 
@@ -120,7 +120,7 @@ def test_another_limit_is_a_guess_anew():
     assert read(quota, 300, None, 30.0) == rate(300, 30.0)
 
 
-def test_no_more_are_under_way_than_are_left_until_the_reset():
+def test_no_more_are_in_flight_than_are_left_until_the_reset():
     quota = AdvertisedQuota()
     read(quota, 50, 10.0, 5.0, left=7)
 
@@ -128,7 +128,7 @@ def test_no_more_are_under_way_than_are_left_until_the_reset():
     assert [quota.wait(now, 7) for now in (1.0, 5.9, 6.0)] == pytest.approx([5.0, 0.1, 0.0])
 
 
-def test_what_is_left_is_what_the_last_answer_told():
+def test_what_is_left_is_what_the_last_answer_stated():
     quota = AdvertisedQuota()
     read(quota, 50, 10.0, 5.0, left=1)
     read(quota)
@@ -136,7 +136,7 @@ def test_what_is_left_is_what_the_last_answer_told():
     assert quota.wait(2.0, 9) == 0.0
 
 
-def test_a_window_of_a_second_turns_sooner_than_it_tells():
+def test_a_window_of_a_second_ends_sooner_than_it_states():
     quota = AdvertisedQuota()
     read(quota, 50, 1.0, 1.0, left=0)
 
@@ -147,7 +147,7 @@ def test_nothing_is_known_to_be_left_at_first():
     assert AdvertisedQuota().wait(0.0, 10_000) == 0.0
 
 
-def test_what_was_told_is_forgotten():
+def test_what_was_advertised_is_forgotten():
     quota = AdvertisedQuota()
     read(quota, 50, 10.0, 5.0, left=0)
     quota.forget()
@@ -160,7 +160,7 @@ def test_what_was_told_is_forgotten():
 @pytest.mark.parametrize("window", [None, 1.0, 3600.0])
 @pytest.mark.parametrize("left", [0, 10**9])
 @pytest.mark.parametrize("reset", [0.0, 3600.0])
-def test_whatever_is_told_a_rate_is_above_zero_and_a_wait_has_an_end(limit, window, left, reset):
+def test_whatever_is_stated_a_rate_is_above_zero_and_a_wait_has_an_end(limit, window, left, reset):
     quota = AdvertisedQuota()
     for now in (0.0, 0.0, 1e9):
         assert 0.0 < read(quota, limit, window, reset, left=left, now=now) < 1.1e9

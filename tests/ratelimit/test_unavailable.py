@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from clarus_async.ratelimit.pacer import Sent
+from clarus_async.ratelimit.pace import Sent
 from clarus_async.ratelimit.unavailable import UnavailableClassifier
 
 CLOCKS = pytest.mark.parametrize("clock", [0.0, 1e6])
@@ -41,7 +41,7 @@ def test_one_that_comes_where_nobody_was_admitted_proves_nothing(clock):
 
 
 @CLOCKS
-def test_a_limiter_that_was_met_goes_on_refusing_until_its_window_turns(clock):
+def test_a_limiter_that_was_hit_goes_on_refusing_until_its_window_ends(clock):
     classifier = busy(clock)
     assert classifier.is_limiters(sent(clock + 1.0), clock + 1.01)
     for later in (5.0, 20.0, 59.0):

@@ -84,7 +84,7 @@ def test_whole_seconds_are_likelier():
     assert windows[10.0] < min(unlikely for window, unlikely in windows.items() if window != int(window))
 
 
-def test_a_lockout_whose_end_was_told_is_long_from_two_seconds_on():
+def test_a_lockout_whose_end_was_announced_is_long_from_two_seconds_on():
     assert lockouts_of((10.0, 11.0), retry_after=1.0).windows() == {}
     assert lockouts_of((10.0, 12.0), retry_after=2.0).windows() == {}
     assert lockouts_of((10.0, 13.0), retry_after=3.0).windows() != {}
@@ -99,7 +99,7 @@ def test_a_lockout_of_less_than_a_second_is_that_of_none():
     assert lockouts.windows() == {}
 
 
-def test_where_the_first_of_all_was_refused_a_window_is_no_longer_than_the_wall():
+def test_where_the_first_of_all_was_refused_a_window_is_no_longer_than_the_lockout():
     assert lockouts_of((0.0, 5.5), refused_before=5.5).windows() == {
         5.5: 0.6,
         **dict.fromkeys((3.0, 4.0, 5.0), 0.6 - 0.2),
@@ -116,7 +116,7 @@ def window_of(*lockouts):
     return next(window for window in revealed.windows() if window != int(window))
 
 
-# It is 10 s long, and long before it turned it was probed last.
+# It is 10 s long, and long before it ended it was probed last.
 LATE = [(5.0, 9.0, 10.1), (15.0, 16.9, 20.1)]
 
 
@@ -128,7 +128,7 @@ def test_a_lockout_that_contradicts_the_last_is_of_another_window():
     assert min(lockouts_of((5.0, 10.0), (15.0, 20.0), (22.0, 25.0)).windows()) == pytest.approx(5.0, abs=0.1)
 
 
-def test_short_lockouts_betray_nothing():
+def test_short_lockouts_reveal_nothing():
     assert lockouts_of((3.0, 3.3), (6.0, 6.2)).windows() == {}
 
 
@@ -139,7 +139,7 @@ def test_what_outlasts_the_windows_that_are_known_is_probed_all_the_same():
     gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
 
     assert len(times) < 100
-    # It should have turned after 18 s at the latest.
+    # It should have ended after 18 s at the latest.
     assert all(gap <= 0.6 * (at - 22.0) for gap, at in zip(gaps, times, strict=False) if at > 40.0)
 
 

@@ -10,8 +10,8 @@ import random
 import pytest
 
 from clarus_async.config import PacingPolicy
+from clarus_async.ratelimit.pace import PaceSource, Sent
 from clarus_async.ratelimit.pace_leader import Leader, MemberEvent, MemberReport
-from clarus_async.ratelimit.pacer import PaceSource, Sent
 from clarus_async.ratelimit.shared_pace import SharedClock
 from clarus_async.simulator.limiters import FixedWindow, SlidingLog, Unlimited
 from tests.sharing import Process, Server, Store, leader_of

@@ -1,11 +1,9 @@
-"""What decides when a tenant may send, as the queue sees it, and the terms in which it answers."""
+"""A pace in its terms: where it comes from, what limits it, and the requests that are sent at it."""
 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Final, NamedTuple, Protocol
-
-from clarus_async.ratelimit.headers import RateLimitHeaders
+from typing import Final, NamedTuple
 
 # The weight of a new round trip in the mean. RFC 6298 has 1/8; a client sends more often than TCP measures.
 _SMOOTH: Final = 0.1
@@ -69,62 +67,7 @@ class Sent:
         self.at: float = at
         self.in_flight: int = in_flight  # requests, with this one
         self.probe: bool = probe  # it went out alone, to find out whether a lockout is over
-        self.reported: bool = False  # the pacer was told what came of it
-
-
-class Pacer(Protocol):
-    """Decides when a tenant may send: an ``AdaptiveRateLimiter``, or a ``SharedPace`` of several processes.
-
-    Times are seconds on one monotonic clock. For each request that :meth:`send` notes, exactly one of ``answered``,
-    ``refused``, ``lost`` and ``unsent`` follows.
-    """
-
-    @property
-    def source(self) -> PaceSource:
-        """Where the rate comes from."""
-
-    @property
-    def rate(self) -> float | None:
-        """Requests a second that are believed to be right now; ``None`` where nothing limits them."""
-
-    @property
-    def limit(self) -> Limit | None:
-        """What limits, as far as is known or believed; ``None`` where nothing does."""
-
-    def idle(self, now: float) -> float:
-        """Return for how many seconds nothing was sent that might have been; 0 while a request is in flight."""
-
-    def pause(self, now: float) -> float:
-        """Return for how many seconds the server accepts nothing, as far as is known."""
-
-    def next_slot(self, now: float) -> float:
-        """Return in how many seconds the next request may go out, as far as is known."""
-
-    def ask(self, now: float) -> float | None:
-        """Return how many seconds a request has to wait: 0 to go now, ``None`` until something else has come."""
-
-    def send(self, now: float) -> Sent:
-        """Note that a request goes out, after :meth:`ask` allowed it."""
-
-    def answered(self, sent: Sent, now: float, headers: RateLimitHeaders | None = None) -> None:
-        """Note an answer that is not a refusal."""
-
-    def refused(
-        self, sent: Sent, now: float, retry_after: float | None, headers: RateLimitHeaders | None = None
-    ) -> None:
-        """Note a refusal; a ``retry_after`` in seconds is kept up to an hour."""
-
-    def lost(self, sent: Sent) -> None:
-        """Note that a request brought no answer. A request that was reported already is ignored."""
-
-    def unsent(self, sent: Sent) -> None:
-        """Note that a request does not go out after all, so another may in its place."""
-
-    def hold(self, seconds: float, now: float) -> None:
-        """Send nothing for so many seconds, up to an hour, as a server asks that is down."""
-
-    def forget(self) -> None:
-        """Begin the search for a limit again: what was taken for one is none."""
+        self.reported: bool = False  # what came of it was noted
 
 
 class RoundTrip:
