@@ -97,7 +97,7 @@ class Permits:
                 if not self._may_wait(call, tenant.queue, now, again=again):
                     break
                 patience = None if call.request.patient else call.deadline.left(now)
-                sent = await shared.connections.acquire(tenant.queue, self._subdomain, patience, retry=again)
+                sent = await shared.connections.acquire(tenant.queue, self._subdomain, patience, priority=again)
                 if patience is None:
                     call.deadline = Deadline(call.deadline.at + shared.time() - now)
                 if sent is None:

@@ -50,36 +50,31 @@ def weigh(
     round_trip: float,  # seconds
 ) -> list[Hypothesis]:
     """Return the hypotheses, the likeliest first; that nothing explains the evidence is always one of them."""
-    finders: dict[str, Callable[[], Hypothesis | None]] = {
-        "bucket": partial(_bucket, evidence, jitter, fastest, believed),
-        "block": partial(_block, evidence, jitter),
-        "connections": partial(_connections, evidence, hits, round_trip, announced=announced),
+    prior = _CONNECTIONS + (_ONE_HIT if hits < 2 else 0.0) + (_ANNOUNCED if announced else 0.0)
+    finders: dict[str, tuple[float, Callable[[], Hypothesis | None]]] = {
+        "bucket": (0.0, partial(_bucket, evidence, jitter, fastest, believed)),
+        "block": (_BLOCK, partial(_block, evidence, jitter)),
+        "connections": (prior, partial(_connections, evidence, round_trip)),
     }
     reopenings = evidence.reopenings()
     for window, unlikely in {1.0: 0.0, **lockouts.windows()}.items():
         boundary = _boundary(reopenings, window, jitter, lockouts.began)
-        finders[f"log {window:.1f}"] = partial(_prior, partial(evidence.log, window, jitter), _LOG + unlikely)
-        finders[f"window {window:.1f}"] = partial(
-            _prior, partial(evidence.fixed, window, boundary, jitter), _FIXED + unlikely
-        )
+        finders[f"log {window:.1f}"] = _LOG + unlikely, partial(evidence.log, window, jitter)
+        finders[f"window {window:.1f}"] = _FIXED + unlikely, partial(evidence.fixed, window, boundary, jitter)
     losses, least = evidence.losses, UNKNOWN_LOSS
     hypotheses: list[Hypothesis] = []
     for name in sorted(finders, key=lambda name: losses.get(name, 0.0)):
-        if losses.get(name, 0.0) <= least + _FAR and (hypothesis := finders[name]()) is not None:
-            hypotheses.append(hypothesis)
-            losses[name] = hypothesis.loss
-            least = min(least, hypothesis.loss)
+        prior, find = finders[name]
+        if losses.get(name, 0.0) <= least + _FAR and (found := find()) is not None:
+            losses[name] = found.loss + prior
+            hypotheses.append(found._replace(loss=losses[name]))
+            least = min(least, losses[name])
     # From reopening to reopening, any limiter admits its rate on average.
     whole = (at for at in reopened if now - at > _AVERAGED and evidence.admitted(at, now) >= _EXACTLY)
     since = max([evidence.began, *whole])
     average = evidence.admitted(since, now) / max(0.1, now - since)
     unknown = Hypothesis(LimitKind.UNKNOWN, UNKNOWN_LOSS, _LEAST * average, max(average, _MOST * refused_rate))
     return sorted([*hypotheses, unknown], key=lambda hypothesis: hypothesis.loss)
-
-
-def _prior(find: Callable[[], Hypothesis], unlikely: float) -> Hypothesis:
-    found = find()
-    return found._replace(loss=found.loss + unlikely)
 
 
 def _bucket(evidence: Evidence, jitter: float, fastest: float, believed: Sequence[float]) -> Hypothesis:
@@ -95,15 +90,13 @@ def _with_gap(rate: float, gap: float) -> float:
 
 def _block(evidence: Evidence, jitter: float) -> Hypothesis:
     found = evidence.log(1.0, jitter, block=True)
-    return found._replace(loss=found.loss + _BLOCK, low=found.low * _BELOW, high=found.high * _BELOW)
+    return found._replace(low=found.low * _BELOW, high=found.high * _BELOW)
 
 
-def _connections(evidence: Evidence, hits: int, round_trip: float, *, announced: bool) -> Hypothesis | None:
-    found = evidence.connections(round_trip)
-    if not 1.0 < found.high < math.inf:
-        return None
-    prior = _CONNECTIONS + (_ONE_HIT if hits < 2 else 0.0) + (_ANNOUNCED if announced else 0.0)
-    return found._replace(loss=found.loss + prior, low=found.high - 1.0, high=found.high - 1.0)
+def _connections(evidence: Evidence, round_trip: float) -> Hypothesis | None:
+    most = evidence.connections(round_trip)
+    allowed = most.high - 1.0  # one less than the least that was refused
+    return most._replace(low=allowed, high=allowed) if 0.0 < allowed < math.inf else None
 
 
 def _boundary(reopenings: Sequence[Boundary], window: float, jitter: float, lockout_began: float) -> Boundary:

@@ -33,23 +33,23 @@ _Waiter: TypeAlias = asyncio.Future[Sent | None]
 
 
 class TenantQueue:
-    """Who waits in the name of one tenant; retries go before what was not sent yet."""
+    """Who waits in the name of one tenant: two queues, of which the one with priority is served first."""
 
-    __slots__ = ("_first_attempts", "_retries", "waiting")
+    __slots__ = ("_normal", "_priority", "waiting")
 
     def __init__(self) -> None:
-        self._retries: deque[_Waiter] = deque()
-        self._first_attempts: deque[_Waiter] = deque()
+        self._priority: deque[_Waiter] = deque()
+        self._normal: deque[_Waiter] = deque()
         self.waiting: int = 0
 
-    def append(self, waiter: _Waiter, *, retry: bool) -> None:
-        """Append a waiter; whoever gives up counts ``waiting`` down."""
-        (self._retries if retry else self._first_attempts).append(waiter)
+    def append(self, waiter: _Waiter, *, priority: bool) -> None:
+        """Append a waiter; whoever did counts ``waiting`` down when its wait has ended."""
+        (self._priority if priority else self._normal).append(waiter)
         self.waiting += 1
 
     def head(self) -> _Waiter | None:
         """Return who is next."""
-        for waiters in (self._retries, self._first_attempts):
+        for waiters in (self._priority, self._normal):
             while waiters:
                 if not waiters[0].done():
                     return waiters[0]
@@ -58,11 +58,11 @@ class TenantQueue:
 
     def popleft(self) -> None:
         """Remove the head."""
-        (self._retries or self._first_attempts).popleft()
+        (self._priority or self._normal).popleft()
 
     def wake_all(self) -> None:
         """Wake everybody, with nothing."""
-        for waiter in (*self._retries, *self._first_attempts):
+        for waiter in (*self._priority, *self._normal):
             _wake(waiter)
 
 
@@ -170,12 +170,12 @@ class RequestQueue:
         self._connections.add_ready(self)
         self._connections.serve()
 
-    def append(self, tenant: str, waiter: _Waiter, *, retry: bool) -> TenantQueue:
+    def append(self, tenant: str, waiter: _Waiter, *, priority: bool) -> TenantQueue:
         """Append a waiter, and return its tenant's queue."""
         queue = self.tenants.get(tenant)
         if queue is None:
             queue = self.tenants[tenant] = TenantQueue()
-        queue.append(waiter, retry=retry)
+        queue.append(waiter, priority=priority)
         self.serve_soon()
         return queue
 
@@ -248,7 +248,7 @@ class ConnectionLimiter:
         return queue.pace.send(now)
 
     async def acquire(
-        self, queue: RequestQueue, tenant: str, timeout: float | None, *, retry: bool = False
+        self, queue: RequestQueue, tenant: str, timeout: float | None, *, priority: bool = False
     ) -> Sent | None:
         """Wait for a slot and a connection, to be given back by :meth:`RequestQueue.release`.
 
@@ -256,7 +256,8 @@ class ConnectionLimiter:
             queue: of the tenant, or of all.
             tenant: in whose name.
             timeout: seconds to wait at the most, if that has an end.
-            retry: the request had a slot before, and keeps its place before those that had none.
+            priority: it goes before those without, as it ends what was begun: a retry, or a look-up of a create in
+                doubt.
 
         Returns:
             ``None`` where the time is over; also where a long pause has begun or the client closed, and the caller is
@@ -266,7 +267,7 @@ class ConnectionLimiter:
             return None
         loop = asyncio.get_running_loop()
         waiter: _Waiter = loop.create_future()
-        tenants = queue.append(tenant, waiter, retry=retry)
+        tenants = queue.append(tenant, waiter, priority=priority)
         timer = None if timeout is None else loop.call_later(timeout, _wake, waiter)
         try:
             return await waiter

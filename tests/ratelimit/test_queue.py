@@ -109,7 +109,7 @@ class TestAcquiring:
         assert await waiter
 
     @virtual
-    async def test_acquire_now_refuses_where_it_is_full(self):
+    async def test_try_acquire_refuses_where_it_is_full(self):
         connections, queue = connections_and_queues(1)
         assert try_acquire(connections, queue)
         assert not try_acquire(connections, queue)

@@ -55,16 +55,16 @@ def paused(seconds=10.0, connections=None, **policy):
     return queue
 
 
-def acquiring(queue, count, tenant="acme", patience=FOREVER, *, retry=False):
+def acquiring(queue, count, tenant="acme", patience=FOREVER, *, priority=False):
     connections = queue._connections
-    return [asyncio.create_task(connections.acquire(queue, tenant, patience, retry=retry)) for _ in range(count)]
+    return [asyncio.create_task(connections.acquire(queue, tenant, patience, priority=priority)) for _ in range(count)]
 
 
-def rejoining(queue, count, tenant="acme", *, retry=False):
+def rejoining(queue, count, tenant="acme", *, priority=False):
     """Like those that wait for their turn, and join again where they are woken to decide whether to wait on."""
 
     async def acquire():
-        while (sent := await queue._connections.acquire(queue, tenant, None, retry=retry)) is None:
+        while (sent := await queue._connections.acquire(queue, tenant, None, priority=priority)) is None:
             pass
         return sent
 
@@ -345,7 +345,7 @@ class TestTimers:
         tasks = acquiring(queue, 5)
         await settle()
         line = queue.tenants["acme"]
-        assert len({*line._retries, *line._first_attempts}) == line.waiting == 5
+        assert len({*line._priority, *line._normal}) == line.waiting == 5
         await cancel(*tasks)
 
     @virtual
@@ -561,7 +561,7 @@ class TestComingBack:
         queue = paused(10.0)
         tasks = acquiring(queue, 3)
         await settle()
-        tasks += acquiring(queue, 1, retry=True)
+        tasks += acquiring(queue, 1, priority=True)
         assert await answer_all(queue, tasks) == [3, 0, 1, 2]
 
     @virtual
@@ -569,27 +569,27 @@ class TestComingBack:
         queue = paused(10.0)
         tasks = acquiring(queue, 2, "a") + acquiring(queue, 2, "b")
         await settle()
-        tasks += acquiring(queue, 1, "b", retry=True)
+        tasks += acquiring(queue, 1, "b", priority=True)
         assert await answer_all(queue, tasks) == [0, 4, 1, 2, 3]
 
     @virtual
     async def test_those_that_were_refused_keep_their_order(self):
         queue = paused(10.0)
-        tasks = acquiring(queue, 3, retry=True)
+        tasks = acquiring(queue, 3, priority=True)
         assert await answer_all(queue, tasks) == [0, 1, 2]
 
     @virtual
     async def test_they_keep_it_however_late_the_next_comes_back(self):
         queue = paused(10.0)
-        tasks = acquiring(queue, 2) + acquiring(queue, 2, retry=True)
+        tasks = acquiring(queue, 2) + acquiring(queue, 2, priority=True)
         await asyncio.sleep(1.0)
-        tasks += acquiring(queue, 1) + acquiring(queue, 1, retry=True)
+        tasks += acquiring(queue, 1) + acquiring(queue, 1, priority=True)
         assert await answer_all(queue, tasks) == [2, 3, 5, 0, 1, 4]
 
     @virtual
     async def test_cancelling_one_that_came_back_leaves_the_line_alive(self):
         queue = paused(10.0)
-        tasks = acquiring(queue, 2) + acquiring(queue, 1, retry=True)
+        tasks = acquiring(queue, 2) + acquiring(queue, 1, priority=True)
         await settle()
         await cancel(tasks[2])
         assert await answer_all(queue, tasks[:2]) == [0, 1]
@@ -617,7 +617,7 @@ class TestSentAway:
     @virtual
     async def test_a_refusal_that_lengthens_the_pause_much_sends_everybody_in_line_away(self):
         queue, tasks = await self.lengthen(
-            10.1, join=lambda at: acquiring(at, 2) + acquiring(at, 1, retry=True) + acquiring(at, 1, "globex")
+            10.1, join=lambda at: acquiring(at, 2) + acquiring(at, 1, priority=True) + acquiring(at, 1, "globex")
         )
         assert await asyncio.gather(*tasks) == [None] * 4
         assert now() == 6.0
@@ -644,8 +644,8 @@ class TestSentAway:
 
     @virtual
     async def test_they_keep_their_order_where_they_join_again(self):
-        queue, tasks = await self.lengthen(60.0, join=lambda at: rejoining(at, 4) + rejoining(at, 2, retry=True))
-        tasks += rejoining(queue, 2) + rejoining(queue, 1, retry=True)
+        queue, tasks = await self.lengthen(60.0, join=lambda at: rejoining(at, 4) + rejoining(at, 2, priority=True))
+        tasks += rejoining(queue, 2) + rejoining(queue, 1, priority=True)
         assert await answer_all(queue, tasks) == [4, 5, 8, 0, 1, 2, 3, 6, 7]
 
     @virtual
@@ -1111,12 +1111,12 @@ class LinesMachine(RuleBasedStateMachine):
         self.quiet = True
         self.ending = False
 
-    async def wait(self, queue, tenant, patience, retry):
+    async def wait(self, queue, tenant, patience, priority):
         until = math.inf if patience is None else self.loop.time() + patience
         while True:
             number, came = next(self.numbers), len(queue.pace.let_go)
             sent = self.connections.try_acquire(queue, now()) or await self.connections.acquire(
-                queue, tenant, patience, retry=retry
+                queue, tenant, patience, priority=priority
             )
             if sent is not None or self.loop.time() >= until:
                 break
@@ -1124,7 +1124,7 @@ class LinesMachine(RuleBasedStateMachine):
             patience = None if patience is None else until - self.loop.time()
         if sent is not None:
             self.inside[sent] = queue
-            self.went[queue, tenant].append((queue.pace.let_go.index(sent), number, came, retry))
+            self.went[queue, tenant].append((queue.pace.let_go.index(sent), number, came, priority))
             if self.ending:
                 self.loop.call_later(0.1, self.end, sent, ("answered", None, None))
 
@@ -1176,15 +1176,15 @@ class LinesMachine(RuleBasedStateMachine):
         self.quiet = turns == QUIET
         return None
 
-    def add(self, place, patience, *, retry=False):
+    def add(self, place, patience, *, priority=False):
         number, tenant = place
-        task = self.loop.create_task(self.wait(self.queues[number], tenant, patience, retry))
+        task = self.loop.create_task(self.wait(self.queues[number], tenant, patience, priority))
         self.tasks.append(task)
         return task
 
-    @rule(target=waiters, place=PLACES, patience=PATIENCE, retry=st.booleans(), turns=TURNS)
-    def arrive(self, place, patience, retry, turns):
-        task = self.add(place, patience, retry=retry)
+    @rule(target=waiters, place=PLACES, patience=PATIENCE, priority=st.booleans(), turns=TURNS)
+    def arrive(self, place, patience, priority, turns):
+        task = self.add(place, patience, priority=priority)
         self.run(turns)
         return task
 
@@ -1256,12 +1256,12 @@ class LinesMachine(RuleBasedStateMachine):
     @invariant()
     def first_come_first_served(self):
         for went in self.went.values():
-            fresh = [(index, number) for index, number, _, retry in sorted(went) if not retry]
+            fresh = [(index, number) for index, number, _, priority in sorted(went) if not priority]
             numbers = [number for _, number in fresh]
             assert numbers == sorted(numbers)
             # And none of them while one waits that came back.
-            for index, _, came, retry in went:
-                assert not retry or not any(came <= other < index for other, _ in fresh)
+            for index, _, came, priority in went:
+                assert not priority or not any(came <= other < index for other, _ in fresh)
 
     @invariant()
     def nobody_waits_for_nothing(self):

@@ -109,11 +109,11 @@ class Tap:
         async def tapped_send(session, method, url, headers, body, **options):
             return await self._send(send, session, method, url, headers, body, **options)
 
-        def tapped_append(queue, tenant, waiter, *, retry):
-            place = queue, tenant, retry
+        def tapped_append(queue, tenant, waiter, *, priority):
+            place = queue, tenant, priority
             self._places[waiter] = place
             self._lines[place].append(waiter)
-            return append(queue, tenant, waiter, retry=retry)
+            return append(queue, tenant, waiter, priority=priority)
 
         def tapped_grant(connections, waiter, sent):
             place = self._places[waiter]
