@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from clarus_async.auth.token_store import TokenStores
-from clarus_async.ratelimit.shared_pace import SharedPace
+
+if TYPE_CHECKING:
+    from clarus_async.ratelimit.shared_pace import SharedPace  # few clients share one, and it takes a while to import
 
 
 class Sharing(TokenStores, Protocol):
