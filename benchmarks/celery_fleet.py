@@ -219,7 +219,7 @@ def judged(sim: Simulated, records: int, told: Sequence[Outcome], report: Report
         lost=sum(not there[f"ref-{number}"] for number in range(records)),
         twice=sum(number > 1 for number in there.values()),
         untold=sum(heard[number] != 1 for number in range(records)) + abs(len(told) - records),
-        untrue=sum(not outcome.status.ok or ids.get(outcome.integration_id) != outcome.key for outcome in told),
+        untrue=sum(not outcome.status.ok or ids.get(outcome.id) != outcome.key for outcome in told),
         leaks=leaks,
         off=abs(report.total - records) + report.not_ok,
     )

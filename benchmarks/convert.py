@@ -13,7 +13,8 @@ from cattrs.preconf.orjson import make_converter
 
 from benchmarks.call import NEW
 from benchmarks.measuring import Figure
-from clarus_async.wire.envelope import create_body, read_integration
+from clarus_async.resources.integrations import INTEGRATIONS
+from clarus_async.wire.envelope import create_body, read_created
 from clarus_async.wire.reading import prepare
 
 _ANSWER: Final = orjson.dumps({
@@ -48,13 +49,13 @@ def figures(*, quick: bool) -> list[Figure]:
     Args:
         quick: with fewer rounds.
     """
-    prepare()
+    prepare(INTEGRATIONS)
     usual = make_converter()
     given = _Record(name=NEW.name, integration_type=NEW.integration_type, configuration=dict(NEW.configuration))
 
     def ours() -> None:
-        create_body(NEW)
-        read_integration(_ANSWER)
+        create_body(INTEGRATIONS, NEW)
+        read_created(INTEGRATIONS, _ANSWER)
 
     def theirs() -> None:
         orjson.dumps({"data": {"type": "integrations", "attributes": usual.unstructure(given)}})
@@ -62,7 +63,7 @@ def figures(*, quick: bool) -> list[Figure]:
         usual.structure({"id": data["id"], **data["attributes"]}, _Record)
 
     rounds = 15 if quick else 51
-    taken = [(_took(ours), _took(theirs), _took(lambda: create_body(NEW))) for _ in range(rounds)]
+    taken = [(_took(ours), _took(theirs), _took(lambda: create_body(INTEGRATIONS, NEW))) for _ in range(rounds)]
     both, _, there = (statistics.median(column) for column in zip(*taken, strict=True))
     return [
         Figure(name="record to bytes and back, the vendor's example", value=both, unit="us", most=10.0),

@@ -16,6 +16,7 @@ import orjson
 from benchmarks.canned_server import canned_server
 from benchmarks.measuring import Figure, interleaved, median, ratio
 from clarus_async import AccessToken, ClarusClient
+from clarus_async.resources.integrations import INTEGRATIONS
 from clarus_async.wire.graphql import list_document
 
 _PAGE: Final = 100
@@ -35,7 +36,7 @@ async def _by_hand(session: aiohttp.ClientSession, url: str, count: int) -> None
     rows, after = 0, None
     while rows < count:
         variables = {"first": _PAGE} | ({} if after is None else {"after": after})
-        body = orjson.dumps({"query": list_document(), "variables": variables})
+        body = orjson.dumps({"query": list_document(INTEGRATIONS.listing), "variables": variables})
         async with session.post(f"{url}/graphql", data=body, headers=_HEADERS) as response:
             response.raise_for_status()
             page = orjson.loads(await response.read())["data"]["integrations"]["all"]

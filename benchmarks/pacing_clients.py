@@ -99,7 +99,7 @@ async def provision(server: Server, creates: int, within: float) -> Run:
                 async with asyncio.timeout(within), client.integrations.provision(specs, concurrency=WIDTH) as run:
                     async for outcome in run:
                         error = outcome.error.message if outcome.error else ""
-                        told.append(Told(outcome.key, str(outcome.status), outcome.integration_id, error))
+                        told.append(Told(outcome.key, str(outcome.status), outcome.id, error))
                         told_at.append(time.monotonic())
         finally:
             sampling.cancel()

@@ -33,7 +33,7 @@ import attrs
 from clarus_async import ClarusClient, NewIntegration, Outcome, OutcomeStatus, Timeouts
 from clarus_async.errors import AuthenticationError, ConfigurationError, PermissionDeniedError, RateLimitedError
 from clarus_async.events import AttemptEvent
-from clarus_async.simulator import Endpoint, Fault, FaultKind, Simulator, StoredIntegration
+from clarus_async.simulator import Endpoint, Fault, FaultKind, Simulator, StoredRecord
 from tests.inline_journal import journals_inline
 from tests.virtual import now, run_virtually
 
@@ -178,7 +178,7 @@ class VirtualDate(datetime):
 
 
 _CLIENT_CLOCKS: Final = (
-    "clarus_async.reconcile.creation",
+    "clarus_async.reconcile.reconciler",
     "clarus_async.reconcile.single",
     "clarus_async.provisioning.job_index",
     "clarus_async.calls.caller",
@@ -329,13 +329,13 @@ async def provision(
 def judge(
     records: Sequence[NewIntegration],
     given: Mapping[int, Sequence[_Given]],
-    stored: Sequence[StoredIntegration],
+    stored: Sequence[StoredRecord],
     verdict: Verdict,
     *,
     refuses: bool = False,
 ) -> None:
     """Compare every outcome with the ledger."""
-    there: dict[tuple[str, str | None], list[StoredIntegration]] = {}
+    there: dict[tuple[str, str | None], list[StoredRecord]] = {}
     for record in stored:
         there.setdefault((record.name, record.external_system_reference1), []).append(record)
     counts: Counter[str] = Counter()
@@ -356,11 +356,11 @@ def judge(
 
 
 def _judge_one(
-    new: NewIntegration, given: _Given, stored: Sequence[StoredIntegration], verdict: Verdict, *, refuses: bool
+    new: NewIntegration, given: _Given, stored: Sequence[StoredRecord], verdict: Verdict, *, refuses: bool
 ) -> None:
     outcome = given.outcome
     ids = {record.id for record in stored}
-    named = {outcome.integration_id, *outcome.others} - {None}
+    named = {outcome.id, *outcome.others} - {None}
     latest = VirtualDate.started + timedelta(seconds=given.at - _SINCE_THE_LOOK)
     visible = {record.id for record in stored if record.created_at <= latest}
     before = verdict.broken
@@ -372,7 +372,7 @@ def _judge_one(
     elif outcome.status is OutcomeStatus.DUPLICATED:
         verdict.misnamed += len(ids) < 2 or not visible <= named <= ids
     else:
-        verdict.lost += outcome.integration_id not in ids
+        verdict.lost += outcome.id not in ids
     if len(ids) > 1 and outcome.status is not OutcomeStatus.DUPLICATED:
         verdict.duplicates += len(visible) > 1
         verdict.later += len(ids) - max(1, len(visible))

@@ -265,7 +265,7 @@ def judged(sim: Simulator, job: Job) -> Verdict:
         lost=sum(not there[key] for key in wanted),
         twice=sum(number > 1 for number in there.values()),
         untold=sum(heard[key] != 1 for key in wanted) + len(told) - job.records,
-        untrue=sum(not outcome.status.ok or ids.get(outcome.integration_id) != outcome.key for outcome in told),
+        untrue=sum(not outcome.status.ok or ids.get(outcome.id) != outcome.key for outcome in told),
     )
 
 

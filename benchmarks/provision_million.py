@@ -24,8 +24,10 @@ from pathlib import Path
 from clarus_async import Integration, IntegrationRow, NewIntegration, RetryPolicy
 from clarus_async.errors import Applied, ClarusError
 from clarus_async.provisioning.run import Options, ProvisionRun
-from clarus_async.reconcile.decide import Looked
-from clarus_async.reconcile.pending import Lookup, PendingCreate, Terms
+from clarus_async.reconcile.decide import LookupResult
+from clarus_async.reconcile.pending import LookupKey, PendingCreate, lookup_keys
+from clarus_async.reconcile.reconciler import Creation, Terms
+from clarus_async.resources.integrations import INTEGRATIONS
 from clarus_async.retry.circuit_breaker import CircuitBreaker
 
 _CONFIGURATION = {"api_key": "your-api-key", "shop_domain": "mystore.myshopify.com"}
@@ -34,49 +36,51 @@ _CONFIGURATION = {"api_key": "your-api-key", "shop_domain": "mystore.myshopify.c
 class Stub:
     """An API that creates at once and lists nothing."""
 
+    spec = INTEGRATIONS
     terms = Terms("acme", "http://localhost", 60.0, 4, 300.0)
     paused = 0.0
 
     def __init__(self) -> None:
         self._last = 0
 
-    def probing(self) -> CircuitBreaker:
+    def circuit_breaker(self) -> CircuitBreaker:
         return CircuitBreaker(RetryPolicy(), lambda: 0.5)
 
-    def draft(self, new: NewIntegration, idempotency_key: str | None = None) -> PendingCreate:
-        return PendingCreate(new, idempotency_key or "00000000-0000-4000-8000-000000000000")
+    def prepare(self, new: NewIntegration, idempotency_key: str | None = None) -> Creation:
+        key = idempotency_key or "00000000-0000-4000-8000-000000000000"
+        return Creation(new, PendingCreate(self.spec.name, lookup_keys(self.spec, new), key))
 
-    def begin(self, draft: PendingCreate) -> None:
+    def begin(self, creation: Creation) -> None:
         pass
 
-    def end(self, draft: PendingCreate) -> None:
+    def end(self, creation: Creation) -> None:
         pass
 
-    async def send(self, draft: PendingCreate, *, patient: bool = False) -> None:
+    async def send(self, creation: Creation, *, wait_for_pace: bool = False) -> None:
         await asyncio.sleep(0)
         self._last += 1
-        draft.attempts += 1
-        draft.integration = Integration(id=self._last, name=draft.new.name)
-        draft.doubt.sent(Applied.YES, asyncio.get_running_loop().time(), self._last)
+        creation.pending.attempts += 1
+        creation.record = Integration(id=self._last, name=creation.new.name)
+        creation.pending.in_doubt.sent(Applied.YES, asyncio.get_running_loop().time(), self._last)
 
     def sort_out(
         self,
-        draft: PendingCreate,
-        lookup: Lookup,
+        creation: Creation,
+        key: LookupKey,
         rows: Sequence[IntegrationRow],
         at: float,
         others: Collection[int] = (),
-    ) -> Looked:
-        return Looked(at, ())
+    ) -> LookupResult:
+        return LookupResult(at, ())
 
-    async def searches_references(self, *, patient: bool = False) -> bool:
+    async def searches_optional_keys(self, *, wait_for_pace: bool = False) -> bool:
         return True
 
     async def find(
-        self, field: str, values: Sequence[str], *, patient: bool = False
-    ) -> dict[str, list[IntegrationRow] | ClarusError]:
+        self, keys: Sequence[LookupKey], *, wait_for_pace: bool = False
+    ) -> dict[LookupKey, list[IntegrationRow] | ClarusError]:
         await asyncio.sleep(0)
-        return {value: [] for value in values}
+        return {key: [] for key in keys}
 
 
 async def _run(count: int, journal: str | None) -> None:

@@ -168,9 +168,7 @@ class Calls:
             try:
                 async with client.integrations.provision(news, concurrency=8, journal=journal) as run:
                     async for outcome in run:
-                        last[news[outcome.index].name] = (
-                            outcome.integration_id if outcome.status.ok else outcome.status.value
-                        )
+                        last[news[outcome.index].name] = outcome.id if outcome.status.ok else outcome.status.value
             except ClarusError as error:
                 self.counts[f"provision: {type(error).__name__}"] += 1
                 await asyncio.sleep(1.0)

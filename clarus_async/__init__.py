@@ -1,4 +1,17 @@
-"""The asyncio client for the Clarus warehouse platform: it knows what a failure proves."""
+"""The asyncio client for the Clarus warehouse platform: it knows what a failure proves.
+
+`ClarusClient` is where to begin. The chapters of the documentation are those of
+
+- `clarus_async.client`: the client in a service, with views, FastAPI and aiohttp.web;
+- `clarus_async.config`, `clarus_async.auth`: settings, and authentication;
+- `clarus_async.errors`, `clarus_async.retry`: every error, and what a failure proves;
+- `clarus_async.ratelimit`: how a rate limit is found and kept;
+- `clarus_async.provisioning`, `clarus_async.provisioning.files`: many creates from one input, or from a file;
+- `clarus_async.cli`: the command line;
+- `clarus_async.fleet`: many processes and machines;
+- `clarus_async.opentelemetry`, `clarus_async.events`: traces, metrics, logs, and observers of your own;
+- `clarus_async.simulator`: tests of your own service.
+"""
 
 import importlib
 from typing import TYPE_CHECKING
@@ -7,7 +20,7 @@ from clarus_async._version import __version__
 
 if TYPE_CHECKING:
     from clarus_async.auth.authorization_code import AuthorizationCode
-    from clarus_async.calls.queries import IntegrationList
+    from clarus_async.calls.queries import ResourceList
     from clarus_async.client import ClarusClient, PaceState
     from clarus_async.config import DEFAULT_BASE_URL, PacingPolicy, RetryPolicy, Timeouts
     from clarus_async.credentials import AccessToken, ClientCredentials, Credentials, RefreshToken, Token, TokenSource
@@ -47,6 +60,14 @@ if TYPE_CHECKING:
     from clarus_async.provisioning.report import Outcome, OutcomeStatus, Problem, Report
     from clarus_async.provisioning.run import Progress, ProvisionRun
     from clarus_async.ratelimit.pace import LimitKind, PaceSource
+    from clarus_async.resources.external_entities import (
+        ENTITY_TYPES,
+        ExternalEntity,
+        ExternalEntityChanges,
+        ExternalEntityFilter,
+        ExternalEntityRow,
+        NewExternalEntity,
+    )
     from clarus_async.resources.integrations import (
         INTEGRATION_TYPES,
         PROVIDERS,
@@ -57,11 +78,12 @@ if TYPE_CHECKING:
         NewIntegration,
         ShopifyConfiguration,
     )
-    from clarus_async.resources.resource import Integrations
+    from clarus_async.resources.typed import ExternalEntities, Integrations
     from clarus_async.validation import UNSET, Unset
 
 __all__ = [
     "DEFAULT_BASE_URL",
+    "ENTITY_TYPES",
     "INTEGRATION_TYPES",
     "PROVIDERS",
     "UNSET",
@@ -83,17 +105,22 @@ __all__ = [
     "DeadlineExceededError",
     "ErrorDetail",
     "Event",
+    "ExternalEntities",
+    "ExternalEntity",
+    "ExternalEntityChanges",
+    "ExternalEntityFilter",
+    "ExternalEntityRow",
     "GraphQLError",
     "InputProblem",
     "Integration",
     "IntegrationChanges",
     "IntegrationFilter",
-    "IntegrationList",
     "IntegrationRow",
     "Integrations",
     "InvalidInputError",
     "JournalError",
     "LimitKind",
+    "NewExternalEntity",
     "NewIntegration",
     "NotFoundError",
     "Observer",
@@ -110,6 +137,7 @@ __all__ = [
     "RateLimitedError",
     "RefreshToken",
     "Report",
+    "ResourceList",
     "ResponseError",
     "RetryPolicy",
     "ServerError",
@@ -165,11 +193,19 @@ _HOMES = {
         "WaitEvent",
         "WaitReason",
     ),
-    "resources.resource": ("Integrations",),
+    "resources.typed": ("ExternalEntities", "Integrations"),
     "provisioning.report": ("Outcome", "OutcomeStatus", "Problem", "Report"),
     "provisioning.run": ("Progress", "ProvisionRun"),
-    "calls.queries": ("IntegrationList",),
+    "calls.queries": ("ResourceList",),
     "ratelimit.pace": ("LimitKind", "PaceSource"),
+    "resources.external_entities": (
+        "ENTITY_TYPES",
+        "ExternalEntity",
+        "ExternalEntityChanges",
+        "ExternalEntityFilter",
+        "ExternalEntityRow",
+        "NewExternalEntity",
+    ),
     "resources.integrations": (
         "INTEGRATION_TYPES",
         "PROVIDERS",

@@ -1,4 +1,174 @@
-"""The client: opens, binds a tenant, hands out resources."""
+"""The client: one for the life of a process, with views of it for other tenants and other options.
+
+# Use the client in a service
+
+Make one client for the life of the process. Making it opens nothing and needs no running event loop. It may be made,
+and even used, before a fork: the child process starts afresh, and leaves its parent's connections alone.
+
+Other tenants and other options are *views* of the client. A view is cheap enough to make one for each request. Views
+share the client's connections and tokens, and each tenant has a rate limit of its own:
+
+```python
+from clarus_async import ClarusClient, ClientCredentials, RetryPolicy, Timeouts
+
+async with ClarusClient("acme", ClientCredentials("id", "secret")) as clarus:
+    globex = clarus.for_subdomain("globex")
+    quick = globex.with_options(timeouts=Timeouts(deadline=5.0), retry=RetryPolicy(max_attempts=1))
+    await quick.ping()
+```
+
+`ClarusClient.from_env()` reads the settings from the environment: see `clarus_async.config`.
+
+# FastAPI
+
+One client for the app's life, and a view of it for each request (`uvicorn service:app --workers 2`):
+
+```python
+import contextlib
+import math
+from collections.abc import AsyncGenerator
+from typing import Annotated
+
+from fastapi import Depends, FastAPI, Header, Request
+from fastapi.responses import JSONResponse
+
+from clarus_async import ClarusClient, ClarusError, NewIntegration, OutcomeUnknownError, PacingPolicy, Timeouts
+
+STATUS = {
+    "InvalidInputError": 422,
+    "ValidationError": 422,
+    "NotFoundError": 404,
+    "ConflictError": 409,
+    "RateLimitedError": 503,
+    "ConnectionFailedError": 503,
+    "DeadlineExceededError": 504,
+    "OutcomeUnknownError": 504,
+}
+
+
+@contextlib.asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
+    async with ClarusClient.from_env(pacing=PacingPolicy(max_wait=5.0)) as app.state.clarus:
+        yield
+
+
+app = FastAPI(lifespan=lifespan)
+
+
+async def view(  # async, for FastAPI runs what is not in a thread; which tenant may be whose is yours to check
+    request: Request,
+    x_tenant: Annotated[str, Header(pattern="^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")],
+    x_request_timeout: Annotated[float, Header(gt=0, le=60)] = 20.0,
+) -> ClarusClient:
+    clarus: ClarusClient = request.app.state.clarus
+    return clarus.for_subdomain(x_tenant).with_options(timeouts=Timeouts(deadline=x_request_timeout))
+
+
+@app.post("/shops/{name}")
+async def create(name: str, clarus: Annotated[ClarusClient, Depends(view)]) -> dict[str, object]:
+    shop = await clarus.integrations.create(NewIntegration(name=name, integration_type="shopify"))
+    return {"id": shop.id, "name": shop.name}
+
+
+@app.exception_handler(ClarusError)
+async def answer(request: Request, error: ClarusError) -> JSONResponse:
+    body: dict[str, object] = {"error": type(error).__name__, "detail": str(error), "applied": error.applied}
+    if isinstance(error, OutcomeUnknownError):
+        body |= {"settled_by": error.settled_by, "settles_at": str(error.settles_at)}
+    headers = {} if error.retry_after is None else {"Retry-After": str(math.ceil(error.retry_after))}
+    return JSONResponse(body, STATUS.get(type(error).__name__, 502), headers)
+```
+
+pydantic knows the records and the options, so FastAPI takes them as bodies (`new: Annotated[NewIntegration, Body()]`),
+answers with them (`-> Integration`, `-> list[IntegrationRow]`, `-> Outcome`), and describes them in its OpenAPI
+document. A wrong body is answered with a 422 that names each field and repeats none of the values. Credentials in a
+settings model can be read and are never written.
+
+# aiohttp.web
+
+The same service (`python -m aiohttp.web service:make_app`):
+
+```python
+import math
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from clarus_async import ClarusClient, ClarusError, NewIntegration, OutcomeUnknownError, PacingPolicy, Timeouts
+
+CLARUS = web.AppKey("clarus", ClarusClient)
+STATUS = {
+    "InvalidInputError": 422,
+    "ValidationError": 422,
+    "NotFoundError": 404,
+    "ConflictError": 409,
+    "RateLimitedError": 503,
+    "ConnectionFailedError": 503,
+    "DeadlineExceededError": 504,
+    "OutcomeUnknownError": 504,
+}
+
+
+async def clarus(app: web.Application) -> AsyncIterator[None]:
+    async with ClarusClient.from_env(pacing=PacingPolicy(max_wait=5.0)) as app[CLARUS]:
+        yield
+
+
+def view(request: web.Request) -> ClarusClient:
+    try:
+        timeouts = Timeouts(deadline=min(float(request.headers.get("X-Request-Timeout", 20)), 60.0))
+        return request.app[CLARUS].for_subdomain(request.headers.get("X-Tenant", "")).with_options(timeouts=timeouts)
+    except ValueError as error:  # ours are ValueErrors, too
+        raise web.HTTPUnprocessableEntity(text=str(error)) from error
+
+
+async def create(request: web.Request) -> web.Response:
+    new = NewIntegration(name=request.match_info["name"], integration_type="shopify")
+    shop = await view(request).integrations.create(new)
+    return web.json_response({"id": shop.id, "name": shop.name})
+
+
+@web.middleware
+async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except ClarusError as error:
+        body: dict[str, object] = {"error": type(error).__name__, "detail": str(error), "applied": error.applied}
+        if isinstance(error, OutcomeUnknownError):
+            body |= {"settled_by": error.settled_by, "settles_at": str(error.settles_at)}
+        headers = {} if error.retry_after is None else {"Retry-After": str(math.ceil(error.retry_after))}
+        return web.json_response(body, status=STATUS.get(type(error).__name__, 502), headers=headers)
+
+
+def make_app(argv: list[str] | None = None) -> web.Application:
+    app = web.Application(middlewares=[errors])
+    app.cleanup_ctx.append(clarus)
+    app.router.add_post("/shops/{name}", create)
+    return app
+```
+
+# Which status to answer with
+
+| error | answer | because |
+|---|---|---|
+| `InvalidInputError`, `ValidationError` | 422 | what was asked for can't be done |
+| `NotFoundError`, `ConflictError` | 404, 409 | that is the record's state |
+| `RateLimitedError` | 503 with `Retry-After` | it is your quota that is used up, not your caller's |
+| `ConnectionFailedError` | 503 | nothing was applied, so the caller may try again |
+| `DeadlineExceededError` | 504, `applied` is `no` | nothing was applied, so the caller may try again |
+| `OutcomeUnknownError` | 504, `applied` is `maybe` | the caller must not simply try again |
+| all others | 502 | they concern whoever runs the service |
+
+Keep an `OutcomeUnknownError` (it pickles), and call `resolve(error)` from `settles_at` on.
+
+# Disconnects and shutdown
+
+In both servers, a caller that goes away cancels nothing: the call continues, and what is in doubt is settled. After a
+SIGTERM, calls in flight end before the client is closed, so allow for the longest deadline that you accept. Each worker
+process has a client and a rate limiter of its own: a `PacingPolicy(rate=...)` is for one of them. To share the limit,
+see `clarus_async.fleet`.
+"""
 
 from __future__ import annotations
 
@@ -27,10 +197,11 @@ from clarus_async.errors import ConfigurationError, InvalidInputError
 from clarus_async.events import Observer
 from clarus_async.http.session import ClientSession
 from clarus_async.ratelimit.pace import LimitKind, PaceSource
-from clarus_async.resources.resource import Integrations
+from clarus_async.resources.typed import ExternalEntities, Integrations
 from clarus_async.validation import plain_or_problem
-from clarus_async.wire import reading
 from clarus_async.wire.graphql import PING
+
+__all__ = ["ClarusClient", "ClientOptions", "PaceState"]
 
 R = TypeVar("R")
 
@@ -77,6 +248,10 @@ class PaceState(NamedTuple):
     burst: int | None
     window: float | None
     certainty: float
+
+
+# A named tuple's constructor has a module of its own, in which pdoc would look for the types of its arguments.
+PaceState.__new__.__module__ = __name__
 
 
 class ResourceProperty(Generic[R]):
@@ -132,6 +307,7 @@ class ClarusClient:
     """
 
     integrations: ResourceProperty[Integrations] = ResourceProperty(Integrations)
+    external_entities: ResourceProperty[ExternalEntities] = ResourceProperty(ExternalEntities)
 
     def __init__(
         self,
@@ -167,7 +343,6 @@ class ClarusClient:
             # What was given in the wrong place may be a secret, and error trackers ship the frame that raises.
             del credentials, base_url, subdomain, timeouts, retry, pacing, session, observer, max_connections
             raise ConfigurationError("; ".join(problems))
-        reading.prepare()
         shared = ClientCore(base_url.rstrip("/"), max_connections, pacing or PacingPolicy(), session, observer)
         self._bind(Caller(shared, subdomain, credentials, timeouts or Timeouts(), retry or RetryPolicy()), owner=True)
 

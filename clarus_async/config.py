@@ -1,4 +1,43 @@
-"""Settings and options, and what the environment says of them."""
+"""Settings: timeouts, retries, pacing, and the variables of the environment.
+
+# Settings
+
+| setting | default | meaning |
+|---|---|---|
+| `Timeouts(connect)` | 5 s | for a connection, TLS included |
+| `Timeouts(attempt)` | 30 s | for one request and its whole answer |
+| `Timeouts(settle)` | 60 s | how long the server may still apply a request that we gave up |
+| `Timeouts(deadline)` | 120 s | for a whole call, waits and retries included |
+| `RetryPolicy(max_attempts)` | 4 | requests that a call may cost; 1 turns retries off |
+| `RetryPolicy(base, cap)` | 0.05 s, 20 s | exponential backoff with full jitter |
+| `PacingPolicy(rate, burst)` | learned | requests a second, and at once after a pause, if you know the quota |
+| `PacingPolicy(start)` | learned | requests a second to start with, where the rate is learned |
+| `PacingPolicy(max_wait)` | 300 s | a longer wait raises `RateLimitedError` at once, and ends the input of a run |
+| `PacingPolicy(scope)` | `"tenant"` | `"client"` if all tenants share one quota |
+| `max_connections` | 64 | requests in flight at a time |
+| `session` | its own | your `aiohttp.ClientSession`, for proxies, CAs and mutual TLS |
+| `observer` | `None` | an object with `on_event(event)`; see `clarus_async.events` |
+
+A session of your own must have `cookie_jar=aiohttp.DummyCookieJar()`. The client does not close it.
+
+```python
+from clarus_async import ClarusClient, ClientCredentials, PacingPolicy, RetryPolicy, Timeouts
+
+clarus = ClarusClient(
+    "acme",
+    ClientCredentials("id", "secret"),
+    timeouts=Timeouts(attempt=10.0, deadline=30.0),
+    retry=RetryPolicy(max_attempts=6),
+    pacing=PacingPolicy(max_wait=5.0),
+)
+```
+
+# The environment
+
+`ClarusClient.from_env()` reads `CLARUS_SUBDOMAIN`, `CLARUS_BASE_URL` and the credentials: `CLARUS_CLIENT_ID` and
+`CLARUS_CLIENT_SECRET`, with `CLARUS_REFRESH_TOKEN` and `CLARUS_SCOPES` if there are any; or `CLARUS_ACCESS_TOKEN`
+alone. What is missing or malformed is named in one error, all of it at once.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +62,8 @@ from clarus_async.credentials import (
 from clarus_async.errors import ConfigurationError
 from clarus_async.pydantic_schema import PydanticRecord
 from clarus_async.validation import checked, refuse, shown
+
+__all__ = ["DEFAULT_BASE_URL", "PacingPolicy", "RetryPolicy", "Timeouts"]
 
 DEFAULT_BASE_URL: Final = "https://clarus-api.com"
 """Where the vendor's API is (CLARUS_API.md §2: the token URL's origin)."""

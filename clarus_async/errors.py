@@ -1,4 +1,42 @@
-"""The error tree: plain data that pickles, says whether the thing happened, and holds no secret."""
+"""Errors: plain data that pickles, says whether the thing happened, and holds no secret.
+
+# Errors
+
+Everything that goes wrong is a `ClarusError`. Each has `applied` (the most that any attempt may have done: `no`,
+`maybe` or `yes`), `retryable`, `retry_after` in seconds, `method`, `path`, `request_id` and `attempts`. `str(error)`,
+`error.message` and `error.args[0]` are the same whole line: what failed, where, why, and whether it was applied.
+
+```python
+from clarus_async import Applied, ClarusClient, ClarusError, ClientCredentials
+
+async with ClarusClient("acme", ClientCredentials("id", "secret")) as clarus:
+    try:
+        await clarus.integrations.delete(1)
+    except ClarusError as error:
+        print(error, error.applied is Applied.NO, error.retryable)
+```
+
+| error | what to do |
+|---|---|
+| `ConfigurationError` | correct the setting that it names |
+| `InvalidInputError` | correct the fields in `problems`; nothing was sent |
+| `AuthenticationError` | use credentials that work; the message says what else may end tokens |
+| `ConnectionFailedError`, `DeadlineExceededError` | try again; nothing was applied |
+| `OutcomeUnknownError` | do what `settled_by` says before you send it again; for a create, `resolve(error)` |
+| `JournalError` | do what the message says; nothing is sent that the journal does not hold |
+| `RateLimitedError` | try again after `retry_after` seconds |
+| `BadRequestError`, `PermissionDeniedError`, `NotFoundError` | read `errors`; the same call fails again |
+| `ConflictError`, `ValidationError` | the same |
+| `ServerError` | try again; nothing was applied |
+| `GraphQLError` | read `errors` |
+| `ResponseError` | the server's answer is not as documented at `pointer` |
+
+Those with an HTTP status are `ApiError`s. `ConfigurationError` and `InvalidInputError` are also `ValueError`s,
+`ConnectionFailedError` is a `ConnectionError`, and `DeadlineExceededError` is a `TimeoutError`.
+
+Errors travel: they come out of Celery, `multiprocessing` and `concurrent.futures` with their class and text, and a
+pickle keeps every attribute and note.
+"""
 
 from __future__ import annotations
 
@@ -217,29 +255,32 @@ class OutcomeUnknownError(ClarusError):
     The last answer, if there was one, is the ``__cause__``.
 
     Args:
-        key: what the record can be looked up by.
         sent_at: when the last request that may have been applied was sent (UTC).
         settled_by: what would settle it.
-        name: the name of the record, for a create.
-        settles_at: from when on a look proves that it is not there (UTC), for a create.
-        first_sent_at: when the first request that may have been applied was sent (UTC), for a create.
-        found: ids of the records that may be it.
-        idempotency_key: what the request was sent with, for a create.
-        server_times: ``first_sent_at`` and ``settles_at`` on the server's clock, where its answers told what that
-            shows: no step of a clock of ours moves them. For a create.
-        not_ours: ids that are known to be other creates' of the same name.
+        pending: for a create, what is known of it, from which ``resolve`` goes on: its ``key``, ``keys``,
+            ``first_sent_at``, ``settles_at``, ``found``, ``not_ours`` and ``idempotency_key``. It holds nothing else of
+            what was sent.
     """
 
-    key: str | None = attrs.field(default=None, kw_only=True)
     sent_at: datetime | None = attrs.field(default=None, kw_only=True)
     settled_by: str | None = attrs.field(default=None, kw_only=True)
-    name: str | None = attrs.field(default=None, kw_only=True)
-    settles_at: datetime | None = attrs.field(default=None, kw_only=True)
-    first_sent_at: datetime | None = attrs.field(default=None, kw_only=True)
-    found: tuple[int, ...] = attrs.field(default=(), kw_only=True)
-    idempotency_key: str | None = attrs.field(default=None, kw_only=True)
-    server_times: tuple[datetime, datetime] | None = attrs.field(default=None, kw_only=True)
-    not_ours: tuple[int, ...] = attrs.field(default=(), kw_only=True)
+    pending: Any = attrs.field(default=None, kw_only=True)
+
+    @property
+    def key(self) -> str | None:
+        """What the record can be looked up by, for a create."""
+        return None if self.pending is None else str(self.pending.key)
+
+    @property
+    def settles_at(self) -> datetime | None:
+        """From when on a lookup proves that it is not there (UTC), for a create."""
+        at: datetime | None = None if self.pending is None else self.pending.settles_at
+        return at
+
+    @property
+    def found(self) -> tuple[int, ...]:
+        """Ids of the records that may be it."""
+        return () if self.pending is None else tuple(self.pending.found)
 
 
 class JournalError(ClarusError, OSError):

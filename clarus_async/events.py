@@ -1,11 +1,35 @@
-"""What an observer is told: frozen facts, and no tenant's data.
+"""Events: what an observer is told about calls, their requests, waits and tokens.
 
-Each event names the call it belongs to by ``call_id``, a number that counts up within a client. Times are seconds
-on the event loop's clock, durations are seconds. A call's events are told in the task that makes the call, a token's in
-the task that asks for it.
+# Observers
+
+An observer is any object with a method `on_event(event)`:
+
+```python
+from clarus_async import CallEvent, ClarusClient, ClientCredentials, Event
+
+
+class CallTimes:
+    def on_event(self, event: Event, /) -> None:
+        if isinstance(event, CallEvent):
+            print(event.operation, event.error or "ok", event.duration)
+
+
+async with ClarusClient("acme", ClientCredentials("id", "secret"), observer=CallTimes()) as clarus:
+    await clarus.ping()
+```
+
+One public call is one `CallEvent`, however many requests it took. Each request is an `AttemptEvent`, each wait is a
+`WaitEvent`, and each request for a token is a `TokenEvent`. They name the call that they belong to by `call_id`, a
+number that counts up within a client. Times are seconds on the event loop's clock, and durations are seconds.
+
+Events hold no tenant, payload, name or id of a record. An observer that also has a method
+`for_tenant(subdomain, base_url)` is asked for an observer for each view of the client: see `TenantObserver`.
+
+`on_event` is called on the event loop, in the task that makes the call (for a token, in the task that asks for it), so
+it must be quick. What it raises is logged, once for each kind of event, and not raised.
+
+`clarus_async.opentelemetry` is an observer that makes traces and metrics.
 """
-
-from __future__ import annotations
 
 from enum import StrEnum
 from typing import NamedTuple, Protocol, TypeAlias

@@ -1,11 +1,38 @@
-"""Traces and metrics, made of what an observer is told, by OpenTelemetry's conventions for HTTP clients.
+"""Telemetry: traces and metrics, by OpenTelemetry's conventions for HTTP clients (extra ``opentelemetry``).
 
-A call is an ``INTERNAL`` span that is named after its operation; each of its requests is a ``CLIENT`` span under it, as
-the conventions have it for requests that may be sent again. Both are made when the call has ended, with the times at
-which they began and ended: an observer is told of what happened, so there is no current span while a request is under
-way, and no ``traceparent`` goes out with it.
+# Telemetry
 
-What is left out: ``url.full``, for it has ids in it, and the requests to the token endpoint, of which no event tells.
+```python
+from clarus_async import ClarusClient, ClientCredentials
+from clarus_async.opentelemetry import OpenTelemetryObserver
+
+observer = OpenTelemetryObserver()  # takes tracer_provider= and meter_provider=; the global ones by default
+async with ClarusClient("acme", ClientCredentials("id", "secret"), observer=observer) as clarus:
+    await clarus.ping()
+```
+
+Each call is an `INTERNAL` span that is named after its operation (`clarus create`), a child of the caller's own span,
+with an event for each wait. Each of its requests is a `CLIENT` span below it (`POST /api/integrations`), with
+`http.request.resend_count`.
+
+| metric | of | attributes |
+|---|---|---|
+| `http.client.request.duration` | each request | those of the conventions |
+| `clarus.client.call.duration` | each call | operation and error |
+| `clarus.client.wait.duration` | each wait | its reason: a token, the rate limit, a connection, a backoff |
+
+No tenant, payload, name or id of a record is in them: that is also why there is no `url.full`. `tenants=True` adds the
+attribute `clarus.tenant`, and the gauge `clarus.client.pace.rate`. Requests to the token endpoint have no spans.
+
+Both kinds of spans are made when the call has ended, with the times at which they began and ended. So no span is
+current while a request is under way, and no `traceparent` is sent. Where every call is sampled, a create costs 1.7
+times the CPU (`python -m benchmarks call`).
+
+# Logs
+
+The package logs to `clarus_async`: one line at INFO for each call that was retried or failed, and the rest at DEBUG.
+What somebody has to act on is WARNING or ERROR. For anything else, pass an observer of your own: see
+`clarus_async.events`.
 """
 
 from __future__ import annotations
@@ -31,6 +58,8 @@ except ImportError as missing:
         "clarus_async.opentelemetry needs OpenTelemetry's API: pip install 'clarus-async[opentelemetry]'"
     ) from missing
 
+__all__ = ["OpenTelemetryObserver"]
+
 _Attributes: TypeAlias = Mapping[str, str | int]
 
 # What the conventions recommend for http.client.request.duration.
@@ -51,7 +80,7 @@ _ERROR: Final = Status(StatusCode.ERROR)
 class OpenTelemetryObserver:
     """Makes spans and metrics; for ``ClarusClient(observer=…)``, of one client or of several.
 
-    An observer of your own that passes events on to it must pass :meth:`for_tenant` on, too: without that, it knows no
+    An observer of your own that passes events on to it must pass ``for_tenant`` on, too: without that, it knows no
     server and no tenant, and can't tell the calls of several clients apart.
 
     Args:

@@ -1,4 +1,4 @@
-"""How records check what they are given, and keep it out of sight."""
+"""How records check the values that they are given, and keep secrets out of sight."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from clarus_async.redaction import raised
 
 C = TypeVar("C")
 
-# Deeper than any configuration a person writes, and well inside what orjson encodes.
+# Deeper than any configuration that people write, and well within the limit of orjson.
 MAX_DEPTH = 64
 SURROGATE = "must be valid Unicode (it holds a lone surrogate)"
 _INT64 = 2**63
@@ -32,13 +32,13 @@ class Unset(Enum):
 
 
 UNSET: Final = Unset.UNSET
-"""In :class:`IntegrationChanges`: leave this attribute as it is. (``None`` clears it.)"""
+"""In the changes of a record: leave this attribute as it is. (``None`` clears it.)"""
 
 
 def checked(cls: type[C]) -> type[C]:
-    """Raise a record's :class:`InvalidInputError` from a frame that holds none of its values.
+    """Make a record's class raise :class:`InvalidInputError` from a frame that holds none of its values.
 
-    Error trackers ship the local variables of every frame, and the arguments of a record may be secrets.
+    Error trackers collect the local variables of every frame, and the arguments of a record may be secrets.
     """
     original: Callable[..., None] = cls.__init__
 
@@ -57,8 +57,8 @@ def checked(cls: type[C]) -> type[C]:
     return cls
 
 
-class _Refused(Exception):  # noqa: N818
-    """A nested value that JSON can't carry: where, and what was expected."""
+class _NotJSONError(Exception):
+    """Raised for a nested value that JSON can't represent."""
 
     def __init__(self, field: str, reason: str) -> None:
         super().__init__(field, reason)
@@ -67,7 +67,7 @@ class _Refused(Exception):  # noqa: N818
 
 
 def is_text(value: object) -> bool:
-    """Whether this is a string that UTF-8 can carry: a lone surrogate is better refused here than in the encoder."""
+    """Whether this is a string that UTF-8 can encode, that is, without lone surrogates."""
     return isinstance(value, str) and (value.isascii() or value == value.encode("utf-8", "ignore").decode())
 
 
@@ -84,7 +84,7 @@ def _size_problem(value: int) -> str | None:
 
 
 def _exactly(value: bool | str | float) -> bool | str | int | float:
-    """Strip a value of a subclass, such as an enum's: the encoder knows the plain types only."""
+    """Convert an instance of a subclass, such as an enum's member: the encoder knows only the plain types."""
     if isinstance(value, bool):
         return value
     if isinstance(value, str):
@@ -93,17 +93,12 @@ def _exactly(value: bool | str | float) -> bool | str | int | float:
 
 
 def plain_or_problem(value: object, field: str) -> tuple[Any, InputProblem | None]:
-    """Return a private copy of a JSON value, or what is wrong with it.
-
-    Args:
-        value: what is to be sent.
-        field: what it is called.
-    """
+    """Return a private copy of a JSON value, or what is wrong with it; ``field`` is its name in messages."""
     try:
         return _plain(value, field), None
-    except _Refused as refused:
+    except _NotJSONError as refused:
         return None, InputProblem(refused.field, refused.reason)
-    except Exception as error:  # noqa: BLE001  it is the caller's own class that can't be read, and may quote a secret
+    except Exception as error:  # noqa: BLE001  raised by the caller's own class; its text may quote a secret
         return None, InputProblem(field, f"can't be read: it raised {raised(error)}")
 
 
@@ -112,21 +107,21 @@ def _plain(value: Any, field: str, depth: int = 0) -> Any:  # noqa: ANN401
         return None
     if isinstance(value, bool | str | int | float):
         if (reason := _scalar_problem(value)) is not None:
-            raise _Refused(field, reason)
+            raise _NotJSONError(field, reason)
         return _exactly(value)
     if depth >= MAX_DEPTH:
-        raise _Refused(field, f"must not nest deeper than {MAX_DEPTH} levels")
+        raise _NotJSONError(field, f"must not nest deeper than {MAX_DEPTH} levels")
     if attrs.has(type(value)):
         value = {a.name: item for a in attrs.fields(type(value)) if (item := getattr(value, a.name)) is not None}
     if isinstance(value, Mapping):
         if not all(isinstance(key, str) for key in value):
-            raise _Refused(field, "must have strings as keys")
+            raise _NotJSONError(field, "must have strings as keys")
         if not all(map(is_text, value)):
-            raise _Refused(field, "must have valid Unicode as keys (one holds a lone surrogate)")
+            raise _NotJSONError(field, "must have valid Unicode as keys (one holds a lone surrogate)")
         return {str.__str__(key): _plain(item, f"{field}.{key}", depth + 1) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item, f"{field}[{i}]", depth + 1) for i, item in enumerate(value)]
-    raise _Refused(field, f"must be a JSON value, not {type(value).__name__}")
+    raise _NotJSONError(field, f"must be a JSON value, not {type(value).__name__}")
 
 
 def hidden(value: object) -> str:
@@ -137,7 +132,7 @@ def hidden(value: object) -> str:
 
 
 def shown(self: Any) -> str:  # noqa: ANN401
-    """Serve as a record's ``__repr__``: what was given, and of a secret no more than that it is there."""
+    """Serve as a record's ``__repr__``: show what differs from the defaults, with secrets masked."""
     parts = []
     for a in attrs.fields(type(self)):
         value = getattr(self, a.name)
@@ -148,7 +143,7 @@ def shown(self: Any) -> str:  # noqa: ANN401
 
 
 def text_problem(value: object) -> str | None:
-    """Say why this is no usable text, or ``None``."""
+    """Return why this is not a usable text, or ``None``."""
     if not isinstance(value, str):
         return f"must be a string, not {type(value).__name__}"
     if not value.strip():
@@ -158,46 +153,90 @@ def text_problem(value: object) -> str | None:
 
 
 def flag_problem(value: object) -> str | None:
-    """Say why this is no boolean, or ``None``."""
+    """Return why this is not a boolean, or ``None``."""
     return None if isinstance(value, bool) else f"must be true or false, not {type(value).__name__}"
 
 
 def number_problem(value: object) -> str | None:
-    """Say why this is no integer that the wire carries, or ``None``."""
+    """Return why this is not an integer that can be sent, or ``None``."""
     if isinstance(value, bool) or not isinstance(value, int):
         return f"must be an integer, not {type(value).__name__}"
     return _size_problem(value)
 
 
 def object_problem(value: object) -> str | None:
-    """Say why this is no configuration, or ``None``; what it holds is checked as it is copied."""
+    """Return why this is not a mapping or an attrs instance, or ``None``; its values are checked when it is copied."""
     if isinstance(value, Mapping) or attrs.has(type(value)):
         return None
     return f"must be a mapping or an attrs instance, not {type(value).__name__}"
 
 
+def texts_problem(value: object) -> str | None:
+    """Return why this is neither a usable text nor a list of such, or ``None``."""
+    return _each(value, str, text_problem, "a string or a list of strings")
+
+
+def numbers_problem(value: object) -> str | None:
+    """Return why this is neither an integer nor a list of such, or ``None``."""
+    return _each(value, int, number_problem, "an integer or a list of integers")
+
+
+def _each(value: object, kind: type, check: _Check, expected: str) -> str | None:
+    if isinstance(value, kind):
+        return check(value)
+    if isinstance(value, list | tuple):
+        if not value:
+            return "must not be an empty list"
+        return next((reason for item in value if (reason := check(item)) is not None), None)
+    return f"must be {expected}, not {type(value).__name__}"
+
+
+def _own_list(value: object, _field: str) -> tuple[Any, InputProblem | None]:
+    return tuple(value) if isinstance(value, list) else value, None
+
+
 _Check: TypeAlias = Callable[[object], str | None]
-_Copy: TypeAlias = Callable[[object, str], "tuple[Any, InputProblem | None]"]
+# A private copy of what the caller could change later, or what is wrong with it.
+_COPIES: Final[Mapping[_Check, Callable[[object, str], tuple[Any, InputProblem | None]]]] = {
+    object_problem: plain_or_problem,
+    texts_problem: _own_list,
+    numbers_problem: _own_list,
+}
 
 
-def checked_field(check: _Check, *, default: Any = attrs.NOTHING, copy: _Copy | None = None) -> Any:  # noqa: ANN401
-    """Declare an attribute with its check; ``default`` is the one value that is let through unchecked."""
+def checked_by(check: _Check, *, nullable: bool = False) -> dict[str, Any]:
+    """Return the metadata of an attribute with its check."""
+    return {"check": check, "nullable": nullable}
+
+
+def checked_field(check: _Check, *, default: Any, nullable: bool = False) -> Any:  # noqa: ANN401
+    """Declare an attribute that may be left out: ``default`` goes unchecked, and so does ``None`` if ``nullable``.
+
+    One that is required is an ``attrs.field``, which type checkers know, with :func:`checked_by` as its metadata.
+    """
     secret = check is object_problem
-    metadata = {"check": check, "copy": plain_or_problem if secret else copy}
+    metadata = checked_by(check, nullable=nullable)
     return attrs.field(default=default, metadata=metadata, repr=hidden if secret else True, hash=not secret)
 
 
-def problems_of(record: Any, *, nullable: frozenset[str] = frozenset()) -> list[InputProblem]:  # noqa: ANN401
+def attributes_of(cls: type[Any]) -> Mapping[str, Any]:
+    """Return the attributes of a record's class by name."""
+    fields: Mapping[str, Any] = attrs.fields_dict(cls)
+    return fields
+
+
+def problems_of(record: Any) -> list[InputProblem]:  # noqa: ANN401
     """Check every attribute of a record, and make private copies of what the caller could change."""
     problems = []
-    for a in attrs.fields(type(record)):
+    # attrs.fields() would check its argument for every record.
+    for a in type(record).__attrs_attrs__:
         value = getattr(record, a.name)
-        if value is a.default or (value is None and a.name in nullable):
+        if value is a.default or (value is None and a.metadata["nullable"]):
             continue
         check = a.metadata["check"]
         if (reason := check(value)) is not None:
             problems.append(InputProblem(a.name, reason))
-        elif (copy := a.metadata.get("copy")) is not None:
+        elif (copy := _COPIES.get(check)) is not None:
             private, problem = copy(value, a.name)
             if problem is not None:
                 problems.append(problem)

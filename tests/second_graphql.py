@@ -8,12 +8,19 @@ from typing import Any
 from tests.second_parser import Operation, Parser, RefusedError, Variable
 
 _SCHEMA = """
-type Query { integrations: Integrations! sites: Sites! __schema: __Schema! __type(name: String!): __Type }
+type Query { integrations: Integrations! external_entities: ExternalEntities! sites: Sites!
+  __schema: __Schema! __type(name: String!): __Type }
 type Integrations { all(filter: IntegrationFilterType, first: Int, after: String): IntegrationConnection! }
 type IntegrationConnection { edges: [IntegrationEdge]! nodes: [Integration]! pageInfo: PageInfo! totalCount: Int! }
 type IntegrationEdge { cursor: String! node: Integration! }
 type Integration { id: ID! name: String! integration_provider: String integration_type: String status: String
   enabled: Boolean created_at: ISO8601DateTime! %(reference_field)s }
+type ExternalEntities { all(filter: ExternalEntityFilterType, first: Int, after: String): ExternalEntityConnection! }
+type ExternalEntityConnection { edges: [ExternalEntityEdge]! nodes: [ExternalEntity]! pageInfo: PageInfo!
+  totalCount: Int! }
+type ExternalEntityEdge { cursor: String! node: ExternalEntity! }
+type ExternalEntity { id: ID! code: String! description: String entity_type: EntityTypeEnum!
+  external_system_reference1: String integration: Integration }
 type PageInfo { hasNextPage: Boolean! hasPreviousPage: Boolean! startCursor: String endCursor: String }
 type Sites { all(first: Int, after: String): SiteConnection! }
 type SiteConnection { edges: [SiteEdge]! pageInfo: PageInfo! }
@@ -21,6 +28,10 @@ type SiteEdge { cursor: String! node: Site! }
 type Site { id: ID! code: String! name: String! }
 input IntegrationFilterType { name: StringInputType integration_provider: StringInputType
   integration_type: StringInputType status: StringInputType enabled: BooleanInputType %(reference_filter)s }
+input ExternalEntityFilterType { entity_type: EntityTypeInputType code: StringInputType description: StringInputType
+  integration_id: IdInputType integration_name: StringInputType external_system_reference1: StringInputType }
+input EntityTypeInputType { eq: EntityTypeEnum in: [EntityTypeEnum!] }
+input IdInputType { eq: ID in: [ID!] }
 input StringInputType { eq: String ilike: String like: String in: [String!] between: [String!] }
 input BooleanInputType { eq: Boolean }
 type __Schema { queryType: __Type! mutationType: __Type types: [__Type!]! }
@@ -28,9 +39,15 @@ type __Type { kind: String! name: String description: String fields(includeDepre
   inputFields(includeDeprecated: Boolean): [__InputValue!] ofType: __Type }
 type __Field { name: String! description: String args: [__InputValue!]! type: __Type! }
 type __InputValue { name: String! description: String type: __Type! defaultValue: String }
-scalar String scalar Int scalar Boolean scalar ID scalar ISO8601DateTime
+scalar String scalar Int scalar Boolean scalar ID scalar ISO8601DateTime scalar EntityTypeEnum
 """
-_SCALARS: Mapping[str, tuple[type, ...]] = {"String": (str,), "Int": (int,), "Boolean": (bool,), "ID": (str, int)}
+_SCALARS: Mapping[str, tuple[type, ...]] = {
+    "String": (str,),
+    "Int": (int,),
+    "Boolean": (bool,),
+    "ID": (str, int),
+    "EntityTypeEnum": (str,),
+}
 
 
 class Schema:

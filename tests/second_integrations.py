@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, Literal, NamedTuple
 
+from tests.second_entities import Entities
 from tests.second_graphql import Schema
 from tests.second_parser import RefusedError
 
@@ -21,6 +22,7 @@ class Dialect:
     create_status: int = 200
     string_ids: bool = False
     wrapped: bool = True  # in "data", else a bare object
+    entities_wrapped: bool = False
     unset_as_null: bool = True  # else what is not set is left out
     unknown_fields: bool = False
     active_unless_told: bool | None = True
@@ -55,6 +57,7 @@ OTHER = Dialect(
     create_status=201,
     string_ids=True,
     wrapped=False,
+    entities_wrapped=True,
     unset_as_null=False,
     unknown_fields=True,
     active_unless_told=None,
@@ -135,9 +138,16 @@ class Integrations:
     def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect
         self.records: dict[int, Record] = {}
+        self.entities = Entities(self)
         self._schema = Schema(references=dialect.references, introspection=dialect.introspection == "yes")
 
+    def find(self, number: int, tenant: str) -> Record | None:
+        record = self.records.get(number)
+        return None if record is None or record.tenant != tenant or record.deleted else record
+
     def answer(self, asked: Asked, tenant: str) -> Reply:
+        if asked.path.startswith("/api/external_entities"):
+            return self.entities.answer(asked, tenant)
         match = re.fullmatch(r"/graphql|/api/integrations(?:/([0-9]+)(/synchronize)?)?", asked.path)
         if match is None:
             raise self.refusal(404, "not_found", "There is nothing here")
@@ -151,8 +161,8 @@ class Integrations:
             raise self.refusal(self.dialect.unknown_method, "not_allowed", "There is no such operation")
         if match[1] is None:
             return calls[asked.method](asked, tenant)
-        record = self.records.get(int(match[1]))
-        if record is None or record.tenant != tenant or record.deleted:
+        record = self.find(int(match[1]), tenant)
+        if record is None:
             raise self.refusal(404, "integration_not_found", "There is no such integration")
         return calls[asked.method](asked, record)
 
@@ -235,7 +245,8 @@ class Integrations:
 
     def _graphql(self, asked: Asked, tenant: str) -> Reply:
         root = {
-            "integrations": {"all": lambda **given: self._list(tenant, **given)},
+            "integrations": {"all": lambda **given: self._list(self._rows(tenant), **given)},
+            "external_entities": {"all": lambda **given: self._list(self.entities.rows(tenant), **given)},
             "sites": {"all": lambda **given: _SITES},
         }
         try:
@@ -250,16 +261,16 @@ class Integrations:
 
     def _list(
         self,
-        tenant: str,
+        rows: list[dict[str, Any]],
         *,
         filter: Any = None,  # noqa: A002
         first: int | None = None,
         after: str | None = None,
     ) -> dict[str, Any]:
-        rows = [self._row(each) for each in self.records.values() if each.tenant == tenant and not each.deleted]
         for field, operators in (filter or {}).items():
             for operator, wanted in (operators or {}).items():
                 if wanted is not None:
+                    wanted = _ids(wanted) if field == "integration_id" else wanted  # noqa: PLW2901
                     rows = [row for row in rows if _OPERATORS[operator](row[field], wanted)]
         if self.dialect.newest_first:
             rows.reverse()
@@ -285,6 +296,9 @@ class Integrations:
         newest_first = self.dialect.newest_first
         return sum(int(row["id"]) >= last if newest_first else int(row["id"]) <= last for row in rows)
 
+    def _rows(self, tenant: str) -> list[dict[str, Any]]:
+        return [self._row(each) for each in self.records.values() if each.tenant == tenant and not each.deleted]
+
     def _row(self, record: Record) -> dict[str, Any]:
         mine = record.attributes
         given = mine["integration_type"]
@@ -298,6 +312,11 @@ class Integrations:
             "created_at": record.created_at.isoformat(),
             "external_system_reference1": mine.get("external_system_reference1"),
         }
+
+
+def _ids(wanted: Any) -> Any:
+    """Write ids as GraphQL does, which takes them as integers, too."""
+    return [str(each) for each in wanted] if isinstance(wanted, list) else str(wanted)
 
 
 def _cursor(row: Mapping[str, Any]) -> str:

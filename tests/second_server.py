@@ -16,7 +16,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from email.utils import formatdate
-from typing import Self
+from typing import Any, Self
 from urllib.parse import parse_qsl, unquote_plus, urlencode, urlsplit
 
 from tests.second_integrations import PLAIN, Asked, Dialect, Integrations, Record, Reply
@@ -70,6 +70,14 @@ class SecondServer:
 
     def stored(self, tenant: str) -> list[Record]:
         return [record for record in self.created(tenant) if not record.deleted]
+
+    def entities(self, tenant: str) -> dict[int, dict[str, Any]]:
+        """The external entities, by id."""
+        return {
+            number: attributes
+            for number, (whose, attributes) in self._integrations.entities.records.items()
+            if whose == tenant
+        }
 
     def count(self, path: str) -> int:
         return sum(asked == path for _, asked, _, _ in self.log)

@@ -25,6 +25,8 @@ from clarus_async.errors import (
     api_error_class,
 )
 from clarus_async.provisioning.report import Outcome, OutcomeStatus, Problem
+from clarus_async.reconcile.pending import LookupKey, Moment, PendingCreate
+from clarus_async.resources.external_entities import NewExternalEntity
 from clarus_async.resources.integrations import UNSET, IntegrationChanges, IntegrationFilter, NewIntegration
 
 # Every run draws the same examples: what fails on one machine fails on all.
@@ -122,6 +124,17 @@ change_attributes = st.fixed_dictionaries(
 integration_changes = change_attributes.map(lambda attributes: IntegrationChanges(**attributes))
 unset_or = lambda values: st.just(UNSET) | values  # noqa: E731
 
+entity_attributes = st.fixed_dictionaries(
+    {"entity_type": texts, "code": texts, "external_system_reference1": texts},
+    optional={
+        "description": texts,
+        "integration_id": st.integers(0, 2**63 - 1),
+        "external_system_reference2": texts,
+        "external_system_reference3": texts,
+    },
+)
+new_entities = entity_attributes.map(lambda attributes: NewExternalEntity(**attributes))
+
 _one_or_more = st.none() | texts | st.lists(texts, min_size=1, max_size=3)
 integration_filters = st.builds(
     IntegrationFilter,
@@ -198,18 +211,26 @@ _without_cause = st.one_of(
 )
 
 
+on_the_clocks = st.builds(Moment, st.none() | moments, st.none(), st.none() | moments)
+pending_creates = st.builds(
+    PendingCreate,
+    st.just("integrations"),
+    st.lists(st.builds(LookupKey, texts, texts, texts), min_size=1, max_size=2),
+    texts,
+    first_sent=st.none() | on_the_clocks,
+    settles=st.none() | on_the_clocks,
+    found=st.lists(ids, max_size=3).map(tuple),
+)
+
+
 @st.composite
 def _unknown(draw):
     error = draw(
         _errors_of(
             OutcomeUnknownError,
-            key=st.none() | texts,
             sent_at=st.none() | moments,
             settled_by=st.none() | texts,
-            name=st.none() | texts,
-            settles_at=st.none() | moments,
-            first_sent_at=st.none() | moments,
-            found=st.lists(ids, max_size=3).map(tuple),
+            pending=st.none() | pending_creates,
         )
     )
     error.__cause__ = draw(st.none() | _without_cause)
@@ -231,7 +252,8 @@ outcomes = st.builds(
     index=st.integers(0, 10**9),
     key=any_texts,
     status=st.sampled_from(OutcomeStatus),
-    integration_id=st.none() | ids,
+    id=st.none() | ids,
+    resource=st.just("integrations"),
     matched_by=st.none() | st.sampled_from(["reference", "name"]),
     error=st.none() | problems,
     attempts=st.integers(0, 100),

@@ -1,4 +1,4 @@
-"""The README's web services, as processes of their own in front of a simulator."""
+"""The documentation's web services, as processes of their own in front of a simulator."""
 
 from __future__ import annotations
 

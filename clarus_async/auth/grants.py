@@ -30,7 +30,7 @@ from clarus_async.redaction import MISTAKES, raised
 from clarus_async.retry.backoff import backoff
 from clarus_async.retry.effect import NO_WAY, Answered, AttemptResult, Kind, NoAnswer
 from clarus_async.retry.failure import Ending, failure
-from clarus_async.wire.faults import forms_of, read_faults
+from clarus_async.wire.error_bodies import forms_of, read_error_body
 from clarus_async.wire.headers import request_id, retry_after
 from clarus_async.wire.reading import Unreadable
 from clarus_async.wire.server_clock import Dated
@@ -118,7 +118,7 @@ class TokenEndpoint:
             if untried and isinstance(received, Received) and refuses_client(received.status, received.body):
                 way = (way + 1) % len(ways)
                 untried -= 1
-                details = read_faults(received.body, secrets, received.headers.get("WWW-Authenticate"))
+                details = read_error_body(received.body, secrets, received.headers.get("WWW-Authenticate"))
                 refused = refused or "; ".join(map(str, details))
                 gives_up = False
             else:
@@ -171,7 +171,7 @@ def _refusal(
 ) -> ClarusError:
     details: tuple[ErrorDetail, ...] = ()
     if isinstance(received, Received):
-        details = read_faults(received.body, secrets, received.headers.get("WWW-Authenticate"))
+        details = read_error_body(received.body, secrets, received.headers.get("WWW-Authenticate"))
     unreadable = read_token(received.body) if isinstance(received, Received) else None
     identifier = (
         request_id(received.headers.get("X-Request-Id"), forms_of(secrets)) if isinstance(received, Received) else None

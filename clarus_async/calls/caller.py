@@ -28,7 +28,7 @@ from clarus_async.ratelimit.headers import read_rate_limit
 from clarus_async.retry.backoff import MOST_LIMITED, backoff
 from clarus_async.retry.deadline import LEAST_USEFUL, Deadline
 from clarus_async.retry.effect import Answered, AttemptResult, Conclusion, Effect, NextAction, NoAnswer, judge, worst
-from clarus_async.wire.faults import read_faults, secrets_in
+from clarus_async.wire.error_bodies import read_error_body, secrets_in
 from clarus_async.wire.graphql import GraphQLAnswer
 from clarus_async.wire.headers import request_id, retry_after
 from clarus_async.wire.reading import Unreadable
@@ -307,12 +307,12 @@ class Caller:
                 call.unreadable = value
                 return Answered(received.status, readable=False, whole=received.whole)
             if isinstance(value, GraphQLAnswer):
-                call.details = read_faults(received.body, [token, *secrets_in(request.secret)])
+                call.details = read_error_body(received.body, [token, *secrets_in(request.secret)])
                 return Answered(received.status, faulty=True, executed=value.executed)
             call.value = value
             return Answered(received.status)
         challenge = received.headers.get("WWW-Authenticate")
-        call.details = read_faults(received.body, [token, *secrets_in(request.secret)], challenge)
+        call.details = read_error_body(received.body, [token, *secrets_in(request.secret)], challenge)
         wait = retry_after(received.headers.get("Retry-After"), received.headers.get("Date"), datetime.now(UTC))
         return Answered(received.status, wait)
 
@@ -350,7 +350,6 @@ class Caller:
                 request_id=call.request_id,
                 out_of_time=call.out_of_time or call.deadline.left(asyncio.get_running_loop().time()) < LEAST_USEFUL,
                 because=call.because,
-                key=request.key,
                 sent_at=sent_at,
                 wait=call.paced,
                 stopped_by=call.stopped_by,

@@ -8,7 +8,7 @@ import logging
 import random
 import uuid
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Any, Final, Protocol, TypeVar
 
 import attrs
 
@@ -24,12 +24,25 @@ from clarus_async.forking import watch
 from clarus_async.http.session import ClientSession, Session
 from clarus_async.ratelimit.limiter import AdaptiveRateLimiter
 from clarus_async.ratelimit.queue import ConnectionLimiter, RequestQueue
-from clarus_async.reconcile.concurrent_creates import ConcurrentCreates
 from clarus_async.retry.backoff import RetryBudget
 from clarus_async.wire.server_clock import Dated
 
 _log = logging.getLogger("clarus_async")
 
+
+class Memory(Protocol):
+    """What a room above this one keeps of a tenant."""
+
+    def idle(self, now: float) -> bool:
+        """Whether all of it would be learned again.
+
+        Args:
+            now: seconds on the loop's clock.
+        """
+        ...
+
+
+M = TypeVar("M", bound=Memory)
 
 # What is known of a tenant takes some 5 KiB.
 _ROOM: Final = 4096
@@ -42,26 +55,32 @@ class TenantState:
     Args:
         queue: its pace, and who waits for it.
         budget: its allowance of retries.
-        looks: that of the looks: creates that fail must not use up what settles them.
+        looks: that of the lookups: creates that fail must not use up what settles them.
         called_at: when it was asked for last, in seconds on the loop's clock.
-        schema: held while its schema is asked for.
-        searchable: whether its list can be searched by reference, once that was asked.
-        creates: those that are under way, by name.
         refusals: the tokens that were refused.
         most_rows: how many rows of a page it has granted, once more were refused for their cost.
-        most_keys: how many keys of a look-up, likewise.
+        memories: what rooms above this one know of it, by kind and by what it is of.
     """
 
     queue: RequestQueue
     budget: RetryBudget
     looks: RetryBudget
     called_at: float = 0.0
-    schema: asyncio.Lock = attrs.field(factory=asyncio.Lock)
-    searchable: bool | None = None
-    creates: ConcurrentCreates = attrs.field(factory=ConcurrentCreates)
     refusals: Refusals = attrs.field(factory=Refusals)
     most_rows: int | None = None
-    most_keys: int | None = None
+    memories: dict[tuple[type, str], Any] = attrs.field(factory=dict)
+
+    def memory(self, kind: type[M], of: str) -> M:
+        """Return what is known of something of this tenant; it is forgotten together with the tenant.
+
+        Args:
+            kind: the class that keeps it, made without arguments where nothing is known yet.
+            of: such as the name of a resource.
+        """
+        memory: M | None = self.memories.get((kind, of))
+        if memory is None:
+            memory = self.memories[kind, of] = kind()
+        return memory
 
     def forgettable(self, name: str, now: float) -> bool:
         """Whether all that is known of it would be learned again: nothing is under way, in doubt or held back.
@@ -72,8 +91,7 @@ class TenantState:
         """
         return (
             name not in self.queue.tenants
-            and not self.schema.locked()
-            and self.creates.idle(now)
+            and all(memory.idle(now) for memory in self.memories.values())
             and self.refusals.wait(now) == 0.0
             and self.budget.full(now)
             and self.looks.full(now)

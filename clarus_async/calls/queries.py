@@ -1,15 +1,16 @@
-"""What is read over GraphQL: any document, and the list of integrations."""
+"""Queries over GraphQL: any document, and the lists of resources."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from typing import Any, Final, NamedTuple, Self
+from functools import partial
+from typing import Any, Final, Generic, NamedTuple, Self
 
 from clarus_async.calls.caller import Caller
 from clarus_async.calls.request import Request
 from clarus_async.errors import ApiError, GraphQLError, ResponseError
-from clarus_async.resources.integrations import IntegrationRow
+from clarus_async.resources.spec import AnyListing, Listing, Row
 from clarus_async.retry.deadline import Deadline
 from clarus_async.retry.effect import Kind
 from clarus_async.wire.graphql import (
@@ -25,8 +26,8 @@ from clarus_async.wire.refusals import refuses_size
 
 _log = logging.getLogger("clarus_async")
 
-_PAGE: Final = 100  # rows of a page where we read a list to its end
-# A filter may leave some pages without rows, but a list that goes on like this is not going to end.
+_PAGE: Final = 100  # rows asked for at once, where a list is read to its end; the server's own limit is not documented
+# A filter may leave some pages without rows, but a list with so many in a row is not going to end.
 _MOST_EMPTY: Final = 100
 
 
@@ -36,18 +37,18 @@ def graphql_request(
     variables: Mapping[str, Any],
     read: Callable[[Mapping[str, Any]], Any],
     *,
-    settles: bool = False,
-    patient: bool = False,
+    reconciles: bool = False,
+    wait_for_pace: bool = False,
 ) -> Request:
-    """Make the request of a GraphQL document.
+    """Make the request for a GraphQL document.
 
     Args:
-        operation: what it is called in logs and events.
+        operation: its name in logs and events.
         document: the query or mutation.
-        variables: its variables, plain data.
-        read: turns the answer's ``data`` into a value, or says where it can't be read.
-        settles: it is read to settle what was begun, so it goes before what is new.
-        patient: what it waits for its turn does not count against the deadline.
+        variables: plain data.
+        read: turns the ``data`` of the answer into a value, or returns why it can't be read.
+        reconciles: it looks up what an earlier request did: it goes before new work.
+        wait_for_pace: waiting for the rate limiter does not count against the deadline.
     """
 
     def read_body(body: bytes) -> Any:  # noqa: ANN401
@@ -65,58 +66,55 @@ def graphql_request(
         body=request_body(document, variables),
         read=read_body,
         secret=variables,
-        settles=settles,
-        patient=patient,
+        settles=reconciles,
+        patient=wait_for_pace,
     )
 
 
 async def run_query(caller: Caller, request: Request, deadline: Deadline | None = None) -> Any:  # noqa: ANN401
     """Send a GraphQL request, and return what its ``read`` made of the answer.
 
-    Args:
-        caller: makes the call.
-        request: from :func:`graphql_request`.
-        deadline: by when, where that is not the view's own.
-
     Raises:
         GraphQLError: the answer has ``errors``, whatever else it has (CLARUS_API.md §3).
-        ClarusError: it can't be had; the class says why.
+        ClarusError: there is no answer; the class says why.
     """
     return (await caller.run(request, deadline)).value
 
 
-class _Read(NamedTuple):
+class _Read(NamedTuple, Generic[Row]):
     """A page, and whether it has as many rows as were asked for."""
 
-    page: Page
+    page: Page[Row]
     full: bool
 
 
 async def read_list_page(
     caller: Caller,
+    listing: Listing[Row, Any],
     wanted: Mapping[str, Any],
     first: int,
     after: str | None = None,
     *,
-    with_reference: bool = False,
+    optional: bool = False,
     deadline: Deadline | None = None,
-    settles: bool = False,
-    patient: bool = False,
-) -> _Read:
-    """Read one page of the list, a smaller one where the server refuses what so many rows cost.
+    reconciles: bool = False,
+    wait_for_pace: bool = False,
+) -> _Read[Row]:
+    """Read one page of a list, and a smaller one if the server refuses the query for its cost.
 
     Args:
         caller: makes the call.
-        wanted: the filter's operators; all rows where there is none.
-        first: rows that are asked for.
-        after: the cursor of the page before.
-        with_reference: ask for the first reference, too.
-        deadline: by when, where that is not the view's own.
-        settles: it is read to settle what was begun, so it goes before what is new.
-        patient: what it waits for its turn does not count against the deadline.
+        listing: of the resource.
+        wanted: the operators of the filter; all rows if there are none.
+        first: the number of rows to ask for.
+        after: the cursor of the previous page.
+        optional: ask for the optional fields, too.
+        deadline: of the call; the view's own by default.
+        reconciles: it looks up what an earlier request did: it goes before new work.
+        wait_for_pace: waiting for the rate limiter does not count against the deadline.
 
     Raises:
-        ClarusError: it can't be had; the class says why.
+        ClarusError: it can't be read; the class says why.
     """
     tenant = caller.shared.tenant(caller.subdomain)
     refused = False
@@ -128,14 +126,14 @@ async def read_list_page(
             variables["filter"] = wanted
         if after is not None:
             variables["after"] = after
-        document = list_document(with_reference=with_reference)
-        request = graphql_request("list", document, variables, read_page, settles=settles, patient=patient)
+        document, read = list_document(listing, optional=optional), partial(read_page, listing)
+        request = graphql_request("list", document, variables, read, reconciles=reconciles, wait_for_pace=wait_for_pace)
         try:
-            page: Page = await run_query(caller, request, deadline)
+            page: Page[Row] = await run_query(caller, request, deadline)
         except (GraphQLError, ApiError) as error:
             if first == 1 or not refuses_size(error):
                 raise
-            # It would be refused again, and fewer rows cost less.
+            # The same query would be refused again; fewer rows cost less.
             first, refused = first // 2, True
         else:
             if refused:
@@ -145,71 +143,61 @@ async def read_list_page(
 
 async def read_every_row(
     caller: Caller,
+    listing: Listing[Row, Any],
     wanted: Mapping[str, Any],
     *,
-    with_reference: bool = False,
+    optional: bool = False,
     deadline: Deadline | None = None,
-    settles: bool = False,
-    patient: bool = False,
-) -> tuple[list[IntegrationRow], list[Unreadable]]:
-    """Read a list to its proved end.
-
-    Args:
-        caller: makes the calls.
-        wanted: the filter's operators.
-        with_reference: ask for the first reference, too.
-        deadline: by when, where that is not the view's own.
-        settles: it is read to settle what was begun, so it goes before what is new.
-        patient: what it waits for its turn does not count against the deadline.
+    reconciles: bool = False,
+    wait_for_pace: bool = False,
+) -> tuple[list[Row], list[Unreadable]]:
+    """Read a whole list, and be certain that it is; see ``read_list_page``.
 
     Returns:
-        Its rows; and for each one that can't be told from others, why not.
+        Its rows; and for each node without a readable id, why.
 
     Raises:
-        ResponseError: an answer can't be read, or does not say whether it was the last.
-        ClarusError: it can't be had; the class says why.
+        ResponseError: an answer can't be read, or does not tell whether it was the last page.
+        ClarusError: it can't be read; the class says why.
     """
-    rows: list[IntegrationRow] = []
+    rows: list[Row] = []
     unreadable: list[Unreadable] = []
-    cursors = _Cursors()
+    cursors = _Cursors(listing)
     cursor: str | None = None
     while True:
         page, _ = await read_list_page(
             caller,
+            listing,
             wanted,
             _PAGE,
             cursor,
-            with_reference=with_reference,
+            optional=optional,
             deadline=deadline,
-            settles=settles,
-            patient=patient,
+            reconciles=reconciles,
+            wait_for_pace=wait_for_pace,
         )
         rows += page.rows
         unreadable += page.unreadable
-        # What follows the last row is asked for where nothing says whether there is more: no row is a proof, then.
+        # Without pageInfo, the end is proved by asking for what follows the last row: nothing does.
         if page.last or (page.last is None and cursor is not None and not page.rows and not page.unreadable):
             return rows, unreadable
         cursor = cursors.after(page)
         if cursor is None:
-            raise _endless()
+            raise _endless(listing)
 
 
-def _endless() -> ResponseError:
-    return _not_readable("the list does not say whether it ends there", "pageInfo", "an object")
+def _endless(listing: AnyListing) -> ResponseError:
+    return _not_readable(listing, "the list does not say whether it ends there", "pageInfo", "an object")
 
 
-def _not_readable(why: str, where: str, expected: str) -> ResponseError:
+def _not_readable(listing: AnyListing, why: str, where: str, expected: str) -> ResponseError:
     return ResponseError(
-        why, pointer=f"/data/integrations/all/{where}", expected=expected, method="POST", path="/graphql"
+        why, pointer=f"/data/{listing.root}/all/{where}", expected=expected, method="POST", path="/graphql"
     )
 
 
 def row_unreadable(unreadable: Unreadable) -> ResponseError:
-    """Build the error that says that a row can't be told from others.
-
-    Args:
-        unreadable: why not.
-    """
+    """Return the error for a row without a readable id."""
     return ResponseError(
         f"a row of the list can't be read: {unreadable.pointer} should be {unreadable.expected}",
         pointer=unreadable.pointer,
@@ -220,58 +208,56 @@ def row_unreadable(unreadable: Unreadable) -> ResponseError:
 
 
 class _Cursors:
-    """The cursors of a list so far: one that comes back would never end, nor do pages that stay empty."""
+    """Detects a list that would never end: one that repeats a cursor, or goes on without rows."""
 
-    def __init__(self) -> None:
+    def __init__(self, listing: AnyListing) -> None:
+        self._listing = listing
         self._seen: set[int] = set()
         self._empty = 0
 
-    def after(self, page: Page) -> str | None:
-        """Return where the page after this one begins; ``None`` where there is none.
-
-        Args:
-            page: one of the list.
+    def after(self, page: Page[Any]) -> str | None:
+        """Return the cursor of the page after this one; ``None`` if there is none.
 
         Raises:
-            ResponseError: its cursor was there before, or too many pages in a row had no rows.
+            ResponseError: the cursor was returned before, or too many pages in a row had no rows.
         """
         cursor = page.end_cursor
         self._empty = 0 if page.rows or page.unreadable else self._empty + 1
         if cursor is not None:
             if self._empty == _MOST_EMPTY:
                 why = f"the list goes on after {_MOST_EMPTY} pages without a row, and would never end"
-                raise _not_readable(why, "edges", "rows, or the end of the list")
+                raise _not_readable(self._listing, why, "edges", "rows, or the end of the list")
             if hash(cursor) in self._seen:
                 why = "the list repeats a cursor and would never end"
-                raise _not_readable(why, "pageInfo/endCursor", "a cursor that was not there before")
+                raise _not_readable(self._listing, why, "pageInfo/endCursor", "a cursor that was not there before")
             self._seen.add(hash(cursor))
         return cursor
 
 
-class IntegrationList(AsyncIterator[IntegrationRow]):
-    """The rows of a list, read a page at a time; iterate over it, or over its :meth:`pages`.
-
-    Args:
-        caller: makes the calls.
-        wanted: the filter's operators.
-        page_size: rows that a request asks for.
-        with_reference: ask for the first reference, too.
-    """
+class ResourceList(AsyncIterator[Row]):
+    """The rows of a list, which are requested a page at a time; iterate over it, or over its ``pages``."""
 
     def __init__(
-        self, caller: Caller, wanted: Mapping[str, Any], page_size: int = 100, *, with_reference: bool = False
+        self,
+        caller: Caller,
+        listing: Listing[Row, Any],
+        wanted: Mapping[str, Any],
+        page_size: int = 100,
+        *,
+        optional: bool = False,
     ) -> None:
         self._caller = caller
+        self._listing = listing
         self._wanted = wanted
         self._page_size = page_size
-        self._with_reference = with_reference
-        self._pages: AsyncIterator[list[IntegrationRow]] | None = None
-        self._rows: Iterator[IntegrationRow] = iter(())
+        self._optional = optional
+        self._pages: AsyncIterator[list[Row]] | None = None
+        self._rows: Iterator[Row] = iter(())
 
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> IntegrationRow:
+    async def __anext__(self) -> Row:
         if self._pages is None:
             self._pages = self.pages()
         while (row := next(self._rows, None)) is None:
@@ -279,39 +265,39 @@ class IntegrationList(AsyncIterator[IntegrationRow]):
             self._rows = iter(await anext(self._pages))
         return row
 
-    async def pages(self) -> AsyncIterator[list[IntegrationRow]]:
+    async def pages(self) -> AsyncIterator[list[Row]]:
         """Read the list from its start, a page at a time.
 
         Raises:
-            ResponseError: a page can't be read, or none of its rows; it does not say whether it is the last; its cursor
-                was there before; or too many in a row had no rows.
-            ClarusError: it can't be had; the class says why.
+            ResponseError: a page can't be read, or none of its rows; it does not tell whether it is the last; it
+                repeats a cursor; or too many pages in a row had no rows.
+            ClarusError: it can't be read; the class says why.
         """
-        cursors = _Cursors()
+        cursors = _Cursors(self._listing)
         cursor: str | None = None
         while True:
             page, full = await read_list_page(
-                self._caller, self._wanted, self._page_size, cursor, with_reference=self._with_reference
+                self._caller, self._listing, self._wanted, self._page_size, cursor, optional=self._optional
             )
-            _left_out(page)
+            _warn_of_unreadable(page)
             yield list(page.rows)
             if page.last or (page.last is None and not full):
-                # The vendor's own sample has no pageInfo: what is no full page is the last one.
+                # The vendor's sample has no pageInfo: a page that is not full is the last one, then.
                 return
             cursor = cursors.after(page)
             if cursor is None:
-                raise _endless()
+                raise _endless(self._listing)
 
 
-def _left_out(page: Page) -> None:
-    """Say that rows can't be told from others; where no row of a page can, that is an error."""
+def _warn_of_unreadable(page: Page[Any]) -> None:
+    """Log that rows have no readable id and are left out; if none of a page has, raise."""
     if not page.unreadable:
         return
     if not page.rows:
         raise row_unreadable(page.unreadable[0])
     pointer, expected = page.unreadable[0]
     _log.warning(
-        "rows of the list are left out, as they can't be told from others: %d, the first at %s, which should be %s",
+        "rows of the list are left out, as their ids can't be read: %d, the first at %s, which should be %s",
         len(page.unreadable),
         pointer,
         expected,

@@ -26,7 +26,6 @@ class Request:
         template: the path with its ids left out, for logs and events.
         body: what is sent.
         read: turns a 2xx body into a value; ``None`` where no body is needed.
-        key: what the record can be looked up by, for a create.
         idempotency_key: the same for every attempt.
         secret: plain data of which nothing must show in an error, should the server echo it.
         repeatable: a second effect does no harm.
@@ -42,7 +41,6 @@ class Request:
     template: str
     body: bytes | None = None
     read: Callable[[bytes], Any] | None = None
-    key: str | None = None
     idempotency_key: str | None = None
     secret: object = None
     repeatable: bool = False

@@ -11,6 +11,7 @@ import attrs
 from clarus_async.cli.output import Exit
 from clarus_async.provisioning.existing import unchangeable
 from clarus_async.provisioning.report import Outcome, Report
+from clarus_async.resources.integrations import INTEGRATIONS
 
 SHOWN: Final = 20
 """Records that are not ok, each with a line of its own."""
@@ -104,7 +105,7 @@ class Summary:
         there = "record is there and differs" if records == 1 else "records are there and differ"
         named = ", ".join(f"{name} ({count:,})" for name, count in attributes.most_common())
         yield f"{records:,} {there} from the input: {named}"
-        fixed = unchangeable(attributes)
+        fixed = unchangeable(INTEGRATIONS, attributes)
         if len(fixed) < len(attributes):
             yield "clarus: to send what differs, provision the same file again with --existing update"
         if fixed:

@@ -14,11 +14,11 @@ from clarus_async.client import ClarusClient
 from clarus_async.errors import ConfigurationError, InvalidInputError
 from clarus_async.fleet.shards import Shard
 from clarus_async.provisioning.existing import Existing
-from clarus_async.provisioning.job_index import is_ours, result_of
+from clarus_async.provisioning.job_index import completion_of, is_ours
 from clarus_async.provisioning.journal.journal import Journal
 from clarus_async.provisioning.journal.rows import Completion, Intent
 from clarus_async.provisioning.report import Outcome
-from clarus_async.resources.integrations import NewIntegration
+from clarus_async.resources.integrations import INTEGRATIONS, NewIntegration
 
 WAYS: dict[str, Existing] = {"adopt": "adopt", "update": "update"}
 """What can be done with a record that is there: whoever takes a shard over can't tell one of an earlier owner from one
@@ -102,7 +102,7 @@ async def _stop(stop: Callable[[], None], when: asyncio.Event) -> None:
 async def _write_down(shard: Shard, told: Sequence[Outcome], path: str, tenant: str, base_url: str) -> None:
     """Write what earlier owners told into a journal: whose a record is that is found by a name, a run knows by it."""
     outcomes = {outcome.index: outcome for outcome in told}
-    journal = Journal(path, tenant, base_url)
+    journal = Journal(path, tenant, base_url, INTEGRATIONS.name)
     try:
         known = await journal.open()
         last, keys = max((row.n for row in known), default=0), {row.key for row in known}
@@ -114,7 +114,7 @@ async def _write_down(shard: Shard, told: Sequence[Outcome], path: str, tenant: 
             last += 1
             sends = 1 if outcome.attempts else 0
             rows.append(Intent(last, new.key, None if new.name == new.key else new.name, sends=sends))
-            rows.append(result_of(last, outcome, sends=sends, ours=is_ours(outcome, sends)))
+            rows.append(completion_of(last, outcome, sends=sends, ours=is_ours(outcome, sends)))
         await journal.write(rows)
     finally:
         await journal.close()

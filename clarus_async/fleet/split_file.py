@@ -37,7 +37,7 @@ from clarus_async.provisioning.files.reader import (
 from clarus_async.provisioning.planner import refused_key
 from clarus_async.provisioning.report import Outcome
 from clarus_async.reconcile.pending import folded
-from clarus_async.resources.integrations import NewIntegration
+from clarus_async.resources.integrations import INTEGRATIONS, NewIntegration
 
 
 @attrs.frozen(kw_only=True)
@@ -133,7 +133,7 @@ class _Cutter:
         new, index = row.new, len(self.lines)
         self.lines.append(row.line)
         if self._keys.find(new.key):
-            self.refused.append(refused_key(index, new.key))
+            self.refused.append(refused_key(index, new.key, INTEGRATIONS.name))
             return
         self._keys.add(new.key, 0)
         name = folded(new.name)

@@ -1,1 +1,94 @@
-"""Many creates from one input: bounded, one outcome a record, and nothing that stops the others."""
+"""Provisioning: many creates from one input, one outcome for each record, and a journal to resume from.
+
+# Provisioning
+
+```python
+from clarus_async import ClarusClient, ClientCredentials, NewIntegration
+
+shops = (NewIntegration(name=f"Shop {n}", integration_type="shopify") for n in range(100))
+
+async with ClarusClient("acme", ClientCredentials("id", "secret")) as clarus:
+    async with clarus.integrations.provision(shops, concurrency=16, journal="run.db") as run:
+        async for outcome in run:
+            if not outcome.status.ok:
+                print(outcome.key, outcome.status, outcome.error)
+    print(run.report.as_dict())
+```
+
+The input is an iterable or an async iterable. Records are pulled from it only a little faster than they are sent, so it
+may be of any length. Each input record has exactly one outcome, and outcomes come in the order in which they are known:
+
+| status | the record |
+|---|---|
+| `created` | was created by this run |
+| `adopted` | was there already, or was found after a create whose answer was lost |
+| `updated` | was there already and has been changed (`existing="update"`) |
+| `failed` | was not created; `error` says why |
+| `conflict` | can't be told from other records that are there (`others`), so nothing was sent |
+| `unresolved` | may be there: nobody can tell, and `error` says why |
+| `duplicated` | is there more than once; `others` has the ids of the further ones |
+
+A record that fails never stops the others, unless there are more such records than `max_failures`: then what is in
+flight ends, and the run raises `ClarusError`. What would fail every record (refused credentials, a redirect, a full
+disk) stops the run in the same way, and is raised once what was in flight has ended.
+
+# Records that are there already
+
+A record's key is its `external_system_reference1`, or its `name` where it has no reference. A run looks each record up
+before it sends it, about fifty in one query: by the reference where the tenant's schema can be searched by it,
+otherwise by the name. `existing` says what to do with a record that is found:
+
+| `existing` | a record that is there already |
+|---|---|
+| `"adopt"` | is `adopted`; running the same input again creates nothing |
+| `"update"` | is `updated` with the attributes that can be changed; `unpatched` names the others |
+| `"fail"` | is `failed` |
+| `"ignore"` | is not looked for |
+
+The outcome of an adopted record names in `differs` the attributes that have other values than the input. They are known
+from the list, and for records that the same job created or updated, from its journal.
+
+Where several records have the key, or where a record with another name has the reference, the outcome is `conflict`. A
+key that is twice in one input is `failed` for the second record. With `dry_run=True`, a run says what would happen and
+sends nothing that writes.
+
+What the server lists is read as far as it can be. A field that is null or malformed is `None`, and the row's `extra`
+has its value; a row without an id is left out with a warning. To adopt a record, its id and the key it was found by are
+enough. A row that can't be told apart leaves undecided only the records that it may be.
+
+# Creates in doubt
+
+A create that got no clear answer is in doubt: it may have been applied. The run looks such a record up until it is
+settled, and sends the others meanwhile. `run.progress` says how many records are in doubt, and until when.
+
+- Found once, the record is `adopted`.
+- Not found `Timeouts.settle` seconds after the attempt was given up, it is sent again. It is looked up once more
+  `settle` seconds after the last send, and its outcome is given then.
+
+So no record is there twice if the server applies a request within `settle` (60 seconds by default). What the server
+applied later, and is there at that last look, is named as `duplicated`. "Not found" counts only if the list was read to
+its end and without errors.
+
+Records that can only be looked up by a name that they share are sent one after another, since a record that is found by
+that name may be any of them. Where nothing was looked up before the send (`existing="ignore"`, and a single `create`),
+a record answers for the send if it was created since, by the server's clock. If somebody else made a record of the same
+name in the same second or two, it can't be told from ours.
+
+# The journal
+
+`journal=` names an SQLite file in which the run writes what it is about to send before it sends it, and each outcome
+before you are told. After a crash, a `kill -9` or Ctrl-C, the same input with the same journal does what is left to do.
+
+- It holds keys, ids and hashes, and never a record or a secret. Only its owner can read the file.
+- It belongs to one tenant, and to one process at a time. Copy it only together with its `-wal` file.
+- It answers for a record as long as the record and `existing` are the same. A corrected row, or another `existing`, is
+  decided anew.
+- A record that the job itself created, and whose row has not changed, does not count as "there already": `"fail"` and
+  `"ignore"` leave it alone. If its row is given another name, the record is still that row's.
+- The journal of an earlier version is converted when it is opened. The earlier version can't open it any more.
+
+`clarus.integrations.review(journal)` asks the server once more about every record that was ever in doubt, and
+`clarus report` prints what became of a run (see `clarus_async.cli`).
+"""
+
+__all__ = ["files"]

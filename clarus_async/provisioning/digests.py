@@ -23,12 +23,7 @@ class Digests:
         self._rows: list[bytearray | None] = [None] * _ROWS
 
     def add(self, text: str, number: int) -> None:
-        """Note a text.
-
-        Args:
-            text: which.
-            number: what it goes with, signed.
-        """
+        """Note a text."""
         digest = blake2b(text.encode(), digest_size=_DIGEST).digest()
         entry = digest + number.to_bytes(_NUMBER, "little", signed=True)
         place = int.from_bytes(digest[:2], "little") % _ROWS
@@ -39,11 +34,7 @@ class Digests:
             row += entry
 
     def find(self, text: str) -> list[int]:
-        """Return the numbers of a text, in the order in which they were noted.
-
-        Args:
-            text: which.
-        """
+        """Return the numbers of a text, in the order in which they were noted."""
         digest = blake2b(text.encode(), digest_size=_DIGEST).digest()
         row = self._rows[int.from_bytes(digest[:2], "little") % _ROWS]
         numbers: list[int] = []

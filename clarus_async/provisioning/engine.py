@@ -1,4 +1,4 @@
-"""The works of a run: records are pulled, looked up and sent, and an outcome is handed on for each.
+"""The engine of a run: records are pulled, looked up and sent, and an outcome is handed on for each.
 
 One task prepares the next records, a few workers send them, and a record in doubt leaves its worker and settles in a
 task of its own. What was sent is in the journal before it is, and what became of it before anybody hears of it.
@@ -23,11 +23,11 @@ from clarus_async.provisioning.journal.journal import Journal
 from clarus_async.provisioning.planner import Batch, Planner
 from clarus_async.provisioning.report import Outcome, OutcomeStatus
 from clarus_async.provisioning.sender import RunEnd, Sender
-from clarus_async.provisioning.work_item import WorkItem
+from clarus_async.provisioning.work_item import WorkItem, WorkState
 from clarus_async.provisioning.work_queue import WorkQueue
 from clarus_async.reconcile.decide import Fate
 from clarus_async.reconcile.lookup_batcher import KEYS, LookupBatcher
-from clarus_async.reconcile.pending import Api
+from clarus_async.reconcile.reconciler import Reconciler
 
 # So many may be under way or in doubt before no new one is begun: times the concurrency, and at least. A record in
 # doubt takes some 8 KiB, and waits for minutes while the others must go on.
@@ -39,7 +39,7 @@ class Engine:
     """Brings the records of an input to their outcomes.
 
     Args:
-        api: what the client can do.
+        reconciler: what the client can do.
         specs: the input.
         hand_on: takes an outcome, and waits while there is no room for it.
         concurrency: how many records are sent at once.
@@ -51,7 +51,7 @@ class Engine:
 
     def __init__(
         self,
-        api: Api,
+        reconciler: Reconciler,
         specs: Iterable[object] | AsyncIterable[object],
         hand_on: Callable[[Outcome], Awaitable[None]],
         *,
@@ -63,8 +63,8 @@ class Engine:
     ) -> None:
         if journal is not None and dry_run and not Path(journal).exists():
             journal = None
-        terms = api.terms
-        self._api = api
+        terms, spec = reconciler.terms, reconciler.spec
+        self._reconciler = reconciler
         self._hand_on = hand_on
         self._concurrency = concurrency
         self._dry_run = dry_run
@@ -72,27 +72,29 @@ class Engine:
         self._failures = 0
         # Of a hundred keys a query and a flush to the disk each, the workers must never run out.
         self._ahead = max(2 * KEYS, 2 * concurrency)
-        self._source = InputBuffer(specs, self._ahead)
+        self._input = InputBuffer(specs, self._ahead)
         self._has_journal = journal is not None
-        opened = None if journal is None else Journal(journal, terms.tenant, terms.base_url, terms.resource)
-        self._ledger = JobIndex(opened, existing)
-        self._looks = LookupBatcher(api)
-        self._ready = WorkQueue(max(_IN_DOUBT * concurrency, _IN_DOUBT_AT_LEAST))
-        self._intake = Planner(api, self._ledger, self._looks, existing, dry_run=dry_run)
+        opened = None if journal is None else Journal(journal, terms.tenant, terms.base_url, spec.name)
+        self._index = JobIndex(spec, opened, existing)
+        self._lookups = LookupBatcher(reconciler)
+        self._queue = WorkQueue(max(_IN_DOUBT * concurrency, _IN_DOUBT_AT_LEAST))
+        self._planner = Planner(reconciler, self._index, self._lookups, existing, dry_run=dry_run)
         self._ending = RunEnd()
-        self._sender = Sender(api, self._ending, self._fail)
-        self._parking = InDoubtSettler(api, self._ledger, self._looks, self._ready, self._sender.judge, self._ending)
+        self._sender = Sender(reconciler, self._ending, self._fail)
+        self._settler = InDoubtSettler(
+            reconciler, self._index, self._lookups, self._queue, self._sender.judge, self._ending
+        )
         self._begun: set[WorkItem] = set()
         self._unsent: list[WorkItem] = []
         self._ended: list[tuple[WorkItem | None, Outcome, int]] = []
         self._any_ended = asyncio.Event()
         self._recorded = asyncio.Event()
-        self._unheard = 0  # outcomes that are known, and not handed on
+        self._not_handed_on = 0  # outcomes that are known, and not handed on
         self._moved = asyncio.Event()
-        self._settling: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self.stopped: bool = False
         """Whether no further record is begun."""
-        self._lost = False
+        self._broken = False
         self._sending = 0
         self.error: BaseException | None = None
         """What ended the run, if it was not the end of its input."""
@@ -102,26 +104,22 @@ class Engine:
     @property
     def under_way(self) -> int:
         """Records that may have been sent, or have an outcome that was not handed on."""
-        return self._ready.under_way + self._unheard
+        return self._queue.under_way + self._not_handed_on
 
     @property
     def in_doubt(self) -> tuple[int, float]:
         """How many records are in doubt, and when the last of them is due, in seconds on the event loop's clock."""
-        return self._parking.in_doubt
+        return self._settler.in_doubt
 
     def stop(self) -> None:
         """Begin no further record."""
         self.stopped = True
-        self._source.stop()
-        self._unsent += (*self._ready.drop(), *self._intake.drop())
+        self._input.stop()
+        self._unsent += (*self._queue.drop(), *self._planner.drop())
         self._moved.set()
 
     def end(self, error: BaseException) -> None:
-        """Stop, and raise this when what is in flight has ended.
-
-        Args:
-            error: what to raise.
-        """
+        """Stop, and raise this when what is in flight has ended."""
         if self.error is None:
             self.error = error
         self.stop()
@@ -130,39 +128,39 @@ class Engine:
         """Work until every record has its outcome; :attr:`error` says what ended it before."""
         tasks: list[asyncio.Task[None]] = []
         try:
-            await self._ledger.open()
+            await self._index.open()
             if self._has_journal:
                 tasks.append(_task(self._guarded(self._record), "recorder"))
             tasks += [_task(self._work(), str(number)) for number in range(self._concurrency)]
-            self._source.start()
+            self._input.start()
             try:
-                await self._take_in()
+                await self._plan_all()
             except Exception as error:  # noqa: BLE001  raised by the run when what is in flight has ended
                 self._fail(error)
-            await self._quiet()
+            await self._wait_until_idle()
         except ClarusError as error:
             self._fail(error)
         finally:
             await self._close(tasks)
 
     async def _close(self, tasks: list[asyncio.Task[None]]) -> None:
-        self._ready.close()
-        every = [*tasks, *self._settling]
+        self._queue.close()
+        every = [*tasks, *self._tasks]
         for task in every:
             task.cancel()
         try:
             if every:
                 await asyncio.wait(every)
-            await self._looks.close()
-            await self._source.closed()
+            await self._lookups.close()
+            await self._input.closed()
         finally:
             # Whoever is cancelled meanwhile: others of the same names must not wait for these, and the journal closes.
             for item in self._begun:
-                self._api.end(item.draft)
-                if not item.draft.doubt.sends:
+                self._reconciler.end(item.creation)
+                if not item.in_doubt.sends:
                     self._unsent.append(item)
             try:
-                await self._ledger.close(self._unsent)
+                await self._index.close(self._unsent)
             except ClarusError as error:
                 self._fail(error)
 
@@ -170,74 +168,73 @@ class Engine:
         self.end(error)
         self._ending.set()
 
-    # --- taking in
+    # --- planning
 
-    async def _take_in(self) -> None:
-        while records := await self._source.take(self._ahead):
-            await self._handle(await self._intake.prepare(records))
-            while len(self._ready) + self._intake.held >= self._ahead and not self.stopped:
+    async def _plan_all(self) -> None:
+        while records := await self._input.take(self._ahead):
+            await self._handle(await self._planner.prepare(records))
+            while len(self._queue) + self._planner.held >= self._ahead and not self.stopped:
                 await self._move()
         if self.error is None:
-            self.error = self._source.error
+            self.error = self._input.error
 
-    async def _quiet(self) -> None:
+    async def _wait_until_idle(self) -> None:
         """Wait until nothing is under way any more."""
-        while not self._lost and self._busy:
-            if not self._sending and not len(self._ready):
-                self._looks.hurry()
+        while not self._broken and self._busy:
+            if not self._sending and not len(self._queue):
+                self._lookups.hurry()
             await self._move()
 
     @property
     def _busy(self) -> bool:
-        waiting = self._ready.under_way or len(self._ready) or self._intake.held
-        return bool(waiting or self._unheard or self._settling)
+        waiting = self._queue.under_way or len(self._queue) or self._planner.held
+        return bool(waiting or self._not_handed_on or self._tasks)
 
     async def _move(self) -> None:
         self._moved.clear()
         await self._moved.wait()
 
     async def _handle(self, batch: Batch) -> None:
-        creates = [item for item in batch.to_send if item.update is None]
+        creates = [item for item in batch.to_send if item.update_id is None]
         if creates and not self.stopped:
-            if self._has_journal and self._api.server_time is None:
+            if self._has_journal and self._reconciler.server_time is None:
                 # Any answer tells: what a crash leaves in doubt is told from older records by the server's clock.
                 with contextlib.suppress(ClarusError):
-                    await self._api.searches_references(patient=True)
-            await self._ledger.intend(creates, self._api.server_time)
+                    await self._reconciler.searches_optional_keys(wait_for_pace=True)
+            await self._index.intend(creates, self._reconciler.server_time)
         if not self.stopped:
-            await self._ledger.change([item for item in batch.to_send if item.update is not None])
+            await self._index.change([item for item in batch.to_send if item.update_id is not None])
         if self.stopped:
             self._unsent += batch.to_send
         else:
-            self._ready.add(batch.to_send)
-        for item, outcome, n in batch.ended:
+            self._queue.add(batch.to_send)
+        for item, outcome, number in batch.ended:
             if self._too_many_failed and (item is None or not item.begun):
-                # What was looked up and not begun is as good as not taken in.
+                # What was looked up and not begun is as good as not pulled.
                 self._unsent += [] if item is None else [item]
                 continue
-            await self._conclude(item, outcome, n)
+            await self._conclude(item, outcome, number)
         for outcome in batch.restored:
             self.restored += 1
             self._count(outcome)
             await self._hand_on(outcome)
         for item in batch.in_doubt:
-            while self._ready.full and not self.stopped:
+            while self._queue.full and not self.stopped:
                 await self._move()
             if self.stopped:
                 break
-            self._ready.under_way += 1
-            item.begun = True
+            self._queue.under_way += 1
             self._begin(item)
-            self._settle(self._park, item)
+            self._start(self._settle, item)
 
     def _begin(self, item: WorkItem) -> None:
         self._begun.add(item)
-        self._api.begin(item.draft)
+        self._reconciler.begin(item.creation)
 
     # --- sending
 
     async def _work(self) -> None:
-        while (item := await self._ready.get()) is not None:
+        while (item := await self._queue.get()) is not None:
             self._sending += 1
             self._moved.set()
             await self._guarded(self._bring, item)
@@ -245,57 +242,59 @@ class Engine:
             self._moved.set()
 
     async def _bring(self, item: WorkItem) -> None:
-        if item.update is not None:
-            await self._conclude(item, await self._sender.update(item, item.update))
+        if item.update_id is not None:
+            await self._conclude(item, await self._sender.update(item, item.update_id))
             return
-        if item.again is None:
+        if item.state is WorkState.SENDING:
             self._begin(item)
         await self._sender.create(item)
-        draft = item.draft
-        if item.again is not None:
-            again, item.again = item.again, None
-            again.set_result(None)
-        elif draft.error is None and draft.integration is not None:
-            await self._conclude(item, item.outcome(OutcomeStatus.CREATED, integration_id=draft.integration.id))
-        elif draft.doubt.sends or (draft.error is not None and draft.error.retryable and not self.stopped):
-            self._settle(self._park, item)
-        elif draft.error is not None:
-            await self._conclude(item, item.failed(draft.error))
+        error, record = item.creation.error, item.creation.record
+        if item.resent is not None:
+            resent, item.resent = item.resent, None
+            item.state = WorkState.IN_DOUBT
+            resent.set_result(None)
+        elif error is None and record is not None:
+            await self._conclude(item, item.outcome(OutcomeStatus.CREATED, id=record.id))
+        elif item.in_doubt.sends or (error is not None and error.retryable and not self.stopped):
+            self._start(self._settle, item)
+        elif error is not None:
+            await self._conclude(item, item.failed(error))
         else:
             self._let_go(item)
 
-    async def _park(self, item: WorkItem) -> None:
-        settled = await self._parking.settle(item)
-        if settled.fate is Fate.THERE:
+    async def _settle(self, item: WorkItem) -> None:
+        settled = await self._settler.settle(item)
+        there = settled.fate is Fate.THERE
+        if there:
             self._sender.found()
-            item.own, item.ours = settled.ids[0], True
-            self._ledger.compare(item, settled.ids[0], item.draft.rows.get(settled.ids[0]))
-        if not item.changed or settled.fate not in {Fate.THERE, Fate.ABSENT}:
+            item.own_id, item.ours = settled.ids[0], True
+            self._index.compare(item, settled.ids[0], item.creation.rows.get(settled.ids[0]))
+        if not item.left_otherwise or not (there or settled.fate is Fate.ABSENT):
             await self._conclude(item, item.settled(settled))
             return
         # What was sent is not what is wanted now.
-        self._ready.ended()
+        self._queue.ended()
         self._begun.discard(item)
-        self._api.end(item.draft)
-        item.begun = item.changed = item.entered = False
-        self._ledger.settled(item)
-        if settled.fate is Fate.ABSENT:
-            await self._handle(await self._intake.begin_anew(item))
+        self._reconciler.end(item.creation)
+        item.state, item.journaled = WorkState.PLANNED, False
+        self._index.settled(item)
+        if not there:
+            await self._handle(await self._planner.begin_anew(item))
             return
-        before = self._intake.found(item, settled.ids[0])
-        if before.action is Action.UPDATE:
-            item.update = before.integration_id
+        plan = self._planner.found(item, settled.ids[0])
+        if plan.action is Action.UPDATE:
+            item.update_id = plan.id
             await self._handle(Batch(to_send=[item]))
         else:
-            await self._conclude(item, item.before(before))
+            await self._conclude(item, item.planned(plan))
 
-    def _settle(self, work: Callable[..., Coroutine[Any, Any, None]], *arguments: Any) -> None:  # noqa: ANN401
+    def _start(self, work: Callable[..., Coroutine[Any, Any, None]], *arguments: Any) -> None:  # noqa: ANN401
         task = _task(self._guarded(work, *arguments), "settling")
-        self._settling.add(task)
-        task.add_done_callback(self._settled)
+        self._tasks.add(task)
+        task.add_done_callback(self._task_ended)
 
-    def _settled(self, task: asyncio.Task[None]) -> None:
-        self._settling.discard(task)
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
         self._moved.set()
 
     async def _guarded(self, work: Callable[..., Coroutine[Any, Any, None]], *arguments: Any) -> None:  # noqa: ANN401
@@ -303,7 +302,7 @@ class Engine:
         try:
             await work(*arguments)
         except Exception as error:  # noqa: BLE001  raised by the run
-            self._lost = True
+            self._broken = True
             self._fail(error)
 
     # --- at its end
@@ -324,43 +323,44 @@ class Engine:
                 )
             )
 
-    async def _conclude(self, item: WorkItem | None, outcome: Outcome, n: int | None = None) -> None:
+    async def _conclude(self, item: WorkItem | None, outcome: Outcome, number: int = 0) -> None:
         self._count(outcome)
-        self._unheard += 1
+        self._not_handed_on += 1
         if item is not None:
-            self._ledger.ended(item, outcome)
-            n = item.n
-            if outcome.integration_id is not None:
-                item.draft.doubt.made = outcome.integration_id
+            self._index.ended(item, outcome)
+            number = item.number
+            if outcome.id is not None:
+                item.in_doubt.answered_id = outcome.id
             if item in self._begun:
                 self._begun.discard(item)
-                self._api.end(item.draft)
+                self._reconciler.end(item.creation)
             if item.begun:
-                self._ready.ended()
-            if (following := self._intake.release(item)) is not None:
-                self._settle(self._follow, item, outcome, following)
+                self._queue.ended()
+            item.state = WorkState.ENDED
+            if (following := self._planner.release(item)) is not None:
+                self._start(self._follow, item, outcome, following)
         if self._has_journal and not self._dry_run:
-            self._ended.append((item, outcome, n or 0))
+            self._ended.append((item, outcome, number))
             self._any_ended.set()
             while len(self._ended) > self._ahead:
                 self._recorded.clear()
                 await self._recorded.wait()
         else:
             await self._hand_on(outcome)
-            self._unheard -= 1
+            self._not_handed_on -= 1
         self._moved.set()
 
     async def _follow(self, before: WorkItem, outcome: Outcome, item: WorkItem) -> None:
         if self.stopped:
             self._unsent.append(item)
         else:
-            await self._handle(await self._intake.follow(before, outcome, item))
+            await self._handle(await self._planner.follow(before, outcome, item))
 
     def _let_go(self, item: WorkItem) -> None:
         """Forget a record that was begun and never sent."""
         self._begun.discard(item)
-        self._api.end(item.draft)
-        self._ready.ended()
+        self._reconciler.end(item.creation)
+        self._queue.ended()
         self._unsent.append(item)
 
     async def _record(self) -> None:
@@ -370,13 +370,13 @@ class Engine:
             ended, self._ended = self._ended, []
             self._recorded.set()
             try:
-                await self._ledger.record(ended)
+                await self._index.record(ended)
             except JournalError as error:
                 # What is known is said all the same.
                 self._fail(error)
             for _, outcome, _ in ended:
                 await self._hand_on(outcome)
-                self._unheard -= 1
+                self._not_handed_on -= 1
             self._moved.set()
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from enum import StrEnum
-from typing import Final, Literal, NamedTuple, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import attrs
 
 from clarus_async.errors import Applied
 from clarus_async.provisioning.report import OutcomeStatus, Problem
-from clarus_async.reconcile.pending import NAME, Lookup, folded, value_of
-from clarus_async.resources.integrations import INTEGRATION_TYPES, IntegrationChanges, IntegrationRow, NewIntegration
+from clarus_async.reconcile.pending import LookupKey, folded
+from clarus_async.resources.spec import AnySpec
 from clarus_async.validation import UNSET
 
 Existing: TypeAlias = Literal["adopt", "update", "fail", "ignore"]
@@ -19,136 +19,153 @@ EXISTING: Final = ("adopt", "update", "fail", "ignore")
 
 
 class Action(StrEnum):
-    """What follows a look before the first send."""
+    """What follows a lookup before the first send."""
 
     SEND = "send"
     UPDATE = "update"
     END = "end"
 
 
-class Before(NamedTuple):
-    """What a look before the first send came to.
+class Plan(NamedTuple):
+    """What a lookup before the first send came to.
 
     Args:
         action: what follows.
         status: how it ends, where it does.
-        integration_id: the record that is there.
+        id: of the record that is there.
         others: where there are several, the others' ids.
-        why: why it is not as it should be.
+        reason: why it is not as it should be.
     """
 
     action: Action
     status: OutcomeStatus | None = None
-    integration_id: int | None = None
+    id: int | None = None
     others: tuple[int, ...] = ()
-    why: str | None = None
+    reason: str | None = None
 
     @property
     def problem(self) -> Problem | None:
         """The reason as plain data."""
-        if self.why is None:
+        if self.reason is None:
             return None
-        return Problem(type="ConflictError", message=self.why, applied=Applied.NO, retryable=False)
+        return Problem(type="ConflictError", message=self.reason, applied=Applied.NO, retryable=False)
 
 
-def before_sending(
-    new: NewIntegration,
-    lookup: Lookup,
-    rows: Sequence[IntegrationRow],
+def plan_create(
+    spec: AnySpec,
+    keys: Sequence[LookupKey],
+    key: LookupKey,
+    rows: Sequence[Any],
     existing: Existing,
     *,
     claimed: Collection[int] = (),
     unclear: bool = False,
-    own: int | None = None,
-) -> Before:
+    own_id: int | None = None,
+) -> Plan:
     """Decide about a record that was looked up and never sent.
 
     Args:
-        new: which.
-        lookup: what it was looked up by.
+        spec: of what.
+        keys: the natural keys that it has, the surest first.
+        key: the one that it was looked up by.
         rows: every record that has that.
         existing: what the caller wants done.
         claimed: ids that are other records of the same job.
-        unclear: which of them is whose was only told by the name, or can't be told yet.
-        own: the id of the one that a send of this job made, whatever its key is now.
+        unclear: which of them is whose was only told by that key, or can't be told yet.
+        own_id: the id of the one that a send of this job made, whatever its key is now.
     """
-    if own is not None and any(row.id == own for row in rows):
-        return there(lookup, own, existing)
+    if own_id is not None and any(row.id == own_id for row in rows):
+        return plan_existing(key, own_id, existing)
     found = [row for row in rows if row.id not in claimed]
     if unclear and rows:
-        why = (
-            "another record of the job has the same name, and which of those that are there is that one is not certain;"
-            " this tenant can't be searched by reference, so which is this one can't be told; nothing was sent"
+        reason = (
+            f"another record of the job has the same {key.called}, and which of those that are there is that one is not"
+            f" certain; {untold(spec, key)}, so which is this one can't be told; nothing was sent"
         )
-        return Before(Action.END, OutcomeStatus.CONFLICT, others=tuple(row.id for row in rows), why=why)
+        return _conflict(reason, rows)
     if not found:
-        return Before(Action.SEND)
-    exact = [row for row in found if value_of(row, lookup.field) == lookup.value]
-    if not exact and not (lookup.field == NAME and all(folded(row.name or "") == folded(new.name) for row in found)):
-        why = f"the server takes the {lookup.matched_by} of another record for equal to its own; nothing was sent"
-        return Before(Action.END, OutcomeStatus.CONFLICT, others=tuple(row.id for row in found), why=why)
+        return Plan(Action.SEND)
+    exact = [row for row in found if getattr(row, key.field, None) == key.value]
+    if not exact and not (is_weak(spec, key) and all(_folds_alike(row, key) for row in found)):
+        reason = f"the server takes the {key.called} of another record for equal to its own; nothing was sent"
+        return _conflict(reason, found)
     found = exact or found
     if len(found) > 1:
-        why = f"{len(found)} records have its {lookup.matched_by}; nothing was sent"
-        return Before(Action.END, OutcomeStatus.CONFLICT, others=tuple(row.id for row in found), why=why)
-    # What does not tell its name has what it was looked up by, and that is enough.
-    if lookup.field != NAME and found[0].name not in {new.name, None}:
-        why = "its reference stands on a record of another name; nothing was sent"
-        return Before(Action.END, OutcomeStatus.CONFLICT, others=(found[0].id,), why=why)
-    return there(lookup, found[0].id, existing)
+        return _conflict(f"{len(found)} records have its {key.called}; nothing was sent", found)
+    # What does not tell another key of its own has the one that it was looked up by, and that is enough.
+    for other in keys[keys.index(key) + 1 :] if key in keys else ():
+        if getattr(found[0], other.field, None) not in {other.value, None}:
+            reason = f"its {key.called} stands on a record of another {other.called}; nothing was sent"
+            return _conflict(reason, found)
+    return plan_existing(key, found[0].id, existing)
 
 
-def there(lookup: Lookup, found: int, existing: Existing) -> Before:
+def _conflict(reason: str, rows: Iterable[Any]) -> Plan:
+    return Plan(Action.END, OutcomeStatus.CONFLICT, others=tuple(row.id for row in rows), reason=reason)
+
+
+def _folds_alike(row: object, key: LookupKey) -> bool:
+    return folded(getattr(row, key.field, None) or "") == folded(key.value)
+
+
+def is_weak(spec: AnySpec, key: LookupKey) -> bool:
+    """Whether several records of a job may have a key: it is not the surest of their resource."""
+    return key.field != spec.keys[0].field
+
+
+def untold(spec: AnySpec, key: LookupKey) -> str:
+    """Say why a record is looked up by a key that is not the surest."""
+    surer = " or ".join(natural.called for natural in spec.keys if natural.called != key.called)
+    return f"this tenant can't be searched by {surer}"
+
+
+def plan_existing(key: LookupKey, found: int, existing: Existing) -> Plan:
     """Decide about a record that is there.
 
     Args:
-        lookup: what it was found by.
+        key: what it was found by.
         found: its id.
         existing: what the caller wants done.
     """
     if existing == "fail":
-        why = f"a record with its {lookup.matched_by} is there already; nothing was sent"
-        return Before(Action.END, OutcomeStatus.FAILED, others=(found,), why=why)
+        reason = f"a record with its {key.called} is there already; nothing was sent"
+        return Plan(Action.END, OutcomeStatus.FAILED, others=(found,), reason=reason)
     if existing == "update":
-        return Before(Action.UPDATE, OutcomeStatus.UPDATED, found)
-    return Before(Action.END, OutcomeStatus.ADOPTED, found)
+        return Plan(Action.UPDATE, OutcomeStatus.UPDATED, found)
+    return Plan(Action.END, OutcomeStatus.ADOPTED, found)
 
 
-_PATCHABLE: Final = tuple(a.name for a in attrs.fields(IntegrationChanges))
-_ALL: Final = tuple(a.name for a in attrs.fields(NewIntegration))
+def _fields(kind: type[Any]) -> list[str]:
+    return [a.name for a in attrs.fields(kind)]
 
 
-def changes_of(new: NewIntegration) -> IntegrationChanges:
-    """Return every attribute that is given and can be patched (CLARUS_API.md §1).
-
-    Args:
-        new: what is given.
-    """
-    given = {name: getattr(new, name) for name in _PATCHABLE}
-    return IntegrationChanges(**{name: UNSET if value is None else value for name, value in given.items()})
+def _changeable(spec: AnySpec) -> list[str]:
+    """The attributes that create takes and that can be changed later."""
+    taken = _fields(spec.new)
+    return [name for name in _fields(spec.changes) if name in taken]
 
 
-def unpatchable(new: NewIntegration) -> tuple[str, ...]:
-    """Name the attributes that are given and can't be patched (CLARUS_API.md §1).
-
-    Args:
-        new: what is given.
-    """
-    return tuple(name for name in _ALL if name not in _PATCHABLE and getattr(new, name) is not None)
+def changes_of(spec: AnySpec, new: object) -> Any:  # noqa: ANN401
+    """Return every attribute that is given and can be changed."""
+    given = {name: getattr(new, name) for name in _changeable(spec)}
+    return spec.changes(**{name: UNSET if value is None else value for name, value in given.items()})
 
 
-def unchangeable(names: Iterable[str]) -> tuple[str, ...]:
-    """Return those of these attributes that can't be patched (CLARUS_API.md §1).
+def unpatchable(spec: AnySpec, new: object) -> tuple[str, ...]:
+    """Name the attributes that are given and can't be changed."""
+    return tuple(name for name in unchangeable(spec, _fields(spec.new)) if getattr(new, name) is not None)
 
-    Args:
-        names: of attributes.
-    """
-    return tuple(name for name in names if name not in _PATCHABLE)
+
+def unchangeable(spec: AnySpec, names: Iterable[str]) -> tuple[str, ...]:
+    """Return those of these attributes that can't be changed."""
+    changeable = _changeable(spec)
+    return tuple(name for name in names if name not in changeable)
 
 
 def differences(
-    new: NewIntegration,
-    row: IntegrationRow | None,
+    spec: AnySpec,
+    new: object,
+    row: object | None,
     sent: Mapping[str, str] | None,
     digests: Mapping[str, str],
     *,
@@ -159,6 +176,7 @@ def differences(
     The list tells how they are now, where it shows them; of the others, the journal tells what was sent.
 
     Args:
+        spec: of what.
         new: what is given.
         row: what the list says.
         sent: digests of the attributes that the server was given last; ``None`` where nobody knows.
@@ -167,11 +185,11 @@ def differences(
     """
     known = sent or {}
     names = []
-    for name in _ALL:
+    for name in _fields(spec.new):
         value = getattr(new, name)
         if value is None:
             continue
-        differs = None if row is None else _listed_otherwise(name, value, row)
+        differs = None if row is None else _listed_otherwise(spec, name, value, row)
         if differs is None:
             differs = digests.get(name) != known[name] if name in known else ours
         if differs:
@@ -179,10 +197,10 @@ def differences(
     return tuple(names)
 
 
-def _listed_otherwise(name: str, value: object, row: IntegrationRow) -> bool | None:
+def _listed_otherwise(spec: AnySpec, name: str, value: object, row: object) -> bool | None:
     """Whether the list shows another value; ``None`` where it does not tell."""
     listed = getattr(row, name, None)
-    if name == "integration_type" and not {value, listed} <= set(INTEGRATION_TYPES):
-        # The list shows a category, whatever create was given (CLARUS_API.md §1).
+    categories = spec.listing.categories.get(name)
+    if categories is not None and not {value, listed} <= {*categories}:
         return None
     return None if listed is None else bool(listed != value)

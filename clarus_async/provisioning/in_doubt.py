@@ -1,4 +1,4 @@
-"""Records in doubt: each waits, looks and is sent again in a task of its own, and costs no worker."""
+"""Records in doubt: each waits, is looked up and sent again in a task of its own, and costs no worker."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from collections.abc import Callable
 from typing import Final
 
 from clarus_async.errors import ClarusError, JournalError
+from clarus_async.provisioning.existing import is_weak
 from clarus_async.provisioning.job_index import JobIndex
 from clarus_async.provisioning.sender import RunEnd
-from clarus_async.provisioning.work_item import WorkItem
+from clarus_async.provisioning.work_item import WorkItem, WorkState
 from clarus_async.provisioning.work_queue import WorkQueue
-from clarus_async.reconcile.decide import Looked, Settled
+from clarus_async.reconcile.decide import LookupResult, Settled
 from clarus_async.reconcile.lookup_batcher import LookupBatcher
-from clarus_async.reconcile.loop import settle
-from clarus_async.reconcile.pending import NAME, Api
+from clarus_async.reconcile.loop import settle_create
+from clarus_async.reconcile.reconciler import Reconciler
 
 _LATER: Final = 1 / 12
 """Of ``settle``: so long a record waits which was certainly not applied, and may be later."""
@@ -24,27 +25,27 @@ class InDoubtSettler:
     """Settles the records of a run that are in doubt.
 
     Args:
-        api: what the client can do.
-        ledger: what is known of the job's records.
-        looks: looks for many at once.
-        ready: where a record goes that is to be sent again.
+        reconciler: what the client can do.
+        index: what is known of the job's records.
+        lookups: looks many up at once.
+        queue: where a record goes that is to be sent again.
         judge: is given an error, and ends the run where that would fail every record.
         ending: set when the run comes to its end.
     """
 
     def __init__(
         self,
-        api: Api,
-        ledger: JobIndex,
-        looks: LookupBatcher,
-        ready: WorkQueue,
+        reconciler: Reconciler,
+        index: JobIndex,
+        lookups: LookupBatcher,
+        queue: WorkQueue,
         judge: Callable[[ClarusError], None],
         ending: RunEnd,
     ) -> None:
-        self.api = api
-        self.ledger = ledger
-        self.looks = looks
-        self.ready = ready
+        self.reconciler = reconciler
+        self.index = index
+        self.lookups = lookups
+        self.queue = queue
         self.judge = judge
         self.ending = ending
         self._due: dict[WorkItem, float] = {}
@@ -56,73 +57,64 @@ class InDoubtSettler:
         return len(self._due), next(reversed(self._due.values()), 0.0)
 
     def note(self, item: WorkItem) -> None:
-        """Note that a record was given up just now, and may be there.
-
-        Args:
-            item: the record.
-        """
+        """Note that a record was given up just now, and may be there."""
         self._due.pop(item, None)
-        if item.draft.doubt.sends:
-            self._due[item] = item.draft.doubt.given_up + self.api.terms.settle
+        if item.in_doubt.sends:
+            self._due[item] = item.in_doubt.given_up + self.reconciler.terms.settle
 
     async def settle(self, item: WorkItem) -> Settled:
-        """Settle a record's doubt.
-
-        Args:
-            item: the record.
-        """
-        terms = self.api.terms
+        """Settle a record."""
+        terms = self.reconciler.terms
+        item.state = WorkState.IN_DOUBT
         self.note(item)
         try:
-            return await settle(item.draft.doubt, _Parked(self, item), terms.settle, most=terms.most_sends)
+            actions = _ItemActions(self, item)
+            return await settle_create(item.in_doubt, actions, terms.settle, most_sends=terms.most_sends)
         finally:
             self._due.pop(item, None)
 
 
-class _Parked:
-    """Hands for one record.
+class _ItemActions:
+    """What can be done for one record of a run."""
 
-    Args:
-        parking: whose.
-        item: the record.
-    """
-
-    def __init__(self, parking: InDoubtSettler, item: WorkItem) -> None:
-        self._parking = parking
+    def __init__(self, settler: InDoubtSettler, item: WorkItem) -> None:
+        self._settler = settler
         self._item = item
 
     async def wait(self, at: float) -> bool:
         """Wait until a moment, unless the run comes to its end."""
         seconds = at - asyncio.get_running_loop().time()
-        terms = self._parking.api.terms
+        terms = self._settler.reconciler.terms
         # What a server asks for with Retry-After may be hours.
-        return seconds <= max(terms.max_wait, terms.settle) and await self._parking.ending.pause(seconds)
+        return seconds <= max(terms.max_wait, terms.settle) and await self._settler.ending.pause(seconds)
 
-    async def look(self) -> Looked | str:
+    async def look_up(self) -> LookupResult | str:
         """Look it up, together with others."""
-        parking, item = self._parking, self._item
-        seen = await parking.looks.later(item.lookup)
-        if isinstance(seen, ClarusError):
-            parking.judge(seen)
-            return f"looking it up failed: {seen.reason}"
-        others = parking.ledger.claimed(item.lookup.value, item.own).ids if item.lookup.field == NAME else ()
-        return parking.api.sort_out(item.draft, item.lookup, seen.rows, seen.at, others)
+        settler, item, key = self._settler, self._item, self._item.lookup_key
+        found = await settler.lookups.later(key)
+        if isinstance(found, ClarusError):
+            settler.judge(found)
+            return f"looking it up failed: {found.reason}"
+        weak = is_weak(settler.reconciler.spec, key)
+        others = settler.index.claimed(key, item.own_id).ids if weak else ()
+        return settler.reconciler.sort_out(item.creation, key, found.rows, found.at, others)
 
     async def send(self) -> str | None:
         """Have a worker send it again."""
-        parking, item = self._parking, self._item
+        settler, item = self._settler, self._item
         # The server was not reached, or sent it away: other records show when it can be.
-        wait = 0.0 if item.draft.doubt.sends and not item.draft.starved else _LATER * parking.api.terms.settle
-        if parking.ending.is_set() or not await parking.ending.pause(wait):
+        later = not item.in_doubt.sends or item.creation.budget_exhausted
+        wait = _LATER * settler.reconciler.terms.settle if later else 0.0
+        if settler.ending.is_set() or not await settler.ending.pause(wait):
             return "the run came to its end before it could be sent again"
         # As often as it may be there is as often as it may have been sent, also after a crash.
         try:
-            await parking.ledger.intend([item], parking.api.server_time)
+            await settler.index.intend([item], settler.reconciler.server_time)
         except JournalError as error:
-            parking.judge(error)
+            settler.judge(error)
             return f"it could not be written down that it is sent again: {error.reason}"
-        item.again = asyncio.get_running_loop().create_future()
-        parking.ready.again(item)
-        await item.again
-        parking.note(item)
+        item.resent = asyncio.get_running_loop().create_future()
+        settler.queue.add_again(item)
+        await item.resent
+        settler.note(item)
         return None

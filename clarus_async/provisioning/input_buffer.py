@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterable, Iterable
 from typing import NamedTuple
 
-_TURN = 64  # records of a plain iterable that are pulled before others get their turn
+_YIELD_EVERY = 64  # records of a plain iterable, which would keep the event loop from all else
 
 
 class Numbered(NamedTuple):
@@ -58,11 +58,7 @@ class InputBuffer:
             await asyncio.wait([self._task])
 
     async def take(self, most: int) -> list[Numbered]:
-        """Return the next records, as many as are there; none at the end.
-
-        Args:
-            most: no more than these.
-        """
+        """Return the next records, as many as are there; none at the end."""
         while not self._buffer and not self._stopped:
             self._changed.clear()
             await self._changed.wait()
@@ -91,7 +87,7 @@ class InputBuffer:
                 return
             if len(self._buffer) >= self._ahead:
                 await self._wait_for_room()
-            elif self.pulled % _TURN == 0:
+            elif self.pulled % _YIELD_EVERY == 0:
                 await asyncio.sleep(0)
 
     async def _pull_async(self, specs: AsyncIterable[object]) -> None:

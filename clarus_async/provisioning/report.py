@@ -53,11 +53,7 @@ class Problem(PydanticRecord):
 
     @classmethod
     def of(cls, error: ClarusError) -> Problem:
-        """Take what can be kept of an error.
-
-        Args:
-            error: which.
-        """
+        """Take what can be kept of an error."""
         return cls(
             type=type(error).__name__,
             message=str(error),
@@ -73,10 +69,11 @@ class Outcome(PydanticRecord):
 
     Args:
         index: the record's place in the input, from 0.
-        key: its first reference, else its name.
+        key: the surest of its natural keys: an integration's first reference, else its name.
         status: what became of it.
-        integration_id: the Clarus id, where it is known.
-        matched_by: ``reference`` or ``name``, where a record that was found answers for it.
+        id: the Clarus id, where it is known.
+        resource: the name of its resource, such as ``integrations``.
+        matched_by: what a record that was found, and answers for it, was found by, such as ``reference`` or ``name``.
         error: why, where it is not there as it should be.
         attempts: how many requests went out for it.
         others: ids of further records that our sends left, or that stand in the way.
@@ -90,7 +87,8 @@ class Outcome(PydanticRecord):
     index: int
     key: str
     status: OutcomeStatus
-    integration_id: int | None = None
+    id: int | None = None
+    resource: str
     matched_by: str | None = None
     error: Problem | None = None
     attempts: int = 0

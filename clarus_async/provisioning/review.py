@@ -1,4 +1,4 @@
-"""A journal read again: its report, and a last look at every key that was ever in doubt."""
+"""A journal read again: its report, and a last lookup of every record that was ever in doubt."""
 
 from __future__ import annotations
 
@@ -9,20 +9,18 @@ from os import PathLike
 import attrs
 
 from clarus_async.errors import Applied, ClarusError, OutcomeUnknownError
-from clarus_async.provisioning.job_index import Earlier, result_of
+from clarus_async.provisioning.job_index import completion_of, outcome_of, restore
 from clarus_async.provisioning.journal.journal import Journal
 from clarus_async.provisioning.journal.rows import Row
 from clarus_async.provisioning.report import Outcome, OutcomeStatus, Problem, Report
-from clarus_async.reconcile.lookup_batcher import KEYS, LookupBatcher, Seen
-from clarus_async.reconcile.pending import NAME, Api, Lookup, PendingCreate
-from clarus_async.resources.integrations import NewIntegration
+from clarus_async.reconcile.lookup_batcher import KEYS, LookupBatcher, LookupRows
+from clarus_async.reconcile.pending import LookupKey, PendingCreate
+from clarus_async.reconcile.reconciler import Creation, Reconciler
+from clarus_async.resources.spec import AnySpec
 
 
 async def report_of(journal: Journal) -> Report:
     """Count what a journal holds; what is in flight is unresolved.
-
-    Args:
-        journal: open.
 
     Raises:
         JournalError: it can't be read.
@@ -37,22 +35,15 @@ async def report_of(journal: Journal) -> Report:
 async def troubled(journal: Journal, most: int) -> list[Outcome]:
     """Return the first outcomes of records that are not there as they should be.
 
-    Args:
-        journal: open.
-        most: how many.
-
     Raises:
         JournalError: it can't be read.
     """
     rows = await journal.run(lambda: journal.file.troubled(most))
-    return [_outcome(row) for row in rows.values()]
+    return [outcome_of(row, journal.file.resource, row.n - 1) for row in rows.values()]
 
 
 async def differing(journal: Journal) -> dict[tuple[str, ...], int]:
     """Count the records that are there with other attributes than were given, by those attributes.
-
-    Args:
-        journal: open.
 
     Raises:
         JournalError: it can't be read.
@@ -60,92 +51,84 @@ async def differing(journal: Journal) -> dict[tuple[str, ...], int]:
     return await journal.run(journal.file.differing)
 
 
-async def look_again(api: Api, path: str | PathLike[str]) -> AsyncGenerator[Outcome]:
+async def review_journal(reconciler: Reconciler, path: str | PathLike[str]) -> AsyncGenerator[Outcome]:
     """Ask the server about every record that was ever in doubt, and write down where it is not as it was thought to be.
-
-    Args:
-        api: asks.
-        path: the journal's.
 
     Raises:
         JournalError: it is not there, can't be read, or is another job's.
         ClarusError: the server can't be asked.
     """
-    terms = api.terms
-    journal = Journal(path, terms.tenant, terms.base_url, terms.resource)
+    terms = reconciler.terms
+    journal = Journal(path, terms.tenant, terms.base_url, reconciler.spec.name)
     try:
         await journal.open(make=False)
-        async for outcome in _look_again(api, journal):
+        async for outcome in _review(reconciler, journal):
             yield outcome
     finally:
         await journal.close()
 
 
-async def _look_again(api: Api, journal: Journal) -> AsyncGenerator[Outcome]:
-    looks = LookupBatcher(api)
+async def _review(reconciler: Reconciler, journal: Journal) -> AsyncGenerator[Outcome]:
+    spec = reconciler.spec
+    lookups = LookupBatcher(reconciler)
     last = 0
     while rows := await journal.run(partial(journal.file.doubtful, last, KEYS)):
         last = max(rows)
-        records = {n: _record(row) for n, row in rows.items()}
-        lookups = {n: await looks.lookup(new.external_system_reference1, new.name) for n, new in records.items()}
-        found = await looks.now(lookups.values())
-        ids = sorted({row.id for seen in found.values() if isinstance(seen, Seen) for row in seen.rows})
+        keys = {n: keys_of(spec, row) for n, row in rows.items()}
+        chosen = {n: await lookups.choose(its) for n, its in keys.items()}
+        found = await lookups.now(chosen.values())
+        ids = sorted({row.id for there in found.values() if isinstance(there, LookupRows) for row in there.rows})
         owners = await journal.run(partial(journal.file.owners, ids))
         changed = []
         for n, row in rows.items():
             others = [i for i, key in owners.items() if key != row.key]
-            seen = found[lookups[n]]
-            if isinstance(seen, ClarusError):
-                yield attrs.evolve(_outcome(row), status=OutcomeStatus.UNRESOLVED, error=Problem.of(seen))
+            there = found[chosen[n]]
+            if isinstance(there, ClarusError):
+                yield attrs.evolve(_outcome(spec, row), status=OutcomeStatus.UNRESOLVED, error=Problem.of(there))
                 continue
-            draft = api.draft(records[n])
-            outcome = _reviewed(_answering(api, draft, lookups[n], row, seen, others), row, lookups[n].field == NAME)
+            creation = Creation(None, PendingCreate(spec.name, keys[n], row.idempotency_key or ""))
+            answering = _answering(reconciler, creation, chosen[n], row, there, others)
+            outcome = _reviewed(answering, spec, row, chosen[n].called)
             if outcome.status.value != row.status and outcome.status is not OutcomeStatus.UNRESOLVED:
-                changed.append(result_of(n, outcome, unknown=True, ours=True))
+                changed.append(completion_of(n, outcome, unknown=True, ours=True))
             yield outcome
         if changed:
             await journal.write(changed)
 
 
-def _record(row: Row) -> NewIntegration:
-    reference = None if row.name is None else row.key
-    # Only its key and its name matter to a look.
+def keys_of(spec: AnySpec, row: Row) -> list[LookupKey]:
+    """Return the natural keys of a record as far as a journal holds them: the surest that it has, and the last."""
+    first, last = spec.keys[0], spec.keys[-1]
+    scope = tuple(zip(last.scope, row.scope or (), strict=False))
     name = row.names[0] if row.names else row.name or row.key
-    return NewIntegration(name=name, integration_type="?", external_system_reference1=reference)
+    keys = [LookupKey(last.field, name, last.called, scope)]
+    if row.name is not None and first is not last:
+        keys.insert(0, LookupKey(first.field, row.key, first.called))
+    return keys
 
 
 def _answering(
-    api: Api, draft: PendingCreate, lookup: Lookup, row: Row, seen: Seen, others: Sequence[int]
+    reconciler: Reconciler, creation: Creation, key: LookupKey, row: Row, there: LookupRows, others: Sequence[int]
 ) -> tuple[int, ...]:
-    Earlier(row, same=True).doubt(draft, seen.at)
-    draft.doubt.made = row.integration_id
-    ids = api.sort_out(draft, lookup, seen.rows, seen.at, others).ids
-    return tuple(sorted(ids, key=lambda i: i != row.integration_id))
+    restore(creation.pending, row, there.at, same=True)
+    ids = reconciler.sort_out(creation, key, there.rows, there.at, others).ids
+    return tuple(sorted(ids, key=lambda i: i != row.id))
 
 
-def _reviewed(ids: tuple[int, ...], row: Row, by_name: bool) -> Outcome:
-    before = _outcome(row)
+def _reviewed(ids: tuple[int, ...], spec: AnySpec, row: Row, called: str) -> Outcome:
+    before = _outcome(spec, row)
     if len(ids) > 1:
         error = OutcomeUnknownError(f"{len(ids)} records answer for it", applied=Applied.YES)
-        return attrs.evolve(
-            before,
-            status=OutcomeStatus.DUPLICATED,
-            integration_id=ids[0],
-            others=ids[1:],
-            error=Problem.of(error),
-        )
+        return attrs.evolve(before, status=OutcomeStatus.DUPLICATED, id=ids[0], others=ids[1:], error=Problem.of(error))
     # One whose id is known was to be changed, and what became of that can't be seen.
-    if ids and not before.status.ok and (row.in_doubt or row.integration_id is None):
-        matched_by = "name" if by_name else "reference"
-        return attrs.evolve(
-            before, status=OutcomeStatus.ADOPTED, integration_id=ids[0], matched_by=matched_by, error=None, others=()
-        )
+    if ids and not before.status.ok and (row.in_doubt or row.id is None):
+        return attrs.evolve(before, status=OutcomeStatus.ADOPTED, id=ids[0], matched_by=called, error=None, others=())
     if not ids and (before.status.ok or row.status is None):
         error = OutcomeUnknownError("it is not in the list now", applied=Applied.MAYBE)
         return attrs.evolve(before, status=OutcomeStatus.UNRESOLVED, error=Problem.of(error))
     return before
 
 
-def _outcome(row: Row) -> Outcome:
+def _outcome(spec: AnySpec, row: Row) -> Outcome:
     # Where it stood in the input is not written down: its number in the journal tells one from another.
-    return Earlier(row, same=True).outcome(row.n - 1)
+    return outcome_of(row, spec.name, row.n - 1)

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 from clarus_async.errors import InvalidInputError
 from clarus_async.provisioning.existing import EXISTING, Existing
 from clarus_async.provisioning.report import Outcome, Report
-from clarus_async.reconcile.pending import Api
-from clarus_async.resources.integrations import NewIntegration
+from clarus_async.reconcile.reconciler import Reconciler
 
 if TYPE_CHECKING:
     from clarus_async.provisioning.engine import Engine
@@ -46,8 +45,12 @@ class Progress(NamedTuple):
     settles_at: datetime | None = None
 
 
+# A named tuple's constructor has a module of its own, in which pdoc would look for the types of its arguments.
+Progress.__new__.__module__ = __name__
+
+
 class Options(NamedTuple):
-    """How a run goes about its work; see ``Integrations.provision``.
+    """How a run goes about its work; see ``provision`` of a resource.
 
     Args:
         concurrency: how many records are worked on at once.
@@ -105,7 +108,7 @@ class ProvisionRun(AsyncIterator[Outcome]):
     dropping a run that is not read to its end, a little later.
 
     Args:
-        api: creates and finds records.
+        reconciler: creates and finds records.
         specs: the input, an iterable or an async iterable.
         options: how.
 
@@ -114,19 +117,19 @@ class ProvisionRun(AsyncIterator[Outcome]):
     """
 
     def __init__(
-        self, api: Api, specs: Iterable[NewIntegration] | AsyncIterable[NewIntegration], options: Options
+        self, reconciler: Reconciler, specs: Iterable[object] | AsyncIterable[object], options: Options
     ) -> None:
         options.check()
         if not isinstance(specs, AsyncIterable | Iterable):
             raise InvalidInputError(f"specs: must be an iterable or an async iterable, not {type(specs).__name__}")
-        self._api = api
+        self._reconciler = reconciler
         self._options = options
         self._total = len(specs) if isinstance(specs, Sized) else None
         self._handover = _Handover(options.concurrency)
         from clarus_async.provisioning.engine import Engine  # noqa: PLC0415  only a run pays for it, and for SQLite
 
         self._engine = Engine(
-            api,
+            reconciler,
             specs,
             self._handover.offer,
             concurrency=options.concurrency,
@@ -226,7 +229,7 @@ class ProvisionRun(AsyncIterator[Outcome]):
         total = self._report.total
         rate = max(0, total - self._engine.restored) / elapsed if elapsed > 0 else 0.0
         left = None if self._total is None else max(0, self._total - total)
-        paused = self._api.paused
+        paused = self._reconciler.paused
         in_doubt, due = self._engine.in_doubt
         settling = max(0.0, due - now) if in_doubt else 0.0
         eta = None

@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
+from enum import StrEnum
+from typing import Any
 
 import attrs
 
 from clarus_async.errors import Applied, ClarusError, ConnectionFailedError, OutcomeUnknownError, with_facts
-from clarus_async.provisioning.existing import Before, unchangeable, unpatchable
+from clarus_async.provisioning.existing import Plan, unchangeable, unpatchable
 from clarus_async.provisioning.report import Outcome, OutcomeStatus, Problem
 from clarus_async.reconcile.decide import Fate, Settled
-from clarus_async.reconcile.pending import Lookup, PendingCreate
-from clarus_async.resources.integrations import NewIntegration
+from clarus_async.reconcile.pending import InDoubt, LookupKey, PendingCreate
+from clarus_async.reconcile.reconciler import Creation
+from clarus_async.resources.spec import AnySpec
 from clarus_async.retry.failure import not_there
+
+
+class WorkState(StrEnum):
+    """Where a record is in its run."""
+
+    PLANNED = "planned"  # not begun
+    SENDING = "sending"  # with a worker
+    IN_DOUBT = "in doubt"  # being settled
+    RESENDING = "resending"  # being settled, and with a worker once more
+    ENDED = "ended"
 
 
 @attrs.define(eq=False)
@@ -21,121 +34,124 @@ class WorkItem:
     """A record that a run works on.
 
     Args:
+        spec: of what it is one.
         index: its place in the input.
-        new: the record.
-        n: its number in the journal; 0 where there is no journal.
+        number: its number in the journal; 0 where there is no journal.
         hash: of all that is to be sent, where there is a journal.
-        lookup: what it is looked up by.
-        draft: what became of it so far.
-        update: the id of the record that is to be changed, where it is there already.
-        again: is told when another send of it has ended.
-        entered: the journal says how it is sent.
-        begun: a worker has taken it, or it is being settled.
-        own: the id that an earlier run knew it to have.
-        changed: it is in doubt, and was another record when it was sent.
-        was_in_doubt: the name under which an earlier run left it in doubt.
+        lookup_key: what it is looked up by.
+        creation: what is sent, and what became of it so far.
+        state: where it is.
+        update_id: the id of the record that is to be changed, where it is there already.
+        resent: is told when another send of it has ended.
+        journaled: the journal says how it is sent.
+        own_id: the id that an earlier run knew it to have.
+        left_as: the value of its last natural key under which an earlier run left it in doubt.
         ours: a send of this job made what is there.
-        corrected: it is known not to be what it was when an earlier run brought it to its end.
+        edited: it is known not to be what it was when an earlier run met it.
         given: digests of what the server was given last of each attribute; ``None`` where nobody knows.
-        names: others that what is there may have.
+        names: other values of its last natural key that what is there may have.
         others: ids of further records that an earlier run knew of.
         differs: attributes that are given and that what is there does not have.
     """
 
+    spec: AnySpec = attrs.field(repr=False)
     index: int
-    new: NewIntegration = attrs.field(repr=False)
-    n: int
+    number: int
     hash: str | None
-    lookup: Lookup
-    draft: PendingCreate
-    update: int | None = None
-    again: asyncio.Future[None] | None = None
-    entered: bool = False
-    begun: bool = False
-    own: int | None = None
-    changed: bool = False
-    was_in_doubt: str | None = None
+    lookup_key: LookupKey
+    creation: Creation = attrs.field(repr=False)
+    state: WorkState = WorkState.PLANNED
+    update_id: int | None = None
+    resent: asyncio.Future[None] | None = None
+    journaled: bool = False
+    own_id: int | None = None
+    left_as: str | None = None
     ours: bool = False
-    corrected: bool = False
+    edited: bool = False
     given: Mapping[str, str] | None = None
     names: Sequence[str] = ()
     others: Collection[int] = ()
     differs: Sequence[str] = ()
 
     @property
-    def key(self) -> str:
-        """The record's key."""
-        return self.new.key
+    def new(self) -> Any:  # noqa: ANN401
+        """The record."""
+        return self.creation.new
 
     @property
-    def other_name(self) -> str | None:
-        """The record's name, where that is not its key."""
-        return None if self.new.name == self.key else self.new.name
+    def pending(self) -> PendingCreate:
+        """What is known of its create."""
+        return self.creation.pending
+
+    @property
+    def in_doubt(self) -> InDoubt:
+        """What is known of its sends."""
+        return self.creation.pending.in_doubt
+
+    @property
+    def key(self) -> str:
+        """The surest of the record's natural keys."""
+        return self.creation.pending.key
+
+    @property
+    def last_key(self) -> LookupKey:
+        """The last of the record's natural keys, which others of the job may have, too."""
+        return self.creation.pending.keys[-1]
+
+    @property
+    def begun(self) -> bool:
+        """Whether it may have been sent, or changed, in this run, or is being settled."""
+        return self.state is not WorkState.PLANNED
+
+    @property
+    def left_otherwise(self) -> bool:
+        """Whether an earlier run left it in doubt, and it was another record then."""
+        return self.edited and self.left_as is not None
 
     def outcome(self, status: OutcomeStatus, **more: object) -> Outcome:
-        """Build its outcome.
-
-        Args:
-            status: what became of it.
-            more: as in :class:`Outcome`.
-        """
-        fields = {"attempts": self.draft.attempts, **more}
+        """Build its outcome; ``more`` is as in :class:`Outcome`."""
+        fields = {"attempts": self.pending.attempts, **more}
         if status is OutcomeStatus.ADOPTED:
             fields["differs"] = self.differs
         elif status is OutcomeStatus.UPDATED:
-            fields |= {"unpatched": unpatchable(self.new), "differs": unchangeable(self.differs)}
-        return Outcome(index=self.index, key=self.key, status=status, **fields)  # type: ignore[arg-type]
+            fields["unpatched"] = unpatchable(self.spec, self.new)
+            fields["differs"] = unchangeable(self.spec, self.differs)
+        return Outcome(index=self.index, key=self.key, status=status, resource=self.spec.name, **fields)  # type: ignore[arg-type]
 
-    def before(self, before: Before) -> Outcome:
-        """Build the outcome of a record for which nothing was sent.
-
-        Args:
-            before: what a look came to.
-        """
-        status = before.status or OutcomeStatus.CREATED
-        found = before.integration_id
+    def planned(self, plan: Plan) -> Outcome:
+        """Build the outcome of a record for which nothing was sent."""
         return self.outcome(
-            status,
-            integration_id=found,
-            matched_by=None if found is None else self.lookup.matched_by,
-            others=before.others,
-            error=before.problem,
+            plan.status or OutcomeStatus.CREATED,
+            id=plan.id,
+            matched_by=None if plan.id is None else self.lookup_key.called,
+            others=plan.others,
+            error=plan.problem,
         )
 
     def failed(self, error: ClarusError) -> Outcome:
-        """Build the outcome of a record of which nothing was created.
-
-        Args:
-            error: why.
-        """
+        """Build the outcome of a record of which nothing was created."""
         return self.outcome(OutcomeStatus.FAILED, error=Problem.of(error))
 
     def settled(self, settled: Settled) -> Outcome:
-        """Build the outcome of a record that was in doubt.
-
-        Args:
-            settled: how that ended.
-        """
-        draft, ids = self.draft, settled.ids
-        made = draft.doubt.made
+        """Build the outcome of a record that was in doubt."""
+        in_doubt, ids = self.in_doubt, settled.ids
+        answered_id = in_doubt.answered_id
         if settled.fate is Fate.THERE:
-            if made is not None:
-                return self.outcome(OutcomeStatus.CREATED, integration_id=made)
-            return self.outcome(OutcomeStatus.ADOPTED, integration_id=ids[0], matched_by=self.lookup.matched_by)
+            if answered_id is not None:
+                return self.outcome(OutcomeStatus.CREATED, id=answered_id)
+            return self.outcome(OutcomeStatus.ADOPTED, id=ids[0], matched_by=self.lookup_key.called)
         if settled.fate is Fate.ABSENT:
-            error = draft.error or ConnectionFailedError("nothing of it is there", retryable=True)
-            absent = not_there(error) if draft.doubt.sends else error
-            return self.failed(with_facts(absent, attempts=draft.attempts))
+            error = self.creation.error or ConnectionFailedError("nothing of it is there", retryable=True)
+            absent = not_there(error) if in_doubt.sends else error
+            return self.failed(with_facts(absent, attempts=self.pending.attempts))
         if settled.fate is Fate.SEVERAL:
-            why = f"it was sent {draft.doubt.sends} times, and {len(ids)} records answer for it"
+            why = f"it was sent {in_doubt.sends} times, and {len(ids)} records answer for it"
             error = OutcomeUnknownError(why, applied=Applied.YES)
-            return self.outcome(
-                OutcomeStatus.DUPLICATED, integration_id=ids[0], others=ids[1:], error=Problem.of(error)
-            )
-        error = OutcomeUnknownError(settled.because or "it is not settled", applied=draft.doubt.applied)
+            return self.outcome(OutcomeStatus.DUPLICATED, id=ids[0], others=ids[1:], error=Problem.of(error))
+        error = OutcomeUnknownError(settled.reason or "it is not settled", applied=in_doubt.applied)
         return self.outcome(
             OutcomeStatus.UNRESOLVED,
-            integration_id=made,
-            others=tuple(i for i in ids if i != made),
+            id=answered_id,
+            others=tuple(i for i in ids if i != answered_id),
             error=Problem.of(error),
         )

@@ -6,11 +6,11 @@ import asyncio
 from collections import deque
 from collections.abc import Iterable
 
-from clarus_async.provisioning.work_item import WorkItem
+from clarus_async.provisioning.work_item import WorkItem, WorkState
 
 
 class WorkQueue:
-    """The line between those who prepare records and those who send them.
+    """The queue between the planner, which prepares records, and the workers, which send them.
 
     Args:
         most: records that may be under way or in doubt before a new one is begun.
@@ -30,20 +30,13 @@ class WorkQueue:
         return len(self._new)
 
     def add(self, items: Iterable[WorkItem]) -> None:
-        """Put new records at the end.
-
-        Args:
-            items: which.
-        """
+        """Put new records at the end."""
         self._new += items
         self._wake()
 
-    def again(self, item: WorkItem) -> None:
-        """Put a record that was begun before to the front.
-
-        Args:
-            item: which.
-        """
+    def add_again(self, item: WorkItem) -> None:
+        """Put a record that was begun before to the front."""
+        item.state = WorkState.RESENDING
         self._again.append(item)
         self._wake()
 
@@ -65,7 +58,7 @@ class WorkQueue:
             if self._new and not self.full:
                 self.under_way += 1
                 item = self._new.popleft()
-                item.begun = True
+                item.state = WorkState.SENDING
                 return item
             if self._closed:
                 return None

@@ -30,7 +30,7 @@ class AdvertisedQuota:
 
     __slots__ = (
         "_confirmations", "_count", "_guessed", "_limit", "_longest", "_remaining", "_remaining_until", "_restored",
-        "_until", "window",
+        "_until", "_used", "window",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -41,8 +41,9 @@ class AdvertisedQuota:
         self._remaining: int | None = None
         self._remaining_until = 0.0
         self._restored = 0.0  # when the current window ends
-        # Over one window: the longest reset, how many answers there were, and until when they are watched.
-        self._longest, self._count, self._until = 0.0, 0, 0.0
+        # Over one window: the longest reset, how many answers there were, the most of the quota that was used, until
+        # when they are watched.
+        self._longest, self._count, self._used, self._until = 0.0, 0, 0, 0.0
 
     def forget(self) -> None:
         """Believe nothing of what was advertised."""
@@ -81,7 +82,10 @@ class AdvertisedQuota:
         new_window = (
             left is not None
             and self._remaining is not None
-            and left > self._remaining + min(1 + in_flight, max(1, limit or 0) // 2)
+            and limit is not None
+            and left > self._remaining + min(1 + in_flight, max(1, limit) // 2)
+            # Where a window slides, a burst that leaves it gives back a part only.
+            and left >= min(limit // 2, limit - 2 * (1 + in_flight))
         )
         self._remaining, self._remaining_until = left, restored
         if limit is None:
@@ -113,14 +117,19 @@ class AdvertisedQuota:
         # The window is no longer than the longest reset in one of which much was used. A Date that is very late is seen
         # once, and so is gone with the next.
         self._longest, self._count = max(self._longest, ahead), self._count + 1
+        if self._remaining is not None:
+            self._used = max(self._used, self._limit - self._remaining)
         if now >= self._until:
             if self._count >= _USED * self._limit:
-                self.window = min(self.window, self._longest)
+                # A window that slides states how soon the next request is admitted again: it is as long as it takes us
+                # to use what it says is used.
+                using = (self._used + 1) * self.window * _SAFE * _SAFE / self._limit
+                self.window = min(self.window, max(self._longest, using))
             self._watch(now)
 
     def _watch(self, now: float) -> None:
         """Watch the resets of one window, beginning now."""
-        self._longest, self._count, self._until = 0.0, 0, now + self.window
+        self._longest, self._count, self._used, self._until = 0.0, 0, 0, now + self.window
 
 
 def _ahead(reset: float) -> float:

@@ -1,1 +1,1 @@
-"""Creates in doubt: looked up, and settled."""
+"""Creates in doubt: what is pending, what follows from it, how it is looked up, and how one record is settled."""

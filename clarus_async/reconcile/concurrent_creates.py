@@ -1,4 +1,4 @@
-"""Which ids the answers to other creates gave: a record that is somebody else's must not answer for ours."""
+"""Creates with the same key at about the same time: what one of them made must not answer for another."""
 
 from __future__ import annotations
 
@@ -10,135 +10,122 @@ _MEMORY: Final = 10.0
 """Seconds. For so long after a create ended, one that begins may be too close to it for the server's clock to tell."""
 
 _RESOLVED: Final = 600.0
-"""Seconds. For so long after a doubt can be settled, it is known what others of its name were given."""
+"""Seconds. For so long after one that ended in doubt can be settled, it is known what others with its key were given:
+``resolve`` is called within minutes where it is called by a program."""
 
 
-class _Name:
-    """The creates of one name.
+class _SameKey:
+    """The creates with one key.
 
     Args:
         under_way: those that have not ended, and when they began; the oldest comes first.
-        ids: what answers gave, to whom, and when.
-        doubts: who ended in doubt, and until when that may be applied.
-        queued: it is to be looked through.
+        ids: what answers gave, to which create, and when.
+        in_doubt: which ended in doubt, and until when that may be applied.
+        queued: it is in the queue of what is to be checked.
     """
 
-    __slots__ = ("doubts", "ids", "queued", "under_way")
+    __slots__ = ("ids", "in_doubt", "queued", "under_way")
 
     def __init__(self) -> None:
         self.under_way: dict[str, float] = {}
         self.ids: dict[int, tuple[str, float]] = {}
-        self.doubts: dict[str, float] = {}
+        self.in_doubt: dict[str, float] = {}
         self.queued = False
 
 
 class ConcurrentCreates:
-    """The creates of one tenant that are under way, or ended a moment ago, by name.
+    """The creates of one resource of one tenant that are under way, or ended a moment ago, by key.
 
-    What is kept grows with these, and not with what was ever created. Times are seconds on a monotonic clock.
+    A create is told from others by its idempotency key, also where it is resumed later. What is kept grows with these,
+    and not with what was ever created. Times are seconds on a monotonic clock.
     """
 
-    __slots__ = ("_names", "_queue")
+    __slots__ = ("_by_key", "_queue")
 
     def __init__(self) -> None:
-        self._names: dict[str, _Name] = {}
+        self._by_key: dict[str, _SameKey] = {}
         self._queue: deque[tuple[float, str]] = deque()
 
     def __len__(self) -> int:
-        """How many names are kept."""
-        return len(self._names)
+        """How many keys are kept."""
+        return len(self._by_key)
 
-    def begin(self, name: str, now: float, whose: str) -> None:
-        """Note that a create begins.
+    def begin(self, key: str, now: float, create: str) -> None:
+        """Note that a create begins."""
+        self._check(now)
+        same = self._by_key.get(key)
+        if same is None:
+            same = self._by_key[key] = _SameKey()
+        same.under_way[create] = now
 
-        Args:
-            name: the record's.
-            now: what time it is.
-            whose: tells this create from others, also if it is resumed later.
-        """
-        self._look_through(now)
-        entry = self._names.get(name)
-        if entry is None:
-            entry = self._names[name] = _Name()
-        entry.under_way[whose] = now
-
-    def end(self, name: str, now: float, whose: str, made: int | None = None, *, until: float = 0.0) -> None:
+    def end(self, key: str, now: float, create: str, made: int | None = None, *, until: float | None = None) -> None:
         """Note that a create has ended.
 
         Args:
-            name: the record's.
+            key: the record's.
             now: what time it is.
-            whose: which.
-            made: its id, where that is known.
+            create: which.
+            made: the record's id, where that is known.
             until: it ended in doubt, and may be applied until then.
         """
-        entry = self._names.get(name)
-        if entry is None:
+        same = self._by_key.get(key)
+        if same is None:
             return
-        entry.under_way.pop(whose, None)
-        if not entry.under_way:
-            # A crowd leaves no room behind.
-            entry.under_way.clear()
-        if entry.doubts:
-            entry.doubts.pop(whose, None)
-        if until > 0:
-            entry.doubts[whose] = until
+        same.under_way.pop(create, None)
+        if not same.under_way:
+            # Gives back what many at once had taken.
+            same.under_way.clear()
+        if same.in_doubt:
+            same.in_doubt.pop(create, None)
+        if until is not None:
+            same.in_doubt[create] = until
         if made is not None:
-            entry.ids[made] = (whose, now)
-        if not entry.queued:
-            self._keep(name, entry, now)
+            same.ids[made] = (create, now)
+        if not same.queued:
+            self._keep(key, same, now)
 
-    def given(self, name: str, whose: str = "") -> Collection[int]:
-        """Return the ids that answers gave to other creates of this name.
+    def given_to_others(self, key: str, create: str = "") -> Collection[int]:
+        """Return the ids that answers gave to other creates with this key."""
+        same = self._by_key.get(key)
+        return () if same is None else [i for i, (other, _) in same.ids.items() if other != create]
 
-        Args:
-            name: which.
-            whose: the create that asks.
-        """
-        entry = self._names.get(name)
-        return () if entry is None else [i for i, (other, _) in entry.ids.items() if other != whose]
-
-    def rivals(self, name: str, since: float, whose: str = "") -> bool:
-        """Whether another create of this name may be what is found, beside the one that asks.
+    def contested(self, key: str, since: float, create: str = "") -> bool:
+        """Whether another create with this key may have made what is found.
 
         Args:
-            name: which.
-            since: when the one that asks was sent first. What ended in doubt, and could be applied after that, is one.
-            whose: the one that asks.
+            key: which.
+            since: when the one that asks was sent first: what ended in doubt, and could be applied after that, counts.
+            create: the one that asks.
         """
-        entry = self._names.get(name)
-        if entry is None:
+        same = self._by_key.get(key)
+        if same is None:
             return False
-        if any(other != whose for other in entry.under_way):
+        if any(other != create for other in same.under_way):
             return True
-        return any(since < until for other, until in entry.doubts.items() if other != whose)
+        return any(since < until for other, until in same.in_doubt.items() if other != create)
 
     def idle(self, now: float) -> bool:
-        """Whether nothing is under way, and nothing that ended could be taken for another's.
+        """Whether nothing is under way, and nothing that ended could be taken for another's."""
+        self._check(now)
+        return not self._by_key
 
-        Args:
-            now: what time it is.
-        """
-        self._look_through(now)
-        return not self._names
-
-    def _look_through(self, now: float) -> None:
+    def _check(self, now: float) -> None:
         while self._queue and self._queue[0][0] < now - _MEMORY:
-            self._look_at(self._queue.popleft()[1], now)
+            self._forget(self._queue.popleft()[1], now)
 
-    def _look_at(self, name: str, now: float) -> None:
+    def _forget(self, key: str, now: float) -> None:
         """Forget what no create that is under way, or begins from now on, can take for its own."""
-        entry = self._names[name]
-        entry.queued = False
-        since = next(iter(entry.under_way.values()), now)
-        entry.doubts = {whose: until for whose, until in entry.doubts.items() if until + _RESOLVED > since}
-        if not entry.doubts:
-            entry.ids = {made: (whose, ended) for made, (whose, ended) in entry.ids.items() if ended + _MEMORY >= since}
-        self._keep(name, entry, now)
+        same = self._by_key[key]
+        same.queued = False
+        since = next(iter(same.under_way.values()), now)
+        same.in_doubt = {create: until for create, until in same.in_doubt.items() if until + _RESOLVED > since}
+        if not same.in_doubt:
+            same.ids = {made: (create, ended) for made, (create, ended) in same.ids.items() if ended + _MEMORY >= since}
+        self._keep(key, same, now)
 
-    def _keep(self, name: str, entry: _Name, now: float) -> None:
-        if entry.ids or entry.doubts:
-            entry.queued = True
-            self._queue.append((now, name))
-        elif not entry.under_way:
-            del self._names[name]
+    def _keep(self, key: str, same: _SameKey, now: float) -> None:
+        if same.ids or same.in_doubt:
+            same.queued = True
+            self._queue.append((now, key))
+        elif not same.under_way:
+            del self._by_key[key]

@@ -1,10 +1,10 @@
-"""Looks at the list, many keys a query: ahead of the workers, and for records in doubt."""
+"""When a run looks records up, many keys a query: ahead of the workers, and where they are in doubt."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable
-from typing import Final, NamedTuple
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, Final, NamedTuple
 
 from clarus_async.errors import (
     AuthenticationError,
@@ -13,8 +13,9 @@ from clarus_async.errors import (
     PermissionDeniedError,
     RateLimitedError,
 )
-from clarus_async.reconcile.pending import Api, Lookup
-from clarus_async.resources.integrations import IntegrationRow
+from clarus_async.reconcile.lookup import optional_keys
+from clarus_async.reconcile.pending import LookupKey
+from clarus_async.reconcile.reconciler import Reconciler, surest
 from clarus_async.wire.refusals import refuses_document, refuses_size
 
 KEYS: Final = 50
@@ -25,85 +26,71 @@ FATAL: Final = (AuthenticationError, PermissionDeniedError, ConfigurationError)
 
 
 def fatal(error: ClarusError) -> bool:
-    """Whether an error would fail every record.
-
-    Args:
-        error: what ended a call.
-    """
+    """Whether an error would fail every record."""
     # A query that is not allowed, or costs too much at its smallest, is the same for all.
     return isinstance(error, FATAL) or refuses_document(error) or refuses_size(error)
 
 
-_LINGER: Final = 1 / 12  # of `settle`: so long a record in doubt waits for others to be looked up with
+# Of `settle`: so long a record in doubt waits for others to be looked up with, which is little beside that.
+_LINGER: Final = 1 / 12
 _LONGEST_LINGER: Final = 5.0
 _SHORTEST_LINGER: Final = 0.25
-_TRIES: Final = 12  # reads in a row that may fail, each with retries of its own
+_TRIES: Final = 12  # reads in a row that may fail, each with retries of its own: with the pauses, about a minute
 _FIRST_PAUSE: Final = 0.1  # seconds; doubled from one failure to the next
 _LONGEST_PAUSE: Final = 10.0
 
 
-class Seen(NamedTuple):
-    """What a look found.
+class LookupRows(NamedTuple):
+    """What a lookup found.
 
     Args:
         at: when it began, in seconds on the event loop's clock.
-        rows: every record that has what was looked for.
+        rows: every record that has the key.
     """
 
     at: float
-    rows: list[IntegrationRow]
+    rows: list[Any]
 
 
 class LookupBatcher:
-    """Looks for records of one tenant.
+    """Looks records of one tenant up, many a query.
 
     Args:
-        api: finds them.
+        reconciler: finds them.
     """
 
-    def __init__(self, api: Api) -> None:
-        self._api = api
-        self._waiting: dict[Lookup, asyncio.Future[Seen | ClarusError]] = {}
+    def __init__(self, reconciler: Reconciler) -> None:
+        self._reconciler = reconciler
+        self._optional = optional_keys(reconciler.spec)
+        self._waiting: dict[LookupKey, asyncio.Future[LookupRows | ClarusError]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._references: bool | None = None
-        self._linger = max(_SHORTEST_LINGER, min(_LONGEST_LINGER, _LINGER * api.terms.settle))
+        self._searchable: bool | None = None
+        self._linger = max(_SHORTEST_LINGER, min(_LONGEST_LINGER, _LINGER * reconciler.terms.settle))
 
-    def known(self, reference: str | None, name: str) -> Lookup | None:
-        """Say what a record is looked up by; ``None`` where the tenant's schema has to be asked for first.
-
-        Args:
-            reference: its first, if it has one.
-            name: its name.
-        """
-        if reference is not None and self._references is None:
+    def known(self, keys: Sequence[LookupKey]) -> LookupKey | None:
+        """Say by which of its keys a record is looked up; ``None`` where the schema has to be asked for first."""
+        if self._searchable is None and keys[0].field in self._optional:
             return None
-        return Lookup.of(reference, name, references=bool(self._references))
+        return surest(keys, self._optional, searchable=bool(self._searchable))
 
-    async def lookup(self, reference: str | None, name: str) -> Lookup:
-        """Say what a record is looked up by.
-
-        Args:
-            reference: its first, if it has one.
-            name: its name.
+    async def choose(self, keys: Sequence[LookupKey]) -> LookupKey:
+        """Say by which of its natural keys a record is looked up.
 
         Raises:
             ClarusError: the tenant's schema can't be had.
         """
         tries = 0
-        while (lookup := self.known(reference, name)) is None:
+        while (key := self.known(keys)) is None:
             tries += 1
             try:
-                self._references = await self._api.searches_references(patient=True)
+                self._searchable = await self._reconciler.searches_optional_keys(wait_for_pace=True)
             except ClarusError as error:
                 await self._pause(error, tries)
-        return lookup
+        return key
 
-    async def now(self, lookups: Iterable[Lookup]) -> dict[Lookup, Seen | ClarusError]:
-        """Look for many at once.
-
-        Args:
-            lookups: what to look for.
+    async def now(self, keys: Iterable[LookupKey]) -> dict[LookupKey, LookupRows | ClarusError]:
+        """Look many up at once.
 
         Returns:
             What was found of each, or why that of this one can't be read.
@@ -111,18 +98,14 @@ class LookupBatcher:
         Raises:
             ClarusError: it can't be read, though it was tried several times.
         """
-        by_field: dict[str, list[str]] = {}
-        for lookup in dict.fromkeys(lookups):
-            by_field.setdefault(lookup.field, []).append(lookup.value)
-        chunks = [
-            (field, values[start : start + KEYS])
-            for field, values in by_field.items()
-            for start in range(0, len(values), KEYS)
-        ]
-        if len(chunks) == 1:
-            return await self._read(*chunks[0])
-        found: dict[Lookup, Seen | ClarusError] = {}
-        reads = [asyncio.create_task(self._read(*chunk), name="clarus_async provision look") for chunk in chunks]
+        alike: dict[tuple[object, ...], list[LookupKey]] = {}
+        for key in dict.fromkeys(keys):
+            alike.setdefault((key.field, key.scope), []).append(key)
+        batches = [group[start : start + KEYS] for group in alike.values() for start in range(0, len(group), KEYS)]
+        if len(batches) == 1:
+            return await self._read(batches[0])
+        found: dict[LookupKey, LookupRows | ClarusError] = {}
+        reads = [asyncio.create_task(self._read(batch), name="clarus_async provision lookup") for batch in batches]
         try:
             for read in reads:
                 found |= await read
@@ -130,19 +113,16 @@ class LookupBatcher:
             await _ended(reads)
         return found
 
-    async def later(self, lookup: Lookup) -> Seen | ClarusError:
-        """Look for a record in doubt, together with others that are due about now.
-
-        Args:
-            lookup: what to look for.
+    async def later(self, key: LookupKey) -> LookupRows | ClarusError:
+        """Look a record in doubt up, together with others that are due about now.
 
         Returns:
             What was found, or why it can't be read, though it was tried several times.
         """
-        future = self._waiting.get(lookup)
+        future = self._waiting.get(key)
         if future is None:
             loop = asyncio.get_running_loop()
-            future = self._waiting[lookup] = loop.create_future()
+            future = self._waiting[key] = loop.create_future()
             if len(self._waiting) >= KEYS:
                 self._begin()
             elif self._timer is None:
@@ -172,12 +152,12 @@ class LookupBatcher:
             self._timer.cancel()
             self._timer = None
         waiting, self._waiting = self._waiting, {}
-        task = asyncio.create_task(self._answer(waiting), name="clarus_async provision look")
+        task = asyncio.create_task(self._answer(waiting), name="clarus_async provision lookup")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _answer(self, waiting: dict[Lookup, asyncio.Future[Seen | ClarusError]]) -> None:
-        found: dict[Lookup, Seen | ClarusError] = {}
+    async def _answer(self, waiting: dict[LookupKey, asyncio.Future[LookupRows | ClarusError]]) -> None:
+        found: dict[LookupKey, LookupRows | ClarusError] = {}
         error: ClarusError | None = None
         broken: Exception | None = None
         try:
@@ -187,8 +167,8 @@ class LookupBatcher:
         except Exception as failed:  # noqa: BLE001  raised by the run, whose records must not wait for ever
             broken = failed
         finally:
-            for lookup, future in waiting.items():
-                answer = found.get(lookup, error)
+            for key, future in waiting.items():
+                answer = found.get(key, error)
                 if future.done():
                     continue
                 if answer is not None:
@@ -198,26 +178,25 @@ class LookupBatcher:
                 else:
                     future.cancel()
 
-    async def _read(self, field: str, values: list[str]) -> dict[Lookup, Seen | ClarusError]:
+    async def _read(self, keys: Sequence[LookupKey]) -> dict[LookupKey, LookupRows | ClarusError]:
         loop = asyncio.get_running_loop()
         tries = 0
         while True:
             at = loop.time()
             try:
-                found = await self._api.find(field, values, patient=True)
+                found = await self._reconciler.find(keys, wait_for_pace=True)
             except ClarusError as error:
                 tries += 1
                 await self._pause(error, tries)
             else:
                 return {
-                    Lookup(field, value): rows if isinstance(rows, ClarusError) else Seen(at, rows)
-                    for value, rows in found.items()
+                    key: rows if isinstance(rows, ClarusError) else LookupRows(at, rows) for key, rows in found.items()
                 }
 
     async def _pause(self, error: ClarusError, tries: int) -> None:
         """Wait before another try, not before Retry-After, or raise what can't be mended by one."""
         floor = error.retry_after or 0.0
-        ends = fatal(error) or isinstance(error, RateLimitedError) or floor > self._api.terms.max_wait
+        ends = fatal(error) or isinstance(error, RateLimitedError) or floor > self._reconciler.terms.max_wait
         if ends or tries >= _TRIES:
             raise error
         await asyncio.sleep(max(floor, min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** (tries - 1))))

@@ -1,69 +1,63 @@
-"""The shell around :func:`clarus_async.reconcile.decide.decide`: waits, looks and sends until a doubt is settled."""
+"""The shell around :func:`clarus_async.reconcile.decide.decide`: wait, look up and send until a create is settled."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
-from clarus_async.reconcile.decide import Fate, InDoubt, LookAt, Looked, SendAgain, Settled, decide
+from clarus_async.reconcile.decide import Fate, LookUp, LookupResult, SendAgain, Settled, decide
+from clarus_async.reconcile.pending import InDoubt
 from clarus_async.retry.backoff import MOST_LIMITED
 
 
-class Hands(Protocol):
+class SettleActions(Protocol):
     """What settling one create needs to be able to do."""
 
     async def wait(self, at: float) -> bool:
-        """Wait until a moment.
-
-        Args:
-            at: seconds on the event loop's clock.
-
-        Returns:
-            Whether there is time for it.
-        """
+        """Wait until a moment of the event loop's clock; return whether there was time for it."""
         ...
 
-    async def look(self) -> Looked | str:
+    async def look_up(self) -> LookupResult | str:
         """Look it up, or say in words why that can't be done."""
         ...
 
     async def send(self) -> str | None:
-        """Send it once more and note in the doubt what became of it, or say in words why that can't be done."""
+        """Send it once more and note what became of it, or say in words why that can't be done."""
         ...
 
 
-async def settle(doubt: InDoubt, hands: Hands, seconds: float, *, most: int) -> Settled:
+async def settle_create(in_doubt: InDoubt, actions: SettleActions, settle: float, *, most_sends: int) -> Settled:
     """Do what is to be done until it is known what became of a create.
 
     Args:
-        doubt: what is known; what is learned is added.
-        hands: do it.
-        seconds: how long after an attempt was given up the server may still apply it.
-        most: how often it may be sent, the first time included.
+        in_doubt: what is known; what is learned is added.
+        actions: what can be done.
+        settle: seconds after an attempt was given up in which the server may still apply it.
+        most_sends: how often it may be sent, the first time included.
     """
-    looked: Looked | None = None
+    result: LookupResult | None = None
     # What earlier runs sent does not count against what this one may do, nor what a rate limiter kept out, nor what had
     # fewer attempts than it was due, as where all others failed as well.
     tries = 1
     while True:
-        spared = min(doubt.limited + doubt.starved, MOST_LIMITED)
-        step = decide(doubt, looked, seconds, may_send=tries - spared < most)
+        spared = min(in_doubt.rate_limited + in_doubt.budget_exhausted, MOST_LIMITED)
+        step = decide(in_doubt, result, settle, may_send=tries - spared < most_sends)
         if isinstance(step, Settled):
             return step
         if isinstance(step, SendAgain):
             tries += 1
-            looked = None
-            if (why := await hands.send()) is not None:
-                return Settled(Fate.UNDECIDED, because=why)
+            result = None
+            if (reason := await actions.send()) is not None:
+                return Settled(Fate.UNDECIDED, reason=reason)
         else:
-            result = await _look(step, looked, hands)
-            if isinstance(result, Settled):
-                return result
-            looked = result
+            answer = await _look_up(step, result, actions)
+            if isinstance(answer, Settled):
+                return answer
+            result = answer
 
 
-async def _look(step: LookAt, last: Looked | None, hands: Hands) -> Looked | Settled:
+async def _look_up(step: LookUp, last: LookupResult | None, actions: SettleActions) -> LookupResult | Settled:
     found = () if last is None else last.ids
-    if not await hands.wait(step.at):
+    if not await actions.wait(step.at):
         return Settled(Fate.UNDECIDED, found, "there was no time left to wait until it is settled")
-    result = await hands.look()
+    result = await actions.look_up()
     return Settled(Fate.UNDECIDED, found, result) if isinstance(result, str) else result

@@ -1,81 +1,74 @@
-"""A record on its way, and what a run needs of the API to bring it there."""
+"""A create that is under way or in doubt, and what its record can be looked up by: plain data that holds no payload."""
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from types import MappingProxyType
-from typing import Final, NamedTuple, Protocol
+from typing import NamedTuple
 
 import attrs
 
-from clarus_async.errors import ClarusError
-from clarus_async.reconcile.concurrent_creates import ConcurrentCreates
-from clarus_async.reconcile.decide import InDoubt, Looked
-from clarus_async.resources.integrations import Integration, IntegrationChanges, IntegrationRow, NewIntegration
-from clarus_async.retry.circuit_breaker import CircuitBreaker
-from clarus_async.wire.graphql import REFERENCE
-
-NAME: Final = "name"
+from clarus_async.errors import Applied
+from clarus_async.resources.spec import AnySpec
 
 
-def folded(name: str) -> str:
-    """Return what names have in common that a server may take for equal.
-
-    Args:
-        name: any.
-    """
-    if not name.isascii():
+def folded(text: str) -> str:
+    """Return what texts have in common that a server may take for equal."""
+    if not text.isascii():
         # Without case, accents, forms of compatibility and what has no width: as databases' collations compare.
-        plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", name).casefold())
-        name = "".join(c for c in plain if unicodedata.category(c) not in {"Mn", "Me", "Cf"})
-    return " ".join(name.lower().split())
+        plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
+        text = "".join(c for c in plain if unicodedata.category(c) not in {"Mn", "Me", "Cf"})
+    return " ".join(text.lower().split())
 
 
-class Lookup(NamedTuple):
-    """What a record is looked up by.
+class LookupKey(NamedTuple):
+    """What a record is looked up by: a value of one of its resource's natural keys.
 
     Args:
-        field: of the list: the name, or the first reference.
+        field: the key's attribute.
         value: what it has to be.
+        called: what an outcome's ``matched_by`` says.
+        scope: the attributes within which the value identifies a record, with their values.
     """
 
     field: str
     value: str
-
-    @classmethod
-    def of(cls, reference: str | None, name: str, *, references: bool) -> Lookup:
-        """Say what a record is looked up by.
-
-        Args:
-            reference: its first, if it has one.
-            name: its name.
-            references: whether the tenant's list can be searched by reference.
-        """
-        return cls(NAME, name) if reference is None or not references else cls(REFERENCE, reference)
+    called: str
+    scope: tuple[tuple[str, object], ...] = ()
 
     @property
-    def matched_by(self) -> str:
-        """How an outcome calls the field."""
-        return NAME if self.field == NAME else "reference"
+    def text(self) -> str:
+        """The value, within its scope."""
+        if not self.scope:
+            return self.value
+        return "/".join([*("" if value is None else str(value) for _, value in self.scope), self.value])
+
+    @property
+    def folded(self) -> str:
+        """What it has in common with others that a server may take for equal."""
+        return folded(self.text)
 
 
-def value_of(row: IntegrationRow, field: str) -> str | None:
-    """Return what a row has in a field that is looked up by; ``None`` where it does not tell.
-
-    Args:
-        row: any.
-        field: the name, or the first reference.
-    """
-    return row.name if field == NAME else row.external_system_reference1
+def lookup_keys(spec: AnySpec, record: object) -> list[LookupKey]:
+    """Return the natural keys that a new record has, the surest first; the last is one that every record has."""
+    return [
+        LookupKey(
+            key.field,
+            value,
+            key.called,
+            tuple((name, getattr(record, name)) for name in key.scope) if key.scope else (),
+        )
+        for key in spec.keys
+        if (value := getattr(record, key.field)) is not None
+    ]
 
 
 class Moment(NamedTuple):
-    """A past moment, on the clocks that are known to have shown it.
+    """A moment, on the clocks that are known to show it.
 
     Args:
-        server: the earliest that it may have been on the server's clock; ``None`` where no answer had told of that.
+        server: on the server's clock, as far back as a past moment and as far ahead as a future one may have been or
+            be; ``None`` where no answer had told of that.
         loop: seconds on the event loop's clock; ``None`` for one of another process.
         wall: on our own wall clock (UTC), which may be set; ``None`` where that says nothing.
     """
@@ -85,187 +78,104 @@ class Moment(NamedTuple):
     wall: datetime | None = None
 
 
-_NO_ROWS: Final[Mapping[int, IntegrationRow]] = MappingProxyType({})
+@attrs.define(kw_only=True)
+class InDoubt:
+    """What is known of the sends of a create that may have been applied.
+
+    Args:
+        seen: ids that a lookup before the first send found under its key; ``None`` where nobody looked.
+        sends: how many of its requests may have been applied.
+        given_up: when the last of them ended, in seconds on a monotonic clock.
+        applied: the most that they may have done. After ``YES``, it is never sent again.
+        answered_id: the id that an answer gave, if one did.
+        refused: the server said no to it, so that it is not to be sent again.
+        not_before: when the server takes requests again, as it said with its last 503; seconds on the same clock.
+        rate_limited: how many of its requests a rate limiter answered with 503.
+        budget_exhausted: how many of its sends were certainly not applied, and had to end as the retry budget was
+            empty.
+    """
+
+    seen: frozenset[int] | None = None
+    sends: int = 0
+    given_up: float = 0.0
+    applied: Applied = Applied.NO
+    answered_id: int | None = None
+    refused: bool = False
+    not_before: float = 0.0
+    rate_limited: int = 0
+    budget_exhausted: int = 0
+
+    def sent(self, applied: Applied, ended: float, answered_id: int | None = None) -> None:
+        """Note a send that may have been applied.
+
+        Args:
+            applied: the most that it may have done.
+            ended: when its answer came, or it was given up.
+            answered_id: the id that its answer gave.
+        """
+        self.sends += 1
+        self.given_up = ended
+        if self.answered_id is None:
+            self.answered_id = answered_id
+        if self.applied is not Applied.YES:
+            self.applied = applied
 
 
-@attrs.define(eq=False, repr=False)
+@attrs.define
 class PendingCreate:
-    """A record that is to be created, and what became of it so far.
+    """A create that is not known to be at its end. It pickles, and holds nothing of what is sent but the natural keys.
 
     Args:
-        new: the record.
+        resource: the name of the record's resource.
+        keys: what the record can be looked up by, the surest first.
         idempotency_key: the same for every send.
-        doubt: what is known of its sends.
+        in_doubt: what is known of its sends.
         first_sent: when the first of those that may have been applied went out.
-        integration: what the answer to a send said.
-        error: what ended the last send.
-        starved: the last send would have been tried again, and the retry budget had nothing left.
-        doubted: it was in doubt at some time.
+        settles: from when on a lookup proves that the record is not there, once the create has raised.
         attempts: requests that went out for it, and ended.
-        rows: what the last look found, by id.
-        names: where it is noted as under way.
-        noted: under what.
-        not_ours: ids that are known to be other creates' of the same name.
+        was_in_doubt: it was in doubt at some time.
+        found: ids of the records that may be it.
+        not_ours: ids that are known to be those of other creates with the same keys.
     """
 
-    new: NewIntegration
+    resource: str
+    keys: list[LookupKey]
     idempotency_key: str
-    doubt: InDoubt = attrs.field(factory=InDoubt)
+    in_doubt: InDoubt = attrs.field(factory=InDoubt)
     first_sent: Moment | None = None
-    integration: Integration | None = None
-    error: ClarusError | None = None
-    starved: bool = False
-    doubted: bool = False
+    settles: Moment | None = None
     attempts: int = 0
-    rows: Mapping[int, IntegrationRow] = _NO_ROWS
-    names: ConcurrentCreates | None = None
-    noted: Sequence[str] = ()
-    not_ours: Collection[int] = ()
-
-
-class Patched(NamedTuple):
-    """A change that was made.
-
-    Args:
-        attempts: requests that went out for it.
-        integration: what was answered.
-    """
-
-    attempts: int
-    integration: Integration
-
-
-class Terms(NamedTuple):
-    """The settings of a client that a run keeps to.
-
-    Args:
-        tenant: whose records they are.
-        base_url: where its API is.
-        settle: seconds after which the server applies nothing any more.
-        most_sends: how often a record may be sent.
-        max_wait: seconds; a record that would wait longer for its tenant's pace ends the run.
-        resource: what they are.
-    """
-
-    tenant: str
-    base_url: str
-    settle: float
-    most_sends: int
-    max_wait: float
-    resource: str = "integrations"
-
-
-class Api(Protocol):
-    """What a run needs of the API."""
+    was_in_doubt: bool = False
+    found: tuple[int, ...] = ()
+    not_ours: tuple[int, ...] = ()
 
     @property
-    def terms(self) -> Terms:
-        """The client's settings."""
-        ...
+    def key(self) -> str:
+        """The surest of the record's natural keys: what tells it from others."""
+        return self.keys[0].text
 
     @property
-    def paused(self) -> float:
-        """Seconds for which nothing may be sent."""
-        ...
+    def first_sent_at(self) -> datetime | None:
+        """When the first request that may have been applied was sent (UTC)."""
+        return self.first_sent and self.first_sent.wall
 
     @property
-    def server_time(self) -> datetime | None:
-        """What time it is on the server's clock, or was a little earlier; ``None`` where no answer told."""
-        ...
+    def settles_at(self) -> datetime | None:
+        """From when on a lookup proves that the record is not there (UTC)."""
+        return self.settles and self.settles.wall
 
-    def probing(self) -> CircuitBreaker:
-        """Return a fresh count of failures in a row."""
-        ...
-
-    def draft(self, new: NewIntegration, idempotency_key: str | None = None) -> PendingCreate:
-        """Begin a record.
+    def resumed(self, now: float) -> PendingCreate:
+        """Return what is known of it where another process, or another call, goes on with it; it is not sent again.
 
         Args:
-            new: what is to be.
-            idempotency_key: the one that it was sent with before.
+            now: seconds on the event loop's clock.
         """
-        ...
-
-    def begin(self, draft: PendingCreate) -> float:
-        """Keep others of the same name from taking this record for theirs; return the event loop's time.
-
-        Args:
-            draft: whose.
-        """
-        ...
-
-    def end(self, draft: PendingCreate) -> None:
-        """Say that no more becomes known of a record.
-
-        Args:
-            draft: one that was begun.
-        """
-        ...
-
-    async def send(self, draft: PendingCreate, *, patient: bool = False) -> None:
-        """Send a record once, and note what became of it.
-
-        Args:
-            draft: which.
-            patient: what it waits for its turn does not count against its deadline.
-        """
-        ...
-
-    def sort_out(
-        self,
-        draft: PendingCreate,
-        lookup: Lookup,
-        rows: Sequence[IntegrationRow],
-        at: float,
-        others: Collection[int] = (),
-    ) -> Looked:
-        """Say which of the rows that have a record's key answer for our sends.
-
-        Args:
-            draft: which record.
-            lookup: what was looked for.
-            rows: a complete answer.
-            at: when it was asked for, in seconds on the event loop's clock.
-            others: ids that are known to be other records'.
-        """
-        ...
-
-    async def searches_references(self, *, patient: bool = False) -> bool:
-        """Whether the tenant's list can be searched by reference.
-
-        Args:
-            patient: what it waits for its turn does not count against its deadline.
-
-        Raises:
-            ClarusError: the tenant's schema can't be had.
-        """
-        ...
-
-    async def find(
-        self, field: str, values: Sequence[str], *, patient: bool = False
-    ) -> dict[str, list[IntegrationRow] | ClarusError]:
-        """Return every record that has one of these values, by value. What is not there is proved to be absent.
-
-        An error stands for a value whose rows can't be read, which asking again would not change.
-
-        Args:
-            field: what is searched.
-            values: at most as many as a query should hold, all different.
-            patient: what it waits for its turn does not count against its deadline.
-
-        Raises:
-            ClarusError: it can't be read, or not to its end.
-        """
-        ...
-
-    async def update(
-        self, integration_id: int, changes: IntegrationChanges, *, patient: bool = False
-    ) -> Patched | ClarusError:
-        """Change a record, or return what ended that.
-
-        Args:
-            integration_id: which.
-            changes: what is to be different.
-            patient: what it waits for its turn does not count against its deadline.
-        """
-        ...
+        # What was answered may have been deleted since: what is there is what the list tells.
+        in_doubt = InDoubt(
+            seen=self.in_doubt.seen,
+            sends=self.in_doubt.sends,
+            given_up=now,
+            applied=self.in_doubt.applied,
+            refused=True,
+        )
+        return attrs.evolve(self, in_doubt=in_doubt, first_sent=self.first_sent and self.first_sent._replace(loop=None))

@@ -1,18 +1,20 @@
-"""What a resource is: a declaration, which everything that creates, lists, journals and shows its records reads."""
+"""The declaration of a resource, which everything reads that creates, lists, journals or shows its records."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import attrs
 
-New = TypeVar("New")
-Changes = TypeVar("Changes")
+from clarus_async.resources.records import ChangesRecord, CheckedRecord, NewRecord
+
+New = TypeVar("New", bound=NewRecord)
+Changes = TypeVar("Changes", bound=ChangesRecord)
 Record = TypeVar("Record")
 Row = TypeVar("Row")
-Filter = TypeVar("Filter")
+Filter = TypeVar("Filter", bound=CheckedRecord)
 
 
 class Envelope(StrEnum):
@@ -29,8 +31,8 @@ class NaturalKey:
     Args:
         field: an attribute of a new record and of a row.
         called: what an outcome's ``matched_by`` says.
-        scope: attributes within which its values are told apart; all have to be equal.
-        searchable: the list can always be searched by it; else only where the tenant's schema says so.
+        scope: further attributes that must be equal for two records to be the same.
+        searchable: whether every tenant's list can be searched by it; else the tenant's schema is asked.
     """
 
     field: str
@@ -39,7 +41,20 @@ class NaturalKey:
     searchable: bool = True
 
 
-@attrs.frozen(kw_only=True)
+class Nested(NamedTuple):
+    """Where a row has an attribute that is a field of a nested node.
+
+    Args:
+        node: the field that holds the nested node.
+        field: the field of the nested node.
+    """
+
+    node: str
+    field: str
+
+
+# Compared by identity, and so hashable: there is one of each.
+@attrs.frozen(kw_only=True, eq=False)
 class Listing(Generic[Row, Filter]):
     """How a resource is listed over GraphQL.
 
@@ -50,7 +65,10 @@ class Listing(Generic[Row, Filter]):
         filter: the class of a filter.
         selection: the fields of a node that are asked for, as GraphQL writes them.
         optional: further fields, asked for only where the tenant's schema has them.
-        renamed: attributes of a row and of a filter that the server calls otherwise in its lists.
+        renamed: attributes of a row and of a filter that have another name in the list.
+        nested: attributes of a row that are fields of a nested node; filters have them under their own names.
+        categories: attributes that the list shows as one of these, whatever create was given: only two of them can be
+            compared.
     """
 
     root: str
@@ -60,27 +78,31 @@ class Listing(Generic[Row, Filter]):
     selection: str
     optional: tuple[str, ...] = ()
     renamed: Mapping[str, str] = attrs.field(factory=dict)
+    nested: Mapping[str, Nested] = attrs.field(factory=dict)
+    categories: Mapping[str, Sequence[str]] = attrs.field(factory=dict)
+
+    def named(self, attribute: str) -> str:
+        """Return the name of an attribute in the list and in its filter."""
+        return self.renamed.get(attribute, attribute)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False)
 class ResourceSpec(Generic[New, Changes, Record, Row, Filter]):
     """A resource of the API.
 
     Args:
         name: of the resource, as in ``client.integrations``; also its JSON:API type.
-        noun: one record, with its article, as messages have it.
         path: of the collection.
-        new: what is sent to create a record.
-        changes: what is sent to change one.
-        record: what answers both.
-        envelope: how they are answered.
+        new: the class of a record to create.
+        changes: the class of changes to a record.
+        record: the class of what answers both.
+        envelope: the form of these answers.
         listing: how records are listed.
-        keys: by which a record is found again, the surest first.
-        secret: attributes whose values never show.
+        keys: by which a record is found again, the surest first. Every record has the last one.
+        secret: attributes whose values are scrubbed from errors.
     """
 
     name: str
-    noun: str
     path: str
     new: type[New]
     changes: type[Changes]
@@ -90,5 +112,16 @@ class ResourceSpec(Generic[New, Changes, Record, Row, Filter]):
     keys: tuple[NaturalKey, ...]
     secret: tuple[str, ...] = ()
 
+    @property
+    def noun(self) -> str:
+        """One record, with its article, as messages have it."""
+        return self.new.noun
+
+    @property
+    def member(self) -> str:
+        """The path of one record, as a template."""
+        return self.path + "/{id}"
+
 
 AnySpec = ResourceSpec[Any, Any, Any, Any, Any]
+AnyListing = Listing[Any, Any]

@@ -48,7 +48,6 @@ class Ending(NamedTuple):
         request_id: the last answer's.
         out_of_time: the deadline ended it.
         because: why there was no further attempt, in words.
-        key: what the record can be looked up by.
         sent_at: when the last request that may have been applied was sent (UTC).
         wait: seconds until the pace allows another, where that is what stopped the call.
         stopped_by: what else stopped it, such as a token that could not be had.
@@ -67,7 +66,6 @@ class Ending(NamedTuple):
     request_id: str | None = None
     out_of_time: bool = False
     because: str | None = None
-    key: str | None = None
     sent_at: datetime | None = None
     wait: float | None = None
     stopped_by: ClarusError | None = None
@@ -108,7 +106,6 @@ def failure(ending: Ending) -> ClarusError:
         path=ending.path,
         request_id=ending.request_id,
         attempts=ending.attempts,
-        key=ending.key,
         sent_at=ending.sent_at,
         settled_by=_SETTLED_BY[ending.kind],
     )

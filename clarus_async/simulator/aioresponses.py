@@ -68,7 +68,7 @@ class aioresponses(core.aioresponses):  # noqa: N801  it stands in for theirs
             repeat: answer any further one as well, or so many.
             timeout: raise a timeout instead of an answer.
             reason: the reason phrase.
-            callback: is called with the request, and may return a :class:`CallbackResult`.
+            callback: is called with the request, and may return a ``CallbackResult``.
         """
         super().add(
             url,

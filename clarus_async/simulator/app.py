@@ -20,18 +20,18 @@ from clarus_async.simulator.oauth import TokenIssuer
 from clarus_async.simulator.quota import Quota, Quotas
 from clarus_async.simulator.service import Service
 from clarus_async.simulator.shell import Shell
-from clarus_async.simulator.state import StoredIntegration, Tenant
+from clarus_async.simulator.state import Ledger, StoredRecord, Tenant
 
 
 class Simulator:
     """A Clarus server over real HTTP that behaves as the vendor documents it (CLARUS_API.md).
 
-    Where the vendor is silent, it does what is said here and at the options. A request is met in this order:
-    its fault, its token (401), its subdomain (403), its quota (429 or 503), then what it asks for. A fault befalls
-    whatever the answer would have been: a request that is refused and whose answer is lost was not applied.
-    :attr:`requests` says what became of each.
+    What the vendor does not document is described here and at the options. A request goes through these steps: the
+    fault that is injected, the token (401), the subdomain (403), the quota (429 or 503), and the operation. A fault
+    replaces the answer, whatever that would have been: a refused request whose answer is lost was not applied.
+    ``requests`` records what became of each request.
 
-    It starts with ``async with`` or :meth:`start`, in the running event loop, whose clock is its only one.
+    It starts with ``async with`` or ``start``, in the running event loop, whose clock is its only one.
 
     Args:
         tenants: The subdomains it knows.
@@ -41,12 +41,13 @@ class Simulator:
         latency: Seconds from having done what was asked to each answer; two: drawn between them, from the seed.
         token_lifetime: Seconds an access token lives; ``None``: for ever, and the answer has no ``expires_in``.
         one_live_token: Whether a new token ends the client's earlier ones, as servers do that allow one at a time.
-        searchable_references: Whether GraphQL has ``external_system_reference1`` as a field and as a filter.
+        searchable_references: Whether GraphQL has an integration's ``external_system_reference1`` as a field and as a
+            filter; an external entity's it always has.
         unique_references: Whether a create with an ``external_system_reference1`` that is taken is refused, 422.
         max_page_size: Records in one GraphQL answer at most.
         rotate_refresh_tokens: Whether each refresh returns a new refresh token. The old one is good until the
             new one has been used.
-        keep_requests: How many of the latest requests :attr:`requests` keeps; ``None``: all.
+        keep_requests: How many of the latest requests ``requests`` keeps; ``None``: all.
         host: The IP address to listen on.
         port: 0: any free one.
         ssl_context: Serve TLS with it.
@@ -80,7 +81,7 @@ class Simulator:
     ) -> None:
         least, most = latency if isinstance(latency, tuple) else (latency, latency)
         _check(tenants, (least, most), token_lifetime, max_page_size, keep_requests)
-        dice = random.Random(f"{seed}/latency")  # noqa: S311 - reproducible, not secret
+        draws = random.Random(f"{seed}/latency")  # noqa: S311 - reproducible, not secret
         self._clock = Clock()
         self._log = RequestLog(keep_requests)
         self._plan = FaultPlan(faults, seed)
@@ -109,7 +110,7 @@ class Simulator:
             log=self._log,
             clock=self._clock,
             listener=self._listener,
-            latency=lambda: least if least == most else dice.uniform(least, most),
+            latency=lambda: least if least == most else draws.uniform(least, most),
         )
         self._running = False
         if isinstance(quota, Mapping):
@@ -180,37 +181,55 @@ class Simulator:
         """Count the requests that arrived at ``endpoint`` (``None``: anywhere) for ``tenant`` (``None``: any)."""
         return self._log.count(endpoint, tenant)
 
-    def integrations(self, tenant: str) -> list[StoredIntegration]:
-        """Return what ``tenant`` has now, in the order in which it was stored.
+    def records(self, tenant: str, resource: str = "integrations") -> list[StoredRecord]:
+        """Return what ``tenant`` has of a resource now, in the order in which it was stored.
 
         Raises:
-            ValueError: There is no such tenant; so in all methods that take one.
+            ValueError: There is no such tenant or resource; so in all methods that take one.
         """
-        return self._service.tenant(tenant).present()
+        return self._ledger(tenant, resource).present()
 
-    def created(self, tenant: str) -> list[StoredIntegration]:
-        """Return everything ``tenant`` ever stored, in order, as it stands now; what was deleted too."""
-        return self._service.tenant(tenant).ledger()
+    def integrations(self, tenant: str) -> list[StoredRecord]:
+        """Return the integrations that ``tenant`` has now, in the order in which they were stored."""
+        return self.records(tenant, "integrations")
+
+    def external_entities(self, tenant: str) -> list[StoredRecord]:
+        """Return the external entities that ``tenant`` has now, in the order in which they were stored."""
+        return self.records(tenant, "external_entities")
+
+    def created(self, tenant: str, resource: str = "integrations") -> list[StoredRecord]:
+        """Return all that ``tenant`` ever stored of a resource, in order, as it stands now; what was deleted too."""
+        return self._ledger(tenant, resource).ever()
 
     def syncs(self, tenant: str) -> list[tuple[int, float]]:
         """Return each synchronization as (id, seconds on the loop's clock), in order."""
         return list(self._service.tenant(tenant).syncs)
 
     def preload(
-        self, tenant: str, records: Iterable[Mapping[str, Any]], *, created_at: datetime | None = None
-    ) -> list[StoredIntegration]:
+        self,
+        tenant: str,
+        records: Iterable[Mapping[str, Any]],
+        *,
+        resource: str = "integrations",
+        created_at: datetime | None = None,
+    ) -> list[StoredRecord]:
         """Store records that were there already, without a request.
 
         Args:
             tenant: Whose.
             records: The attributes of each, as a create would send them.
+            resource: What they are.
             created_at: When; a day ago if left out.
 
         Raises:
             ValueError: A create with these attributes would be refused.
         """
         when = created_at or self._clock.wall(self._clock.now()) - timedelta(days=1)
-        return self._service.preload(self._service.tenant(tenant), records, when)
+        service = self._service
+        return service.preload(service.tenant(tenant), service.resource(resource), records, when)
+
+    def _ledger(self, tenant: str, resource: str) -> Ledger:
+        return self._service.tenant(tenant).ledger(self._service.resource(resource).name)
 
     def script(self, endpoint: Endpoint, *faults: Fault | FaultKind | None) -> None:
         """Decide the next requests to ``endpoint``, one each, before any probability; ``None``: all goes well.
@@ -226,7 +245,7 @@ class Simulator:
         """Draw from ``faults`` from now on; what is scripted stays.
 
         Raises:
-            ValueError: Probabilities that can meet in one request add up to more than 1.
+            ValueError: The probabilities of faults that one request may meet add up to more than 1.
         """
         self._plan.replace(faults)
 
@@ -259,7 +278,7 @@ class Simulator:
         return self._tokens.new_refresh_token()
 
     async def refuse(self) -> None:
-        """Close the listener and every idle connection: who connects is refused, until :meth:`accept`."""
+        """Close the listener and every idle connection: connections are refused until ``accept``."""
         await self._listener.refuse()
         self._shell.drop_idle()
         # Until a client in this loop has seen the end of an idle connection, it would send its next request

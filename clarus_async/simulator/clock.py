@@ -8,7 +8,7 @@ from email.utils import format_datetime
 
 
 class Clock:
-    """Wall time at :meth:`start`, plus what the loop's clock has moved since: right under virtual time too."""
+    """Wall time at ``start``, plus what the loop's clock has moved since: right under virtual time too."""
 
     def __init__(self) -> None:
         self._wall = datetime.now(UTC)

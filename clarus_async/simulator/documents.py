@@ -1,4 +1,4 @@
-"""REST bodies: what a request may say and what an answer says (CLARUS_API.md §1, §3). Pure."""
+"""The bodies of REST requests and answers (CLARUS_API.md §1, §3, §5). Pure."""
 
 from __future__ import annotations
 
@@ -8,25 +8,12 @@ from typing import Any, Final
 import attrs
 import orjson
 
+from clarus_async.simulator.resources import SimulatedResource
+
 JSON: Final = "application/json; charset=utf-8"
 
-REFERENCES: Final = ("external_system_reference1", "external_system_reference2", "external_system_reference3")
-STRINGS: Final = ("string1", "string2", "string3", "string4", "string5")
-
-# The vendor's table of attributes (CLARUS_API.md §1): what each must be.
-_TYPES: Final[Mapping[str, tuple[type, str]]] = {
-    "name": (str, "a string"),
-    "integration_type": (str, "a string"),
-    "provider": (str, "a string or null"),
-    "is_active": (bool, "a boolean or null"),
-    "account_id": (int, "an integer or null"),
-    "warehouse_id": (int, "an integer or null"),
-    "configuration": (dict, "an object"),
-    **dict.fromkeys((*REFERENCES, *STRINGS), (str, "a string or null")),
-}
-_REQUIRED: Final = ("name", "integration_type")
-_CREATABLE: Final = frozenset(_TYPES)
-_PATCHABLE: Final = frozenset({"name", "is_active", "configuration", *STRINGS})
+# What each type of an attribute is called in an error.
+_WORDINGS: Final[Mapping[type, str]] = {str: "a string", bool: "a boolean", int: "an integer", dict: "an object"}
 
 # The vendor documents that `code` is an integer and shows one symbol; these are the simulator's own.
 _CODES: Final = {
@@ -47,7 +34,7 @@ _CODES: Final = {
 
 @attrs.frozen(kw_only=True)
 class Answer:
-    """What the server says.
+    """An answer.
 
     Attributes:
         status: The HTTP status.
@@ -66,7 +53,7 @@ class RefusedError(Exception):
     """A request that is not applied.
 
     Args:
-        answer: What it is told.
+        answer: The refusal.
     """
 
     def __init__(self, answer: Answer) -> None:
@@ -111,43 +98,55 @@ def not_found(what: str) -> Answer:
     return problems(404, problem("not_found", "not_found", f"{what} does not exist"))
 
 
-def read_create(body: bytes) -> dict[str, Any]:
+def read_create(resource: SimulatedResource, body: bytes) -> dict[str, Any]:
     """Return the attributes of a create request.
 
     Raises:
         RefusedError: 400 if there is no envelope to read, 422 for what is in it.
     """
-    attributes = _attributes(body)
+    attributes = _attributes(resource, body)
     found = [
         problem("blank", f"{name}_blank", f"{name} can't be blank", name)
-        for name in _REQUIRED
-        if attributes.get(name) is None
+        for name, attribute in resource.attributes.items()
+        if attribute.required and attributes.get(name) is None
     ]
-    found += [trouble for name, value in attributes.items() for trouble in _check(name, value, _CREATABLE)]
+    found += [trouble for name, value in attributes.items() for trouble in _check(resource, name, value)]
     return _accepted(attributes, found)
 
 
-def read_update(body: bytes) -> dict[str, Any]:
+def read_update(resource: SimulatedResource, body: bytes) -> dict[str, Any]:
     """Return the attributes of a PATCH; ``None`` clears one.
 
     Raises:
         RefusedError: 400 if there is no envelope to read, 422 for what is in it.
     """
-    attributes = _attributes(body)
-    found = []
-    if "name" in attributes and attributes["name"] is None:
-        found.append(problem("blank", "name_blank", "name can't be blank", "name"))
-    found += [trouble for name, value in attributes.items() for trouble in _check(name, value, _PATCHABLE)]
+    attributes = _attributes(resource, body)
+    found = [
+        problem("blank", f"{name}_blank", f"{name} can't be blank", name)
+        for name, attribute in resource.attributes.items()
+        if attribute.required and attribute.patchable and attributes.get(name, "") is None
+    ]
+    for name, value in attributes.items():
+        if name in resource.attributes and not resource.attributes[name].patchable:
+            found.append(problem("not_permitted", "attribute_not_permitted", f"{name} can't be changed", name))
+        else:
+            found += _check(resource, name, value)
     return _accepted(attributes, found)
 
 
-def check_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
+def check_attributes(resource: SimulatedResource, attributes: Mapping[str, Any]) -> dict[str, Any]:
     """Return attributes as a create would store them.
 
     Raises:
         RefusedError: A create with them would be refused.
     """
-    return read_create(orjson.dumps({"data": {"type": "integrations", "attributes": dict(attributes)}}))
+    return read_create(resource, orjson.dumps({"data": {"type": resource.name, "attributes": dict(attributes)}}))
+
+
+def refers_to_nothing(attribute: str, value: int) -> Answer:
+    """Return a 422 for an id of another resource that does not exist."""
+    trouble = problem("invalid", f"{attribute}_invalid", f"{attribute} does not exist", attribute, {"value": value})
+    return problems(422, trouble)
 
 
 def already_exists(attribute: str, attributes: Mapping[str, Any]) -> Answer:
@@ -162,34 +161,32 @@ def already_exists(attribute: str, attributes: Mapping[str, Any]) -> Answer:
     return problems(422, trouble)
 
 
-def render(record_id: int, attributes: Mapping[str, Any]) -> Answer:
-    """Return a record as create and update answer it: the vendor's sample, which has no ``integration_type``."""
-    shown: dict[str, Any] = {
-        "name": attributes["name"],
-        "is_active": attributes.get("is_active", True),
-        "account_id": attributes.get("account_id"),
-        "warehouse_id": attributes.get("warehouse_id"),
-        "configuration": attributes.get("configuration") or {},
-    }
-    for name in (*REFERENCES, *STRINGS):
-        shown[name] = attributes.get(name)
-    return json_answer({"data": {"id": record_id, "type": "integrations", "attributes": shown}})
+def render(resource: SimulatedResource, record_id: int, attributes: Mapping[str, Any]) -> Answer:
+    """Return a record as create and update answer it; the vendor's samples leave out some attributes."""
+    shown = {}
+    for name, attribute in resource.attributes.items():
+        if attribute.shown:
+            value = attributes.get(name, attribute.default)
+            shown[name] = attribute.default if value is None and not attribute.nullable else value
+    if not resource.wrapped:
+        return json_answer({"id": record_id, **shown})
+    return json_answer({"data": {"id": record_id, "type": resource.name, "attributes": shown}})
 
 
-def render_sync(record_id: int) -> Answer:
+def render_sync(resource: SimulatedResource, record_id: int) -> Answer:
     """Return what synchronize answers (CLARUS_API.md §1)."""
-    return json_answer({"data": {"id": record_id, "type": "integrations", "attributes": {}}})
+    return json_answer({"data": {"id": record_id, "type": resource.name, "attributes": {}}})
 
 
-def _attributes(body: bytes) -> dict[str, Any]:
+def _attributes(resource: SimulatedResource, body: bytes) -> dict[str, Any]:
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError:
         raise RefusedError(_malformed("the body is not JSON")) from None
     match document:
-        case {"data": {"type": "integrations", "attributes": dict(attributes)}}:
+        case {"data": {"type": resource.name, "attributes": dict(attributes)}}:
             return attributes
-    raise RefusedError(_malformed('the body is not {"data": {"type": "integrations", "attributes": {…}}}'))
+    raise RefusedError(_malformed(f'the body is not {{"data": {{"type": "{resource.name}", "attributes": {{…}}}}}}'))
 
 
 def _malformed(text: str) -> Answer:
@@ -202,17 +199,19 @@ def _accepted(attributes: dict[str, Any], found: list[dict[str, object]]) -> dic
     return attributes
 
 
-def _check(name: str, value: object, allowed: frozenset[str]) -> list[dict[str, object]]:
-    if name not in _TYPES:
+def _check(resource: SimulatedResource, name: str, value: object) -> list[dict[str, object]]:
+    attribute = resource.attributes.get(name)
+    if attribute is None:
         return [problem("unknown", "attribute_unknown", f"{name} is not an attribute", name)]
-    if name not in allowed:
-        return [problem("not_permitted", "attribute_not_permitted", f"{name} can't be changed", name)]
     if value is None:
         return []
-    kind, wording = _TYPES[name]
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+    if not isinstance(value, attribute.kind) or (attribute.kind is int and isinstance(value, bool)):
+        wording = _WORDINGS[attribute.kind] + (" or null" if attribute.nullable else "")
         return [problem("invalid", f"{name}_invalid", f"{name} must be {wording}", name, {"value": value})]
     if isinstance(value, str) and not value.strip():
         # "Empty strings cause validation noise" (CLARUS_API.md §4).
         return [problem("blank", f"{name}_blank", f"{name} can't be blank", name)]
+    if attribute.one_of is not None and value not in attribute.one_of:
+        wording = f"one of {', '.join(attribute.one_of)}"
+        return [problem("invalid", f"{name}_invalid", f"{name} must be {wording}", name, {"value": value})]
     return []

@@ -1,4 +1,4 @@
-"""What can go wrong on purpose, and which request it befalls. Pure: no clock, no socket."""
+"""The faults that can be injected, and which requests get them. Pure: no clock, no socket."""
 
 from __future__ import annotations
 
@@ -116,14 +116,14 @@ _DEFAULT_SIZE: Final = 16 * 2**20
 
 @attrs.frozen
 class Fault:
-    """One kind of trouble, whom it befalls and how often.
+    """A fault, which requests get it, and how often.
 
     Args:
         kind: What happens.
         endpoint: Only requests to this endpoint; ``None``: to any that fits.
         tenant: Only requests with this subdomain; ``None``: all.
-        probability: Share of the requests it befalls, 0 to 1. A script ignores it.
-        delay: Seconds; what it delays is said at each :class:`FaultKind`.
+        probability: The share of the requests that get it, 0 to 1. A script ignores it.
+        delay: Seconds; see each ``FaultKind`` for what is delayed.
         status: Status of the ``ERROR_*`` kinds (400 to 599), of ``GATEWAY_TIMEOUT`` (500 to 599) and of ``REDIRECT``
             (300 to 399).
         retry_after: Seconds, sent as ``Retry-After`` by ``UNAVAILABLE``, ``RATE_LIMITED``, ``GATEWAY_TIMEOUT`` and the
@@ -150,7 +150,7 @@ class Fault:
     gzip: bool = attrs.field(default=False, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
-        """Refuse a fault that could never do what it says."""
+        """Refuse a fault that makes no sense."""
         problems = [problem for broken, problem in self._rules() if broken]
         if problems:
             msg = f"Fault {str(self.kind)!r}: {'; '.join(problems)}"
@@ -178,7 +178,7 @@ class Fault:
         ]
 
     def fits(self, endpoint: Endpoint, tenant: str | None) -> bool:
-        """Tell whether a request to ``endpoint`` for ``tenant`` may meet this fault."""
+        """Return whether a request to ``endpoint`` for ``tenant`` may meet this fault."""
         if self.tenant is not None and self.tenant != tenant:
             return False
         if self.endpoint is not None:
@@ -194,21 +194,21 @@ def possible(kind: FaultKind) -> frozenset[Endpoint]:
 
 
 class FaultPlan:
-    """Decides which fault, if any, befalls a request: the script first, then one roll of the dice.
+    """Decides which fault, if any, a request gets: the next one of the script, else a random one.
 
     Args:
         faults: Drawn by probability. One roll decides among those that fit, so that each keeps its own
             probability exactly as long as they add up to at most 1.
-        seed: The n-th request of one tenant to one endpoint meets the same fate in every run with this seed,
+        seed: The n-th request of one tenant to one endpoint gets the same fault in every run with this seed,
             whatever other requests come between.
 
     Raises:
-        ValueError: Probabilities that can meet in one request add up to more than 1.
+        ValueError: The probabilities of faults that one request may meet add up to more than 1.
     """
 
     def __init__(self, faults: Iterable[Fault], seed: int) -> None:
         self._seed = seed
-        self._dice: dict[tuple[Endpoint, str | None], random.Random] = {}
+        self._random: dict[tuple[Endpoint, str | None], random.Random] = {}
         self._scripts: dict[Endpoint, deque[Fault | None]] = {endpoint: deque() for endpoint in Endpoint}
         self._faults: tuple[Fault, ...] = ()
         self.replace(faults)
@@ -225,7 +225,7 @@ class FaultPlan:
         self._faults = faults
 
     def script(self, endpoint: Endpoint, faults: Iterable[Fault | FaultKind | None]) -> None:
-        """Queue a fate for each of the next requests to ``endpoint``; ``None``: nothing happens to it.
+        """Queue a fault for each of the next requests to ``endpoint``; ``None``: no fault.
 
         A fault with a ``tenant`` waits at the head of the queue for that tenant's next request.
 
@@ -240,18 +240,18 @@ class FaultPlan:
         self._scripts[endpoint].extend(scripted)
 
     def draw(self, endpoint: Endpoint, tenant: str | None) -> Fault | None:
-        """Return what befalls the request to ``endpoint`` for ``tenant`` that has just arrived."""
+        """Return the fault for the request to ``endpoint`` for ``tenant`` that has just arrived."""
         script = self._scripts[endpoint]
         if script and (script[0] is None or script[0].tenant in {None, tenant}):
             return script.popleft()
         if not self._faults:
             return None
-        dice = self._dice.get((endpoint, tenant))
-        if dice is None:
+        stream = self._random.get((endpoint, tenant))
+        if stream is None:
             # A generator for each stream of requests, so that one stream's order never shifts another's.
-            dice = random.Random(f"{self._seed}/{endpoint}/{tenant}")  # noqa: S311 - reproducible, not secret
-            self._dice[endpoint, tenant] = dice
-        roll = dice.random()
+            stream = random.Random(f"{self._seed}/{endpoint}/{tenant}")  # noqa: S311 - reproducible, not secret
+            self._random[endpoint, tenant] = stream
+        roll = stream.random()
         for fault in self._faults:
             if fault.fits(endpoint, tenant):
                 if roll < fault.probability:

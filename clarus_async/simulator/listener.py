@@ -52,7 +52,7 @@ class Listener:
         await self._open()
 
     async def refuse(self) -> None:
-        """Close until :meth:`accept`: a client that connects is refused."""
+        """Close until ``accept``: a client that connects is refused."""
         self._by_hand = True
         self._close()
         await self._closed()

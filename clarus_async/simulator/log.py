@@ -1,4 +1,4 @@
-"""Every request as it arrived, and what became of it."""
+"""The log of all requests, and what became of them."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ class LoggedRequest:
         send: Of a create: how often its ``Idempotency-Key`` had arrived by now, this time included.
         body: As it arrived. Not in ``repr``: it may hold secrets.
         status: Of the answer that was sent; ``None``: there was none, or not yet.
-        fault: What befell it.
-        integration_id: Which record it named or, for a create, made.
+        fault: The fault that was injected.
+        resource: Which resource it named.
+        record_id: Which record it named or, for a create, made.
         applied_at: When its write was done, seconds on the loop's clock; ``None``: it wasn't, or it is a read.
     """
 
@@ -41,7 +42,8 @@ class LoggedRequest:
     body: bytes = attrs.field(default=b"", repr=False)
     status: int | None = None
     fault: FaultKind | None = None
-    integration_id: int | None = None
+    resource: str | None = None
+    record_id: int | None = None
     applied_at: float | None = None
 
 

@@ -82,7 +82,7 @@ class TokenIssuer:
         self._codes: dict[str, _Code] = {}
 
     def is_good(self, token: str, now: float) -> bool:
-        """Tell whether ``token`` is an access token that is alive at ``now``."""
+        """Return whether ``token`` is an access token that is alive at ``now``."""
         if token not in self._access:
             return False
         expires_at = self._access[token]
@@ -99,7 +99,7 @@ class TokenIssuer:
         return token
 
     def new_code(self, now: float, *, redirect_uri: str, scope: str, challenge: str | None) -> str:
-        """Issue an authorization code, good once and for :data:`CODE_LIFETIME` seconds."""
+        """Issue an authorization code, good once and for ``CODE_LIFETIME`` seconds."""
         code = self._token("code")
         self._codes[code] = _Code(redirect_uri, scope, challenge, now + CODE_LIFETIME)
         return code

@@ -29,7 +29,7 @@ def _async_fixture(function: Function) -> Function:
 
 @pytest.fixture
 def clarus_simulator_options() -> dict[str, Any]:
-    """Keyword arguments of the :class:`Simulator` that ``clarus_simulator`` starts; override it to change them."""
+    """Keyword arguments of the ``Simulator`` that ``clarus_simulator`` starts; override it to change them."""
     return {}
 
 

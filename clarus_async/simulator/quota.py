@@ -1,7 +1,7 @@
-"""How many requests a while, who is asked, and what answers tell. Pure: time is an argument, in seconds.
+"""Quotas: how requests are limited, and the headers that show it. Pure: time is an argument, in seconds.
 
 The vendor documents that throttling exists, per account, and nothing else (CLARUS_API.md §2): no figure, no
-header, no status. So the limiters in use are here, and a test picks the one it wants to survive.
+header, no status. So the limiters in common use are here, for a test to choose from.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ class Quota:
             requests and the part of the last one's that still counts; ``haproxy``: as that, and refused requests
             count; ``bucket`` and ``gcra``: ``limit / window`` a second, and up to ``burst`` at once; ``nginx``:
             ``limit_req`` with ``limit / window`` a second and ``burst`` beside; ``connections``: ``limit_conn``.
-        headers: What answers tell. ``retry-after``: that header on a refusal (whole seconds, rounded up); all that
-            follow tell it too. ``x-ratelimit``: ``X-RateLimit-Limit``, ``-Remaining`` and ``-Reset`` (Unix time, as
+        headers: Headers of answers. ``retry-after``: that header on a refusal (whole seconds, rounded up), which all
+            others include. ``x-ratelimit``: ``X-RateLimit-Limit``, ``-Remaining`` and ``-Reset`` (Unix time, as
             GitHub's) on every answer; ``x-ratelimit-ms`` and ``x-ratelimit-seconds``: the reset as Unix time in
             milliseconds, and in seconds from now. ``draft-6``: ``RateLimit-Policy``, ``-Limit``, ``-Remaining`` and
             ``-Reset``; ``draft-7``, ``draft-8``: ``RateLimit-Policy`` and ``RateLimit``, as express-rate-limit sends
@@ -145,15 +145,15 @@ def limiter(quota: Quota) -> Limiter:
 
 
 def headers(quota: Quota, verdict: Verdict, unix_time: float) -> dict[str, str]:
-    """Return the headers that tell ``verdict`` on an answer sent at ``unix_time`` (seconds)."""
+    """Return the headers that show ``verdict``, on an answer sent at ``unix_time`` (seconds)."""
     style = quota.headers
     if style == "none":
         return {}
-    told = {} if style == "retry-after" else _state(quota, verdict, unix_time)
+    shown = {} if style == "retry-after" else _state(quota, verdict, unix_time)
     if not verdict.admitted:
         # RFC 9110: whole seconds; 0 would ask for a retry that is refused again.
-        told["Retry-After"] = str(max(1, math.ceil(verdict.retry_after)))
-    return told
+        shown["Retry-After"] = str(max(1, math.ceil(verdict.retry_after)))
+    return shown
 
 
 def _state(quota: Quota, verdict: Verdict, unix_time: float) -> dict[str, str]:
@@ -196,12 +196,12 @@ def _state(quota: Quota, verdict: Verdict, unix_time: float) -> dict[str, str]:
     }
 
 
-class Taken:
+class CountedRequest:
     """A request that a quota counted, until it is answered.
 
     Args:
-        quota: Which.
-        verdict: What its limiter said.
+        quota: The quota.
+        verdict: The decision of its limiter.
         counter: The limiter.
     """
 
@@ -242,7 +242,7 @@ class Quotas:
         self._own[tenant] = quota
         self._limiters.pop(tenant, None)
 
-    def take(self, tenant: str, now: float) -> Taken | None:
+    def take(self, tenant: str, now: float) -> CountedRequest | None:
         """Count a request of ``tenant`` at ``now``; ``None`` if nothing limits it."""
         quota = self._own.get(tenant, self._shared)
         if quota is None:
@@ -251,4 +251,4 @@ class Quotas:
         counter = self._limiters.get(key)
         if counter is None:
             counter = self._limiters[key] = limiter(quota)
-        return Taken(quota, counter.take(now), counter)
+        return CountedRequest(quota, counter.take(now), counter)

@@ -1,4 +1,4 @@
-"""The GraphQL side (CLARUS_API.md §1): the documented schema over one tenant's records.
+"""The GraphQL side (CLARUS_API.md §1, §5): the documented schema over one tenant's records.
 
 Needs graphql-core, which the ``simulator`` extra brings.
 """
@@ -26,9 +26,9 @@ from graphql import (
     validate,
 )
 
-from clarus_async.simulator.state import INDEXED, StoredIntegration, Tenant
+from clarus_async.simulator.resources import RESOURCES, Field, SimulatedResource
+from clarus_async.simulator.state import INDEXED, StoredRecord, Tenant
 
-# `first`, `after`, `pageInfo` and `cursor` are documented on another list, so inferred here.
 _SDL: Final = """
 "An ISO 8601 datetime with a timezone"
 scalar ISO8601DateTime
@@ -50,43 +50,33 @@ input BooleanInputType {
   eq: Boolean
 }
 
-input IntegrationFilterType {
-  name: StringInputType
-  integration_provider: StringInputType
-  integration_type: StringInputType
-  status: StringInputType
-  enabled: BooleanInputType
-%(reference_filter)s
+input IdInputType {
+  eq: ID
+  gt: ID
+  gteq: ID
+  lt: ID
+  lteq: ID
+  in: [ID!]
+  filled: Boolean
 }
 
-type Integration {
-  id: ID!
-  name: String!
-  integration_provider: String
-  integration_type: String
-  status: String
-  enabled: Boolean
-  created_at: ISO8601DateTime!
-%(reference_field)s
+input DatetimeInputType {
+  eq: ISO8601DateTime
+  from: ISO8601DateTime
+  to: ISO8601DateTime
+  between: [ISO8601DateTime!]
+}
+
+enum EntityType { carrier product shipping_rate warehouse }
+
+input EntityTypeInputType {
+  eq: EntityType
+  in: [EntityType!]
 }
 
 type PageInfo {
   hasNextPage: Boolean!
   endCursor: String
-}
-
-type IntegrationEdge {
-  cursor: String!
-  node: Integration!
-}
-
-type IntegrationConnection {
-  edges: [IntegrationEdge!]!
-  pageInfo: PageInfo!
-}
-
-type Integrations {
-  all(filter: IntegrationFilterType, first: Int, after: String): IntegrationConnection!
 }
 
 type Site {
@@ -108,11 +98,31 @@ type SiteConnection {
 type Sites {
   all(first: Int, after: String): SiteConnection!
 }
+"""
 
-type Query {
-  integrations: Integrations!
-  sites: Sites!
-}
+# `first`, `after`, `pageInfo` and `cursor` are documented on one list, so inferred on the others.
+_RESOURCE_SDL: Final = """
+input {filter} {{
+  {filters}
+}}
+
+type {node} {{
+  {fields}
+}}
+
+type {node}Edge {{
+  cursor: String!
+  node: {node}!
+}}
+
+type {node}Connection {{
+  edges: [{node}Edge!]!
+  pageInfo: PageInfo!
+}}
+
+type {node}List {{
+  all(filter: {filter}, first: Int, after: String): {node}Connection!
+}}
 """
 
 _SITES: Final = ({"id": "1", "code": "MAIN", "name": "Main warehouse"},)
@@ -125,6 +135,13 @@ _OPERATORS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
     "like": lambda value, part: value is not None and part in value,
     "in": lambda value, wanted: value in wanted,
     "between": lambda value, ends: value is not None and ends[0] <= value <= ends[1],
+    "from": lambda value, first: value is not None and first <= value,
+    "to": lambda value, last: value is not None and value <= last,
+    "gt": lambda value, bound: value is not None and value > bound,
+    "gteq": lambda value, bound: value is not None and value >= bound,
+    "lt": lambda value, bound: value is not None and value < bound,
+    "lteq": lambda value, bound: value is not None and value <= bound,
+    "filled": lambda value, wanted: (value is not None) == wanted,
 }
 
 
@@ -133,6 +150,25 @@ class _Context:
     tenant: Tenant
     as_of: datetime | None
     max_page_size: int
+
+
+def _an_id(text: str) -> int:
+    # No record has an id like that.
+    return int(text) if text.isascii() and text.isdecimal() else -1
+
+
+def _a_time(text: object) -> datetime:
+    try:
+        time = datetime.fromisoformat(str(text))
+    except ValueError:
+        time = None
+    if time is None or time.tzinfo is None:
+        raise GraphQLError("A datetime is ISO 8601 with a timezone")
+    return time
+
+
+# What is written of a value is compared as the value.
+_VALUES: Final[Mapping[str, Callable[[Any], Any]]] = {"IdInputType": _an_id, "DatetimeInputType": _a_time}
 
 
 class _Page(NamedTuple):
@@ -144,15 +180,16 @@ class GraphQLApi:
     """Answers GraphQL requests.
 
     Args:
-        searchable_references: Whether the schema has ``external_system_reference1`` as a field and as a filter:
-            tenants differ in what introspection shows (CLARUS_API.md §1).
+        searchable_references: Whether the schema has what only some tenants' have: they differ in what introspection
+            shows (CLARUS_API.md §1).
         max_page_size: Records in one answer at most, whatever ``first`` asks for.
     """
 
     def __init__(self, *, searchable_references: bool, max_page_size: int) -> None:
-        self._schema = _build(searchable_references=searchable_references)
+        resources = (*RESOURCES.values(),)
+        self._schema = _build(resources, searchable_references=searchable_references)
         self._max_page_size = max_page_size
-        self._documents = _documents(searchable_references=searchable_references)
+        self._documents = _documents(resources, searchable_references=searchable_references)
 
     def execute(self, tenant: Tenant, body: bytes, as_of: datetime | None) -> dict[str, Any]:
         """Answer a request's body for ``tenant``, as things are or as they were at ``as_of``."""
@@ -198,46 +235,80 @@ def _failure(message: str) -> dict[str, Any]:
 
 
 @functools.cache
-def _documents(*, searchable_references: bool) -> dict[str, DocumentNode | list[GraphQLError]]:  # noqa: ARG001
+def _documents(
+    resources: tuple[SimulatedResource, ...],  # noqa: ARG001
+    *,
+    searchable_references: bool,  # noqa: ARG001
+) -> dict[str, DocumentNode | list[GraphQLError]]:
     """Return the documents that were read for a schema: a client sends the same ones to every simulator."""
     return {}
 
 
 @functools.cache
-def _build(*, searchable_references: bool) -> GraphQLSchema:
-    parts = {"reference_filter": "", "reference_field": ""}
-    if searchable_references:
-        parts = {
-            "reference_filter": "  external_system_reference1: StringInputType",
-            "reference_field": "  external_system_reference1: String",
+def _build(resources: tuple[SimulatedResource, ...], *, searchable_references: bool) -> GraphQLSchema:
+    fields_of = {
+        resource.name: {
+            field: described
+            for field, described in resource.fields.items()
+            if searchable_references or not described.optional
         }
-    schema = build_schema(_SDL % parts)
+        for resource in resources
+    }
+    parts = [_SDL, *(_describe(resource, fields_of[resource.name]) for resource in resources)]
+    lists = [f"  {resource.name}: {resource.node}List!" for resource in resources]
+    parts += ["type Query {", *lists, "  sites: Sites!", "}"]
+    schema = build_schema("\n".join(parts))
     resolvers: dict[str, dict[str, Callable[..., Any]]] = {
-        "Query": {"integrations": _itself, "sites": _itself},
-        "Integrations": {"all": _list_integrations},
+        "Query": dict.fromkeys((*fields_of, "sites"), _itself),
         "Sites": {"all": _list_sites},
-        "IntegrationConnection": {"edges": lambda page, _: page.rows, "pageInfo": _itself},
         "SiteConnection": {"edges": lambda page, _: page.rows, "pageInfo": _itself},
         "PageInfo": {
             "hasNextPage": lambda page, _: page.more,
             "endCursor": lambda page, _: _cursor(page.rows[-1]) if page.rows else None,
         },
-        "Integration": {"created_at": lambda row, _: _timestamp(row.created_at)},
-        "IntegrationEdge": {"cursor": lambda row, _: _cursor(row), "node": _itself},
         "SiteEdge": {"cursor": lambda row, _: _cursor(row), "node": _itself},
     }
-    for type_name, fields in resolvers.items():
-        described = cast("GraphQLObjectType", schema.type_map[type_name])
-        for field_name, resolve in fields.items():
-            described.fields[field_name].resolve = resolve
+    for resource in resources:
+        node, fields = resource.node, fields_of[resource.name]
+        resolvers[f"{node}List"] = {"all": functools.partial(_list, resource, fields)}
+        resolvers[f"{node}Connection"] = resolvers["SiteConnection"]
+        resolvers[f"{node}Edge"] = resolvers["SiteEdge"]
+        resolvers[node] = {
+            field: _resolver(described.read) for field, described in fields.items() if described.type is not None
+        }
+    for type_name, by_field in resolvers.items():
+        type_ = cast("GraphQLObjectType", schema.type_map[type_name])
+        for field_name, resolve in by_field.items():
+            type_.fields[field_name].resolve = resolve
     return schema
+
+
+def _describe(resource: SimulatedResource, fields: Mapping[str, Field]) -> str:
+    of_node = [f"{name}: {field.type}" for name, field in fields.items() if field.type is not None]
+    filters = [f"{name}: {field.filter}" for name, field in fields.items() if field.filter is not None]
+    return _RESOURCE_SDL.format(
+        node=resource.node,
+        filter=resource.filter,
+        fields="\n  ".join(["id: ID!", *of_node]),
+        filters="\n  ".join(filters),
+    )
+
+
+def _resolver(read: Callable[[StoredRecord, Tenant], Any]) -> Callable[[Any, GraphQLResolveInfo[Any]], Any]:
+    def resolve(record: StoredRecord, info: GraphQLResolveInfo[Any]) -> Any:  # noqa: ANN401 - whatever the field has
+        value = read(record, info.context.tenant)
+        return _timestamp(value) if isinstance(value, datetime) else value
+
+    return resolve
 
 
 def _itself(source: object, _info: GraphQLResolveInfo[Any]) -> object:
     return source
 
 
-def _list_integrations(
+def _list(
+    resource: SimulatedResource,
+    fields: Mapping[str, Field],
     _source: object,
     info: GraphQLResolveInfo[Any],
     filter: dict[str, dict[str, Any]] | None = None,  # noqa: A002 - the schema's name for it
@@ -258,19 +329,26 @@ def _list_integrations(
         for field, operator, wanted in conditions
         if field in INDEXED and operator in {"eq", "in"}
     }
-    rows, more = context.tenant.page(
+    tests = [_condition(fields[field], operator, wanted) for field, operator, wanted in conditions]
+    rows, more = context.tenant.ledger(resource.name).page(
         _page_size(first, context.max_page_size),
         after=_position(after),
-        matches=_all_of(conditions),
+        matches=lambda record: all(test(read(record, context.tenant), wanted) for read, test, wanted in tests),
         equal=equal,
         as_of=context.as_of,
     )
     return _Page(list(rows), more)
 
 
-def _all_of(conditions: list[tuple[str, str, Any]]) -> Callable[[StoredIntegration], bool]:
-    tests = [(field, _OPERATORS[operator], wanted) for field, operator, wanted in conditions]
-    return lambda record: all(test(getattr(record, field), wanted) for field, test, wanted in tests)
+def _condition(
+    field: Field,
+    operator: str,
+    wanted: Any,  # noqa: ANN401 - whatever the operator takes
+) -> tuple[Callable[[StoredRecord, Tenant], Any], Callable[[Any, Any], bool], Any]:
+    convert = _VALUES.get(field.filter or "")
+    if convert is not None and operator != "filled":
+        wanted = [convert(each) for each in wanted] if isinstance(wanted, list) else convert(wanted)
+    return field.read, _OPERATORS[operator], wanted
 
 
 def _list_sites(
@@ -290,7 +368,7 @@ def _page_size(first: int | None, largest: int) -> int:
     return min(first, largest)
 
 
-def _cursor(row: StoredIntegration | dict[str, str]) -> str:
+def _cursor(row: StoredRecord | dict[str, str]) -> str:
     row_id = row["id"] if isinstance(row, dict) else row.id
     return base64.urlsafe_b64encode(f"after:{row_id}".encode()).decode()
 

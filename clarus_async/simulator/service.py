@@ -15,39 +15,41 @@ from clarus_async.simulator.documents import Answer, RefusedError, json_answer, 
 from clarus_async.simulator.faults import Endpoint
 from clarus_async.simulator.log import LoggedRequest
 from clarus_async.simulator.oauth import OAuthError, TokenIssuer
-from clarus_async.simulator.quota import Quotas, Taken, headers
-from clarus_async.simulator.state import StoredIntegration, Tenant
+from clarus_async.simulator.quota import CountedRequest, Quotas, headers
+from clarus_async.simulator.resources import RESOURCES, SimulatedResource
+from clarus_async.simulator.state import StoredRecord, Tenant
 
+_REFERENCE = "external_system_reference1"
 _WITH_BODY = frozenset({Endpoint.CREATE, Endpoint.UPDATE, Endpoint.GRAPHQL})
 
 
 @attrs.frozen
 class Admission:
-    """Whether a request may come in.
+    """Whether a request is admitted.
 
     Attributes:
-        refusal: The answer, if it may not.
-        told: Headers that tell the quota, of whatever answer it gets.
-        taken: What counted it; ``None``: nothing.
+        refusal: The answer, if it is not.
+        headers: Headers with the state of the quota, which its answer gets.
+        counted: The request as a quota counted it; ``None``: no quota did.
     """
 
     refusal: Answer | None
-    told: Mapping[str, str] = attrs.field(factory=dict)
-    taken: Taken | None = None
+    headers: Mapping[str, str] = attrs.field(factory=dict)
+    counted: CountedRequest | None = None
 
     @property
     def delay(self) -> float:
         """Seconds for which the limiter holds it."""
-        return 0.0 if self.taken is None else self.taken.verdict.delay
+        return 0.0 if self.counted is None else self.counted.verdict.delay
 
     def leave(self, at: float) -> None:
         """Note that it has been answered."""
-        if self.taken is not None:
-            self.taken.leave(at)
+        if self.counted is not None:
+            self.counted.leave(at)
 
-    def tell(self, answer: Answer) -> Answer:
-        """Return an answer with the headers that tell the quota."""
-        return attrs.evolve(answer, headers={**answer.headers, **self.told}) if self.told else answer
+    def with_headers(self, answer: Answer) -> Answer:
+        """Return an answer with the headers of the quota."""
+        return attrs.evolve(answer, headers={**answer.headers, **self.headers}) if self.headers else answer
 
 
 class Service:
@@ -55,8 +57,8 @@ class Service:
 
     Args:
         tenants: The subdomains it knows.
-        tokens: Who may come in.
-        quotas: How often.
+        tokens: Checks access tokens.
+        quotas: Limit the requests.
         clock: What time it is.
         graphql: Answers a GraphQL body for a tenant, as of a time in the past or now.
         unique_references: Whether a taken ``external_system_reference1`` is refused; the vendor doesn't say
@@ -79,11 +81,11 @@ class Service:
         self._clock = clock
         self._graphql = graphql
         self._unique_references = unique_references
-        self._last_id = 0
+        self._last_ids: Counter[str] = Counter()
         self._sends: Counter[tuple[str, str]] = Counter()
 
     def tenant(self, name: str) -> Tenant:
-        """Return a tenant's records.
+        """Return a tenant.
 
         Raises:
             ValueError: There is no such tenant.
@@ -93,22 +95,34 @@ class Service:
             raise ValueError(msg)
         return self._tenants[name]
 
+    def resource(self, name: str) -> SimulatedResource:
+        """Return a resource.
+
+        Raises:
+            ValueError: There is no such resource.
+        """
+        if name not in RESOURCES:
+            msg = f"this simulator has no resource {name!r}, only {', '.join(RESOURCES)}"
+            raise ValueError(msg)
+        return RESOURCES[name]
+
     def preload(
-        self, tenant: Tenant, records: Iterable[Mapping[str, Any]], created_at: datetime
-    ) -> list[StoredIntegration]:
+        self, tenant: Tenant, resource: SimulatedResource, records: Iterable[Mapping[str, Any]], created_at: datetime
+    ) -> list[StoredRecord]:
         """Store records without a request.
 
         Raises:
             ValueError: A create request with these attributes would be refused.
         """
-        stored: list[StoredIntegration] = []
+        stored: list[StoredRecord] = []
         for record in records:
             try:
-                attributes = documents.check_attributes(record)
+                attributes = documents.check_attributes(resource, record)
+                _check_references(tenant, resource, attributes)
             except RefusedError as error:
                 msg = f"preload, record {len(stored)}: {error.answer.body.decode()}"
                 raise ValueError(msg) from None
-            stored.append(tenant.add(self._next_id(), attributes, created_at))
+            stored.append(tenant.ledger(resource.name).add(self._next_id(resource), attributes, created_at))
         return stored
 
     def arrived(self, entry: LoggedRequest) -> None:
@@ -125,18 +139,18 @@ class Service:
     def token(self, entry: LoggedRequest, at: float) -> Answer:
         """Answer a request to the token endpoint, which no quota counts."""
         asked = entry.headers
-        told = {"Cache-Control": "no-store", "Pragma": "no-cache"}
+        extra = {"Cache-Control": "no-store", "Pragma": "no-cache"}
         try:
             granted = self._tokens.exchange(
                 entry.body, asked.get("Content-Type", ""), asked.get("Authorization", ""), at
             )
         except OAuthError as error:
             if error.status == 401 and "Authorization" in asked:
-                told["WWW-Authenticate"] = 'Basic realm="clarus"'
+                extra["WWW-Authenticate"] = 'Basic realm="clarus"'
             answer = json_answer({"error": error.error, "error_description": error.description}, error.status)
         else:
             answer = json_answer(granted)
-        return attrs.evolve(answer, headers=told)
+        return attrs.evolve(answer, headers=extra)
 
     def admit(self, entry: LoggedRequest, at: float) -> Admission:
         """Check token, tenant and quota.
@@ -149,19 +163,19 @@ class Service:
         if scheme.lower() != "bearer" or not self._tokens.is_good(token, at):
             return Admission(documents.unauthorized("The access token is missing, unknown or expired"))
         if entry.tenant not in self._tenants:
-            # The vendor doesn't say what an unknown subdomain is told; 403 in the documented form.
+            # The answer to an unknown subdomain is not documented; a 403 in the documented form is likely.
             text = f"X-Clarus-Subdomain {entry.tenant!r} is not one of yours"
             return Admission(problems(403, problem("subdomain", "unknown_subdomain", text, "X-Clarus-Subdomain")))
-        taken = self._quotas.take(entry.tenant, at)
-        if taken is None:
+        counted = self._quotas.take(entry.tenant, at)
+        if counted is None:
             return Admission(None)
-        told = headers(taken.quota, taken.verdict, self._clock.wall(at).timestamp())
-        if taken.verdict.admitted:
-            return Admission(None, told, taken)
-        if taken.quota.status == 503:
-            # A limiter in front of the API answers in its own form.
-            return Admission(documents.page(503, "Service Temporarily Unavailable"), told, taken)
-        return Admission(problems(429, problem("rate_limited", "rate_limited", "Too many requests")), told, taken)
+        state = headers(counted.quota, counted.verdict, self._clock.wall(at).timestamp())
+        if counted.verdict.admitted:
+            return Admission(None, state, counted)
+        if counted.quota.status == 503:
+            # A limiter in front of the API answers with a page of its own.
+            return Admission(documents.page(503, "Service Temporarily Unavailable"), state, counted)
+        return Admission(problems(429, problem("rate_limited", "rate_limited", "Too many requests")), state, counted)
 
     def apply(self, entry: LoggedRequest, at: float, *, stale: float = 0.0) -> Answer:
         """Do what an admitted request asks for; what was applied is noted in ``entry``."""
@@ -174,10 +188,11 @@ class Service:
             if entry.endpoint is Endpoint.GRAPHQL:
                 as_of = self._clock.wall(at - stale) if stale else None
                 return json_answer(self._graphql(tenant, entry.body, as_of))
+            resource = RESOURCES[entry.resource or ""]
             if entry.endpoint is Endpoint.CREATE:
-                answer = self._create(tenant, entry, at)
+                answer = self._create(tenant, resource, entry, at)
             else:
-                answer = self._change(tenant, entry, at)
+                answer = self._change(tenant, resource, entry, at)
         except RefusedError as error:
             return error.answer
         entry.applied_at = at
@@ -191,36 +206,50 @@ class Service:
             return json_answer({"error": error.error, "error_description": error.description}, error.status)
         return Answer(status=302, headers={"Location": location})
 
-    def _create(self, tenant: Tenant, entry: LoggedRequest, at: float) -> Answer:
-        attributes = documents.read_create(entry.body)
-        reference = attributes.get("external_system_reference1")
-        taken = reference is not None and tenant.find("external_system_reference1", reference)
-        if self._unique_references and taken:
-            raise RefusedError(documents.already_exists("external_system_reference1", attributes))
-        record = tenant.add(
-            self._next_id(),
+    def _create(self, tenant: Tenant, resource: SimulatedResource, entry: LoggedRequest, at: float) -> Answer:
+        attributes = documents.read_create(resource, entry.body)
+        _check_references(tenant, resource, attributes)
+        ledger = tenant.ledger(resource.name)
+        reference = attributes.get(_REFERENCE)
+        if self._unique_references and reference is not None:
+            scope = [attributes.get(name) for name in resource.unique_within]
+            for other in ledger.find(_REFERENCE, reference):
+                if [other.attributes.get(name) for name in resource.unique_within] == scope:
+                    raise RefusedError(documents.already_exists(_REFERENCE, attributes))
+        record = ledger.add(
+            self._next_id(resource),
             attributes,
             self._clock.wall(at),
             idempotency_key=entry.headers.get("Idempotency-Key"),
             send=entry.send,
             request_id=entry.request_id,
         )
-        entry.integration_id = record.id
-        return documents.render(record.id, attributes)
+        entry.record_id = record.id
+        return documents.render(resource, record.id, attributes)
 
-    def _change(self, tenant: Tenant, entry: LoggedRequest, at: float) -> Answer:
-        record = tenant.get(entry.integration_id) if entry.integration_id is not None else None
+    def _change(self, tenant: Tenant, resource: SimulatedResource, entry: LoggedRequest, at: float) -> Answer:
+        ledger = tenant.ledger(resource.name)
+        record = ledger.get(entry.record_id) if entry.record_id is not None else None
         if record is None:
-            raise RefusedError(documents.not_found(f"{entry.method} {entry.path}: the integration"))
+            raise RefusedError(documents.not_found(f"{entry.method} {entry.path}: the {resource.noun}"))
         if entry.endpoint is Endpoint.DELETE:
-            tenant.delete(record, self._clock.wall(at))
+            ledger.delete(record, self._clock.wall(at))
             return Answer(status=204)
         if entry.endpoint is Endpoint.SYNCHRONIZE:
             tenant.syncs.append((record.id, at))
-            return documents.render_sync(record.id)
-        patched = tenant.update(record, documents.read_update(entry.body), self._clock.wall(at))
-        return documents.render(patched.id, patched.attributes)
+            return documents.render_sync(resource, record.id)
+        changes = documents.read_update(resource, entry.body)
+        _check_references(tenant, resource, changes)
+        patched = ledger.update(record, changes, self._clock.wall(at))
+        return documents.render(resource, patched.id, patched.attributes)
 
-    def _next_id(self) -> int:
-        self._last_id += 1
-        return self._last_id
+    def _next_id(self, resource: SimulatedResource) -> int:
+        self._last_ids[resource.name] += 1
+        return self._last_ids[resource.name]
+
+
+def _check_references(tenant: Tenant, resource: SimulatedResource, attributes: Mapping[str, Any]) -> None:
+    for name, value in attributes.items():
+        other = resource.attributes[name].refers_to
+        if other is not None and value is not None and tenant.ledger(other).get(value) is None:
+            raise RefusedError(documents.refers_to_nothing(name, value))

@@ -1,10 +1,10 @@
-"""One request from arrival to answer: reads it, lets its fault befall it, has it served and delivered."""
+"""One request from arrival to answer: read it, inject a fault, serve it, and deliver the answer."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 from aiohttp import web
 from multidict import CIMultiDict
@@ -15,14 +15,10 @@ from clarus_async.simulator.documents import Answer, not_found, problem, problem
 from clarus_async.simulator.faults import Endpoint, Fault, FaultKind, FaultPlan
 from clarus_async.simulator.listener import Listener
 from clarus_async.simulator.log import LoggedRequest, RequestLog
+from clarus_async.simulator.resources import RESOURCES
 from clarus_async.simulator.service import Service
 
-_FIXED: Final = {
-    ("POST", "/oauth/token"): Endpoint.TOKEN,
-    ("POST", "/api/integrations"): Endpoint.CREATE,
-    ("POST", "/graphql"): Endpoint.GRAPHQL,
-}
-_RECORDS: Final = "/api/integrations/"
+_FIXED: Final = {("POST", "/oauth/token"): Endpoint.TOKEN, ("POST", "/graphql"): Endpoint.GRAPHQL}
 _OF_A_RECORD: Final = {
     ("PATCH", ""): Endpoint.UPDATE,
     ("DELETE", ""): Endpoint.DELETE,
@@ -30,27 +26,39 @@ _OF_A_RECORD: Final = {
 }
 
 
-def route(method: str, target: str) -> tuple[Endpoint | None, int | None]:
-    """Return what a request asks for, and of which record (CLARUS_API.md §1)."""
+class Route(NamedTuple):
+    """What a request asks for, and of what."""
+
+    endpoint: Endpoint | None
+    resource: str | None = None
+    record_id: int | None = None
+
+
+def route(method: str, target: str) -> Route:
+    """Return what a request asks for (CLARUS_API.md §1 and §5)."""
     path = target.partition("?")[0]
-    endpoint = _FIXED.get((method, path))
-    if endpoint is not None or not path.startswith(_RECORDS):
-        return endpoint, None
-    record, _, action = path[len(_RECORDS) :].partition("/")
+    name, _, rest = path.removeprefix("/api/").partition("/")
+    resource = RESOURCES.get(name) if path.startswith("/api/") else None
+    if resource is None:
+        return Route(_FIXED.get((method, path)))
+    if path == f"/api/{resource.name}":
+        return Route(Endpoint.CREATE if method == "POST" else None, resource.name)
+    record, _, action = rest.partition("/")
+    endpoint = _OF_A_RECORD.get((method, action))
     is_id = record.isascii() and record.isdecimal() and len(record) < 19
-    return _OF_A_RECORD.get((method, action)), int(record) if is_id else None
+    return Route(endpoint if endpoint in resource.operations else None, resource.name, int(record) if is_id else None)
 
 
 class Shell:
-    """Handles requests; it owns everything that is still going on when the simulator stops.
+    """Handles requests, and owns everything that has to end when the simulator stops.
 
     Args:
-        service: What is done with a request.
-        plan: What befalls it.
-        log: Where it is noted.
-        clock: What time it is.
-        listener: What a fault may close.
-        latency: Draws the seconds before each answer.
+        service: Serves requests.
+        plan: Which fault it gets.
+        log: Where requests are logged.
+        clock: The simulator's clock.
+        listener: The listening socket, which a fault may close.
+        latency: Returns the seconds to wait before an answer.
     """
 
     def __init__(
@@ -123,7 +131,7 @@ class Shell:
             del self._serving[request.protocol]
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
-        endpoint, record_id = route(request.method, request.raw_path)
+        endpoint, resource, record_id = route(request.method, request.raw_path)
         entry = LoggedRequest(
             at=self._clock.now(),
             endpoint=endpoint,
@@ -132,7 +140,8 @@ class Shell:
             tenant=request.headers.get("X-Clarus-Subdomain"),
             headers=request.headers,
             request_id=self._log.next_id(),
-            integration_id=record_id,
+            resource=resource,
+            record_id=record_id,
         )
         self._log.add(entry)
         try:
@@ -150,7 +159,7 @@ class Shell:
         if fault is None:
             return await self._admitted(request, entry, None)
         entry.fault = fault.kind
-        return await self._befall(request, entry, fault)
+        return await self._inject(request, entry, fault)
 
     def _elsewhere(self, entry: LoggedRequest) -> Answer:
         if entry.method == "GET" and entry.path.partition("?")[0] == "/oauth/authorize":
@@ -173,7 +182,7 @@ class Shell:
                     await asyncio.sleep(admission.delay)
                 stale = fault.delay if fault is not None and fault.kind is FaultKind.STALE_LIST else 0.0
                 answer = self._service.apply(entry, self._clock.now(), stale=stale)
-            return await self._answer(request, entry, admission.tell(answer), fault)
+            return await self._answer(request, entry, admission.with_headers(answer), fault)
         finally:
             admission.leave(self._clock.now())
 
@@ -188,9 +197,9 @@ class Shell:
             await asyncio.sleep(fault.delay)
         if fault.kind in {FaultKind.STALL_AFTER, FaultKind.RESET_AFTER}:
             return delivery.reset(request)
-        return await self._send(request, entry, spoil.afterwards(fault, answer, self._clock.wall(now)), fault)
+        return await self._send(request, entry, spoil.answer_after(fault, answer, self._clock.wall(now)), fault)
 
-    async def _befall(self, request: web.BaseRequest, entry: LoggedRequest, fault: Fault) -> web.StreamResponse:
+    async def _inject(self, request: web.BaseRequest, entry: LoggedRequest, fault: Fault) -> web.StreamResponse:
         match fault.kind:
             case FaultKind.REFUSE:
                 self._listener.refuse_for(fault.delay)
@@ -206,7 +215,7 @@ class Shell:
                 return delivery.reset(request)
             case FaultKind.GATEWAY_TIMEOUT:
                 self._apply_later(entry, fault.delay)
-        answer = spoil.instead(fault, entry, self._clock.wall(self._clock.now()))
+        answer = spoil.answer_instead(fault, entry, self._clock.wall(self._clock.now()))
         if answer is not None:
             return await self._send(request, entry, answer, None)
         return await self._admitted(request, entry, fault)

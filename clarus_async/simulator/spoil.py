@@ -1,4 +1,4 @@
-"""What a fault makes of an answer. Pure: how it travels is the shell's business."""
+"""Answers of requests that got a fault. Pure: :mod:`.shell` delivers them."""
 
 from __future__ import annotations
 
@@ -74,14 +74,14 @@ _INSTEAD: Final[Mapping[FaultKind, Callable[[Fault, LoggedRequest, datetime], An
 }
 
 
-def instead(fault: Fault, entry: LoggedRequest, now: datetime) -> Answer | None:
-    """Return what is said instead of doing anything; ``None``: the fault leaves the request to be served."""
+def answer_instead(fault: Fault, entry: LoggedRequest, now: datetime) -> Answer | None:
+    """Return the answer of a fault that keeps a request from being served; ``None`` for any other fault."""
     say = _INSTEAD.get(fault.kind)
     return None if say is None else say(fault, entry, now)
 
 
-def afterwards(fault: Fault, answer: Answer, now: datetime) -> Answer:
-    """Return what becomes of the answer to a request that was served."""
+def answer_after(fault: Fault, answer: Answer, now: datetime) -> Answer:
+    """Return what a fault makes of the answer to a request that was served."""
     if fault.kind is FaultKind.ERROR_AFTER:
         return _server_error(fault, now)
     # An answer that has no body becomes one that could have; a refusal stays one.
@@ -101,7 +101,8 @@ def afterwards(fault: Fault, answer: Answer, now: datetime) -> Answer:
 
 def _partial(answer: Answer) -> Answer:
     document = orjson.loads(answer.body)
-    error = {"message": "Something went wrong while reading", "path": ["integrations", "all", "edges"]}
+    root = next(iter(document.get("data") or ()), None)
+    error = {"message": "Something went wrong while reading", "path": [root, "all", "edges"]}
     document["errors"] = [*document.get("errors", ()), error]
     _in_edges(document.get("data"), _halve)
     return Answer(status=answer.status, body=orjson.dumps(document), headers=answer.headers)
@@ -119,8 +120,8 @@ def _spoil_rows(edges: list[Any]) -> list[Any]:
     return edges
 
 
-_ODD: Final[Mapping[str, Any]] = {"created_at": None, "enabled": 1, "status": {"code": 7}}
-_ODDER: Final[Mapping[str, Any]] = {"created_at": "2026-01-10", "name": None, "enabled": "yes"}
+_ODD: Final[Mapping[str, Any]] = {"created_at": None, "enabled": 1, "status": {"code": 7}, "description": 7}
+_ODDER: Final[Mapping[str, Any]] = {"created_at": "2026-01-10", "name": None, "code": None, "enabled": "yes"}
 
 
 def _in_edges(value: Any, change: Callable[[list[Any]], list[Any]]) -> None:  # noqa: ANN401

@@ -1,4 +1,4 @@
-"""The JSON:API envelope (CLARUS_API.md §1), and the bare objects of its neighbours (§5)."""
+"""Bodies of REST requests and answers: the JSON:API envelope (CLARUS_API.md §1), and bare objects (§5)."""
 
 from __future__ import annotations
 
@@ -7,112 +7,105 @@ from typing import Any, Final, NamedTuple
 
 import attrs
 
-from clarus_async.resources.integrations import Integration, IntegrationChanges, NewIntegration
-from clarus_async.validation import UNSET
+from clarus_async.resources.spec import AnySpec, Changes, Envelope, New, Record, ResourceSpec
+from clarus_async.validation import UNSET, attributes_of
 from clarus_async.wire.reading import Unreadable, encode, parse_object, read_record, unstructure
 
 _ENVELOPE: Final = ("type", "attributes")
 
 
-def create_body(new: NewIntegration) -> bytes:
-    """Write what ``POST /api/integrations`` takes.
+def create_body(spec: AnySpec, new: object) -> bytes:
+    """Write the body of a create; attributes that are ``None`` are left out."""
+    return encode({"data": {"type": spec.name, "attributes": unstructure(new)}})
+
+
+def changes_body(spec: AnySpec, record_id: int, changes: object) -> bytes:
+    """Write the body of an update; attributes that are ``UNSET`` are left out, ``None`` is sent as ``null``.
+
+    JSON:API wants the id in the body, too, and as a string (its sections "Updating Resources" and "Identification").
+    """
+    return encode({"data": {"id": str(int(record_id)), "type": spec.name, "attributes": unstructure(changes)}})
+
+
+def read_created(
+    spec: ResourceSpec[New, Any, Record, Any, Any], body: bytes, sent: New | None = None
+) -> Record | Unreadable:
+    """Read the answer to a create, wrapped in ``data`` or bare; only the id must be there.
 
     Args:
-        new: the record; what is ``None`` is left out.
+        spec: the resource.
+        body: the answer.
+        sent: what was sent, which completes an answer that does not even name the record.
     """
-    return encode({"data": {"type": "integrations", "attributes": unstructure(new)}})
-
-
-def changes_body(integration_id: int, changes: IntegrationChanges) -> bytes:
-    """Write what ``PATCH /api/integrations/{id}`` takes.
-
-    Args:
-        integration_id: JSON:API wants the id in the body, too, and as a string (its sections "Updating Resources" and
-            "Identification").
-        changes: what is ``UNSET`` is left out, what is ``None`` is sent as ``null``.
-    """
-    return encode(
-        {"data": {"id": str(int(integration_id)), "type": "integrations", "attributes": unstructure(changes)}}
-    )
-
-
-def read_integration(body: bytes, sent: NewIntegration | None = None) -> Integration | Unreadable:
-    """Read what create answers, wrapped in ``data`` or bare; only the id has to be there.
-
-    Args:
-        body: as it came.
-        sent: what was sent. An answer that does not even name the record is completed by that.
-    """
-    told = _told(body)
-    if isinstance(told, Unreadable):
-        return told
-    record = read_record(told.attributes, Integration, told.base)
+    answer = _parse(spec, body)
+    if isinstance(answer, Unreadable):
+        return answer
+    record = read_record(answer.attributes, spec.record, answer.base)
     if isinstance(record, Unreadable):
-        return record._replace(pointer=f"{told.base}/id")
-    return record if sent is None else _as_sent(record, sent, told.attributes)
+        return record._replace(pointer=f"{answer.base}/id")
+    return record if sent is None else _completed(spec, record, sent, answer.attributes)
 
 
-def read_changed(body: bytes, integration_id: int, changes: IntegrationChanges) -> Integration:
-    """Read what update answers; whatever that is, it was done.
+def read_changed(
+    spec: ResourceSpec[Any, Changes, Record, Any, Any], body: bytes, record_id: int, changes: Changes
+) -> Record:
+    """Read the answer to an update; whatever it holds, the update was done.
 
     A PATCH may be answered 204, or by as little as the id (CLARUS_API.md §5).
 
     Args:
-        body: as it came.
-        integration_id: whose.
-        changes: what was sent. An answer that does not even name the record is completed by that.
+        spec: the resource.
+        body: the answer.
+        record_id: the record's id.
+        changes: what was sent, which completes an answer that does not even name the record.
     """
-    told = _told(body)
-    attributes = {} if isinstance(told, Unreadable) else told.attributes
-    record = read_record(attributes, Integration, "")
+    answer = _parse(spec, body)
+    attributes = {} if isinstance(answer, Unreadable) else answer.attributes
+    record = read_record(attributes, spec.record, "")
     if isinstance(record, Unreadable):
-        record = read_record(attributes | {"id": integration_id}, Integration, "")
-    assert isinstance(record, Integration)  # noqa: S101  its id can be read
-    return _as_sent(record, changes, attributes)
+        record = read_record(attributes | {"id": record_id}, spec.record, "")
+    assert not isinstance(record, Unreadable)  # noqa: S101  its id can be read
+    return _completed(spec, record, changes, attributes)
 
 
-class _Told(NamedTuple):
-    """What an answer tells of a record.
-
-    Args:
-        attributes: with the id among them.
-        base: where the id stands.
-    """
+class _Answer(NamedTuple):
+    """The attributes of a record in an answer, its id among them, and the place of the id."""
 
     attributes: dict[str, Any]
     base: str = ""
 
 
-def _told(body: bytes) -> _Told | Unreadable:
+def _parse(spec: AnySpec, body: bytes) -> _Answer | Unreadable:
     document = parse_object(body)
     if isinstance(document, Unreadable):
         return document
-    if "data" not in document:
-        return _Told(document)
+    # Either form is accepted of any resource; a bare record may have an attribute called data.
+    if "data" not in document or ("id" in document and spec.envelope is Envelope.BARE):
+        return _Answer(document)
     resource = document["data"]
     if not isinstance(resource, dict):
         return Unreadable("/data", "an object")
     attributes = resource.get("attributes")
     if not isinstance(attributes, dict):
         attributes = {}
-    # What stands beside the attributes is kept, too, and the id is the resource's.
+    # Members beside the attributes are kept, too; the id is that of the resource object.
     flat = attributes | {
         name: value
         for name, value in resource.items()
         if name == "id" or (name not in attributes and name not in _ENVELOPE)
     }
-    return _Told(flat, "/data/attributes" if "id" in attributes and "id" not in resource else "/data")
+    return _Answer(flat, "/data/attributes" if "id" in attributes and "id" not in resource else "/data")
 
 
-_ANSWERED: Final = frozenset(a.name for a in attrs.fields(Integration))
-
-
-def _as_sent(record: Integration, sent: NewIntegration | IntegrationChanges, told: Mapping[str, Any]) -> Integration:
-    if record.name is not None:
+def _completed(spec: AnySpec, record: Record, sent: object, answer: Mapping[str, Any]) -> Record:
+    name = spec.keys[-1].field
+    if getattr(record, name) is not None:
         return record
+    answered = attributes_of(spec.record)
     values = {
-        a.name: getattr(sent, a.name)
-        for a in attrs.fields(type(sent))
-        if a.name in _ANSWERED and (a.name == "name" or a.name not in told)
+        attribute: getattr(sent, attribute)
+        for attribute in attributes_of(type(sent))
+        if attribute in answered and (attribute == name or attribute not in answer)
     }
-    return attrs.evolve(record, **{name: value for name, value in values.items() if value is not UNSET})
+    completed: Record = attrs.evolve(record, **{name: value for name, value in values.items() if value is not UNSET})  # type: ignore[misc]
+    return completed

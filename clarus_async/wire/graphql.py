@@ -1,26 +1,26 @@
-"""GraphQL documents and what answers them; values travel as variables only (CLARUS_API.md §1)."""
+"""GraphQL documents and their answers; values are sent as variables only (CLARUS_API.md §1 and §5)."""
 
 from __future__ import annotations
 
 import functools
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Generic, NamedTuple
 
 import attrs
 
 from clarus_async.errors import ErrorDetail
-from clarus_async.resources.integrations import IntegrationFilter, IntegrationRow
-from clarus_async.wire.faults import read_faults
+from clarus_async.resources.spec import AnyListing, Filter, Listing, Row
+from clarus_async.validation import attributes_of
+from clarus_async.wire.error_bodies import read_error_body
 from clarus_async.wire.reading import Unreadable, encode, parse_object, read_record
 from clarus_async.wire.refusals import not_executed
 
-REFERENCE: Final = "external_system_reference1"
-
-_LIST = """query($filter: IntegrationFilterType, $first: Int, $after: String) {
-  integrations { all(filter: $filter, first: $first, after: $after) {
-    edges { cursor node { id name integration_provider integration_type status enabled created_at%s } }
-    pageInfo { hasNextPage endCursor } } } }"""
+# `first`, `after`, `pageInfo` and `cursor` are documented on one list, and inferred on the others.
+_LIST = """query($filter: {filter_type}, $first: Int, $after: String) {{
+  {root} {{ all(filter: $filter, first: $first, after: $after) {{
+    edges {{ cursor node {{ {selection} }} }}
+    pageInfo {{ hasNextPage endCursor }} }} }} }}"""
 
 PING: Final = "query($first: Int) { sites { all(first: $first) { edges { node { id code name } } } } }"
 """The connectivity check that the vendor recommends (CLARUS_API.md §4)."""
@@ -31,75 +31,67 @@ fragment T on __Type { name ofType { name ofType { name ofType { name ofType { n
 """"More fields and filters available via GraphQL introspection" (CLARUS_API.md §1)."""
 
 
-class Page(NamedTuple):
-    """One page of a list: a connection's edges and pageInfo.
+class Page(NamedTuple, Generic[Row]):
+    """One page of a list: the edges and the pageInfo of a connection.
 
     Args:
-        rows: the edges' nodes, as far as they can be told apart.
-        end_cursor: where the next page begins, as far as is known; ``None`` where there is none.
-        last: the answer says that there is no further page. One without pageInfo says nothing, and its cursor is that
-            of its last edge.
-        unreadable: why an edge's node can't be told from others, for each such edge.
+        rows: the nodes that have an id.
+        end_cursor: the cursor of the next page; ``None`` if there is none, or it is not known.
+        last: whether it is the last page; ``None`` if the answer has no pageInfo.
+        unreadable: why a node has no readable id, for each such node.
     """
 
-    rows: Sequence[IntegrationRow]
+    rows: Sequence[Row]
     end_cursor: str | None
     last: bool | None = True
     unreadable: Sequence[Unreadable] = ()
 
 
 @functools.cache
-def list_document(*, with_reference: bool = False) -> str:
+def list_document(listing: AnyListing, *, optional: bool = False) -> str:
     """Return the list query.
 
     Args:
-        with_reference: ask for the first reference, where the tenant's schema has it.
+        listing: of the resource.
+        optional: ask for the optional fields, too.
     """
-    return _LIST % (" " + REFERENCE if with_reference else "")
+    selection = " ".join((listing.selection, *listing.optional)) if optional else listing.selection
+    return _LIST.format(filter_type=listing.filter_type, root=listing.root, selection=selection)
 
 
 def request_body(document: str, variables: Mapping[str, Any]) -> bytes:
-    """Write what ``POST /graphql`` takes.
-
-    Args:
-        document: the query.
-        variables: its variables.
-    """
+    """Write the body of ``POST /graphql``."""
     return encode({"query": document, "variables": variables})
 
 
-def filter_variable(wanted: IntegrationFilter) -> dict[str, Any]:
-    """Turn a filter into the operators of ``IntegrationFilterType`` (CLARUS_API.md §1).
+def filter_variable(listing: Listing[Any, Filter], wanted: Filter) -> dict[str, Any]:
+    """Turn a filter into the operators of its input type (CLARUS_API.md §1 and §5).
 
-    Args:
-        wanted: a value means ``eq``, several mean ``in``.
+    A value means ``eq``, several mean ``in``; a part of a text, in an attribute called ``…_contains``, means ``ilike``.
     """
     operators: dict[str, dict[str, Any]] = {}
-    named = (
-        ("name", wanted.name),
-        ("integration_provider", wanted.provider),
-        ("integration_type", wanted.integration_type),
-        ("status", wanted.status),
-        ("enabled", wanted.is_active),
-    )
-    for name, value in named:
-        if isinstance(value, str | bool):
-            operators[name] = {"eq": value}
-        elif value is not None:
-            operators[name] = {"in": list(value)}
-    if wanted.name_contains is not None:
-        operators.setdefault("name", {})["ilike"] = wanted.name_contains
+    for attribute in attributes_of(type(wanted)):
+        value = getattr(wanted, attribute)
+        if value is None:
+            continue
+        if attribute.endswith("_contains"):
+            attribute, operator = attribute.removesuffix("_contains"), "ilike"  # noqa: PLW2901
+        elif isinstance(value, list | tuple):
+            operator, value = "in", list(value)
+        else:
+            operator = "eq"
+        operators.setdefault(listing.named(attribute), {})[operator] = value
     return operators
 
 
-# No repr: it holds what must not show.
+# No repr: the data may hold secrets.
 @attrs.frozen(eq=False, repr=False)
 class GraphQLAnswer:
-    """The answer to a GraphQL request: ``data``, and ``errors`` where something failed.
+    """The answer to a GraphQL request.
 
     Args:
-        data: what was asked for, or what there is of it.
-        errors: why there is no more.
+        data: its ``data``, which is partial where there are errors.
+        errors: its ``errors``.
         executed: whether something of the document may have been executed.
     """
 
@@ -109,17 +101,13 @@ class GraphQLAnswer:
 
 
 def read_answer(body: bytes) -> GraphQLAnswer | Unreadable:
-    """Read a GraphQL answer; ``errors`` beside ``data`` is a failure all the same (CLARUS_API.md §3).
-
-    Args:
-        body: as it came.
-    """
+    """Read a GraphQL answer; ``errors`` beside ``data`` is a failure all the same (CLARUS_API.md §3)."""
     document = parse_object(body)
     if isinstance(document, Unreadable):
         return document
     data, errors = document.get("data"), document.get("errors")
     if errors:
-        details = read_faults(body) or (ErrorDetail(),)
+        details = read_error_body(body) or (ErrorDetail(),)
         return GraphQLAnswer(
             data if isinstance(data, dict) else None, details, executed=not not_executed(document, details)
         )
@@ -128,15 +116,11 @@ def read_answer(body: bytes) -> GraphQLAnswer | Unreadable:
     return GraphQLAnswer(data, ())
 
 
-def read_page(data: Mapping[str, Any]) -> Page | Unreadable:
-    """Read one page of integrations out of ``data``; the vendor's sample has neither cursor nor pageInfo.
-
-    Args:
-        data: the answer's ``data``.
-    """
+def read_page(listing: Listing[Row, Any], data: Mapping[str, Any]) -> Page[Row] | Unreadable:
+    """Read one page of a list out of the answer's ``data``; the vendor's sample has neither cursor nor pageInfo."""
     connection: Any = data
     pointer = "/data"
-    for name in ("integrations", "all"):
+    for name in (listing.root, "all"):
         connection = connection.get(name)
         pointer += f"/{name}"
         if not isinstance(connection, dict):
@@ -144,25 +128,31 @@ def read_page(data: Mapping[str, Any]) -> Page | Unreadable:
     edges = connection.get("edges")
     if not isinstance(edges, list):
         return Unreadable(f"{pointer}/edges", "an array")
-    read = [_read_edge(edge, f"{pointer}/edges/{i}") for i, edge in enumerate(edges)]
+    rows: list[Row] = []
+    unreadable: list[Unreadable] = []
+    for i, edge in enumerate(edges):
+        row = _read_edge(listing, edge, f"{pointer}/edges/{i}")
+        if isinstance(row, Unreadable):
+            unreadable.append(row)
+        else:
+            rows.append(row)
     end = _end(connection, edges, f"{pointer}/pageInfo")
     if isinstance(end, Unreadable):
         return end
-    rows = [row for row in read if not isinstance(row, Unreadable)]
-    return Page(rows, *end, [row for row in read if isinstance(row, Unreadable)] if len(rows) < len(read) else ())
+    return Page(rows, *end, unreadable or ())
 
 
-def _read_edge(edge: object, pointer: str) -> IntegrationRow | Unreadable:
+def _read_edge(listing: Listing[Row, Any], edge: object, pointer: str) -> Row | Unreadable:
     if not isinstance(edge, dict):
         return Unreadable(pointer, "an object")
-    return read_record(edge.get("node"), IntegrationRow, f"{pointer}/node")
+    return read_record(edge.get("node"), listing, f"{pointer}/node")
 
 
 def _end(
     connection: Mapping[str, Any], edges: Sequence[object], pointer: str
 ) -> tuple[str | None, bool | None] | Unreadable:
-    """Where the next page begins, and whether there is one."""
-    # An edge's cursor is as good as the endCursor (Relay's Cursor Connections, section 5.1).
+    """Return the cursor of the next page, and whether this is the last one."""
+    # The cursor of the last edge is the endCursor (Relay's Cursor Connections, section 5.1).
     last = edges[-1] if edges else None
     cursor = last.get("cursor") if isinstance(last, dict) else None
     known = cursor if isinstance(cursor, str) and cursor else None
@@ -179,12 +169,14 @@ def _end(
     return (cursor, False) if isinstance(cursor, str) and cursor else Unreadable(f"{pointer}/endCursor", "a cursor")
 
 
-def searches_by_reference(data: Mapping[str, Any]) -> bool | Unreadable:
-    """Whether the schema has the first reference as a field of a row and as a filter with ``eq`` and ``in``.
+def searches_by(listing: AnyListing, field: str, data: Mapping[str, Any]) -> bool | Unreadable:
+    """Whether a schema has a field of a row, and a filter by it with ``eq`` and ``in``.
 
     Args:
-        data: what the introspection query answered. Without a schema in it, introspection is switched off, which is as
-            definite; a schema that lacks what it refers to is not whole, and says nothing.
+        listing: of the resource.
+        field: the server's name of it.
+        data: the answer to :data:`INTROSPECTION`. Without ``__schema`` in it, introspection is switched off, which is a
+            definite answer; a schema that lacks types that it refers to is not.
     """
     if "__schema" in data and data["__schema"] is None:
         return False
@@ -192,12 +184,12 @@ def searches_by_reference(data: Mapping[str, Any]) -> bool | Unreadable:
         schema = data["__schema"]
         types = {t["name"]: t for t in schema["types"]}
         root = types[schema["queryType"]["name"]]
-        every = _member(types[_type_of(_member(root, "fields", "integrations"))], "fields", "all")
+        every = _member(types[_type_of(_member(root, "fields", listing.root))], "fields", "all")
         edge = types[_type_of(_member(types[_type_of(every)], "fields", "edges"))]
         node = types[_type_of(_member(edge, "fields", "node"))]
-        _member(node, "fields", REFERENCE)
+        _member(node, "fields", field)
         wanted = types[_type_of(_member(every, "args", "filter"))]
-        operators = types[_type_of(_member(wanted, "inputFields", REFERENCE))]
+        operators = types[_type_of(_member(wanted, "inputFields", field))]
         _member(operators, "inputFields", "eq")
         _member(operators, "inputFields", "in")
     except StopIteration:
@@ -210,7 +202,7 @@ def searches_by_reference(data: Mapping[str, Any]) -> bool | Unreadable:
 def _member(owner: Mapping[str, Any], kind: str, name: str) -> Mapping[str, Any]:
     members = owner[kind]
     if members is None and kind == "inputFields":
-        # A scalar has none.
+        # A scalar has no input fields.
         raise StopIteration
     return next(member for member in members if member["name"] == name)
 
@@ -227,11 +219,7 @@ _LEXEMES: Final = r'(?s)"""(?:\\"""|.)*?"""|"(?:\\.|[^"\\\n\r])*"|#[^\n\r]*|[{}"
 
 @functools.lru_cache(maxsize=64)
 def only_reads(document: str) -> bool:
-    """Whether a document holds queries only; one that can't be told counts as writing.
-
-    Args:
-        document: GraphQL text.
-    """
+    """Whether a document certainly holds queries only."""
     depth = 0
     for match in re.finditer(_LEXEMES, document):
         lexeme = match[0]
@@ -239,7 +227,7 @@ def only_reads(document: str) -> bool:
             depth += 1
         elif lexeme == "}":
             depth -= 1
-        # A quote that opens nothing, and a brace that closes nothing, hide what follows them.
+        # After an unbalanced quote or brace, nothing is certain.
         if depth < 0 or lexeme == '"' or (depth == 0 and lexeme in {"mutation", "subscription"}):
             return False
     return depth == 0

@@ -1,4 +1,4 @@
-"""What answer headers say (RFC 9110)."""
+"""Headers of responses (RFC 9110)."""
 
 from __future__ import annotations
 
@@ -9,16 +9,12 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-# RFC 9110 has whole seconds only; servers send fractions all the same.
+# RFC 9110 allows whole seconds only, but some servers send fractions.
 _SECONDS: Final = r"(?a)\d{1,18}(\.\d{0,18})?"
 
 
 def http_date(value: str | None) -> datetime | None:
-    """Read an HTTP-date (RFC 9110, section 5.6.7), or ``None`` where it is none.
-
-    Args:
-        value: the header's text.
-    """
+    """Read an HTTP-date (RFC 9110, section 5.6.7); ``None`` if it is not one."""
     if value is None or len(value) > 64:
         return None
     try:
@@ -29,12 +25,12 @@ def http_date(value: str | None) -> datetime | None:
 
 
 def retry_after(value: str | None, date: str | None, now: datetime) -> float | None:
-    """Read Retry-After (RFC 9110, section 10.2.3) as seconds from the answer, or ``None`` where it says nothing.
+    """Read Retry-After (RFC 9110, section 10.2.3) as seconds from the response; ``None`` if it can't be read.
 
     Args:
         value: Retry-After: seconds, with a fraction or without, or an HTTP-date.
-        date: the same answer's Date. A Retry-After date is the server's clock's, so it is measured against that.
-        now: our clock, for an answer without Date.
+        date: the same response's Date: a Retry-After date is on the server's clock, so it is measured against that.
+        now: the time on our clock, for a response without Date.
     """
     if value is None:
         return None
@@ -49,12 +45,7 @@ def retry_after(value: str | None, date: str | None, now: datetime) -> float | N
 
 
 def request_id(value: str | None, secrets: Iterable[str] = ()) -> str | None:
-    """Read X-Request-Id (not documented, read if it is there: CLARUS_API.md §3), cut to what a log line takes.
-
-    Args:
-        value: the header's text.
-        secrets: strings that must not show; a text that holds one is not read.
-    """
+    """Read X-Request-Id, cut to fit a log line; one that holds a secret is dropped. It is not documented (§3)."""
     if not value or any(secret and secret in value for secret in secrets):
         return None
     return "".join(c for c in value[:128] if c.isprintable()) or None

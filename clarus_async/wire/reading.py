@@ -1,17 +1,17 @@
 """JSON to plain data to records, and back.
 
-A record is read by what is needed of it: its id. What else is not as it should be is kept in ``extra`` as it came.
+Only the id of a record must be readable. Any other attribute that is not as expected is kept in ``extra`` as it came.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import orjson
 
-from clarus_async.resources.integrations import Integration, IntegrationChanges, IntegrationRow, NewIntegration
+from clarus_async.resources.spec import AnyListing, AnySpec, Listing
 
 if TYPE_CHECKING:
     from cattrs import Converter
@@ -20,11 +20,11 @@ T = TypeVar("T")
 
 
 class Unreadable(NamedTuple):
-    """What a body should have held.
+    """Why a body can't be read.
 
     Args:
-        pointer: where (JSON Pointer, RFC 6901).
-        expected: the type or form expected there.
+        pointer: the place in it (JSON Pointer, RFC 6901).
+        expected: the type or form that was expected there.
     """
 
     pointer: str
@@ -32,7 +32,7 @@ class Unreadable(NamedTuple):
 
 
 class WrongTypeError(Exception):
-    """Raised where a value is read; says what was expected, and not what was found, which may be a secret."""
+    """A value has another type than expected; tells what was expected, not the value, which may be a secret."""
 
     def __init__(self, expected: str) -> None:
         super().__init__(expected)
@@ -46,55 +46,64 @@ def _converter() -> Converter:
     return make()
 
 
-def prepare() -> None:
-    """Compile the converter now, so that no call waits for it."""
-    _readers()
-    _writers()
+# Compiled when they are first used; they serve for the life of the process.
+_readers: Final[dict[object, Callable[[Any], Any]]] = {}
+_writers: Final[dict[type[Any], Callable[[Any], Any]]] = {}
 
 
-@functools.cache
-def _readers() -> Mapping[type[Any], Callable[[Any, Any], Any]]:
-    return {cls: _converter().get_structure_hook(cls) for cls in (Integration, IntegrationRow)}
+def _compile_reader(of: type[Any] | AnyListing) -> Callable[[Any], Any]:
+    from clarus_async.wire.converter import reader  # noqa: PLC0415  as above
+
+    if isinstance(of, Listing):
+        read = reader(_converter(), of.row, of.renamed, of.nested)
+    else:
+        read = reader(_converter(), of, {}, {})
+    _readers[of] = read
+    return read
 
 
-@functools.cache
-def _writers() -> Mapping[type[Any], Callable[[Any], Any]]:
-    return {cls: _converter().get_unstructure_hook(cls) for cls in (NewIntegration, IntegrationChanges)}
+def _compile_writer(cls: type[Any]) -> Callable[[Any], Any]:
+    from clarus_async.wire.converter import writer  # noqa: PLC0415  as above
+
+    _writers[cls] = write = writer(_converter(), cls)
+    return write
 
 
-def unstructure(record: NewIntegration | IntegrationChanges) -> Any:  # noqa: ANN401
-    """Turn a record that is to be sent into plain data; what was left out is left out.
+def prepare(spec: AnySpec) -> None:
+    """Compile what reads and writes the records of a resource now, so that no call waits for it."""
+    for of in (spec.record, spec.listing):
+        if of not in _readers:
+            _compile_reader(of)
+    for cls in (spec.new, spec.changes):
+        if cls not in _writers:
+            _compile_writer(cls)
+
+
+def unstructure(record: object) -> Any:  # noqa: ANN401
+    """Turn a record that is to be sent into plain data, without the attributes that were left out."""
+    write = _writers.get(type(record)) or _compile_writer(type(record))
+    return write(record)
+
+
+def read_record(data: object, of: type[T] | Listing[T, Any], base: str) -> T | Unreadable:
+    """Read a record from plain data; an attribute that is not as expected is ``None``.
 
     Args:
-        record: which.
-    """
-    write = _writers().get(type(record))
-    return _converter().unstructure(record) if write is None else write(record)
-
-
-def read_record(data: object, cls: type[T], base: str) -> T | Unreadable:
-    """Read plain data as a record, or say where it can't be: an attribute that is not as expected is ``None``.
-
-    Args:
-        data: what JSON gave.
-        cls: the record's class.
-        base: where ``data`` stands in the body.
+        data: parsed JSON.
+        of: the record's class; or the listing, for a row of a list.
+        base: the place of ``data`` in the body.
     """
     if not isinstance(data, dict):
         return Unreadable(base, "an object")
+    read: Callable[[Any], T] = _readers.get(of) or _compile_reader(of)
     try:
-        record: T = _readers()[cls](data, cls)
+        return read(data)
     except WrongTypeError as error:
         return Unreadable(f"{base}/id", error.expected if "id" in data else "to be there")
-    return record
 
 
 def parse(body: bytes) -> Any | Unreadable:  # noqa: ANN401
-    """Parse a body as JSON, or say that it is none.
-
-    Args:
-        body: as it came, decoded of any content coding.
-    """
+    """Parse a body as JSON."""
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -102,11 +111,7 @@ def parse(body: bytes) -> Any | Unreadable:  # noqa: ANN401
 
 
 def parse_object(body: bytes) -> dict[str, Any] | Unreadable:
-    """Parse a body as a JSON object, or say that it is none.
-
-    Args:
-        body: as it came, decoded of any content coding.
-    """
+    """Parse a body as a JSON object."""
     document = parse(body)
     if isinstance(document, dict | Unreadable):
         return document
@@ -114,10 +119,6 @@ def parse_object(body: bytes) -> dict[str, Any] | Unreadable:
 
 
 def encode(data: object) -> bytes:
-    """Write plain data as JSON.
-
-    Args:
-        data: plain data.
-    """
-    # Copied, as orjson's own bytes keep the 4 KiB that they were written into for as long as a call waits.
+    """Write plain data as JSON."""
+    # Copied: orjson's bytes keep the 4 KiB buffer that they were written to for as long as a call waits.
     return memoryview(orjson.dumps(data)).tobytes()

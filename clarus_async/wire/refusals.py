@@ -1,8 +1,8 @@
-"""Why a GraphQL server refused a document: for good, for its size, or for this time only.
+"""Why a GraphQL server refused a document: permanently, for its size, or only this time.
 
-The specification (section 7.1) tells a request error, which comes before anything is executed, from a field's; what a
-refusal is called, it leaves to the servers. What they write is read here, from graphql-js, graphql-core, graphql-ruby,
-graphql-java, Hot Chocolate and Absinthe to the API's of Shopify, GitHub, GitLab and Contentful.
+The specification (section 7.1) distinguishes request errors, raised before anything is executed, from field errors, but
+leaves their codes to the servers. The patterns here are those of graphql-js, graphql-core, graphql-ruby, graphql-java,
+Hot Chocolate and Absinthe, and of the APIs of Shopify, GitHub, GitLab and Contentful.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ _PATH: Final = "/graphql"
 _NOT_VALID: Final = (
     r"GRAPHQL_(PARSE|VALIDATION)_FAILED|PERSISTED_?QUERY|OPERATION_RESOLUTION_FAILURE|QUERY_NOT_IN_SAFELIST"
 )
-_NEVER_BEGUN: Final = (
+_NOT_STARTED: Final = (
     rf"{_NOT_VALID}|BAD_USER_INPUT|^(syntax|parse) error|^unknown (type|argument|fragment|operation|directive|field)"
     r"|^cannot query field|^validation error|(doesn't|does not) accept argument|isn't a defined|^variable \"?\$"
 )
 _NOT_ALLOWED: Final = r"FORBIDDEN|UNAUTHORIZED|UNAUTHENTICATED|ACCESS_DENIED"
 _IN_WORDS: Final = (
-    # Persisted, trusted, safelisted documents only.
+    # Only persisted, trusted or safelisted documents are executed.
     r"persisted ?(query|document|operation)|only (persisted|trusted|allowed|safelisted|registered)"
     r"|(allow|safe|white)-?list|not (allowed|permitted) to be executed"
-    # Not parsed, not valid.
+    # The document does not parse, or is not valid.
     r"|^(syntax|parse) error|^unknown (type|argument|fragment|operation|directive|field)|^cannot query field"
     r"|^validation error|(doesn't|does not) accept argument|isn't a defined|is not defined"
     r"|\b(field|type|argument|variable|input)\b.*(doesn't|does not) exist"
@@ -42,24 +42,24 @@ _TOO_LARGE: Final = (
 )
 _INTROSPECTION: Final = r"introspect|__schema|too deep|depth"
 _MIDWAY: Final = r"time.?d? ?out|INTERNAL_|internal (server )?error|unexpected error|went wrong|unavailable"
-_FOR_NOW: Final = rf"THROTTLED|rate.?limit|too many requests|try again|{_MIDWAY}"
+_TEMPORARY: Final = rf"THROTTLED|rate.?limit|too many requests|try again|{_MIDWAY}"
 _ROW: Final = r"(^|/)edges/\d+(/|$)"
 
 
-# What Apollo Server calls any error that nobody gave a code.
+# Apollo Server's code of every error that was given none.
 _NO_CODE: Final = "INTERNAL_SERVER_ERROR"
 
 
-def _says(pattern: str, detail: ErrorDetail) -> bool:
-    return _is_called(pattern, detail) or re.search(pattern, detail.details or "", re.IGNORECASE) is not None
+def _mentions(pattern: str, detail: ErrorDetail) -> bool:
+    return _has_code(pattern, detail) or re.search(pattern, detail.details or "", re.IGNORECASE) is not None
 
 
-def _is_called(pattern: str, detail: ErrorDetail) -> bool:
+def _has_code(pattern: str, detail: ErrorDetail) -> bool:
     names = (detail.code, detail.symbol)
     return any(re.search(pattern, name, re.IGNORECASE) for name in names if isinstance(name, str))
 
 
-def _for_good(pattern: str, error: ClarusError, *, called: str | None = None, even_as_500: bool = False) -> bool:
+def _permanent(pattern: str, error: ClarusError, *, called: str | None = None, even_as_500: bool = False) -> bool:
     if isinstance(error, ApiError):
         if error.path != _PATH or (error.retryable and not (even_as_500 and error.status == 500)):
             return False
@@ -67,62 +67,41 @@ def _for_good(pattern: str, error: ClarusError, *, called: str | None = None, ev
         return False
     for detail in error.errors:
         said = attrs.evolve(detail, code=None) if detail.details and detail.code == _NO_CODE else detail
-        if _says(_FOR_NOW, said):
+        if _mentions(_TEMPORARY, said):
             return False
-    return any(_says(pattern, detail) or (called and _is_called(called, detail)) for detail in error.errors)
+    return any(_mentions(pattern, detail) or (called and _has_code(called, detail)) for detail in error.errors)
 
 
 def refuses_document(error: ClarusError) -> bool:
-    """Whether a server will not execute a document, whenever it is asked: it is not valid, or not allowed.
-
-    Args:
-        error: what ended the call.
-    """
-    return _for_good(f"{_NOT_VALID}|{_IN_WORDS}", error, called=_NOT_ALLOWED)
+    """Whether a server will never execute a document: it is not valid, or not allowed."""
+    return _permanent(f"{_NOT_VALID}|{_IN_WORDS}", error, called=_NOT_ALLOWED)
 
 
 def refuses_size(error: ClarusError) -> bool:
-    """Whether a server refuses a query for its cost, or for how much it asks for.
-
-    Args:
-        error: what ended the call.
-    """
-    # Apollo Server answers 500 to what a plugin throws, and a plugin is what measures complexity there.
-    return _for_good(_TOO_LARGE, error, even_as_500=True)
+    """Whether a server refuses a query for its cost, or for how much it asks for."""
+    # Complexity is measured by a plugin in Apollo Server, which answers 500 to what a plugin throws.
+    return _permanent(_TOO_LARGE, error, even_as_500=True)
 
 
 def refuses_introspection(error: ClarusError) -> bool:
-    """Whether a server will not tell its schema, whenever it is asked.
-
-    Args:
-        error: what ended the call.
-    """
-    # What a 4xx calls it is not documented (CLARUS_API.md §3).
+    """Whether a server will never show its schema."""
+    # The codes of a 4xx are not documented (CLARUS_API.md §3).
     definite = isinstance(error, ApiError) and not error.retryable and error.path == _PATH
-    return definite or refuses_document(error) or refuses_size(error) or _for_good(_INTROSPECTION, error)
+    return definite or refuses_document(error) or refuses_size(error) or _permanent(_INTROSPECTION, error)
 
 
 def concerns_rows(error: ClarusError) -> bool:
-    """Whether an answer has errors only within rows, such as one that lacks what the schema says it has.
-
-    Args:
-        error: what ended the call.
-    """
+    """Whether all errors of an answer are within rows, such as a field that is null against the schema."""
     if not isinstance(error, GraphQLError) or not error.errors:
         return False
     return all(detail.source is not None and re.search(_ROW, detail.source) for detail in error.errors)
 
 
 def not_executed(document: Mapping[str, Any], errors: Sequence[ErrorDetail]) -> bool:
-    """Whether an answer with errors says that nothing of the document was executed.
-
-    Args:
-        document: the answer.
-        errors: those that it reports.
-    """
-    # A path leads to a field that was being executed.
+    """Whether an answer with errors proves that nothing of the document was executed."""
+    # An error with a path was raised by a field that was being executed.
     if any(detail.source is not None for detail in errors) or document.get("data") is not None:
         return False
-    # That there is no data at all, not even null, is no proof: not every server that failed midway leaves a null there.
+    # Data that is missing, rather than null, proves nothing: not every server that failed midway writes null.
     began = "data" in document
-    return bool(errors) and all(_says(_NOT_VALID if began else _NEVER_BEGUN, detail) for detail in errors)
+    return bool(errors) and all(_mentions(_NOT_VALID if began else _NOT_STARTED, detail) for detail in errors)

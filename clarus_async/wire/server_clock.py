@@ -1,4 +1,4 @@
-"""What time it is on the server's clock, as far as an answer's Date tells. No step of a local clock moves that."""
+"""The time on the server's clock, as far as the Date of a response tells; steps of the local clock don't matter."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import NamedTuple
 from clarus_async.wire.headers import http_date
 
 _CUT = timedelta(seconds=1)  # a Date has whole seconds (RFC 9110, section 5.6.7)
-# A Date that is further than this from our clock is no clock that records are dated by.
+# A Date that is further than this from our clock is not the clock that the server's records are dated by.
 _APART = timedelta(days=1)
 
 
 class Dated(NamedTuple):
-    """An answer's Date, and the moments between which the server wrote it.
+    """The Date of a response, and the moments between which the server wrote it.
 
     Args:
-        header: as it came.
-        sent: when the request went out, in seconds on a monotonic clock.
-        came: when the answer came, in seconds on the same clock.
-        wall: when it came on our own wall clock (UTC), which may be set.
+        header: the header's text.
+        sent: when the request was sent, in seconds on a monotonic clock.
+        came: when the response was received, in seconds on the same clock.
+        wall: when it was received on our wall clock (UTC), which may be set at any time.
     """
 
     header: str
@@ -33,30 +33,25 @@ class Dated(NamedTuple):
         return None if date is None or abs(date - self.wall) > _APART else date
 
     def earliest(self, at: float) -> datetime | None:
-        """Return the earliest that a moment may have been on the server's clock; ``None`` where the Date is none.
+        """Return the earliest time that the server's clock may have shown at a moment of the monotonic clock.
 
-        Args:
-            at: seconds on the monotonic clock.
+        ``None`` if the Date is not usable.
         """
         date = self._date
         return None if date is None else date - timedelta(seconds=self.came - at)
 
     def latest(self, at: float) -> datetime | None:
-        """Return the latest that a moment may have been on the server's clock; ``None`` where the Date is none.
-
-        Args:
-            at: seconds on the monotonic clock.
-        """
+        """Return the latest time that the server's clock may have shown at a moment; see :meth:`earliest`."""
         date = self._date
         return None if date is None else date + _CUT + timedelta(seconds=at - self.sent)
 
     def by_our_clocks(self, at: float | None, wall: datetime) -> datetime | None:
-        """Return when a moment before the Date was on the server's clock, by whichever of ours says longer ago.
+        """Return the time on the server's clock at an earlier moment, by the local clock that says it is longer ago.
 
         Args:
-            at: seconds on the monotonic clock, which stands still while a machine sleeps; ``None`` where it was
-                another process's.
-            wall: on our own wall clock (UTC), which may be set.
+            at: the moment on the monotonic clock, which stops while a machine sleeps; ``None`` if it is that of another
+                process.
+            wall: the moment on our wall clock (UTC).
         """
         date = self._date
         ago = (self.wall - wall).total_seconds()

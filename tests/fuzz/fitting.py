@@ -37,7 +37,7 @@ def fits(value: Any, kind: Any) -> bool:
         kind: an annotation.
     """
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if kind is Any:
+    if kind is Any or isinstance(kind, typing.TypeVar):
         return True
     if origin in {UnionType, typing.Union}:
         return any(fits(value, each) for each in arguments)

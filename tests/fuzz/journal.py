@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from hypothesis import strategies as st
 
 from clarus_async.errors import JournalError
-from clarus_async.provisioning.job_index import Earlier
+from clarus_async.provisioning.job_index import outcome_of
 from clarus_async.provisioning.journal.file import JournalFile
 from clarus_async.provisioning.journal.journal import Journal
 from clarus_async.provisioning.journal.rows import Completion, Intent, Known, Row
@@ -46,7 +46,7 @@ def bases() -> dict[str, Base]:
     """A journal that was closed, and what a kill left of one."""
     with tempfile.TemporaryDirectory(dir=_memory()) as folder:
         path = Path(folder) / "run.db"
-        journal = JournalFile(path, TENANT, URL)
+        journal = JournalFile(path, TENANT, URL, "integrations")
         journal.open()
         for first in range(1, ROWS + 1, _GROUP):
             numbers = range(first, first + _GROUP)
@@ -112,11 +112,11 @@ def check(given: tuple[str, str, list[tuple[str, int, int, bytes]]]) -> None:
 
 
 async def _read(path: Path) -> tuple[list[Known], dict[int, Row]]:
-    journal = Journal(path, TENANT, URL)
+    journal = Journal(path, TENANT, URL, "integrations")
     try:
         known = await journal.open()
         rows = await journal.fetch([one.n for one in known])
-        for outcome in [Earlier(row, same=True).outcome(0) for row in rows.values()]:
+        for outcome in [outcome_of(row, "integrations", 0) for row in rows.values()]:
             assert_fits(outcome)
             assert Outcome.from_json(outcome.to_json()) == outcome
         await report_of(journal)

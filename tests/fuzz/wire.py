@@ -20,10 +20,16 @@ from clarus_async.auth.token import life
 from clarus_async.credentials import bearer_problem
 from clarus_async.errors import ErrorDetail, GraphQLError
 from clarus_async.ratelimit.headers import read_rate_limit
-from clarus_async.resources.integrations import Integration, IntegrationChanges, NewIntegration
-from clarus_async.wire.envelope import changes_body, create_body, read_changed, read_integration
-from clarus_async.wire.faults import read_faults
-from clarus_async.wire.graphql import GraphQLAnswer, Page, only_reads, read_answer, read_page, searches_by_reference
+from clarus_async.resources.integrations import (
+    INTEGRATIONS,
+    Integration,
+    IntegrationChanges,
+    IntegrationRow,
+    NewIntegration,
+)
+from clarus_async.wire.envelope import changes_body, create_body, read_changed, read_created
+from clarus_async.wire.error_bodies import read_error_body
+from clarus_async.wire.graphql import GraphQLAnswer, Page, only_reads, read_answer, read_page, searches_by
 from clarus_async.wire.headers import http_date, request_id, retry_after
 from clarus_async.wire.reading import Unreadable, unstructure
 from clarus_async.wire.refusals import (
@@ -145,19 +151,21 @@ _tokens = (
 
 
 def check_envelope(body: bytes) -> None:
-    read = read_integration(body)
+    read = read_created(INTEGRATIONS, body)
     assert_fits(read)
     if isinstance(read, Unreadable):
-        assert read_changed(body, 7, IntegrationChanges(string1="x")).id == 7
+        assert read_changed(INTEGRATIONS, body, 7, IntegrationChanges(string1="x")).id == 7
         return
     assert isinstance(read, Integration)
     for secret in ("extra", "configuration"):
         assert isinstance(getattr(read, secret) or {}, dict)
-    told = read_changed(body, 7, IntegrationChanges(string1="x"))
+    told = read_changed(INTEGRATIONS, body, 7, IntegrationChanges(string1="x"))
     assert (told.id, told.extra) == (read.id, read.extra)
     # What we would print of it is read back as it was.
     attributes = {name: getattr(read, name) for name in _ATTRIBUTES if getattr(read, name) is not None}
-    again = read_integration(orjson.dumps({"data": {"id": read.id, "attributes": attributes | dict(read.extra)}}))
+    again = read_created(
+        INTEGRATIONS, orjson.dumps({"data": {"id": read.id, "attributes": attributes | dict(read.extra)}})
+    )
     assert same(again, read), (again, read)
 
 
@@ -166,10 +174,10 @@ _ATTRIBUTES = [name for name in Integration.__annotations__ if name not in {"id"
 
 def check_sent(given: tuple[dict[str, Any], dict[str, Any]]) -> None:
     new, changes = NewIntegration(**given[0]), IntegrationChanges(**given[1])
-    sent = orjson.loads(create_body(new))["data"]["attributes"]
+    sent = orjson.loads(create_body(INTEGRATIONS, new))["data"]["attributes"]
     assert NewIntegration.from_mapping(sent) == new
     assert unstructure(NewIntegration.from_mapping(sent)) == sent
-    sent = orjson.loads(changes_body(7, changes))["data"]["attributes"]
+    sent = orjson.loads(changes_body(INTEGRATIONS, 7, changes))["data"]["attributes"]
     assert IntegrationChanges(**sent) == changes
 
 
@@ -182,14 +190,17 @@ def check_graphql(body: bytes) -> None:
     assert answer.data is None or isinstance(answer.data, dict)
     assert all(isinstance(error, ErrorDetail) for error in answer.errors)
     if answer.data is not None:
-        page = read_page(answer.data)
+        page = read_page(INTEGRATIONS.listing, answer.data)
         assert_fits(page)
         if isinstance(page, Page):
             for row in page.rows:
+                assert isinstance(row, IntegrationRow)
                 assert_fits(row)
                 assert row.created_at is None or row.created_at.utcoffset() is not None
             assert all(isinstance(unreadable, Unreadable) for unreadable in page.unreadable)
-        assert isinstance(searches_by_reference(answer.data), bool | Unreadable)
+        assert isinstance(
+            searches_by(INTEGRATIONS.listing, "external_system_reference1", answer.data), bool | Unreadable
+        )
 
 
 _pages = st.builds(
@@ -222,10 +233,10 @@ _answers = answer_attributes.map(lambda attributes: orjson.dumps({"data": {"id":
 
 def check_faults(given: tuple[str, bytes]) -> None:
     secret, body = given
-    details = read_faults(body, [secret])
-    assert details == read_faults(body, [secret])
+    details = read_error_body(body, [secret])
+    assert details == read_error_body(body, [secret])
     # The same text as a challenge.
-    challenged = read_faults(b"", [secret], body.decode("latin-1"))
+    challenged = read_error_body(b"", [secret], body.decode("latin-1"))
     assert secret not in repr(challenged)
     assert len(challenged) <= 1
     assert isinstance(not_executed({"errors": []}, details), bool)

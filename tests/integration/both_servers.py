@@ -45,6 +45,9 @@ class Simulated:
     def stored(self, tenant: str = "acme") -> dict[int, dict[str, Any]]:
         return {record.id: record.attributes for record in self._server.integrations(tenant)}
 
+    def entities(self, tenant: str = "acme") -> dict[int, dict[str, Any]]:
+        return {record.id: record.attributes for record in self._server.external_entities(tenant)}
+
     def synchronized(self, tenant: str = "acme") -> list[int]:
         return [record for record, _ in self._server.syncs(tenant)]
 
@@ -89,6 +92,9 @@ class Second:
 
     def stored(self, tenant: str = "acme") -> dict[int, dict[str, Any]]:
         return {record.id: record.attributes for record in self._server.stored(tenant)}
+
+    def entities(self, tenant: str = "acme") -> dict[int, dict[str, Any]]:
+        return self._server.entities(tenant)
 
     def synchronized(self, tenant: str = "acme") -> list[int]:
         return [record.id for record in self._server.created(tenant) for _ in range(record.synchronized)]

@@ -45,7 +45,7 @@ def test_the_command_has_workers_do_it(tmp_path):
             *((n, "created") for n in range(30)),
             (30, "failed"),
         ]
-        assert {outcome["key"]: outcome["integration_id"] for outcome in told[1:]} == {
+        assert {outcome["key"]: outcome["id"] for outcome in told[1:]} == {
             reference: record for record, reference in sim.ledger()
         }
         said = done.stderr.decode()

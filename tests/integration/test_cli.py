@@ -309,7 +309,7 @@ class TestProvision:
         assert status == 0
         assert sorted(outcome["index"] for outcome in outcomes) == list(range(30))
         assert {outcome["status"] for outcome in outcomes} == {"created"}
-        assert {outcome["integration_id"] for outcome in outcomes} == {row.id for row in simulator.integrations("acme")}
+        assert {outcome["id"] for outcome in outcomes} == {row.id for row in simulator.integrations("acme")}
         assert said[-2].split() == ["created", "30"]
         assert said[-1].split()[:2] == ["total", "30"]
         assert SECRET not in "".join([*said, repr(outcomes)])
@@ -414,7 +414,7 @@ class TestProvision:
 
 
 def outcome(status):
-    return Outcome(index=0, key="k", status=OutcomeStatus(status))
+    return Outcome(index=0, key="k", status=OutcomeStatus(status), resource="integrations")
 
 
 class TestProgress:

@@ -107,7 +107,7 @@ class TestProvision:
         status, results, _ = await clarus("provision", shops, "--dry-run", "--journal", journal)
 
         assert status == 0
-        assert [(result["status"], result["integration_id"]) for result in results] == [("created", None)] * 3
+        assert [(result["status"], result["id"]) for result in results] == [("created", None)] * 3
         assert simulator.count(Endpoint.CREATE) == 0
         assert [path.name for path in tmp_path.iterdir()] == ["shops.jsonl"]
 
@@ -181,7 +181,7 @@ class TestReport:
 
         assert status == 1
         assert looked["status"] == "duplicated"
-        assert (looked["integration_id"], looked["others"]) == (outcome.integration_id, [late.id])
+        assert (looked["id"], looked["others"]) == (outcome.id, [late.id])
         assert report["duplicated"] == report["total"] == 1
         assert said[0].startswith("Shop: duplicated")
         # It was written down.
@@ -190,7 +190,7 @@ class TestReport:
     async def test_look_settles_what_was_in_flight(self, clarus, simulator, shops, journal):  # noqa: F811
         await clarus("provision", shops, "--journal", journal)
         with sqlite3.connect(journal) as database:
-            database.execute("UPDATE records SET status = NULL, integration_id = NULL WHERE key = 'shop-1'")
+            database.execute("UPDATE records SET status = NULL, id = NULL WHERE key = 'shop-1'")
         database.close()
         status, [looked, report], _ = await clarus("report", journal, "--look")
 

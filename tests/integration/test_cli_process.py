@@ -376,7 +376,7 @@ def test_the_sample_is_provisioned_against_a_quota_and_faults(sample_run):
     assert sorted(outcome["index"] for outcome in outcomes) == list(range(200))
     # What its answer was lost of is found.
     assert {outcome["status"] for outcome in outcomes} == {"created", "adopted"}
-    assert len({outcome["integration_id"] for outcome in outcomes}) == 200
+    assert len({outcome["id"] for outcome in outcomes}) == 200
     assert max(outcome["attempts"] for outcome in outcomes) > 1
     assert any("in doubt until" in line for line in said)
     assert said[-1].split()[:2] == ["total", "200"]

@@ -87,7 +87,7 @@ def test_a_run_that_is_resumed_sends_nothing_twice(step, tmp_path):
             clock.skew += step
             async with client_of(sim) as clarus:
                 outcomes = [outcome async for outcome in clarus.integrations.provision(specs, **options)]
-            assert sorted(o.integration_id for o in outcomes) == [record.id for record in sim.created("acme")]
+            assert sorted(o.id for o in outcomes) == [record.id for record in sim.created("acme")]
             assert len(sim.created("acme")) == len(specs)
 
     in_a_world_with_a_clock(check)
@@ -117,7 +117,7 @@ async def test_the_error_knows_what_others_were_given_while_it_was_under_way():
             other = await clarus.integrations.create(SHOP)
             error = (await asyncio.gather(first, return_exceptions=True))[0]
         error = pickle.loads(pickle.dumps(error))
-        assert error.not_ours == (other.id,)
+        assert error.pending.not_ours == (other.id,)
         async with client_of(sim) as clarus:
             assert await clarus.integrations.resolve(error) is None
 

@@ -221,11 +221,11 @@ class TestProvision:
         outcomes = await outcomes_of(clarus.integrations.provision(batch(60), journal=journal))
         assert {outcome.status for outcome in outcomes} == {OutcomeStatus.CREATED}
         ledger = {each["external_system_reference1"]: i for i, each in server.created().items()}
-        assert {outcome.key: outcome.integration_id for outcome in outcomes} == ledger
+        assert {outcome.key: outcome.id for outcome in outcomes} == ledger
         assert len(ledger) == len(outcomes) == 60
 
         again = await outcomes_of(clarus.integrations.provision(batch(70), journal=journal))
-        assert [outcome.integration_id for outcome in again[:60]] == [outcome.integration_id for outcome in outcomes]
+        assert [outcome.id for outcome in again[:60]] == [outcome.id for outcome in outcomes]
         assert server.creates() == len(server.created()) == 70
 
     @pytest.mark.parametrize("existing", ["adopt", "update", "fail", "ignore"])
@@ -238,24 +238,24 @@ class TestProvision:
         assert [outcome.status for outcome in outcomes] == [status] * 3 + ["created"] * 2
         assert len(server.created()) == 3 + (5 if existing == "ignore" else 2)
         if existing in {"adopt", "update"}:
-            assert [outcome.integration_id for outcome in outcomes[:3]] == list(there.values())
+            assert [outcome.id for outcome in outcomes[:3]] == list(there.values())
             assert {outcome.matched_by for outcome in outcomes[:3]} == {"reference" if server.searchable else "name"}
         stored = server.stored()
         assert {stored[i].get("string1") for i in there.values()} == {"new" if existing == "update" else None}
-        assert all(stored[outcome.integration_id]["string1"] == "new" for outcome in outcomes[3:])
+        assert all(stored[outcome.id]["string1"] == "new" for outcome in outcomes[3:])
 
     async def test_a_dry_run_writes_nothing(self, server, clarus):
         await add(clarus, *batch(1))
         outcomes = await outcomes_of(clarus.integrations.provision(batch(3), dry_run=True))
         assert [outcome.status for outcome in outcomes] == ["adopted", "created", "created"]
-        assert [outcome.integration_id is None for outcome in outcomes] == [False, True, True]
+        assert [outcome.id is None for outcome in outcomes] == [False, True, True]
         assert len(server.created()) == 1
 
     async def test_several_records_of_its_key_are_a_conflict(self, server, clarus):
         twins = await add(clarus, shop("Twin"), shop("Twin"))
         (outcome,) = await outcomes_of(clarus.integrations.provision([shop("Twin")]))
         assert outcome.status is OutcomeStatus.CONFLICT
-        assert {*outcome.others} | {outcome.integration_id} - {None} == {each.id for each in twins}
+        assert {*outcome.others} | {outcome.id} - {None} == {each.id for each in twins}
         assert len(server.created()) == 2
 
     async def test_answers_that_are_lost_on_the_way(self, server, clarus):
@@ -263,7 +263,7 @@ class TestProvision:
         outcomes = await outcomes_of(clarus.integrations.provision(batch(20), concurrency=4))
         assert all(outcome.status.ok for outcome in outcomes)
         ledger = {each["external_system_reference1"]: i for i, each in server.created().items()}
-        assert {outcome.key: outcome.integration_id for outcome in outcomes} == ledger
+        assert {outcome.key: outcome.id for outcome in outcomes} == ledger
         assert len(server.created()) == server.creates() == 20
 
     async def test_each_tenant_has_its_run(self, server, clarus):

@@ -26,6 +26,7 @@ from clarus_async import (
     Timeouts,
     ValidationError,
 )
+from clarus_async.reconcile.lookup import ResourceState
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Simulator
 from tests.stub_server import StubServer, reply
 from tests.virtual import now, settle, virtual
@@ -55,7 +56,7 @@ class VirtualWall(datetime):
 
 @pytest.fixture(autouse=True)
 def wall(monkeypatch):
-    for module in ("reconcile.creation", "reconcile.single", "calls.caller", "simulator.clock"):
+    for module in ("reconcile.reconciler", "reconcile.single", "calls.caller", "simulator.clock"):
         monkeypatch.setattr(f"clarus_async.{module}.datetime", VirtualWall)
 
 
@@ -75,7 +76,7 @@ def filters(sim):
 
 
 def names_of(clarus):
-    return clarus._caller.shared.tenant("acme").creates
+    return clarus._caller.shared.tenant("acme").memory(ResourceState, "integrations").creates
 
 
 async def failing(call, kind=ClarusError):
@@ -242,7 +243,7 @@ class TestRaise:
             sim.script(Endpoint.CREATE, FaultKind.RESET_AFTER)
             error = await failing(clarus.integrations.create(SHOP, on_unknown="raise"), OutcomeUnknownError)
             assert sim.count(Endpoint.GRAPHQL) == 0
-            assert (error.key, error.name, error.first_sent_at) == ("ref-1", "Shop", START)
+            assert (error.key, error.pending.first_sent_at) == ("ref-1", START)
             assert error.settles_at == START + timedelta(seconds=60)
 
     @virtual
@@ -260,8 +261,8 @@ class TestDeadline:
             sim.script(Endpoint.CREATE, FaultKind.RESET_BEFORE)
             error = await failing(clarus.integrations.create(SHOP), OutcomeUnknownError)
             assert now() < 1.0
-            assert (error.key, error.name, error.found, error.applied) == ("ref-1", "Shop", (), Applied.MAYBE)
-            assert error.first_sent_at == START
+            assert (error.key, error.found, error.applied) == ("ref-1", (), Applied.MAYBE)
+            assert error.pending.first_sent_at == START
             assert error.settles_at == START + timedelta(seconds=60)
             assert (error.attempts, error.method, error.path) == (1, "POST", "/api/integrations")
             assert "resolve(error)" in str(error)
@@ -433,7 +434,7 @@ class TestCancelling:
                 assert now() == at
                 await settle()
                 assert clarus._caller.shared.connections.busy == 0
-                assert [entry.under_way for entry in names_of(clarus)._names.values() if entry.under_way] == []
+                assert [entry.under_way for entry in names_of(clarus)._by_key.values() if entry.under_way] == []
 
         check()
 
@@ -501,7 +502,8 @@ class TestResolve:
     async def test_a_clock_that_was_set_back_makes_nobody_wait_for_longer_than_settle(self):
         async with Simulator() as sim:
             error = await self.unsettled(sim, FaultKind.RESET_BEFORE)
-            error.settles_at += timedelta(days=1)
+            settles = error.pending.settles
+            error.pending.settles = settles._replace(wall=settles.wall + timedelta(days=1))
             async with client_of(sim) as clarus:
                 assert await clarus.integrations.resolve(error) is None
             assert now() == pytest.approx(60.0, abs=0.1)
@@ -512,8 +514,8 @@ class TestResolve:
             error = await self.unsettled(sim, FaultKind.RESET_BEFORE)
             async with client_of(sim, deadline=5.0) as clarus:
                 again = await failing(clarus.integrations.resolve(error), OutcomeUnknownError)
-                assert (again.name, again.key, again.settles_at) == (error.name, error.key, error.settles_at)
-                assert again.first_sent_at == error.first_sent_at
+                assert (again.key, again.settles_at) == (error.key, error.settles_at)
+                assert again.pending.first_sent_at == error.pending.first_sent_at
                 await asyncio.sleep(60.0)
                 assert await clarus.integrations.resolve(again) is None
 
@@ -588,7 +590,7 @@ class TestResolve:
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-            assert [entry.under_way for entry in names_of(clarus)._names.values() if entry.under_way] == []
+            assert [entry.under_way for entry in names_of(clarus)._by_key.values() if entry.under_way] == []
 
 
 @virtual

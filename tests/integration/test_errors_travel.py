@@ -26,10 +26,12 @@ from clarus_async import (
     ResponseError,
     ValidationError,
 )
+from clarus_async.reconcile.pending import LookupKey, PendingCreate
 
 # From Python 3.12 on; what pytest and its plugins run beside the tests holds no lock that a child wants.
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork")
 
+PENDING = PendingCreate("integrations", [LookupKey("name", "shop-1", "name")], "idempotency-key", found=(7,))
 REQUEST = {"method": "POST", "path": "/api/integrations", "attempts": 2, "request_id": "abc-123"}
 
 
@@ -41,7 +43,7 @@ def made(name):
         "input": lambda: InvalidInputError.of("NewIntegration", [InputProblem("name", "must not be empty")]),
         "connection": lambda: ConnectionFailedError("refused", retryable=True, **REQUEST),
         "deadline": lambda: DeadlineExceededError("the deadline has passed", **REQUEST),
-        "unknown": lambda: OutcomeUnknownError("lost", applied=Applied.MAYBE, key="shop-1", found=(7,), **REQUEST),
+        "unknown": lambda: OutcomeUnknownError("lost", applied=Applied.MAYBE, pending=PENDING, **REQUEST),
         "journal": lambda: JournalError("run.db is in use"),
         "answer": lambda: ResponseError("can't be read", pointer="/data/id", expected="an integer", **REQUEST),
         "refused": lambda: ValidationError("422", status=422, errors=(ErrorDetail(context={"a": 1}),), **REQUEST),

@@ -20,7 +20,7 @@ client = ClarusClient("acme", AccessToken("t"))
 new = NewIntegration(name="Shop", integration_type="shopify")
 
 async def key():
-    return client.integrations._creation.draft(new).idempotency_key
+    return client.integrations._reconciler.prepare(new).pending.idempotency_key
 
 if sys.argv[1] == "used":
     print(asyncio.run(key()), flush=True)

@@ -13,6 +13,7 @@ import pytest
 
 from clarus_async import (
     AccessToken,
+    Applied,
     AuthorizationCode,
     ClarusClient,
     ClarusError,
@@ -27,6 +28,7 @@ from clarus_async import (
     Token,
 )
 from clarus_async.cli.commands import main
+from clarus_async.reconcile.pending import InDoubt, LookupKey, Moment, PendingCreate
 from tests.endings import ended
 from tests.integration.test_hostile_server import good, page
 from tests.stub_server import TOKEN_PATH, StubServer
@@ -224,8 +226,11 @@ async def test_a_token_source_can_write_no_header_either():
 @virtual
 async def test_an_error_that_travelled_can_write_no_header_either():
     error = OutcomeUnknownError(
-        EVIL, key=EVIL, name=EVIL, idempotency_key=EVIL, request_id=EVIL, method=EVIL, path=EVIL, found=(1,),
-        first_sent_at=datetime.now(UTC), settles_at=datetime.now(UTC),
+        EVIL, request_id=EVIL, method=EVIL, path=EVIL,
+        pending=PendingCreate(
+            "integrations", [LookupKey("name", EVIL, "name")], EVIL, InDoubt(sends=1, applied=Applied.MAYBE),
+            Moment(None, wall=datetime.now(UTC)), Moment(None, wall=datetime.now(UTC)), found=(1,),
+        ),
     )  # fmt: skip
     assert str(error).isprintable()
     async with (
@@ -280,7 +285,7 @@ async def test_what_is_no_id_is_refused_and_nothing_is_sent(number):
             clarus.integrations.synchronize(number),
             clarus.integrations.update(number, IntegrationChanges(name="A")),
         ):
-            with pytest.raises(InvalidInputError, match="integration id: must be a non-negative integer") as caught:
+            with pytest.raises(InvalidInputError, match="id: must be a non-negative integer") as caught:
                 await call
             assert "oauth" not in str(caught.value)
         assert server.asked == []

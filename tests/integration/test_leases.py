@@ -213,7 +213,7 @@ async def test_whose_a_record_of_the_same_name_is_outlives_its_owner(redis, tmp_
         told = {outcome.key: outcome for outcome in await board.told(0)}
         assert {key: outcome.status.value for key, outcome in told.items()} == {"ref-0": "created", "ref-1": "created"}
         assert {r.external_system_reference1: r.id for r in sim.created("acme")} == {
-            key: outcome.integration_id for key, outcome in told.items()
+            key: outcome.id for key, outcome in told.items()
         }
 
 

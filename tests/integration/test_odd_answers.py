@@ -171,7 +171,7 @@ class TestOneOddRow:
             async with Catalog(*rows) as server, client_of(server) as clarus:
                 known = await outcomes(clarus, shops(60))
                 assert {outcome.status for outcome in known.values()} == {ADOPTED}
-                assert known["ref-7"].integration_id == 8
+                assert known["ref-7"].id == 8
                 assert now() < 1.0
                 assert len(server.queries) == 2
 
@@ -302,7 +302,7 @@ class TestOneOddRow:
                 server.rows[0]["id"] = None
                 reviewed = {outcome.key: outcome async for outcome in clarus.integrations.review(tmp_path / "run.db")}
                 odd = reviewed.pop(server.made[0])
-                assert (odd.status, odd.integration_id) == (OutcomeStatus.UNRESOLVED, 1001)
+                assert (odd.status, odd.id) == (OutcomeStatus.UNRESOLVED, 1001)
                 assert "can't be read" in odd.error.message
                 assert [outcome.status for outcome in reviewed.values()] == [ADOPTED]
                 server.rows[0]["id"] = "1001"
@@ -581,7 +581,7 @@ class TestKeysThatTheServerTakesForEqual:
             server = Catalog(row(1, one, one), alike=as_a_collation)
             async with server, client_of(server) as clarus:
                 known = await outcomes(clarus, both(one, other))
-                assert (known[one].status, known[one].integration_id) == (ADOPTED, 1)
+                assert (known[one].status, known[one].id) == (ADOPTED, 1)
                 assert known[other].status is CONFLICT
                 assert known[other].others == (1,)
                 assert "takes the reference of another record for equal" in known[other].error.message
@@ -617,14 +617,14 @@ class TestKeysThatTheServerTakesForEqual:
     async def test_a_name_that_is_alone_is_found_in_another_case(self):
         async with Catalog(row(1, "SHOP"), alike=without_case) as server, client_of(server) as clarus:
             known = await outcomes(clarus, [NewIntegration(name="shop", integration_type="x")])
-            assert (known["shop"].status, known["shop"].integration_id) == (ADOPTED, 1)
+            assert (known["shop"].status, known["shop"].id) == (ADOPTED, 1)
 
     @virtual
     async def test_where_both_are_there_each_has_its_own(self):
         server = Catalog(row(1, "SHOP-1", "SHOP-1"), row(2, "shop-1", "shop-1"), alike=without_case)
         async with server, client_of(server) as clarus:
             known = await outcomes(clarus, both("SHOP-1", "shop-1"))
-            assert (known["SHOP-1"].integration_id, known["shop-1"].integration_id) == (1, 2)
+            assert (known["SHOP-1"].id, known["shop-1"].id) == (1, 2)
 
     @virtual
     async def test_what_is_equal_in_no_known_way_is_no_other_records_either(self):

@@ -52,7 +52,7 @@ async def provision(clarus, count, *, start=0, concurrency=64):
 
     Nothing but creates goes out: with the schema known, nothing is read.
     """
-    clarus._caller.shared.tenant(clarus.subdomain).searchable = True
+    clarus.integrations.trust_references()
     began = now()
     run = clarus.integrations.provision(shops(count, start), concurrency=concurrency, existing="ignore")
     report = await Report.collect(run)

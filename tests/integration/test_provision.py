@@ -58,7 +58,7 @@ class TestAllIsWell:
         async with Simulator() as sim, client_of(sim) as clarus:
             outcomes = await collect(clarus.integrations.provision(shops(1000)))
             stored = {record.external_system_reference1: record.id for record in sim.created("acme")}
-            assert {outcome.key: outcome.integration_id for outcome in outcomes} == stored
+            assert {outcome.key: outcome.id for outcome in outcomes} == stored
             assert len(outcomes) == len(stored) == len(sim.created("acme")) == 1000
             assert {outcome.status for outcome in outcomes} == {OutcomeStatus.CREATED}
             assert sim.count(Endpoint.TOKEN) == 1
@@ -114,7 +114,7 @@ class TestTrouble:
             sim.script(Endpoint.CREATE, None, FaultKind.RESET_AFTER)
             outcomes = await collect(clarus.integrations.provision(shops, concurrency=4))
             stored = {record.external_system_reference1: record.id for record in sim.created("acme")}
-            assert {outcome.key: outcome.integration_id for outcome in outcomes} == stored
+            assert {outcome.key: outcome.id for outcome in outcomes} == stored
 
     @pytest.mark.parametrize("headers", ["none", "retry-after", "ietf"])
     @pytest.mark.parametrize("kind", ["fixed", "sliding", "bucket"])
@@ -139,7 +139,7 @@ class TestTrouble:
             assert adopted == {"ref-1", "ref-2", "ref-3"}
             assert {by_key[key].matched_by for key in adopted} == {"name"}
             stored = {record.external_system_reference1: record.id for record in sim.created("acme")}
-            assert {key: outcome.integration_id for key, outcome in by_key.items()} == stored
+            assert {key: outcome.id for key, outcome in by_key.items()} == stored
             assert set(Counter(record.name for record in sim.created("acme")).values()) == {1}
             assert len(sim.created("acme")) == 10
 
@@ -170,9 +170,9 @@ class TestTrouble:
             assert {outcome.status for outcome in outcomes} == {OutcomeStatus.CREATED, OutcomeStatus.ADOPTED}
             by_id = {record.id: record for record in sim.created("acme")}
             assert all(
-                by_id[outcome.integration_id].external_system_reference1 == outcome.key
+                by_id[outcome.id].external_system_reference1 == outcome.key
                 for outcome in outcomes
-                if outcome.integration_id is not None
+                if outcome.id is not None
             )
 
     @virtual

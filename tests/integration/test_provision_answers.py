@@ -99,7 +99,7 @@ class TestAnotherExisting:
         async with Simulator() as sim:
             [created] = await run(sim, shops(1), tmp_path / "run.db")
             async with client_of(sim) as clarus:
-                await clarus.integrations.delete(created.integration_id)
+                await clarus.integrations.delete(created.id)
             outcomes = await run(sim, shops(1), tmp_path / "run.db", existing="update")
             assert statuses(outcomes) == {"ref-0": "created"}
             first, second = (
@@ -234,7 +234,7 @@ class TestDiffers:
         async with Simulator() as sim:
             [created] = await run(sim, [shop(0, string1="a")], tmp_path / "run.db")
             async with client_of(sim) as clarus:
-                await clarus.integrations.delete(created.integration_id)
+                await clarus.integrations.delete(created.id)
             sim.preload("acme", [there(0, string1="z")])
             outcomes = await run(sim, [shop(0, string1="b")], tmp_path / "run.db")
             assert statuses(outcomes) == {"ref-0": "adopted"}
@@ -299,7 +299,7 @@ class TestChangesThatWereCutOff:
             await run(sim, corrected, tmp_path / "run.db", existing="update", most=3, concurrency=1)
             held = rows(tmp_path / "run.db")
             assert len(held) == 40
-            assert all(row.ours and row.integration_id for row in held.values())
+            assert all(row.ours and row.id for row in held.values())
             outcomes = await run(sim, corrected, tmp_path / "run.db", existing="update")
             assert set(statuses(outcomes).values()) == {"updated"}
             assert len(sim.created("acme")) == 40
@@ -313,11 +313,11 @@ class TestAnotherInput:
     async def test_rows_are_known_by_their_keys(self, tmp_path):
         async with Simulator() as sim:
             first = await run(sim, shops(6), tmp_path / "run.db")
-            ids = {outcome.key: outcome.integration_id for outcome in first}
+            ids = {outcome.key: outcome.id for outcome in first}
             for specs in (shops(2), [*reversed(shops(6))], [shop(9), *shops(6)]):
                 outcomes = await run(sim, specs, tmp_path / "run.db")
                 assert [o.key for o in sorted(outcomes, key=lambda o: o.index)] == [spec.key for spec in specs]
-                assert all(ids.get(o.key, o.integration_id) == o.integration_id for o in outcomes)
+                assert all(ids.get(o.key, o.id) == o.id for o in outcomes)
             assert creates(sim) == 7
             assert len(rows(tmp_path / "run.db")) == 7
 
@@ -421,7 +421,7 @@ class TestWhatThisJobMade:
             first = await run(sim, [shop(0, name="A"), shop(1, name="B")], tmp_path / "run.db")
             swapped = [shop(0, name="B"), shop(1, name="A")]
             again = await run(sim, swapped, tmp_path / "run.db", existing="update")
-            assert {o.key: o.integration_id for o in again} == {o.key: o.integration_id for o in first}
+            assert {o.key: o.id for o in again} == {o.key: o.id for o in first}
             assert sorted(attributes(sim, "name")) == ["A", "B"]
             assert ledger(sim) == {"ref-0": 1, "ref-1": 1}
 
@@ -431,7 +431,7 @@ class TestWhatThisJobMade:
             [created] = await run(sim, [shop(0)], tmp_path / "run.db")
             sim.preload("acme", [there(0)])
             [updated] = await run(sim, [shop(0, string1="b")], tmp_path / "run.db", existing="update")
-            assert (updated.status, updated.integration_id) == ("updated", created.integration_id)
+            assert (updated.status, updated.id) == ("updated", created.id)
 
     @pytest.mark.parametrize("fault", [FaultKind.RESET_BEFORE, FaultKind.JSON_API_ERROR, None])
     def test_ignore_sends_none_again_whose_change_went_wrong(self, tmp_path, fault):
@@ -480,12 +480,12 @@ class TestWhatThisJobMade:
             late = Fault(FaultKind.LATE_APPLY, delay=30.0)
             sim.script(Endpoint.CREATE, late)
             [twice] = await run(sim, [shop(0)], tmp_path / "run.db")
-            ids = {twice.integration_id, *twice.others}
+            ids = {twice.id, *twice.others}
             assert (twice.status, len(ids)) == ("duplicated", 2)
             for existing in ("ignore", "fail", "update", "ignore", "adopt"):
                 [outcome] = await run(sim, [shop(0)], tmp_path / "run.db", existing=existing)
                 assert not outcome.status.ok
-                assert {outcome.integration_id, *outcome.others} - {None} == ids
+                assert {outcome.id, *outcome.others} - {None} == ids
             assert len(sim.created("acme")) == 2
             assert sim.count(Endpoint.UPDATE) == 0
 
@@ -497,7 +497,7 @@ class TestWhatThisJobMade:
             [outcome] = await run(sim, [shop(0, string1="b")], tmp_path / "run.db")
             assert outcome.status == "failed"
             row = rows(tmp_path / "run.db")["ref-0"]
-            assert (row.ours, row.integration_id) == (True, created.integration_id)
+            assert (row.ours, row.id) == (True, created.id)
 
     @virtual
     async def test_a_review_takes_no_change_for_made(self, tmp_path):

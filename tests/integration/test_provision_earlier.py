@@ -16,7 +16,7 @@ from benchmarks.provision_kill import Steps, life
 from clarus_async.provisioning.journal.file import JournalFile
 from clarus_async.provisioning.journal.journal import Journal
 from clarus_async.provisioning.review import differing, report_of, troubled
-from clarus_async.reconcile.creation import Creation
+from clarus_async.reconcile.reconciler import Reconciler
 from clarus_async.simulator import Endpoint, Simulator
 from tests.data.journals.make import BASE_URL, at_base_url, shop
 from tests.inline_journal import inline_journal  # noqa: F401  a fixture
@@ -36,7 +36,7 @@ NOT_THERE = (3, 10, 11, 12)
 @pytest.fixture(params=["v1"])
 def version(request, monkeypatch):
     """A release whose journals are there; this one's client is where they say that the API is."""
-    monkeypatch.setattr(Creation, "terms", at_base_url(Creation.terms))
+    monkeypatch.setattr(Reconciler, "terms", at_base_url(Reconciler.terms))
     return request.param
 
 
@@ -82,7 +82,7 @@ class TestResumed:
                     "ref-12": "created",
                 }  # fmt: skip
                 by_key = {outcome.key: outcome for outcome in outcomes}
-                assert (by_key["ref-5"].integration_id, by_key["ref-5"].others) == (6, (7,))
+                assert (by_key["ref-5"].id, by_key["ref-5"].others) == (6, (7,))
                 assert by_key["ref-5"].error.message == "it was sent 2 times, and 2 records answer for it"
                 assert (by_key["ref-6"].matched_by, by_key["ref-6"].attempts) == ("name", 1)
                 assert all(not outcome.differs for outcome in outcomes)
@@ -206,7 +206,7 @@ def open_in_steps(path, last):
     """Open a journal and close it, and be killed at a step; write down how many there were."""
     steps = Steps(last)
     with steps.watched():
-        file = JournalFile(path, TENANT, BASE_URL)
+        file = JournalFile(path, TENANT, BASE_URL, "integrations")
         file.open()
         file.close()
     Path(f"{path}.steps").write_text(str(steps.count))

@@ -82,7 +82,7 @@ class TestNamesakes:
                 before = {record.id for record in sim.preload("acme", [old(n) for n in range(60)] * 2)}
                 outcomes = await provision(sim, [shop(n) for n in range(60)], existing="ignore")
                 after = {record.id: record.name for record in sim.created("acme") if record.id not in before}
-                assert {o.integration_id: o.key for o in outcomes} == after
+                assert {o.id: o.key for o in outcomes} == after
                 assert set(statuses(outcomes)) <= {"created", "adopted"}
 
         check()
@@ -119,7 +119,7 @@ async def send_beside_an_old_one(kind, ago):
         [stranger] = sim.preload("acme", [old(0)], created_at=sent_at - timedelta(seconds=ago))
         sim.script(Endpoint.CREATE, kind)
         [outcome] = await provision(sim, [shop(0)], existing="ignore")
-        named = {outcome.integration_id, *outcome.others} - {None}
+        named = {outcome.id, *outcome.others} - {None}
         return outcome.status.value, bool(named) and stranger.id not in named, sim
 
 
@@ -133,7 +133,7 @@ class TestTwice:
                 first = await provision(sim, specs)
                 second = await provision(sim, specs)
                 assert statuses(second) == {"adopted": 120}
-                assert [o.integration_id for o in second] == [o.integration_id for o in first]
+                assert [o.id for o in second] == [o.id for o in first]
                 assert sim.count(Endpoint.CREATE) == 120
 
         check()
@@ -197,7 +197,7 @@ class TestOneNameManyReferences:
             specs = [shop("Shop", f"ref-{n}") for n in range(10)]
             first = await provision(sim, specs)
             again = await provision(sim, specs)
-            assert [o.integration_id for o in again] == [o.integration_id for o in first]
+            assert [o.id for o in again] == [o.id for o in first]
             assert statuses(again) == {"adopted": 10}
 
 
@@ -206,7 +206,7 @@ async def one_name(sim, *, existing):
     outcomes = await provision(sim, specs, existing=existing)
     ids = {record.external_system_reference1: record.id for record in sim.created("acme")}
     assert len(sim.created("acme")) == len(ids) == 40
-    assert {o.key: o.integration_id for o in outcomes} == ids
+    assert {o.key: o.id for o in outcomes} == ids
     assert set(statuses(outcomes)) <= {"created", "adopted"}
 
 
@@ -235,7 +235,7 @@ class TestWhatIsThere:
             new = shop(1, "ref-1", account_id=7, is_active=False, string3="x", configuration={"api_key": "k"})
             [outcome] = await provision(sim, [new], existing="update")
             [record] = sim.created("acme")
-            assert outcome.integration_id == there.id
+            assert outcome.id == there.id
             assert set(outcome.unpatched) == {"integration_type", "account_id", "external_system_reference1"}
             assert record.attributes == old(1, "ref-1") | {
                 "is_active": False, "string3": "x", "configuration": {"api_key": "k"},
@@ -309,7 +309,7 @@ class TestAServerThatFoldsNames:
                 first = await provision(sim, specs)
                 again = await provision(sim, specs)
                 assert len(sim.created("acme")) == 30
-                assert [o.integration_id for o in first] == [o.integration_id for o in again]
+                assert [o.id for o in first] == [o.id for o in again]
 
         with alike_server(fold):
             check()
@@ -320,7 +320,7 @@ class TestAServerThatFoldsNames:
             with alike_server(str.casefold):
                 there = sim.preload("acme", [old(n) for n in range(20)])
                 outcomes = await provision(sim, [shop(f"SHOP {n}") for n in range(20)])
-                assert [o.integration_id for o in outcomes] == [record.id for record in there]
+                assert [o.id for o in outcomes] == [record.id for record in there]
 
     @virtually
     async def test_two_records_of_one_file_whose_names_it_takes_for_equal(self):
@@ -329,7 +329,7 @@ class TestAServerThatFoldsNames:
                 sim.preload("acme", [old("Shop")])
                 sim.script(Endpoint.CREATE, FaultKind.RESET_BEFORE)
                 outcomes = await provision(sim, [shop("Shop"), shop("SHOP")])
-                named = [o.integration_id for o in outcomes if o.status.ok]
+                named = [o.id for o in outcomes if o.status.ok]
                 assert len(named) == len(set(named))
 
 
@@ -420,7 +420,7 @@ class TestStartedAgain:
             outcomes = await provision(sim, [shop(0), shop(1)], journal=tmp_path / "run.db")
             ids = {record.id for record in sim.created("acme") if record.name == "Shop 0"}
             assert outcomes[0].status is OutcomeStatus.DUPLICATED
-            assert {outcomes[0].integration_id, *outcomes[0].others} == ids
+            assert {outcomes[0].id, *outcomes[0].others} == ids
 
 
 async def interrupted_before_the_last_look(sim, journal, first):

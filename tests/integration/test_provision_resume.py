@@ -176,7 +176,7 @@ class TestEveryRecordHasItsOutcome:
             await run(sim, shops(20), tmp_path / "run.db", most=7)
             again = await run(sim, shops(20), tmp_path / "run.db")
             stored = {record.external_system_reference1: record.id for record in sim.created("acme")}
-            assert {outcome.key: outcome.integration_id for outcome in again} == stored
+            assert {outcome.key: outcome.id for outcome in again} == stored
 
     @virtual
     async def test_failed_ones_are_tried_again(self, tmp_path):
@@ -403,7 +403,7 @@ class TestUnresolved:
                 with pytest.raises(PermissionDeniedError):
                     await run(sim, shops(1), tmp_path / "run.db")
                 assert rows(tmp_path / "run.db")["ref-0"].status == "unresolved"
-                assert rows(tmp_path / "run.db")["ref-0"].integration_id == 1
+                assert rows(tmp_path / "run.db")["ref-0"].id == 1
                 sim.script(Endpoint.GRAPHQL)
                 await run(sim, shops(1), tmp_path / "run.db")
                 assert ledger(sim) == {"ref-0": 1}
@@ -580,7 +580,7 @@ class TestNamesakes:
                 assert ledger(sim) == {"ref-1": 1}
                 outcomes = await run(sim, specs, tmp_path / "run.db")
                 ids = {record.id: record.external_system_reference1 for record in sim.created("acme")}
-                assert all(ids[o.integration_id] == o.key for o in outcomes if o.integration_id is not None)
+                assert all(ids[o.id] == o.key for o in outcomes if o.id is not None)
                 assert max(ledger(sim).values()) == 1
 
         check()
@@ -594,7 +594,7 @@ class TestNamesakes:
                 await run(sim, [twin(1)], tmp_path / "run.db")
                 outcomes = await run(sim, [twin(0), twin(1)], tmp_path / "run.db")
                 ids = {record.id: record.external_system_reference1 for record in sim.created("acme")}
-                assert all(ids[o.integration_id] == o.key for o in outcomes if o.integration_id is not None)
+                assert all(ids[o.id] == o.key for o in outcomes if o.id is not None)
 
         check()
 

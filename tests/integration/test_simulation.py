@@ -58,9 +58,9 @@ class TestPlanted:
     def test_what_may_be_there_is_sent_again(self):
         decide = reconcile.decide
 
-        def hasty(doubt, looked, settle, *, may_send):
-            step = decide(doubt, looked, settle, may_send=may_send)
-            return SendAgain() if may_send and looked is None and doubt.sends == 1 else step
+        def hasty(in_doubt, result, settle, *, may_send):
+            step = decide(in_doubt, result, settle, may_send=may_send)
+            return SendAgain() if may_send and result is None and in_doubt.sends == 1 else step
 
         with patch("clarus_async.reconcile.loop.decide", hasty):
             assert breaks("no duplicate")
@@ -70,7 +70,7 @@ class TestPlanted:
             assert breaks("no dead token")
 
     def test_an_exception_of_another_kind(self):
-        with patch("clarus_async.calls.queries.read_page", lambda data: 1 / 0):
+        with patch("clarus_async.calls.queries.read_page", lambda listing, data: 1 / 0):
             assert breaks("typed errors")
 
 

@@ -62,7 +62,7 @@ async def test_reset_after(simulator, api):
     assert await is_reset(api.create("there"))
     assert [record.name for record in simulator.integrations("acme")] == ["there"]
     assert last(simulator) == (FaultKind.RESET_AFTER, None, True)
-    assert simulator.requests[-1].integration_id == 1
+    assert simulator.requests[-1].record_id == 1
 
 
 @pytest.mark.parametrize(("kind", "applied"), [(FaultKind.STALL_BEFORE, False), (FaultKind.STALL_AFTER, True)])
@@ -98,7 +98,7 @@ async def test_late_apply(simulator, api):
     assert late.applied_at - late.at >= 0.8 - TICK
     # The first send is applied after the second: the ledger says which is which.
     assert [(record.id, record.send) for record in simulator.created("acme")] == [(1, 2), (2, 1)]
-    assert late.integration_id == 2
+    assert late.record_id == 2
 
 
 @pytest.mark.parametrize(

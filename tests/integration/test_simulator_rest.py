@@ -63,7 +63,7 @@ async def test_the_ledger_tells_what_was_stored_in_what_order_and_how_often(simu
         (3, 2, "b", None, 1),
     ]
     creates = [entry for entry in simulator.requests if entry.endpoint is Endpoint.CREATE]
-    assert [entry.integration_id for entry in creates] == [1, 2, 3]
+    assert [entry.record_id for entry in creates] == [1, 2, 3]
     assert [entry.request_id for entry in creates] == [record.request_id for record in records]
     assert [entry.status for entry in creates] == [200, 200, 200]
     assert all(entry.at <= entry.applied_at for entry in creates)

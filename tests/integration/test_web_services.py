@@ -1,4 +1,4 @@
-"""The README's web services under load, without their callers, and when they are told to stop."""
+"""The documentation's web services under load, without their callers, and when they are told to stop."""
 
 from __future__ import annotations
 

@@ -252,9 +252,10 @@ async def test_an_unknown_outcome_says_what_would_settle_it(mocked, clarus):
     assert error.key == "r1"
     assert "key" in error.settled_by
     assert error.sent_at.tzinfo is not None
-    assert error.name == "A"
-    assert error.sent_at <= error.first_sent_at + timedelta(seconds=1)
-    assert error.settles_at - error.first_sent_at == pytest.approx(timedelta(seconds=60), abs=timedelta(seconds=5))
+    assert error.sent_at <= error.pending.first_sent_at + timedelta(seconds=1)
+    assert error.settles_at - error.pending.first_sent_at == pytest.approx(
+        timedelta(seconds=60), abs=timedelta(seconds=5)
+    )
     assert re.search(r"500.*settled by", str(error))
 
 

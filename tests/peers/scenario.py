@@ -233,7 +233,7 @@ class Scenario:
         async with clarus.integrations.provision(specs, concurrency=self.width) as run:
             async for outcome in run:
                 error = outcome.error.message if outcome.error else ""
-                told.append(Told(outcome.key, str(outcome.status), outcome.integration_id, error, outcome.others))
+                told.append(Told(outcome.key, str(outcome.status), outcome.id, error, outcome.others))
 
     async def _create(self, clarus: ClarusClient, specs: list[NewIntegration], told: list[Told]) -> None:
         at_a_time = asyncio.Semaphore(self.width)

@@ -204,7 +204,7 @@ async def provision(clarus: ClarusClient, first: int, end: int) -> AsyncIterator
     async with clarus.integrations.provision(specs) as run:
         async for outcome in run:
             error = outcome.error.message if outcome.error else ""
-            yield Told(outcome.key, str(outcome.status), outcome.integration_id, error)
+            yield Told(outcome.key, str(outcome.status), outcome.id, error)
 
 
 def _row(name: str, records: int, seconds: float, told: Sequence[Told]) -> Row:

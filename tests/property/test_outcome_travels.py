@@ -76,7 +76,7 @@ def test_an_outcome_goes_through_json(outcome):
 @given(clarus_errors)
 @quick
 def test_any_error_is_a_problem_that_an_outcome_carries(error):
-    outcome = Outcome(index=0, key="k", status="failed", error=Problem.of(error))
+    outcome = Outcome(index=0, key="k", status="failed", resource="integrations", error=Problem.of(error))
 
     assert Outcome.from_json(outcome.to_json()).error == outcome.error
 

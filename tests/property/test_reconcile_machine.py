@@ -12,19 +12,18 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from clarus_async import Applied, NewIntegration
-from clarus_async.provisioning.job_index import Earlier
+from clarus_async import Applied
+from clarus_async.provisioning.job_index import restore
 from clarus_async.provisioning.journal.rows import Row
 from clarus_async.reconcile.decide import (
     CLOCK_MARGIN,
     Fate,
-    InDoubt,
     SendAgain,
     Settled,
     decide,
-    look_result,
+    lookup_result,
 )
-from clarus_async.reconcile.pending import PendingCreate
+from clarus_async.reconcile.pending import InDoubt, LookupKey, PendingCreate
 from clarus_async.resources.integrations import IntegrationRow
 
 SETTLE = 60.0
@@ -83,7 +82,7 @@ class OneCreate(RuleBasedStateMachine):
         for ago in old:
             self.server.store(self.now - ago, "old")
         seen = frozenset(self.server.of("old")) if looks_before else None
-        self.doubt = InDoubt(seen=seen)
+        self.in_doubt = InDoubt(seen=seen)
         self.first_sent = None
         self.tries = 0
         self.looked = None
@@ -139,9 +138,9 @@ class OneCreate(RuleBasedStateMachine):
     # --- what the client does
 
     def decided(self):
-        if self.doubt.sends == 0 and self.tries == 0:
+        if self.in_doubt.sends == 0 and self.tries == 0:
             return SendAgain()
-        return decide(self.doubt, self.looked, SETTLE, may_send=self.tries < MOST)
+        return decide(self.in_doubt, self.looked, SETTLE, may_send=self.tries < MOST)
 
     def settle_if_decided(self):
         step = self.decided()
@@ -152,8 +151,8 @@ class OneCreate(RuleBasedStateMachine):
         return isinstance(self.decided(), SendAgain)
 
     def send(self):
-        assert self.doubt.applied is not Applied.YES
-        self.row = self.row._replace(sends=self.doubt.sends + 1)
+        assert self.in_doubt.applied is not Applied.YES
+        self.row = self.row._replace(sends=self.in_doubt.sends + 1)
         self.tries += 1
         self.looked = None
         self.first_sent = self.now if self.first_sent is None else self.first_sent
@@ -164,20 +163,20 @@ class OneCreate(RuleBasedStateMachine):
             # A 200 that a proxy made up.
             self.now += takes
             self.lied = True
-            self.doubt.sent(Applied.YES, self.now)
+            self.in_doubt.sent(Applied.YES, self.now)
         elif fate in {"answered", "unreadable"}:
             number = self.server.store(self.now, "ours")
             self.now += takes
-            self.doubt.sent(Applied.YES, self.now, number if fate == "answered" else None)
+            self.in_doubt.sent(Applied.YES, self.now, number if fate == "answered" else None)
         elif fate in {"lost", "lost and applied", "lost and applied late"}:
             self.now += takes
             if fate == "lost and applied":
                 self.server.store(self.now + after, "ours")
             elif fate == "lost and applied late" and self.late:
                 self.server.store(self.now + too_late, "ours")
-            self.doubt.sent(Applied.MAYBE, self.now)
+            self.in_doubt.sent(Applied.MAYBE, self.now)
         elif fate == "refused":
-            self.doubt.refused = True
+            self.in_doubt.refused = True
         self.settle_if_decided()
 
     def a_look(self, waits, fails, stale):
@@ -187,12 +186,12 @@ class OneCreate(RuleBasedStateMachine):
         self.look_saw = self.now - stale
         # The first send is dated by a clock that is cut to whole seconds.
         not_before = None if self.first_sent is None else self.wall(self.first_sent).replace(microsecond=0)
-        self.looked = look_result(
+        self.looked = lookup_result(
             self.server.rows(self.look_saw),
-            self.doubt,
+            self.in_doubt,
             at=self.now,
-            given=self.given - {self.doubt.made},
-            rivals=self.rival or self.rival_in_doubt,
+            given=self.given - {self.in_doubt.answered_id},
+            contested=self.rival or self.rival_in_doubt,
             not_before=not_before,
         )
         self.settle_if_decided()
@@ -204,10 +203,10 @@ class OneCreate(RuleBasedStateMachine):
             if on_the_wire == "lost and applied":
                 self.server.store(self.now + after, "ours")
         self.now += off_for
-        draft = PendingCreate(NewIntegration(name="Shop", integration_type="?"), "")
-        Earlier(self.row, same=True).doubt(draft, self.now)
-        self.doubt, self.looked = draft.doubt, None
-        self.tries = max(1, self.doubt.sends)
+        pending = PendingCreate("integrations", [LookupKey("name", "Shop", "name")], "")
+        restore(pending, self.row, self.now, same=True)
+        self.in_doubt, self.looked = pending.in_doubt, None
+        self.tries = max(1, self.in_doubt.sends)
         self.first_sent = self.began
         # Others of the same job are in its journal: their ids, or that they are in doubt.
         self.rival, self.rival_in_doubt = False, self.rival or self.rival_in_doubt
@@ -240,13 +239,13 @@ class OneCreate(RuleBasedStateMachine):
     @invariant()
     def what_the_last_look_could_see_is_named(self):
         if self.end is not None and self.end.fate is not Fate.ABSENT:
-            assert self.server.of("ours", by=self.look_saw) <= set(self.end.ids) | {self.doubt.made}
+            assert self.server.of("ours", by=self.look_saw) <= set(self.end.ids) | {self.in_doubt.answered_id}
 
     @invariant()
     def what_was_sent_twice_was_looked_up_a_last_time(self):
-        if self.end is not None and self.doubt.sends > 1:
+        if self.end is not None and self.in_doubt.sends > 1:
             assert self.looked is not None
-            assert self.looked.at >= self.doubt.given_up + SETTLE
+            assert self.looked.at >= self.in_doubt.given_up + SETTLE
 
     def excused(self):
         # Another create of its name, or a server that says what is not so: said plainly, with every id.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from functools import partial
 
 import orjson
 import pytest
@@ -13,10 +14,10 @@ from hypothesis import strategies as st
 
 from clarus_async.auth.rfc6749 import TokenAnswer, read_token
 from clarus_async.errors import ErrorDetail
-from clarus_async.resources.integrations import Integration
-from clarus_async.wire.envelope import read_integration
-from clarus_async.wire.faults import read_faults
-from clarus_async.wire.graphql import GraphQLAnswer, Page, only_reads, read_answer, read_page, searches_by_reference
+from clarus_async.resources.integrations import INTEGRATIONS, Integration
+from clarus_async.wire.envelope import read_created
+from clarus_async.wire.error_bodies import read_error_body
+from clarus_async.wire.graphql import GraphQLAnswer, Page, only_reads, read_answer, read_page, searches_by
 from clarus_async.wire.headers import http_date, request_id, retry_after
 from clarus_async.wire.reading import Unreadable, parse
 from tests.strategies import (
@@ -58,7 +59,7 @@ bodies = whole | cut | st.binary(max_size=200) | st.binary(max_size=50).map(lamb
 @pytest.mark.parametrize(
     ("read", "results"),
     [
-        (read_integration, (Integration, Unreadable)),
+        (partial(read_created, INTEGRATIONS), (Integration, Unreadable)),
         (read_answer, (GraphQLAnswer, Unreadable)),
         (read_token, (TokenAnswer, Unreadable)),
         (parse, object),
@@ -73,7 +74,7 @@ def test_no_body_is_too_strange(read, results, body):
 @given(bodies)
 @thorough
 def test_no_error_body_is_too_strange(body):
-    details = read_faults(body)
+    details = read_error_body(body)
 
     for detail in details:
         assert isinstance(detail, ErrorDetail)
@@ -84,8 +85,9 @@ def test_no_error_body_is_too_strange(body):
 @given(likely.filter(lambda value: isinstance(value, dict)) | json_objects)
 @thorough
 def test_no_data_is_too_strange(data):
-    assert isinstance(read_page(data), Page | Unreadable)
-    assert searches_by_reference(data) is False or isinstance(searches_by_reference(data), Unreadable)
+    assert isinstance(read_page(INTEGRATIONS.listing, data), Page | Unreadable)
+    searches = searches_by(INTEGRATIONS.listing, "external_system_reference1", data)
+    assert searches is False or isinstance(searches, Unreadable)
 
 
 @given(st.text(max_size=60))
@@ -154,4 +156,4 @@ def test_a_request_id_fits_a_log_line(value):
 def test_what_is_read_of_an_error_is_the_same_again(value):
     body = orjson.dumps({"errors": [value]})
 
-    assert read_faults(body) == read_faults(body)
+    assert read_error_body(body) == read_error_body(body)

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clarus_async.resources.integrations import UNSET, Integration, IntegrationRow
-from clarus_async.wire.envelope import changes_body, create_body, read_changed, read_integration
+from clarus_async.resources.external_entities import EXTERNAL_ENTITIES, ExternalEntity
+from clarus_async.resources.integrations import INTEGRATIONS, UNSET, Integration, IntegrationRow
+from clarus_async.wire.envelope import changes_body, create_body, read_changed, read_created
 from clarus_async.wire.graphql import Page, filter_variable, read_page, request_body
 from clarus_async.wire.reading import Unreadable
 from tests.strategies import (
@@ -25,10 +26,12 @@ from tests.strategies import (
     json_of,
     json_scalars,
     json_values,
+    new_entities,
     new_integrations,
     quick,
     row_nodes,
     secrets,
+    texts,
     thorough,
 )
 
@@ -100,13 +103,13 @@ def rows(*nodes):
 
 
 def read_rows(document):
-    return read_page(orjson.loads(orjson.dumps(document))["data"])
+    return read_page(INTEGRATIONS.listing, orjson.loads(orjson.dumps(document))["data"])
 
 
 @given(new_integrations)
 @thorough
 def test_create_sends_what_was_given_and_nothing_else(record):
-    sent = orjson.loads(create_body(record))
+    sent = orjson.loads(create_body(INTEGRATIONS, record))
 
     expected = {name: plain(value) for name, value in attrs.asdict(record, recurse=False).items() if value is not None}
     assert sent == {"data": {"type": "integrations", "attributes": expected}}
@@ -115,16 +118,42 @@ def test_create_sends_what_was_given_and_nothing_else(record):
 @given(new_integrations, ids, st.booleans())
 @thorough
 def test_a_record_that_the_server_echoes_comes_back_whole(record, identifier, bare):
-    attributes = orjson.loads(create_body(record))["data"]["attributes"]
+    attributes = orjson.loads(create_body(INTEGRATIONS, record))["data"]["attributes"]
     document = attributes | {"id": identifier} if bare else wrap(attributes, identifier)
 
-    assert read_integration(orjson.dumps(document)) == Integration(id=identifier, **attributes)
+    assert read_created(INTEGRATIONS, orjson.dumps(document)) == Integration(id=identifier, **attributes)
+
+
+@given(new_entities, ids, st.booleans(), st.booleans())
+@thorough
+def test_a_bare_resource_comes_back_whole_too(record, identifier, bare, as_text):
+    attributes = orjson.loads(create_body(EXTERNAL_ENTITIES, record))["data"]["attributes"]
+    document = attributes | {"id": identifier} if bare else wrap(attributes, identifier)
+    expected = ExternalEntity(id=identifier, **attributes)
+    if as_text and "integration_id" in attributes:
+        (document if bare else attributes)["integration_id"] = str(attributes["integration_id"])
+
+    assert read_created(EXTERNAL_ENTITIES, orjson.dumps(document)) == expected
+
+
+@given(new_entities, ids, st.none() | texts)
+@thorough
+def test_a_row_of_a_bare_resource_is_the_record_as_far_as_the_list_tells(record, identifier, name):
+    integration = None if record.integration_id is None else {"id": str(record.integration_id), "name": name}
+    listed = {"code", "description", "entity_type", "external_system_reference1"}
+    node = {name: getattr(record, name) for name in listed} | {"id": str(identifier), "integration": integration}
+    page = read_page(EXTERNAL_ENTITIES.listing, {"external_entities": {"all": {"edges": [{"node": node}]}}})
+
+    assert page.unreadable == ()
+    assert {name: getattr(page.rows[0], name) for name in listed} == {name: getattr(record, name) for name in listed}
+    assert (page.rows[0].id, page.rows[0].integration_id) == (identifier, record.integration_id)
+    assert page.rows[0].extra == {}
 
 
 @given(integration_changes, ids)
 @quick
 def test_a_patch_sends_null_for_none_and_nothing_for_unset(changes, identifier):
-    sent = orjson.loads(changes_body(identifier, changes))
+    sent = orjson.loads(changes_body(INTEGRATIONS, identifier, changes))
 
     expected = {
         name: plain(value) for name, value in attrs.asdict(changes, recurse=False).items() if value is not UNSET
@@ -135,7 +164,7 @@ def test_a_patch_sends_null_for_none_and_nothing_for_unset(changes, identifier):
 @given(integration_filters)
 @quick
 def test_a_filter_is_operators_that_json_carries(wanted):
-    operators = filter_variable(wanted)
+    operators = filter_variable(INTEGRATIONS.listing, wanted)
 
     assert orjson.loads(request_body("", {"filter": operators}))["variables"]["filter"] == operators
     assert all(value is not None for by_name in operators.values() for value in by_name.values())
@@ -145,7 +174,7 @@ def test_a_filter_is_operators_that_json_carries(wanted):
 @thorough
 def test_any_unknown_attribute_is_kept(attributes, identifier, added):
     unknown = {name: value for name, value in added.items() if name not in HOLDS}
-    record = read_integration(orjson.dumps(wrap(attributes | unknown, identifier)))
+    record = read_created(INTEGRATIONS, orjson.dumps(wrap(attributes | unknown, identifier)))
 
     assert record == Integration(id=identifier, **attributes, extra=unknown)
 
@@ -197,7 +226,7 @@ def test_what_is_odd_in_an_integration_costs_that_attribute_alone(data, attribut
         pointer = "/data/id"
         if field == "id":
             document["data"]["id"] = value
-    read = read_integration(orjson.dumps(document))
+    read = read_created(INTEGRATIONS, orjson.dumps(document))
 
     if field == "id":
         check_unreadable(read, document, pointer, canary)
@@ -253,7 +282,7 @@ def test_a_wrong_type_in_the_envelope_is_named_where_it_stands(pointer, wrong):
         value = [value]
     document = replaced(ENVELOPE, pointer, value)
 
-    check_unreadable(read_integration(orjson.dumps(document)), document, pointer, canary)
+    check_unreadable(read_created(INTEGRATIONS, orjson.dumps(document)), document, pointer, canary)
 
 
 @pytest.mark.parametrize(
@@ -282,7 +311,7 @@ def test_a_wrong_type_in_a_page_is_named_where_it_stands(pointer, wrong):
 @given(answer_attributes)
 @quick
 def test_an_id_that_is_missing_is_named_where_it_should_stand(attributes):
-    assert read_integration(orjson.dumps(attributes)) == Unreadable("/id", "to be there")
+    assert read_created(INTEGRATIONS, orjson.dumps(attributes)) == Unreadable("/id", "to be there")
 
 
 @given(
@@ -294,7 +323,7 @@ def test_an_id_that_is_missing_is_named_where_it_should_stand(attributes):
 )
 @thorough
 def test_whatever_an_update_is_answered_it_has_its_id_or_the_one_that_was_told(body, changes, identifier):
-    read = read_changed(body, identifier, changes)
+    read = read_changed(INTEGRATIONS, body, identifier, changes)
 
     assert isinstance(read, Integration)
     assert read.id == identifier or str(read.id).encode() in body
@@ -305,7 +334,9 @@ def test_whatever_an_update_is_answered_it_has_its_id_or_the_one_that_was_told(b
 def test_no_repr_of_what_was_sent_or_came_back_shows_a_configuration(record, given_):
     secret, hidden = given_
     record = attrs.evolve(record, configuration={"a": hidden})
-    echoed = read_integration(orjson.dumps(wrap(orjson.loads(create_body(record))["data"]["attributes"], 1)))
+    echoed = read_created(
+        INTEGRATIONS, orjson.dumps(wrap(orjson.loads(create_body(INTEGRATIONS, record))["data"]["attributes"], 1))
+    )
 
     assert echoed.configuration == record.configuration
     assert secret not in f"{record!r}{record}{echoed!r}{echoed}"

@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clarus_async.errors import ErrorDetail
-from clarus_async.wire.faults import read_faults, secrets_in
+from clarus_async.wire.error_bodies import read_error_body, secrets_in
 from tests.strategies import HERE, holding, json_objects, json_of, quick, secrets, texts, thorough
 
 
 def scrub(details, hidden):
     """What is read of an answer that says these details."""
-    return read_faults(orjson.dumps({"errors": [attrs.asdict(detail) for detail in details]}), hidden)
+    return read_error_body(orjson.dumps({"errors": [attrs.asdict(detail) for detail in details]}), hidden)
 
 
 places = (
@@ -55,7 +55,7 @@ pages = around.map("<html><title>{0}</title>{0}".format)
 def test_no_echo_of_a_secret_is_left(echo):
     secret, said = echo
     body = said.encode() if isinstance(said, str) else orjson.dumps(said[0])
-    details = read_faults(body, [secret])
+    details = read_error_body(body, [secret])
 
     assert secret not in repr([attrs.asdict(detail) for detail in details])
     assert secret not in "".join(map(str, details))

@@ -1,5 +1,7 @@
 """What the server advertises of its quota."""
 
+from collections import deque
+
 import pytest
 
 from clarus_async.ratelimit.advertised import AdvertisedQuota
@@ -95,6 +97,31 @@ def test_it_is_kept_where_it_counts_down():
     quota = AdvertisedQuota()
 
     assert answers(quota, [10.0 - n % 100 / 10.0 for n in range(250)], apart=0.1) == rate(100, 10.0)
+
+
+def test_a_window_that_slides_is_as_long_as_what_is_used_takes():
+    """It tells when the next request is let in again, which is soon, and not when all are."""
+    quota, now, sent = AdvertisedQuota(), 100.0, deque()
+    rate = read(quota, 128, None, 4.8, left=127, now=now)
+    while now < 130.0:
+        now += 1.0 / rate
+        while sent and sent[0] <= now - 3.0:
+            sent.popleft()
+        sent.append(now)
+        assert len(sent) <= 128
+        rate = read(quota, 128, None, max(0.0, sent[0] + 3.0 - now), left=128 - len(sent), now=now)
+
+    assert quota.window == pytest.approx(3.0, rel=0.04)
+
+
+def test_a_burst_that_leaves_a_window_that_slides_does_not_turn_it():
+    quota = AdvertisedQuota()
+    read(quota, 146, None, 5.0, left=140, now=0.0)
+    for n in range(20):
+        read(quota, 146, None, 1.0, left=20 - n, now=5.0 + 0.01 * n)
+    read(quota, 146, None, 1.0, left=15, now=5.5)
+
+    assert quota.window == 5.0
 
 
 def test_requests_are_so_far_apart_that_no_more_arrive_in_a_window_than_are_sent():

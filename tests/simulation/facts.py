@@ -8,7 +8,7 @@ from datetime import timedelta
 from benchmarks.provision_faults import VirtualDate
 from clarus_async.reconcile.decide import CLOCK_MARGIN
 from clarus_async.retry.effect import NO_WAY, NoAnswer
-from clarus_async.simulator import StoredIntegration
+from clarus_async.simulator import StoredRecord
 from clarus_async.simulator.log import LoggedRequest
 from tests.simulation.history import History, Op
 from tests.simulation.tap import MARK, Attempt
@@ -32,7 +32,7 @@ class Facts:
             self.of_op[attempt.op].append(attempt)
             if attempt.marker is not None and attempt.method == "POST":
                 self.of_marker[attempt.marker].append(attempt)
-        self.stored: defaultdict[str, list[StoredIntegration]] = defaultdict(list)
+        self.stored: defaultdict[str, list[StoredRecord]] = defaultdict(list)
         for tenant in history.plan.tenants:
             for record in (record for record in history.sim.created(tenant) if record.send):
                 self.stored[record.attributes["external_system_reference2"]].append(record)

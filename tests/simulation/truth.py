@@ -40,7 +40,7 @@ def every_duplicate_is_named(facts: Facts) -> Iterator[str]:
     for index, given in _last_outcomes(facts):
         marker = f"j.{index}"
         outcome = given.outcome
-        named = {outcome.integration_id, *outcome.others}
+        named = {outcome.id, *outcome.others}
         visible = _visible(facts, marker, given.at - 2 * facts.plan.latency[1] - 0.5)
         if len(visible) > 1 and not visible <= named:
             yield f"{outcome.to_json().decode()}: stored by then: {sorted(visible)}"
@@ -135,18 +135,18 @@ def _outcome_is_true(facts: Facts, index: int, given: Given) -> Iterator[str]:
     late = any(facts.too_late(attempt) for attempt in facts.of_marker[f"j.{index}"])
     match outcome.status:
         case OutcomeStatus.CREATED:
-            true = outcome.integration_id in ours
+            true = outcome.id in ours
         case OutcomeStatus.ADOPTED | OutcomeStatus.UPDATED:
             # What was there before is adopted by contract, whoever made it.
-            true = outcome.integration_id in (ours | forgotten if job.existing == "ignore" else ours | same_name)
+            true = outcome.id in (ours | forgotten if job.existing == "ignore" else ours | same_name)
         case OutcomeStatus.FAILED:
             # Of one that is there, it is the update that failed.
-            true = not ours or late or (job.existing == "update" and outcome.integration_id in ours)
+            true = not ours or late or (job.existing == "update" and outcome.id in ours)
         case OutcomeStatus.CONFLICT:
             # A run without a journal knows nothing of what an earlier one created: it names whatever it may be.
             true = not ours or late or (not job.journal and ours <= set(outcome.others))
         case OutcomeStatus.DUPLICATED:
-            true = {outcome.integration_id, *outcome.others} <= ours | forgotten and len(ours | forgotten) > 1
+            true = {outcome.id, *outcome.others} <= ours | forgotten and len(ours | forgotten) > 1
         case _:
             # What a process was about to send when it was killed may have gone out, for all that its journal knows.
             crashed = any(happening.what == "crash" for happening in facts.plan.happenings)

@@ -1,4 +1,4 @@
-"""The README's service of aiohttp.web."""
+"""The documentation's service of aiohttp.web."""
 
 import math
 from collections.abc import AsyncIterator

@@ -39,16 +39,21 @@ from clarus_async import (
     DeadlineExceededError,
     ErrorDetail,
     Event,
+    ExternalEntities,
+    ExternalEntity,
+    ExternalEntityChanges,
+    ExternalEntityFilter,
+    ExternalEntityRow,
     GraphQLError,
     InputProblem,
     Integration,
     IntegrationChanges,
     IntegrationFilter,
-    IntegrationList,
     IntegrationRow,
     Integrations,
     InvalidInputError,
     LimitKind,
+    NewExternalEntity,
     NewIntegration,
     NotFoundError,
     Observer,
@@ -65,6 +70,7 @@ from clarus_async import (
     RateLimitedError,
     RefreshToken,
     Report,
+    ResourceList,
     ResponseError,
     RetryPolicy,
     ServerError,
@@ -80,7 +86,7 @@ from clarus_async import (
     WaitReason,
 )
 from clarus_async.opentelemetry import OpenTelemetryObserver
-from clarus_async.simulator import Endpoint, Fault, FaultKind, LoggedRequest, Quota, Simulator, StoredIntegration
+from clarus_async.simulator import Endpoint, Fault, FaultKind, LoggedRequest, Quota, Simulator, StoredRecord
 
 assert_type(clarus_async.__version__, str)
 assert_type(DEFAULT_BASE_URL, Literal["https://clarus-api.com"])
@@ -379,9 +385,33 @@ async def resource(clarus: ClarusClient, new: NewIntegration) -> None:
     await integrations.synchronize(1, True)  # type: ignore[call-arg]
 
 
+async def external_entities(clarus: ClarusClient) -> None:
+    entities = clarus.external_entities
+    assert_type(entities, ExternalEntities)
+    new = NewExternalEntity(entity_type="product", code="SKU-1", external_system_reference1="p-1", integration_id=7)
+    assert_type(NewExternalEntity.from_mapping({}), NewExternalEntity)
+    assert_type(new.integration_id, int | None)
+    NewExternalEntity(entity_type="product", code="SKU-1")  # type: ignore[call-arg]
+    made = await entities.create(new)
+    assert_type(made, ExternalEntity)
+    assert_type(made.integration_id, int | None)
+    assert_type(await entities.update(1, ExternalEntityChanges(description=None)), ExternalEntity)
+    ExternalEntityChanges(code=None)  # type: ignore[arg-type]
+    listed = entities.list(ExternalEntityFilter(entity_type=["product"], integration_id=7))
+    assert_type(listed, ResourceList[ExternalEntityRow])
+    assert_type(await entities.find(reference="p-1", integration_id=7), list[ExternalEntityRow])
+    await entities.create(NewIntegration(name="x", integration_type="y"))  # type: ignore[arg-type]
+    await entities.update(1, IntegrationChanges(name="x"))  # type: ignore[arg-type]
+    entities.list(IntegrationFilter(name="x"))  # type: ignore[arg-type]
+    entities.delete(1)  # type: ignore[attr-defined]
+    async with entities.provision([new]) as run:
+        assert_type([outcome async for outcome in run], list[Outcome])
+    clarus.integrations.provision([new])  # type: ignore[list-item]
+
+
 async def listing(clarus: ClarusClient) -> None:
     listed = clarus.integrations.list(IntegrationFilter(provider="shopify"), page_size=50)
-    assert_type(listed, IntegrationList)
+    assert_type(listed, ResourceList[IntegrationRow])
     rows: AsyncIterator[IntegrationRow] = listed
     assert_type([row async for row in rows], list[IntegrationRow])
     async for row in clarus.integrations.list():
@@ -428,7 +458,8 @@ def outcomes(outcome: Outcome) -> None:
     assert_type(outcome.key, str)
     assert_type(outcome.status, OutcomeStatus)
     assert_type(outcome.status.ok, bool)
-    assert_type(outcome.integration_id, int | None)
+    assert_type(outcome.id, int | None)
+    assert_type(outcome.resource, str)
     assert_type(outcome.matched_by, str | None)
     assert_type(outcome.error, Problem | None)
     assert_type(outcome.attempts, int)
@@ -573,7 +604,7 @@ async def simulators(context: ssl.SSLContext) -> None:
         assert_type(simulator.url, str)
         assert_type(simulator.port, int)
         assert_type(simulator.credentials, ClientCredentials)
-        assert_type(simulator.integrations("acme"), list[StoredIntegration])
+        assert_type(simulator.integrations("acme"), list[StoredRecord])
         assert_type(simulator.requests, Sequence[LoggedRequest])
         assert_type(simulator.count(Endpoint.CREATE, "acme"), int)
         assert_type(simulator.open_connections, int)

@@ -1,4 +1,4 @@
-"""The README's service of FastAPI."""
+"""The documentation's service of FastAPI."""
 
 import contextlib
 import math

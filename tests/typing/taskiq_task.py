@@ -1,4 +1,4 @@
-"""The README's task of taskiq."""
+"""The documentation's task of taskiq."""
 
 import os
 from typing import Any

@@ -1,4 +1,4 @@
-"""The README's activity of Temporal."""
+"""The documentation's activity of Temporal."""
 
 import os
 from typing import Any

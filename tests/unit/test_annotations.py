@@ -15,7 +15,9 @@ PUBLIC = [
         "auth.authorization_code", "calls.queries", "client", "config", "credentials", "errors", "events",
         "fleet.celery", "fleet.coordinator", "fleet.lease", "fleet.redis", "fleet.redis_url", "fleet.shard_store",
         "fleet.shards", "fleet.split_file", "opentelemetry", "provisioning.report", "provisioning.run",
-        "resources.integrations", "resources.resource", "simulator", "validation",
+        "resources.external_entities", "resources.integrations",
+        "resources.records", "resources.resource", "resources.spec", "resources.typed",
+        "simulator", "validation",
     )),
     *(module.name for module in pkgutil.iter_modules(clarus_async.simulator.__path__, "clarus_async.simulator.")),
 ]  # fmt: skip

@@ -4,7 +4,16 @@ from unittest.mock import AsyncMock, MagicMock, Mock, create_autospec
 
 import pytest
 
-from clarus_async import AccessToken, ClarusClient, Integration, Integrations, NewIntegration, Observer, TokenSource
+from clarus_async import (
+    AccessToken,
+    ClarusClient,
+    ExternalEntities,
+    Integration,
+    Integrations,
+    NewIntegration,
+    Observer,
+    TokenSource,
+)
 
 NEW = NewIntegration(name="Shop", integration_type="shopify")
 SHOP = Integration(id=7, name="Shop")
@@ -17,6 +26,8 @@ def test_a_resource_is_made_once_for_each_view():
     assert clarus.integrations is clarus.integrations
     assert clarus.for_subdomain("globex").integrations is not clarus.integrations
     assert ClarusClient.integrations is Integrations
+    assert isinstance(clarus.external_entities, ExternalEntities)
+    assert ClarusClient.external_entities is ExternalEntities
 
 
 @pytest.mark.parametrize("mock", [Mock, MagicMock, AsyncMock])

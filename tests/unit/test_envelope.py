@@ -3,8 +3,14 @@
 import orjson
 import pytest
 
-from clarus_async.resources.integrations import Integration, IntegrationChanges, NewIntegration, ShopifyConfiguration
-from clarus_async.wire.envelope import changes_body, create_body, read_changed, read_integration
+from clarus_async.resources.integrations import (
+    INTEGRATIONS,
+    Integration,
+    IntegrationChanges,
+    NewIntegration,
+    ShopifyConfiguration,
+)
+from clarus_async.wire.envelope import changes_body, create_body, read_changed, read_created
 from clarus_async.wire.reading import Unreadable
 
 
@@ -17,7 +23,7 @@ def attributes_of(body):
 
 
 def read(document):
-    return read_integration(orjson.dumps(document))
+    return read_created(INTEGRATIONS, orjson.dumps(document))
 
 
 def test_create_writes_the_vendors_example():
@@ -26,7 +32,7 @@ def test_create_writes_the_vendors_example():
         configuration=ShopifyConfiguration(api_key="your-api-key", shop_domain="mystore.myshopify.com"),
     )
 
-    assert orjson.loads(create_body(record)) == {
+    assert orjson.loads(create_body(INTEGRATIONS, record)) == {
         "data": {
             "type": "integrations",
             "attributes": {
@@ -40,25 +46,25 @@ def test_create_writes_the_vendors_example():
 
 
 def test_create_leaves_out_what_was_not_given():
-    assert attributes_of(create_body(new())) == {"name": "Shopify Store", "integration_type": "shopify"}
+    assert attributes_of(create_body(INTEGRATIONS, new())) == {"name": "Shopify Store", "integration_type": "shopify"}
 
 
 @pytest.mark.parametrize(
     ("field", "value"), [("is_active", False), ("account_id", 0), ("configuration", {}), ("configuration", {"a": None})]
 )
 def test_create_keeps_what_was_given_and_only_looks_empty(field, value):
-    assert attributes_of(create_body(new(**{field: value})))[field] == value
+    assert attributes_of(create_body(INTEGRATIONS, new(**{field: value})))[field] == value
 
 
 @pytest.mark.parametrize(("identifier", "sent"), [(123, "123"), (0, "0"), (2**63 - 1, "9223372036854775807")])
 def test_a_patch_carries_its_id_as_a_string(identifier, sent):
-    assert orjson.loads(changes_body(identifier, IntegrationChanges(name="Other"))) == {
+    assert orjson.loads(changes_body(INTEGRATIONS, identifier, IntegrationChanges(name="Other"))) == {
         "data": {"id": sent, "type": "integrations", "attributes": {"name": "Other"}}
     }
 
 
 def test_a_patch_sends_null_for_none_and_nothing_for_unset():
-    assert attributes_of(changes_body(1, IntegrationChanges(is_active=False, string1=None))) == {
+    assert attributes_of(changes_body(INTEGRATIONS, 1, IntegrationChanges(is_active=False, string1=None))) == {
         "is_active": False,
         "string1": None,
     }
@@ -121,7 +127,7 @@ def test_what_can_not_be_read_is_named_with_its_place(document, pointer, expecte
 
 @pytest.mark.parametrize("body", [b"", b"<html></html>", b'{"data": {"id": 1, "attr'])
 def test_a_body_that_is_no_json_is_said_to_be_none(body):
-    assert read_integration(body) == Unreadable("", "JSON")
+    assert read_created(INTEGRATIONS, body) == Unreadable("", "JSON")
 
 
 def test_an_id_among_the_attributes_that_is_wrong_is_named_where_it_stands():
@@ -158,20 +164,20 @@ SENT = new(provider="shopify", string1="x")
     ],
 )
 def test_what_an_answer_to_a_create_leaves_out_is_as_it_was_sent(document):
-    assert read_integration(orjson.dumps(document), SENT) == Integration(
+    assert read_created(INTEGRATIONS, orjson.dumps(document), SENT) == Integration(
         id=5, name="Shopify Store", integration_type="shopify", provider="shopify", string1="x"
     )
 
 
 def test_what_an_answer_to_a_create_says_counts_more_than_what_was_sent():
-    told = read_integration(b'{"id": 5, "string1": null, "provider": 7, "string2": "y"}', SENT)
+    told = read_created(INTEGRATIONS, b'{"id": 5, "string1": null, "provider": 7, "string2": "y"}', SENT)
 
     assert (told.string1, told.provider, told.string2) == (None, None, "y")
     assert told.extra == {"provider": 7}
 
 
 def test_an_answer_that_names_the_record_is_taken_as_it_is():
-    assert read_integration(b'{"id": 5, "name": "x"}', SENT) == Integration(id=5, name="x")
+    assert read_created(INTEGRATIONS, b'{"id": 5, "name": "x"}', SENT) == Integration(id=5, name="x")
 
 
 CHANGES = IntegrationChanges(is_active=False, string1=None, string2="y", configuration={"a": 1})
@@ -203,15 +209,15 @@ CHANGES = IntegrationChanges(is_active=False, string1=None, string2="y", configu
 def test_whatever_an_update_is_answered_it_was_done(body, more):
     expected = {"id": 9, "is_active": False, "string2": "y", "configuration": {"a": 1}} | more
 
-    assert read_changed(body, 9, CHANGES) == Integration(**expected)
+    assert read_changed(INTEGRATIONS, body, 9, CHANGES) == Integration(**expected)
 
 
 def test_an_update_whose_answer_names_the_record_is_taken_as_it_is():
-    assert read_changed(b'{"data": {"id": "9", "attributes": {"name": "x"}}}', 9, CHANGES) == Integration(
+    assert read_changed(INTEGRATIONS, b'{"data": {"id": "9", "attributes": {"name": "x"}}}', 9, CHANGES) == Integration(
         id=9, name="x"
     )
 
 
 def test_the_name_that_was_sent_stands_for_one_that_is_not_told():
-    assert read_changed(b"", 9, IntegrationChanges(name="x")).name == "x"
-    assert read_changed(b"", 9, CHANGES).name is None
+    assert read_changed(INTEGRATIONS, b"", 9, IntegrationChanges(name="x")).name == "x"
+    assert read_changed(INTEGRATIONS, b"", 9, CHANGES).name is None

@@ -195,9 +195,7 @@ EVERY = [
     AuthenticationError("m", retry_after=1.0),
     ConnectionFailedError("m", retryable=True),
     DeadlineExceededError("m", attempts=2),
-    OutcomeUnknownError(
-        "m", applied=Applied.MAYBE, key="k", sent_at=datetime(2026, 1, 1, tzinfo=UTC), settled_by="looking"
-    ),
+    OutcomeUnknownError("m", applied=Applied.MAYBE, sent_at=datetime(2026, 1, 1, tzinfo=UTC), settled_by="looking"),
     ResponseError("m", pointer="/data", expected="an object"),
     GraphQLError("m", errors=(ErrorDetail(details="no"),)),
     ValidationError("m", status=422, errors=(ErrorDetail(code=1, context={"a": 1}),), method="POST", path="/"),

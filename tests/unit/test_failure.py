@@ -235,9 +235,9 @@ def test_after_a_doubt_no_answer_makes_it_a_definite_failure(kind, applied, seen
 
 
 def test_an_unknown_outcome_says_how_to_settle_it():
-    error = unknown(NoAnswer.CONNECTION_LOST, key="shop-1", sent_at=SENT_AT, attempts=1)
+    error = unknown(NoAnswer.CONNECTION_LOST, sent_at=SENT_AT, attempts=1)
 
-    assert (error.key, error.sent_at) == ("shop-1", SENT_AT)
+    assert error.sent_at == SENT_AT
     assert error.settled_by in str(error)
     assert "the connection was lost before an answer came" in str(error)
     assert "it may have been applied" in str(error)

@@ -6,11 +6,11 @@ import orjson
 import pytest
 
 from clarus_async.errors import ErrorDetail
-from clarus_async.wire.faults import read_faults
+from clarus_async.wire.error_bodies import read_error_body
 
 
 def faults(document):
-    return read_faults(orjson.dumps(document))
+    return read_error_body(orjson.dumps(document))
 
 
 def only(document):
@@ -129,7 +129,7 @@ def test_errors_that_are_one_text_are_shown():
 
 @pytest.mark.parametrize("body", [b"", b" \r\n\t "])
 def test_an_empty_body_gives_no_details(body):
-    assert read_faults(body) == ()
+    assert read_error_body(body) == ()
 
 
 @pytest.mark.parametrize("document", [None, "denied", 7, ["denied"]])
@@ -148,15 +148,15 @@ def test_json_that_is_no_object_is_shown_as_it_came(document):
     ],
 )
 def test_of_a_proxys_page_the_title_is_shown(body):
-    assert read_faults(body) == (ErrorDetail(details="an HTML page: 502 Bad Gateway"),)
+    assert read_error_body(body) == (ErrorDetail(details="an HTML page: 502 Bad Gateway"),)
 
 
 def test_a_page_without_a_title_is_shown_as_text():
-    assert read_faults(b"<html>\n<b>down</b></html>") == (ErrorDetail(details="<html> <b>down</b></html>"),)
+    assert read_error_body(b"<html>\n<b>down</b></html>") == (ErrorDetail(details="<html> <b>down</b></html>"),)
 
 
 def test_text_is_shown_on_one_line():
-    assert read_faults(b" upstream\r\n  timed out\n") == (ErrorDetail(details="upstream timed out"),)
+    assert read_error_body(b" upstream\r\n  timed out\n") == (ErrorDetail(details="upstream timed out"),)
 
 
 NICHT = "Zugriff verweigert für „Käufer“"
@@ -178,20 +178,20 @@ def test_a_text_in_any_common_encoding_is_read(body, wrap):
         mark = next((m for m in (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff") if body.startswith(m)), b"")
         encoding = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}.get(mark, "utf-8")
         body = mark + '{"message": "'.encode(encoding) + body.removeprefix(mark) + '"}'.encode(encoding)
-    assert read_faults(body) == (ErrorDetail(details=NICHT),)
+    assert read_error_body(body) == (ErrorDetail(details=NICHT),)
 
 
 @pytest.mark.parametrize("body", [b"caf\xe9 ferm\xe9", b'{"message": "caf\xe9 ferm\xe9"}'])
 def test_what_is_no_utf_8_is_read_as_latin_1(body):
-    assert read_faults(body) == (ErrorDetail(details="café fermé"),)
+    assert read_error_body(body) == (ErrorDetail(details="café fermé"),)
 
 
 def test_what_is_cut_within_a_character_is_utf_8_all_the_same():
-    assert read_faults("für Käufer geschloß".encode()[:-1]) == (ErrorDetail(details="für Käufer geschlo"),)
+    assert read_error_body("für Käufer geschloß".encode()[:-1]) == (ErrorDetail(details="für Käufer geschlo"),)
 
 
 def test_utf_16_without_a_mark_is_read_where_it_is_ascii():
-    assert read_faults("denied".encode("utf-16-le")) == (ErrorDetail(details="denied"),)
+    assert read_error_body("denied".encode("utf-16-le")) == (ErrorDetail(details="denied"),)
 
 
 PROBLEM = {
@@ -300,32 +300,32 @@ def test_every_common_form_is_read(document, details):
     ],
 )
 def test_an_empty_answer_is_explained_by_its_challenge(challenge, shown):
-    (detail,) = read_faults(b"", (), challenge)
+    (detail,) = read_error_body(b"", (), challenge)
 
     assert str(detail) == shown
 
 
 @pytest.mark.parametrize("challenge", [None, "", "Bearer", 'Bearer realm="error"', "error", 'Bearer error="'])
 def test_a_challenge_that_explains_nothing_gives_no_details(challenge):
-    assert read_faults(b"", (), challenge) == ()
+    assert read_error_body(b"", (), challenge) == ()
 
 
 @pytest.mark.parametrize("challenge", ["a" * 8000, "a " * 4000, "a" + " " * 8000, 'a="' + "\\" * 8000], ids=len)
 def test_a_challenge_that_goes_on_for_ever_takes_no_time(challenge):
     began = time.thread_time()
-    assert read_faults(b"", (), challenge) == ()
+    assert read_error_body(b"", (), challenge) == ()
     assert time.thread_time() - began < 0.1
 
 
 def test_a_body_that_says_something_counts_more_than_the_challenge():
-    (detail,) = read_faults(b'{"message": "denied"}', (), 'Bearer error="invalid_token"')
+    (detail,) = read_error_body(b'{"message": "denied"}', (), 'Bearer error="invalid_token"')
 
     assert detail == ErrorDetail(details="denied")
 
 
 @pytest.mark.parametrize("body", [b"error=bad_code&error_description=it+is+spent", b"error_description=it+is+spent"])
 def test_a_form_is_read(body):
-    (detail,) = read_faults(body)
+    (detail,) = read_error_body(body)
 
     assert detail.details == "it is spent"
 
@@ -347,7 +347,7 @@ def test_no_more_than_20_entries_are_kept():
     ],
 )
 def test_no_more_than_500_characters_of_a_text_are_kept(body):
-    (detail,) = read_faults(body)
+    (detail,) = read_error_body(body)
 
     assert len(detail.details) == 500
     assert detail.details.endswith("…")
@@ -372,12 +372,12 @@ def nested(depth):
 
 @pytest.mark.parametrize(("body", "depth"), [(body, 200) for body, _ in _DEEP])
 def test_a_body_that_nests_is_read(body, depth):
-    assert len(read_faults(body % nested(depth))) == 1
+    assert len(read_error_body(body % nested(depth))) == 1
 
 
 @pytest.mark.parametrize(("body", "depth"), _DEEP)
 def test_a_body_that_nests_as_deep_as_json_goes_is_read(body, depth):
-    assert len(read_faults(body % nested(depth))) == 1
+    assert len(read_error_body(body % nested(depth))) == 1
 
 
 @pytest.mark.parametrize("text", ["\x1b[2Jgone", "a\x00b", "a\x08b", "a\u202eb"])

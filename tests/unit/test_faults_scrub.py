@@ -7,19 +7,19 @@ import orjson
 import pytest
 
 from clarus_async.errors import ErrorDetail
-from clarus_async.wire.faults import read_faults, secrets_in
+from clarus_async.wire.error_bodies import read_error_body, secrets_in
 
 SECRET = "canary-secret"
 
 
 def scrubbed(body, *secrets):
     body = body if isinstance(body, bytes) else orjson.dumps(body)
-    return read_faults(body, secrets)
+    return read_error_body(body, secrets)
 
 
 def scrub(details, secrets):
     """What is read of an answer that says these details."""
-    return read_faults(orjson.dumps({"errors": [attrs.asdict(detail) for detail in details]}), secrets)
+    return read_error_body(orjson.dumps({"errors": [attrs.asdict(detail) for detail in details]}), secrets)
 
 
 @pytest.mark.parametrize("field", ["code", "symbol", "details", "source"])
@@ -171,13 +171,13 @@ CANARY = 'canary-ä"1'
     ],
 )
 def test_a_secret_shows_in_no_form_and_no_encoding(body):
-    shown = str(read_faults(body, [CANARY]))
+    shown = str(read_error_body(body, [CANARY]))
 
     assert "canary" not in shown
 
 
 def test_a_secret_shows_in_no_challenge():
     for written in ("canary-1", "canary\\-1"):
-        (detail,) = read_faults(b"", ["canary-1"], f'Bearer error="x", error_description="not {written}"')
+        (detail,) = read_error_body(b"", ["canary-1"], f'Bearer error="x", error_description="not {written}"')
 
         assert str(detail) == "x: not ***"

@@ -304,7 +304,8 @@ class TestOutput:
         assert only_problem(f"[{line},{line}]")[2] == reason
 
     def test_outcomes_are_called_what_they_are_once(self):
-        line = Outcome(index=0, key="A", status=OutcomeStatus.CREATED).to_json() + b"\n"
+        outcome = Outcome(index=0, key="A", status=OutcomeStatus.CREATED, resource="integrations")
+        line = outcome.to_json() + b"\n"
 
         assert only_problem(line * 3)[2].startswith("is an outcome, as clarus provision writes it")
 

@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from clarus_async.errors import ErrorDetail
-from clarus_async.resources.integrations import IntegrationFilter, IntegrationRow
+from clarus_async.resources.integrations import INTEGRATIONS, IntegrationFilter, IntegrationRow
 from clarus_async.wire.graphql import (
     INTROSPECTION,
     PING,
@@ -18,7 +18,7 @@ from clarus_async.wire.graphql import (
     read_answer,
     read_page,
     request_body,
-    searches_by_reference,
+    searches_by,
 )
 from clarus_async.wire.reading import Unreadable
 
@@ -42,12 +42,16 @@ ROW = IntegrationRow(
 )
 
 
+LIST = list_document(INTEGRATIONS.listing)
+LIST_WITH_REFERENCE = list_document(INTEGRATIONS.listing, optional=True)
+
+
 def words(document):
     return " ".join(document.split())
 
 
 def test_the_list_query_is_the_vendors():
-    assert words(list_document()) == words("""
+    assert words(LIST) == words("""
         query($filter: IntegrationFilterType, $first: Int, $after: String) {
           integrations { all(filter: $filter, first: $first, after: $after) {
             edges { cursor node { id name integration_provider integration_type status enabled created_at } }
@@ -55,15 +59,18 @@ def test_the_list_query_is_the_vendors():
 
 
 def test_the_reference_is_asked_for_only_where_the_schema_has_it():
-    assert "external_system_reference1" not in list_document()
-    assert "created_at external_system_reference1 }" in list_document(with_reference=True)
+    assert "external_system_reference1" not in LIST
+    assert "created_at external_system_reference1 }" in LIST_WITH_REFERENCE
 
 
 def test_the_connectivity_check_is_the_vendors():
     assert words(PING) == "query($first: Int) { sites { all(first: $first) { edges { node { id code name } } } } }"
 
 
-@pytest.mark.parametrize("document", [list_document(), list_document(with_reference=True), PING, INTROSPECTION])
+@pytest.mark.parametrize(
+    "document",
+    [LIST, LIST_WITH_REFERENCE, PING, INTROSPECTION],
+)
 def test_our_own_documents_only_read(document):
     assert len(graphql.parse(document).definitions) >= 1
     assert only_reads(document)
@@ -90,7 +97,7 @@ def test_values_travel_as_variables():
     ],
 )
 def test_a_filter_speaks_the_servers_operators(wanted, operators):
-    assert filter_variable(IntegrationFilter(**wanted)) == operators
+    assert filter_variable(INTEGRATIONS.listing, IntegrationFilter(**wanted)) == operators
 
 
 # Answers.
@@ -151,7 +158,7 @@ def test_an_answer_does_not_show_its_data():
 
 
 def page(*edges, **connection):
-    return read_page({"integrations": {"all": {"edges": list(edges)} | connection}})
+    return read_page(INTEGRATIONS.listing, {"integrations": {"all": {"edges": list(edges)} | connection}})
 
 
 def test_the_vendors_sample_has_no_next_page_and_does_not_say_so():
@@ -221,7 +228,7 @@ def test_a_page_that_has_a_next_and_no_cursor_is_unreadable(cursor):
     ],
 )
 def test_a_page_that_can_not_be_read_is_named_with_its_place(data, pointer, expected):
-    assert read_page(data) == Unreadable(pointer, expected)
+    assert read_page(INTEGRATIONS.listing, data) == Unreadable(pointer, expected)
 
 
 @pytest.mark.parametrize(
@@ -256,6 +263,10 @@ input StringInputType { ilike: String %s }
 REFERENCE = "external_system_reference1"
 
 
+def searches_by_reference(data):
+    return searches_by(INTEGRATIONS.listing, REFERENCE, data)
+
+
 def introspected(field=f"{REFERENCE}: String", wanted=f"{REFERENCE}: StringInputType", operators="eq: String in: [ID]"):
     schema = graphql.build_schema(SCHEMA % (field, wanted, operators))
     return graphql.graphql_sync(schema, INTROSPECTION).data
@@ -266,7 +277,9 @@ def test_a_schema_with_the_reference_as_field_and_filter_searches_by_it():
 
 
 def test_what_wraps_a_type_does_not_hide_it():
-    assert searches_by_reference(introspected(f"{REFERENCE}: [[String!]!]!", f"{REFERENCE}: StringInputType!"))
+    assert searches_by(
+        INTEGRATIONS.listing, REFERENCE, introspected(f"{REFERENCE}: [[String!]!]!", f"{REFERENCE}: StringInputType!")
+    )
 
 
 @pytest.mark.parametrize(

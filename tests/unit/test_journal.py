@@ -40,7 +40,7 @@ def wal_of(path):
 
 def make(path, rows=0, tenant="acme"):
     """Make a journal, and close it."""
-    file = JournalFile(path, tenant, URL)
+    file = JournalFile(path, tenant, URL, "integrations")
     file.open()
     if rows:
         file.write([entry(n) for n in range(1, rows + 1)])
@@ -51,7 +51,7 @@ def make(path, rows=0, tenant="acme"):
 def crash(path, rows=50, tenant="acme"):
     """Make what a kill leaves: the file and its WAL as they are while a run goes on, a group of rows at a time."""
     running = path.with_name("running.db")
-    file = JournalFile(running, tenant, URL)
+    file = JournalFile(running, tenant, URL, "integrations")
     file.open()
     for n in range(1, rows + 1):
         file.write([entry(n)])
@@ -64,7 +64,7 @@ def crash(path, rows=50, tenant="acme"):
 
 async def opened(path, tenant="acme", url=URL):
     """Open a journal, and close it; return what it held."""
-    journal = Journal(path, tenant, url)
+    journal = Journal(path, tenant, url, "integrations")
     try:
         return await journal.open()
     finally:
@@ -79,7 +79,7 @@ async def refusal(path, tenant="acme", url=URL):
 
 async def read_all(path):
     """Everything that a run would be told."""
-    journal = Journal(path, "acme", URL)
+    journal = Journal(path, "acme", URL, "integrations")
     try:
         known = await journal.open()
         return journal.salt, known, await journal.fetch([one.n for one in known])
@@ -122,7 +122,7 @@ def python(code, **options):
 class TestMade:
     @pytest.mark.parametrize("suffix", ["", "-wal"])
     async def test_nobody_else_may_read_it(self, tmp_path, suffix):
-        journal = Journal(tmp_path / "run.db", "acme", URL)
+        journal = Journal(tmp_path / "run.db", "acme", URL, "integrations")
         await journal.open()
         await journal.write([entry(1)])
         assert stat.S_IMODE((tmp_path / f"run.db{suffix}").stat().st_mode) == 0o600
@@ -343,7 +343,7 @@ class TestDamaged:
                 for cell in (
                     "key = x'00'", "name = x'00'", "hash = x'00'", "seen = '['", "seen = '{}'", "seen = '[\"1\"]'",
                     "sent = 'x'",
-                    "sends = 'x'", "status = 'craeted'", "integration_id = 'x'", "matched_by = x'00'", "attempts = 1.5",
+                    "sends = 'x'", "status = 'craeted'", "id = 'x'", "matched_by = x'00'", "attempts = 1.5",
                     "others = '7'", "error = '{}'", "error = '[]'",
                     """error = '{"type": "X", "message": "", "applied": "perhaps", "retryable": true}'""",
                 )
@@ -375,13 +375,13 @@ class TestDamaged:
 
 class TestOneAtATime:
     async def test_a_second_one_in_the_same_process(self, tmp_path):
-        first = Journal(tmp_path / "run.db", "acme", URL)
+        first = Journal(tmp_path / "run.db", "acme", URL, "integrations")
         await first.open()
         assert "is in use by another run" in await refusal(tmp_path / "run.db")
         await first.close()
 
     async def test_the_first_goes_on_after_a_second_was_refused(self, tmp_path):
-        first = Journal(tmp_path / "run.db", "acme", URL)
+        first = Journal(tmp_path / "run.db", "acme", URL, "integrations")
         await first.open()
         await refusal(tmp_path / "run.db")
         await first.write([entry(1)])
@@ -399,7 +399,7 @@ class TestOneAtATime:
 import sys
 from clarus_async.provisioning.journal.file import JournalFile
 from clarus_async.provisioning.journal.rows import Intent
-file = JournalFile({str(tmp_path / "run.db")!r}, "acme", {URL!r})
+file = JournalFile({str(tmp_path / "run.db")!r}, "acme", {URL!r}, "integrations")
 file.open()
 file.write([Intent(n=n, key=f"key-{{n}}") for n in (1, 2)])
 print("open", flush=True)
@@ -423,7 +423,7 @@ sys.stdin.read()
         code = f"""
 import sys
 from clarus_async.provisioning.journal.file import JournalFile
-file = JournalFile({str(tmp_path / "run.db")!r}, "acme", {URL!r})
+file = JournalFile({str(tmp_path / "run.db")!r}, "acme", {URL!r}, "integrations")
 file.open()
 open({str(tmp_path / "run.db")!r}, "rb").close()
 print("open", flush=True)
@@ -455,7 +455,7 @@ class TestForks:
 import os, sys
 from clarus_async.provisioning.journal.file import JournalFile
 from clarus_async.provisioning.journal.rows import Intent
-file = JournalFile({str(path)!r}, "acme", {URL!r})
+file = JournalFile({str(path)!r}, "acme", {URL!r}, "integrations")
 file.open()
 file.write([Intent(n=1, key="key-1")])
 reading, writing = os.pipe()
@@ -504,7 +504,7 @@ sys.stdin.read()
 class TestRows:
     @pytest.fixture
     def file(self, tmp_path):
-        file = JournalFile(tmp_path / "run.db", "acme", URL)
+        file = JournalFile(tmp_path / "run.db", "acme", URL, "integrations")
         file.open()
         yield file
         file.close()
@@ -516,7 +516,7 @@ class TestRows:
             "given": {"name": "0a"}, "names": ("M",),
         }  # fmt: skip
         became = {
-            "sends": 2, "status": "duplicated", "integration_id": 5, "matched_by": "name", "attempts": 4, "others": [6],
+            "sends": 2, "status": "duplicated", "id": 5, "matched_by": "name", "attempts": 4, "others": [6],
             "error": {"type": "X", "message": "é\n", "applied": "no", "retryable": False, "status": 422},
             "unknown": True, "existing": "adopt", "ours": True, "differs": ("name",),
         }  # fmt: skip
@@ -526,12 +526,12 @@ class TestRows:
     @pytest.mark.parametrize("together", [True, False])
     @pytest.mark.parametrize("key", ["k", "k\0k"])
     def test_a_result_leaves_its_entry_as_it_is(self, file, together, key):
-        entered, result = Intent(1, key, "N", "h", "i", [3], 1.5, 2), Completion(1, "created", integration_id=9)
+        entered, result = Intent(1, key, "N", "h", "i", [3], 1.5, 2), Completion(1, "created", id=9)
         for group in [[entered, result]] if together else [[entered], [result]]:
             file.write(group)
         row = file.fetch([1])[1]
         assert row[:8] == entered[:8]
-        assert (row.status, row.integration_id) == ("created", 9)
+        assert (row.status, row.id) == ("created", 9)
 
     def test_a_result_that_does_not_say_leaves_what_was_said(self, file):
         file.write([Intent(1, "k", given={"name": "0a"}), Completion(1, "created", 2, existing="adopt", ours=True)])
@@ -545,7 +545,7 @@ class TestRows:
         file.change([Change(n, n + 5, n == 2, {}, ["M"]) for n in (1, 2, 3)])
         first, second = file.fetch([1, 2, 3]).values()
         assert (first.hash, first.given, first.status, first.ours, first.names) == ("", {}, "updated", False, ("M",))
-        assert (second.status, second.integration_id, second.ours, second.in_doubt) == ("unresolved", 7, True, False)
+        assert (second.status, second.id, second.ours, second.in_doubt) == ("unresolved", 7, True, False)
 
     def test_what_differs_is_counted(self, file):
         for n, differs in enumerate([(), ("name",), ("name", "string1"), ("name",)]):
@@ -553,17 +553,17 @@ class TestRows:
         assert file.differing() == {("name",): 2, ("name", "string1"): 1}
 
     @pytest.mark.parametrize(
-        ("field", "left_out"), [("integration_id", None), ("matched_by", None), ("error", None), ("attempts", 0)]
+        ("field", "left_out"), [("id", None), ("matched_by", None), ("error", None), ("attempts", 0)]
     )
     def test_a_result_is_replaced_as_a_whole(self, file, field, left_out):
-        told = {"integration_id": 9, "matched_by": "name", "error": {"type": "X"}, "attempts": 3}
+        told = {"id": 9, "matched_by": "name", "error": {"type": "X"}, "attempts": 3}
         file.write([entry(1), Completion(1, "unresolved", **told)])
         file.write([Completion(1, "failed")])
         assert getattr(file.fetch([1])[1], field) == left_out
 
     @pytest.mark.parametrize("key", ["k", "k\0k"])
     def test_a_new_entry_ends_the_result_before_it(self, file, key):
-        told = {"integration_id": 9, "matched_by": "name", "others": [1], "error": {"type": "X"}, "attempts": 3}
+        told = {"id": 9, "matched_by": "name", "others": [1], "error": {"type": "X"}, "attempts": 3}
         file.write([entry(1), Completion(1, "failed", **told)])
         file.write([entry(1, key=key, name="M")])
         assert file.fetch([1]) == {1: Row(*entry(1, key=key, name="M")[:8])}
@@ -578,7 +578,7 @@ class TestRows:
 
     @pytest.mark.parametrize("key", ["k", "k\0k"])
     def test_a_result_without_its_entry_is_refused(self, file, key):
-        with pytest.raises(sqlite3.IntegrityError, match="no entry"):
+        with pytest.raises(sqlite3.IntegrityError, match="no intent"):
             file.write([entry(1, key=key), Completion(2, "created")])
         assert file.fetch([1, 2]) == {}
 
@@ -604,7 +604,7 @@ class TestRows:
 
 class TestGroups:
     async def test_many_writes_at_once_are_a_few_statements(self, tmp_path):
-        journal = Journal(tmp_path / "run.db", "acme", URL)
+        journal = Journal(tmp_path / "run.db", "acme", URL, "integrations")
         await journal.open()
         groups = []
         write = journal.file.write
@@ -615,7 +615,7 @@ class TestGroups:
         await journal.close()
 
     async def test_a_write_returns_when_its_rows_can_be_read(self, tmp_path):
-        journal = Journal(tmp_path / "run.db", "acme", URL)
+        journal = Journal(tmp_path / "run.db", "acme", URL, "integrations")
         await journal.open()
 
         async def write(n):
@@ -627,7 +627,7 @@ class TestGroups:
         await journal.close()
 
     async def test_writing_leaves_the_loop_free(self, tmp_path):
-        journal = Journal(tmp_path / "run.db", "acme", URL)
+        journal = Journal(tmp_path / "run.db", "acme", URL, "integrations")
         await journal.open()
         go = threading.Event()
         write = journal.file.write
@@ -641,7 +641,7 @@ class TestGroups:
         await journal.close()
 
     async def test_writing_nothing_returns(self, tmp_path):
-        journal = Journal(tmp_path / "run.db", "acme", URL)
+        journal = Journal(tmp_path / "run.db", "acme", URL, "integrations")
         await journal.open()
         try:
             async with asyncio.timeout(10.0):
@@ -650,7 +650,7 @@ class TestGroups:
             await journal.close()
 
     async def test_closing_writes_what_is_pending(self, tmp_path):
-        journal = Journal(tmp_path / "run.db", "acme", URL)
+        journal = Journal(tmp_path / "run.db", "acme", URL, "integrations")
         await journal.open()
         writes = [asyncio.ensure_future(journal.write([entry(n)])) for n in range(1, 100)]
         await asyncio.sleep(0)
@@ -659,7 +659,7 @@ class TestGroups:
         assert len(await opened(tmp_path / "run.db")) == 99
 
     async def test_a_write_that_nobody_waits_for_any_more_is_written(self, tmp_path):
-        journal = Journal(tmp_path / "run.db", "acme", URL)
+        journal = Journal(tmp_path / "run.db", "acme", URL, "integrations")
         await journal.open()
         writing = asyncio.ensure_future(journal.write([entry(1)]))
         await asyncio.sleep(0)
@@ -669,7 +669,7 @@ class TestGroups:
         assert len(await opened(tmp_path / "run.db")) == 1
 
     async def test_a_failed_write_is_told_to_all_who_wait(self, tmp_path):
-        journal = Journal(tmp_path / "run.db", "acme", URL)
+        journal = Journal(tmp_path / "run.db", "acme", URL, "integrations")
         await journal.open()
         writes = [journal.write([Intent(n=n, key=None)]) for n in range(1, 10)]
         told = await asyncio.gather(*writes, return_exceptions=True)
@@ -677,7 +677,7 @@ class TestGroups:
         await journal.close()
 
     async def test_after_a_failed_write_nothing_more_is_written(self, tmp_path):
-        journal = Journal(tmp_path / "run.db", "acme", URL)
+        journal = Journal(tmp_path / "run.db", "acme", URL, "integrations")
         await journal.open()
         with pytest.raises(JournalError):
             await journal.write([Intent(n=1, key=None)])
@@ -697,7 +697,7 @@ class TestLeftBehind:
     @LINUX
     @pytest.mark.parametrize("turns", range(5))
     async def test_by_an_open_that_was_cancelled(self, tmp_path, turns):
-        journal = Journal(tmp_path / "run.db", "acme", URL)
+        journal = Journal(tmp_path / "run.db", "acme", URL, "integrations")
         await cancelled(journal.open(), turns)
         await journal.close()
         assert (threads(), handles(tmp_path)) == ([], [])
@@ -705,7 +705,7 @@ class TestLeftBehind:
     @LINUX
     @pytest.mark.parametrize("turns", range(5))
     async def test_by_a_write_that_was_cancelled(self, tmp_path, turns):
-        journal = Journal(tmp_path / "run.db", "acme", URL)
+        journal = Journal(tmp_path / "run.db", "acme", URL, "integrations")
         await journal.open()
         await cancelled(journal.write([entry(1)]), turns)
         await journal.close()
@@ -713,7 +713,7 @@ class TestLeftBehind:
 
     @LINUX
     async def test_by_a_close_that_was_cancelled(self, tmp_path):
-        journal = Journal(tmp_path / "run.db", "acme", URL)
+        journal = Journal(tmp_path / "run.db", "acme", URL, "integrations")
         await journal.open()
         go = threading.Event()
         reading = asyncio.ensure_future(journal.run(lambda: go.wait(10.0)))
@@ -725,11 +725,11 @@ class TestLeftBehind:
 
     @LINUX
     async def test_by_one_that_was_never_opened(self, tmp_path):
-        await Journal(tmp_path / "run.db", "acme", URL).close()
+        await Journal(tmp_path / "run.db", "acme", URL, "integrations").close()
         assert (threads(), handles(tmp_path)) == ([], [])
 
     async def test_closing_twice_is_no_trouble(self, tmp_path):
-        file = JournalFile(tmp_path / "run.db", "acme", URL)
+        file = JournalFile(tmp_path / "run.db", "acme", URL, "integrations")
         file.open()
         file.close()
         file.close()
@@ -834,7 +834,7 @@ class TestFullDisk:
             outcomes, _ = await self.run(sim, tmp_path / "run.db")
             stored = {record.external_system_reference1: record.id for record in sim.created("acme")}
             assert stored
-            assert {outcome.key: outcome.integration_id for outcome in outcomes} == stored
+            assert {outcome.key: outcome.id for outcome in outcomes} == stored
 
     async def test_it_goes_on_once_there_is_room(self, tmp_path, limit):
         async with Simulator() as sim:

@@ -14,12 +14,12 @@ PACKAGE = Path(__file__).parents[2] / "clarus_async"
 # From the bottom up; a module may import from its own room and those below it. The records stand below what sends them.
 LAYERS = [
     {"_version", "pydantic_schema", "errors", "redaction", "validation", "credentials", "config", "events", "forking",
-     "resources.integrations", "resources.spec"},
+     "resources.external_entities", "resources.integrations", "resources.records", "resources.spec"},
     {"wire"},
     {"retry"},
     {"http"},
     {"ratelimit"},
-    {"auth", "reconcile.concurrent_creates"},
+    {"auth"},
     {"calls"},
     {"reconcile"},
     {"provisioning"},

@@ -17,51 +17,51 @@ def begun(*creates):
 
 def test_a_name_that_nobody_created_has_no_ids_and_no_rivals():
     names = ConcurrentCreates()
-    assert list(names.given("A")) == []
-    assert not names.rivals("A", 0.0)
+    assert list(names.given_to_others("A")) == []
+    assert not names.contested("A", 0.0)
 
 
 def test_one_that_is_under_way_alone_has_no_rival():
-    assert not begun(("A", "one")).rivals("A", 1.0, "one")
+    assert not begun(("A", "one")).contested("A", 1.0, "one")
 
 
 def test_two_that_are_under_way_are_rivals():
-    assert begun(("A", "one"), ("A", "two")).rivals("A", 1.0, "one")
+    assert begun(("A", "one"), ("A", "two")).contested("A", 1.0, "one")
 
 
 def test_one_that_is_resumed_is_no_rival_of_its_own():
-    assert not begun(("A", "one"), ("A", "one")).rivals("A", 1.0, "one")
+    assert not begun(("A", "one"), ("A", "one")).contested("A", 1.0, "one")
 
 
 def test_another_name_is_no_rival():
-    assert not begun(("A", "one"), ("B", "two")).rivals("A", 1.0, "one")
+    assert not begun(("A", "one"), ("B", "two")).contested("A", 1.0, "one")
 
 
 def test_one_that_has_ended_well_is_no_rival_and_its_id_is_given():
     names = begun(("A", "one"), ("A", "two"))
     names.end("A", 1.0, "two", 7)
-    assert not names.rivals("A", 1.0, "one")
-    assert set(names.given("A", "one")) == {7}
+    assert not names.contested("A", 1.0, "one")
+    assert set(names.given_to_others("A", "one")) == {7}
 
 
 def test_an_id_is_not_given_to_whose_it_is():
     names = begun(("A", "one"))
     names.end("A", 1.0, "one", 7)
-    assert list(names.given("A", "one")) == []
+    assert list(names.given_to_others("A", "one")) == []
 
 
 def test_one_that_ended_in_doubt_is_a_rival_until_it_has_settled():
     names = begun(("A", "one"), ("A", "two"))
     names.end("A", 1.0, "one", until=61.0)
-    assert names.rivals("A", 60.9, "two")
-    assert not names.rivals("A", 61.0, "two")
+    assert names.contested("A", 60.9, "two")
+    assert not names.contested("A", 61.0, "two")
 
 
 def test_one_that_ends_well_does_not_shorten_another_s_doubt():
     names = begun(("A", "one"), ("A", "two"), ("A", "three"))
     names.end("A", 1.0, "one", until=61.0)
     names.end("A", 2.0, "two", 7)
-    assert names.rivals("A", 60.0, "three")
+    assert names.contested("A", 60.0, "three")
 
 
 def test_a_doubt_that_is_settled_is_none_any_more():
@@ -69,16 +69,16 @@ def test_a_doubt_that_is_settled_is_none_any_more():
     names.end("A", 1.0, "one", until=61.0)
     names.begin("A", 2.0, "one")
     names.end("A", 3.0, "one", 7)
-    assert not names.rivals("A", 1.0, "two")
+    assert not names.contested("A", 1.0, "two")
 
 
 def test_what_ended_is_forgotten_a_while_later():
     names = begun(("A", "one"))
     names.end("A", 1.0, "one", 7)
     names.begin("B", 11.0, "two")
-    assert set(names.given("A")) == {7}
+    assert set(names.given_to_others("A")) == {7}
     names.begin("B", 11.1, "three")
-    assert list(names.given("A")) == []
+    assert list(names.given_to_others("A")) == []
     assert len(names) == 1
 
 
@@ -92,16 +92,16 @@ def test_an_id_is_remembered_as_long_as_one_is_under_way_that_may_take_it_for_it
     names = begun(("A", "one"), ("A", "two"))
     names.end("A", 1.0, "two", 7)
     names.begin("B", 1000.0, "three")
-    assert set(names.given("A", "one")) == {7}
+    assert set(names.given_to_others("A", "one")) == {7}
     names.begin("B", 1020.0, "four")
-    assert set(names.given("A", "one")) == {7}
+    assert set(names.given_to_others("A", "one")) == {7}
 
 
 def test_and_not_for_one_that_began_long_after():
     names = begun(("A", "one"))
     names.end("A", 1.0, "one", 7)
     names.begin("A", 11.1, "two")
-    assert list(names.given("A", "two")) == []
+    assert list(names.given_to_others("A", "two")) == []
 
 
 def test_a_name_that_is_always_in_use_remembers_what_is_recent():
@@ -110,7 +110,7 @@ def test_a_name_that_is_always_in_use_remembers_what_is_recent():
         names.begin("A", number * 1.0, str(number))
         if number:
             names.end("A", number * 1.0, str(number - 1), number - 1)
-    assert 10 <= len(names.given("A")) <= 25
+    assert 10 <= len(names.given_to_others("A")) <= 25
 
 
 @pytest.mark.parametrize("look", [50.0, 60.9])
@@ -119,7 +119,7 @@ def test_a_doubt_is_not_forgotten_before_it_has_settled(look):
     names.end("A", 1.0, "one", until=61.0)
     names.begin("B", look, "two")
     names.begin("A", look, "three")
-    assert names.rivals("A", look, "three")
+    assert names.contested("A", look, "three")
 
 
 def test_and_is_forgotten_then():
@@ -141,7 +141,7 @@ def test_what_others_were_given_is_known_to_whoever_settles_a_doubt_later():
     names.end("A", 2.0, "two", 7)
     names.begin("B", 300.0, "three")
     names.begin("A", 300.0, "one")
-    assert names.given("A", "one") == [7]
+    assert names.given_to_others("A", "one") == [7]
 
 
 def test_a_doubt_is_remembered_for_one_that_was_sent_before_it_settled():
@@ -149,7 +149,7 @@ def test_a_doubt_is_remembered_for_one_that_was_sent_before_it_settled():
     names.end("A", 1.0, "one", until=61.0)
     names.begin("A", 30.0, "two")
     names.begin("B", 500.0, "three")
-    assert names.rivals("A", 30.0, "two")
+    assert names.contested("A", 30.0, "two")
 
 
 def test_a_name_that_ended_twice_is_forgotten_once():
@@ -178,5 +178,5 @@ def test_one_that_came_to_nothing_leaves_the_other_under_way():
     names = begun(("A", "one"), ("A", "two"))
     names.end("A", 1.0, "two")
     assert len(names) == 1
-    assert names.rivals("A", 1.0, "three")
-    assert not names.rivals("A", 1.0, "one")
+    assert names.contested("A", 1.0, "three")
+    assert not names.contested("A", 1.0, "one")

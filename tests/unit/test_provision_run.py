@@ -25,9 +25,10 @@ from clarus_async.errors import (
 )
 from clarus_async.provisioning.report import Outcome, OutcomeStatus, Report
 from clarus_async.provisioning.run import Options, ProvisionRun
-from clarus_async.reconcile.decide import look_result
-from clarus_async.reconcile.pending import NAME, Moment, Patched, PendingCreate, Terms
-from clarus_async.resources.integrations import Integration, IntegrationRow, NewIntegration
+from clarus_async.reconcile.decide import lookup_result
+from clarus_async.reconcile.pending import Moment, PendingCreate, lookup_keys
+from clarus_async.reconcile.reconciler import ChangedRecord, Creation, Terms
+from clarus_async.resources.integrations import INTEGRATIONS, Integration, IntegrationRow, NewIntegration
 from clarus_async.retry.circuit_breaker import STREAK, CircuitBreaker
 from tests.inline_journal import inline_journal  # noqa: F401  a fixture
 from tests.virtual import now, settle, virtual
@@ -58,6 +59,8 @@ class LostError(OutcomeUnknownError):
 
 class Api:
     """A tenant in memory. A send takes some seconds; ``fails`` says by name what ends each in turn."""
+
+    spec = INTEGRATIONS
 
     def __init__(self, fails=None, seconds=1.0, look_seconds=0.0, *, references=False, max_wait=300.0):
         self.fails = {name: error if isinstance(error, list) else [error] for name, error in (fails or {}).items()}
@@ -95,81 +98,82 @@ class Api:
     def server_time(self):
         return START + timedelta(seconds=now())
 
-    def probing(self):
+    def circuit_breaker(self):
         return CircuitBreaker(RetryPolicy(base=10.0, cap=10.0), lambda: 1.0)
 
-    def draft(self, new, idempotency_key=None):
-        return PendingCreate(new, idempotency_key or "key")
+    def prepare(self, new, idempotency_key=None):
+        return Creation(new, PendingCreate(self.spec.name, lookup_keys(self.spec, new), idempotency_key or "key"))
 
-    def begin(self, draft):
-        assert draft not in self.under_way
-        self.under_way.add(draft)
+    def begin(self, creation):
+        assert creation not in self.under_way
+        self.under_way.add(creation)
         self.most_under_way = max(self.most_under_way, len(self.under_way))
 
-    def end(self, draft):
-        self.under_way.remove(draft)
+    def end(self, creation):
+        self.under_way.remove(creation)
 
     def end_of(self, new):
         """What ends the next send of a record: an error, or nothing."""
         fails = self.fails.get(new.name)
         return fails.pop(0) if fails else None
 
-    async def send(self, draft, *, patient=False):
-        assert patient
-        self.names.append(draft.new.name)
+    async def send(self, creation, *, wait_for_pace=False):
+        assert wait_for_pace
+        pending, in_doubt = creation.pending, creation.pending.in_doubt
+        self.names.append(creation.new.name)
         self.sent_at.append(now())
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         try:
             await asyncio.sleep(self.seconds)
         except asyncio.CancelledError:
-            draft.doubt.sent(Applied.MAYBE, now())
+            in_doubt.sent(Applied.MAYBE, now())
             raise
         finally:
             self.at_once -= 1
-        error = draft.error = self.end_of(draft.new)
+        error = creation.error = self.end_of(creation.new)
         if error is not None and not isinstance(error, ClarusError):
             raise error
-        draft.attempts += 1 if error is None else error.attempts
-        draft.first_sent = draft.first_sent or Moment(self.server_time - timedelta(seconds=self.seconds), now())
+        pending.attempts += 1 if error is None else error.attempts
+        pending.first_sent = pending.first_sent or Moment(self.server_time - timedelta(seconds=self.seconds), now())
         if error is None:
-            number = self.store(draft.new)
-            draft.integration = Integration(id=number, name=draft.new.name)
-            draft.doubt.sent(Applied.YES, now(), number)
+            number = self.store(creation.new)
+            creation.record = Integration(id=number, name=creation.new.name)
+            in_doubt.sent(Applied.YES, now(), number)
         elif error.applied is not Applied.NO:
-            draft.doubt.sent(error.applied, now())
-            draft.doubted = True
+            in_doubt.sent(error.applied, now())
+            pending.was_in_doubt = True
             if isinstance(error, LostError) and error.after is not None:
-                asyncio.get_running_loop().call_later(error.after, self.store, draft.new)
+                asyncio.get_running_loop().call_later(error.after, self.store, creation.new)
         else:
-            draft.doubt.refused = not error.retryable
+            in_doubt.refused = not error.retryable
 
-    def sort_out(self, draft, lookup, rows, at, others=()):
-        not_before = draft.first_sent and draft.first_sent.server
-        given = set(others) - {draft.doubt.made}
-        return look_result(rows, draft.doubt, at=at, given=given, not_before=not_before)
+    def sort_out(self, creation, key, rows, at, others=()):
+        pending = creation.pending
+        not_before = pending.first_sent and pending.first_sent.server
+        given = set(others) - {pending.in_doubt.answered_id}
+        return lookup_result(rows, pending.in_doubt, at=at, given=given, not_before=not_before)
 
-    async def searches_references(self, *, patient=False):
+    async def searches_optional_keys(self, *, wait_for_pace=False):
         return self.references
 
-    async def find(self, field, values, *, patient=False):
-        assert patient
-        self.looked_up.append(list(values))
+    async def find(self, keys, *, wait_for_pace=False):
+        assert wait_for_pace
+        self.looked_up.append([key.value for key in keys])
         rows = list(self.rows)
         await asyncio.sleep(self.look_seconds)
         if self.fails_to_find:
             error = self.fails_to_find.pop(0)
             if error is not None:
                 raise error
-        has = (lambda row: row.name) if field == NAME else (lambda row: row.external_system_reference1)
-        return {value: [row for row in rows if has(row) == value] for value in values}
+        return {key: [row for row in rows if getattr(row, key.field) == key.value] for key in keys}
 
-    async def update(self, integration_id, changes, *, patient=False):
-        assert patient
+    async def update(self, number, changes, *, wait_for_pace=False):
+        assert wait_for_pace
         await asyncio.sleep(self.seconds)
-        self.patched.append((integration_id, changes))
-        error = self.end_of(self.rows[integration_id - 1])
-        return error or Patched(1, Integration(id=integration_id, name="x"))
+        self.patched.append((number, changes))
+        error = self.end_of(self.rows[number - 1])
+        return error or ChangedRecord(1, Integration(id=number, name="x"))
 
 
 class Source:
@@ -249,9 +253,9 @@ class TestOutcomes:
     @virtual
     async def test_they_come_as_they_are_known(self):
         class Uneven(Api):
-            async def send(self, draft, *, patient=False):
-                await asyncio.sleep(9.0 if draft.new.name == "Shop 0" else 0.0)
-                await super().send(draft, patient=patient)
+            async def send(self, creation, *, wait_for_pace=False):
+                await asyncio.sleep(9.0 if creation.new.name == "Shop 0" else 0.0)
+                await super().send(creation, wait_for_pace=wait_for_pace)
 
         assert [outcome.index for outcome in await collect(provision(Uneven(), records(4), 2))] == [1, 2, 3, 0]
 
@@ -259,7 +263,13 @@ class TestOutcomes:
     async def test_it_says_what_was_made_and_what_it_took(self):
         [outcome] = await collect(provision(Api(), [record(1, external_system_reference1="ref-1")]))
         assert outcome == Outcome(
-            index=0, key="ref-1", status=OutcomeStatus.CREATED, integration_id=1, matched_by=None, attempts=1
+            index=0,
+            key="ref-1",
+            status=OutcomeStatus.CREATED,
+            id=1,
+            resource="integrations",
+            matched_by=None,
+            attempts=1,
         )
 
     @pytest.mark.parametrize(
@@ -769,7 +779,13 @@ class TestDoubt:
     async def test_a_lost_answer_is_found(self):
         [outcome] = await collect(provision(Api({"Shop 0": LostError(after=0.0)}), records(1)))
         assert outcome == Outcome(
-            index=0, key="Shop 0", status=OutcomeStatus.ADOPTED, integration_id=1, matched_by="name", attempts=1
+            index=0,
+            key="Shop 0",
+            status=OutcomeStatus.ADOPTED,
+            id=1,
+            resource="integrations",
+            matched_by="name",
+            attempts=1,
         )
 
     @virtual
@@ -796,7 +812,7 @@ class TestDoubt:
         api = Api({"Shop 0": LostError(after=SETTLE + 10.0)})
         [outcome] = await collect(provision(api, records(1)))
         assert outcome.status is OutcomeStatus.DUPLICATED
-        assert {outcome.integration_id, *outcome.others} == {1, 2}
+        assert {outcome.id, *outcome.others} == {1, 2}
         assert "sent 2 times" in outcome.error.message
 
     @virtual
@@ -876,10 +892,10 @@ class TestProbing:
     @virtual
     async def test_after_a_streak_one_at_a_time_is_sent(self):
         class Broken(Api):
-            async def send(self, draft, *, patient=False):
+            async def send(self, creation, *, wait_for_pace=False):
                 if len(self.names) >= STREAK + 4:
                     assert self.at_once == 0
-                await super().send(draft, patient=patient)
+                await super().send(creation, wait_for_pace=wait_for_pace)
 
         api = Broken({f"Shop {number}": [LostError() for _ in range(4)] for number in range(30)})
         async with provision(api, records(30), 4) as run:
@@ -902,10 +918,10 @@ class TestProbing:
         class Watched(Api):
             afterwards = 0
 
-            async def send(self, draft, *, patient=False):
+            async def send(self, creation, *, wait_for_pace=False):
                 if len(self.names) >= 2 * STREAK:
                     self.afterwards = max(self.afterwards, self.at_once + 1)
-                await super().send(draft, patient=patient)
+                await super().send(creation, wait_for_pace=wait_for_pace)
 
         # Each worker sends once, and all but one again before the streak is known; then one probes, and nine wait.
         api = Watched({f"Shop {number}": LostError(after=0.0) for number in range(2 * STREAK - 1)})
@@ -932,7 +948,7 @@ class TestNamesakes:
         api = Api({"Shop 1": [None, LostError(after=0.0), None]})
         same = [record(1, external_system_reference1=f"ref-{number}") for number in range(3)]
         outcomes = sorted(await collect(provision(api, same)), key=lambda outcome: outcome.index)
-        assert [(outcome.status.value, outcome.integration_id) for outcome in outcomes] == [
+        assert [(outcome.status.value, outcome.id) for outcome in outcomes] == [
             ("created", 1), ("adopted", 2), ("created", 3)
         ]  # fmt: skip
 
@@ -966,7 +982,7 @@ class TestNamesakes:
         api = Api({"Shop 1": LostError(after=0.0)})
         api.store(record(1), at=-1000.0)
         [outcome] = await collect(provision(api, [record(1)], existing="ignore"))
-        assert (outcome.status, outcome.integration_id) == (OutcomeStatus.ADOPTED, 2)
+        assert (outcome.status, outcome.id) == (OutcomeStatus.ADOPTED, 2)
 
 
 class TestExisting:
@@ -980,13 +996,13 @@ class TestExisting:
     @virtual
     async def test_adopt(self):
         api, [there, new] = await self.run("adopt")
-        assert (there.status.value, there.integration_id, there.matched_by) == ("adopted", 1, "reference")
+        assert (there.status.value, there.id, there.matched_by) == ("adopted", 1, "reference")
         assert (new.status.value, api.names, there.attempts) == ("created", ["Shop 1"], 0)
 
     @virtual
     async def test_update_names_what_can_not_be_patched(self):
         api, [there, new] = await self.run("update", account_id=7, string1="x")
-        assert (there.status.value, there.integration_id, there.attempts) == ("updated", 1, 1)
+        assert (there.status.value, there.id, there.attempts) == ("updated", 1, 1)
         assert list(there.unpatched) == ["integration_type", "account_id", "external_system_reference1"]
         [(number, changes)] = api.patched
         assert (number, changes.string1, new.status.value) == (1, "x", "created")
@@ -996,14 +1012,14 @@ class TestExisting:
         api = Api({"Shop 0": ValidationError("422", status=422, attempts=1)})
         api.store(record(0), at=-1000.0)
         [outcome] = await collect(provision(api, [record(0)], existing="update"))
-        assert (outcome.status.value, outcome.integration_id, outcome.attempts) == ("failed", 1, 1)
+        assert (outcome.status.value, outcome.id, outcome.attempts) == ("failed", 1, 1)
 
     @virtual
     async def test_update_that_may_have_been_made_is_unresolved(self):
         api = Api({"Shop 0": OutcomeUnknownError("500", applied=Applied.MAYBE, attempts=4)})
         api.store(record(0), at=-1000.0)
         [outcome] = await collect(provision(api, [record(0)], existing="update"))
-        assert (outcome.status.value, outcome.integration_id, outcome.attempts) == ("unresolved", 1, 4)
+        assert (outcome.status.value, outcome.id, outcome.attempts) == ("unresolved", 1, 4)
 
     @virtual
     async def test_fail(self):
@@ -1073,7 +1089,7 @@ class TestDryRun:
         api = Api()
         api.store(record(0), at=-1000.0)
         outcomes = sorted(await collect(provision(api, records(2), dry_run=True)), key=lambda outcome: outcome.index)
-        assert [(outcome.status.value, outcome.integration_id, outcome.attempts) for outcome in outcomes] == [
+        assert [(outcome.status.value, outcome.id, outcome.attempts) for outcome in outcomes] == [
             ("adopted", 1, 0), ("created", None, 0)
         ]  # fmt: skip
         assert api.names == []
@@ -1083,7 +1099,7 @@ class TestDryRun:
         api = Api()
         api.store(record(0), at=-1000.0)
         [outcome] = await collect(provision(api, [record(0, account_id=1)], existing="update", dry_run=True))
-        assert (outcome.status.value, outcome.integration_id) == ("updated", 1)
+        assert (outcome.status.value, outcome.id) == ("updated", 1)
         assert list(outcome.unpatched) == ["integration_type", "account_id"]
         assert api.patched == []
 
@@ -1116,9 +1132,9 @@ def about_to_look():
 
 def looking():
     class Slow(Api):
-        async def find(self, field, values, *, patient=False):
+        async def find(self, keys, *, wait_for_pace=False):
             self.look_seconds = 10.0 if self.names else 0.0
-            return await super().find(field, values, patient=patient)
+            return await super().find(keys, wait_for_pace=wait_for_pace)
 
     return Slow({"Shop 0": LostError(after=0.0)}), records(1), 5.0
 

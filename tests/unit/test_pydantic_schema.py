@@ -19,10 +19,15 @@ from clarus_async import (
     Applied,
     ClientCredentials,
     ErrorDetail,
+    ExternalEntity,
+    ExternalEntityChanges,
+    ExternalEntityFilter,
+    ExternalEntityRow,
     Integration,
     IntegrationChanges,
     IntegrationFilter,
     IntegrationRow,
+    NewExternalEntity,
     NewIntegration,
     Outcome,
     OutcomeStatus,
@@ -48,11 +53,25 @@ RECORDS = [
     ShopifyConfiguration(api_key="k", shop_domain="d"),
     Integration(id=7, name="Shop", configuration={"a": 1}, extra={"colour": "red"}),
     IntegrationRow(id=7, created_at=datetime(2026, 1, 1, tzinfo=UTC), extra={"a": [1]}),
-    Outcome(index=0, key="k", status=OutcomeStatus.CREATED, integration_id=7, others=(1, 2), unpatched=("provider",)),
+    NewExternalEntity(entity_type="product", code="SKU-1", external_system_reference1="p-1", integration_id=7),
+    ExternalEntityChanges(code="SKU-2", description=None),
+    ExternalEntityFilter(integration_id=[1, 2], code="SKU-1"),
+    ExternalEntity(id=5, code="SKU-1", integration_id=7, extra={"colour": "red"}),
+    ExternalEntityRow(id=5, integration_id=7, integration_name="Shop"),
+    Outcome(
+        index=0,
+        key="k",
+        status=OutcomeStatus.CREATED,
+        id=7,
+        resource="integrations",
+        others=(1, 2),
+        unpatched=("provider",),
+    ),
     Outcome(
         index=0,
         key="k",
         status=OutcomeStatus.FAILED,
+        resource="integrations",
         error=Problem(type="ServerError", message="500", applied=Applied.NO, retryable=True, status=500),
     ),
     Report(attempts=3),
@@ -130,7 +149,7 @@ NEW = {"name": "Shop", "integration_type": "shopify", "configuration": {"api_key
         (ClientCredentials, {"client_id": "i", "secret": CANARY}, {
             (("client_secret",), "missing"), (("secret",), "extra_forbidden"),
         }),
-        (Outcome, {"index": 0, "key": "k", "status": "lost"}, {(("status",), "enum")}),
+        (Outcome, {"index": 0, "key": "k", "resource": "r", "status": "lost"}, {(("status",), "enum")}),
     ],
 )  # fmt: skip
 def test_what_is_refused_is_named_and_not_shown(kind, value, problems):
@@ -197,7 +216,7 @@ async def rows() -> list[IntegrationRow]:
 
 @app.get("/outcome")
 async def outcome() -> Outcome:
-    return Outcome(index=0, key="k", status=OutcomeStatus.CREATED, others=(1,))
+    return Outcome(index=0, key="k", status=OutcomeStatus.CREATED, resource="integrations", others=(1,))
 
 
 @contextlib.asynccontextmanager

@@ -10,15 +10,15 @@ from clarus_async.errors import Applied
 from clarus_async.reconcile.decide import (
     CLOCK_MARGIN,
     Fate,
-    InDoubt,
-    LookAt,
-    Looked,
+    LookUp,
+    LookupResult,
     SendAgain,
     Settled,
     decide,
-    look_result,
+    lookup_result,
 )
-from clarus_async.reconcile.loop import settle
+from clarus_async.reconcile.loop import settle_create
+from clarus_async.reconcile.pending import InDoubt
 from clarus_async.resources.integrations import IntegrationRow
 
 SETTLE = 60.0
@@ -39,7 +39,7 @@ def row(number, created_at=NOON):
 
 def answering(rows, known=None, **more):
     more.setdefault("not_before", NOON)
-    return look_result(rows, known or doubt(), at=105.0, **more)
+    return lookup_result(rows, known or doubt(), at=105.0, **more)
 
 
 class TestSent:
@@ -47,13 +47,13 @@ class TestSent:
         known = InDoubt()
         known.sent(Applied.MAYBE, 5.0)
         known.sent(Applied.MAYBE, 9.0)
-        assert (known.sends, known.given_up, known.applied, known.made) == (2, 9.0, Applied.MAYBE, None)
+        assert (known.sends, known.given_up, known.applied, known.answered_id) == (2, 9.0, Applied.MAYBE, None)
 
     def test_the_first_id_that_an_answer_gave_stays(self):
         known = InDoubt()
         known.sent(Applied.YES, 5.0, 7)
         known.sent(Applied.YES, 9.0, 8)
-        assert known.made == 7
+        assert known.answered_id == 7
 
     def test_what_was_applied_for_certain_stays_so(self):
         known = InDoubt()
@@ -72,70 +72,70 @@ class TestNothingSent:
 
 class TestFirstLook:
     def test_one_send_is_looked_up_at_once(self):
-        assert step(doubt()) == LookAt(100.0)
+        assert step(doubt()) == LookUp(100.0)
 
     def test_several_are_looked_up_when_they_have_settled(self):
-        assert step(doubt(sends=2)) == LookAt(160.0)
+        assert step(doubt(sends=2)) == LookUp(160.0)
 
 
 class TestFound:
     @pytest.mark.parametrize("at", [101.0, 160.0, 500.0])
     def test_one_that_was_sent_once_is_there(self, at):
-        assert step(doubt(), Looked(at, (7,))) == Settled(Fate.THERE, (7,))
+        assert step(doubt(), LookupResult(at, (7,))) == Settled(Fate.THERE, (7,))
 
     def test_one_that_was_sent_twice_is_looked_up_once_more(self):
-        assert step(doubt(sends=2), Looked(159.0, (7,))) == LookAt(160.0)
+        assert step(doubt(sends=2), LookupResult(159.0, (7,))) == LookUp(160.0)
 
     def test_and_is_there_when_it_has_settled(self):
-        assert step(doubt(sends=2), Looked(160.0, (7,))) == Settled(Fate.THERE, (7,))
+        assert step(doubt(sends=2), LookupResult(160.0, (7,))) == Settled(Fate.THERE, (7,))
 
     def test_one_that_may_be_another_s_is_looked_up_once_more(self):
-        assert step(doubt(), Looked(101.0, (7,), sure=False)) == LookAt(160.0)
+        assert step(doubt(), LookupResult(101.0, (7,), sure=False)) == LookUp(160.0)
 
     def test_and_is_never_adopted(self):
-        settled = step(doubt(), Looked(160.0, (7,), sure=False))
+        settled = step(doubt(), LookupResult(160.0, (7,), sure=False))
         assert (settled.fate, settled.ids) == (Fate.UNDECIDED, (7,))
-        assert "another create's" in settled.because
+        assert "another create's" in settled.reason
 
     def test_several_of_several_sends_are_named(self):
-        assert step(doubt(sends=2), Looked(160.0, (7, 8))) == Settled(Fate.SEVERAL, (7, 8))
+        assert step(doubt(sends=2), LookupResult(160.0, (7, 8))) == Settled(Fate.SEVERAL, (7, 8))
 
     def test_several_of_one_send_are_not_all_ours(self):
-        settled = step(doubt(), Looked(101.0, (7, 8)))
+        settled = step(doubt(), LookupResult(101.0, (7, 8)))
         assert (settled.fate, settled.ids) == (Fate.UNDECIDED, (7, 8))
-        assert "sent once" in settled.because
+        assert "sent once" in settled.reason
 
     def test_the_one_that_an_answer_gave_comes_first(self):
-        assert step(doubt(sends=2, made=8), Looked(160.0, (7, 8))) == Settled(Fate.SEVERAL, (8, 7))
+        assert step(doubt(sends=2, answered_id=8), LookupResult(160.0, (7, 8))) == Settled(Fate.SEVERAL, (8, 7))
 
     def test_the_one_that_an_answer_gave_is_there_whatever_the_list_says(self):
-        assert step(doubt(sends=2, made=8), Looked(160.0, ())) == Settled(Fate.THERE, (8,))
+        assert step(doubt(sends=2, answered_id=8), LookupResult(160.0, ())) == Settled(Fate.THERE, (8,))
 
 
 class TestAbsent:
     @pytest.mark.parametrize("at", [100.0, 159.999])
     def test_it_proves_nothing_before_it_has_settled(self, at):
-        assert step(doubt(), Looked(at, ())) == LookAt(160.0)
+        assert step(doubt(), LookupResult(at, ())) == LookUp(160.0)
 
     def test_then_it_is_sent_again(self):
-        assert step(doubt(), Looked(160.0, ())) == SendAgain()
+        assert step(doubt(), LookupResult(160.0, ())) == SendAgain()
 
     def test_where_it_may_not_be_sent_it_is_absent(self):
-        assert step(doubt(), Looked(160.0, ()), may_send=False) == Settled(Fate.ABSENT)
+        assert step(doubt(), LookupResult(160.0, ()), may_send=False) == Settled(Fate.ABSENT)
 
     def test_what_was_refused_is_not_sent_again(self):
-        assert step(doubt(refused=True), Looked(160.0, ())) == Settled(Fate.ABSENT)
+        assert step(doubt(refused=True), LookupResult(160.0, ())) == Settled(Fate.ABSENT)
 
     @pytest.mark.parametrize("may_send", [True, False])
     def test_what_was_applied_for_certain_is_not_sent_again(self, may_send):
-        settled = step(doubt(applied=Applied.YES), Looked(160.0, ()), may_send=may_send)
+        settled = step(doubt(applied=Applied.YES), LookupResult(160.0, ()), may_send=may_send)
         assert settled.fate is Fate.UNDECIDED
-        assert "not in the list" in settled.because
+        assert "not in the list" in settled.reason
 
 
 class TestWhatAnswers:
     def test_a_record_that_came_after_the_send(self):
-        assert answering([row(7)]) == Looked(105.0, (7,))
+        assert answering([row(7)]) == LookupResult(105.0, (7,))
 
     def test_one_that_a_look_before_saw_does_not(self):
         assert answering([row(7), row(8)], doubt(seen=frozenset({7}))).ids == (8,)
@@ -152,28 +152,30 @@ class TestWhatAnswers:
         looked = answering([row(7, NOON)], not_before=NOON + timedelta(seconds=seconds))
         assert (looked.ids, looked.sure) == (ids, not ids)
 
-    def test_hearsay_takes_what_is_older_for_what_may_be_ours(self):
+    def test_an_uncertain_clock_takes_what_is_older_for_what_may_be_ours(self):
         old = NOON - timedelta(hours=1, seconds=1)
         assert answering([row(7, old)]).ids == ()
-        assert answering([row(7, old)], hearsay=True) == answering([row(7, old)], hearsay=True)._replace(sure=False)
-        assert answering([row(7, old)], hearsay=True).ids == (7,)
-        assert answering([row(7, old), row(8)], hearsay=True).ids == (8,)
+        assert answering([row(7, old)], clock_uncertain=True) == answering(
+            [row(7, old)], clock_uncertain=True
+        )._replace(sure=False)
+        assert answering([row(7, old)], clock_uncertain=True).ids == (7,)
+        assert answering([row(7, old), row(8)], clock_uncertain=True).ids == (8,)
 
     def test_one_that_an_answer_gave_does_whenever_it_was_created(self):
-        assert answering([row(7, NOON - timedelta(days=1))], doubt(made=7)).ids == (7,)
+        assert answering([row(7, NOON - timedelta(days=1))], doubt(answered_id=7)).ids == (7,)
 
     def test_after_a_look_before_the_send_no_clock_matters(self):
-        assert answering([row(7, NOON - timedelta(days=1))], doubt(seen=frozenset())) == Looked(105.0, (7,))
+        assert answering([row(7, NOON - timedelta(days=1))], doubt(seen=frozenset())) == LookupResult(105.0, (7,))
 
     def test_where_no_clock_tells_it_is_not_sure(self):
-        assert answering([row(7)], not_before=None) == Looked(105.0, (7,), sure=False)
+        assert answering([row(7)], not_before=None) == LookupResult(105.0, (7,), sure=False)
 
     def test_where_another_create_of_the_name_is_under_way_it_is_not_sure(self):
-        assert answering([row(7)], rivals=True) == Looked(105.0, (7,), sure=False)
+        assert answering([row(7)], contested=True) == LookupResult(105.0, (7,), sure=False)
 
-    @pytest.mark.parametrize("more", [{"not_before": None}, {"rivals": True}])
+    @pytest.mark.parametrize("more", [{"not_before": None}, {"contested": True}])
     def test_that_nothing_is_there_is_sure(self, more):
-        assert answering([], **more) == Looked(105.0, ())
+        assert answering([], **more) == LookupResult(105.0, ())
 
     def test_a_record_that_two_pages_have_is_one(self):
         assert answering([row(7), row(8), row(7)]).ids == (7, 8)
@@ -182,9 +184,9 @@ class TestWhatAnswers:
 class TestWhatDoesNotTellWhenItWasCreated:
     """Whose such a record is, nobody knows, unless a look before the send saw it or an answer named it."""
 
-    @pytest.mark.parametrize("hearsay", [False, True])
-    def test_it_may_be_ours(self, hearsay):
-        assert answering([row(1, None)], hearsay=hearsay) == Looked(105.0, (1,), sure=False)
+    @pytest.mark.parametrize("uncertain", [False, True])
+    def test_it_may_be_ours(self, uncertain):
+        assert answering([row(1, None)], clock_uncertain=uncertain) == LookupResult(105.0, (1,), sure=False)
 
     @pytest.mark.parametrize("old", [NOON - timedelta(hours=1), NOON - timedelta(seconds=CLOCK_MARGIN), NOON])
     def test_beside_another_it_leaves_that_in_doubt_and_none_out(self, old):
@@ -193,16 +195,16 @@ class TestWhatDoesNotTellWhenItWasCreated:
         assert not looked.sure
 
     def test_what_a_look_before_the_send_saw_is_not_ours(self):
-        assert answering([row(1, None), row(2)], doubt(seen=frozenset({1}))) == Looked(105.0, (2,))
+        assert answering([row(1, None), row(2)], doubt(seen=frozenset({1}))) == LookupResult(105.0, (2,))
 
     def test_what_came_after_a_look_before_the_send_is_ours(self):
-        assert answering([row(1, None), row(2, None)], doubt(seen=frozenset({1}))) == Looked(105.0, (2,))
+        assert answering([row(1, None), row(2, None)], doubt(seen=frozenset({1}))) == LookupResult(105.0, (2,))
 
     def test_what_an_answer_named_is_ours(self):
-        assert answering([row(1, None)], doubt(made=1)) == Looked(105.0, (1,))
+        assert answering([row(1, None)], doubt(answered_id=1)) == LookupResult(105.0, (1,))
 
     def test_what_was_given_to_another_is_not_ours(self):
-        assert answering([row(1, None)], given=[1]) == Looked(105.0, ())
+        assert answering([row(1, None)], given=[1]) == LookupResult(105.0, ())
 
 
 class Starving:
@@ -214,18 +216,18 @@ class Starving:
     async def wait(self, _at):
         return True
 
-    async def look(self):
+    async def look_up(self):
         raise AssertionError("nothing was applied, so there is nothing to look up")
 
     async def send(self):
         self.sends += 1
-        self.known.starved += self.sends <= self.starving
+        self.known.budget_exhausted += self.sends <= self.starving
 
 
 @pytest.mark.parametrize(("starving", "sends"), [(0, 3), (3, 6), (10, 13), (50, 13)])
 async def test_a_send_that_had_fewer_attempts_than_it_was_due_costs_no_try(starving, sends):
     known = InDoubt()
-    hands = Starving(known, starving)
+    actions = Starving(known, starving)
 
-    assert await settle(known, hands, SETTLE, most=4) == Settled(Fate.ABSENT)
-    assert hands.sends == sends
+    assert await settle_create(known, actions, SETTLE, most_sends=4) == Settled(Fate.ABSENT)
+    assert actions.sends == sends

@@ -11,7 +11,7 @@ from clarus_async.errors import (
     ServerError,
     ValidationError,
 )
-from clarus_async.wire.faults import read_faults
+from clarus_async.wire.error_bodies import read_error_body
 from clarus_async.wire.graphql import read_answer
 from clarus_async.wire.refusals import (
     concerns_rows,
@@ -22,7 +22,7 @@ from clarus_async.wire.refusals import (
 
 
 def error(*entries, cls=GraphQLError, **more):
-    return cls("x", errors=read_faults(orjson.dumps({"errors": entries})), path="/graphql", **more)
+    return cls("x", errors=read_error_body(orjson.dumps({"errors": entries})), path="/graphql", **more)
 
 
 def said(message, code=None, **more):

@@ -10,16 +10,23 @@ import pytest
 from clarus_async.errors import Applied, ConnectionFailedError, ValidationError
 from clarus_async.provisioning.report import Outcome, OutcomeStatus, Problem, Report
 
-CREATED = Outcome(index=0, key="shop-1", status=OutcomeStatus.CREATED, integration_id=7, attempts=1)
+CREATED = Outcome(index=0, key="shop-1", status=OutcomeStatus.CREATED, id=7, resource="integrations", attempts=1)
 FAILED = Outcome(
     index=1,
     key="shop-2",
     status=OutcomeStatus.FAILED,
+    resource="integrations",
     error=Problem(type="ValidationError", message="422", applied=Applied.NO, retryable=False, status=422),
     attempts=2,
 )
 DUPLICATED = Outcome(
-    index=2, key="shop-3", status=OutcomeStatus.DUPLICATED, integration_id=1, matched_by="name", others=(2, 3)
+    index=2,
+    key="shop-3",
+    status=OutcomeStatus.DUPLICATED,
+    id=1,
+    resource="integrations",
+    matched_by="name",
+    others=(2, 3),
 )
 
 
@@ -36,7 +43,7 @@ def test_only_a_record_that_is_there_as_it_should_be_is_ok(status):
 
 def test_an_outcome_has_the_fields_of_the_contract():
     assert [field.name for field in attrs.fields(Outcome)] == [
-        "index", "key", "status", "integration_id", "matched_by", "error", "attempts", "others",
+        "index", "key", "status", "id", "resource", "matched_by", "error", "attempts", "others",
         "unpatched", "differs",
     ]  # fmt: skip
 
@@ -75,7 +82,8 @@ def test_what_is_read_back_has_its_types():
 
 def test_the_json_is_plain():
     assert orjson.loads(DUPLICATED.to_json()) == {
-        "index": 2, "key": "shop-3", "status": "duplicated", "integration_id": 1, "matched_by": "name", "error": None,
+        "index": 2, "key": "shop-3", "status": "duplicated", "id": 1,
+        "resource": "integrations", "matched_by": "name", "error": None,
         "attempts": 0, "others": [2, 3], "unpatched": [], "differs": [],
     }  # fmt: skip
 

@@ -11,6 +11,7 @@ from clarus_async.auth.token import HeldToken
 from clarus_async.calls import core as module
 from clarus_async.calls.core import ClientCore
 from clarus_async.config import PacingPolicy
+from clarus_async.reconcile.lookup import ResourceState
 from tests.virtual import now, settle, virtual
 
 FOREVER = 1e6
@@ -139,11 +140,11 @@ class TestForgetting:
     async def test_what_was_forgotten_is_a_stranger_afterwards(self, room):
         shared = await started()
         before = shared.tenant("acme")
-        before.searchable = True
+        before.memory(ResourceState, "integrations").searchable = True
         await strangers(shared, ROOM)
         after = shared.tenant("acme")
         assert after is not before
-        assert after.searchable is None
+        assert after.memory(ResourceState, "integrations").searchable is None
         assert after.queue is not before.queue
 
 
@@ -208,11 +209,11 @@ class TestNeverForgotten:
     @pytest.mark.parametrize("scope", ["tenant", "client"])
     async def test_one_with_a_create_that_is_under_way_between_two_requests(self, room, scope):
         shared = await started(scope=scope)
-        creates = shared.tenant("acme").creates
+        creates = shared.tenant("acme").memory(ResourceState, "integrations").creates
         creates.begin("name=shop", now(), "one")
         await asyncio.sleep(1.0)
         await strangers(shared, 1_000)
-        assert shared.tenant("acme").creates is creates
+        assert shared.tenant("acme").memory(ResourceState, "integrations").creates is creates
         creates.end("name=shop", now(), "one", 7)
         await asyncio.sleep(100.0)
         await strangers(shared, 1_000)
@@ -221,12 +222,12 @@ class TestNeverForgotten:
     @virtual
     async def test_one_with_a_create_that_ended_in_doubt(self, room):
         shared = await started()
-        creates = shared.tenant("acme").creates
+        creates = shared.tenant("acme").memory(ResourceState, "integrations").creates
         creates.begin("name=shop", now(), "one")
         creates.end("name=shop", now(), "one", until=now() + 60.0)
         await asyncio.sleep(300.0)
         await strangers(shared, 1_000)
-        assert shared.tenant("acme").creates is creates
+        assert shared.tenant("acme").memory(ResourceState, "integrations").creates is creates
         await asyncio.sleep(1_000.0)
         await strangers(shared, 1_000)
         assert "acme" not in names(shared)
@@ -235,7 +236,7 @@ class TestNeverForgotten:
     async def test_one_whose_schema_is_asked_for(self, room):
         shared = await started()
         tenant = shared.tenant("acme")
-        async with tenant.schema:
+        async with tenant.memory(ResourceState, "integrations").schema:
             await asyncio.sleep(1.0)
             await strangers(shared, 1_000)
             assert shared.tenant("acme") is tenant

@@ -22,15 +22,15 @@ from clarus_async.forking import watch
 from clarus_async.provisioning.journal.file_lock import FileLock, wal_problem
 from clarus_async.provisioning.journal.rows import (
     CHANGE,
-    END,
-    END_ONE,
-    ENTER,
-    ENTER_ONE,
     KNOWN,
     READ,
     REFUSED,
     SCHEMA,
     UPGRADE,
+    WRITE_COMPLETIONS,
+    WRITE_INTENTS,
+    WRITE_ONE_COMPLETION,
+    WRITE_ONE_INTENT,
     Change,
     Completion,
     Intent,
@@ -42,7 +42,7 @@ from clarus_async.provisioning.journal.rows import (
 
 _VERSION: Final = "2"
 _EARLIER: Final = "1"
-_ONLY: Final = "integrations"  # what every journal of version 1 is of
+_RESOURCE_OF_VERSION_1: Final = "integrations"  # every journal of version 1 is of these
 
 
 class JournalFile:
@@ -60,7 +60,7 @@ class JournalFile:
         path: str | os.PathLike[str],
         tenant: str | None = None,
         base_url: str | None = None,
-        resource: str | None = _ONLY,
+        resource: str | None = None,
     ) -> None:
         self.path: Path = Path(path)
         self._job = {"tenant": tenant, "base_url": base_url, "resource": resource}
@@ -68,6 +68,8 @@ class JournalFile:
         self._lock: FileLock | None = None
         self.salt: bytes = b""
         """Goes into every hash, so that journals can't be compared."""
+        self.resource: str = resource or _RESOURCE_OF_VERSION_1
+        """What its records are, once it is open."""
         watch(self)
 
     def forked(self) -> Iterable[object]:
@@ -85,9 +87,6 @@ class JournalFile:
 
     def open(self, *, make: bool = True) -> list[Known]:
         """Open it, or make it; return what it holds.
-
-        Args:
-            make: make one where there is none.
 
         Raises:
             JournalError: it is another job's, in use, damaged, not there, or can't be made.
@@ -125,30 +124,30 @@ class JournalFile:
 
     def _make(self) -> None:
         """Make a whole journal under another name first, so that there never is half of one."""
-        draft = self.path.with_name(f".{secrets.token_hex(8)}.journal")
+        unfinished = self.path.with_name(f".{secrets.token_hex(8)}.journal")
         try:
-            os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-            with contextlib.closing(sqlite3.connect(draft, isolation_level=None)) as database:
+            os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+            with contextlib.closing(sqlite3.connect(unfinished, isolation_level=None)) as database:
                 database.executescript(f"BEGIN;{SCHEMA}")
                 job = {**self._job, "version": _VERSION, "salt": secrets.token_hex(8), "open": "0"}
                 database.executemany("INSERT INTO job VALUES (?, ?)", job.items())
                 database.execute("COMMIT")
             try:
                 # Unlike a rename, this fails where somebody else made one meanwhile.
-                os.link(draft, self.path)
+                os.link(unfinished, self.path)
             except FileExistsError:
                 pass
             except OSError as error:
                 if error.errno not in {errno.EPERM, errno.ENOTSUP, errno.ENOSYS}:
                     raise
                 # Not every file system has hard links.
-                draft.rename(self.path)
+                unfinished.rename(self.path)
             _flush_folder(self.path.parent)
         except OSError as error:
             raise _can_not("be made", self.path, error) from None
         finally:
             with contextlib.suppress(OSError):
-                draft.unlink()
+                unfinished.unlink()
 
     def _peek(self) -> None:
         """Refuse what is not ours without touching it; its job was written into the file itself when it was made."""
@@ -165,7 +164,7 @@ class JournalFile:
                 f"journal {self.path}: belongs to another release: its version is {version}, this one's {_VERSION};"
                 " go on with the release that wrote it, or take another file"
             )
-        job.setdefault("resource", _ONLY)
+        job.setdefault("resource", _RESOURCE_OF_VERSION_1)
         for name, ours in self._job.items():
             theirs = job.get(name)
             if ours is not None and theirs != ours:
@@ -200,6 +199,7 @@ class JournalFile:
         if job["version"] == _EARLIER:
             _upgrade(database)
         salt = bytes.fromhex(job["salt"])
+        self.resource = job.get("resource", _RESOURCE_OF_VERSION_1)
         known = [Known.of(values) for values in database.execute(KNOWN)]
         database.execute("INSERT OR REPLACE INTO job VALUES ('open', '1')")
         # Not truncated: while it is open, its WAL is never without what was written last.
@@ -211,56 +211,43 @@ class JournalFile:
         """Write rows, all or none, and return when they are on the disk.
 
         Args:
-            rows: entries, and results of records that have theirs, now or already.
+            rows: intents, and completions of records that have theirs, now or already.
 
         Raises:
             sqlite3.Error: they can't be written.
         """
-        # Of what is written together, a result is the last word.
-        entries = [tuple(row) for row in rows if type(row) is Intent]
-        results = [tuple(row) for row in rows if type(row) is Completion]
-        texts = _json(entries), _json(results)
+        # Of what is written together, a completion is the last word.
+        intents = [tuple(row) for row in rows if type(row) is Intent]
+        completions = [tuple(row) for row in rows if type(row) is Completion]
+        texts = _json(intents), _json(completions)
         whole = "\\u0000" not in texts[0] and "\\u0000" not in texts[1]
         database = self._connected()
-        if whole and not results:
-            database.execute(ENTER, texts[:1])
+        if whole and not completions:
+            database.execute(WRITE_INTENTS, texts[:1])
             return
         # It commits, or rolls back.
         with database:
             database.execute("BEGIN")
             if whole:
-                database.execute(ENTER, texts[:1])
-                ended = database.execute(END, texts[1:]).rowcount
+                database.execute(WRITE_INTENTS, texts[:1])
+                ended = database.execute(WRITE_COMPLETIONS, texts[1:]).rowcount
             else:
-                database.executemany(ENTER_ONE, [[_cell(value) for value in row] for row in entries])
-                named = [dict(zip(Completion._fields, map(_cell, row), strict=True)) for row in results]
-                ended = database.executemany(END_ONE, named).rowcount
-            if results and ended < len(results):
-                raise sqlite3.IntegrityError("a result has no entry")
+                database.executemany(WRITE_ONE_INTENT, [[_cell(value) for value in row] for row in intents])
+                named = [dict(zip(Completion._fields, map(_cell, row), strict=True)) for row in completions]
+                ended = database.executemany(WRITE_ONE_COMPLETION, named).rowcount
+            if completions and ended < len(completions):
+                raise sqlite3.IntegrityError("a completion has no intent")
 
     def fetch(self, numbers: Sequence[int]) -> dict[int, Row]:
-        """Read records by number.
-
-        Args:
-            numbers: which.
-        """
+        """Read records by number."""
         return self._fetch("WHERE n IN (SELECT value FROM json_each(?))", _json(numbers))
 
     def doubtful(self, after: int, most: int) -> dict[int, Row]:
-        """Read records that were ever in doubt, or are in flight, in order of their numbers.
-
-        Args:
-            after: those with a greater number than this.
-            most: how many.
-        """
+        """Read records that were ever in doubt, or are in flight, in order of their numbers."""
         return self._fetch("WHERE n > ? AND (unknown OR status IS NULL) ORDER BY n LIMIT ?", after, most)
 
     def troubled(self, most: int) -> dict[int, Row]:
-        """Read records that are not there as they should be.
-
-        Args:
-            most: how many.
-        """
+        """Read records that are not there as they should be."""
         there = "coalesce(status, '') IN ('created', 'adopted', 'updated')"
         return self._fetch(f"WHERE NOT {there} ORDER BY n LIMIT ?", most)
 
@@ -283,12 +270,8 @@ class JournalFile:
         return {tuple(names): count for names, count in rows}
 
     def owners(self, ids: Sequence[int]) -> dict[int, str]:
-        """Return the keys of the records that have these ids.
-
-        Args:
-            ids: which.
-        """
-        wanted = "SELECT integration_id, key FROM records WHERE integration_id IN (SELECT value FROM json_each(?))"
+        """Return the keys of the records that have these ids."""
+        wanted = "SELECT id, key FROM records WHERE id IN (SELECT value FROM json_each(?))"
         return dict(self._connected().execute(wanted, (_json(ids),)))
 
     def forget_refused(self) -> None:
@@ -296,20 +279,12 @@ class JournalFile:
         self._connected().execute(f"DELETE FROM records WHERE {REFUSED}")  # noqa: S608  a constant
 
     def forget(self, numbers: Sequence[int]) -> None:
-        """Forget records of which nothing was sent.
-
-        Args:
-            numbers: which.
-        """
+        """Forget records of which nothing was sent."""
         statement = "DELETE FROM records WHERE n IN (SELECT value FROM json_each(?))"
         self._connected().execute(statement, (_json(numbers),))
 
     def change(self, changes: Iterable[Change]) -> None:
-        """Note what is about to be changed, of records that have their entries.
-
-        Args:
-            changes: what is.
-        """
+        """Note what is about to be changed, of records that have their intents."""
         database = self._connected()
         with database:
             database.execute("BEGIN")
@@ -342,11 +317,7 @@ class JournalFile:
             lock.release()
 
     def explained(self, error: Exception) -> str:
-        """Say in words what went wrong, and what to do.
-
-        Args:
-            error: what SQLite says, or what could not be read.
-        """
+        """Say in words what went wrong, and what to do."""
         where = f"journal {self.path}: "
         if not isinstance(error, sqlite3.Error):
             return f"{where}is damaged ({error}): {_WHAT_TO_DO}"

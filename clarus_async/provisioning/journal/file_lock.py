@@ -65,9 +65,6 @@ def wal_problem(path: Path) -> str | None:
 
     SQLite takes the first frame that does not fit for the end, and drops what comes after it in silence. After a crash
     that is the last group at most, which nobody was told of.
-
-    Args:
-        path: the WAL.
     """
     content = path.read_bytes()
     if len(content) < _HEADER.size:

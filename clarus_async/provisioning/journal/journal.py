@@ -35,7 +35,7 @@ class Journal:
         path: str | os.PathLike[str],
         tenant: str | None = None,
         base_url: str | None = None,
-        resource: str | None = "integrations",
+        resource: str | None = None,
     ) -> None:
         self.file: JournalFile = JournalFile(path, tenant, base_url, resource)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="clarus_async journal")
@@ -56,9 +56,6 @@ class Journal:
 
     async def open(self, *, make: bool = True) -> list[Known]:
         """Open it, or make it; return what it holds.
-
-        Args:
-            make: make one where there is none.
 
         Raises:
             JournalError: it is another job's, in use, damaged, or can't be opened.
@@ -84,9 +81,6 @@ class Journal:
     async def write(self, rows: Iterable[Intent | Completion]) -> None:
         """Write rows, and return when they are on the disk.
 
-        Args:
-            rows: entries, and results of records that have theirs, now or already.
-
         Raises:
             JournalError: they can't be written; nothing more can be.
         """
@@ -108,9 +102,6 @@ class Journal:
     async def fetch(self, numbers: Sequence[int]) -> dict[int, Row]:
         """Read records by number.
 
-        Args:
-            numbers: which.
-
         Raises:
             JournalError: they can't be read.
         """
@@ -119,9 +110,6 @@ class Journal:
     async def forget(self, numbers: Sequence[int]) -> None:
         """Forget records of which nothing was sent.
 
-        Args:
-            numbers: which.
-
         Raises:
             JournalError: they can't be forgotten.
         """
@@ -129,9 +117,6 @@ class Journal:
 
     async def run(self, work: Callable[[], T]) -> T:
         """Do something with the file, in the thread.
-
-        Args:
-            work: what to do.
 
         Raises:
             JournalError: it failed.

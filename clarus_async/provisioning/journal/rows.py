@@ -18,17 +18,18 @@ class Intent(NamedTuple):
 
     Args:
         n: its number in the journal, from 1.
-        key: the record's.
-        name: the record's, where that is not its key.
+        key: the record's: the surest of its natural keys.
+        name: the value of its last natural key, where that is not its key.
         hash: of all that was to be sent.
         idempotency_key: the same for every send.
-        seen: ids that a look before the first send found; ``None`` where nobody looked.
+        seen: ids that a lookup before the first send found; ``None`` where nobody looked.
         sent: when it was first about to be sent, in seconds since 1970 on the server's clock, which no step of a local
             clock moves; ``None`` where no answer had told of that.
         sends: how often it was to be sent as a new record.
         unknown: whether it was ever in doubt; once said, it stays.
         given: digests of what the server was given last of each attribute; ``None`` where nobody knows.
         names: others that it may have.
+        scope: of its last natural key, where that has one: the values of the attributes.
     """
 
     n: int
@@ -42,6 +43,7 @@ class Intent(NamedTuple):
     unknown: bool = False
     given: Mapping[str, str] | None = None
     names: Sequence[str] = ()
+    scope: Sequence[object] | None = None
 
 
 class Change(NamedTuple):
@@ -49,27 +51,27 @@ class Change(NamedTuple):
 
     Args:
         n: its number in the journal.
-        integration_id: of what is there.
+        id: of what is there.
         ours: whether a send of this job made that.
         given: digests of the attributes that stay as they are; ``None`` where nobody knows.
         names: those that it may have.
     """
 
     n: int
-    integration_id: int
+    id: int
     ours: bool
     given: Mapping[str, str] | None
     names: Sequence[str]
 
 
 class Completion(NamedTuple):
-    """What became of a record that has its entry.
+    """What became of a record that has its intent.
 
     Args:
         n: its number in the journal.
-        sends: how often it was sent as a new record; ``None``: as the entry says.
+        sends: how often it was sent as a new record; ``None``: as the intent says.
         status: as in :class:`Outcome`, as are the fields up to ``error``.
-        integration_id: where it is known.
+        id: where it is known.
         matched_by: where it was found.
         attempts: requests that went out.
         others: ids of further records.
@@ -83,7 +85,7 @@ class Completion(NamedTuple):
     n: int
     status: str
     sends: int | None = None
-    integration_id: int | None = None
+    id: int | None = None
     matched_by: str | None = None
     attempts: int = 0
     others: Sequence[int] = ()
@@ -95,7 +97,7 @@ class Completion(NamedTuple):
 
 
 class Row(NamedTuple):
-    """What the journal holds of one record: its entry, and its result; in flight, it has no status."""
+    """What the journal holds of one record: its intent, and its completion; in flight, it has no status."""
 
     n: int
     key: str
@@ -108,8 +110,9 @@ class Row(NamedTuple):
     unknown: bool = False
     given: Mapping[str, str] | None = None
     names: Sequence[str] = ()
+    scope: Sequence[object] | None = None
     status: str | None = None
-    integration_id: int | None = None
+    id: int | None = None
     matched_by: str | None = None
     attempts: int = 0
     others: Sequence[int] = ()
@@ -126,9 +129,6 @@ class Row(NamedTuple):
     @classmethod
     def of(cls, values: Sequence[Any]) -> Row:
         """Build one of what SQLite gave, which keeps no checksums, and takes a value of any type in any column.
-
-        Args:
-            values: the cells.
 
         Raises:
             ValueError: a value makes no sense.
@@ -151,11 +151,7 @@ def _one_of(*kinds: type) -> Callable[[object], bool]:
 
 
 def are_texts(value: object) -> bool:
-    """Whether this is what names of attributes may be.
-
-    Args:
-        value: as it was written.
-    """
+    """Whether this is what names of attributes may be."""
     return isinstance(value, list | tuple) and all(type(item) is str for item in value)
 
 
@@ -179,7 +175,7 @@ _ERROR: Final[dict[str, Callable[[Any], bool]]] = {
     "retryable": _one_of(bool),
     "status": _is_whole,
 }
-_NESTED: Final = ("seen", "given", "names", "others", "error", "differs")
+_NESTED: Final = ("seen", "given", "names", "scope", "others", "error", "differs")
 _MAKES_SENSE: Final[dict[str, Callable[[Any], bool]]] = {
     "n": _one_of(int),
     "key": _one_of(str),
@@ -188,6 +184,7 @@ _MAKES_SENSE: Final[dict[str, Callable[[Any], bool]]] = {
     "sent": _one_of(float, NoneType),
     **dict.fromkeys(("unknown", "ours"), _one_of(bool)),
     "given": lambda value: value is None or (isinstance(value, dict) and are_texts([*value.values()])),
+    "scope": lambda value: value is None or isinstance(value, list),
     "existing": lambda value: value is None or value in EXISTING,
     **dict.fromkeys(("names", "differs"), are_texts),
     "status": lambda value: value is None or is_status(value),
@@ -198,11 +195,7 @@ _MAKES_SENSE: Final[dict[str, Callable[[Any], bool]]] = {
 
 
 def is_status(value: object) -> bool:
-    """Whether this is what an outcome's status may be.
-
-    Args:
-        value: as it was written.
-    """
+    """Whether this is what an outcome's status may be."""
     return value in _STATUSES
 
 
@@ -213,14 +206,16 @@ SCHEMA: Final = """
 CREATE TABLE job (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE records (
   n INTEGER PRIMARY KEY, key TEXT NOT NULL, name TEXT, hash TEXT, idempotency_key TEXT, seen TEXT, sent REAL,
-  sends INTEGER, status TEXT, integration_id INTEGER, matched_by TEXT, attempts INTEGER NOT NULL DEFAULT 0, others TEXT,
-  error TEXT, unknown INTEGER NOT NULL, given TEXT, names TEXT, existing TEXT, ours INTEGER NOT NULL DEFAULT 0,
-  differs TEXT);
+  sends INTEGER, status TEXT, id INTEGER, matched_by TEXT, attempts INTEGER NOT NULL DEFAULT 0, others TEXT,
+  error TEXT, unknown INTEGER NOT NULL, given TEXT, names TEXT, scope TEXT, existing TEXT,
+  ours INTEGER NOT NULL DEFAULT 0, differs TEXT);
 """
 # Version 1 does not say under which `existing` a record was settled. What was updated was so under "update". What a
 # send of the job made was sent with the attributes of its hash, whatever the option was. What was only found was never
-# compared: it is decided anew, by a look, which sends nothing.
+# compared: it is decided anew, by a lookup, which sends nothing.
 UPGRADE: Final = """
+ALTER TABLE records RENAME COLUMN integration_id TO id;
+ALTER TABLE records ADD COLUMN scope TEXT;
 ALTER TABLE records ADD COLUMN given TEXT;
 ALTER TABLE records ADD COLUMN names TEXT;
 ALTER TABLE records ADD COLUMN existing TEXT;
@@ -233,7 +228,7 @@ UPDATE job SET value = '2' WHERE name = 'version';
 """
 
 
-def _enter(source: str) -> str:
+def _upsert_intent(source: str) -> str:
     names = ", ".join(Intent._fields)
     replaced = [f"{name} = excluded.{name}" for name in Intent._fields if name not in {"n", "unknown"}]
     left = [name for name in Row._fields if name not in Intent._fields]
@@ -244,7 +239,7 @@ def _enter(source: str) -> str:
     )
 
 
-def _end(value: Callable[[int], str], source: str) -> str:
+def _update_completion(value: Callable[[int], str], source: str) -> str:
     values = {name: value(i) for i, name in enumerate(Completion._fields)}
     del values["n"]
     kept = {name: f"coalesce({values[name]}, {name})" for name in ("sends", "existing", "ours")}
@@ -259,20 +254,20 @@ def _extracted(i: int) -> str:
 
 # A whole group in one statement: each statement that a thread runs may have to wait for the interpreter's lock.
 _ALL: Final = ", ".join(map(_extracted, range(len(Intent._fields))))
-ENTER: Final = _enter(f"SELECT {_ALL} FROM json_each(?) WHERE true")  # noqa: S608  made of field names
-END: Final = _end(_extracted, "FROM json_each(?)")
+WRITE_INTENTS: Final = _upsert_intent(f"SELECT {_ALL} FROM json_each(?) WHERE true")  # noqa: S608  field names
+WRITE_COMPLETIONS: Final = _update_completion(_extracted, "FROM json_each(?)")
 # SQLite's JSON ends a text at a NUL.
-ENTER_ONE: Final = _enter(f"VALUES ({', '.join('?' for _ in Intent._fields)})")
-END_ONE: Final = _end(lambda i: f":{Completion._fields[i]}", "")
-# Its hash becomes one that no record has. It ends a doubt, for what is there is known.
+WRITE_ONE_INTENT: Final = _upsert_intent(f"VALUES ({', '.join('?' for _ in Intent._fields)})")
+WRITE_ONE_COMPLETION: Final = _update_completion(lambda i: f":{Completion._fields[i]}", "")
+# Its hash becomes one that no record has. It is in doubt no more, for what is there is known.
 CHANGE: Final = """UPDATE records SET hash = '', status = coalesce(status, 'unresolved'), sends = 0,
-  integration_id = :integration_id, ours = :ours, given = :given, names = :names WHERE n = :n"""
-READ: Final = f"SELECT {', '.join(Row._fields)} FROM records"  # noqa: S608  made of field names
+  id = :id, ours = :ours, given = :given, names = :names WHERE n = :n"""
+READ: Final = f"SELECT {', '.join(Row._fields)} FROM records"  # noqa: S608  field names
 # What is wrong with the input itself, such as a key that is there twice.
 REFUSED: Final = "(coalesce(status, '') = 'failed' AND hash IS NULL)"
-KNOWN: Final = f"""SELECT n, key, coalesce(name, key), integration_id,
+KNOWN: Final = f"""SELECT n, key, coalesce(name, key), id,
   coalesce(status, '') = 'adopted' AND NOT ours,
-  status IS NULL OR (status = 'unresolved' AND coalesce(sends, 0)), names
+  status IS NULL OR (status = 'unresolved' AND coalesce(sends, 0)), names, scope
 FROM records WHERE NOT {REFUSED}"""  # noqa: S608  made of constants
 
 
@@ -282,33 +277,35 @@ class Known(NamedTuple):
     Args:
         n: its number.
         key: the record's.
-        name: the record's.
-        integration_id: where it is known.
-        by_name: it was found as it is, and nothing was sent for it.
+        name: the value of its last natural key.
+        id: where it is known.
+        by_key_alone: it was found as it is, and nothing was sent for it.
         in_doubt: it may have been sent, and nobody knows what became of it.
         names: others that it may have.
+        scope: of its last natural key, where that has one.
     """
 
     n: int
     key: str
     name: str
-    integration_id: int | None
-    by_name: bool
+    id: int | None
+    by_key_alone: bool
     in_doubt: bool
     names: Sequence[str] = ()
+    scope: Sequence[object] | None = None
 
     @classmethod
     def of(cls, values: Sequence[Any]) -> Known:
         """Build one of what SQLite gave.
 
-        Args:
-            values: the cells.
-
         Raises:
             ValueError: a value makes no sense.
         """
-        n, key, name, found, by_name, in_doubt, cell = values
-        names = () if cell is None else orjson.loads(cell)
+        n, key, name, found, by_key_alone, in_doubt, *cells = values
+        names, scope = ((None if cell is None else orjson.loads(cell)) for cell in cells)
+        names = () if names is None else names
         if not are_texts((key, name)) or not _is_whole(found) or not are_texts(names):
             raise ValueError(f"record {n!r} has no sensible key, name or id")
-        return cls(n, key, name, found, by_name=bool(by_name), in_doubt=bool(in_doubt), names=tuple(names))
+        if not _MAKES_SENSE["scope"](scope):
+            raise ValueError(f"record {n!r} has no sensible scope")
+        return cls(n, key, name, found, bool(by_key_alone), bool(in_doubt), tuple(names), scope)

@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 from clarus_async import ClarusClient, ClarusError, ClientCredentials, NewIntegration, Timeouts
-from clarus_async.reconcile.creation import Creation
+from clarus_async.reconcile.reconciler import Reconciler
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Simulator
 
 BASE_URL = "https://clarus.test"
@@ -37,7 +37,7 @@ def at_base_url(terms):
 
 async def provision(url, credentials, journal, existing, numbers):
     """Run as a process of its own does."""
-    Creation.terms = at_base_url(Creation.terms)
+    Reconciler.terms = at_base_url(Reconciler.terms)
     async with ClarusClient("acme", credentials, base_url=url, timeouts=_TIMEOUTS) as clarus:
         run = clarus.integrations.provision(map(shop, numbers), journal=journal, existing=existing, concurrency=2)
         try:

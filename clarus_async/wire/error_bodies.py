@@ -1,9 +1,9 @@
-"""What error bodies say, in every common form (CLARUS_API.md §3 documents two, and leaves the rest open).
+"""The bodies of error responses, in every common form (CLARUS_API.md §3 documents two, and leaves the rest open).
 
-Read are the vendor's two, JSON:API's and GraphQL's errors, problem details (RFC 9457), OAuth's (RFC 6749), the
-challenge of an empty 401 or 403 (RFC 6750), what Spring, FastAPI, Django REST framework, ASP.NET, Laravel, Google's and
-Apigee's gateways write, and a page's title; of anything else, its beginning. Nothing here raises: a body that can't be
-read is an error with fewer details.
+These are read: the vendor's two forms, JSON:API's and GraphQL's errors, problem details (RFC 9457), OAuth's errors
+(RFC 6749), the challenge of an empty 401 or 403 (RFC 6750), what Spring, FastAPI, Django REST framework, ASP.NET,
+Laravel, Google's and Apigee's gateways write, and the title of an HTML page; of anything else, the beginning. Nothing
+here raises: a body that can't be read gives an error with fewer details.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ import orjson
 from clarus_async.errors import ErrorDetail
 from clarus_async.wire.reading import Unreadable, parse
 
-# An error is read by a person: enough of it to act on, and no more than a log line takes.
+# A person reads an error: enough to act on, and no more than fits a log line.
 _MOST_ENTRIES: Final = 20
 _MOST_TEXT: Final = 500
 _MOST_DEPTH: Final = 16
-# A gateway wraps what its origin said, and that may have wrapped something, too.
+# A gateway wraps its origin's error, which may wrap another one.
 _MOST_WRAPPINGS: Final = 3
-# Parsed, a body takes many times its size; what is longer is read as text, from its beginning.
+# A parsed body takes many times its size; only the beginning of a longer one is read, as text.
 _MOST_BODY: Final = 256 * 2**10
 _MOST_PROSE: Final = 4096
 _TITLES: Final = (r"(?i)<title[^>]*>([^<]{1,200})", r"(?i)<h1[^>]*>([^<]{1,200})")
@@ -43,20 +43,20 @@ _LISTS: Final = ("errors", "invalid-params", "invalid_params", "violations")
 _SECRETIVE: Final = r"(?i)token|secret|passw|api_?key|authorization|credential"
 
 
-def read_faults(body: bytes, secrets: Iterable[str] = (), challenge: str | None = None) -> tuple[ErrorDetail, ...]:
-    """Read an error answer, without what was sent in confidence.
+def read_error_body(body: bytes, secrets: Iterable[str] = (), challenge: str | None = None) -> tuple[ErrorDetail, ...]:
+    """Read the body of an error response, with secrets scrubbed from it.
 
     Args:
-        body: as it came; JSON, a proxy's HTML, or nothing.
-        secrets: strings that must not show, should the server echo them.
-        challenge: its WWW-Authenticate, which counts where the body says nothing.
+        body: JSON, a proxy's HTML, or nothing.
+        secrets: strings to scrub, in case the server echoes them.
+        challenge: the response's WWW-Authenticate, which counts where the body tells nothing.
     """
     hidden = forms_of(secrets)
     document = _document(body) if len(body) <= _MOST_BODY else Unreadable("", "an error")
     if isinstance(document, Unreadable):
         details = _prose(body, hidden)
     else:
-        # Before anything is cut or folded: what is left of a secret would not be found any more.
+        # Before anything is cut or folded: the remains of a secret could not be found afterwards.
         details = _read(_scrubbed(document, hidden, 0), hidden, _MOST_WRAPPINGS)
     return details or _challenged(challenge, hidden)
 
@@ -64,7 +64,7 @@ def read_faults(body: bytes, secrets: Iterable[str] = (), challenge: str | None 
 def _document(body: bytes) -> Any | Unreadable:  # noqa: ANN401
     document = parse(body)
     if isinstance(document, Unreadable) and body.strip():
-        # JSON is UTF-8 (RFC 8259, section 8.1), and not everywhere.
+        # JSON should be UTF-8 (RFC 8259, section 8.1), but some servers write it otherwise.
         return parse(_text(body).encode("utf-8", "replace"))
     return document
 
@@ -76,10 +76,10 @@ def _text(body: bytes) -> str:
     try:
         text = body.decode()
     except UnicodeDecodeError as error:
-        # What is cut within a character is UTF-8 all the same.
+        # A body that was cut within a character is UTF-8, too.
         cut = len(body) - error.start < 4 and error.reason == "unexpected end of data"
         text = body[: error.start].decode() if cut else body.decode("latin-1")
-    # UTF-16 of Western text without its mark.
+    # UTF-16 without a byte order mark, of Western text.
     return text.replace("\0", "")
 
 
@@ -104,7 +104,7 @@ def _read(document: object, hidden: list[str], wrappings: int) -> tuple[ErrorDet
 
 
 def _several(errors: object, hidden: list[str], wrappings: int) -> tuple[ErrorDetail, ...]:
-    """Read the errors of a list, or by field."""
+    """Read errors in a list, or by field."""
     if isinstance(errors, list):
         return _entries(errors, hidden, wrappings)
     if isinstance(errors, dict):
@@ -124,7 +124,7 @@ def _fields(errors: Mapping[str, object]) -> tuple[ErrorDetail, ...]:
 
 
 def _one(error: object, document: Mapping[str, object], hidden: list[str], wrappings: int) -> tuple[ErrorDetail, ...]:
-    """Read an error that stands under a name of its own: a text with more beside it, or an object."""
+    """Read an error that has a member of its own: a text, perhaps with more beside it, or an object."""
     if error is None:
         return ()
     if isinstance(error, dict):
@@ -134,12 +134,12 @@ def _one(error: object, document: Mapping[str, object], hidden: list[str], wrapp
     # 401: {"error": "<string>"}; RFC 6749, section 5.2 adds a description, and Spring a message.
     description = _best_text(document)
     if isinstance(description, str) and isinstance(error, str):
-        return (ErrorDetail(symbol=_short(error), details=_said(description, hidden, wrappings)),)
-    return (ErrorDetail(details=_said(error, hidden, wrappings)),)
+        return (ErrorDetail(symbol=_short(error), details=_text_or_nested(description, hidden, wrappings)),)
+    return (ErrorDetail(details=_text_or_nested(error, hidden, wrappings)),)
 
 
 def _general(document: Mapping[str, object], hidden: list[str], wrappings: int) -> tuple[ErrorDetail, ...]:
-    """Read an error that is the whole object: a problem's title and detail (RFC 9457), or any such pair."""
+    """Read an object that is the error itself, such as a problem's title and detail (RFC 9457)."""
     text = _best_text(document)
     if isinstance(text, list) and text and all(isinstance(item, dict) for item in text):
         return _entries(text, hidden, wrappings)
@@ -148,14 +148,14 @@ def _general(document: Mapping[str, object], hidden: list[str], wrappings: int) 
     if text is None and document.get("title") is None:
         return ()
     entry = _entry(document, hidden, wrappings)
-    # A problem's status is the answer's, and what it is about its instance.
+    # The status of a problem repeats the response's; its instance says what it is about.
     source = entry.source or _source(document.get("instance"))
     code = entry.code if _first(document, *_CODES[:-1]) is not None else None
     return (ErrorDetail(code=code, symbol=entry.symbol, details=entry.details, source=source),)
 
 
 def _by_field(document: Mapping[str, object]) -> tuple[ErrorDetail, ...]:
-    """Read an object that has nothing but lists of texts, by field."""
+    """Read an object that holds only lists of texts, one for each field."""
     lists = [value for value in document.values() if isinstance(value, list) and value]
     if len(lists) < len(document) or not all(isinstance(text, str) for value in lists for text in value):
         return ()
@@ -166,14 +166,14 @@ def _unknown(document: Mapping[str, object]) -> tuple[ErrorDetail, ...]:
     shown = {
         name: "***" if re.search(_SECRETIVE, name) else value
         for name, value in document.items()
-        if not _says_nothing(value)
+        if not _is_empty(value)
     }
     return (ErrorDetail(details=_short(shown)),) if shown else ()
 
 
-def _says_nothing(value: object) -> bool:
+def _is_empty(value: object) -> bool:
     if isinstance(value, dict | list):
-        return all(map(_says_nothing, value.values() if isinstance(value, dict) else value))
+        return all(map(_is_empty, value.values() if isinstance(value, dict) else value))
     return value is None
 
 
@@ -191,25 +191,25 @@ def _entry(error: object, hidden: list[str], wrappings: int) -> ErrorDetail:
     return ErrorDetail(
         code=code if isinstance(code, int) and not isinstance(code, bool) else _short(code),
         symbol=_short(next(iter(symbols), None)),
-        details=_said(_best_text(error), hidden, wrappings),
+        details=_text_or_nested(_best_text(error), hidden, wrappings),
         source=_source(_first(error, *_SOURCES) or source),
         context=context if isinstance(context, dict) else None,
     )
 
 
 def _best_text(error: Mapping[str, object]) -> object:
-    """Return what an object says in words; what is an object itself only where there is nothing better."""
+    """Return the text of an error object; a nested object only where there is nothing better."""
     texts = [text for text in map(error.get, _TEXTS) if text is not None]
     return next((text for text in texts if isinstance(text, str) and text.strip()), next(iter(texts), None))
 
 
 def _is_reference(value: object) -> bool:
-    """Whether a type is a URI of documentation, or the one that says nothing (RFC 9457, section 3.1.1)."""
+    """Whether a type is the URI of its documentation, or the default one (RFC 9457, section 3.1.1)."""
     return isinstance(value, str) and (value == "about:blank" or "://" in value)
 
 
-def _said(value: object, hidden: list[str], wrappings: int) -> str | None:
-    """Show a text, and where it is JSON itself, what that says."""
+def _text_or_nested(value: object, hidden: list[str], wrappings: int) -> str | None:
+    """Return a text; where it is JSON itself, the error in that."""
     if wrappings and isinstance(value, str) and value[:1] in {"{", "["}:
         inner = parse(value.encode("utf-8", "replace"))
         if isinstance(inner, dict | list):
@@ -221,11 +221,11 @@ def _said(value: object, hidden: list[str], wrappings: int) -> str | None:
 def _challenged(challenge: str | None, hidden: list[str]) -> tuple[ErrorDetail, ...]:
     """Read the error of a challenge (RFC 6750, section 3)."""
     text = _without((challenge or "")[:_MOST_PROSE], hidden)
-    said = {
+    parameters = {
         name.lower(): _without(re.sub(r"\\(.)", r"\1", quoted), hidden) or plain
         for name, quoted, plain in re.findall(r'\b(\w+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))', text)
     }
-    error, description = said.get("error"), said.get("error_description")
+    error, description = parameters.get("error"), parameters.get("error_description")
     return (ErrorDetail(symbol=_short(error), details=_short(description)),) if error or description else ()
 
 
@@ -244,19 +244,19 @@ def _source(value: object) -> str | None:
 
 
 def _prose(body: bytes, hidden: list[str]) -> tuple[ErrorDetail, ...]:
-    import html  # noqa: PLC0415  its table of names is long, and a proxy's page is rare
+    import html  # noqa: PLC0415  its table of names is long, and proxies' pages are rare
 
-    # A secret that the cut goes through is not found in what is left of it: that end is dropped.
+    # A secret that is cut in two is not found: the end, where one may be, is dropped.
     longest = max(map(len, hidden), default=0)
     window = _MOST_PROSE + 4 * longest
-    # HTML has many ways to write a character; what it means is what a secret is looked for in.
+    # HTML has many ways to write a character, so secrets are looked for in the unescaped text, too.
     text = _without(html.unescape(_without(_text(body[:window]), hidden)), hidden)
     text = text[: min(_MOST_PROSE, len(text) - longest if len(body) > window else len(text))]
     for pattern in _TITLES:
         if (title := re.search(pattern, text)) and (shown := _short(title[1])):
             return (ErrorDetail(details=f"an HTML page: {shown}"),)
     if re.match(r"error(_description)?=", text):
-        # GitHub's token endpoint answers in a form where JSON is not asked for.
+        # GitHub's token endpoint writes a form where JSON was not asked for.
         form = dict(parse_qsl(text))
         return _one(form.get("error"), form, hidden, 0) or _general(form, hidden, 0)
     return (ErrorDetail(details=_short(text)),) if text.strip() else ()
@@ -267,7 +267,7 @@ def _json(value: object) -> str:
 
 
 def _short(value: object) -> str | None:
-    """Cut a value to what a line takes, and leave out what a terminal would obey."""
+    """Cut a value to the length of a line, and drop control characters, which a terminal would obey."""
     if value is None:
         return None
     if isinstance(value, dict | list):
@@ -278,16 +278,12 @@ def _short(value: object) -> str | None:
 
 
 def forms_of(secrets: Iterable[str]) -> list[str]:
-    """List every form in which a secret may be echoed, the longest first: one that begins with another goes whole.
-
-    Args:
-        secrets: strings that must not show.
-    """
+    """List every form in which a secret may be echoed, the longest first, so that none is scrubbed only in part."""
     forms = {form for secret in secrets if secret for write in _WRITERS for form in [write(secret)]}
     return sorted(forms, key=len, reverse=True)
 
 
-# As it is; in JSON, with and without escapes for what is not ASCII; in a form; and its UTF-8 read as Latin-1.
+# As it is; in JSON, with and without escapes for what is not ASCII; form-encoded; and its UTF-8 read as Latin-1.
 _WRITERS: Final[tuple[Callable[[str], str], ...]] = (
     str,
     lambda secret: orjson.dumps(secret).decode()[1:-1],
@@ -318,16 +314,12 @@ def _scrubbed(value: Any, hidden: list[str], depth: int) -> Any:  # noqa: ANN401
 
 
 def secrets_in(configuration: object) -> list[str]:
-    """List the values of a configuration, however deep, as the strings a server would echo.
-
-    Args:
-        configuration: plain data.
-    """
+    """List the values in plain data, however deep, as the strings a server would echo."""
     if isinstance(configuration, Mapping):
         return [text for item in configuration.values() for text in secrets_in(item)]
     if isinstance(configuration, list):
         return [text for item in configuration for text in secrets_in(item)]
-    # "true" and "1" are no secrets, and would turn every text they stand in to stars.
+    # "true" and "1" are not secrets; scrubbing them would spoil every text that contains them.
     if configuration is None or isinstance(configuration, bool) or len(str(configuration)) < 4:
         return []
     return [str(configuration)]

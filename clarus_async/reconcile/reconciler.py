@@ -1,0 +1,355 @@
+"""How a record is created, found again, and what is known of it in between (CLARUS_API.md §1).
+
+There is no idempotency key and no way to read one record (CLARUS_API.md §1 and §3): what was sent and got no clear
+answer is looked up in the list, by the surest of its natural keys that the tenant's list can be searched by.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
+
+import attrs
+
+from clarus_async.calls.caller import Caller
+from clarus_async.calls.request import Request
+from clarus_async.errors import Applied, ClarusError
+from clarus_async.reconcile.concurrent_creates import ConcurrentCreates
+from clarus_async.reconcile.decide import LookupResult, lookup_result
+from clarus_async.reconcile.lookup import look_up, optional_keys, searches_optional_keys, state_of
+from clarus_async.reconcile.pending import LookupKey, Moment, PendingCreate, lookup_keys
+from clarus_async.resources.spec import AnySpec
+from clarus_async.retry.circuit_breaker import CircuitBreaker
+from clarus_async.retry.deadline import Deadline
+from clarus_async.retry.effect import Kind
+from clarus_async.wire.envelope import changes_body, create_body, read_changed, read_created
+
+_NO_ROWS: Final[Mapping[int, Any]] = MappingProxyType({})
+
+
+@attrs.define(eq=False, repr=False)
+class Creation:
+    """A record that is being created.
+
+    Args:
+        new: what is sent.
+        pending: what is known of it.
+        record: what the answer to a send said.
+        error: what ended the last send.
+        budget_exhausted: that would have been tried again, and the retry budget had nothing left.
+        rows: what the last lookup found, by id.
+        concurrent: where it is noted as under way.
+        noted: under what.
+    """
+
+    new: Any
+    pending: PendingCreate
+    record: Any = None
+    error: ClarusError | None = None
+    budget_exhausted: bool = False
+    rows: Mapping[int, Any] = _NO_ROWS
+    concurrent: ConcurrentCreates | None = None
+    noted: Sequence[str] = ()
+
+
+class ChangedRecord(NamedTuple):
+    """A change that was made.
+
+    Args:
+        attempts: requests that went out for it.
+        record: what was answered.
+    """
+
+    attempts: int
+    record: Any
+
+
+class Terms(NamedTuple):
+    """The settings of a client that a run keeps to.
+
+    Args:
+        tenant: whose records they are.
+        base_url: where its API is.
+        settle: seconds after which the server applies nothing any more.
+        most_sends: how often a record may be sent.
+        max_wait: seconds; a record that would wait longer for its tenant's pace ends the run.
+    """
+
+    tenant: str
+    base_url: str
+    settle: float
+    most_sends: int
+    max_wait: float
+
+
+class Reconciler:
+    """Creates, finds and changes the records of one resource of one tenant.
+
+    Args:
+        caller: makes the calls.
+        spec: of what.
+    """
+
+    def __init__(self, caller: Caller, spec: AnySpec) -> None:
+        self.spec = spec
+        self._caller = caller
+
+    @property
+    def terms(self) -> Terms:
+        """The client's settings that a run keeps to."""
+        caller = self._caller
+        return Terms(
+            tenant=caller.subdomain,
+            base_url=caller.shared.base_url,
+            settle=caller.timeouts.settle,
+            most_sends=caller.retry.max_attempts,
+            max_wait=caller.shared.pacing.max_wait,
+        )
+
+    @property
+    def paused(self) -> float:
+        """Seconds for which nothing may be sent to the tenant."""
+        shared = self._caller.shared
+        return shared.queue(self._caller.subdomain).pace.pause(shared.time())
+
+    @property
+    def server_time(self) -> datetime | None:
+        """What time it is on the server's clock, or was a little earlier; ``None`` where no answer told."""
+        dated = self._caller.shared.dated
+        return None if dated is None else dated.earliest(self._caller.shared.time())
+
+    def circuit_breaker(self) -> CircuitBreaker:
+        """Return a fresh one."""
+        return CircuitBreaker(self._caller.retry, self._caller.shared.random)
+
+    def prepare(self, new: Any, idempotency_key: str | None = None) -> Creation:  # noqa: ANN401
+        """Prepare to create a record.
+
+        Args:
+            new: what is to be.
+            idempotency_key: the one that it was sent with before.
+        """
+        shared = self._caller.shared
+        shared.bind()
+        keys = lookup_keys(self.spec, new)
+        return Creation(new, PendingCreate(self.spec.name, keys, idempotency_key or shared.new_key()))
+
+    def resume(self, left: PendingCreate) -> Creation:
+        """Go on with what an error holds; nothing of it can be sent again."""
+        self._caller.shared.bind()
+        return Creation(None, left.resumed(self._caller.shared.time()))
+
+    def begin(self, creation: Creation) -> float:
+        """Keep others with the same keys from taking this record for theirs, until its end is known.
+
+        Returns:
+            What time it is, in seconds on the event loop's clock.
+        """
+        now = self._caller.shared.time()
+        # Kept, for at the end the tenant may have been forgotten.
+        creation.concurrent = state_of(self._caller, self.spec).creates
+        creation.noted = [_name(key) for key in creation.pending.keys]
+        for name in creation.noted:
+            creation.concurrent.begin(name, now, creation.pending.idempotency_key)
+        return now
+
+    def end(self, creation: Creation) -> None:
+        """Say that no more becomes known of a record that was begun."""
+        now = self._caller.shared.time()
+        pending, in_doubt = creation.pending, creation.pending.in_doubt
+        until = None
+        if in_doubt.answered_id is None and in_doubt.sends:
+            until = in_doubt.given_up + self._caller.timeouts.settle
+        if creation.concurrent is not None:
+            for name in creation.noted:
+                creation.concurrent.end(name, now, pending.idempotency_key, in_doubt.answered_id, until=until)
+
+    def given_to_others(self, creation: Creation) -> tuple[int, ...]:
+        """Return the ids that are known to be those of other creates with the same keys."""
+        pending, concurrent = creation.pending, creation.concurrent
+        if concurrent is None:
+            return pending.not_ours
+        given = (i for name in creation.noted for i in concurrent.given_to_others(name, pending.idempotency_key))
+        return tuple(dict.fromkeys((*pending.not_ours, *given)))
+
+    async def send(self, creation: Creation, deadline: Deadline | None = None, *, wait_for_pace: bool = False) -> None:
+        """Send a record once, and note what became of it.
+
+        Args:
+            creation: which.
+            deadline: by when, where that is not the view's own.
+            wait_for_pace: what it waits for its turn does not count against the deadline.
+        """
+        new, pending = creation.new, creation.pending
+        in_doubt = pending.in_doubt
+        request = Request(
+            operation="create",
+            kind=Kind.CREATE,
+            method="POST",
+            path=self.spec.path,
+            template=self.spec.path,
+            body=create_body(self.spec, new),
+            read=partial(read_created, self.spec, sent=new),
+            idempotency_key=pending.idempotency_key,
+            secret=[getattr(new, name) for name in self.spec.secret],
+            # What is in doubt for the connection that was lost must not be lost to another one like it.
+            fresh=pending.was_in_doubt,
+            patient=wait_for_pace,
+        )
+        call = self._caller.begin(request, deadline)
+        try:
+            error = await self._caller.end(call)
+        except asyncio.CancelledError:
+            if call.applied is not Applied.NO:
+                in_doubt.sent(call.applied, asyncio.get_running_loop().time())
+            raise
+        now = self._caller.shared.time()
+        pending.attempts += call.attempts
+        creation.error, creation.budget_exhausted = error, call.starved
+        if error is None:
+            creation.record = call.value
+            in_doubt.sent(Applied.YES, now, call.value.id)
+        elif call.applied is not Applied.NO:
+            in_doubt.sent(call.applied, now)
+            pending.was_in_doubt = True
+            in_doubt.rate_limited += call.limited
+            in_doubt.not_before = now + (error.retry_after or 0.0)
+        elif error.retryable:
+            in_doubt.budget_exhausted += call.starved
+        else:
+            in_doubt.refused = True
+        if pending.first_sent is None and call.doubt_since is not None:
+            pending.first_sent = self._moment(call.doubt_since)
+
+    async def look_up(self, creation: Creation, deadline: Deadline | None = None) -> LookupResult:
+        """Look for what our sends made of a record.
+
+        Args:
+            creation: which.
+            deadline: by when, where that is not the view's own.
+
+        Raises:
+            ClarusError: it can't be read; that proves nothing.
+        """
+        keys = creation.pending.keys
+        optional = optional_keys(self.spec)
+        searchable = keys[0].field not in optional or await self.searches_optional_keys(deadline)
+        key = surest(keys, optional, searchable=searchable)
+        at = asyncio.get_running_loop().time()
+        rows = (await look_up(self._caller, self.spec, [key], deadline))[key]
+        if isinstance(rows, ClarusError):
+            raise rows
+        return self.sort_out(creation, key, rows, at)
+
+    def sort_out(
+        self, creation: Creation, key: LookupKey, rows: Sequence[Any], at: float, others: Collection[int] = ()
+    ) -> LookupResult:
+        """Say which of the rows that have a record's key answer for our sends.
+
+        Args:
+            creation: which record.
+            key: what was looked up.
+            rows: a complete answer.
+            at: when it was asked for, in seconds on the event loop's clock.
+            others: ids that are known to be other records'.
+        """
+        pending = creation.pending
+        creates = state_of(self._caller, self.spec).creates
+        name, first_sent = _name(key), pending.first_sent
+        creation.rows = {row.id: row for row in rows}
+        given = {*creates.given_to_others(name, pending.idempotency_key), *others, *pending.not_ours}
+        exact = [row for row in rows if getattr(row, key.field, None) == key.value]
+        since = 0.0 if first_sent is None or first_sent.loop is None else first_sent.loop
+        contested = creates.contested(name, since, pending.idempotency_key)
+        return lookup_result(
+            exact or rows,
+            pending.in_doubt,
+            at=at,
+            given=given - {pending.in_doubt.answered_id},
+            # What the server only takes for equal may be another's.
+            contested=contested or not exact,
+            not_before=None if first_sent is None else self._on_the_servers_clock(first_sent),
+            clock_uncertain=first_sent is not None and first_sent.server is None and first_sent.loop is None,
+        )
+
+    def _on_the_servers_clock(self, moment: Moment) -> datetime | None:
+        """Return the earliest that a past moment may have been on the server's clock."""
+        dated = self._caller.shared.dated
+        if moment.server is not None or moment.wall is None or dated is None:
+            return moment.server
+        return dated.by_our_clocks(moment.loop, moment.wall)
+
+    def _moment(self, at: float) -> Moment:
+        """Return a past moment of the event loop's clock on all clocks."""
+        dated = self._caller.shared.dated
+        wall = datetime.now(UTC) - timedelta(seconds=asyncio.get_running_loop().time() - at)
+        return Moment(None if dated is None else dated.earliest(at), at, wall)
+
+    def settles(self, pending: PendingCreate) -> Moment:
+        """Return from when on a lookup proves that a record is not there."""
+        due, dated = pending.in_doubt.given_up + self._caller.timeouts.settle, self._caller.shared.dated
+        left = due - asyncio.get_running_loop().time()
+        latest = None if dated is None else dated.latest(due)
+        return Moment(latest, wall=datetime.now(UTC) + timedelta(seconds=left))
+
+    async def searches_optional_keys(self, deadline: Deadline | None = None, *, wait_for_pace: bool = False) -> bool:
+        """Whether the tenant's list can be searched by every natural key; see :mod:`.lookup`."""
+        return await searches_optional_keys(self._caller, self.spec, deadline, wait_for_pace=wait_for_pace)
+
+    def trust_optional_keys(self) -> None:
+        """Take it for known that the list can be searched by every natural key, where another client has found so."""
+        self._caller.shared.bind()
+        state_of(self._caller, self.spec).searchable = True
+
+    async def find(
+        self, keys: Sequence[LookupKey], *, wait_for_pace: bool = False
+    ) -> dict[LookupKey, list[Any] | ClarusError]:
+        """Return every record that has one of these keys, by key; see :func:`.lookup.look_up`."""
+        return await look_up(self._caller, self.spec, keys, wait_for_pace=wait_for_pace)
+
+    async def update(
+        self,
+        id: int,  # noqa: A002
+        changes: Any,  # noqa: ANN401
+        *,
+        wait_for_pace: bool = False,
+    ) -> ChangedRecord | ClarusError:
+        """Change a record, or return what ended that.
+
+        Args:
+            id: which.
+            changes: what is to be different.
+            wait_for_pace: what it waits for its turn does not count against its deadline.
+        """
+        read = partial(read_changed, self.spec, record_id=int(id), changes=changes)
+        request = Request(
+            operation="update",
+            kind=Kind.UPDATE,
+            method="PATCH",
+            path=f"{self.spec.path}/{int(id)}",
+            template=self.spec.path + "/{id}",
+            body=changes_body(self.spec, id, changes),
+            read=read,
+            secret=[getattr(changes, name, None) for name in self.spec.secret],
+            patient=wait_for_pace,
+        )
+        call = self._caller.begin(request)
+        error = await self._caller.end(call)
+        if error is not None:
+            return error
+        # An answer whose body did not come whole was not read.
+        return ChangedRecord(call.attempts, call.value or read(b""))
+
+
+def surest(keys: Sequence[LookupKey], optional: Collection[str], *, searchable: bool) -> LookupKey:
+    """Return what a record is looked up by."""
+    return next(key for key in keys if searchable or key.field not in optional)
+
+
+def _name(key: LookupKey) -> str:
+    """Return under what a create is noted that is looked up like this."""
+    return f"{key.field}={key.folded}"

@@ -1,0 +1,113 @@
+"""The resources of a client, each with its types, its ``find``, and the operations that only it has."""
+
+from __future__ import annotations
+
+from clarus_async.calls.request import Request
+from clarus_async.resources.external_entities import (
+    EXTERNAL_ENTITIES,
+    ExternalEntity,
+    ExternalEntityChanges,
+    ExternalEntityFilter,
+    ExternalEntityRow,
+    NewExternalEntity,
+)
+from clarus_async.resources.integrations import (
+    INTEGRATIONS,
+    Integration,
+    IntegrationChanges,
+    IntegrationFilter,
+    IntegrationRow,
+    NewIntegration,
+)
+from clarus_async.resources.resource import Resource
+from clarus_async.retry.effect import Kind
+
+
+class Integrations(Resource[NewIntegration, IntegrationChanges, Integration, IntegrationRow, IntegrationFilter]):
+    """Creates, changes, deletes, synchronizes and lists a tenant's integrations (CLARUS_API.md §1)."""
+
+    spec = INTEGRATIONS
+
+    async def find(
+        self, *, name: str | None = None, reference: str | None = None, provider: str | None = None
+    ) -> list[IntegrationRow]:
+        """Return every integration that has exactly these.
+
+        Args:
+            name: the exact name.
+            reference: the first external reference, where the tenant's schema can be searched by it.
+            provider: such as ``shopify``, as the list reports it.
+
+        Raises:
+            InvalidInputError: nothing is given, or a value is not a string or empty.
+            ConfigurationError: the tenant's schema can't be searched by reference.
+            ClarusError: it can't be read; the class says why.
+        """
+        return await self._find(name=name, external_system_reference1=reference, provider=provider)
+
+    async def delete(self, id: int) -> None:  # noqa: A002
+        """Delete an integration. The vendor suggests disabling it instead, which keeps its mappings.
+
+        Args:
+            id: the Clarus id.
+
+        Raises:
+            NotFoundError: there is no such integration, and it was not this call that deleted it.
+            OutcomeUnknownError: it may have been deleted.
+            ClarusError: nothing was deleted; the class says why.
+        """
+        await self._delete(id)
+
+    async def synchronize(self, id: int, *, repeatable: bool = False) -> None:  # noqa: A002
+        """Start a synchronization. What an overlapping one does is not documented (CLARUS_API.md §1).
+
+        Args:
+            id: the Clarus id.
+            repeatable: repeat an attempt whose outcome is unknown, as a second synchronization does no harm.
+
+        Raises:
+            NotFoundError: there is no such integration.
+            OutcomeUnknownError: it may have been started.
+            ClarusError: nothing was started; the class says why.
+        """
+        request = Request(
+            operation="synchronize",
+            kind=Kind.ACTION,
+            method="POST",
+            path=self._path(id, "/synchronize"),
+            template=self.spec.member + "/synchronize",
+            repeatable=repeatable,
+        )
+        await self._caller.run(request)
+
+
+class ExternalEntities(
+    Resource[NewExternalEntity, ExternalEntityChanges, ExternalEntity, ExternalEntityRow, ExternalEntityFilter]
+):
+    """Creates, changes and lists a tenant's external entities (CLARUS_API.md §5)."""
+
+    spec = EXTERNAL_ENTITIES
+
+    async def find(
+        self,
+        *,
+        reference: str | None = None,
+        entity_type: str | None = None,
+        integration_id: int | None = None,
+        code: str | None = None,
+    ) -> list[ExternalEntityRow]:
+        """Return every external entity that has exactly these.
+
+        Args:
+            reference: the first external reference: the store's own id.
+            entity_type: such as ``product``.
+            integration_id: the Clarus id of the store's integration.
+            code: what the store calls it.
+
+        Raises:
+            InvalidInputError: nothing is given, or a value has the wrong type or is empty.
+            ClarusError: it can't be read; the class says why.
+        """
+        return await self._find(
+            external_system_reference1=reference, entity_type=entity_type, integration_id=integration_id, code=code
+        )

@@ -1,0 +1,216 @@
+"""The resources that the simulator has, one entry each (CLARUS_API.md §1 and §5).
+
+REST routes and documents, the GraphQL schema and what is stored are made from this table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+import attrs
+
+from clarus_async.simulator.faults import Endpoint
+from clarus_async.simulator.state import StoredRecord, Tenant
+
+
+@attrs.frozen
+class Attribute:
+    """What REST takes.
+
+    Attributes:
+        kind: Its type.
+        required: Whether a create must have it.
+        patchable: Whether PATCH takes it.
+        nullable: Whether null clears it.
+        shown: Whether create and update answer it.
+        default: What is answered where nothing was given.
+        one_of: The only values that are accepted, if there are such.
+        refers_to: The resource whose id it is, if it is one.
+    """
+
+    kind: type
+    required: bool = attrs.field(default=False, kw_only=True)
+    patchable: bool = attrs.field(default=True, kw_only=True)
+    nullable: bool = attrs.field(default=True, kw_only=True)
+    shown: bool = attrs.field(default=True, kw_only=True)
+    default: Any = attrs.field(default=None, kw_only=True)
+    one_of: tuple[str, ...] | None = attrs.field(default=None, kw_only=True)
+    refers_to: str | None = attrs.field(default=None, kw_only=True)
+
+
+class Field(NamedTuple):
+    """What GraphQL has.
+
+    Attributes:
+        read: Its value, of a record.
+        type: As a field of the node; ``None``: it is none.
+        filter: Its input type as a filter; ``None``: it is none.
+        optional: Whether only some tenants' schemas have it.
+    """
+
+    read: Callable[[StoredRecord, Tenant], Any]
+    type: str | None = None
+    filter: str | None = None
+    optional: bool = False
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class SimulatedResource:
+    """One resource.
+
+    Attributes:
+        name: In paths and as the JSON:API type.
+        noun: One of it.
+        attributes: What create takes.
+        operations: What can be done to a record.
+        wrapped: Whether a record is answered in ``data``; else bare.
+        node: The name of its GraphQL type.
+        filter: The name of its filter's input type.
+        fields: Of the node and of the filter; every node has an ``id``, too.
+        unique_within: What else has to be equal for a taken ``external_system_reference1`` to be refused.
+    """
+
+    name: str
+    noun: str
+    attributes: Mapping[str, Attribute]
+    operations: frozenset[Endpoint]
+    wrapped: bool
+    node: str
+    filter: str
+    fields: Mapping[str, Field]
+    unique_within: tuple[str, ...] = ()
+
+
+def _given(name: str, default: Any = None) -> Callable[[StoredRecord, Tenant], Any]:  # noqa: ANN401 - whatever JSON has
+    return lambda record, _tenant: record.attributes.get(name, default)
+
+
+def _created_at(record: StoredRecord, _tenant: Tenant) -> datetime:
+    return record.created_at
+
+
+_REFERENCES: Final = ("external_system_reference1", "external_system_reference2", "external_system_reference3")
+_STRINGS: Final = ("string1", "string2", "string3", "string4", "string5")
+
+# Integrations (§1).
+
+_CATEGORIES: Final = frozenset({"ecommerce", "carrier", "marketplace", "erp", "accounting", "custom"})
+# Which documented provider belongs to which documented category: the names' own meaning.
+_CATEGORY_OF: Final = {
+    "shopify": "ecommerce",
+    "woocommerce": "ecommerce",
+    "magento": "ecommerce",
+    "bigcommerce": "ecommerce",
+    "amazon": "marketplace",
+    "ebay": "marketplace",
+    "brightpearl": "erp",
+    "xero": "accounting",
+    "quickbooks": "accounting",
+    "dhl": "carrier",
+    "dpd": "carrier",
+    "fedex": "carrier",
+    "ups": "carrier",
+    "royal_mail": "carrier",
+}
+
+
+def _enabled(record: StoredRecord, _tenant: Tenant) -> bool | None:
+    """What GraphQL calls ``is_active``; a record is active unless create said otherwise."""
+    active: bool | None = record.attributes.get("is_active", True)
+    return active
+
+
+def _provider(record: StoredRecord, _tenant: Tenant) -> str | None:
+    """What a list reports as provider: create's ``provider``, else an ``integration_type`` that is no category."""
+    provider: str | None = record.attributes.get("provider")
+    given: str = record.attributes["integration_type"]
+    return provider if provider is not None or given in _CATEGORIES else given
+
+
+def _category(record: StoredRecord, tenant: Tenant) -> str:
+    """The category that a list reports, whatever create was given."""
+    given: str = record.attributes["integration_type"]
+    return given if given in _CATEGORIES else _CATEGORY_OF.get(_provider(record, tenant) or "", "custom")
+
+
+INTEGRATIONS: Final = SimulatedResource(
+    name="integrations",
+    noun="integration",
+    attributes={
+        "name": Attribute(str, required=True, nullable=False),
+        "integration_type": Attribute(str, required=True, nullable=False, patchable=False, shown=False),
+        "provider": Attribute(str, patchable=False, shown=False),
+        "is_active": Attribute(bool, default=True),
+        "account_id": Attribute(int, patchable=False),
+        "warehouse_id": Attribute(int, patchable=False),
+        "configuration": Attribute(dict, nullable=False, default={}),
+        **{name: Attribute(str, patchable=False) for name in _REFERENCES},
+        **{name: Attribute(str) for name in _STRINGS},
+    },
+    operations=frozenset({Endpoint.UPDATE, Endpoint.DELETE, Endpoint.SYNCHRONIZE}),
+    wrapped=True,
+    node="Integration",
+    filter="IntegrationFilterType",
+    fields={
+        "name": Field(_given("name"), "String!", "StringInputType"),
+        "integration_provider": Field(_provider, "String", "StringInputType"),
+        "integration_type": Field(_category, "String", "StringInputType"),
+        "status": Field(
+            lambda record, tenant: "active" if _enabled(record, tenant) else "inactive", "String", "StringInputType"
+        ),
+        "enabled": Field(_enabled, "Boolean", "BooleanInputType"),
+        "created_at": Field(_created_at, "ISO8601DateTime!"),
+        # Tenants differ in what introspection shows.
+        "external_system_reference1": Field(
+            _given("external_system_reference1"), "String", "StringInputType", optional=True
+        ),
+    },
+)
+
+# External entities (§5).
+
+
+def _integration(record: StoredRecord, tenant: Tenant) -> StoredRecord | None:
+    integration_id = record.attributes.get("integration_id")
+    return None if integration_id is None else tenant.ledger(INTEGRATIONS.name).get(integration_id)
+
+
+def _integration_name(record: StoredRecord, tenant: Tenant) -> str | None:
+    integration = _integration(record, tenant)
+    return None if integration is None else integration.name
+
+
+EXTERNAL_ENTITIES: Final = SimulatedResource(
+    name="external_entities",
+    noun="external entity",
+    attributes={
+        "entity_type": Attribute(
+            str, required=True, nullable=False, one_of=("carrier", "product", "shipping_rate", "warehouse")
+        ),
+        "code": Attribute(str, required=True, nullable=False),
+        "external_system_reference1": Attribute(str, required=True, nullable=False),
+        "external_system_reference2": Attribute(str),
+        "external_system_reference3": Attribute(str),
+        "description": Attribute(str),
+        "integration_id": Attribute(int, refers_to="integrations"),
+    },
+    operations=frozenset({Endpoint.UPDATE}),
+    wrapped=False,
+    node="ExternalEntity",
+    filter="ExternalEntityFilterType",
+    fields={
+        "code": Field(_given("code"), "String!", "StringInputType"),
+        "description": Field(_given("description"), "String", "StringInputType"),
+        "entity_type": Field(_given("entity_type"), "EntityType!", "EntityTypeInputType"),
+        "external_system_reference1": Field(_given("external_system_reference1"), "String", "StringInputType"),
+        "integration": Field(_integration, "Integration"),
+        "integration_id": Field(_given("integration_id"), filter="IdInputType"),
+        "integration_name": Field(_integration_name, filter="StringInputType"),
+        "created_at": Field(_created_at, filter="DatetimeInputType"),
+    },
+    unique_within=("integration_id", "entity_type"),
+)
+
+RESOURCES: Final = {resource.name: resource for resource in (INTEGRATIONS, EXTERNAL_ENTITIES)}
