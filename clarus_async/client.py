@@ -196,8 +196,7 @@ from clarus_async.environment import read_environment
 from clarus_async.errors import ConfigurationError, InvalidInputError
 from clarus_async.events import Observer
 from clarus_async.http.session import ClientSession
-from clarus_async.ratelimit.beliefs import LimitKind
-from clarus_async.ratelimit.told import PaceSource
+from clarus_async.ratelimit.pace import LimitKind, PaceSource
 from clarus_async.resources.typed import ExternalEntities, Integrations
 from clarus_async.validation import plain_or_problem
 from clarus_async.wire.graphql import PING
@@ -379,7 +378,7 @@ class ClarusClient:
         queue = core.tenants.queue(self.subdomain)
         now = core.time()
         pause, waiting = queue.pace.pause(now), queue.waiting(self.subdomain)
-        queued = waiting if core.connections.full(queue, now) else 0
+        queued = waiting if core.connections.is_bottleneck(queue, now) else 0
         limit = queue.pace.limit
         return PaceState(
             rate=queue.pace.rate,

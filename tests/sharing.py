@@ -9,7 +9,7 @@ from collections import Counter, defaultdict, deque
 
 from clarus_async.fleet.redis import RedisPacing, RedisSharing
 from clarus_async.http.connect_errors import ConnectionProblem
-from clarus_async.ratelimit.queue import ConnectionLimiter, PacedQueue
+from clarus_async.ratelimit.queue import ConnectionLimiter, RequestQueue
 from clarus_async.ratelimit.shared_pace import Exchanged
 from tests.virtual import now
 
@@ -145,8 +145,8 @@ class Process:
         self.sharing = Sharing(store, **policy)
         self.pace = self.sharing.pacer("acme")
         self.connections = ConnectionLimiter(width)
-        self.queue = PacedQueue(self.connections, self.pace)
-        self.pace.attach(self.queue.news, lambda: self.queue.ready)
+        self.queue = RequestQueue(self.connections, self.pace)
+        self.pace.attach(self.queue.pace_changed, lambda: self.queue.ready)
         self.workers = []
 
     @property
@@ -158,7 +158,7 @@ class Process:
 
     async def request(self):
         while True:
-            sent = self.connections.acquire_now(self.queue, now())
+            sent = self.connections.try_acquire(self.queue, now())
             if sent is None:
                 sent = await self.connections.acquire(self.queue, "acme", None)
             if sent is None:

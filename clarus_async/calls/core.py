@@ -7,7 +7,7 @@ import functools
 import random
 import uuid
 from collections.abc import Callable, Iterable
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from clarus_async.auth.shared_tokens import SharedGrant, TokenStores
 from clarus_async.auth.token_manager import OnRequest, TokenManager, TokenManagers
@@ -20,9 +20,11 @@ from clarus_async.events import Observer
 from clarus_async.forking import watch
 from clarus_async.http.session import ClientSession, Session
 from clarus_async.ratelimit.limiter import AdaptiveRateLimiter
-from clarus_async.ratelimit.pacer import SharedPacer
-from clarus_async.ratelimit.queue import ConnectionLimiter, PacedQueue
+from clarus_async.ratelimit.queue import ConnectionLimiter, RequestQueue
 from clarus_async.wire.server_clock import Dated
+
+if TYPE_CHECKING:
+    from clarus_async.ratelimit.shared_pace import SharedPace  # few clients share one, and it takes a while to import
 
 
 class Sharing(TokenStores, Protocol):
@@ -33,7 +35,7 @@ class Sharing(TokenStores, Protocol):
         """Why nothing may be sent, where waiting does not help."""
         ...
 
-    def pacer(self, tenant: str | None) -> SharedPacer:
+    def pacer(self, tenant: str | None) -> SharedPace:
         """Return the pacer of a tenant, or of all together (``None``)."""
         ...
 
@@ -148,12 +150,12 @@ class ClientCore:
         """Why nothing may be sent: the pace is shared, and that is set up wrongly."""
         return None if self._sharing is None else self._sharing.problem
 
-    def _new_queue(self, subdomain: str | None) -> PacedQueue:
+    def _new_queue(self, subdomain: str | None) -> RequestQueue:
         if self._sharing is None:
-            return PacedQueue(self.connections, AdaptiveRateLimiter(self.pacing))
+            return RequestQueue(self.connections, AdaptiveRateLimiter(self.pacing))
         pacer = self._sharing.pacer(subdomain)
-        queue = PacedQueue(self.connections, pacer)
-        pacer.attach(queue.news, lambda: queue.ready)
+        queue = RequestQueue(self.connections, pacer)
+        pacer.attach(queue.pace_changed, lambda: queue.ready)
         return queue
 
     def _new_token_manager(self, credentials: Credentials, timeouts: Timeouts, on_request: OnRequest) -> TokenManager:

@@ -13,8 +13,8 @@ from clarus_async.calls.tenants import TenantState
 from clarus_async.config import RetryPolicy
 from clarus_async.errors import AuthenticationError, ClarusError, ConfigurationError, RateLimitedError, with_facts
 from clarus_async.events import WaitReason
-from clarus_async.ratelimit.measured import Sent
-from clarus_async.ratelimit.queue import PacedQueue
+from clarus_async.ratelimit.pace import Sent
+from clarus_async.ratelimit.queue import RequestQueue
 from clarus_async.retry.backoff import backoff
 from clarus_async.retry.deadline import LEAST_USEFUL, Deadline
 
@@ -66,7 +66,7 @@ class Permits:
         token = self._token_manager.current(now)
         if token is None or tenant.refusals.wait(now) > 0.0 or self._stopped(call, now):
             return None
-        sent = self._core.connections.acquire_now(tenant.queue, now)
+        sent = self._core.connections.try_acquire(tenant.queue, now)
         return None if sent is None else Permit(sent, tenant, token)
 
     async def acquire(self, call: Call, tenant: TenantState) -> Permit | None:
@@ -82,14 +82,14 @@ class Permits:
             if token is None:
                 break
             now = core.time()
-            sent = core.connections.acquire_now(tenant.queue, now)
+            sent = core.connections.try_acquire(tenant.queue, now)
             if sent is None:
                 # What was begun goes before what is new: behind a slow server, a look-up would never be sent.
                 again = had_slot or call.attempts > 0 or call.request.reconciles
                 if not self._may_wait(call, tenant.queue, now, again=again):
                     break
                 timeout = None if call.request.wait_for_pace else call.deadline.left(now)
-                sent = await core.connections.acquire(tenant.queue, self._subdomain, timeout, again=again)
+                sent = await core.connections.acquire(tenant.queue, self._subdomain, timeout, priority=again)
                 if timeout is None:
                     call.deadline = Deadline(call.deadline.at + core.time() - now)
                 if sent is None:
@@ -100,7 +100,7 @@ class Permits:
                 if token is None or core.problem is not None:
                     # It keeps its place in the queue: else a token that lives for less than that wait would never be
                     # used.
-                    tenant.queue.give_back(sent)
+                    tenant.queue.release_unsent(sent)
                     had_slot = True
                     continue
             return Permit(sent, tenant, token)
@@ -163,10 +163,10 @@ class Permits:
             await core.sleep(pause)
             now = core.time()
 
-    def _may_wait(self, call: Call, queue: PacedQueue, now: float, *, again: bool) -> bool:
+    def _may_wait(self, call: Call, queue: RequestQueue, now: float, *, again: bool) -> bool:
         """Tell of a wait that begins, or stop the call if it would take too long."""
-        if queue.pace.ask(now) != 0.0 or (queue.lines and not self._core.connections.full(queue, now)):
-            pause = queue.pace.slot(now)
+        if queue.pace.ask(now) != 0.0 or (queue.tenants and not self._core.connections.is_bottleneck(queue, now)):
+            pause = queue.pace.next_slot(now)
             wait = pause if again else queue.wait(self._subdomain, now)
             if why := self._too_long(call, wait, pause, now):
                 call.pace_wait = wait

@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol, TypeVar
 import attrs
 
 from clarus_async.auth.token import TokenRefusals
-from clarus_async.ratelimit.queue import PacedQueue
+from clarus_async.ratelimit.queue import RequestQueue
 from clarus_async.retry.budget import RetryBudget
 
 
@@ -40,7 +40,7 @@ class TenantState:
         memories: what rooms above this one know of it, by kind and by what it is of.
     """
 
-    queue: PacedQueue
+    queue: RequestQueue
     budget: RetryBudget
     lookup_budget: RetryBudget
     called_at: float = 0.0
@@ -58,7 +58,7 @@ class TenantState:
     def forgettable(self, name: str, now: float) -> bool:
         """Whether all that is known of it would be learned again: nothing is under way, in doubt or held back."""
         return (
-            name not in self.queue.lines
+            name not in self.queue.tenants
             and all(memory.idle(now) for memory in self.memories.values())
             and self.refusals.wait(now) == 0.0
             and self.budget.full(now)
@@ -80,12 +80,12 @@ class Tenants:
     """
 
     def __init__(
-        self, new_queue: Callable[[str | None], PacedQueue], clock: Callable[[], float], *, one_limit: bool
+        self, new_queue: Callable[[str | None], RequestQueue], clock: Callable[[], float], *, one_limit: bool
     ) -> None:
         self._new_queue = new_queue
         self._clock = clock
         self._one_limit = one_limit
-        self._common_queue: PacedQueue | None = None
+        self._common_queue: RequestQueue | None = None
         self._states: dict[str, TenantState] = {}
         self._most = _MOST_TENANTS
 
@@ -113,12 +113,12 @@ class Tenants:
         state.called_at = now
         return state
 
-    def queue(self, subdomain: str) -> PacedQueue:
+    def queue(self, subdomain: str) -> RequestQueue:
         """Return the queue of a tenant, which does not count as calling it."""
         state = self._states.get(subdomain)
         return self._queue(subdomain) if state is None else state.queue
 
-    def _queue(self, subdomain: str) -> PacedQueue:
+    def _queue(self, subdomain: str) -> RequestQueue:
         return self._common_queue or self._new_queue(subdomain)
 
     def _forget_idle(self, now: float) -> None:

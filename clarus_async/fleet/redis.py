@@ -32,7 +32,6 @@ from clarus_async.credentials import ClientCredentials, Credentials
 from clarus_async.fleet.redis_errors import NOT_REDIS, Telling, redis_error, redis_trouble
 from clarus_async.fleet.redis_url import RedisAddress, read_redis_url
 from clarus_async.http.connect_errors import ConnectionProblem
-from clarus_async.ratelimit.limiter import AdaptiveRateLimiter
 from clarus_async.ratelimit.shared_pace import Exchange, Exchanged, SharedClock, SharedPace
 from clarus_async.validation import checked, refuse, shown
 
@@ -177,7 +176,7 @@ class RedisSharing:
         # Without the URL, which may hold a password.
         policy = PacingPolicy(rate=self._policy.rate, burst=self._policy.burst, start=self._policy.start)
         name = f"{self._base_url}|{'' if tenant is None else tenant}"
-        return SharedPace(name, policy, self._me, self._clock, AdaptiveRateLimiter, self._begin)
+        return SharedPace(name, policy, self._me, self._clock, self._begin)
 
     async def tokens(self, credentials: Credentials) -> RedisTokenStore | None:
         """Return where the token of these credentials is shared; ``None`` where it is not.
@@ -219,22 +218,22 @@ class RedisSharing:
         try:
             while (step := pace.step(asked := time())) is not None:
                 if isinstance(step, float):
-                    await pace.news(step)
+                    await pace.wait_for_change(step)
                     continue
                 answer = self._deaf or await self._exchange(pace.name, step)
                 if isinstance(answer, ConnectionProblem):
                     self._telling.trouble(answer)
                     self.problem = None if answer.transient else redis_error(answer, self._address).message
                     # Who waits goes on by itself, or is told of the problem.
-                    pace.alone()
-                    await pace.news(_AGAIN)
+                    pace.go_alone()
+                    await pace.wait_for_change(_AGAIN)
                 else:
                     self._telling.over()
                     self.problem = None
                     pace.exchanged(answer, asked, time())
         finally:
             del self._paces[pace.name]
-            pace.served()
+            pace.stopped()
 
     async def _listen(self) -> None:
         """Take messages, for as long as a pace is served."""
@@ -246,7 +245,7 @@ class RedisSharing:
                     self._deliver(message)
             else:
                 for pace in self._paces.values():
-                    pace.look()
+                    pace.exchange_now()
                 await asyncio.sleep(_AGAIN)
 
     async def _messages(self) -> list[str]:

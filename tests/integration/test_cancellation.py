@@ -158,7 +158,7 @@ def test_a_call_ends_at_once_and_loses_nothing(scenario):
                     assert clarus.pace.waiting == clarus.pace.queued == 0
                     assert len(queue.pace._out) == 0
                     await all_slots_are_free(clarus, sim)
-                    assert not queue.lines
+                    assert not queue.tenants
                     assert len(queue.pace._out) == 0
                     assert not shared.session._session.connector._acquired
                     # A refresh is nobody's in particular: it goes on, and ends.

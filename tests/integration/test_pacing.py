@@ -664,7 +664,7 @@ class TestCancelled:
                 assert (clarus.pace.waiting, clarus.pace.queued, len(queue.pace._out)) == (0, 0, 0)
                 assert clarus._caller.core.connections.busy == 0
                 await clarus.ping()
-                assert not queue.lines
+                assert not queue.tenants
 
         check()
 

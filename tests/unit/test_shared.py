@@ -55,7 +55,7 @@ def names(core):
 
 def send(core, name):
     queue = core.tenants.get(name).queue
-    sent = core.connections.acquire_now(queue, now())
+    sent = core.connections.try_acquire(queue, now())
     assert sent is not None
     return queue, sent
 
@@ -203,7 +203,7 @@ class TestNeverForgotten:
         await asyncio.sleep(1.0)
         await strangers(core, 1_000)
         # A second after the first request; the rate has 100 seconds between them.
-        assert core.connections.acquire_now(core.tenants.get("acme").queue, now()) is None
+        assert core.connections.try_acquire(core.tenants.get("acme").queue, now()) is None
 
     @virtual
     @pytest.mark.parametrize("scope", ["tenant", "client"])
@@ -370,13 +370,13 @@ class TestOneQuotaForAll:
     async def test_a_refusal_of_one_holds_back_all(self):
         core = await started(scope="client")
         be_refused(core, "acme", retry_after=10.0)
-        assert core.connections.acquire_now(core.tenants.get("globex").queue, now()) is None
+        assert core.connections.try_acquire(core.tenants.get("globex").queue, now()) is None
 
     @virtual
     async def test_a_refusal_of_one_holds_back_nobody_else_otherwise(self):
         core = await started()
         be_refused(core, "acme", retry_after=10.0)
-        assert core.connections.acquire_now(core.tenants.get("globex").queue, now())
+        assert core.connections.try_acquire(core.tenants.get("globex").queue, now())
 
     @virtual
     async def test_closing_sends_all_away_that_wait(self, room):
@@ -438,4 +438,4 @@ class TestClosing:
         assert await asyncio.gather(*tasks) == [None, None]
         queue.release(sent)
         await closing
-        assert core.connections.acquire_now(queue, now()) is None
+        assert core.connections.try_acquire(queue, now()) is None
