@@ -1,4 +1,4 @@
-"""Celery workers in processes of their own; ``benchmarks.celery_kill`` and ``lease_stop`` do more of the same."""
+"""Celery workers in processes of their own; ``tests.chaos.celery_kill`` and ``lease_stop`` do more of the same."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import sys
 import orjson
 import pytest
 
-from benchmarks.celery_fleet import CANARY, Workers, dump, simulated, write_file
-from benchmarks.celery_kill import killed
 from clarus_async import ConfigurationError
 from clarus_async.cli.commands import main
 from clarus_async.fleet import celery
+from tests.chaos.celery_fleet import CANARY, Workers, dump, simulated, write_file
+from tests.chaos.celery_kill import killed
 from tests.redis_server import RedisServer
 
 LEASE = 0.8

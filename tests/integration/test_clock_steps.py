@@ -7,7 +7,6 @@ import pickle
 
 import pytest
 
-from benchmarks.provision_faults import virtual_world
 from clarus_async import (
     ClarusClient,
     DeadlineExceededError,
@@ -16,6 +15,7 @@ from clarus_async import (
     Timeouts,
 )
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Simulator
+from tests.chaos.provision_faults import virtual_world
 from tests.virtual import now, run_virtually
 
 TIMEOUTS = Timeouts(attempt=5.0, settle=20.0, deadline=60.0)

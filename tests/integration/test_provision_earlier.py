@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.provision_kill import Steps, life
 from clarus_async.provisioning.journal.file import JournalFile
 from clarus_async.provisioning.journal.journal import Journal
 from clarus_async.provisioning.review import differing, report_of, troubled
 from clarus_async.reconcile.creation import Creation
 from clarus_async.simulator import Endpoint, Simulator
+from tests.chaos.provision_kill import Steps, life
 from tests.data.journals.make import BASE_URL, at_base_url, shop
 from tests.inline_journal import inline_journal  # noqa: F401  a fixture
 from tests.integration.test_provision_resume import VIRTUALLY, client_of, rows, run, sends, statuses

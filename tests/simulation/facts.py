@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from datetime import timedelta
 
-from benchmarks.provision_faults import VirtualDate
 from clarus_async.reconcile.decide import CLOCK_MARGIN
 from clarus_async.retry.effect import NO_WAY, NoAnswer
 from clarus_async.simulator import StoredIntegration
 from clarus_async.simulator.log import LoggedRequest
+from tests.chaos.provision_faults import VirtualDate
 from tests.simulation.history import History, Op
 from tests.simulation.tap import MARK, Attempt
 

@@ -15,7 +15,6 @@ from unittest.mock import patch
 
 import attrs
 
-from benchmarks.provision_faults import FATAL, memory, virtual_world
 from clarus_async import (
     ClarusClient,
     Integration,
@@ -24,6 +23,7 @@ from clarus_async import (
     OutcomeUnknownError,
 )
 from clarus_async.simulator import Simulator
+from tests.chaos.provision_faults import FATAL, memory, virtual_world
 from tests.simulation.history import Given, History, Op
 from tests.simulation.plan import Act, Actor, Happening, Job, Plan
 from tests.simulation.tap import Tap, doing

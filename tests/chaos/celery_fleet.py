@@ -21,17 +21,17 @@ from typing import Any, NamedTuple, Self
 import orjson
 import redis as redis_package
 
-from benchmarks.provision_kill import SETTLE, faults
 from clarus_async import ClarusClient, ClientCredentials, Outcome, Report
 from clarus_async.fleet.celery import make_app, send, waiting
 from clarus_async.fleet.coordinator import Coordinator
 from clarus_async.fleet.shard_store import ShardStore, connect
 from clarus_async.fleet.split_file import Cut, cut
 from clarus_async.simulator import Endpoint, FaultKind, Simulator
+from tests.chaos.provision_kill import SETTLE, faults
 
 CANARY = "c4n4ry-secret"
 TENANT = "acme"
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 _SPAWN = multiprocessing.get_context("spawn")
 
 
@@ -152,7 +152,7 @@ class Workers:
         """Start one."""
         self._lives += 1
         command = [
-            sys.executable, "-m", "celery", "-A", "benchmarks.celery_worker", "worker", "--pool", "solo",
+            sys.executable, "-m", "celery", "-A", "tests.chaos.celery_worker", "worker", "--pool", "solo",
             "--concurrency", "1", "--hostname", f"w{self._lives}@%h", "--without-gossip", "--without-mingle",
             "--without-heartbeat", "--loglevel", "DEBUG",
         ]  # fmt: skip

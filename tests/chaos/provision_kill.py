@@ -1,6 +1,6 @@
 """Provisioning that is killed again and again, until it is done: nothing is lost, nothing is there twice.
 
-``python -m benchmarks.provision_kill`` runs a job of 5,000 records in child processes, against a simulator in this one
+``python -m tests.chaos.provision_kill`` runs a job of 5,000 records in child processes, against a simulator in this one
 that fails in every way it knows. Each child is killed with ``kill -9`` at a random moment, and the next one goes on
 with the journal that it left; after 200 kills the last one comes to its end. Then small jobs are killed once at every
 step that a journal takes, and resumed; so are some whose records were corrected, and then corrected back. What the

@@ -1,6 +1,6 @@
 """Celery workers that are killed and stopped until their run is done: nothing is lost, nothing is there twice.
 
-``python -m benchmarks.celery_kill`` has four workers provision 10,000 records against a simulator in a process of its
+``python -m tests.chaos.celery_kill`` has four workers provision 10,000 records against a simulator in a process of its
 own, which fails in every way it knows. Every five seconds a worker is killed with ``kill -9`` and another one started,
 and Redis is started anew once. Then a second run: every few seconds, a worker is stopped with ``kill -STOP`` for longer
 than its lease, and goes on when somebody else has its shard. What the simulator has stored is the judge, and nothing
@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.celery_fleet import Run, Verdict, Workers, simulated, write_file
+from tests.chaos.celery_fleet import Run, Verdict, Workers, simulated, write_file
 from tests.redis_server import RedisServer
 
 LEASE = 2.0

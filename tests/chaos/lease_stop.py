@@ -1,6 +1,6 @@
 """An owner of a shard that is stopped past its lease, and goes on when another one has done its work.
 
-``python -m benchmarks.lease_stop`` does so again and again, at random moments: each time a process of its own begins a
+``python -m tests.chaos.lease_stop`` does so again and again, at random moments: each time a process of its own begins a
 shard, is stopped with ``kill -STOP``, somebody else takes the shard over and brings it to its end, and the first one
 goes on with ``kill -CONT``. At most what had passed its check goes out then, which the simulator's log shows.
 """
@@ -21,14 +21,14 @@ from typing import NamedTuple
 
 import orjson
 
-from benchmarks.celery_fleet import client_of, write_file
-from benchmarks.provision_kill import TIMEOUTS
 from clarus_async import ClarusClient
 from clarus_async.fleet.lease import run_to_end
 from clarus_async.fleet.shard_store import ShardStore, connect
 from clarus_async.fleet.shards import Shard
 from clarus_async.fleet.split_file import cut
 from clarus_async.simulator import Endpoint, Simulator
+from tests.chaos.celery_fleet import client_of, write_file
+from tests.chaos.provision_kill import TIMEOUTS
 from tests.redis_server import RedisServer
 
 LEASE = 0.5
@@ -73,7 +73,7 @@ async def _round(sim: Simulator, redis_url: str, tenant: str, folder: Path, reco
         board = ShardStore(redis, pieces.run)
         await board.register(1)
         owner = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "benchmarks.lease_stop", "--own", orjson.dumps(shard.as_dict()), redis_url,
+            sys.executable, "-m", "tests.chaos.lease_stop", "--own", orjson.dumps(shard.as_dict()), redis_url,
             env=environment, stdin=asyncio.subprocess.DEVNULL,
         )  # fmt: skip
         try:

@@ -7,8 +7,7 @@ import os
 from clarus_async import ClarusClient
 from clarus_async.fleet.celery import BROKER, make_app
 from clarus_async.fleet.redis import RedisPacing
-
-from .provision_kill import TIMEOUTS
+from tests.chaos.provision_kill import TIMEOUTS
 
 
 def _client() -> ClarusClient:

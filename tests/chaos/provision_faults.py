@@ -1,6 +1,6 @@
 """The fault matrix: what a run comes to where the server misbehaves, against the server's own ledger.
 
-``python -m benchmarks.provision_faults [--records 10000] [--seeds 5] [--first-seed 1] [--only NAME] [--quick]
+``python -m tests.chaos.provision_faults [--records 10000] [--seeds 5] [--first-seed 1] [--only NAME] [--quick]
 [--jobs N] [--json FILE]``
 
 Every fault kind of the simulator befalls creates, GraphQL reads, or both, alone and mixed, with and without a journal,

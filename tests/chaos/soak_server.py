@@ -1,4 +1,4 @@
-"""The server of ``benchmarks.soak``: a simulator in a process of its own, which changes its mind all the time.
+"""The server of ``tests.chaos.soak``: a simulator in a process of its own, which changes its mind all the time.
 
 Writes one JSON object a line: where it is, and for each line it reads, what it saw since it started.
 """

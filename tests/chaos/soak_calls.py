@@ -1,4 +1,4 @@
-"""The calls of ``benchmarks.soak``, and what each of them was told, written to a file as it comes."""
+"""The calls of ``tests.chaos.soak``, and what each of them was told, written to a file as it comes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everything at once for a long while, over real sockets: ``python -m benchmarks.soak [--seconds 600] [--seed 1]``.
+"""Everything at once for a long while, over real sockets: ``python -m tests.chaos.soak [--seconds 600] [--seed 1]``.
 
 A client in this process and a simulator in another: one request in twenty meets a fault, tokens live 20 seconds, a
 front end's login ends them early now and then, the quota changes every 15 seconds, and 64 workers create, change,
@@ -26,10 +26,10 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
 
 from benchmarks.measuring import Figure
-from benchmarks.soak_calls import Calls, Verdict
-from benchmarks.soak_server import SETTLE, TENANTS
 from clarus_async import ClarusClient, ClientCredentials, RetryPolicy, Timeouts
 from clarus_async.events import Event, TokenEvent
+from tests.chaos.soak_calls import Calls, Verdict
+from tests.chaos.soak_server import SETTLE, TENANTS
 
 _WORKERS: Final = 64
 _WARM_UP: Final = 0.2  # of the time, at most a minute
@@ -96,7 +96,7 @@ class Server:
         self._seed = seed
 
     async def __aenter__(self) -> Self:
-        command = [sys.executable, "-m", "benchmarks.soak_server", str(self._seed)]
+        command = [sys.executable, "-m", "tests.chaos.soak_server", str(self._seed)]
         pipe = asyncio.subprocess.PIPE
         self._process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, limit=_LINE)
         self.about = await self._said()
@@ -218,7 +218,7 @@ def figures(soaked: Soaked) -> list[Figure]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos.soak", description=__doc__.split("\n\n")[0])
     parser.add_argument("--seconds", type=float, default=600.0, help="how long (default: 600)")
     parser.add_argument("--seed", type=int, default=1, help="of calls, faults and quotas (default: 1)")
     parser.add_argument("--json", type=Path, help="where the figures go")
