@@ -29,7 +29,7 @@ import attrs
 from clarus_async.auth.shared_token import SharedToken, derive
 from clarus_async.config import PacingPolicy
 from clarus_async.credentials import ClientCredentials, Credentials
-from clarus_async.fleet.redis_errors import NOT_REDIS, Telling, redis_error, redis_trouble
+from clarus_async.fleet.redis_errors import NOT_REDIS, RedisLog, redis_error, redis_trouble
 from clarus_async.fleet.redis_url import RedisAddress, read_redis_url
 from clarus_async.http.connect_errors import Trouble
 from clarus_async.ratelimit.limiter import AdaptiveRateLimiter
@@ -39,11 +39,11 @@ from clarus_async.validation import checked, refuse, shown
 _log = logging.getLogger("clarus_async")
 
 _KEPT: Final = 3600.0  # seconds for which a quota is remembered that nobody asks for
-_LISTENS: Final = 1  # seconds for which Redis waits for a message
-_MOST: Final = 1000  # messages at once
-_AGAIN: Final = 0.5  # seconds until a Redis that can't be asked is asked again; one question for all paces
-# Seconds. Whoever took no message for so long has nothing left that it is worth.
-_UNREAD: Final = 10.0
+_INBOX_WAIT: Final = 1  # seconds for which Redis waits for a message
+_MOST_MESSAGES: Final = 1000  # taken at once
+_RETRY_AFTER: Final = 0.5  # seconds until a Redis that can't be asked is asked again; one question for all paces
+# Seconds that a message is kept: what it says is worth nothing to a process that reads none for so long.
+_MESSAGES_KEPT: Final = 10.0
 
 # Keys: the lease, what was learned, and what a process's messages are under, but for its name. Arguments: who asks, its
 # lease, what it learned; milliseconds that a lease is to run, that what was learned is kept, and that messages are; and
@@ -118,7 +118,7 @@ class RedisPacing(PacingPolicy):
             ("timeout", None if positive and math.isfinite(self.timeout) else "must be seconds above 0"),
         ]
         refuse("RedisPacing", problems)
-        _must_have_redis()
+        _require_redis()
 
     def share(self, base_url: str) -> RedisSharing:
         """Begin to share; what :class:`~clarus_async.ClarusClient` calls.
@@ -129,7 +129,7 @@ class RedisPacing(PacingPolicy):
         return RedisSharing(self, base_url)
 
 
-def _must_have_redis() -> None:
+def _require_redis() -> None:
     try:
         import redis.asyncio  # noqa: F401, PLC0415  an optional dependency
     except ImportError as error:
@@ -158,8 +158,8 @@ class RedisSharing:
         self._clock = SharedClock()
         self._paces: dict[str, SharedPace] = {}  # those that are served
         self._listener: asyncio.Task[None] | None = None
-        self._deaf: Trouble | None = None  # why no message can be taken
-        self._telling = Telling(
+        self._inbox_trouble: Trouble | None = None  # why no message can be taken
+        self._log = RedisLog(
             address,
             "each process keeps to its part of the last rate by itself",
             "the pace is shared again",
@@ -193,7 +193,7 @@ class RedisSharing:
     async def _evaluate(self, script: str, keys: list[str], arguments: list[Any]) -> Any:  # noqa: ANN401
         """Return what a script comes to in Redis, or what kept it."""
         redis = self._open()
-        return await self._within(lambda: redis.eval(script, len(keys), *keys, *arguments))
+        return await self._in_time(lambda: redis.eval(script, len(keys), *keys, *arguments))
 
     def _open(self) -> Any:  # noqa: ANN401
         if self._client is None:
@@ -211,7 +211,7 @@ class RedisSharing:
         self._start(self._serve(pace))
         self._paces[pace.name] = pace
         if self._listener is None or self._listener.done():
-            self._listener, self._deaf = self._start(self._listen()), None
+            self._listener, self._inbox_trouble = self._start(self._listen()), None
 
     async def _serve(self, pace: SharedPace) -> None:
         """Exchange, for as long as there is something to do."""
@@ -221,15 +221,15 @@ class RedisSharing:
                 if isinstance(step, float):
                     await pace.news(step)
                     continue
-                answer = self._deaf or await self._exchange(pace.name, step)
+                answer = self._inbox_trouble or await self._exchange(pace.name, step)
                 if isinstance(answer, Trouble):
-                    self._telling.trouble(answer)
+                    self._log.trouble(answer)
                     self.problem = None if answer.heals else redis_error(answer, self._address).message
                     # Who waits goes on by itself, or is told of the problem.
                     pace.alone()
-                    await pace.news(_AGAIN)
+                    await pace.news(_RETRY_AFTER)
                 else:
-                    self._telling.over()
+                    self._log.recovered()
                     self.problem = None
                     pace.exchanged(answer, asked, time())
         finally:
@@ -239,23 +239,23 @@ class RedisSharing:
     async def _listen(self) -> None:
         """Take messages, for as long as a pace is served."""
         while self._paces:
-            messages = await self._within(self._messages, _LISTENS)
-            self._deaf = messages if isinstance(messages, Trouble) else None
-            if self._deaf is None:
+            messages = await self._in_time(self._messages, _INBOX_WAIT)
+            self._inbox_trouble = messages if isinstance(messages, Trouble) else None
+            if self._inbox_trouble is None:
                 for message in messages:
                     self._deliver(message)
             else:
                 for pace in self._paces.values():
                     pace.look()
-                await asyncio.sleep(_AGAIN)
+                await asyncio.sleep(_RETRY_AFTER)
 
     async def _messages(self) -> list[str]:
         """Return the messages that there are, or that come soon."""
         inbox, asking = self._inbox + self._me, self._open().pipeline(transaction=False)
-        if self._deaf is None:
-            asking.blpop(inbox, _LISTENS)
+        if self._inbox_trouble is None:
+            asking.blpop(inbox, _INBOX_WAIT)
         # One a round trip might be fewer than come.
-        *first, rest = await asking.lpop(inbox, _MOST).execute()
+        *first, rest = await asking.lpop(inbox, _MOST_MESSAGES).execute()
         return [*(popped[1] for popped in first if popped), *(rest or ())]
 
     def _deliver(self, message: str) -> None:
@@ -270,10 +270,10 @@ class RedisSharing:
         keys = [f"{self._policy.prefix}:{name}:{part}" for part in ("lease", "learned")] + [self._inbox]
         arguments = [
             self._me, exchange.lease, exchange.learned, round(1000 * exchange.seconds), round(1000 * _KEPT),
-            round(1000 * _UNREAD), *(part for message in exchange.messages for part in message),
+            round(1000 * _MESSAGES_KEPT), *(part for message in exchange.messages for part in message),
         ]  # fmt: skip
         self._open()
-        reply = await self._within(lambda: self._script(keys=keys, args=arguments))
+        reply = await self._in_time(lambda: self._script(keys=keys, args=arguments))
         if isinstance(reply, Trouble):
             return reply
         try:
@@ -282,7 +282,7 @@ class RedisSharing:
         except (TypeError, ValueError):
             return NOT_REDIS
 
-    async def _within(self, ask: Callable[[], Awaitable[Any]], longer: float = 0.0) -> Any:  # noqa: ANN401
+    async def _in_time(self, ask: Callable[[], Awaitable[Any]], longer: float = 0.0) -> Any:  # noqa: ANN401
         """Return what comes of it in time, or what kept it: nobody waits longer, whatever the driver has to do yet."""
         task = self._start(_result(ask))
         try:
@@ -297,15 +297,15 @@ class RedisSharing:
         """Give up what it holds."""
         now = asyncio.get_running_loop().time()
         last = [(name, pace.step(now, leave=True)) for name, pace in self._paces.items()]
-        await self._end()
-        if not self._deaf:
+        await self._cancel_tasks()
+        if not self._inbox_trouble:
             await asyncio.gather(*(self._exchange(name, step) for name, step in last if isinstance(step, Exchange)))
         if self._client is not None:
             client, self._client = self._client, None
-            await self._within(client.aclose)
-            await self._end()
+            await self._in_time(client.aclose)
+            await self._cancel_tasks()
 
-    async def _end(self) -> None:
+    async def _cancel_tasks(self) -> None:
         # More than once: the driver's asyncio.wait_for swallows a cancellation now and then on Python 3.11.
         for _ in range(10):
             for task in tuple(self._tasks):

@@ -22,10 +22,11 @@ import orjson
 import redis as redis_package
 
 from clarus_async import ClarusClient, ClientCredentials, Outcome, Report
-from clarus_async.fleet.celery import make_app, send, waiting
+from clarus_async.fleet.celery import make_app, queue_length, send
 from clarus_async.fleet.coordinator import Coordinator
 from clarus_async.fleet.shard_store import ShardStore, connect
-from clarus_async.fleet.split_file import Cut, cut
+from clarus_async.fleet.split_file import SplitFile, split_file
+from clarus_async.resources.integrations import INTEGRATIONS
 from clarus_async.simulator import Endpoint, FaultKind, Simulator
 from tests.chaos.provision_kill import SETTLE, faults
 
@@ -250,19 +251,25 @@ class Run:
         file: the records.
         shard_size: records a task.
         concurrency: records at once in a task.
-        patience: seconds that a shard may be out without an owner.
+        lost_after: seconds that a shard may be out without an owner.
     """
 
     def __init__(
-        self, sim: Simulated, redis: str, file: Path, *, shard_size: int, concurrency: int, patience: float
+        self, sim: Simulated, redis: str, file: Path, *, shard_size: int, concurrency: int, lost_after: float
     ) -> None:
         self._sim = sim
         self._redis = redis
         self._app = make_app(redis)
-        self.cut: Cut = cut(
-            str(file), tenant=TENANT, base_url=sim.url, references=True, size=shard_size, concurrency=concurrency
+        self.split: SplitFile = split_file(
+            str(file),
+            INTEGRATIONS,
+            tenant=TENANT,
+            base_url=sim.url,
+            references=True,
+            size=shard_size,
+            concurrency=concurrency,
         )
-        self._patience = patience
+        self._lost_after = lost_after
         self.told: list[Outcome] = []
         self.report = Report()
         self.leaks = 0
@@ -281,14 +288,14 @@ class Run:
     async def lead(self) -> None:
         """Lead it to its end."""
 
-        async def queued() -> bool:
-            return await asyncio.to_thread(waiting, self._app) > 0
+        async def is_queued() -> bool:
+            return await asyncio.to_thread(queue_length, self._app) > 0
 
         began = time.monotonic()
         async with connect(self._redis) as redis:
             lead = Coordinator(
-                ShardStore(redis, self.cut.run), self.cut.shards, lambda shards: send(self._app, shards), queued,
-                settle=SETTLE, patience=self._patience,
+                ShardStore(redis, self.split.run), self.split.shards, lambda shards: send(self._app, shards), is_queued,
+                settle=SETTLE, lost_after=self._lost_after,
             )  # fmt: skip
             async for outcome in lead.outcomes():
                 self.told.append(outcome)
@@ -302,7 +309,7 @@ class Run:
         tokens = {token.partition(" ")[2] for _, token in self._sim.creates()}
         leaks = self.leaks + self._secrets_in(logs) + sum(logs.count(token.encode()) for token in tokens)
         leaks += sum(self._secrets_in(outcome.to_json()) for outcome in self.told)
-        return judged(self._sim, len(self.cut.lines), self.told, self.report, leaks)
+        return judged(self._sim, len(self.split.lines), self.told, self.report, leaks)
 
 
 def client_of(sim: Simulated | Simulator, tenant: str = TENANT, **options: Any) -> ClarusClient:

@@ -87,7 +87,7 @@ async def killed(
         sim = stack.enter_context(simulated(share=share, seed=seed, latency=latency))
         file = folder / "records.jsonl"
         write_file(file, records)
-        run = Run(sim, redis.url, file, shard_size=shard_size, concurrency=concurrency, patience=lease)
+        run = Run(sim, redis.url, file, shard_size=shard_size, concurrency=concurrency, lost_after=lease)
         fleet = stack.enter_context(Workers(sim, redis.url, workers, folder, lease=lease, visibility=20))
         leading = asyncio.create_task(run.lead())
 

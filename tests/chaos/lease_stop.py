@@ -22,10 +22,11 @@ from typing import NamedTuple
 import orjson
 
 from clarus_async import ClarusClient
-from clarus_async.fleet.lease import run_to_end
 from clarus_async.fleet.shard_store import ShardStore, connect
 from clarus_async.fleet.shards import Shard
-from clarus_async.fleet.split_file import cut
+from clarus_async.fleet.split_file import split_file
+from clarus_async.fleet.worker import run_to_end
+from clarus_async.resources.integrations import INTEGRATIONS
 from clarus_async.simulator import Endpoint, Simulator
 from tests.chaos.celery_fleet import client_of, write_file
 from tests.chaos.provision_kill import TIMEOUTS
@@ -63,15 +64,15 @@ async def _own(message: bytes, url: str, lease: float) -> None:
 async def _round(sim: Simulator, redis_url: str, tenant: str, folder: Path, records: int, after: float) -> Rounds:
     file = folder / f"{tenant}.jsonl"
     write_file(file, records)
-    pieces = cut(str(file), tenant=tenant, base_url=sim.url, references=True, concurrency=8)
-    shard = pieces.shards[0]
+    split = split_file(str(file), INTEGRATIONS, tenant=tenant, base_url=sim.url, references=True, concurrency=8)
+    shard = split.shards[0]
     environment = {
         **os.environ, "CLARUS_SUBDOMAIN": tenant, "CLARUS_BASE_URL": sim.url,
         "CLARUS_CLIENT_ID": sim.client_id, "CLARUS_CLIENT_SECRET": sim.client_secret,
     }  # fmt: skip
     async with connect(redis_url) as redis, client_of(sim, tenant, timeouts=TIMEOUTS) as other:
-        board = ShardStore(redis, pieces.run)
-        await board.register(1)
+        store = ShardStore(redis, split.run)
+        await store.register(1)
         owner = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "tests.chaos.lease_stop", "--own", orjson.dumps(shard.as_dict()), redis_url,
             env=environment, stdin=asyncio.subprocess.DEVNULL,
@@ -83,14 +84,14 @@ async def _round(sim: Simulator, redis_url: str, tenant: str, folder: Path, reco
             owner.send_signal(signal.SIGSTOP)
             await asyncio.sleep(0.05)
             stopped = 0 < len(sim.created(tenant)) < records
-            await run_to_end(board, other, shard, seconds=LEASE)
+            await run_to_end(store, other, shard, seconds=LEASE)
             before = _creates(sim, tenant)
             owner.send_signal(signal.SIGCONT)
             await owner.wait()
         finally:
             with contextlib.suppress(ProcessLookupError):
                 owner.kill()
-        told = Counter(outcome.index for outcome in await board.told(0) if outcome.status.ok)
+        told = Counter(outcome.index for outcome in await store.outcomes(0) if outcome.status.ok)
     there = Counter(record.external_system_reference1 for record in sim.created(tenant))
     return Rounds(
         1,

@@ -22,7 +22,7 @@ def serve(path: str) -> None:
     import importlib
     import runpy
 
-    for name in ("cli.provision", "cli.resource", "simulator.schema", "simulator.app", "wire.converter"):
+    for name in ("cli.provision", "cli.operations", "simulator.schema", "simulator.app", "wire.converter"):
         importlib.import_module("clarus_async." + name)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)

@@ -9,10 +9,11 @@ import orjson
 import pytest
 
 from clarus_async import ClarusClient, Timeouts
-from clarus_async.fleet import coordinator as leads
-from clarus_async.fleet.lease import run_to_end
+from clarus_async.fleet import coordinator
 from clarus_async.fleet.shard_store import ShardStore, connect
-from clarus_async.fleet.split_file import cut
+from clarus_async.fleet.split_file import split_file
+from clarus_async.fleet.worker import run_to_end
+from clarus_async.resources.integrations import INTEGRATIONS
 from clarus_async.simulator import Simulator
 from tests.redis_server import RedisServer
 
@@ -43,11 +44,11 @@ async def grown_up_info(*_):
 
 
 @pytest.fixture(autouse=True)
-def leads_look_often(monkeypatch):
-    monkeypatch.setattr(leads, "_EVERY", 0.05)
+def coordinators_look_often(monkeypatch):
+    monkeypatch.setattr(coordinator, "_EVERY", 0.05)
 
 
-def board_of(redis, name):
+def store_of(redis, name):
     return ShardStore(redis, f"{name}.1")
 
 
@@ -59,11 +60,17 @@ def client_of(sim, **options):
     return ClarusClient("acme", sim.credentials, base_url=sim.url, **{"timeouts": TIMEOUTS} | options)
 
 
-def cut_of(sim, tmp_path, records, *, size=1000, references=True, tenant="acme", **more):
+def split_of(sim, tmp_path, records, *, size=1000, references=True, tenant="acme", **more):
     path = tmp_path / "records.jsonl"
     path.write_bytes(b"".join(orjson.dumps(record) + b"\n" for record in records))
-    return cut(
-        str(path), tenant=tenant, base_url=sim.url, references=references, size=size, **{"concurrency": 4} | more
+    return split_file(
+        str(path),
+        INTEGRATIONS,
+        tenant=tenant,
+        base_url=sim.url,
+        references=references,
+        size=size,
+        **{"concurrency": 4} | more,
     )
 
 
@@ -74,8 +81,8 @@ def shops(count, **more):
     ]
 
 
-async def until_done(board, clarus, shard):
-    await run_to_end(board, clarus, shard, seconds=LEASE)
+async def until_done(store, clarus, shard):
+    await run_to_end(store, clarus, shard, seconds=LEASE)
 
 
 def stored(sim):

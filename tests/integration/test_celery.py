@@ -70,8 +70,8 @@ def test_what_does_not_go_with_workers_is_refused(more, capsys, tmp_path):
 @pytest.mark.parametrize(
     ("file", "url", "said"),
     [
-        ("-", "redis://h", "standard input is none"),
-        ("/dev/null", "redis://h", "/dev/null is none"),
+        ("-", "redis://h", "standard input is not one"),
+        ("/dev/null", "redis://h", "/dev/null is not one"),
         ("nowhere.csv", "redis://h", "nowhere.csv: No such file"),
         ("f.csv", "http://:hunter2@h", "must be the URL of Redis"),
         ("f.csv", "-", "must be the URL of Redis"),

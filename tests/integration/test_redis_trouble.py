@@ -18,7 +18,7 @@ import trustme
 from clarus_async import ClarusClient, ConfigurationError, ConnectionFailedError, NewIntegration
 from clarus_async.cli.commands import main
 from clarus_async.fleet import celery
-from clarus_async.fleet.celery import make_app, send, waiting
+from clarus_async.fleet.celery import make_app, queue_length, send
 from clarus_async.fleet.redis import RedisPacing
 from clarus_async.fleet.shard_store import ShardStore, connect, probe
 from clarus_async.fleet.shards import Shard
@@ -108,7 +108,7 @@ def client_of(sim, url, **options):
     return ClarusClient("acme", sim.credentials, base_url=sim.url, pacing=RedisPacing(url=url, **options))
 
 
-async def by_the_board(url):
+async def by_the_store(url):
     async with connect(url) as redis:
         await probe(redis)
 
@@ -121,10 +121,10 @@ async def by_the_pace(url):
 
 async def by_celery(url):
     app = make_app(url)
-    await asyncio.to_thread(waiting, app)
+    await asyncio.to_thread(queue_length, app)
 
 
-WAYS = pytest.mark.parametrize("way", [by_the_board, by_the_pace, by_celery])
+WAYS = pytest.mark.parametrize("way", [by_the_store, by_the_pace, by_celery])
 
 
 @WAYS
@@ -203,7 +203,7 @@ FOR_A_WHILE = {
 async def test_what_no_waiting_heals_is_a_configuration_error(answer, words):
     async with answering(answer) as url:
         with pytest.raises(ConfigurationError, match=words) as caught:
-            await by_the_board(url)
+            await by_the_store(url)
     assert f"Redis at {url.partition('@')[2][:-2]}: " in str(caught.value)
     assert CANARY not in str(caught.value)
     assert caught.value.__context__ is None
@@ -213,7 +213,7 @@ async def test_what_no_waiting_heals_is_a_configuration_error(answer, words):
 async def test_what_may_pass_can_be_tried_again(answer, words):
     async with answering(answer) as url:
         with pytest.raises(ConnectionFailedError) as caught:
-            await by_the_board(url)
+            await by_the_store(url)
     assert words in str(caught.value)
     assert CANARY not in str(caught.value)
     assert caught.value.retryable
@@ -274,10 +274,10 @@ async def test_nobody_is_there(way):
 async def test_what_can_not_be_put_into_the_queue_is_told(guarded):
     app = make_app(as_a_user(guarded, "queue"))
     shard = Shard(
-        run="r.1", number=0, tenant="acme", base_url="https://x.test", path="/f", format=Format.JSON_LINES, size=1,
-        header=0, ranges=(), keys="", references=False,
+        run="r.1", number=0, tenant="acme", base_url="https://x.test", resource="integrations", path="/f",
+        format=Format.JSON_LINES, size=1, header=0, ranges=(), keys="", references=False,
     )  # fmt: skip
-    for ask in (lambda: waiting(app), lambda: send(app, [shard])):
+    for ask in (lambda: queue_length(app), lambda: send(app, [shard])):
         with pytest.raises(ConfigurationError, match="its ACL forbids a command or a key") as caught:
             await asyncio.to_thread(ask)
         assert caught.value.__context__ is None

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from clarus_async.cli.connection import connect
+from clarus_async.cli.connection import connect, resource_of, spec_of
 from clarus_async.cli.interrupt import deliver
 from clarus_async.cli.output import Exit, Results, describe
 from clarus_async.cli.progress import ProgressView, open_progress
@@ -21,9 +21,10 @@ from clarus_async.errors import ConfigurationError, InvalidInputError
 from clarus_async.fleet import shard_store
 from clarus_async.fleet.coordinator import Coordinator
 from clarus_async.fleet.redis_url import RedisAddress, read_redis_url
-from clarus_async.fleet.shard_run import WAYS
-from clarus_async.fleet.split_file import Cut, cut
-from clarus_async.provisioning.files.reader import BadRow, Format
+from clarus_async.fleet.split_file import SplitFile, split_file
+from clarus_async.fleet.worker import EXISTING
+from clarus_async.provisioning.files.reader import Format
+from clarus_async.provisioning.files.rows import BadRow
 from clarus_async.provisioning.report import Outcome
 from clarus_async.provisioning.run import Progress
 
@@ -32,14 +33,11 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 _GRACE: Final = 60.0  # seconds that what is in flight has after Ctrl-C, and workers to hear of it
-_PATIENCE: Final = 60.0  # seconds that a shard may be out without an owner
+_LOST_AFTER: Final = 60.0  # seconds that a shard may be out without an owner
 
 
 def main(args: argparse.Namespace) -> int:
     """Run ``clarus provision --celery``.
-
-    Args:
-        args: the command line.
 
     Raises:
         ClarusError: what keeps every record from being sent.
@@ -49,12 +47,12 @@ def main(args: argparse.Namespace) -> int:
         ("--journal", args.journal is not None),
         ("--dry-run", args.dry_run),
         ("--max-failures", args.max_failures is not None),
-        (f"--existing {args.existing}", args.existing not in WAYS),
+        (f"--existing {args.existing}", args.existing not in EXISTING),
     ):
         if given:
             raise ConfigurationError(f"{option} does not go with --celery")
     if args.file == "-":
-        raise ConfigurationError("--celery needs a file that every worker sees: standard input is none")
+        raise ConfigurationError("--celery needs a file that every worker sees: standard input is not one")
     client = connect(args)
     try:
         from clarus_async.fleet import celery
@@ -68,7 +66,7 @@ def main(args: argparse.Namespace) -> int:
     except OSError as error:
         raise InvalidInputError(f"{args.file}: {error.strerror}") from None
     if not regular:
-        raise ConfigurationError(f"--celery needs a file that every worker sees: {args.file} is none")
+        raise ConfigurationError(f"--celery needs a file that every worker sees: {args.file} is not one")
     return asyncio.run(_main(args, client, app, address))
 
 
@@ -81,11 +79,13 @@ async def _main(args: argparse.Namespace, client: ClarusClient, app: Celery, add
     async with shard_store.connect(address) as redis:
         await shard_store.probe(redis)
     async with client:
-        terms = client.integrations.terms
-        references = await client.integrations.searches_references()
-    pieces = await asyncio.to_thread(
-        cut,
+        resource = resource_of(client, args)
+        terms = resource.terms
+        references = await resource.searches_references()
+    split = await asyncio.to_thread(
+        split_file,
         str(Path(args.file).resolve()),  # noqa: ASYNC240  once
+        spec_of(args),
         tenant=terms.tenant,
         base_url=terms.base_url,
         references=references,
@@ -95,15 +95,15 @@ async def _main(args: argparse.Namespace, client: ClarusClient, app: Celery, add
         concurrency=args.concurrency,
         report=_report,
     )
-    if pieces.bad:
-        say(f"clarus: error: {args.file}: {pieces.bad:,} bad {'row' if pieces.bad == 1 else 'rows'}; nothing was sent")
+    if split.bad:
+        say(f"clarus: error: {args.file}: {split.bad:,} bad {'row' if split.bad == 1 else 'rows'}; nothing was sent")
         return Exit.USAGE
-    summary = Summary(total=len(pieces.lines))
+    summary = Summary(spec=spec_of(args), total=len(split.lines))
     began = time.monotonic()
     try:
         with open_progress(summary.total) as view:
             async with shard_store.connect(address) as redis:
-                return await _lead(pieces, app, redis, view, summary, terms.settle)
+                return await _coordinate(split, app, redis, view, summary, terms.settle)
     except OSError as error:
         summary.unwritten = error.filename == STDOUT
         raise
@@ -114,34 +114,36 @@ async def _main(args: argparse.Namespace, client: ClarusClient, app: Celery, add
             say("clarus: to go on, run the same command again")
 
 
-async def _lead(pieces: Cut, app: Celery, redis: Redis, view: ProgressView, summary: Summary, settle: float) -> int:
-    from clarus_async.fleet.celery import send, waiting
+async def _coordinate(
+    split: SplitFile, app: Celery, redis: Redis, view: ProgressView, summary: Summary, settle: float
+) -> int:
+    from clarus_async.fleet.celery import queue_length, send
 
-    async def queued() -> bool:
-        return await asyncio.to_thread(waiting, app) > 0
+    async def is_queued() -> bool:
+        return await asyncio.to_thread(queue_length, app) > 0
 
-    lead = Coordinator(
-        shard_store.ShardStore(redis, pieces.run),
-        pieces.shards,
+    coordinator = Coordinator(
+        shard_store.ShardStore(redis, split.run),
+        split.shards,
         lambda shards: send(app, shards),
-        queued,
+        is_queued,
         settle=settle,
-        patience=_PATIENCE,
+        lost_after=_LOST_AFTER,
     )
     began = time.monotonic()
 
     async def work(results: Results) -> None:
-        for outcome in pieces.refused:
+        for outcome in split.refused:
             await handle(outcome, results)
-        async for outcome in lead.outcomes():
+        async for outcome in coordinator.outcomes():
             await handle(outcome, results)
 
     async def handle(outcome: Outcome, results: Results) -> None:
-        summary.add(outcome, pieces.lines[outcome.index])
+        summary.add(outcome, split.lines[outcome.index])
         summary.taken = summary.report.total
         elapsed = time.monotonic() - began
         view.at(Progress(summary.report, elapsed, summary.report.total / elapsed if elapsed else 0.0))
         await results.write(outcome.to_json())
 
-    interrupted = await deliver(lead.stop, view, _GRACE, work)
+    interrupted = await deliver(coordinator.stop, view, _GRACE, work)
     return summary.exit_status if interrupted is None else interrupted

@@ -12,34 +12,22 @@ from typing import Any, Final
 import attrs
 import orjson
 
-from clarus_async.cli.connection import connect
+from clarus_async.cli.attribute_options import given_attributes, typed
+from clarus_async.cli.connection import connect, resource_of, spec_of
 from clarus_async.cli.output import Exit, Results
-from clarus_async.cli.parser import ATTRIBUTE_OPTIONS
 from clarus_async.cli.streams import open_stdin, say
 from clarus_async.client import ClarusClient
-from clarus_async.errors import InputProblem, InvalidInputError
+from clarus_async.errors import ConfigurationError, InputProblem, InvalidInputError
+from clarus_async.provisioning.files.attribute_types import attribute_types
 from clarus_async.provisioning.files.json_records import parse
-from clarus_async.provisioning.files.reader import from_text
-from clarus_async.resources.integrations import (
-    Integration,
-    IntegrationChanges,
-    IntegrationFilter,
-    IntegrationRow,
-    NewIntegration,
-)
+from clarus_async.resources.spec import AnySpec
 
 _LONGEST_JSON: Final = 2**20  # bytes
-_CHANGEABLE: Final = tuple(field.name for field in attrs.fields(IntegrationChanges))
 _WRITES: Final = frozenset({"create", "update", "delete", "sync"})
-# What may hold secrets, whoever put them there.
-_NOT_SHOWN: Final = frozenset({"configuration", "extra"})
 
 
 def main(args: argparse.Namespace) -> int:
-    """Run a command that takes a client and writes results.
-
-    Args:
-        args: the command line.
+    """Run a command that makes a call and writes its results.
 
     Raises:
         ClarusError: what keeps it from being done.
@@ -66,69 +54,72 @@ _Action = Callable[[ClarusClient, Results], Awaitable[None]]
 
 
 def _list(args: argparse.Namespace) -> _Action:
-    wanted = IntegrationFilter(
-        name=_one_or_more(args.name),
-        name_contains=args.name_contains,
-        provider=_one_or_more(args.provider),
-        integration_type=_one_or_more(args.integration_type),
-        status=_one_or_more(args.status),
-        is_active=args.is_active,
-    )
+    spec = spec_of(args)
+    wanted = spec.listing.filter(**given_attributes(args, spec.listing.filter))
 
     async def action(client: ClarusClient, results: Results) -> None:
-        async for row in client.integrations.list(wanted, page_size=args.page_size):
-            if not await results.write(_shown(row)):
+        async for row in resource_of(client, args).list(wanted, page_size=args.page_size):
+            if not await results.write(_shown(row, spec)):
                 return
 
     return action
 
 
 def _create(args: argparse.Namespace) -> _Action:
+    spec = spec_of(args)
     given = _json_object(args.json)
-    options = {attribute: getattr(args, attribute) for _, attribute, _ in ATTRIBUTE_OPTIONS}
-    typed = _typed({name: text for name, text in options.items() if text is not None})
-    if args.is_active is not None:
-        typed["is_active"] = args.is_active
-    _refuse_twice(given, typed)
-    new = NewIntegration.from_mapping(given | typed)
+    by_option = given_attributes(args, spec.new)
+    _refuse_twice(given, by_option)
+    new = spec.new.from_mapping(given | by_option)
 
     async def action(client: ClarusClient, results: Results) -> None:
-        await results.write(_shown(await client.integrations.create(new)))
+        await results.write(_shown(await resource_of(client, args).create(new), spec))
 
     return action
 
 
 def _update(args: argparse.Namespace) -> _Action:
+    spec = spec_of(args)
     given = _json_object(args.json)
     names = [name for name, _ in args.set]
     _refuse_twice(given, names, args.clear)
-    typed = _typed(dict(args.set))
-    changed = given | typed | dict.fromkeys(args.clear)
-    unknown = [InputProblem(name, "can't be changed" + _nearest(name)) for name in changed if name not in _CHANGEABLE]
-    if unknown:
-        raise InvalidInputError.of("update", unknown)
-    changes = IntegrationChanges(**changed)
+    changed = given | typed(spec.changes, dict(args.set)) | dict.fromkeys(args.clear)
+    changeable = tuple(attribute_types(spec.changes))
+    if unknown := [name for name in changed if name not in changeable]:
+        problems = [InputProblem(name, "can't be changed" + _nearest(name, changeable)) for name in unknown]
+        raise InvalidInputError.of("update", problems)
+    changes = spec.changes(**changed)
 
     async def action(client: ClarusClient, results: Results) -> None:
-        await results.write(_shown(await client.integrations.update(args.id, changes)))
+        await results.write(_shown(await resource_of(client, args).update(args.id, changes), spec))
 
     return action
 
 
 def _delete(args: argparse.Namespace) -> _Action:
+    _require("delete", args)
+
     async def action(client: ClarusClient, results: Results) -> None:
-        await client.integrations.delete(args.id)
+        await resource_of(client, args).delete(args.id)
         await results.write(orjson.dumps({"id": args.id, "deleted": True}))
 
     return action
 
 
 def _sync(args: argparse.Namespace) -> _Action:
+    _require("synchronize", args)
+
     async def action(client: ClarusClient, results: Results) -> None:
-        await client.integrations.synchronize(args.id)
+        await resource_of(client, args).synchronize(args.id)
         await results.write(orjson.dumps({"id": args.id, "synchronizing": True}))
 
     return action
+
+
+def _require(operation: str, args: argparse.Namespace) -> None:
+    """Refuse an operation that the API does not have for a resource."""
+    if not hasattr(getattr(ClarusClient, args.resource), operation):
+        raise ConfigurationError(f"{args.command}: the API has no such operation for {args.resource}")
 
 
 def _ping(_: argparse.Namespace) -> _Action:
@@ -151,16 +142,10 @@ _ACTIONS: Final[Mapping[str, Callable[[argparse.Namespace], _Action]]] = {
 }
 
 
-def _shown(record: Integration | IntegrationRow) -> bytes:
-    return orjson.dumps({
-        field.name: getattr(record, field.name)
-        for field in attrs.fields(type(record))
-        if field.name not in _NOT_SHOWN
-    })  # fmt: skip
-
-
-def _one_or_more(values: Sequence[str] | None) -> str | Sequence[str] | None:
-    return values[0] if values is not None and len(values) == 1 else values
+def _shown(record: Any, spec: AnySpec) -> bytes:  # noqa: ANN401  a record or a row of any resource
+    # What may hold secrets, whoever put them there, is left out.
+    names = (field.name for field in attrs.fields(type(record)))
+    return orjson.dumps({name: getattr(record, name) for name in names if name not in {*spec.secret, "extra"}})
 
 
 def _json_object(text: str | None) -> dict[str, Any]:
@@ -180,14 +165,6 @@ def _json_object(text: str | None) -> dict[str, Any]:
     raise InvalidInputError(f"--json: {problems[0].reason if problems else 'must be a JSON object'}")
 
 
-def _typed(texts: Mapping[str, str]) -> dict[str, Any]:
-    values = {name: from_text(name, text) for name, text in texts.items()}
-    problems = [value for value in values.values() if isinstance(value, InputProblem)]
-    if problems:
-        raise InvalidInputError.of("attributes", problems)
-    return values
-
-
 def _refuse_twice(*groups: Mapping[str, Any] | Sequence[str]) -> None:
     names = [name for group in groups for name in group]
     problems = [InputProblem(name, "is given twice") for name in dict.fromkeys(names) if names.count(name) > 1]
@@ -195,6 +172,6 @@ def _refuse_twice(*groups: Mapping[str, Any] | Sequence[str]) -> None:
         raise InvalidInputError.of("attributes", problems)
 
 
-def _nearest(name: str) -> str:
-    near = difflib.get_close_matches(name, _CHANGEABLE, n=1)
-    return f"; did you mean {near[0]}?" if near else f": only {', '.join(_CHANGEABLE)} can"
+def _nearest(name: str, changeable: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, changeable, n=1)
+    return f"; did you mean {near[0]}?" if near else f": only {', '.join(changeable)} can"

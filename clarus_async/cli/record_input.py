@@ -1,4 +1,4 @@
-"""From a file or standard input to the records of a run."""
+"""The records of a file or of standard input, as a run takes them."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ import attrs
 
 from clarus_async.cli.streams import open_stdin
 from clarus_async.errors import InvalidInputError
-from clarus_async.provisioning.files.reader import BadRow, Format, NumberedIntegration, Row, format_of, read_records
-from clarus_async.resources.integrations import NewIntegration
+from clarus_async.provisioning.files.reader import Format, format_of, read_records
+from clarus_async.provisioning.files.rows import BadRow, NumberedRecord, Row
+from clarus_async.resources.spec import AnySpec
 
-# Rows that are read ahead of whoever takes them.
+# Rows that are read ahead of whoever takes them: enough to keep a run busy while the thread that reads has no turn.
 _AHEAD: Final = 256
-
 
 # What is read of a pipe before anything of it is sent: until it ends, has so many bytes, or is silent for so long (and
 # for no longer than that, where it trickles), in seconds.
@@ -122,6 +122,7 @@ class Input:
 
     Args:
         name: what it is called where it can't be read.
+        spec: what the records are.
         stream: as it was opened.
         format: ``None``: to be told from the content.
         pipe: what is below the stream, where that can't be rewound.
@@ -129,6 +130,7 @@ class Input:
     """
 
     name: str
+    spec: AnySpec
     stream: BinaryIO
     format: Format | None
     pipe: _Pipe | None = None
@@ -144,7 +146,7 @@ class Input:
 
     def _rows(self, stream: BinaryIO) -> Iterator[Row]:
         try:
-            yield from read_records(stream, self.format)
+            yield from read_records(stream, self.spec, self.format)
         except OSError as error:
             error.filename = self.name
             raise
@@ -161,8 +163,7 @@ class Input:
     def check(self, report: Callable[[BadRow], None]) -> Checked:
         """Read to the end, or as far as that is possible without waiting for what is not there, and go back.
 
-        Args:
-            report: is given each bad row.
+        Each bad row is given to ``report``.
 
         Raises:
             OSError: it can't be read; it says of what.
@@ -189,12 +190,8 @@ class Input:
         return Checked(good, bad, is_whole)
 
 
-def open_input(name: str, format: str | None) -> Input:  # noqa: A002  as the option is called
-    """Open a file, or standard input for ``-``.
-
-    Args:
-        name: the file's.
-        format: as the option gave it.
+def open_input(name: str, spec: AnySpec, format: str | None) -> Input:  # noqa: A002  as the option is called
+    """Open a file of records, or standard input for ``-``.
 
     Raises:
         InvalidInputError: it can't be opened.
@@ -204,7 +201,7 @@ def open_input(name: str, format: str | None) -> Input:  # noqa: A002  as the op
         if name == "-":
             name, raw = "standard input", open_stdin()
             if not isinstance(raw, io.FileIO):
-                return Input(name, raw, chosen)
+                return Input(name, spec, raw, chosen)
         else:
             chosen = chosen or format_of(name)
             raw = io.FileIO(name, "rb")
@@ -212,12 +209,12 @@ def open_input(name: str, format: str | None) -> Input:  # noqa: A002  as the op
     except OSError as error:
         raise InvalidInputError(f"{name}: {error.strerror}") from None
     if is_file:
-        return Input(name, io.BufferedReader(raw), chosen)
+        return Input(name, spec, io.BufferedReader(raw), chosen)
     pipe = _Pipe(raw)
-    return Input(name, io.BufferedReader(pipe), chosen, pipe)
+    return Input(name, spec, io.BufferedReader(pipe), chosen, pipe)
 
 
-class Intake(AsyncIterator[NewIntegration]):
+class InputRecords(AsyncIterator[Any]):
     """The records of an input, read by a thread: standard input may be silent for hours.
 
     The thread is a daemon, for a read may block for ever.
@@ -253,14 +250,14 @@ class Intake(AsyncIterator[NewIntegration]):
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> NewIntegration:
+    async def __anext__(self) -> Any:  # noqa: ANN401  a record of the input's resource
         if not self._started:
             self._started = self._source.is_handed_over = True
-            threading.Thread(target=self._pump, name="clarus intake", daemon=True).start()
+            threading.Thread(target=self._read_all, name="clarus input", daemon=True).start()
         while not self._stopped:
             row = await self._read.get()
             self._room.release()
-            if isinstance(row, NumberedIntegration):
+            if isinstance(row, NumberedRecord):
                 self._lines[self.taken] = row.line
                 self.taken += 1
                 return row.new
@@ -273,7 +270,7 @@ class Intake(AsyncIterator[NewIntegration]):
                 raise row
         raise StopAsyncIteration
 
-    def _pump(self) -> None:
+    def _read_all(self) -> None:
         last: BaseException | None = None
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
             try:
