@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.chaos.celery_fleet import Run, Verdict, Workers, simulated, write_file
-from tests.redis_server import RedisServer
+from tests.support.redis_server import RedisServer
 
 LEASE = 2.0
 

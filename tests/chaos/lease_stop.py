@@ -30,7 +30,7 @@ from clarus_async.resources.integrations import INTEGRATIONS
 from clarus_async.simulator import Endpoint, Simulator
 from tests.chaos.celery_fleet import client_of, write_file
 from tests.chaos.provision_kill import TIMEOUTS
-from tests.redis_server import RedisServer
+from tests.support.redis_server import RedisServer
 
 LEASE = 0.5
 

@@ -21,12 +21,11 @@ import tempfile
 import time
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final, Self
-from unittest.mock import patch
+from typing import Any, Final
 
 import attrs
 
@@ -34,8 +33,8 @@ from clarus_async import ClarusClient, NewIntegration, Outcome, OutcomeStatus, T
 from clarus_async.errors import AuthenticationError, ConfigurationError, PermissionDeniedError, RateLimitedError
 from clarus_async.events import AttemptEvent
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Simulator, StoredIntegration
-from tests.inline_journal import journals_inline
-from tests.virtual import now, run_virtually
+from tests.support.virtual import now, run_virtually
+from tests.support.virtual_world import VirtualDate, memory, virtual_world
 
 SHARE: Final = 0.12  # of the requests that a fault befalls
 TIMEOUTS: Final = Timeouts(attempt=30.0, settle=60.0, deadline=120.0)
@@ -156,53 +155,6 @@ class Verdict:
     def note(self, text: str) -> None:
         if len(self.notes) < 5:
             self.notes.append(text)
-
-
-# --- the world
-
-
-class VirtualDate(datetime):
-    """The wall clock of a virtual loop; ``skew`` seconds off, as a client's may be."""
-
-    started: datetime = datetime(2026, 1, 10, 12, 0, tzinfo=UTC)
-    skew: float = 0.0
-
-    @classmethod
-    def now(cls, tz: tzinfo | None = None) -> Self:  # type: ignore[override]
-        try:
-            passed = asyncio.get_running_loop().time()
-        except RuntimeError:
-            passed = 0.0
-        when = cls.started + timedelta(seconds=passed + cls.skew)
-        return when.astimezone(tz)  # type: ignore[return-value]
-
-
-_CLIENT_CLOCKS: Final = (
-    "clarus_async.reconcile.creation",
-    "clarus_async.reconcile.single",
-    "clarus_async.provisioning.job_index",
-    "clarus_async.calls.caller",
-    "clarus_async.auth.grants",
-)
-
-
-@contextlib.contextmanager
-def virtual_world(*, skew: float = 0.0) -> Iterator[type[VirtualDate]]:
-    """Have all clocks follow the virtual loop's, and a journal written where it is called for, in no thread.
-
-    Args:
-        skew: seconds by which the client's wall clock is ahead of the server's.
-
-    Yields:
-        The client's wall clock, whose ``skew`` may be changed.
-    """
-    client = type("ClientDate", (VirtualDate,), {"skew": skew})
-    with contextlib.ExitStack() as stack:
-        for module in _CLIENT_CLOCKS:
-            stack.enter_context(patch(f"{module}.datetime", client))
-        stack.enter_context(patch("clarus_async.simulator.clock.datetime", VirtualDate))
-        stack.enter_context(journals_inline())
-        yield client
 
 
 # --- the scenarios
@@ -424,12 +376,6 @@ def run_scenario(scenario: Scenario, way: Way) -> Verdict:
 
 def _rarer(fault: Fault) -> Fault:
     return attrs.evolve(fault, probability=_FATAL_SHARE) if fault.kind in _FATAL_KINDS else fault
-
-
-def memory() -> str | None:
-    """Return a folder in memory, where there is one."""
-    # The disk is not what is measured.
-    return "/dev/shm" if Path("/dev/shm").is_dir() else None
 
 
 # --- what doubt costs

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import clarus_async
-from tests.readme import BLOCKS, SERVICES
+from tests.support.readme import BLOCKS, SERVICES
 
 ROOT = Path(__file__).parents[2]
 TESTS = [block for block in BLOCKS if "def test_" in block]

@@ -14,7 +14,7 @@ from clarus_async.cli.commands import main
 from clarus_async.fleet import celery
 from tests.chaos.celery_fleet import CANARY, Workers, dump, simulated, write_file
 from tests.chaos.celery_kill import killed
-from tests.redis_server import RedisServer
+from tests.support.redis_server import RedisServer
 
 LEASE = 0.8
 

@@ -27,8 +27,8 @@ from clarus_async import (
     RetryPolicy,
     Timeouts,
 )
-from tests.redis_server import free_port
-from tests.stub_server import StubServer, reply
+from tests.support.redis_server import free_port
+from tests.support.stub_server import StubServer, reply
 
 NEW = NewIntegration(name="Shop", integration_type="shopify")
 FAST = RetryPolicy(max_attempts=2, base=0.001, cap=0.001)

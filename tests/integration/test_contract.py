@@ -17,7 +17,7 @@ from clarus_async import (
     NotFoundError,
     OutcomeUnknownError,
 )
-from tests.integration.both_servers import (  # noqa: F401  two are fixtures
+from tests.support.both_servers import (  # noqa: F401  two are fixtures
     add,
     clarus_fixture,
     client_of,

@@ -23,7 +23,7 @@ from clarus_async import (
     Timeouts,
 )
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Simulator
-from tests.virtual import now, virtual
+from tests.support.virtual import now, virtual
 
 STALL = Fault(FaultKind.STALL_BEFORE, delay=10_000.0)
 STALL_AFTER = Fault(FaultKind.STALL_AFTER, delay=10_000.0)

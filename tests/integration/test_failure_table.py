@@ -50,8 +50,8 @@ from clarus_async import (
     WaitReason,
 )
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Simulator
-from tests.stub_server import StubServer, read_request, reply
-from tests.virtual import VirtualLoop, virtual
+from tests.support.stub_server import StubServer, read_request, reply
+from tests.support.virtual import VirtualLoop, virtual
 
 NEW = NewIntegration(name="new", integration_type="shopify", external_system_reference1="new-1")
 PATIENT = Timeouts(connect=2.0, attempt=2.0, settle=2.0, deadline=4.0)

@@ -28,9 +28,9 @@ from clarus_async import (
     Timeouts,
 )
 from clarus_async.simulator import Simulator
-from tests import fault_proxy as at
-from tests.endings import CALLS, CUT, LATE, LOST, NEW, WELL, ended
-from tests.fault_proxy import FaultProxy
+from tests.support import fault_proxy as at
+from tests.support.endings import CALLS, CUT, LATE, LOST, NEW, WELL, ended
+from tests.support.fault_proxy import FaultProxy
 
 ONCE = RetryPolicy(max_attempts=1)
 FAST = RetryPolicy(base=0.001, cap=0.01)

@@ -27,10 +27,10 @@ from clarus_async import (
     Token,
 )
 from clarus_async.cli.commands import main
-from tests.endings import ended
 from tests.integration.test_hostile_server import good, page
-from tests.stub_server import TOKEN_PATH, StubServer
-from tests.virtual import virtual
+from tests.support.endings import ended
+from tests.support.stub_server import TOKEN_PATH, StubServer
+from tests.support.virtual import virtual
 
 EVIL = "a\r\nX-Evil: 1\r\n\r\nGET /evil HTTP/1.1\r\n"
 MOST = 32 * 2**20

@@ -12,7 +12,7 @@ import pytest
 from clarus_async.fleet.coordinator import Coordinator, ShardError
 from clarus_async.fleet.shard_store import ShardStore
 from clarus_async.fleet.worker import run_to_end
-from tests.integration.leasing import (  # noqa: F401  some are fixtures
+from tests.support.fleet import (  # noqa: F401  some are fixtures
     LEASE,
     TIMEOUTS,
     client_of,

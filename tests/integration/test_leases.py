@@ -14,7 +14,7 @@ from clarus_async import ConfigurationError, GraphQLError, PacingPolicy, Timeout
 from clarus_async.fleet.shard_store import LeaseGranted, LeaseHeld, ShardStore, connect
 from clarus_async.fleet.worker import run_leased
 from clarus_async.simulator import Endpoint, Fault, FaultKind
-from tests.integration.leasing import (  # noqa: F401  some are fixtures
+from tests.support.fleet import (  # noqa: F401  some are fixtures
     LEASE,
     TIMEOUTS,
     client_of,

@@ -10,8 +10,8 @@ import pytest
 
 from clarus_async import ClarusClient, ClarusError, NewIntegration
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Simulator
-from tests.stub_server import StubServer, bearer, reply
-from tests.virtual import virtual
+from tests.support.stub_server import StubServer, bearer, reply
+from tests.support.virtual import virtual
 
 SHOP = NewIntegration(name="Shop", integration_type="shopify")
 

@@ -11,7 +11,7 @@ import pytest
 
 from clarus_async import AccessToken, ClarusClient, ClientCredentials, ConfigurationError, NewIntegration, RefreshToken
 from clarus_async.simulator import Simulator
-from tests.stub_server import TOKEN_PATH, StubServer, bearer, reply
+from tests.support.stub_server import TOKEN_PATH, StubServer, bearer, reply
 
 
 def shop(number=0):

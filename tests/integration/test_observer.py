@@ -26,8 +26,8 @@ from clarus_async import (
     WaitReason,
 )
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Simulator
-from tests.stub_server import StubServer, reply
-from tests.virtual import now, virtual
+from tests.support.stub_server import StubServer, reply
+from tests.support.virtual import now, virtual
 
 SHOP = NewIntegration(name="Shop", integration_type="shopify")
 

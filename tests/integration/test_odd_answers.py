@@ -24,10 +24,10 @@ from clarus_async import (
     RetryPolicy,
     Timeouts,
 )
-from tests.inline_journal import inline_journal  # noqa: F401  a fixture
-from tests.strategies import quick
-from tests.stub_server import Reply, StubServer, reply
-from tests.virtual import now, virtual
+from tests.support.inline_journal import inline_journal  # noqa: F401  a fixture
+from tests.support.strategies import quick
+from tests.support.stub_server import Reply, StubServer, reply
+from tests.support.virtual import now, virtual
 
 CREATED, ADOPTED, FAILED, CONFLICT = (
     OutcomeStatus.CREATED, OutcomeStatus.ADOPTED, OutcomeStatus.FAILED, OutcomeStatus.CONFLICT,

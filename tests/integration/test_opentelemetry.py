@@ -9,8 +9,8 @@ from opentelemetry.trace import StatusCode
 
 from clarus_async import ClarusError, NewIntegration
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Simulator
-from tests.seen import Seen, client_of, seconds, server_of
-from tests.virtual import virtual
+from tests.support.exported import Exported, client_of, seconds, server_of
+from tests.support.virtual import virtual
 
 SHOP = NewIntegration(name="Shop", integration_type="shopify")
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
@@ -19,7 +19,7 @@ BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5
 class TestCalls:
     @virtual
     async def test_one_that_went_well(self):
-        seen = Seen()
+        seen = Exported()
         async with Simulator(latency=1.0) as sim, client_of(sim, seen) as clarus:
             await clarus.ping()
             seen.forget()
@@ -43,7 +43,7 @@ class TestCalls:
 
     @virtual
     async def test_its_metrics(self):
-        seen = Seen()
+        seen = Exported()
         async with Simulator(latency=1.0) as sim, client_of(sim, seen) as clarus:
             for _ in range(3):
                 await clarus.integrations.create(SHOP)
@@ -62,7 +62,7 @@ class TestCalls:
 
     @virtual
     async def test_one_that_was_retried(self):
-        seen = Seen()
+        seen = Exported()
         async with Simulator(latency=1.0) as sim, client_of(sim, seen) as clarus:
             await clarus.ping()
             seen.forget()
@@ -83,7 +83,7 @@ class TestCalls:
 
     @virtual
     async def test_one_that_failed(self):
-        seen = Seen()
+        seen = Exported()
         async with Simulator() as sim, client_of(sim, seen) as clarus:
             with pytest.raises(ClarusError):
                 await clarus.integrations.delete(404)
@@ -96,7 +96,7 @@ class TestCalls:
 
     @virtual
     async def test_one_whose_outcome_is_unknown(self):
-        seen = Seen()
+        seen = Exported()
         async with Simulator() as sim, client_of(sim, seen) as clarus:
             sim.script(Endpoint.CREATE, FaultKind.RESET_AFTER)
             with pytest.raises(ClarusError):
@@ -114,7 +114,7 @@ class TestCalls:
 
     @virtual
     async def test_one_that_was_cancelled(self):
-        seen = Seen()
+        seen = Exported()
         async with Simulator() as sim, client_of(sim, seen) as clarus:
             await clarus.ping()
             seen.forget()
@@ -136,7 +136,7 @@ class TestCalls:
 
     @virtual
     async def test_nothing_is_kept_of_what_has_ended(self):
-        seen = Seen()
+        seen = Exported()
         async with Simulator() as sim, client_of(sim, seen) as clarus:
             sim.script(Endpoint.GRAPHQL, FaultKind.HTML_502)
             await clarus.ping()
@@ -146,7 +146,7 @@ class TestCalls:
 class TestWaits:
     @virtual
     async def test_for_a_token(self):
-        seen = Seen()
+        seen = Exported()
         async with Simulator(token_lifetime=600.0, latency=2.0) as sim, client_of(sim, seen) as clarus:
             with seen.tracer.start_as_current_span("caller") as caller:
                 await clarus.ping()
@@ -166,7 +166,7 @@ class TestWaits:
 
     @virtual
     async def test_a_token_that_did_not_come(self):
-        seen = Seen()
+        seen = Exported()
         async with Simulator() as sim, client_of(sim, seen) as clarus:
             sim.script(Endpoint.TOKEN, *[FaultKind.HTML_502] * 9)
             with pytest.raises(ClarusError) as raised:
@@ -178,7 +178,7 @@ class TestWaits:
 
     @virtual
     async def test_for_the_pace(self):
-        seen = Seen()
+        seen = Exported()
         async with Simulator() as sim, client_of(sim, seen) as clarus:
             await clarus.ping()
             seen.forget()
@@ -193,7 +193,7 @@ class TestWaits:
 
     @virtual
     async def test_for_a_connection(self):
-        seen = Seen()
+        seen = Exported()
         async with Simulator(latency=1.0) as sim, client_of(sim, seen, max_connections=1) as clarus:
             await clarus.ping()
             await asyncio.gather(clarus.ping(), clarus.ping())
@@ -201,7 +201,7 @@ class TestWaits:
 
     @virtual
     async def test_one_that_is_cut_short(self):
-        seen = Seen()
+        seen = Exported()
         async with Simulator() as sim, client_of(sim, seen) as clarus:
             sim.script(Endpoint.TOKEN, Fault(FaultKind.STALL_BEFORE, delay=20.0))
             with pytest.raises(TimeoutError):

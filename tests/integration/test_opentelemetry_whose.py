@@ -15,8 +15,8 @@ from clarus_async import AttemptEvent, ClarusClient, NewIntegration, PacingPolic
 from clarus_async import opentelemetry as module
 from clarus_async.opentelemetry import OpenTelemetryObserver
 from clarus_async.simulator import Endpoint, FaultKind, Simulator
-from tests.seen import Seen, client_of, seconds, server_of
-from tests.virtual import virtual
+from tests.support.exported import Exported, client_of, seconds, server_of
+from tests.support.virtual import virtual
 
 SHOP = NewIntegration(name="Shop", integration_type="shopify")
 PACE = "clarus.client.pace.rate"
@@ -25,7 +25,7 @@ PACE = "clarus.client.pace.rate"
 class TestParents:
     @virtual
     async def test_two_calls_interleaved_in_one_loop(self):
-        seen = Seen()
+        seen = Exported()
 
         async def work(clarus, name):
             with seen.tracer.start_as_current_span(name) as span:
@@ -45,7 +45,7 @@ class TestParents:
 
     @virtual
     async def test_a_run_is_under_the_span_that_began_it(self):
-        seen = Seen()
+        seen = Exported()
         async with Simulator() as sim, client_of(sim, seen) as clarus:
             sim.script(Endpoint.CREATE, FaultKind.HTML_502)
             with seen.tracer.start_as_current_span("import") as span:
@@ -61,7 +61,7 @@ class TestParents:
             assert len({span.context.trace_id for span in seen.spans}) == 1
 
     async def test_the_times_are_those_of_the_wall(self):
-        seen = Seen()
+        seen = Exported()
         async with Simulator(latency=0.02) as sim, client_of(sim, seen) as clarus:
             await clarus.ping()
             seen.forget()
@@ -76,7 +76,7 @@ class TestParents:
 
     @virtual
     async def test_an_observer_of_two_clients_keeps_their_calls_apart(self):
-        seen = Seen()
+        seen = Exported()
         async with Simulator(latency=1.0) as one, Simulator(latency=1.5) as other:
             async with client_of(one, seen) as a, client_of(other, seen) as b:
                 await asyncio.gather(a.ping(), b.integrations.create(SHOP))
@@ -92,7 +92,7 @@ class TestParents:
 class TestTenants:
     @virtual
     async def test_none_is_named(self):
-        seen = Seen()
+        seen = Exported()
         async with Simulator(tenants=("acmecorp",)) as sim:
             pacing = PacingPolicy(rate=5.0)
             client = ClarusClient("acmecorp", sim.credentials, base_url=sim.url, observer=seen.observer, pacing=pacing)
@@ -104,7 +104,7 @@ class TestTenants:
 
     @virtual
     async def test_each_is_named_where_that_is_asked_for(self):
-        seen = Seen(tenants=True)
+        seen = Exported(tenants=True)
         async with Simulator(tenants=("acme", "globex")) as sim, client_of(sim, seen) as clarus:
             globex = clarus.for_subdomain("globex")
             await asyncio.gather(clarus.ping(), globex.ping())
@@ -117,7 +117,7 @@ class TestTenants:
 
     @virtual
     async def test_each_has_its_pace(self):
-        seen = Seen(tenants=True)
+        seen = Exported(tenants=True)
         pacing = PacingPolicy(rate=5.0)
         async with Simulator(tenants=("acme", "globex")) as sim, client_of(sim, seen, pacing=pacing) as clarus:
             await clarus.for_subdomain("globex").ping()
@@ -126,7 +126,7 @@ class TestTenants:
             assert point.value == clarus.pace.rate == 5.0
 
     def test_one_that_nothing_limits_any_more_has_no_pace(self):
-        seen = Seen(tenants=True)
+        seen = Exported(tenants=True)
         acme, globex = (seen.observer.for_tenant(name, "https://clarus-api.com") for name in ("acme", "globex"))
         for view, rate in ((acme, 3.0), (globex, 4.0), (acme, None)):
             view.on_event(AttemptEvent(1, "create", 1, 0.0, 1.0, 200, None, "done", None, rate))
@@ -135,7 +135,7 @@ class TestTenants:
 
     def test_those_that_were_told_of_last_have_one(self, monkeypatch):
         monkeypatch.setattr(module, "_PACES", 3)
-        seen = Seen(tenants=True)
+        seen = Exported(tenants=True)
         for name in ("a", "b", "c", "a", "d"):
             view = seen.observer.for_tenant(name, "https://clarus-api.com")
             view.on_event(AttemptEvent(1, "create", 1, 0.0, 1.0, 200, None, "done", None, 5.0))
@@ -145,7 +145,7 @@ class TestTenants:
 class TestWithout:
     @virtual
     async def test_what_is_not_sampled_is_measured_all_the_same(self):
-        seen = Seen(sampler=ALWAYS_OFF)
+        seen = Exported(sampler=ALWAYS_OFF)
         async with Simulator() as sim, client_of(sim, seen) as clarus:
             await clarus.ping()
         assert seen.spans == []
@@ -163,7 +163,7 @@ class TestWithout:
 
     @virtual
     async def test_one_that_is_told_by_another_observer_knows_no_server(self):
-        seen = Seen(tenants=True)
+        seen = Exported(tenants=True)
 
         class Both:
             def on_event(self, event):

@@ -25,8 +25,8 @@ from clarus_async import (
 )
 from clarus_async.calls import core as shared
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Quota, Simulator
-from tests.stub_server import StubServer, reply
-from tests.virtual import now, settle, took, virtual
+from tests.support.stub_server import StubServer, reply
+from tests.support.virtual import now, settle, took, virtual
 
 LATENCY = 0.02
 PATIENT = Timeouts(deadline=10_000.0)

@@ -26,8 +26,8 @@ from clarus_async import (
     Timeouts,
 )
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Quota, Simulator
-from tests.stub_server import StubServer, created, reply
-from tests.virtual import now, settle, virtual
+from tests.support.stub_server import StubServer, created, reply
+from tests.support.virtual import now, settle, virtual
 
 
 def shops(count):

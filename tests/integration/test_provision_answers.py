@@ -9,7 +9,6 @@ import pytest
 
 from clarus_async.errors import JournalError
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Simulator
-from tests.inline_journal import inline_journal  # noqa: F401  a fixture
 from tests.integration.test_provision_existing import alike_server
 from tests.integration.test_provision_resume import (
     STALL,
@@ -25,7 +24,8 @@ from tests.integration.test_provision_resume import (
     shops,
     statuses,
 )
-from tests.virtual import virtual
+from tests.support.inline_journal import inline_journal  # noqa: F401  a fixture
+from tests.support.virtual import virtual
 
 
 def there(number, **more):

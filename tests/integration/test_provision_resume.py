@@ -20,9 +20,9 @@ from clarus_async import ClarusClient, NewIntegration, Timeouts
 from clarus_async.errors import ClarusError, JournalError, PermissionDeniedError
 from clarus_async.provisioning.journal.file import JournalFile
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Simulator, schema
-from tests.inline_journal import inline_journal, journals_inline  # noqa: F401  a fixture
 from tests.integration.test_simulator_lifecycle import until
-from tests.virtual import Turns, now, run_virtually, settle, virtual
+from tests.support.inline_journal import inline_journal, journals_inline  # noqa: F401  a fixture
+from tests.support.virtual import Turns, now, run_virtually, settle, virtual
 
 TIMEOUTS = Timeouts(attempt=5.0, settle=20.0)
 STALL = Fault(FaultKind.STALL_AFTER, delay=1000.0)

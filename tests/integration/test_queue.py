@@ -18,8 +18,8 @@ from clarus_async import (
     Timeouts,
 )
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Quota, Simulator
-from tests.stub_server import StubServer, created, reply
-from tests.virtual import now, settle, virtual
+from tests.support.stub_server import StubServer, created, reply
+from tests.support.virtual import now, settle, virtual
 
 AT_ONCE = PacingPolicy(rate=1e6, burst=10_000)
 """A quota that keeps nobody waiting."""

@@ -25,7 +25,7 @@ from clarus_async.fleet.shards import Shard
 from clarus_async.provisioning.files.reader import Format
 from clarus_async.simulator import Simulator
 from tests.integration.test_shared_pace import creates, keep_busy
-from tests.redis_server import RedisServer, free_port
+from tests.support.redis_server import RedisServer, free_port
 
 CANARY = "canary-redis-password"
 SHOP = NewIntegration(name="Shop", integration_type="shopify")

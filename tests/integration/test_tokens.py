@@ -26,8 +26,8 @@ from clarus_async import (
     Token,
 )
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Simulator
-from tests.stub_server import TOKEN_PATH, StubServer, bearer, created, reply
-from tests.virtual import now, settle, virtual
+from tests.support.stub_server import TOKEN_PATH, StubServer, bearer, created, reply
+from tests.support.virtual import now, settle, virtual
 
 
 def shop(number=0):

@@ -3,7 +3,7 @@
 import pytest
 
 from clarus_async import Applied, CallEvent, ErrorDetail, GraphQLError, InvalidInputError, OutcomeUnknownError
-from tests.mapping.support import GRAPHQL, HEADERS, make_client, only, times
+from tests.support.vendor import GRAPHQL, HEADERS, make_client, only, times
 
 QUERY = "query($id: ID!) { orders(id: $id) { id } }"
 MUTATION = "mutation($id: ID!) { cancelOrder(id: $id) { id } }"

@@ -21,7 +21,7 @@ from clarus_async import (
     Token,
     TokenEvent,
 )
-from tests.mapping.support import COLLECTION, GRAPHQL, SHOP, TOKEN, USER_AGENT, make_client, sent, times, wrapped
+from tests.support.vendor import COLLECTION, GRAPHQL, SHOP, TOKEN, USER_AGENT, make_client, sent, times, wrapped
 
 CREDENTIALS = ClientCredentials("id", "secret")
 PONG = {"data": {"sites": {"all": {"edges": []}}}}

@@ -9,7 +9,7 @@ from clarus_async.errors import Applied, ClarusError, GraphQLError, OutcomeUnkno
 from clarus_async.retry.effect import Answered, Effect, Kind, NextAction, NoAnswer, judge, worst
 from clarus_async.retry.failure import Ending, failure
 from clarus_async.wire.reading import Unreadable
-from tests.strategies import any_texts, error_details, quick, thorough
+from tests.support.strategies import any_texts, error_details, quick, thorough
 
 ORDER = list(Applied)
 kinds = st.sampled_from(Kind)

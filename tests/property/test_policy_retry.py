@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from clarus_async.config import RetryPolicy
 from clarus_async.retry.backoff import RetryBudget, backoff
 from clarus_async.retry.deadline import LEAST_USEFUL, Deadline
-from tests.strategies import quick, thorough
+from tests.support.strategies import quick, thorough
 
 # A minute's load is simulated call by call.
 few = settings(quick, max_examples=12)

@@ -19,7 +19,7 @@ from clarus_async.wire.faults import read_faults
 from clarus_async.wire.graphql import GraphQLAnswer, Page, only_reads, read_answer, read_page, searches_by_reference
 from clarus_async.wire.headers import http_date, request_id, retry_after
 from clarus_async.wire.reading import Unreadable, parse
-from tests.strategies import (
+from tests.support.strategies import (
     answer_attributes,
     any_texts,
     json_objects,

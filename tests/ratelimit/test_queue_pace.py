@@ -17,7 +17,7 @@ from clarus_async.ratelimit.headers import Told
 from clarus_async.ratelimit.limiter import AdaptiveRateLimiter
 from clarus_async.ratelimit.queue import ConnectionLimiter, PacedQueue
 from clarus_async.ratelimit.told import PaceSource
-from tests.virtual import VirtualLoop, now, settle, virtual
+from tests.support.virtual import VirtualLoop, now, settle, virtual
 
 FOREVER = 1e8
 

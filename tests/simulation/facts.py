@@ -9,9 +9,9 @@ from clarus_async.reconcile.decide import CLOCK_MARGIN
 from clarus_async.retry.effect import NO_WAY, NoAnswer
 from clarus_async.simulator import StoredIntegration
 from clarus_async.simulator.log import LoggedRequest
-from tests.chaos.provision_faults import VirtualDate
 from tests.simulation.history import History, Op
 from tests.simulation.tap import MARK, Attempt
+from tests.support.virtual_world import VirtualDate
 
 _NOT_SENT = frozenset(seen.value for seen in (NoAnswer.NO_CONNECTION, NoAnswer.WITHHELD, *NO_WAY))
 

@@ -25,7 +25,7 @@ from clarus_async.errors import (
 from clarus_async.http.no_answer import Unanswered
 from clarus_async.http.session import Received
 from clarus_async.retry.effect import NO_WAY, NoAnswer
-from tests.virtual import now, virtual
+from tests.support.virtual import now, virtual
 
 CREDENTIALS = ClientCredentials("id", "secret", ("read", "write"))
 

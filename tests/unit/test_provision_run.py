@@ -29,8 +29,8 @@ from clarus_async.reconcile.decide import look_result
 from clarus_async.reconcile.pending import NAME, Moment, Patched, PendingCreate, Terms
 from clarus_async.resources.integrations import Integration, IntegrationRow, NewIntegration
 from clarus_async.retry.circuit_breaker import STREAK, CircuitBreaker
-from tests.inline_journal import inline_journal  # noqa: F401  a fixture
-from tests.virtual import now, settle, virtual
+from tests.support.inline_journal import inline_journal  # noqa: F401  a fixture
+from tests.support.virtual import now, settle, virtual
 
 START = datetime(2026, 1, 10, 12, tzinfo=UTC)
 SETTLE = 60.0

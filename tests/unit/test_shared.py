@@ -11,7 +11,7 @@ from clarus_async.auth.token import HeldToken
 from clarus_async.calls import core as module
 from clarus_async.calls.core import ClientCore
 from clarus_async.config import PacingPolicy
-from tests.virtual import now, settle, virtual
+from tests.support.virtual import now, settle, virtual
 
 FOREVER = 1e6
 ROOM = 8

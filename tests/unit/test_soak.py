@@ -10,7 +10,7 @@ import pytest
 from clarus_async.events import TokenEvent
 from tests.chaos.soak import Refreshes
 from tests.chaos.soak_calls import Verdict
-from tests.virtual import virtual
+from tests.support.virtual import virtual
 
 LEDGER = [["acme", "A", 1, False, "text"], ["acme", "B", 2, True, None]]
 

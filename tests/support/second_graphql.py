@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tests.second_parser import Operation, Parser, RefusedError, Variable
+from tests.support.second_parser import Operation, Parser, RefusedError, Variable
 
 _SCHEMA = """
 type Query { integrations: Integrations! sites: Sites! __schema: __Schema! __type(name: String!): __Type }

@@ -15,7 +15,7 @@ from clarus_async.fleet.split_file import split_file
 from clarus_async.fleet.worker import run_to_end
 from clarus_async.resources.integrations import INTEGRATIONS
 from clarus_async.simulator import Simulator
-from tests.redis_server import RedisServer
+from tests.support.redis_server import RedisServer
 
 LEASE = 0.8
 TIMEOUTS = Timeouts(connect=0.3, attempt=0.3, settle=0.3, deadline=5.0)

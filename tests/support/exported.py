@@ -14,7 +14,7 @@ from clarus_async import ClarusClient
 from clarus_async.opentelemetry import OpenTelemetryObserver
 
 
-class Seen:
+class Exported:
     """An observer, and what it made.
 
     Args:

@@ -11,8 +11,8 @@ import pytest
 
 from clarus_async import ClarusClient, ClientCredentials, NewIntegration
 from clarus_async.simulator import Endpoint, FaultKind, Quota, Simulator
-from tests.second_integrations import OTHER, PLAIN
-from tests.second_server import SecondServer
+from tests.support.second_integrations import OTHER, PLAIN
+from tests.support.second_server import SecondServer
 
 SERVERS = ("simulator", "plain", "other")
 TENANTS = ("acme", "globex")

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, Literal, NamedTuple
 
-from tests.second_graphql import Schema
-from tests.second_parser import RefusedError
+from tests.support.second_graphql import Schema
+from tests.support.second_parser import RefusedError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ import uvicorn
 from aiohttp import web
 
 from clarus_async.simulator import Endpoint
-from tests.readme import SERVICES
+from tests.support.readme import SERVICES
 
 WORKERS = {"fastapi": 2, "aiohttp": 1}
 _BARE = {name: value for name, value in os.environ.items() if not name.startswith("CLARUS_")}

@@ -1,9 +1,9 @@
 """A journal without its thread, for tests in virtual time.
 
-A run's journal works in a thread of its own. The loop of :mod:`tests.virtual` sees nothing that is due meanwhile, and
-jumps ahead: what waits for a second waits for nothing, or for ever. So the journal's executor does the work where it is
-given it, and its answer comes in the loop's next turn. Nothing else is replaced: what the file holds is what it always
-holds, and whoever waits for it can be cancelled, as with the thread.
+A run's journal works in a thread of its own. A virtual loop sees nothing that is due meanwhile, and jumps ahead: what
+waits for a second waits for nothing, or for ever. So the journal's executor does the work where it is given it, and its
+answer comes in the loop's next turn. Nothing else is replaced: what the file holds is what it always holds, and whoever
+waits for it can be cancelled, as with the thread.
 
 Nothing is flushed to the disk: the machine does not lose its power while a test runs, and a sweep commits thousands of
 times.

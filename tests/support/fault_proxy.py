@@ -15,7 +15,7 @@ from itertools import count
 from typing import Self
 from urllib.parse import urlsplit
 
-from tests.stub_server import Asked, StubServer, read_request
+from tests.support.stub_server import Asked, StubServer, read_request
 
 Spoil = Callable[["Exchange"], Awaitable[bool | None]]
 """Does something with one request; the connection is kept where it returns true, and else ends in order."""

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-BLOCKS = re.findall(r"```python\n(.*?)```", (Path(__file__).parents[1] / "README.md").read_text(), re.DOTALL)
+BLOCKS = re.findall(r"```python\n(.*?)```", (Path(__file__).parents[2] / "README.md").read_text(), re.DOTALL)
 
 SERVICES = {
     name: next(block for block in BLOCKS if sign in block)

@@ -19,7 +19,7 @@ from email.utils import formatdate
 from typing import Self
 from urllib.parse import parse_qsl, unquote_plus, urlencode, urlsplit
 
-from tests.second_integrations import PLAIN, Asked, Dialect, Integrations, Record, Reply
+from tests.support.second_integrations import PLAIN, Asked, Dialect, Integrations, Record, Reply
 
 
 class SecondServer:

@@ -11,7 +11,7 @@ from clarus_async.fleet.redis import RedisPacing, RedisSharing
 from clarus_async.http.connect_errors import Trouble
 from clarus_async.ratelimit.queue import ConnectionLimiter, PacedQueue
 from clarus_async.ratelimit.shared_pace import Exchanged
-from tests.virtual import now
+from tests.support.virtual import now
 
 # The shared clock is another than the loop's.
 AHEAD = 1.7e9
