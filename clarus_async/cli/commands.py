@@ -24,10 +24,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         args = _parse(sys.argv[1:] if argv is None else argv)
         debug = args.debug
-        # Nothing is begun where nobody would hear what became of it.
+        # Nothing is begun where its results could not be written.
         streams.write_to_stdout(b"")
         return _run(args)
-    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  the outermost frame: nobody else is there to tell
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  the outermost frame: no caller could handle it
         return _end(error, debug=debug)
     finally:
         streams.empty_buffers()

@@ -13,7 +13,7 @@ from typing import Final, Self
 
 from clarus_async.cli.streams import write_results
 from clarus_async.errors import ClarusError, ConfigurationError, InputProblem, InvalidInputError
-from clarus_async.provisioning.files.rows import BadRow
+from clarus_async.provisioning.files.numbered import BadRow
 
 _LONGEST_NAME: Final = 100
 # Lines that wait for whoever reads the results.

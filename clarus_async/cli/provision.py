@@ -20,7 +20,7 @@ from clarus_async.cli.summary import Summary
 from clarus_async.client import ClarusClient
 from clarus_async.config import Timeouts
 from clarus_async.errors import ConfigurationError
-from clarus_async.provisioning.files.rows import BadRow
+from clarus_async.provisioning.files.numbered import BadRow
 
 _GRACE: Final = 10.0  # seconds that what is in flight has after Ctrl-C
 # Seconds after which this simulator applies nothing any more; a server's is longer, and so is the wait for it.

@@ -18,8 +18,8 @@ import attrs
 
 from clarus_async.cli.streams import open_stdin
 from clarus_async.errors import InvalidInputError
+from clarus_async.provisioning.files.numbered import BadRow, NumberedRecord, Row
 from clarus_async.provisioning.files.reader import Format, format_of, read_records
-from clarus_async.provisioning.files.rows import BadRow, NumberedRecord, Row
 from clarus_async.resources.spec import AnySpec
 
 # Rows that are read ahead of whoever takes them: enough to keep a run busy while the thread that reads has no turn.
@@ -124,7 +124,7 @@ class Input:
         name: what it is called where it can't be read.
         spec: what the records are.
         stream: as it was opened.
-        format: ``None``: to be told from the content.
+        format: ``None``: as the content is.
         pipe: what is below the stream, where that can't be rewound.
         is_handed_over: a thread reads it, and closes it at its end: until then, it may be blocked in it.
     """
@@ -234,16 +234,16 @@ class InputRecords(AsyncIterator[Any]):
         self._stopped = False
         self._lines: dict[int, int] = {}
         self.taken: int = 0
-        """Records that were handed on."""
+        """Records that were yielded."""
         self.bad: int = 0
         """Bad rows that were met."""
 
     def line_of(self, index: int) -> int:
-        """Return the line of a record by its place among those handed on, and forget it."""
+        """Return the line of a record by its place among those yielded, and forget it."""
         return self._lines.pop(index)
 
     def stop(self) -> None:
-        """Hand on nothing more; whoever waits is told that it was the end."""
+        """Yield nothing more; whoever waits for a record gets the end."""
         self._stopped = True
         self._read.put_nowait(None)
 

@@ -135,7 +135,7 @@ def make_app(
             sys.stderr.write(f"clarus: error: {error}\n")
             raise SystemExit(2) from None
 
-    # A worker that can't work must not take tasks that others could do.
+    # A worker that can't work must not take tasks that others can do.
     worker_init.connect(check, weak=False)
     # Not shared with other applications of the process, whose brokers and clients may be others.
     app.task(work, name=TASK, bind=True, max_retries=None, shared=False)
@@ -164,7 +164,7 @@ def _with_broker(app: Celery, work: Callable[[Any], T]) -> T:
             return work(connection)
     except (KombuError, RedisError, OSError) as error:
         failed = redis_error(redis_trouble(error), host_port(connection.hostname, connection.port))
-    # Not from there: the frames that it came through hold the password.
+    # Raised outside of the handler: the frames of the original error hold the password.
     raise failed
 
 

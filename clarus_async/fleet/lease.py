@@ -1,6 +1,6 @@
 """The lease of a shard: whoever has it works on the shard, and nobody else does.
 
-Nothing is sent that had not passed its check: right before a request is written, the lease must still be valid, by a
+Nothing is sent without a check: right before a request is written, the lease must still be valid, by a
 clock of this machine that does not stand still while the process is stopped or the machine asleep. It counts from
 before the lease was asked for, so the lease expires here before it expires in Redis.
 """

@@ -38,7 +38,7 @@ from clarus_async.validation import checked, refuse, shown
 
 _log = logging.getLogger("clarus_async")
 
-_KEPT: Final = 3600.0  # seconds for which a quota is remembered that nobody asks for
+_KEPT: Final = 3600.0  # seconds that a quota which no process asks for is remembered
 _INBOX_WAIT: Final = 1  # seconds for which Redis waits for a message
 _MOST_MESSAGES: Final = 1000  # taken at once
 _RETRY_AFTER: Final = 0.5  # seconds until a Redis that can't be asked is asked again; one question for all paces
@@ -49,7 +49,7 @@ _MESSAGES_KEPT: Final = 10.0
 # lease, what it learned; milliseconds that a lease is to run, that what was learned is kept, and that messages are; and
 # messages, each behind who gets it: a process, or "" for whoever leads.
 # Returns: the lease that runs, microseconds of the clock, what was learned before a lease that is new.
-# Who leads no more, as it was stopped for a while, leaves nothing for others.
+# A process that no longer leads, because it was stopped for a while, changes nothing for the others.
 _EXCHANGE: Final = """
 local me, runs = ARGV[1], tonumber(ARGV[4])
 local time = redis.call('TIME')
@@ -169,29 +169,21 @@ class RedisSharing:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def pacer(self, tenant: str | None) -> SharedPace:
-        """Return the pacer of a tenant.
-
-        Args:
-            tenant: which; ``None``: of all together.
-        """
+        """Return the pacer of a tenant; ``None``: that of all tenants together."""
         # Without the URL, which may hold a password.
         policy = PacingPolicy(rate=self._policy.rate, burst=self._policy.burst, start=self._policy.start)
         name = f"{self._base_url}|{'' if tenant is None else tenant}"
         return SharedPace(name, policy, self._me, self._clock, AdaptiveRateLimiter, self._begin)
 
     async def tokens(self, credentials: Credentials) -> SharedToken | None:
-        """Return where the token of these credentials is shared; ``None`` where it is not.
-
-        Args:
-            credentials: whose.
-        """
+        """Return where the token of these credentials is shared; ``None`` where it is not."""
         if not isinstance(credentials, ClientCredentials):
             return None
         keys = await asyncio.to_thread(derive, credentials, self._base_url)
         return None if keys is None else SharedToken(self._policy.prefix, keys, self._evaluate, self._start)
 
     async def _evaluate(self, script: str, keys: list[str], arguments: list[Any]) -> Any:  # noqa: ANN401
-        """Return what a script comes to in Redis, or what kept it."""
+        """Return the result of a script in Redis, or why there is none."""
         redis = self._open()
         return await self._in_time(lambda: redis.eval(script, len(keys), *keys, *arguments))
 
@@ -214,7 +206,7 @@ class RedisSharing:
             self._listener, self._inbox_trouble = self._start(self._listen()), None
 
     async def _serve(self, pace: SharedPace) -> None:
-        """Exchange, for as long as there is something to do."""
+        """Exchange messages for a pace, for as long as it has something to say or to hear."""
         time = asyncio.get_running_loop().time
         try:
             while (step := pace.step(asked := time())) is not None:
@@ -225,7 +217,7 @@ class RedisSharing:
                 if isinstance(answer, Trouble):
                     self._log.trouble(answer)
                     self.problem = None if answer.heals else redis_error(answer, self._address).message
-                    # Who waits goes on by itself, or is told of the problem.
+                    # Calls that wait go on with this process's own part of the rate, or fail with the problem.
                     pace.alone()
                     await pace.news(_RETRY_AFTER)
                 else:
@@ -263,7 +255,7 @@ class RedisSharing:
             name, fields = json.loads(message)
             if name in self._paces:
                 self._paces[name].receive(fields, asyncio.get_running_loop().time())
-        except Exception:  # noqa: BLE001  whatever it holds, it is nobody's who shares this pace
+        except Exception:  # noqa: BLE001  whatever it is, no process that shares this pace sent it
             _log.debug("a message of a shared pace can't be read")
 
     async def _exchange(self, name: str, exchange: Exchange) -> Exchanged | Trouble:
@@ -283,7 +275,7 @@ class RedisSharing:
             return NOT_REDIS
 
     async def _in_time(self, ask: Callable[[], Awaitable[Any]], longer: float = 0.0) -> Any:  # noqa: ANN401
-        """Return what comes of it in time, or what kept it: nobody waits longer, whatever the driver has to do yet."""
+        """Return what Redis answers, or why it does not, within the timeout, whatever the driver has left to do."""
         task = self._start(_result(ask))
         try:
             await asyncio.wait({task}, timeout=self._policy.timeout + longer)
@@ -294,7 +286,7 @@ class RedisSharing:
             task.cancel()
 
     async def close(self) -> None:
-        """Give up what it holds."""
+        """Let another process lead, and close the connections."""
         now = asyncio.get_running_loop().time()
         last = [(name, pace.step(now, leave=True)) for name, pace in self._paces.items()]
         await self._cancel_tasks()

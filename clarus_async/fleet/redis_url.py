@@ -1,4 +1,4 @@
-"""The URL of a Redis: read once, in one way, for redis-py and for Celery, which would each read it in a way of its own.
+"""The URL of a Redis, read in one way for redis-py and for Celery, which would each read it in a way of its own.
 
 ``redis://[user:password@]host[:port][/database]``, ``rediss://…`` for TLS, ``unix://[user:password@]/path[?db=…]``.
 With TLS, the server's certificate and its name are verified; the options ``ssl_ca_certs``, ``ssl_certfile``,
@@ -110,7 +110,7 @@ def read_redis_url(url: object) -> RedisAddress | str:
         return _FORM
     authority, tail = _split_authority(rest)
     userinfo, at, place = authority.rpartition("@")
-    # Whatever of a password was taken for the end of the host shows by what is left of it.
+    # A password that is not encoded may end up in what looks like the host, the path or the query.
     if not re.fullmatch(_USERINFO, userinfo) or "@" in tail or "#" in tail:
         return _ENCODE
     path, _, query = tail.partition("?")

@@ -1,8 +1,8 @@
 """What the machines of a run share, in Redis: who owns a shard, and what became of its records.
 
-A lease runs out on Redis's clock, so that no two owners need the same time. A Redis that was started a moment ago may
-have forgotten one: until the longest that was given is over, it gives none. What a failover to a replica forgets can't
-be told; where that can be, let Redis wait for its replicas (``min-replicas-to-write``).
+A lease ends by Redis's clock, so machines need not agree on the time. A Redis that was started a moment ago may have
+forgotten a lease, so none is given until the longest one would have ended. What a failover to a replica forgets can't
+be found out: where there are replicas, let Redis wait for them (``min-replicas-to-write``).
 
 ``job`` is a hash: the number of shards, the last fencing token, and whether the run is to stop. ``shard`` is one, too:
 who owns it and until when, on Redis's clock, how many owners there were, how many outcomes are known, and whether it is
@@ -99,8 +99,8 @@ class LeaseGranted(NamedTuple):
 
     Args:
         token: names this lease; the number before the dot is greater than that of any earlier one of the run.
-        since: seconds since when nobody owned it; since a Redis that may have forgotten an owner can have had one.
-        taken_over: somebody may have owned it before.
+        since: seconds for which it had no owner, or since which Redis can't have forgotten one.
+        taken_over: another worker may have owned it before.
     """
 
     token: str
@@ -109,7 +109,7 @@ class LeaseGranted(NamedTuple):
 
 
 class LeaseHeld(NamedTuple):
-    """Somebody else may own the shard.
+    """Another worker may own the shard.
 
     Args:
         seconds: for how long, if it is not renewed.
@@ -124,7 +124,7 @@ class ShardState(NamedTuple):
     Args:
         outcomes: how many are known.
         done: all are.
-        lease_left: seconds that its lease has still to run; 0 where nobody has one.
+        lease_left: seconds until its lease ends; 0 where it has no owner.
         error: what ended its last owner's work.
     """
 
@@ -141,7 +141,7 @@ def connect(url: str | RedisAddress) -> Redis:
         url: ``redis://…`` or ``rediss://…``, as :mod:`clarus_async.fleet.redis_url` says.
 
     Raises:
-        ConfigurationError: the ``redis`` package is not there, or the URL is none.
+        ConfigurationError: the ``redis`` package is missing, or the URL is not one of a Redis.
     """
     address = url if isinstance(url, RedisAddress) else read_redis_url(url)
     del url  # no frame may hold it: it may have a password in it
@@ -183,7 +183,7 @@ class ShardStore:
     """
 
     def __init__(self, redis: Redis, run: str) -> None:
-        self._redis: Any = redis  # whose commands are typed for both of its worlds
+        self._redis: Any = redis  # its commands are typed as both synchronous and asynchronous
         self.place: str = _place(redis)
         """Where Redis is, which is no secret."""
         self._run = run
@@ -198,7 +198,7 @@ class ShardStore:
             return await work
         except (RedisError, OSError) as error:
             failed = redis_error(redis_trouble(error), self.place)
-        # Not from there: the frames that it came through hold the password.
+        # Raised outside of the handler: the frames of the original error hold the password.
         raise failed
 
     async def _run_script(self, script: str, keys: Sequence[str], *arguments: object) -> Any:  # noqa: ANN401
@@ -234,7 +234,7 @@ class ShardStore:
             return None
         if int(owners):
             return LeaseGranted(token, int(milliseconds) / 1000, taken_over=True)
-        # An owner that it may have forgotten was one until then.
+        # An owner that Redis may have forgotten can have had its lease until then.
         return LeaseGranted(token, up - seconds, taken_over=up < seconds + settle + 1)
 
     async def renew(self, number: int, token: str, seconds: float) -> tuple[bool, bool]:
@@ -282,7 +282,7 @@ class ShardStore:
         return bool(await self._ask(self._redis.exists(self._job)))
 
     async def stop(self) -> None:
-        """Let nobody begin a record any more."""
+        """Have no worker begin a further record."""
         await self._ask(self._redis.hset(self._job, "stop", 1))
 
     async def states(self, numbers: Sequence[int]) -> list[ShardState]:
@@ -304,7 +304,7 @@ class ShardStore:
         ]
 
     async def delete(self, shards: int) -> None:
-        """Delete a run of so many shards: nobody begins anything of it any more."""
+        """Delete a run of so many shards, so that no worker begins anything of it."""
         await self._ask(self._redis.delete(self._job))
         for number in range(shards):
             await self._ask(self._redis.delete(self._shard(number), self._outcomes(number)))

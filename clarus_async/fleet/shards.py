@@ -14,8 +14,8 @@ from typing import Any, BinaryIO, Self
 import attrs
 
 from clarus_async.errors import InvalidInputError
+from clarus_async.provisioning.files.numbered import BadRow
 from clarus_async.provisioning.files.reader import Format, read_records
-from clarus_async.provisioning.files.rows import BadRow
 from clarus_async.resources.spec import AnySpec
 from clarus_async.resources.table import RESOURCES
 

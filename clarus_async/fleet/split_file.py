@@ -26,8 +26,8 @@ from clarus_async.errors import InvalidInputError
 from clarus_async.fleet.shards import KeysDigest, Range, SectionReader, Shard
 from clarus_async.provisioning.digests import Digests
 from clarus_async.provisioning.files.csv_records import join_lines
+from clarus_async.provisioning.files.numbered import BadRow, NumberedRecord
 from clarus_async.provisioning.files.reader import Format, format_of, format_of_line, number_lines, read_records
-from clarus_async.provisioning.files.rows import BadRow, NumberedRecord
 from clarus_async.provisioning.planner import refused_key
 from clarus_async.provisioning.report import Outcome
 from clarus_async.reconcile.pending import folded

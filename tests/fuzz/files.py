@@ -12,8 +12,8 @@ import attrs
 import orjson
 from hypothesis import strategies as st
 
+from clarus_async.provisioning.files.numbered import MAX_RECORD, BadRow, NumberedRecord
 from clarus_async.provisioning.files.reader import Format, read_records
-from clarus_async.provisioning.files.rows import MAX_RECORD, BadRow, NumberedRecord
 from clarus_async.provisioning.input_buffer import InputBuffer
 from clarus_async.resources.integrations import INTEGRATIONS, NewIntegration
 from tests.fuzz.engine import Target

@@ -31,13 +31,12 @@ from tests.support.both_servers import (  # noqa: F401  two are fixtures
     add,
     batch,
     clarus_fixture,
-    client_of,
     on_every_server,
-    outcomes_of,
     serve,
     server_fixture,
     shop,
 )
+from tests.support.builders import client_of, outcomes_of
 from tests.support.second_integrations import OTHER, PLAIN, Dialect
 from tests.support.virtual import now, virtual
 

@@ -12,6 +12,7 @@ import pytest
 from clarus_async.fleet.coordinator import Coordinator, ShardError
 from clarus_async.fleet.shard_store import ShardStore
 from clarus_async.fleet.worker import run_to_end
+from tests.support.builders import collect
 from tests.support.fleet import (  # noqa: F401  some are fixtures
     LEASE,
     TIMEOUTS,
@@ -67,16 +68,12 @@ class Machines:
         return Coordinator(store, split.shards, self.send, self.is_queued, settle=0.2, lost_after=lost_after)
 
 
-async def collected(coordinator):
-    return [outcome async for outcome in coordinator.outcomes()]
-
-
 @pytest.mark.usefixtures("grown_up")
 async def test_a_message_that_is_lost_is_sent_again(redis, tmp_path):
     # A lease that ran out on a busy machine would have a shard sent again whose message was not lost.
     async with simulator() as sim, client_of(sim) as clarus, Machines(redis, clarus, lose=1, lease=60.0) as machines:
         split = split_of(sim, tmp_path, shops(12), size=5)
-        told = await collected(machines.coordinator(split, lost_after=2.0))
+        told = await collect(machines.coordinator(split, lost_after=2.0).outcomes())
         assert sorted(outcome.index for outcome in told) == list(range(12))
         assert machines.sent == [0, 1, 2, 0]
         assert not await redis.keys(f"clarus:{{{split.run}*")
@@ -93,7 +90,7 @@ async def test_a_run_that_is_stopped_goes_on_where_it_was(redis, tmp_path):
             coordinator.stop()
         assert 0 < len(told) < 120
         assert all(outcome.status.ok for outcome in told)
-        again = await collected(machines.coordinator(split))
+        again = await collect(machines.coordinator(split).outcomes())
         assert sorted(outcome.index for outcome in again) == list(range(120))
         assert {o.index: o for o in told}.items() <= {o.index: o for o in again}.items()
         assert stored(sim) == Counter(f"ref-{n}" for n in range(120))
@@ -105,9 +102,9 @@ async def test_a_changed_file_ends_the_run_of_what_it_was(redis, tmp_path):
         split = split_of(sim, tmp_path, shops(100))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(0.7):
-                await collected(machines.coordinator(split))
+                await collect(machines.coordinator(split).outcomes())
         changed = split_of(sim, tmp_path, shops(101))
-        told = await collected(machines.coordinator(changed))
+        told = await collect(machines.coordinator(changed).outcomes())
         assert sorted(outcome.index for outcome in told) == list(range(101))
         assert stored(sim) == Counter(f"ref-{n}" for n in range(101))
         assert not await redis.keys(f"clarus:{{{split.run}*")
@@ -118,7 +115,7 @@ async def test_what_would_fail_every_record_ends_the_run(redis, tmp_path):
     async with simulator() as sim, client_of(sim) as clarus, Machines(redis, clarus) as machines:
         split = split_of(sim, tmp_path, shops(3), tenant="globex")
         with pytest.raises(ShardError, match="the shard is for globex"):
-            await collected(machines.coordinator(split))
+            await collect(machines.coordinator(split).outcomes())
         assert not sim.created("acme")
 
 
@@ -128,7 +125,7 @@ async def test_a_resource_that_the_workers_do_not_know_ends_the_run(redis, tmp_p
         split = split_of(sim, tmp_path, shops(3))
         strangers = tuple(attrs.evolve(shard, resource="moons") for shard in split.shards)
         with pytest.raises(ShardError, match="the shard is of moons"):
-            await collected(machines.coordinator(attrs.evolve(split, shards=strangers)))
+            await collect(machines.coordinator(attrs.evolve(split, shards=strangers)).outcomes())
         assert not sim.created("acme")
 
 
@@ -139,9 +136,9 @@ async def test_what_was_put_right_goes_on(redis, tmp_path):
         file = tmp_path / "records.jsonl"
         file.rename(tmp_path / "away")
         with pytest.raises(ShardError, match=r"records\.jsonl: No such file"):
-            await collected(machines.coordinator(split))
+            await collect(machines.coordinator(split).outcomes())
         (tmp_path / "away").rename(file)
         # Nobody takes a shard for a while: what went wrong before does not count.
         machines.lose = 2
-        told = await collected(machines.coordinator(split, lost_after=0.3))
+        told = await collect(machines.coordinator(split, lost_after=0.3).outcomes())
         assert sorted(outcome.index for outcome in told) == list(range(6))

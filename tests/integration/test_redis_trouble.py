@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import ssl
 import subprocess
 import sys
 import time
@@ -25,15 +24,12 @@ from clarus_async.fleet.shards import Shard
 from clarus_async.provisioning.files.reader import Format
 from clarus_async.simulator import Simulator
 from tests.integration.test_shared_pace import creates, keep_busy
+from tests.support import streams
 from tests.support.redis_server import RedisServer, free_port
+from tests.support.tls import authority_fixture, server_context  # noqa: F401  one is a fixture
 
 CANARY = "canary-redis-password"
 SHOP = NewIntegration(name="Shop", integration_type="shopify")
-
-
-@pytest.fixture(scope="module")
-def authority():
-    return trustme.CA()
 
 
 @pytest.fixture(scope="module")
@@ -74,34 +70,19 @@ def as_a_user(server, name):
 @contextlib.asynccontextmanager
 async def listening(answer, context=None):
     """Whatever connects to this port and asks is answered that; what was asked, and the port."""
-    writers, asked = [], bytearray()
+    asked = bytearray()
 
     async def serve(reader, writer):
-        writers.append(writer)
-        with contextlib.suppress(OSError):
-            while chunk := await reader.read(2**16):
-                asked.extend(chunk)
-                said = answer()
-                writer.write(said)
-                if not said or said.startswith(b"HTTP"):
-                    break
-            writer.close()
+        while chunk := await reader.read(2**16):
+            asked.extend(chunk)
+            said = answer()
+            writer.write(said)
+            if not said or said.startswith(b"HTTP"):
+                break
+        writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
-    try:
-        yield asked, server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
-        for writer in writers:
-            writer.transport.abort()
-        for _ in range(5):
-            await asyncio.sleep(0)
-
-
-def served(authority, host="127.0.0.1", **life):
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(host, **life).configure_cert(context)
-    return context
+    async with streams.listening(serve, context) as port:
+        yield asked, port
 
 
 def client_of(sim, url, **options):
@@ -130,7 +111,7 @@ WAYS = pytest.mark.parametrize("way", [by_the_store, by_the_pace, by_celery])
 @WAYS
 @pytest.mark.parametrize("wrong", ["unknown CA", "another host"])
 async def test_a_server_that_nobody_vouches_for_is_given_nothing(authority, ca_file, way, wrong, caplog):
-    context = served(trustme.CA()) if wrong == "unknown CA" else served(authority, "other.example")
+    context = server_context(trustme.CA()) if wrong == "unknown CA" else server_context(authority, "other.example")
     async with listening(lambda: b"+OK\r\n", context) as (given, port):
         with pytest.raises(ConfigurationError, match="the server's certificate is not valid: ") as caught:
             await way(f"rediss://user:{CANARY}@127.0.0.1:{port}?ssl_ca_certs={quote(str(ca_file))}")
@@ -142,7 +123,7 @@ async def test_a_server_that_nobody_vouches_for_is_given_nothing(authority, ca_f
 @WAYS
 @pytest.mark.parametrize("query", ["ssl_cert_reqs=none", "ssl_cert_reqs=CERT_NONE"])
 async def test_it_is_given_to_whoever_is_there_where_that_is_what_is_said(way, query):
-    async with listening(lambda: b"+OK\r\n", served(trustme.CA())) as (given, port):
+    async with listening(lambda: b"+OK\r\n", server_context(trustme.CA())) as (given, port):
         # What answers there is not really Redis.
         asking = asyncio.create_task(way(f"rediss://user:{CANARY}@127.0.0.1:{port}?{query}"))
         async with asyncio.timeout(10.0):

@@ -28,7 +28,7 @@ from clarus_async import (
     __version__,
 )
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Simulator
-from tests.integration.test_simulator_lifecycle import until
+from tests.support.builders import until
 from tests.support.stub_server import Reply, StubServer, created, reply
 from tests.support.virtual import now, virtual
 

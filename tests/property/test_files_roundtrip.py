@@ -11,8 +11,8 @@ import orjson
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from clarus_async.provisioning.files.numbered import BadRow, NumberedRecord
 from clarus_async.provisioning.files.reader import Format, read_records
-from clarus_async.provisioning.files.rows import BadRow, NumberedRecord
 from clarus_async.resources.integrations import INTEGRATIONS, NewIntegration
 
 TEXTS = ("provider", "external_system_reference1", "external_system_reference2", "external_system_reference3")

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from clarus_async import ClarusClient, ClientCredentials, NewIntegration
+from clarus_async import ClientCredentials, NewIntegration
 from clarus_async.simulator import Endpoint, FaultKind, Quota, Simulator
+from tests.support.builders import client_of
 from tests.support.second_integrations import OTHER, PLAIN
 from tests.support.second_server import SecondServer
 
@@ -138,10 +139,6 @@ async def serve(which: str, **wanted: Any) -> AsyncIterator[Simulated | Second]:
     assert face.broken_rules() == []
 
 
-def client_of(server: Simulated | Second, credentials: Any = None, **options: Any) -> ClarusClient:
-    return ClarusClient("acme", credentials or server.credentials, base_url=server.url, **options)
-
-
 def shop(name="Shop", **attributes):
     # Where both are said, every server's list reports them as they were given.
     return NewIntegration(**{"name": name, "integration_type": "ecommerce", "provider": "shopify"} | attributes)
@@ -153,11 +150,6 @@ async def add(clarus, *shops):
 
 def batch(count):
     return [shop(f"Shop {n}", external_system_reference1=f"ref-{n}") for n in range(count)]
-
-
-async def outcomes_of(run):
-    outcomes = [outcome async for outcome in run]
-    return sorted(outcomes, key=lambda outcome: outcome.index)
 
 
 on_every_server = pytest.mark.parametrize("which", SERVERS)

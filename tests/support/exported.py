@@ -112,9 +112,9 @@ def seconds(span):
     return (span.end_time - span.start_time) / 1e9
 
 
-def client_of(sim, seen, **options):
+def client_of(sim, exported, **options):
     """A client of a simulator that an observer is told of."""
-    return ClarusClient("acme", sim.credentials, base_url=sim.url, observer=seen.observer, **options)
+    return ClarusClient("acme", sim.credentials, base_url=sim.url, observer=exported.observer, **options)
 
 
 def server_of(sim):

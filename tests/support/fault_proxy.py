@@ -93,7 +93,7 @@ class FaultProxy(StubServer):
         self._spoil = self.greet = None
         return self
 
-    async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    async def answer_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         if self.greet is not None:
             await self.greet(reader, writer)
             return False

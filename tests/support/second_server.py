@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
 import gzip
 import hashlib
 import json
@@ -16,18 +15,19 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from email.utils import formatdate
-from typing import Self
 from urllib.parse import parse_qsl, unquote_plus, urlencode, urlsplit
 
 from tests.support.second_integrations import PLAIN, Asked, Dialect, Integrations, Record, Reply
+from tests.support.streams import StreamServer
 
 
-class SecondServer:
+class SecondServer(StreamServer):
     """Serves the API on loopback; ``log`` has the method, path, status and tenant of every request."""
 
     client_id, client_secret, redirect_uri = "second id", "s&cond/secret+%~", "https://app.example/back"
 
     def __init__(self, dialect: Dialect = PLAIN, tenants: tuple[str, ...] = ("acme", "globex")) -> None:
+        super().__init__()
         self.dialect = dialect
         self.tenants = tenants
         self.quota: tuple[int, float] | None = None  # requests of a tenant, and the seconds of a window
@@ -41,26 +41,6 @@ class SecondServer:
         self._refresh_tokens: set[str] = set()
         self._challenges: dict[str, str] = {}
         self._spent: dict[str, tuple[float, int]] = {}
-        self._serving: set[asyncio.Task[None]] = set()
-
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        # asyncio forgets a connection that it accepted if the server closes before the connection is made.
-        for listening in self._server.sockets:
-            asyncio.get_running_loop().remove_reader(listening.fileno())
-        await _turns()
-        self._server.close()
-        for _ in range(2):
-            await _turns()
-            serving = list(self._serving)
-            for task in serving:
-                task.cancel()
-            await asyncio.gather(*serving, return_exceptions=True)
-        await _turns()
 
     # What a test asks.
 
@@ -84,18 +64,10 @@ class SecondServer:
 
     # HTTP/1.1.
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._serving.add(asyncio.current_task())
-        try:
-            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-                while await self._one(reader, writer):
-                    pass
-        finally:
-            with contextlib.suppress(ConnectionError, asyncio.CancelledError):
-                writer.close()
-            self._serving.discard(asyncio.current_task())
+    def end(self, writer: asyncio.StreamWriter) -> None:
+        writer.close()
 
-    async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    async def answer_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         tenant = target = method = ""
         zips, lost = False, None
         try:
@@ -288,8 +260,3 @@ def _denied(status: int, error: str, description: str, *headers: str) -> Reply:
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
-
-
-async def _turns() -> None:
-    for _ in range(4):
-        await asyncio.sleep(0)

@@ -6,13 +6,14 @@ For what the simulator would never do: echo secrets, rotate without mercy, answe
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import inspect
 import json
 import ssl
 from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
+
+from tests.support.streams import StreamServer
 
 TOKEN_PATH = "/oauth/token"
 
@@ -60,37 +61,14 @@ def created(number: int = 1) -> Reply:
 Handler = Callable[[Asked], Reply | None | Awaitable[Reply | None]]
 
 
-class StubServer:
+class StubServer(StreamServer):
     """Serves ``answer``, or ``token`` for the token endpoint; every request is noted in ``asked``."""
 
     def __init__(self, answer: Handler, token: Handler | None = None, tls: ssl.SSLContext | None = None) -> None:
+        super().__init__(tls)
         self._answer = answer
         self._token = token or (lambda _: bearer(f"stub-token-{self.count(TOKEN_PATH)}"))
-        self._tls = tls
-        self._writers: set[asyncio.StreamWriter] = set()
-        self._serving: set[asyncio.Task[None]] = set()
         self.asked: list[Asked] = []
-
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
-        port = self._server.sockets[0].getsockname()[1]
-        self.url = f"{'https' if self._tls else 'http'}://127.0.0.1:{port}"
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        # asyncio forgets a connection that it accepted if the server closes before the connection is made.
-        for listening in self._server.sockets:
-            asyncio.get_running_loop().remove_reader(listening.fileno())
-        await _turns()
-        self._server.close()
-        for _ in range(2):
-            # Those that were just made have yet to begin, and those that are cut have yet to end.
-            await _turns()
-            serving = list(self._serving)
-            for task in serving:
-                task.cancel()
-            await asyncio.gather(*serving, return_exceptions=True)
-        await _turns()
 
     def count(self, path: str) -> int:
         """How often a path was asked for."""
@@ -98,22 +76,9 @@ class StubServer:
 
     @property
     def open_connections(self) -> int:
-        return len(self._writers)
+        return len(self._serving)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._writers.add(writer)
-        self._serving.add(asyncio.current_task())
-        try:
-            # Cancelled only by us; asyncio's streams would report that as a failure of the callback.
-            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-                while await self._one(reader, writer):
-                    pass
-        finally:
-            writer.transport.abort()
-            self._writers.discard(writer)
-            self._serving.discard(asyncio.current_task())
-
-    async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    async def answer_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         _, asked = await read_request(reader)
         self.asked.append(asked)
         answer = (self._token if asked.path == TOKEN_PATH else self._answer)(asked)
@@ -135,8 +100,3 @@ async def read_request(reader: asyncio.StreamReader) -> tuple[bytes, Asked]:
     body = await reader.readexactly(int(headers.get("content-length", 0)))
     method, path, _ = line.split(" ")
     return raw + body, Asked(method, path, headers, body)
-
-
-async def _turns() -> None:
-    for _ in range(4):
-        await asyncio.sleep(0)

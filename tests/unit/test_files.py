@@ -13,8 +13,8 @@ import pytest
 
 import clarus_async
 from clarus_async.errors import InputProblem, InvalidInputError
+from clarus_async.provisioning.files.numbered import MAX_RECORD, BadRow, NumberedRecord
 from clarus_async.provisioning.files.reader import Format, format_of, read_records
-from clarus_async.provisioning.files.rows import MAX_RECORD, BadRow, NumberedRecord
 from clarus_async.provisioning.report import Outcome, OutcomeStatus
 from clarus_async.resources.integrations import INTEGRATIONS, NewIntegration
 

@@ -29,6 +29,7 @@ from clarus_async.reconcile.decide import look_result
 from clarus_async.reconcile.pending import NAME, Moment, Patched, PendingCreate, Terms
 from clarus_async.resources.integrations import Integration, IntegrationRow, NewIntegration
 from clarus_async.retry.circuit_breaker import STREAK, CircuitBreaker
+from tests.support.builders import collect
 from tests.support.inline_journal import inline_journal  # noqa: F401  a fixture
 from tests.support.virtual import now, settle, virtual
 
@@ -212,10 +213,6 @@ class AsyncSource(Source):
 
 def provision(api, specs, concurrency=4, on_progress=None, **options):
     return ProvisionRun(api, specs, Options(concurrency=concurrency, on_progress=on_progress, **options))
-
-
-async def collect(run):
-    return [outcome async for outcome in run]
 
 
 async def statuses(run):

@@ -12,8 +12,8 @@ import pytest
 from clarus_async.errors import InvalidInputError
 from clarus_async.fleet.shards import Shard
 from clarus_async.fleet.split_file import split_file
+from clarus_async.provisioning.files.numbered import NumberedRecord
 from clarus_async.provisioning.files.reader import Format, read_records
-from clarus_async.provisioning.files.rows import NumberedRecord
 from clarus_async.resources.integrations import INTEGRATIONS
 
 SECRET = "c4n4ry"

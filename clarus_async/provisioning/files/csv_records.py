@@ -15,7 +15,7 @@ import attrs
 from clarus_async.errors import InputProblem, InvalidInputError
 from clarus_async.provisioning.files.attribute_types import ValueType, attribute_types, from_text
 from clarus_async.provisioning.files.json_records import encoding_problem
-from clarus_async.provisioning.files.rows import (
+from clarus_async.provisioning.files.numbered import (
     MAX_RECORD,
     TOO_LONG,
     BadRow,

@@ -15,7 +15,7 @@ import attrs
 
 from clarus_async.errors import InputProblem
 from clarus_async.provisioning.files.attribute_types import attribute_types
-from clarus_async.provisioning.files.rows import (
+from clarus_async.provisioning.files.numbered import (
     MAX_RECORD,
     TOO_LONG,
     BadRow,
@@ -104,7 +104,7 @@ def parse(document: bytes, line: int = 1) -> tuple[Any, tuple[InputProblem, ...]
     """Parse a JSON document; return its value, and what is wrong with it by the path of each field.
 
     Of an object, the attributes that are wrong are left out. Integers beyond 64 bits, ``NaN`` and ``Infinity`` are in
-    it, as values that whoever checks their types refuses.
+    it, as values that the check of their types refuses.
 
     ``line`` is the one on which it starts.
     """
@@ -142,7 +142,7 @@ def _problems(field: str, value: object, depth: int = 1) -> Iterable[InputProble
         return [InputProblem(field.encode("utf-8", "backslashreplace").decode(), SURROGATE)]
     if isinstance(value, _Unfit):
         return [InputProblem(field, value.reason)]
-    # What nests deeper is named by whoever checks what may.
+    # What nests deeper is refused by the record's own check.
     if isinstance(value, dict) and depth <= MAX_DEPTH:
         found = (_problems(f"{field}.{key}", item, depth + 1) for key, item in value.items())
         return list(chain.from_iterable(found))
@@ -161,7 +161,7 @@ class Element(NamedTuple):
     Args:
         line: on which it starts.
         place: in its array, from 1; ``None`` outside of one.
-        content: its text, cut where it is too long, or why nothing after it can be read.
+        content: its text, truncated where it is too long, or why nothing after it can be read.
     """
 
     line: int

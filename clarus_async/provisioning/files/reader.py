@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 from clarus_async.provisioning.files.csv_records import read_csv
 from clarus_async.provisioning.files.json_records import read_json
-from clarus_async.provisioning.files.rows import MAX_RECORD, BadRow, NumberedLine, Row
+from clarus_async.provisioning.files.numbered import MAX_RECORD, BadRow, NumberedLine, Row
 from clarus_async.resources.spec import AnySpec
 
 _BOM: Final = b"\xef\xbb\xbf"
