@@ -43,7 +43,7 @@ def parser_of(record, spec):
 
 
 def test_values_are_of_the_annotated_types():
-    line = "--code Io --planet-id 5 --planet-id 6 --shape round --no-inner".split()
+    line = ["--code", "Io", "--planet-id", "5", "--planet-id", "6", "--shape", "round", "--no-inner"]
 
     assert given_attributes(parser_of(MoonFilter, MOONS).parse_args(line), MoonFilter) == {
         "code": "Io",
