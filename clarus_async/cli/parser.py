@@ -45,9 +45,9 @@ false, digits, or text, as its attribute is: is_active is true or false, account
 A file is checked to its end first: if a row is bad, every bad row is listed and nothing is sent. From standard
 input, or from a pipe, a bad row is named as it comes and the others are sent.
 
-Each outcome is a line on standard output. Ctrl-C stops the intake and gives what is in flight 10 seconds to finish;
-once more, and everything stops at once. With a journal, the same command goes on where it stopped, whatever stopped
-it; without one, what is there already is found by its key.
+Each outcome is a line on standard output. After Ctrl-C no further record is begun, and what is in flight has 10 seconds
+to finish; once more, and everything stops at once. With a journal, the same command goes on where it stopped, whatever
+stopped it; without one, what is there already is found by its key.
 """
 _REPORT: Final = """\
 Print what became of the records of a journal: the counts as one JSON object on standard output, the first records that

@@ -53,9 +53,6 @@ class ProgressView:
     """Shows how far a run has come in a thread of its own: the run never waits for the reader of standard error.
 
     Meanwhile, what is logged is shown, too.
-
-    Args:
-        drawing: how.
     """
 
     def __init__(self, drawing: Drawing) -> None:
@@ -166,11 +163,7 @@ class PlainProgress:
 
 
 class _Terminal(io.BufferedIOBase):
-    """A terminal to draw on. What can't be written is kept as :attr:`failure`, for a drawing that raises is half done.
-
-    Args:
-        stream: of the terminal.
-    """
+    """A terminal to draw on. A failed write is kept as :attr:`failure`: a drawing that raises would be half done."""
 
     name = "terminal"
 

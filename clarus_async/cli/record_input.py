@@ -47,11 +47,7 @@ class _Beginning(io.BytesIO):
 
 
 class _Pipe(io.RawIOBase):
-    """A stream that can't be rewound, whose beginning can be read twice.
-
-    Args:
-        raw: the stream.
-    """
+    """A stream that can't be rewound, whose beginning can be read twice."""
 
     def __init__(self, raw: io.FileIO) -> None:
         self._raw = raw
@@ -217,11 +213,7 @@ def open_input(name: str, spec: AnySpec, format: str | None) -> Input:  # noqa: 
 class InputRecords(AsyncIterator[Any]):
     """The records of an input, read by a thread: standard input may be silent for hours.
 
-    The thread is a daemon, for a read may block for ever.
-
-    Args:
-        source: what is read, from where it stands.
-        report: is given each bad row, on the event loop.
+    The thread is a daemon, for a read may block for ever. Each bad row is given to ``report``, on the event loop.
     """
 
     def __init__(self, source: Input, report: Callable[[BadRow], None]) -> None:

@@ -19,7 +19,7 @@ def shop(number: int | str = 0, **more: Any) -> NewIntegration:
     return NewIntegration(**{"name": f"Shop {number}", "integration_type": "shopify"} | more)
 
 
-def referenced(number: int, **more: Any) -> NewIntegration:
+def referenced(number: int = 0, **more: Any) -> NewIntegration:
     """Make a record that has a reference of its own, too."""
     return shop(number, **{"external_system_reference1": f"ref-{number}"} | more)
 
