@@ -474,7 +474,7 @@ async def test_a_429_holds_the_others_back_until_its_retry_after_has_passed():
         sim.script(Endpoint.GRAPHQL, Fault(FaultKind.RATE_LIMITED, retry_after=0.3))
         async with client(sim, pacing=KNOWN) as clarus:
             first = asyncio.create_task(clarus.ping())
-            await until(lambda: clarus.pace.paused_until)
+            await until(lambda: clarus.pace.paused_until, 0.001)
             await asyncio.gather(first, *(clarus.ping() for _ in range(5)))
 
     refused, *rest = times(sim, Endpoint.GRAPHQL)
@@ -1279,7 +1279,7 @@ async def test_a_call_that_is_cancelled_ends_at_once(sim, operation, kind):
     timeouts = Timeouts(attempt=30.0, settle=30.0, deadline=60.0)
     async with client(sim, timeouts, max_connections=1, observer=events) as clarus:
         call = asyncio.ensure_future(OPERATIONS[operation].call(clarus, 1))
-        await until(lambda: arrived(sim, operation) == 1 and sim.requests[-1].fault)
+        await until(lambda: arrived(sim, operation) == 1 and sim.requests[-1].fault, 0.001)
         call.cancel()
         began = seconds()
         with pytest.raises(asyncio.CancelledError):
@@ -1302,7 +1302,7 @@ async def test_a_call_that_is_cancelled_between_attempts_ends_at_once(sim):
     events = Recorder()
     async with client(sim, observer=events) as clarus:
         call = asyncio.create_task(clarus.integrations.update(1, IntegrationChanges(name="x")))
-        await until(lambda: WaitReason.BACKOFF in {event.reason for event in events.of(WaitEvent)})
+        await until(lambda: WaitReason.BACKOFF in {event.reason for event in events.of(WaitEvent)}, 0.001)
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
@@ -1403,7 +1403,7 @@ async def test_waiting_for_a_connection_ends_with_the_deadline(sim):
     sim.script(Endpoint.GRAPHQL, Fault(FaultKind.STALL_BEFORE, delay=999))
     async with client(sim, max_connections=1) as clarus:
         stalled = asyncio.create_task(clarus.ping())
-        await until(lambda: sim.count(Endpoint.GRAPHQL) == 1)
+        await until(lambda: sim.count(Endpoint.GRAPHQL) == 1, 0.001)
         waiting = clarus.with_options(timeouts=TIGHT)
         began = seconds()
         error = await fails("create", waiting, DeadlineExceededError, "nothing was sent")

@@ -39,13 +39,11 @@ async def outcomes_of(run: Any) -> list[Any]:
     return sorted(await collect(run), key=lambda outcome: outcome.index)
 
 
-async def read_all(clarus: ClarusClient, *_: object) -> list[Any]:
-    """List everything."""
-    return [row async for row in clarus.integrations.list()]
-
-
 async def until(condition: Callable[[], object], pause: float = 0.0) -> None:
-    """Wait until something has happened that is in no event of ours, for as long as a broken test may take."""
+    """Wait until something has happened that is in no event of ours, for as long as a broken test may take.
+
+    In virtual time, a pause of some milliseconds lets the time go on; without one, it stands still.
+    """
     async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(pause)
