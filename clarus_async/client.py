@@ -207,7 +207,7 @@ R = TypeVar("R")
 
 
 class ClientOptions(TypedDict, total=False):
-    """The constructor's options, for :meth:`ClarusClient.from_env`."""
+    """The constructor's options, for ``ClarusClient.from_env``."""
 
     subdomain: str
     credentials: Credentials
@@ -283,20 +283,20 @@ class ResourceProperty(Generic[R]):
 class ClarusClient:
     """The Clarus API for one tenant; one client serves a process for its life.
 
-    Constructing one needs no running event loop and opens nothing. Close it with ``async with`` or :meth:`close`.
+    Constructing one needs no running event loop and opens nothing. Close it with ``async with`` or ``close``.
 
     Args:
         subdomain: the tenant: one DNS label of ``a-z 0-9 -``.
-        credentials: :class:`ClientCredentials`, :class:`RefreshToken`, :class:`AccessToken` or a token source.
+        credentials: ``ClientCredentials``, ``RefreshToken``, ``AccessToken`` or a token source.
         base_url: ``https``, with no user, query or fragment; plain ``http`` to loopback only.
         timeouts: how long to wait, in seconds.
         retry: when a request is sent again.
         pacing: how the rate limit is kept.
         max_connections: concurrent requests, 1 to 10,000.
-        session: your own :class:`aiohttp.ClientSession`, for proxies, CAs and mutual TLS; it is never closed here, must
+        session: your own ``aiohttp.ClientSession``, for proxies, CAs and mutual TLS; it is never closed here, must
             have ``cookie_jar=aiohttp.DummyCookieJar()``, and its redirect, status, timeout and header defaults are not
             used. A middleware of yours that sends a request a second time is stopped: that could make a second record.
-        observer: is told what happens; see :mod:`clarus_async.events`.
+        observer: is told what happens; see ``clarus_async.events``.
         allow_http: allow plain ``http`` to hosts other than loopback.
 
     Raises:
@@ -435,7 +435,7 @@ class ClarusClient:
     def guarded(self, may_send: Callable[[], bool]) -> ClarusClient:
         """Return a view that sends only while ``may_send()`` is true, such as while a lease is held.
 
-        A request that it does not allow raises :class:`ConnectionFailedError`, and is not sent. Closing a view closes
+        A request that it does not allow raises ``ConnectionFailedError``, and is not sent. Closing a view closes
         nothing.
 
         Args:

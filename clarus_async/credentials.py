@@ -156,7 +156,7 @@ class AccessToken(Secretive):
 @checked
 @attrs.frozen(repr=False)
 class Token(Secretive):
-    """What a :class:`TokenSource` returns.
+    """What a ``TokenSource`` returns.
 
     Args:
         value: the bearer token.

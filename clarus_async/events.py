@@ -152,7 +152,7 @@ class TenantObserver(Observer, Protocol):
     def for_tenant(self, subdomain: str, base_url: str, /) -> Observer:
         """Return the observer of one view's calls; called once for each view, so it must return at once.
 
-        A :class:`TokenEvent`, which belongs to no tenant, goes to the observer that was passed in.
+        A ``TokenEvent``, which belongs to no tenant, goes to the observer that was passed in.
 
         Args:
             subdomain: the view's tenant.

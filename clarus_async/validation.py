@@ -22,7 +22,7 @@ _INT64 = 2**63
 
 
 class Unset(Enum):
-    """The type of :data:`UNSET`."""
+    """The type of ``UNSET``."""
 
     UNSET = "UNSET"
 
@@ -36,7 +36,7 @@ UNSET: Final = Unset.UNSET
 
 
 def checked(cls: type[C]) -> type[C]:
-    """Make a record's class raise :class:`InvalidInputError` from a frame that holds none of its values.
+    """Make a record's class raise ``InvalidInputError`` from a frame that holds none of its values.
 
     Error trackers collect the local variables of every frame, and the arguments of a record may be secrets.
     """
@@ -212,7 +212,7 @@ def checked_by(check: _Check, *, nullable: bool = False) -> dict[str, Any]:
 def checked_field(check: _Check, *, default: Any, nullable: bool = False) -> Any:  # noqa: ANN401
     """Declare an attribute that may be left out: ``default`` goes unchecked, and so does ``None`` if ``nullable``.
 
-    One that is required is an ``attrs.field``, which type checkers know, with :func:`checked_by` as its metadata.
+    One that is required is an ``attrs.field``, which type checkers know, with ``checked_by`` as its metadata.
     """
     secret = check is object_problem
     metadata = checked_by(check, nullable=nullable)

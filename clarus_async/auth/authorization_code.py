@@ -74,7 +74,7 @@ class AuthorizationCode(Secretive):
 
         Args:
             state: comes back with the user, and must be checked by you (RFC 6749, section 10.12).
-            code_challenge: the SHA-256 of the verifier that :meth:`exchange` is given, as base64url without padding
+            code_challenge: the SHA-256 of the verifier that ``exchange`` is given, as base64url without padding
                 (RFC 7636).
 
         Raises:

@@ -2,7 +2,7 @@
 
 The token is encrypted and authenticated (Fernet: AES and HMAC) with a key that scrypt derives from the client's secret:
 whoever reads Redis without the secret, which would get them a token anyway, learns neither. Its key in Redis is named
-by an HMAC of the client's id, its scopes and the API's base URL. Refresh tokens, an :class:`~clarus_async.AccessToken`
+by an HMAC of the client's id, its scopes and the API's base URL. Refresh tokens, an ``clarus_async.AccessToken``
 and the tokens of a token source are not shared, nor is anything without the cryptography package.
 """
 
@@ -99,7 +99,7 @@ def _digest(key: bytes, text: bytes) -> str:
 
 
 class RedisTokenStore:
-    """The token of one client, in Redis: a :class:`~clarus_async.auth.shared_tokens.TokenStore`.
+    """The token of one client, in Redis: a ``clarus_async.auth.shared_tokens.TokenStore``.
 
     Args:
         prefix: that of the keys in Redis.

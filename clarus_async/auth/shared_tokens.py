@@ -1,7 +1,7 @@
 """Tokens that processes share: one process asks the token endpoint, and the others take its token over.
 
-Where a server keeps one live token per client, each process's new token would end the others'. A :class:`TokenStore` is
-where a token is shared, such as :class:`~clarus_async.auth.redis_token_store.RedisTokenStore`; :class:`SharedGrant`
+Where a server keeps one live token per client, each process's new token would end the others'. A ``TokenStore`` is
+where a token is shared, such as ``clarus_async.auth.redis_token_store.RedisTokenStore``; ``SharedGrant``
 uses it.
 """
 
@@ -59,7 +59,7 @@ class TokenStore(Protocol):
         """Share the token that a claim was for.
 
         Args:
-            claim: what :meth:`claim` returned.
+            claim: what ``claim`` returned.
             token: the bearer token.
             life: seconds that it lives in all.
             age: seconds since it was asked for.

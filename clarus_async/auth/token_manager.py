@@ -1,8 +1,8 @@
 """The tokens of a client: for each credentials one manager, which refreshes their token for all callers at once.
 
-A refresh is one task, which no caller's cancellation ends. :class:`TokenManagers` finds the manager of credentials. A
+A refresh is one task, which no caller's cancellation ends. ``TokenManagers`` finds the manager of credentials. A
 view of a client holds its manager. Beyond that, a manager is kept for what it would cost to get again: a token, or the
-reason why there is none. An :class:`~clarus_async.AccessToken` costs nothing, and the manager of a token source goes
+reason why there is none. An ``clarus_async.AccessToken`` costs nothing, and the manager of a token source goes
 with the source.
 """
 

@@ -1,10 +1,10 @@
 """One call: its attempts, and the one value or error it ends with.
 
-:meth:`Caller.perform` is the loop: a permit, an attempt, what it proves, a wait, and again. The first attempt runs
-without tenacity, which is entered when it failed: see :mod:`clarus_async.retry.policy`. An attempt returns what
-happened as a value; errors are raised by :meth:`Caller.run`, in whose frames no secret is in scope.
+``Caller.perform`` is the loop: a permit, an attempt, what it proves, a wait, and again. The first attempt runs
+without tenacity, which is entered when it failed: see ``clarus_async.retry.policy``. An attempt returns what
+happened as a value; errors are raised by ``Caller.run``, in whose frames no secret is in scope.
 
-The hot path of a create is :meth:`Caller.begin`, :meth:`Caller.perform` and :meth:`Caller._attempt`. A call that
+The hot path of a create is ``Caller.begin``, ``Caller.perform`` and ``Caller._attempt``. A call that
 succeeds at once makes no closure, starts no task, imports nothing, and awaits nothing but the response. What it costs
 is counted in opcodes, by ``python -m benchmarks opcodes``: half of them are here, in the rate limiter and in the
 session, and aiohttp's own come on top.

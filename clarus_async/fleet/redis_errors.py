@@ -1,4 +1,4 @@
-"""What keeps Redis from being asked: told apart, in words that hold no secret, and whether waiting can heal it."""
+"""What keeps Redis from being asked, in words that hold no secret, and whether waiting can heal it."""
 
 from __future__ import annotations
 
@@ -52,11 +52,7 @@ _CLASSES: Final = {
 
 
 def redis_trouble(error: BaseException) -> ConnectionProblem:
-    """Say why Redis could not be asked.
-
-    Args:
-        error: redis-py's, kombu's, or one of a socket.
-    """
+    """Say why Redis could not be asked, by an error of redis-py, of kombu, or of a socket."""
     for cause in _causes(error):
         if isinstance(cause, ssl.SSLError | socket.gaierror):
             return connection_problem(cause)
@@ -89,12 +85,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def redis_error(trouble: ConnectionProblem, where: object) -> ClarusError:
-    """Return the error that says so: one that can be retried where waiting can heal it.
-
-    Args:
-        trouble: what it is.
-        where: the place, which is no secret.
-    """
+    """Return the error to raise: one that can be retried where waiting can heal it."""
     said = f"{_at(where)}{trouble.message}"
     return ConnectionFailedError(said, retryable=True) if trouble.transient else ConfigurationError(said)
 
@@ -103,8 +94,8 @@ def _at(where: object) -> str:
     return f"Redis at {where}: "
 
 
-class Telling:
-    """Says what is wrong with Redis, each thing once until it is back.
+class RedisLog:
+    """Logs what is wrong with Redis, each problem once until Redis is back.
 
     Args:
         where: the place, which is no secret.
@@ -116,34 +107,26 @@ class Telling:
         self._where = where
         self._meanwhile = meanwhile
         self._back = back
-        self._said: set[str] = set()
+        self._logged: set[str] = set()
 
     def trouble(self, trouble: ConnectionProblem) -> None:
-        """Tell of trouble.
-
-        Args:
-            trouble: what it is.
-        """
-        if trouble.message not in self._said:
-            self._said.add(trouble.message)
+        """Log what keeps Redis from being asked."""
+        if trouble.message not in self._logged:
+            self._logged.add(trouble.message)
             if trouble.transient:
                 _log.warning("Redis at %s can't be used: %s: %s", self._where, trouble.message, self._meanwhile)
             else:
                 _log.error("Redis at %s can't be used: %s", self._where, trouble.message)
 
     def error(self, error: Exception) -> None:
-        """Tell of an error.
-
-        Args:
-            error: from :func:`redis_error`, or that no answer came in time.
-        """
+        """Log an error of ``redis_error``, or that no answer came in time."""
         if isinstance(error, ClarusError):
             self.trouble(ConnectionProblem(error.message.removeprefix(_at(self._where)), transient=error.retryable))
         else:
             self.trouble(ConnectionProblem("it did not answer in time"))
 
-    def over(self) -> None:
-        """Tell that it is."""
-        if self._said:
-            self._said.clear()
+    def recovered(self) -> None:
+        """Log that Redis can be used again, where it could not."""
+        if self._logged:
+            self._logged.clear()
             _log.info("Redis is back: %s", self._back)

@@ -60,7 +60,7 @@ _FRAMING: Final = frozenset({"content-length", "expect", "host"})
 
 
 class _GuardedBody(aiohttp.BytesIOPayload):
-    """A body that is written through a :class:`WriteGuard`, with the headers, which aiohttp holds back for it."""
+    """A body that is written through a ``WriteGuard``, with the headers, which aiohttp holds back for it."""
 
     def __init__(self, body: bytes, may_send: Callable[[], bool]) -> None:
         super().__init__(io.BytesIO(body))
@@ -250,7 +250,7 @@ class Session:
 
 
 class _Checkout:
-    """A request's checkout of a connection: what it wants of :class:`_Connector`, and whether it got one."""
+    """A request's checkout of a connection: what it wants of ``_Connector``, and whether it got one."""
 
     __slots__ = ("done", "new_connection")
 

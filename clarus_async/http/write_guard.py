@@ -18,7 +18,7 @@ class WithheldError(Exception):
 
 
 def check_may_send(may_send: Callable[[], bool]) -> None:
-    """Raise :class:`WithheldError` unless ``may_send`` allows sending."""
+    """Raise ``WithheldError`` unless ``may_send`` allows sending."""
     try:
         allowed = may_send()
     except Exception as error:  # noqa: BLE001  what raises does not allow it
@@ -30,7 +30,7 @@ def check_may_send(may_send: Callable[[], bool]) -> None:
 class WriteGuard:
     """A transport that asks ``may_send`` right before its first write: the process may have been stopped before.
 
-    A write that is not allowed raises :class:`WithheldError`, and writes nothing.
+    A write that is not allowed raises ``WithheldError``, and writes nothing.
     """
 
     def __init__(self, transport: asyncio.Transport, may_send: Callable[[], bool]) -> None:

@@ -116,7 +116,7 @@ class WorkItem:
         return self.edited and self.left_as is not None
 
     def outcome(self, status: OutcomeStatus, **more: object) -> Outcome:
-        """Build its outcome; ``more`` is as in :class:`Outcome`."""
+        """Build its outcome; ``more`` is as in ``Outcome``."""
         fields = {"attempts": self.pending.attempts, **more}
         if status is OutcomeStatus.ADOPTED:
             fields["differs"] = self.differs

@@ -54,7 +54,7 @@ class AdvertisedQuota:
         return [self.window, self._limit]
 
     def load(self, kept: Sequence[float]) -> None:
-        """Go on with what :meth:`dump` returned elsewhere."""
+        """Go on with what ``dump`` returned elsewhere."""
         self.window, self._limit = float(kept[0]), int(kept[1])
 
     def gap(self, jitter: float) -> float:

@@ -3,7 +3,7 @@
 Every limiter counts something, and refuses when that is too much. So each hypothesis is a *level*: what a limiter of
 its kind had counted when a request came. All that was admitted had a level up to the limit, so the highest of them is
 the least that the limit can be; and what was refused had a level above it. By how much refusals came too early is what
-the hypothesis fails to explain, its *loss* (:func:`loss`).
+the hypothesis fails to explain, its *loss* (``loss``).
 
 - *bucket* (nginx ``limit_req``, GCRA, token buckets): one more for each request, and ``rate`` a second less.
 - *log* (``limits``' moving window): how many were admitted in the last window, wherever that begins.

@@ -10,24 +10,24 @@ refused.
 which everything is refused; one request at a time, a *probe*, finds out whether it is over. The first admission after
 it is the *reopening*. A *floor* is a moment before which nothing goes out, because the server said so.
 
-**The estimate.** Each kind of limit is a hypothesis: a level that its limiter would have counted (:mod:`evidence`). How
+**The estimate.** Each kind of limit is a hypothesis: a level that its limiter would have counted (``evidence``). How
 early the refusals came, by that level, is its loss, and the rates at which the loss is small are its range. After each
-hit all hypotheses are weighed (:mod:`hypotheses`). The likeliest one stands, and so do those that are almost as likely.
+hit all hypotheses are weighed (``hypotheses``). The likeliest one stands, and so do those that are almost as likely.
 What none explains has a kind of its own, with the average as its rate: sliding counters, several levels, and other
 clients on the same quota end there.
 
 **The rate.** Of the hypotheses that stand, the one that allows most is followed: if that is wrong, the next refusal
 comes soon and costs one request, while a rate that is too low is never refuted. Within its range, constant rates are
-tried one after the other, and now and then one above it; or a cap on what is in flight (:mod:`search`). Where the rate
+tried one after the other, and now and then one above it; or a cap on what is in flight (``search``). Where the rate
 fell and refusals are no rarer, others use the same quota, and it goes back to where it was. A rate is kept as by GCRA:
 each request moves the time of the next slot, and what was missed is made up for as far as a tolerance allows.
 
 **Slow start.** Until the first hit, no more is in flight than an eighth of what was answered, or up to sixteen, so that
 the first refusal is one of few. After a hit on a limit whose slots come back one by one, the next slot is used; after
-any other, there is a lockout (:mod:`lockouts`).
+any other, there is a lockout (``lockouts``).
 
 **What is known better.** Retry-After is a floor. A rate that the caller gives is kept exactly. A quota that the server
-advertises is kept by window (:mod:`advertised`). A refusal under either costs its Retry-After and teaches nothing; two
+advertises is kept by window (``advertised``). A refusal under either costs its Retry-After and teaches nothing; two
 within a window contradict what was advertised.
 
 Times are seconds on a monotonic clock that may begin anywhere; they are arguments, as nothing here reads a clock.
@@ -110,7 +110,7 @@ _SEARCHED: Final = frozenset({LimitKind.BUCKET, LimitKind.BLOCK, LimitKind.UNKNO
 class AdaptiveRateLimiter:
     """The rate limiter of one tenant, or of all where they share a quota.
 
-    For each request that :meth:`send` notes, one of ``answered``, ``refused``, ``lost`` and ``unsent`` follows.
+    For each request that ``send`` notes, one of ``answered``, ``refused``, ``lost`` and ``unsent`` follows.
 
     Args:
         policy: what the caller knows.
@@ -224,7 +224,7 @@ class AdaptiveRateLimiter:
         return self._next - now if now < self._next else 0.0
 
     def send(self, now: float) -> Sent:
-        """Note that a request goes out, after :meth:`ask` allowed it."""
+        """Note that a request goes out, after ``ask`` allowed it."""
         if self._first_sent is None:
             self._first_sent = self._lockouts.first_sent = self._lockouts.reopened = now
         self._last = now
@@ -328,7 +328,7 @@ class AdaptiveRateLimiter:
         }
 
     def load(self, learned: Mapping[str, Any]) -> None:
-        """Go on with what :meth:`dump` returned elsewhere, on the same clock; whatever it raises, it was not that."""
+        """Go on with what ``dump`` returned elsewhere, on the same clock; whatever it raises, it was not that."""
         source, followed = PaceSource(learned["source"]), learned["followed"]
         self._floor, self._next = float(learned["floor"]), float(learned["next"])
         if self._given is not None or source is PaceSource.NONE:

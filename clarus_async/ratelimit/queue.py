@@ -250,7 +250,7 @@ class ConnectionLimiter:
     async def acquire(
         self, queue: RequestQueue, tenant: str, timeout: float | None, *, priority: bool = False
     ) -> Sent | None:
-        """Wait for a slot and a connection, to be given back by :meth:`RequestQueue.release`.
+        """Wait for a slot and a connection, to be given back by ``RequestQueue.release``.
 
         Args:
             queue: of the tenant, or of all.

@@ -1,7 +1,7 @@
 """The part of a shared pace that one process has: the slots that it was granted, and what it has to report.
 
-One of the processes leads, by a lease, and decides for all (:mod:`clarus_async.ratelimit.pace_leader`), for itself
-without a message. How messages get to the others is not known here: whoever serves the pace does what :meth:`step`
+One of the processes leads, by a lease, and decides for all (``clarus_async.ratelimit.pace_leader``), for itself
+without a message. How messages get to the others is not known here: whoever serves the pace does what ``step``
 returns, and hands over what it receives.
 """
 
@@ -99,14 +99,14 @@ class Slot(Sent):
 class SharedPace:
     """The pace of a tenant in one of the processes that share it, on the event loop's clock.
 
-    The queue asks it as it asks an :class:`AdaptiveRateLimiter`.
+    The queue asks it as it asks an ``AdaptiveRateLimiter``.
 
     Args:
         name: of the quota.
         policy: what the caller knows.
         me: names the process.
         clock: the one that all share.
-        serve: begins to exchange, for as long as there is a :meth:`step`.
+        serve: begins to exchange, for as long as there is a ``step``.
     """
 
     name: str
@@ -201,7 +201,7 @@ class SharedPace:
         return self.pause(now) or None
 
     def send(self, now: float) -> Sent:
-        """Note that a request goes out, after :meth:`ask` allowed it."""
+        """Note that a request goes out, after ``ask`` allowed it."""
         if self._alone is not None:
             sent = self._alone.send(now)
         else:

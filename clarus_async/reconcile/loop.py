@@ -1,4 +1,4 @@
-"""The shell around :func:`clarus_async.reconcile.decide.decide`: wait, look up and send until a create is settled."""
+"""The shell around ``clarus_async.reconcile.decide.decide``: wait, look up and send until a create is settled."""
 
 from __future__ import annotations
 

@@ -296,7 +296,7 @@ class Reconciler:
         return Moment(latest, wall=datetime.now(UTC) + timedelta(seconds=left))
 
     async def searches_optional_keys(self, deadline: Deadline | None = None, *, wait_for_pace: bool = False) -> bool:
-        """Whether the tenant's list can be searched by every natural key; see :mod:`.lookup`."""
+        """Whether the tenant's list can be searched by every natural key; see ``.lookup``."""
         return await searches_optional_keys(self._caller, self.spec, deadline, wait_for_pace=wait_for_pace)
 
     def trust_optional_keys(self) -> None:
@@ -307,7 +307,7 @@ class Reconciler:
     async def find(
         self, keys: Sequence[LookupKey], *, wait_for_pace: bool = False
     ) -> dict[LookupKey, list[Any] | ClarusError]:
-        """Return every record that has one of these keys, by key; see :func:`.lookup.look_up`."""
+        """Return every record that has one of these keys, by key; see ``.lookup.look_up``."""
         return await look_up(self._caller, self.spec, keys, wait_for_pace=wait_for_pace)
 
     async def update(

@@ -75,7 +75,7 @@ async def create_once(reconciler: Reconciler, new: Any) -> Any | ClarusError:  #
 
 
 def _left(creation: Creation, reconciler: Reconciler, found: tuple[int, ...] = ()) -> PendingCreate:
-    """Return what :func:`resolve` goes on from, in this process or another."""
+    """Return what ``resolve`` goes on from, in this process or another."""
     pending = creation.pending
     return attrs.evolve(
         pending,

@@ -1,7 +1,7 @@
 """What an attempt proves about its effect, and what follows: the one table that decides it.
 
 The server honours no idempotency key and has no bulk endpoint (CLARUS_API.md §1 and §3), so what matters about a
-failure is whether the server may have applied the request. :func:`classify` is a pure function of the result of an
+failure is whether the server may have applied the request. ``classify`` is a pure function of the result of an
 attempt; nothing else in this package decides it.
 """
 

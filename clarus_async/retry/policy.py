@@ -1,8 +1,8 @@
 """The retry policy, in tenacity's terms: which results are retried, after how long, and when to stop.
 
-:func:`retrying` puts it together. What it decides about, a call, is a :class:`RetriedCall`; the result that tenacity is
-given for each attempt is the :class:`~clarus_async.retry.effect.NextAction` that
-:func:`~clarus_async.retry.effect.classify` derived from it. A ``stop`` notes in the call why it stops.
+``retrying`` puts it together. What it decides about, a call, is a ``RetriedCall``; the result that tenacity is
+given for each attempt is the ``clarus_async.retry.effect.NextAction`` that
+``clarus_async.retry.effect.classify`` derived from it. A ``stop`` notes in the call why it stops.
 
 The module imports tenacity, so it is imported when a first attempt has failed: a call that needs no retry pays nothing.
 """

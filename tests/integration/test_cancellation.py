@@ -22,7 +22,7 @@ from clarus_async import (
 )
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Simulator
 from clarus_async.simulator.oauth import s256
-from tests.virtual import Turns, now, run_virtually, settle, virtual
+from tests.support.virtual import Turns, now, run_virtually, settle, virtual
 
 SHOP = NewIntegration(name="Shop", integration_type="shopify", external_system_reference1="r1")
 STORED = {"name": "Stored", "integration_type": "shopify"}

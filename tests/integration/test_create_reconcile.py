@@ -28,8 +28,8 @@ from clarus_async import (
 )
 from clarus_async.reconcile.lookup import ResourceState
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Simulator
-from tests.stub_server import StubServer, reply
-from tests.virtual import now, settle, virtual
+from tests.support.stub_server import StubServer, reply
+from tests.support.virtual import now, settle, virtual
 
 START = datetime(2026, 1, 10, 12, tzinfo=UTC)
 LONG_AGO = START - timedelta(hours=1)

@@ -16,7 +16,7 @@ from clarus_async import (
     NewIntegration,
 )
 from clarus_async.simulator import Endpoint
-from tests.stub_server import StubServer, created
+from tests.support.stub_server import StubServer, created
 
 SHOP = NewIntegration(name="Shop", integration_type="shopify")
 

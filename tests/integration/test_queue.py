@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from itertools import pairwise
 
 import aiohttp
@@ -12,21 +13,21 @@ from clarus_async import (
     AccessToken,
     ClarusClient,
     DeadlineExceededError,
-    NewIntegration,
     PacingPolicy,
     RetryPolicy,
     Timeouts,
 )
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Quota, Simulator
-from tests.stub_server import StubServer, created, reply
-from tests.virtual import now, settle, virtual
+from tests.support import builders
+from tests.support.builders import shop
+from tests.support.stub_server import StubServer, created, reply
+from tests.support.virtual import now, settle, virtual
 
 AT_ONCE = PacingPolicy(rate=1e6, burst=10_000)
 """A quota that keeps nobody waiting."""
 
 
-def shop(number=0):
-    return NewIntegration(name=f"Shop {number}", integration_type="shopify")
+client_of = functools.partial(builders.client_of, credentials=AccessToken("t0"))
 
 
 class Busy:
@@ -47,10 +48,6 @@ class Busy:
         finally:
             self.at_once -= 1
         return reply({"data": {}})
-
-
-def client_of(server, **options):
-    return ClarusClient("acme", AccessToken("t0"), base_url=server.url, **options)
 
 
 class TestWidth:

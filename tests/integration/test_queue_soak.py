@@ -22,7 +22,7 @@ from clarus_async import (
     Timeouts,
 )
 from clarus_async.simulator import Fault, Quota, Simulator
-from tests.virtual import now, settle, virtual
+from tests.support.virtual import now, settle, virtual
 
 TENANTS = ("acme", "globex", "initech")
 KINDS = [

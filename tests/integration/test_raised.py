@@ -24,7 +24,7 @@ from clarus_async import (
     Token,
 )
 from clarus_async.simulator import Simulator
-from tests.stub_server import StubServer, bearer, created, reply
+from tests.support.stub_server import StubServer, bearer, created, reply
 
 SECRET = "canary-value"
 SHOP = NewIntegration(name="Shop", integration_type="shopify")

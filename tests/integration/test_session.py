@@ -28,9 +28,9 @@ from clarus_async import (
     __version__,
 )
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Simulator
-from tests.integration.test_simulator_lifecycle import until
-from tests.stub_server import Reply, StubServer, created, reply
-from tests.virtual import now, virtual
+from tests.support.builders import until
+from tests.support.stub_server import Reply, StubServer, created, reply
+from tests.support.virtual import now, virtual
 
 NEW = NewIntegration(name="A", integration_type="shopify")
 FAST = RetryPolicy(base=0.001, cap=0.01)

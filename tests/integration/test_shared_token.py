@@ -11,8 +11,8 @@ import pytest
 from clarus_async import AccessToken, ClarusClient, ClientCredentials, NewIntegration, RefreshToken, Token
 from clarus_async.auth.redis_token_store import derive_keys
 from clarus_async.fleet.redis import RedisPacing
-from tests.redis_server import RedisServer, free_port
-from tests.stub_server import StubServer, bearer, created, reply
+from tests.support.redis_server import RedisServer, free_port
+from tests.support.stub_server import StubServer, bearer, created, reply
 
 SHOP = NewIntegration(name="Shop", integration_type="shopify")
 SECRET = "canary-client-secret"
@@ -74,7 +74,7 @@ async def everything_in(redis):
 async def test_two_processes_that_share_a_token_never_fail(redis):
     api = OneLiveToken(life=3)
     async with api.serve() as server:
-        arguments = [sys.executable, "-m", "tests.integration.sharing_process", redis.url, server.url, "5", SECRET]
+        arguments = [sys.executable, "-m", "tests.support.sharing_process", redis.url, server.url, "5", SECRET]
         processes = [await asyncio.create_subprocess_exec(*arguments, stdout=asyncio.subprocess.PIPE) for _ in range(2)]
         told = [json.loads((await asyncio.wait_for(process.communicate(), 60.0))[0]) for process in processes]
         held = await everything_in(redis)

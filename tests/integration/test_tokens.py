@@ -17,7 +17,6 @@ from clarus_async import (
     ConfigurationError,
     ConnectionFailedError,
     DeadlineExceededError,
-    NewIntegration,
     PacingPolicy,
     RefreshToken,
     ResponseError,
@@ -26,16 +25,9 @@ from clarus_async import (
     Token,
 )
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Simulator
-from tests.stub_server import TOKEN_PATH, StubServer, bearer, created, reply
-from tests.virtual import now, settle, virtual
-
-
-def shop(number=0):
-    return NewIntegration(name=f"Shop {number}", integration_type="shopify")
-
-
-def client_of(server, credentials=None, **options):
-    return ClarusClient("acme", credentials or server.credentials, base_url=server.url, **options)
+from tests.support.builders import client_of, shop
+from tests.support.stub_server import TOKEN_PATH, StubServer, bearer, created, reply
+from tests.support.virtual import now, settle, virtual
 
 
 async def slowly(answer, seconds=0.01):

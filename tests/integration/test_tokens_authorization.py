@@ -22,8 +22,8 @@ from clarus_async import (
 )
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Simulator
 from clarus_async.simulator.oauth import s256
-from tests.stub_server import StubServer, bearer, reply
-from tests.virtual import now, virtual
+from tests.support.stub_server import StubServer, bearer, reply
+from tests.support.virtual import now, virtual
 
 VERIFIER = "v" * 43
 BACK = "https://app.test/back"

@@ -14,8 +14,8 @@ from clarus_async import (
     ServerError,
     Timeouts,
 )
-from tests.mapping.support import COLLECTION, FAST, GRAPHQL, SHOP, connection, make_client, node, sent, wrapped
 from tests.mapping.test_find import schema
+from tests.support.vendor import COLLECTION, FAST, GRAPHQL, SHOP, connection, make_client, node, sent, wrapped
 
 LAST = {"hasNextPage": False, "endCursor": None}
 REFERENCED = NewIntegration(name="A", integration_type="x", external_system_reference1="r1")

@@ -27,7 +27,7 @@ from clarus_async import (
     Timeouts,
     ValidationError,
 )
-from tests.mapping.support import COLLECTION, GRAPHQL, SHOP, VENDOR_ERRORS, make_client, times
+from tests.support.vendor import COLLECTION, GRAPHQL, SHOP, VENDOR_ERRORS, make_client, times
 
 
 async def drain(listing):

@@ -21,7 +21,8 @@ from clarus_async import (
     Token,
     TokenEvent,
 )
-from tests.mapping.support import COLLECTION, GRAPHQL, SHOP, TOKEN, USER_AGENT, make_client, sent, times, wrapped
+from tests.support.recorder import Recorder
+from tests.support.vendor import COLLECTION, GRAPHQL, SHOP, TOKEN, USER_AGENT, make_client, sent, times, wrapped
 
 CREDENTIALS = ClientCredentials("id", "secret")
 PONG = {"data": {"sites": {"all": {"edges": []}}}}
@@ -105,18 +106,13 @@ async def test_one_token_serves_call_after_call(mocked):
     ],
 )
 async def test_its_life_is_what_the_server_says_within_reason(mocked, answer, life):
-    events = []
-
-    class Watch:
-        def on_event(self, event):
-            events.append(event)
-
+    recorder = Recorder()
     mocked.post(TOKEN, payload=answer)
     mocked.post(GRAPHQL, payload=PONG)
-    async with make_client(CREDENTIALS, observer=Watch()) as clarus:
+    async with make_client(CREDENTIALS, observer=recorder) as clarus:
         await clarus.ping()
 
-    [told] = [event for event in events if isinstance(event, TokenEvent)]
+    [told] = recorder.of(TokenEvent)
     assert (told.expires_in, told.failure) == (life, None)
 
 

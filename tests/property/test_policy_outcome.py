@@ -17,7 +17,7 @@ from clarus_async.retry.effect import (
     merge_applied,
 )
 from clarus_async.wire.reading import Unreadable
-from tests.strategies import any_texts, error_details, quick, thorough
+from tests.support.strategies import any_texts, error_details, quick, thorough
 
 ORDER = list(Applied)
 kinds = st.sampled_from(OperationKind)

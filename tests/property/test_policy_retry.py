@@ -9,7 +9,7 @@ from clarus_async.config import RetryPolicy
 from clarus_async.retry.backoff import backoff
 from clarus_async.retry.budget import RetryBudget
 from clarus_async.retry.deadline import LEAST_USEFUL, Deadline
-from tests.strategies import quick, thorough
+from tests.support.strategies import quick, thorough
 
 # A minute's load is simulated call by call.
 few = settings(quick, max_examples=12)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clarus_async.auth.token import HeldToken, Phase, TokenRefusals, life
-from tests.strategies import quick, thorough
+from tests.support.strategies import quick, thorough
 
 ORDER = [Phase.FRESH, Phase.STALE, Phase.EXPIRED]
 lives = st.floats(0.001, 86_400)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from clarus_async.ratelimit.headers import RateLimitHeaders, read_rate_limit
-from tests.strategies import moments, quick, thorough
+from tests.support.strategies import moments, quick, thorough
 
 NOW = datetime(2026, 1, 10, 12, tzinfo=UTC)
 NAMES = (

@@ -12,7 +12,7 @@ from clarus_async.config import PacingPolicy
 from clarus_async.ratelimit.headers import RateLimitHeaders
 from clarus_async.ratelimit.limiter import AdaptiveRateLimiter
 from clarus_async.ratelimit.pace import PaceSource
-from tests.strategies import quick
+from tests.support.strategies import quick
 
 HOUR = 3600.0
 # What a float leaves of a microsecond at the largest clock.

@@ -17,8 +17,8 @@ from clarus_async.errors import ClarusError
 from clarus_async.http.session import HttpResponse
 from clarus_async.http.transport_failure import TransportFailure
 from clarus_async.retry.effect import NoResponse
-from tests.strategies import json_of, thorough
-from tests.virtual import now, run_virtually
+from tests.support.strategies import json_of, thorough
+from tests.support.virtual import now, run_virtually
 
 SECRET = "canary canary:+/%&"
 PAIR = f"id:{SECRET}"

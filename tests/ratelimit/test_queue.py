@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from clarus_async.config import PacingPolicy
 from clarus_async.ratelimit.limiter import AdaptiveRateLimiter
 from clarus_async.ratelimit.queue import ConnectionLimiter, RequestQueue
-from tests.virtual import now, settle, virtual
+from tests.support.virtual import now, settle, virtual
 
 FOREVER = 1e6
 

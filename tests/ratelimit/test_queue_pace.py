@@ -17,7 +17,7 @@ from clarus_async.ratelimit.headers import RateLimitHeaders
 from clarus_async.ratelimit.limiter import AdaptiveRateLimiter
 from clarus_async.ratelimit.pace import PaceSource
 from clarus_async.ratelimit.queue import ConnectionLimiter, RequestQueue
-from tests.virtual import VirtualLoop, now, settle, virtual
+from tests.support.virtual import VirtualLoop, now, settle, virtual
 
 FOREVER = 1e8
 

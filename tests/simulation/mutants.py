@@ -122,7 +122,7 @@ def catch(mutant: Mutant, seeds: int) -> str | None:
     """
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        for part in ("clarus_async", "tests", "benchmarks"):
+        for part in ("clarus_async", "tests"):
             shutil.copytree(_ROOT / part, root / part, ignore=shutil.ignore_patterns("__pycache__"))
         module = root / "clarus_async" / mutant.module
         text = module.read_text()

@@ -19,7 +19,7 @@ from clarus_async.http.session import Session
 from clarus_async.http.transport_failure import TransportFailure
 from clarus_async.ratelimit.queue import ConnectionLimiter, RequestQueue
 from clarus_async.wire.headers import retry_after
-from tests.virtual import now
+from tests.support.virtual import now
 
 TOKEN: Final = "/oauth/token"
 MARK: Final = "X-Simulation-Attempt"  # tells the server's log which attempt a request was

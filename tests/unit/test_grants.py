@@ -25,7 +25,7 @@ from clarus_async.errors import (
 from clarus_async.http.session import HttpResponse
 from clarus_async.http.transport_failure import TransportFailure
 from clarus_async.retry.effect import NEVER_SENDABLE, NoResponse
-from tests.virtual import now, virtual
+from tests.support.virtual import now, virtual
 
 CREDENTIALS = ClientCredentials("id", "secret", ("read", "write"))
 

@@ -17,7 +17,7 @@ from clarus_async.errors import (
     DeadlineExceededError,
     RateLimitedError,
 )
-from tests.virtual import now, settle, virtual
+from tests.support.virtual import now, settle, virtual
 
 FOREVER = 1e6
 

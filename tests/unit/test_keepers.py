@@ -12,7 +12,7 @@ import pytest
 
 from clarus_async import AccessToken, ClarusClient, ClientCredentials, ConfigurationError, RefreshToken, Token
 from clarus_async.auth import token_manager as module
-from tests.stub_server import TOKEN_PATH, StubServer, bearer, reply
+from tests.support.stub_server import TOKEN_PATH, StubServer, bearer, reply
 
 
 class Source:

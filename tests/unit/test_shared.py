@@ -12,7 +12,7 @@ from clarus_async.calls import tenants as module
 from clarus_async.calls.core import ClientCore
 from clarus_async.config import PacingPolicy
 from clarus_async.reconcile.lookup import ResourceState
-from tests.virtual import now, settle, virtual
+from tests.support.virtual import now, settle, virtual
 
 FOREVER = 1e6
 ROOM = 8
