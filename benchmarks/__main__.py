@@ -20,7 +20,7 @@ import attrs
 
 from benchmarks.measuring import Figure, machine
 
-SUITES: Final = ("call", "convert", "pacing", "provision", "list", "imports", "memory", "connections")
+SUITES: Final = ("call", "opcodes", "convert", "pacing", "provision", "list", "imports", "memory", "connections")
 _MODULES: Final = {
     "list": "benchmarks.listing",
     "pacing": "benchmarks.pacing_core",

@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 
 from benchmarks.measuring import Figure
 from clarus_async import AccessToken, ClarusClient, ClarusError, IntegrationChanges, NewIntegration
-from tests.virtual import run_virtually, settle
+from tests.support.virtual import run_virtually, settle
 
 _WAITERS: Final = 10_000
 _HOUR: Final = 3600.0

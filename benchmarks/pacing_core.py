@@ -16,9 +16,9 @@ from collections.abc import Callable
 from benchmarks.measuring import Figure
 from clarus_async.config import PacingPolicy
 from clarus_async.ratelimit.limiter import AdaptiveRateLimiter
-from clarus_async.ratelimit.queue import ConnectionLimiter, PacedQueue
-from clarus_async.simulator.limiters import AdaptiveRateLimiter as ServersLimiter
+from clarus_async.ratelimit.queue import ConnectionLimiter, RequestQueue
 from clarus_async.simulator.limiters import FixedWindow, SlidingLog, TokenBucket
+from clarus_async.simulator.limiters import Limiter as ServersLimiter
 from tests.zoo.runner import Client, play
 from tests.zoo.worlds import plain
 
@@ -36,10 +36,10 @@ _SCENARIOS: dict[str, tuple[Callable[[], ServersLimiter], int, float]] = {
 
 async def cost() -> float:
     """Microseconds of CPU that a call spends in the queue, where nothing is limited."""
-    queue = PacedQueue(connections := ConnectionLimiter(100), AdaptiveRateLimiter(PacingPolicy()))
+    queue = RequestQueue(connections := ConnectionLimiter(100), AdaptiveRateLimiter(PacingPolicy()))
     began = time.process_time()
     for _ in range(_CALLS):
-        sent = connections.acquire_now(queue, asyncio.get_running_loop().time())
+        sent = connections.try_acquire(queue, asyncio.get_running_loop().time())
         if sent is None:
             sys.exit("held back")
         queue.answered(sent, asyncio.get_running_loop().time())

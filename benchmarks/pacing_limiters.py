@@ -14,7 +14,7 @@ from clarus_async.simulator import Quota, Simulator
 from tests.peers.limiters import NGINX_429, http_req_rate, limit_conn, limit_req
 from tests.peers.scenario import TENANT, before_origin
 from tests.peers.software import Haproxy, Nginx
-from tests.second_integrations import Record
+from tests.support.second_integrations import Record
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -59,8 +59,7 @@ if TYPE_CHECKING:
     )
     from clarus_async.provisioning.report import Outcome, OutcomeStatus, Problem, Report
     from clarus_async.provisioning.run import Progress, ProvisionRun
-    from clarus_async.ratelimit.beliefs import LimitKind
-    from clarus_async.ratelimit.told import PaceSource
+    from clarus_async.ratelimit.pace import LimitKind, PaceSource
     from clarus_async.resources.external_entities import (
         ENTITY_TYPES,
         ExternalEntity,
@@ -198,8 +197,7 @@ _HOMES = {
     "provisioning.report": ("Outcome", "OutcomeStatus", "Problem", "Report"),
     "provisioning.run": ("Progress", "ProvisionRun"),
     "calls.queries": ("ResourceList",),
-    "ratelimit.beliefs": ("LimitKind",),
-    "ratelimit.told": ("PaceSource",),
+    "ratelimit.pace": ("LimitKind", "PaceSource"),
     "resources.external_entities": (
         "ENTITY_TYPES",
         "ExternalEntity",

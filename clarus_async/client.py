@@ -189,15 +189,14 @@ from clarus_async.config import (
     RetryPolicy,
     Timeouts,
     base_url_problem,
-    read_environment,
     subdomain_problem,
 )
 from clarus_async.credentials import Credentials, credentials_problem
+from clarus_async.environment import read_environment
 from clarus_async.errors import ConfigurationError, InvalidInputError
 from clarus_async.events import Observer
 from clarus_async.http.session import ClientSession
-from clarus_async.ratelimit.beliefs import LimitKind
-from clarus_async.ratelimit.told import PaceSource
+from clarus_async.ratelimit.pace import LimitKind, PaceSource
 from clarus_async.resources.typed import ExternalEntities, Integrations
 from clarus_async.validation import plain_or_problem
 from clarus_async.wire.graphql import PING
@@ -208,7 +207,7 @@ R = TypeVar("R")
 
 
 class ClientOptions(TypedDict, total=False):
-    """The constructor's options, for :meth:`ClarusClient.from_env`."""
+    """The constructor's options, for ``ClarusClient.from_env``."""
 
     subdomain: str
     credentials: Credentials
@@ -223,21 +222,21 @@ class ClientOptions(TypedDict, total=False):
 
 
 class PaceState(NamedTuple):
-    """What is known and believed of a tenant's rate limit now.
+    """What is known and estimated of a tenant's rate limit now.
 
     Args:
-        rate: requests a second that are believed to be right; ``None`` where nothing has limited the tenant so far, or
-            only how many may be under way.
+        rate: the estimated rate limit in requests a second; ``None`` if nothing has limited the tenant so far, or only
+            the number of concurrent requests is limited.
         source: where the rate comes from.
-        waiting: calls that wait for the pace.
-        paused_until: nothing is sent before this (UTC); ``None`` where nothing is paused.
-        queued: calls that wait for a connection.
-        kind: what the limit is of; ``None`` where nothing limits.
-        burst: requests that may go out at once: what a bucket holds, or how many may be under way; ``None`` where that
-            is not known.
-        window: seconds in which a quota is counted; ``None`` where there is no window.
-        certainty: 0 to 1: the lowest rate that the evidence allows, by the highest; 1 for one that is given or told,
-            and 0 where nothing limits.
+        waiting: the number of calls that wait for the rate limiter.
+        paused_until: nothing is sent before this (UTC); ``None`` if nothing is paused.
+        queued: the number of calls that wait for a connection.
+        kind: what is limited; ``None`` if nothing is.
+        burst: requests that may be sent at once: the capacity of a bucket, or the number of concurrent requests;
+            ``None`` if that is not known.
+        window: seconds over which a quota is counted; ``None`` if there is no window.
+        certainty: from 0 to 1, the lowest rate that the evidence allows divided by the highest; 1 for a rate that was
+            given by you or the server, and 0 if nothing is limited.
     """
 
     rate: float | None
@@ -256,12 +255,9 @@ PaceState.__new__.__module__ = __name__
 
 
 class ResourceProperty(Generic[R]):
-    """A property of a client, made when it is first asked for.
+    """A resource of a client, made at first access.
 
-    Asked of the class, it is the resource's class: what autospec reads to make a mock that can do as much, and no more.
-
-    Args:
-        kind: the resource's class.
+    Accessed on the class, it is the resource's class, from which ``autospec`` makes a mock with the same methods.
     """
 
     def __init__(self, kind: type[R]) -> None:
@@ -280,28 +276,28 @@ class ResourceProperty(Generic[R]):
         """Return the resource, or its class."""
         if client is None:
             return self._kind
-        resource = vars(client)[self._name] = self._kind(client._caller)  # noqa: SLF001  it is one of us
+        resource = vars(client)[self._name] = self._kind(client._caller)  # noqa: SLF001  a part of the client
         return resource
 
 
 class ClarusClient:
     """The Clarus API for one tenant; one client serves a process for its life.
 
-    Making one needs no running event loop and opens nothing. Close it with ``async with`` or :meth:`close`.
+    Constructing one needs no running event loop and opens nothing. Close it with ``async with`` or ``close``.
 
     Args:
         subdomain: the tenant: one DNS label of ``a-z 0-9 -``.
-        credentials: :class:`ClientCredentials`, :class:`RefreshToken`, :class:`AccessToken` or a token source.
+        credentials: ``ClientCredentials``, ``RefreshToken``, ``AccessToken`` or a token source.
         base_url: ``https``, with no user, query or fragment; plain ``http`` to loopback only.
         timeouts: how long to wait, in seconds.
-        retry: when a request goes out again.
-        pacing: how a rate limit is kept to.
-        max_connections: requests on the wire at once, 1 to 10,000.
-        session: your own :class:`aiohttp.ClientSession`, for proxies, CAs and mutual TLS; it is never closed here, must
+        retry: when a request is sent again.
+        pacing: how the rate limit is kept.
+        max_connections: concurrent requests, 1 to 10,000.
+        session: your own ``aiohttp.ClientSession``, for proxies, CAs and mutual TLS; it is never closed here, must
             have ``cookie_jar=aiohttp.DummyCookieJar()``, and its redirect, status, timeout and header defaults are not
             used. A middleware of yours that sends a request a second time is stopped: that could make a second record.
-        observer: is told what happens; see :mod:`clarus_async.events`.
-        allow_http: let plain ``http`` through to hosts that are not loopback.
+        observer: is told what happens; see ``clarus_async.events``.
+        allow_http: allow plain ``http`` to hosts other than loopback.
 
     Raises:
         ConfigurationError: a setting is wrong.
@@ -341,7 +337,7 @@ class ClarusClient:
             problems.append("max_connections: must be an integer from 1 to 10,000")
         problems += filter(None, [subdomain_problem(subdomain), base_url_problem(base_url, allow_http=allow_http)])
         if problems:
-            # What was given in the wrong place may be a secret, and error trackers ship the frame that raises.
+            # What was given in the wrong place may be a secret, and error trackers send the frame that raises.
             del credentials, base_url, subdomain, timeouts, retry, pacing, session, observer, max_connections
             raise ConfigurationError("; ".join(problems))
         shared = ClientCore(base_url.rstrip("/"), max_connections, pacing or PacingPolicy(), session, observer)
@@ -353,16 +349,16 @@ class ClarusClient:
 
     @classmethod
     def from_env(cls, **overrides: Unpack[ClientOptions]) -> Self:
-        """Make a client from the environment.
+        """Make a client from environment variables.
 
         Reads ``CLARUS_SUBDOMAIN``, ``CLARUS_CLIENT_ID``, ``CLARUS_CLIENT_SECRET``, ``CLARUS_SCOPES``,
         ``CLARUS_ACCESS_TOKEN``, ``CLARUS_REFRESH_TOKEN`` and ``CLARUS_BASE_URL``.
 
         Args:
-            overrides: the constructor's own options, which win over the environment.
+            overrides: options of the constructor, which take precedence.
 
         Raises:
-            ConfigurationError: variables are missing or bad; every one is named.
+            ConfigurationError: variables are missing or bad; the message names every one.
         """
         settings = read_environment(overrides, allow_http=overrides.get("allow_http", False))
         overrides["subdomain"] = settings.subdomain
@@ -377,12 +373,12 @@ class ClarusClient:
 
     @property
     def pace(self) -> PaceState:
-        """What is known and believed of this tenant's rate limit now."""
-        shared = self._caller.shared
-        queue = shared.queue(self.subdomain)
-        now = shared.time()
+        """What is known and estimated of this tenant's rate limit now."""
+        core = self._caller.core
+        queue = core.tenants.queue(self.subdomain)
+        now = core.time()
         pause, waiting = queue.pace.pause(now), queue.waiting(self.subdomain)
-        queued = waiting if shared.connections.full(queue, now) else 0
+        queued = waiting if core.connections.is_bottleneck(queue, now) else 0
         limit = queue.pace.limit
         return PaceState(
             rate=queue.pace.rate,
@@ -397,17 +393,17 @@ class ClarusClient:
         )
 
     def for_subdomain(self, subdomain: str, credentials: Credentials | None = None) -> ClarusClient:
-        """Return a view for another tenant: the same pool, by default a pace of its own. Closing it closes nothing.
+        """Return a view for another tenant, with the same pool and, by default, a rate limiter of its own.
 
-        Making one is cheap, for each request if need be, and what it alone holds is forgotten with it. Equal
-        credentials have the same token.
+        A view is cheap enough to make for each request; what it alone holds is forgotten with it. Equal credentials
+        share a token. Closing a view closes nothing.
 
         Args:
             subdomain: the tenant.
-            credentials: its own; the same tokens are used where there are none.
+            credentials: the tenant's own; by default, those of this view.
 
         Raises:
-            ConfigurationError: the subdomain or the credentials are none.
+            ConfigurationError: the subdomain or the credentials are not valid.
         """
         problem = subdomain_problem(subdomain)
         if problem is None and credentials is not None:
@@ -417,14 +413,14 @@ class ClarusClient:
             raise ConfigurationError(problem)
         ours = self._caller
         whose = ours.credentials if credentials is None else credentials
-        return self._view(Caller(ours.shared, subdomain, whose, ours.timeouts, ours.retry, ours.may_send))
+        return self._view(Caller(ours.core, subdomain, whose, ours.timeouts, ours.retry, ours.may_send))
 
     def with_options(self, *, timeouts: Timeouts | None = None, retry: RetryPolicy | None = None) -> ClarusClient:
-        """Return a view with other options: the same pool, tenant and tokens. Closing a view closes nothing.
+        """Return a view with other options and the same pool, tenant and tokens. Closing a view closes nothing.
 
         Args:
-            timeouts: how long to wait.
-            retry: when a request goes out again.
+            timeouts: how long to wait, in seconds.
+            retry: when a request is sent again.
 
         Raises:
             ConfigurationError: an option has the wrong type.
@@ -434,49 +430,50 @@ class ClarusClient:
             raise ConfigurationError("; ".join(problems))
         ours = self._caller
         timeouts, retry = timeouts or ours.timeouts, retry or ours.retry
-        return self._view(Caller(ours.shared, ours.subdomain, ours.credentials, timeouts, retry, ours.may_send))
+        return self._view(Caller(ours.core, ours.subdomain, ours.credentials, timeouts, retry, ours.may_send))
 
     def guarded(self, may_send: Callable[[], bool]) -> ClarusClient:
-        """Return a view that sends only as long as it may, such as while a lease is held. Closing it closes nothing.
+        """Return a view that sends only while ``may_send()`` is true, such as while a lease is held.
 
-        What is withheld raises :class:`ConnectionFailedError`; nothing of it was sent.
+        A request that it does not allow raises ``ConnectionFailedError``, and is not sent. Closing a view closes
+        nothing.
 
         Args:
-            may_send: is asked before each request, tokens' aside, and again right before a body is written; it must
-                not take long.
+            may_send: is called before each request but those for tokens, and again right before a body is written; it
+                must return at once.
         """
         ours = self._caller
-        return self._view(Caller(ours.shared, ours.subdomain, ours.credentials, ours.timeouts, ours.retry, may_send))
+        return self._view(Caller(ours.core, ours.subdomain, ours.credentials, ours.timeouts, ours.retry, may_send))
 
     @staticmethod
     def _view(caller: Caller) -> ClarusClient:
         view = ClarusClient.__new__(ClarusClient)
-        view._bind(caller, owner=False)  # noqa: SLF001  it is one of us
+        view._bind(caller, owner=False)  # noqa: SLF001  its own class
         return view
 
     async def ping(self) -> None:
-        """Ask the API for a trifle: the connectivity check that the vendor recommends (CLARUS_API.md §4).
+        """Check that the API answers, in the way that the vendor recommends (CLARUS_API.md §4).
 
         Raises:
-            ClarusError: what is wrong; the class says whose move it is.
+            ClarusError: it does not; the class says why.
         """
         await run_query(self._caller, graphql_request("ping", PING, {"first": 1}, dict))
 
     async def graphql(self, query: str, variables: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Send a GraphQL document for what is not wrapped yet, and return its ``data``.
+        """Send a GraphQL document, for what has no method here, and return its ``data``.
 
         Args:
             query: a query or mutation. A mutation is never repeated after an unknown outcome.
             variables: its variables.
 
         Raises:
-            InvalidInputError: the query is empty, or the variables are no JSON object.
-            GraphQLError: the answer has ``errors``.
+            InvalidInputError: the query is empty, or the variables are not a JSON object.
+            GraphQLError: the response has ``errors``.
             OutcomeUnknownError: a mutation may have been applied.
-            ClarusError: it can't be had; the class says why.
+            ClarusError: the call failed otherwise; the class says how.
         """
         request = _graphql(query, variables)
-        # From here on, no frame holds the variables as they are: an error tracker would ship them.
+        # From here on no frame holds the variables as they are: an error tracker would send them.
         del variables
         if isinstance(request, InvalidInputError):
             raise request
@@ -486,10 +483,10 @@ class ClarusClient:
     async def close(self) -> None:
         """Refuse new calls, let those in flight end within their attempt timeout, and close the pool.
 
-        On a view it does nothing: closing the client that it came from closes all.
+        On a view it does nothing; closing the client that the view came from closes everything.
         """
         if self._owner:
-            await self._caller.shared.close()
+            await self._caller.core.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -507,7 +504,7 @@ class ClarusClient:
 
     def __repr__(self) -> str:
         caller = getattr(self, "_caller", None)
-        return "<ClarusClient>" if caller is None else f"<ClarusClient {caller.subdomain} at {caller.shared.base_url}>"
+        return "<ClarusClient>" if caller is None else f"<ClarusClient {caller.subdomain} at {caller.core.base_url}>"
 
 
 def _type_problems(**options: object) -> list[str]:

@@ -42,37 +42,25 @@ alone. What is missing or malformed is named in one error, all of it at once.
 from __future__ import annotations
 
 import math
-import os
 import re
-from collections.abc import Mapping
-from typing import Any, Final, Literal, NamedTuple
+from typing import Final, Literal
 from urllib.parse import urlsplit
 
 import attrs
 
-from clarus_async.credentials import (
-    AccessToken,
-    ClientCredentials,
-    Credentials,
-    RefreshToken,
-    bearer_problem,
-    scopes_problem,
-    vschar_problem,
-)
-from clarus_async.errors import ConfigurationError
 from clarus_async.pydantic_schema import PydanticRecord
 from clarus_async.validation import checked, refuse, shown
 
 __all__ = ["DEFAULT_BASE_URL", "PacingPolicy", "RetryPolicy", "Timeouts"]
 
 DEFAULT_BASE_URL: Final = "https://clarus-api.com"
-"""Where the vendor's API is (CLARUS_API.md §2: the token URL's origin)."""
+"""The origin of the vendor's API (CLARUS_API.md §2)."""
 
-# One DNS label, RFC 1123: a subdomain goes into a header, and nothing else must get in with it.
+# One DNS label (RFC 1123): a subdomain goes into a header, which nothing else must get into.
 _SUBDOMAIN: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-# A name, or an address in brackets with nothing beside it; urllib lets more through than yarl, which sends.
+# A name, or an address in brackets with nothing beside it; urllib accepts more than yarl, which makes the request.
 _AUTHORITY: Final = r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:]*)(:\d*)?"
-_MOST_AT_ONCE: Final = 1_000_000
+_LARGEST_BURST: Final = 1_000_000  # far above what any machine sends at once; a larger one is a mistake
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -97,8 +85,8 @@ def _number_problem(value: object, unit: str) -> str | None:
 def _burst_problem(value: object, *, known: bool) -> str | None:
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MOST_AT_ONCE:
-        return f"must be an integer from 1 to {_MOST_AT_ONCE:,}"
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _LARGEST_BURST:
+        return f"must be an integer from 1 to {_LARGEST_BURST:,}"
     return None if known else "goes with rate only"
 
 
@@ -110,11 +98,11 @@ class Timeouts(PydanticRecord):
     Args:
         connect: for a connection, TLS included.
         attempt: for one request and its whole answer.
-        settle: how long after we gave an attempt up the server may still apply it; at least ``attempt``.
+        settle: how long after an attempt was given up the server may still apply it; at least ``attempt``.
         deadline: for a whole call, waits and retries included.
 
     Raises:
-        InvalidInputError: a value is no finite number above 0, or ``settle`` is under ``attempt``.
+        InvalidInputError: a value is not a finite number above 0, or ``settle`` is below ``attempt``.
     """
 
     __repr__ = shown
@@ -133,16 +121,16 @@ class Timeouts(PydanticRecord):
 @checked
 @attrs.frozen(kw_only=True, repr=False)
 class RetryPolicy(PydanticRecord):
-    """When a request goes out again: full jitter over an exponential backoff.
+    """When a request is sent again: exponential backoff with full jitter.
 
     Args:
-        max_attempts: requests in all that a call may cost; a 429, a rate limiter's 503 and a 401 cost none. 1 turns
-            retries off, and raises a 429 at once, for use under an engine that retries itself.
-        base: seconds; the first backoff is drawn from 0 to this.
-        cap: seconds; no backoff is drawn from more than this.
+        max_attempts: attempts that a call may make; a 429, a 503 of a rate limiter and a 401 do not count.
+            1 turns retries off, and raises a 429 at once, for use under an engine that retries by itself.
+        base: seconds; the first backoff is drawn from 0 to this, and the range doubles with each.
+        cap: seconds; the range of a backoff is no larger than this.
 
     Raises:
-        InvalidInputError: ``max_attempts`` is no integer from 1 to 100, or a time is no finite number above 0.
+        InvalidInputError: ``max_attempts`` is not an integer from 1 to 100, or a time is not a finite number above 0.
     """
 
     __repr__ = shown
@@ -164,18 +152,18 @@ class RetryPolicy(PydanticRecord):
 @checked
 @attrs.frozen(kw_only=True, repr=False)
 class PacingPolicy(PydanticRecord):
-    """How a rate limit is kept to, which is found by itself where nothing is given here (CLARUS_API.md §2).
+    """How the rate limit is kept; by default it is learned (CLARUS_API.md §2).
 
     Args:
-        rate: requests a second, where you know the quota; it is never exceeded, whatever the server says of itself.
-        burst: requests that may go out at once, with ``rate`` only; those of a tenth of a second if left out.
-        start: requests a second to begin with, where the rate has to be found.
-        max_wait: seconds; a longer wait raises ``RateLimitedError`` at once, with when to come back. A run takes in no
-            more records then.
+        rate: requests a second, if you know the quota; it is never exceeded, whatever the server says.
+        burst: requests that may be sent at once, with ``rate`` only; by default, those of a tenth of a second.
+        start: requests a second to begin with, while the rate is being learned.
+        max_wait: seconds; a longer wait raises ``RateLimitedError`` at once, which says when to come back. A run then
+            takes no more records.
         scope: ``"tenant"``: each tenant has a quota of its own; ``"client"``: all tenants of the client share one.
 
     Raises:
-        InvalidInputError: a rate or ``max_wait`` is no finite number above 0, ``burst`` is no integer from 1 to
+        InvalidInputError: a rate or ``max_wait`` is not a finite number above 0, ``burst`` is not an integer from 1 to
             1,000,000 or comes without ``rate``, ``start`` comes with ``rate``, or ``scope`` is neither.
     """
 
@@ -199,19 +187,14 @@ class PacingPolicy(PydanticRecord):
 
 
 def subdomain_problem(value: object) -> str | None:
-    """Say why a value can't name a tenant, or ``None``."""
+    """Return why a value can't be a subdomain, or ``None``."""
     if isinstance(value, str) and re.fullmatch(_SUBDOMAIN, value):
         return None
     return "subdomain: must be one DNS label, 1 to 63 of a-z 0-9 -, neither first nor last a -"
 
 
 def base_url_problem(value: object, *, allow_http: bool = False) -> str | None:
-    """Say why a value can't be a base URL, or ``None``.
-
-    Args:
-        value: the base URL as given.
-        allow_http: let plain ``http`` through to hosts that are not loopback.
-    """
+    """Return why a value can't be a base URL, or ``None``; plain ``http`` is for loopback unless it is allowed."""
     if not isinstance(value, str) or not value.isascii() or re.search(r"[\x00-\x20\\]", value):
         return "base_url: must be an absolute https URL of ASCII characters without spaces"
     try:
@@ -230,82 +213,3 @@ def base_url_problem(value: object, *, allow_http: bool = False) -> str | None:
     if url.scheme == "http" and not (allow_http or host in _LOOPBACK):
         return "base_url: plain http would send the token unprotected; use https, or pass allow_http=True"
     return None
-
-
-class Environment(NamedTuple):
-    """The client's settings as ``CLARUS_*`` environment variables give them."""
-
-    subdomain: str
-    credentials: Credentials
-    base_url: str
-
-
-def read_environment(
-    overrides: Mapping[str, Any], environ: Mapping[str, str] | None = None, *, allow_http: bool = False
-) -> Environment:
-    """Read the settings that are not overridden, and name all that is missing or bad at once.
-
-    Args:
-        overrides: ``subdomain``, ``credentials`` and ``base_url`` where the caller gave them.
-        environ: the variables; those of the process by default.
-        allow_http: as for the client.
-
-    Raises:
-        ConfigurationError: variables are missing or bad; the message names each.
-    """
-    result = _read(overrides, os.environ if environ is None else environ, allow_http=allow_http)
-    # What was read may hold secrets, and error trackers ship the variables of the frame that raises.
-    del overrides, environ
-    if isinstance(result, Environment):
-        return result
-    raise ConfigurationError("; ".join(result))
-
-
-def _read(overrides: Mapping[str, Any], environ: Mapping[str, str], *, allow_http: bool) -> Environment | list[str]:
-    values = {name: text for name in _VARIABLES if (text := environ.get(name, "").strip())}
-    problems: list[str] = []
-
-    subdomain = overrides.get("subdomain", values.get("CLARUS_SUBDOMAIN"))
-    if subdomain is None:
-        problems.append("CLARUS_SUBDOMAIN is missing")
-    elif problem := subdomain_problem(subdomain):
-        problems.append(f"CLARUS_SUBDOMAIN: {problem}")
-
-    base_url = overrides.get("base_url", values.get("CLARUS_BASE_URL", DEFAULT_BASE_URL))
-    if problem := base_url_problem(base_url, allow_http=allow_http):
-        problems.append(f"CLARUS_BASE_URL: {problem}")
-
-    credentials = overrides.get("credentials")
-    if credentials is None:
-        credentials = _credentials_from(values, problems)
-    if problems or credentials is None:
-        return problems
-    return Environment(subdomain=str(subdomain), credentials=credentials, base_url=base_url)
-
-
-_VARIABLES = (
-    "CLARUS_SUBDOMAIN", "CLARUS_CLIENT_ID", "CLARUS_CLIENT_SECRET", "CLARUS_SCOPES",
-    "CLARUS_ACCESS_TOKEN", "CLARUS_REFRESH_TOKEN", "CLARUS_BASE_URL",
-)  # fmt: skip
-
-
-def _credentials_from(values: Mapping[str, str], problems: list[str]) -> Credentials | None:
-    access_token = values.get("CLARUS_ACCESS_TOKEN")
-    if access_token is not None:
-        if problem := bearer_problem(access_token):
-            problems.append(f"CLARUS_ACCESS_TOKEN: {problem}")
-            return None
-        return AccessToken(access_token)
-    pair = ("CLARUS_CLIENT_ID", "CLARUS_CLIENT_SECRET")
-    missing = [name for name in pair if name not in values]
-    problems += [f"{name} is missing (or give CLARUS_ACCESS_TOKEN)" for name in missing]
-    scopes = tuple(values.get("CLARUS_SCOPES", "").replace(",", " ").split())
-    bad = {name: vschar_problem(values[name]) for name in (*pair, "CLARUS_REFRESH_TOKEN") if name in values}
-    bad["CLARUS_SCOPES"] = scopes_problem(scopes)
-    problems += [f"{name}: {problem}" for name, problem in bad.items() if problem]
-    if missing or any(bad.values()):
-        return None
-    client_id, client_secret = (values[name] for name in pair)
-    if (refresh_token := values.get("CLARUS_REFRESH_TOKEN")) is not None:
-        return RefreshToken(client_id, client_secret, refresh_token)
-    return ClientCredentials(client_id, client_secret, scopes)

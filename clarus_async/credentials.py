@@ -14,7 +14,7 @@ from clarus_async.validation import checked, refuse, shown
 
 # RFC 6749, appendix A: VSCHAR.
 _VSCHARS: Final = r"[\x20-\x7e]+"
-# RFC 6750, section 2.1, is narrower, and Laravel's tokens, for one, have a "|". A space would end the token, and a
+# RFC 6750, section 2.1, allows less, but Laravel's tokens, for one, have a "|". A space would end the token, and a
 # control character the header.
 _BEARER_TOKEN: Final = r"[\x21-\x7e]+"  # noqa: S105  the form of one
 # RFC 6749, section 3.3.
@@ -22,7 +22,7 @@ _SCOPE: Final = r"[\x21\x23-\x5b\x5d-\x7e]+"
 
 
 class Secretive(PydanticRecord):
-    """Credentials don't pickle: a secret in a queue or a cache is a secret lost. A copy is the frozen value itself."""
+    """Refuses to be pickled, for a secret in a queue or a cache is a secret lost; a copy is the frozen value itself."""
 
     __slots__ = ()
 
@@ -37,7 +37,7 @@ class Secretive(PydanticRecord):
 
 
 def vschar_problem(value: object) -> str | None:
-    """Say why a value can't be an id, a secret or a code of OAuth (RFC 6749, appendix A), or ``None``."""
+    """Return why a value can't be an id, a secret or a code of OAuth (RFC 6749, appendix A), or ``None``."""
     if not isinstance(value, str) or not value:
         return "must be a string that is not empty"
     if re.fullmatch(_VSCHARS, value):
@@ -46,19 +46,19 @@ def vschar_problem(value: object) -> str | None:
 
 
 def _line_end(value: str) -> str | None:
-    # What was read from a file or a shell mostly has one.
+    # What was read from a file or a shell often has one.
     return "must have no line end: strip it" if value.strip("\r\n") != value else None
 
 
 def scopes_problem(value: object) -> str | None:
-    """Say why these are no scopes (RFC 6749, section 3.3), or ``None``."""
+    """Return why a value can't be a tuple of scopes (RFC 6749, section 3.3), or ``None``."""
     if isinstance(value, tuple) and all(isinstance(s, str) and re.fullmatch(_SCOPE, s) for s in value):
         return None
     return "must be scope names without spaces"
 
 
 def as_scopes(value: tuple[str, ...] | list[str]) -> tuple[str, ...]:
-    """Take a list of scopes for a tuple."""
+    """Turn a list of scopes into a tuple."""
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -100,8 +100,8 @@ class RefreshToken(Secretive):
         client_secret: as the vendor gave it.
         refresh_token: the token to start from.
         on_rotate: called with each new refresh token before its first use, so that it can be stored; may be async. Of
-            credentials with the same refresh token, that of the last is called. Where there is none, a client holds
-            what it was given last until it is closed.
+            several credentials with the same refresh token, the last one's is called. Without it, a client keeps the
+            newest refresh token until it is closed.
 
     Raises:
         InvalidInputError: a value is missing or malformed.
@@ -125,7 +125,7 @@ class RefreshToken(Secretive):
 
 
 def bearer_problem(value: object) -> str | None:
-    """Say why a value can't be a bearer token, or ``None``."""
+    """Return why a value can't be a bearer token, or ``None``."""
     if not isinstance(value, str) or not value:
         return "must be a string that is not empty"
     if re.fullmatch(_BEARER_TOKEN, value):
@@ -136,13 +136,13 @@ def bearer_problem(value: object) -> str | None:
 @checked
 @attrs.frozen(repr=False)
 class AccessToken(Secretive):
-    """An access token got elsewhere; when it is refused, there is no other.
+    """An access token from elsewhere; when it is refused, there is no other.
 
     Args:
         token: the bearer token.
 
     Raises:
-        InvalidInputError: it is not the form of a bearer token.
+        InvalidInputError: it can't be a bearer token.
     """
 
     __repr__ = shown
@@ -156,14 +156,14 @@ class AccessToken(Secretive):
 @checked
 @attrs.frozen(repr=False)
 class Token(Secretive):
-    """What a :class:`TokenSource` answers.
+    """What a ``TokenSource`` returns.
 
     Args:
         value: the bearer token.
-        expires_in: seconds of life, counted from before it was asked for; ``None`` where nobody said.
+        expires_in: lifetime in seconds, counted from when it was asked for; ``None`` if unknown.
 
     Raises:
-        InvalidInputError: the value is not the form of a bearer token, or its life is no number.
+        InvalidInputError: the value can't be a bearer token, or the lifetime is not a number.
     """
 
     __repr__ = shown
@@ -185,27 +185,27 @@ class Token(Secretive):
 
 @runtime_checkable
 class TokenSource(Protocol):
-    """Where tokens come from, when not from the token endpoint: a vault, a sidecar.
+    """Where tokens come from, if not from the token endpoint: a vault, a sidecar.
 
-    A client knows a source by its identity, and holds its token for as long as the object is there, or a view that has
-    it: make one for each account, and keep it.
+    A client knows a source by its identity, and keeps its token for as long as the object, or a view that has it,
+    lives: make one object for each account, and keep it.
     """
 
     async def fetch(self) -> Token:
-        """Return a token that was just made; called by one caller at a time, and only when one is needed."""
+        """Return a new token; called once at a time, and only when one is needed."""
         ...
 
 
 Credentials: TypeAlias = ClientCredentials | RefreshToken | AccessToken | TokenSource
-"""What a client can be given to authenticate with."""
+"""What a client can authenticate with."""
 
 
 def credentials_problem(credentials: object) -> str | None:
-    """Say why a value can't authenticate, or ``None``."""
+    """Return why a value can't be credentials, or ``None``."""
     if isinstance(credentials, ClientCredentials | RefreshToken | AccessToken):
         return None
     fetch = getattr(credentials, "fetch", None)
-    # What a decorator made of an async function is no function any more, and may be awaited all the same.
+    # A decorator may have made something else of an async function, which may be awaited all the same.
     plain = inspect.isroutine(fetch) and not inspect.iscoroutinefunction(fetch)
     if isinstance(credentials, type) or not callable(fetch) or plain:
         return (

@@ -69,14 +69,14 @@ _APPLIED_IN_WORDS = {
 
 @attrs.frozen(kw_only=True)
 class ErrorDetail(PydanticRecord):
-    """One entry of an error answer, whichever shape it came in (CLARUS_API.md §3).
+    """One entry of an error response, in whichever format it came (CLARUS_API.md §3).
 
     Args:
         code: the vendor's integer code, or the string of a JSON:API or GraphQL error.
         symbol: the vendor's machine-readable name, such as ``product_code_exists``.
         details: the server's text, scrubbed of configuration values that were sent.
         source: what the error is about: an attribute, a JSON pointer or a GraphQL path.
-        context: whatever else the server said of it.
+        context: whatever else the server said about it.
     """
 
     code: int | str | None = None
@@ -86,33 +86,33 @@ class ErrorDetail(PydanticRecord):
     context: Mapping[str, Any] | None = attrs.field(default=None, hash=False)
 
     def __str__(self) -> str:
-        """One line: symbol or code, text, and what it is about."""
+        """Return one line: symbol or code, text, and source."""
         name = self.symbol or (None if self.code is None else str(self.code))
         text = ": ".join(part for part in (name, self.details) if part) or "no details"
         return f"{text} ({self.source})" if self.source else text
 
 
-# Each field says itself that it is keyword-only: before attrs 25.4, a class that says so says it of its bases' too.
-# What attrs makes of an exception by itself has every field in ``args``: whoever rebuilds one from them would fail.
+# Each field is made keyword-only by itself: before attrs 25.4, a class's kw_only=True held for its bases' fields, too.
+# auto_exc=False: else attrs puts every field into ``args``, from which nobody could rebuild the exception.
 @attrs.define(auto_exc=False, slots=False, repr=False, eq=False)
 class ClarusError(Exception):
-    """Whatever goes wrong in this library.
+    """The base class of every exception that this library raises on purpose.
 
-    Its ``args`` are its ``message`` alone, so that whoever makes it anew from them gets the same class and text.
+    Its ``args`` are its ``message`` alone, so that whoever rebuilds it from them gets the same class and text.
 
     Args:
         message: what happened, in one line.
         applied: the most that any attempt of the call may have done.
-        retryable: whether the same call may succeed later, unchanged.
-        retry_after: seconds after which the server, or our own pace, would have it tried again.
-        method: the HTTP method, where a request was meant.
+        retryable: whether the same call, unchanged, may succeed later.
+        retry_after: seconds after which the server, or the rate limiter, lets it be tried again.
+        method: the HTTP method, if it is about a request.
         path: the request's path.
-        request_id: the server's ``X-Request-Id``, where it sent one.
-        attempts: how many requests of this call went out.
+        request_id: the server's ``X-Request-Id``, if it sent one.
+        attempts: how many requests of this call were sent.
 
     Attributes:
-        message: the whole line that a person on call can act on: also ``str(error)``.
-        reason: what the error was made with, without the other facts of the line.
+        message: the whole line with all the facts; also ``str(error)``.
+        reason: the ``message`` that the error was constructed with, without the other facts.
     """
 
     reason: str = attrs.field(alias="message")
@@ -126,19 +126,19 @@ class ClarusError(Exception):
     message: str = attrs.field(default="", init=False)
 
     def __attrs_post_init__(self) -> None:
-        _tell(self)
+        _set_message(self)
 
     def __str__(self) -> str:
-        """The message."""
+        """Return the message."""
         return str(self.message or super().__str__())
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self)!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Travel as what it holds: a subclass may have an ``__init__`` of its own, and notes are kept.
+        """Pickle the attributes, for a subclass may have an ``__init__`` of its own; notes are kept.
 
-        A cause that is ours travels along, a foreign one stays behind: it may not pickle, or hold a secret.
+        A cause from this library is pickled with it, and any other is dropped: it may not pickle, or hold a secret.
         """
         state: Any = object.__getstate__(self)
         held, slots = state if isinstance(state, tuple) else (state, {})
@@ -146,7 +146,7 @@ class ClarusError(Exception):
         if isinstance(notes := held.get("__notes__"), list):
             # A copy has notes of its own.
             held["__notes__"] = [*notes]
-        return _restored, (type(self), self.args, held, _ours(self.__cause__))
+        return _restored, (type(self), self.args, held, _own_cause(self.__cause__))
 
 
 def _line(error: ClarusError) -> str:
@@ -159,14 +159,14 @@ def _line(error: ClarusError) -> str:
     return " ".join((str(error.reason) if error.method is None else whole).split())
 
 
-def _tell(error: ClarusError) -> None:
-    # A subclass may be frozen.
+def _set_message(error: ClarusError) -> None:
+    # object.__setattr__, because a subclass may be frozen.
     object.__setattr__(error, "message", _line(error))
     object.__setattr__(error, "args", (error.message,))
 
 
 def _restored(cls: type[E], args: tuple[Any, ...], held: Mapping[str, Any], cause: BaseException | None) -> E:
-    # Neither __new__ nor __init__ of a subclass of somebody else's: what they take is not known.
+    # Not by a subclass's __new__ or __init__, whose arguments are not known.
     builtin: Any = next(base for base in cls.__mro__ if base.__module__ == "builtins")
     error: E = builtin.__new__(cls)
     object.__setattr__(error, "args", args)
@@ -177,35 +177,30 @@ def _restored(cls: type[E], args: tuple[Any, ...], held: Mapping[str, Any], caus
     return error
 
 
-def _ours(cause: BaseException | None) -> BaseException | None:
+def _own_cause(cause: BaseException | None) -> BaseException | None:
     if isinstance(cause, BaseExceptionGroup):
         return cause.subgroup(ClarusError)
     return cause if isinstance(cause, ClarusError) else None
 
 
 def with_facts(error: E, **facts: Any) -> E:  # noqa: ANN401
-    """Return a copy of an error, with other facts, that has no traceback yet.
-
-    Args:
-        error: one that others may hold, too.
-        facts: values of its attributes.
-    """
+    """Return a copy of an error, which others may hold, with other values of its attributes and without traceback."""
     own: E = _restored(*ClarusError.__reduce__(error)[1])
-    # A subclass may have words of its own.
-    told = "message" in vars(own) and own.message == _line(own)
+    # A subclass may have a message of its own, which stays.
+    ours = "message" in vars(own) and own.message == _line(own)
     for name, value in facts.items():
         object.__setattr__(own, name, value)
-    if told:
-        _tell(own)
+    if ours:
+        _set_message(own)
     return own
 
 
 class ConfigurationError(ClarusError, ValueError):
-    """A setting is wrong: ours, or a server that redirects or shows a certificate nobody vouches for."""
+    """A setting is wrong: the client's, or that of a server that redirects or has a certificate that is not valid."""
 
 
 class InputProblem(NamedTuple):
-    """What is wrong with one field of what the caller gave.
+    """What is wrong with one field of the input.
 
     Args:
         field: the field's name, dotted where it is nested.
@@ -216,32 +211,32 @@ class InputProblem(NamedTuple):
     reason: str
 
     def __str__(self) -> str:
-        """``field: reason``."""
+        """Return ``field: reason``."""
         return f"{self.field}: {self.reason}"
 
 
 @attrs.define(auto_exc=False, slots=False, repr=False, eq=False)
 class InvalidInputError(ClarusError, ValueError):
-    """What the caller gave can't be sent; nothing was.
+    """The input is not valid; nothing was sent.
 
     Args:
-        problems: every field that is wrong, with the reason.
+        problems: every field that is wrong, and why.
     """
 
     problems: tuple[InputProblem, ...] = attrs.field(default=(), kw_only=True)
 
     @classmethod
     def of(cls, what: str, problems: list[InputProblem]) -> InvalidInputError:
-        """Build one error that names every problem of a value called ``what``."""
+        """Return one error that names every problem of a value called ``what``."""
         return cls(f"{what}: " + "; ".join(map(str, problems)), problems=tuple(problems))
 
 
 class AuthenticationError(ClarusError):
-    """The token endpoint refused us, or the API said 401 to a token that was just fetched."""
+    """The token endpoint refused the credentials, or the API answered 401 to a token that was just issued."""
 
 
 class ConnectionFailedError(ClarusError, ConnectionError):
-    """No answer came, and nothing can have been applied."""
+    """No response came, and nothing can have been applied."""
 
 
 class DeadlineExceededError(ClarusError, TimeoutError):
@@ -250,9 +245,9 @@ class DeadlineExceededError(ClarusError, TimeoutError):
 
 @attrs.define(auto_exc=False, slots=False, repr=False, eq=False)
 class OutcomeUnknownError(ClarusError):
-    """The call may have been applied, and nothing that came back proves it either way.
+    """The request may have been applied, and no response proves it either way.
 
-    The last answer, if there was one, is the ``__cause__``.
+    The error of the last response, if there was one, is the ``__cause__``.
 
     Args:
         sent_at: when the last request that may have been applied was sent (UTC).
@@ -284,16 +279,16 @@ class OutcomeUnknownError(ClarusError):
 
 
 class JournalError(ClarusError, OSError):
-    """The journal of a run can't be used, or can't be written to; nothing goes out that it does not hold."""
+    """The journal of a run can't be used or written; nothing is sent that it does not hold."""
 
 
 @attrs.define(auto_exc=False, slots=False, repr=False, eq=False)
 class ResponseError(ClarusError):
-    """A read was answered with something that can't be read.
+    """The response to a read can't be read.
 
     Args:
         pointer: where in the body (JSON Pointer, RFC 6901).
-        expected: the type or form that was expected there.
+        expected: the type or format that was expected there.
     """
 
     pointer: str = attrs.field(default="", kw_only=True)
@@ -302,7 +297,7 @@ class ResponseError(ClarusError):
 
 @attrs.define(auto_exc=False, slots=False, repr=False, eq=False)
 class GraphQLError(ClarusError):
-    """A GraphQL answer with ``errors`` (CLARUS_API.md §3).
+    """A GraphQL response with ``errors`` (CLARUS_API.md §3).
 
     Args:
         errors: the server's entries.
@@ -329,7 +324,7 @@ class BadRequestError(ApiError):
 
 
 class PermissionDeniedError(ApiError):
-    """403: the token is good, and not for this."""
+    """403: the token is valid, but does not permit this."""
 
 
 class NotFoundError(ApiError):
@@ -337,11 +332,11 @@ class NotFoundError(ApiError):
 
 
 class ConflictError(ApiError):
-    """409: the record's state forbids it."""
+    """409: the record's state does not allow it."""
 
 
 class ValidationError(ApiError):
-    """422: the server refuses the content; ``errors`` says why."""
+    """422: the server rejects the content; ``errors`` says why."""
 
 
 class RateLimitedError(ApiError):
@@ -352,7 +347,7 @@ class ServerError(ApiError):
     """5xx: the server failed."""
 
 
-# A subclass whose __init__ does not call ours has the defaults all the same.
+# As class attributes, so that a subclass whose __init__ does not call the base's has the defaults, too.
 for _class in (ClarusError, InvalidInputError, OutcomeUnknownError, ResponseError, GraphQLError, ApiError):
     for _field in attrs.fields(_class):
         setattr(_class, _field.name, "" if _field.default is attrs.NOTHING else _field.default)
@@ -368,5 +363,5 @@ _BY_STATUS: dict[int, type[ApiError]] = {
 
 
 def api_error_class(status: int) -> type[ApiError]:
-    """Return the class that stands for an HTTP error status."""
+    """Return the exception class of an HTTP error status."""
     return _BY_STATUS.get(status, ServerError if status >= 500 else ApiError)

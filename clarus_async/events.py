@@ -42,7 +42,7 @@ class WaitReason(StrEnum):
 
     BACKOFF = "backoff"
     PACE = "pace"
-    GATE = "gate"
+    CONNECTION = "connection"
     TOKEN = "token"  # noqa: S105  no secret, a reason
 
 
@@ -54,12 +54,12 @@ class AttemptEvent(NamedTuple):
         operation: such as ``create``.
         number: 1 for the call's first request.
         started_at: when it was sent.
-        duration: until its answer was read, or it was given up.
-        status: the HTTP status, if an answer came.
-        failure: why there was no answer, if there was none.
+        duration: until its response was read, or it was given up.
+        status: the HTTP status, if there was a response.
+        failure: why there was no response, if there was none.
         proves: what it proves: ``not_sent``, ``rejected``, ``unknown``, ``applied``, ``done`` or ``misconfigured``.
         request_id: the server's ``X-Request-Id``.
-        pace: requests a second that are believed to be right after it; ``None`` where nothing limits them.
+        pace: the tenant's estimated rate limit after it, in requests a second; ``None`` if nothing limits them.
     """
 
     call_id: int
@@ -81,7 +81,7 @@ class WaitEvent(NamedTuple):
         call_id: the call.
         operation: such as ``create``.
         reason: what it waits for.
-        seconds: how long, where that is known beforehand.
+        seconds: how long, if that is known beforehand.
     """
 
     call_id: int
@@ -94,9 +94,9 @@ class TokenEvent(NamedTuple):
     """The token endpoint, or a token source, was asked for a token.
 
     Args:
-        duration: until it answered, or was given up.
-        expires_in: seconds of life that the token was given, if one came.
-        failure: why none came.
+        duration: until it answered, or the request was given up.
+        expires_in: the lifetime of the token in seconds, if one came.
+        failure: the class name of the error, if none came.
     """
 
     duration: float
@@ -111,13 +111,13 @@ class CallEvent(NamedTuple):
         call_id: the call.
         operation: such as ``create``.
         method: the HTTP method.
-        path: the path's template: ids are left out.
+        path: the path's template, without ids.
         started_at: when the call began.
         duration: waits and retries included.
-        attempts: how many requests went out.
-        status: the last HTTP status, if any answer came.
-        applied: the most that any attempt may have done, where the call failed.
-        error: the error's class name, ``CancelledError`` included; ``None`` where all went well.
+        attempts: how many requests were sent.
+        status: the last HTTP status, if there was any response.
+        applied: the most that any attempt may have done, if the call failed.
+        error: the class name of the error, ``CancelledError`` included; ``None`` if the call succeeded.
     """
 
     call_id: int
@@ -136,23 +136,23 @@ Event: TypeAlias = CallEvent | AttemptEvent | WaitEvent | TokenEvent
 
 
 class Observer(Protocol):
-    """What ``ClarusClient(observer=…)`` takes."""
+    """What ``ClarusClient(observer=…)`` accepts."""
 
     def on_event(self, event: Event, /) -> None:
-        """Be told of an event; called on the event loop, so it must be quick.
+        """Receive an event; called on the event loop, so it must return at once.
 
-        What it raises is logged, once for each kind of event, and not raised.
+        What it raises is logged once for each kind of event, and goes no further.
         """
         ...
 
 
 class TenantObserver(Observer, Protocol):
-    """An observer that wants to know whose calls it is told of, which no event says."""
+    """An observer that wants to know whose calls its events are of, which no event says."""
 
     def for_tenant(self, subdomain: str, base_url: str, /) -> Observer:
-        """Return who is told of the calls of one view of a client; called once for each view, so it must be quick.
+        """Return the observer of one view's calls; called once for each view, so it must return at once.
 
-        What belongs to no tenant, a :class:`TokenEvent`, is told to the observer that was passed in.
+        A ``TokenEvent``, which belongs to no tenant, goes to the observer that was passed in.
 
         Args:
             subdomain: the view's tenant.

@@ -1,8 +1,8 @@
 """What a forked process does with what it has of its parent's: it leaves it alone.
 
-A descriptor that both have is one thing: an epoll instance from which the child takes a socket no longer tells the
-parent of it, and a database that the child closes is closed under the parent. So nothing of it is used, closed or
-finalised in the child.
+Parent and child share their file descriptors: an epoll instance from which the child removes a socket no longer reports
+it to the parent, and a database that the child closes is closed under the parent. So the child uses, closes and
+finalises nothing of it.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from weakref import WeakSet
 
 
 class Forked(Protocol):
-    """Holds what a child must not touch."""
+    """Holds what a child process must not touch."""
 
     def forked(self) -> Iterable[object]:
-        """Let go, in a child, of what is its parent's, and return it."""
+        """Let go, in a child process, of what is its parent's, and return it."""
         ...
 
 
@@ -27,11 +27,7 @@ _parents: Final[list[object]] = []
 
 
 def watch(holder: Forked) -> None:
-    """Have something let go of what is its parent's whenever a process is forked.
-
-    Args:
-        holder: is referred to weakly.
-    """
+    """Call ``holder.forked()`` in every child that is forked, as long as the holder lives."""
     _watched.add(holder)
 
 
@@ -43,7 +39,7 @@ def _in_child() -> None:
 
 
 def _keep() -> None:
-    """Keep what is the parent's from being finalised when the interpreter takes its modules down."""
+    """Keep what is the parent's from being finalised when the interpreter clears its modules."""
     try:
         import ctypes  # noqa: PLC0415  only a child that exits needs it
     except ImportError:

@@ -46,7 +46,7 @@ from urllib.parse import urlsplit
 from clarus_async._version import __version__
 from clarus_async.calls.telemetry import GIVEN_UP
 from clarus_async.events import AttemptEvent, CallEvent, Event, Observer, TokenEvent, WaitEvent, WaitReason
-from clarus_async.retry.effect import NoAnswer
+from clarus_async.retry.effect import NoResponse
 
 try:
     from opentelemetry import metrics, trace
@@ -67,11 +67,11 @@ _REQUEST_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75
 # A call and a wait may take minutes: the deadline and max_wait say how many.
 _LONG_BUCKETS: Final = (*_REQUEST_BUCKETS, 30.0, 60.0, 120.0, 300.0)
 
-# As many as a client knows: what was told of a tenant long ago is nothing that is believed now.
-_PACES: Final = 4096
+# As many as a client knows: a pace that was reported long ago is nobody's now.
+_MOST_PACES: Final = 4096
 
 _ERROR_TYPES: Final[Mapping[str, str]] = {
-    **{failure.value: failure.name.lower() for failure in NoAnswer},
+    **{failure.value: failure.name.lower() for failure in NoResponse},
     GIVEN_UP: "cancelled",
 }
 _ERROR: Final = Status(StatusCode.ERROR)
@@ -84,8 +84,8 @@ class OpenTelemetryObserver:
     server and no tenant, and can't tell the calls of several clients apart.
 
     Args:
-        tracer_provider: makes the spans; the global one where there is none.
-        meter_provider: makes the metrics; the global one where there is none.
+        tracer_provider: makes the spans; the global one by default.
+        meter_provider: makes the metrics; the global one by default.
         tenants: name the tenant in spans and metrics, as ``clarus.tenant``, and report the pace of each that was called
             of late. OpenTelemetry's SDK keeps a series of each for good: not for thousands of them.
     """
@@ -127,14 +127,14 @@ class OpenTelemetryObserver:
                 "{request}/s",
                 "Requests a second that are believed to be right for the tenant; none where nothing limits it.",
             )
-        self._anonymous = _View(self, None, {})
+        self._unknown = _CallRecorder(self, None, {})
 
     def for_tenant(self, subdomain: str, base_url: str) -> Observer:
-        """Return who is told of the calls of one view of a client.
+        """Return the observer of the calls of one tenant by one client.
 
         Args:
-            subdomain: the view's tenant.
-            base_url: where its client's calls go.
+            subdomain: the tenant.
+            base_url: where the client's calls go.
         """
         at = urlsplit(base_url)
         attributes: dict[str, str | int] = {}
@@ -142,20 +142,20 @@ class OpenTelemetryObserver:
             attributes = {"server.address": at.hostname, "server.port": at.port or (80 if at.scheme == "http" else 443)}
         if self.tenants:
             attributes["clarus.tenant"] = subdomain
-        return _View(self, (base_url, subdomain), attributes)
+        return _CallRecorder(self, (base_url, subdomain), attributes)
 
     def on_event(self, event: Event) -> None:
-        """Be told of an event of a client that does not say whose it is.
+        """Record an event of a client that does not say which tenant it is for.
 
         Args:
             event: what happened.
         """
         if isinstance(event, TokenEvent):
-            self._token(event)
+            self._record_token(event)
         else:
-            self._anonymous.on_event(event)
+            self._unknown.on_event(event)
 
-    def _token(self, event: TokenEvent) -> None:
+    def _record_token(self, event: TokenEvent) -> None:
         now = time.time_ns()
         span = self.tracer.start_span("clarus token", start_time=now - round(event.duration * 1e9))
         if event.failure is not None:
@@ -168,73 +168,75 @@ class OpenTelemetryObserver:
         return [metrics.Observation(rate, attributes) for rate, attributes in tuple(self.paces.values())]
 
 
-class _View:
-    """Is told of the calls of one view of a client, among which a call's number tells it from others.
+class _CallRecorder:
+    """Records the calls of one tenant by one client, among which a call's number tells it from others.
 
     Args:
-        ours: makes spans and metrics.
-        key: whose pace it is told of; ``None`` where that is not known.
-        attributes: what all of them have in common.
+        observer: has the instruments.
+        tenant: whose pace it is told, by base URL and subdomain; ``None`` where that is not known.
+        attributes: those that all spans and metrics have.
     """
 
-    __slots__ = ("_attributes", "_key", "_ours", "_under_way")
+    __slots__ = ("_attributes", "_events", "_observer", "_tenant")
 
-    def __init__(self, ours: OpenTelemetryObserver, key: tuple[str, str] | None, attributes: _Attributes) -> None:
-        self._ours = ours
-        self._key = key
+    def __init__(
+        self, observer: OpenTelemetryObserver, tenant: tuple[str, str] | None, attributes: _Attributes
+    ) -> None:
+        self._observer = observer
+        self._tenant = tenant
         self._attributes = attributes
-        self._under_way: dict[int, list[_Told]] = {}
+        self._events: dict[int, list[_TimedEvent]] = {}
 
     def on_event(self, event: Event) -> None:
         if isinstance(event, AttemptEvent):
-            self._under_way.setdefault(event.call_id, []).append((event.started_at, event))
-            if self._ours.tenants:
-                self._paced(event.pace)
+            self._events.setdefault(event.call_id, []).append((event.started_at, event))
+            if self._observer.tenants:
+                self._set_pace(event.pace)
         elif isinstance(event, CallEvent):
-            self._ended(event, self._under_way.pop(event.call_id, []))
+            self._record_call(event, self._events.pop(event.call_id, []))
         elif isinstance(event, WaitEvent):
             at = asyncio.get_running_loop().time()
-            self._under_way.setdefault(event.call_id, []).append((at, event))
+            self._events.setdefault(event.call_id, []).append((at, event))
 
-    def _paced(self, rate: float | None) -> None:
-        if self._key is None:
+    def _set_pace(self, rate: float | None) -> None:
+        if self._tenant is None:
             return
-        paces = self._ours.paces
-        paces.pop(self._key, None)
+        paces = self._observer.paces
+        paces.pop(self._tenant, None)
         if rate is not None:
-            paces[self._key] = (rate, self._attributes)
-            if len(paces) > _PACES:
-                # The one that was told of longest ago.
+            paces[self._tenant] = (rate, self._attributes)
+            if len(paces) > _MOST_PACES:
+                # The one that was reported longest ago.
                 paces.pop(next(iter(paces)), None)
 
-    def _ended(self, call: CallEvent, told: list[_Told]) -> None:
+    def _record_call(self, call: CallEvent, events: list[_TimedEvent]) -> None:
         ended = call.started_at + call.duration
         # All times of a call are converted by one look at the clock: its spans fit, and no duration has a step in it.
         zero = time.time_ns() - round(ended * 1e9)
         attributes: dict[str, str | int] = {**self._attributes, "clarus.operation": call.operation}
         if call.error is not None:
             attributes["error.type"] = call.error
-        span = self._ours.tracer.start_span(
+        span = self._observer.tracer.start_span(
             f"clarus {call.operation}", attributes=attributes, start_time=zero + round(call.started_at * 1e9)
         )
         # An exemplar of a metric leads to the call; what is not recorded has none, and its requests are not either.
         within = trace.set_span_in_context(span)
         recorded = span.is_recording()
-        self._ours.calls.record(call.duration, attributes, within)
-        for index, (at, event) in enumerate(told):
+        self._observer.calls.record(call.duration, attributes, within)
+        for index, (at, event) in enumerate(events):
             if isinstance(event, AttemptEvent):
-                shared = self._of_request(call, event)
-                self._ours.requests.record(event.duration, shared, within)
+                shared = self._request_attributes(call, event)
+                self._observer.requests.record(event.duration, shared, within)
                 if recorded:
-                    self._request(event, shared, zero + round(at * 1e9), within)
+                    self._record_request(event, shared, zero + round(at * 1e9), within)
                 continue
-            until = told[index + 1][0] if index + 1 < len(told) else ended
+            until = events[index + 1][0] if index + 1 < len(events) else ended
             waited = max(0.0, until - at)
             if event.reason is WaitReason.BACKOFF and event.seconds is not None:
                 # A look-up, which is a call of its own, may come between it and the next attempt.
                 waited = min(waited, event.seconds)
             reason = event.reason.value
-            self._ours.waits.record(waited, {**self._attributes, "clarus.wait.reason": reason}, within)
+            self._observer.waits.record(waited, {**self._attributes, "clarus.wait.reason": reason}, within)
             if recorded:
                 span.add_event(
                     "clarus.wait",
@@ -248,7 +250,7 @@ class _View:
                 span.set_status(_ERROR)
         span.end(zero + round(ended * 1e9))
 
-    def _of_request(self, call: CallEvent, attempt: AttemptEvent) -> dict[str, str | int]:
+    def _request_attributes(self, call: CallEvent, attempt: AttemptEvent) -> dict[str, str | int]:
         """Return what a request's span and its metric have in common."""
         attributes: dict[str, str | int] = {
             **self._attributes,
@@ -263,13 +265,13 @@ class _View:
             attributes["error.type"] = _ERROR_TYPES.get(attempt.failure, "_OTHER")
         return attributes
 
-    def _request(self, attempt: AttemptEvent, shared: _Attributes, start: int, within: Context) -> None:
+    def _record_request(self, attempt: AttemptEvent, shared: _Attributes, start: int, within: Context) -> None:
         attributes: dict[str, AttributeValue] = {**shared, "clarus.proves": attempt.proves}
         if attempt.number > 1:
             attributes["http.request.resend_count"] = attempt.number - 1
         if attempt.request_id is not None:
             attributes["http.response.header.x-request-id"] = [attempt.request_id]
-        span = self._ours.tracer.start_span(
+        span = self._observer.tracer.start_span(
             f"{shared['http.request.method']} {shared['url.template']}",
             within,
             SpanKind.CLIENT,
@@ -281,4 +283,4 @@ class _View:
         span.end(start + round(attempt.duration * 1e9))
 
 
-_Told: TypeAlias = tuple[float, AttemptEvent | WaitEvent]
+_TimedEvent: TypeAlias = tuple[float, AttemptEvent | WaitEvent]

@@ -1,4 +1,4 @@
-"""What code that is not ours raised, and where: its class and its line, and none of the values that it may quote."""
+"""Describes exceptions of foreign code: their class and place, without the values that their text may quote."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 from types import TracebackType
 from typing import Final
 
-# What a mock raises is raised in its file, too: that one of the standard library's tells more than whoever called it.
+# A mock raises in a file of the standard library, which tells more than the code that called it.
 _STANDARD: Final = sys.stdlib_module_names - {"unittest"}
 _TRANSPORT: Final = frozenset({"aiohttp", "aiosignal", "clarus_async", "frozenlist", "multidict", "propcache", "yarl"})
 
@@ -20,15 +20,11 @@ MISTAKES: Final = (
     RecursionError,
     TypeError,
 )
-"""What code raises that is wrong, and will be wrong the next time."""
+"""Exceptions of code that is wrong, and will raise again the next time."""
 
 
-def raised(error: BaseException) -> str:
-    """Say what was raised, and where, outside of the standard library if anywhere.
-
-    Args:
-        error: as it was caught.
-    """
+def describe_exception(error: BaseException) -> str:
+    """Return an exception's class and where it was raised, outside of the standard library if anywhere."""
     last = _last(error.__traceback__)
     if last is None:
         return type(error).__name__
@@ -36,12 +32,8 @@ def raised(error: BaseException) -> str:
     return f"{type(error).__name__} at {code.co_filename}:{last.tb_lineno} in {code.co_name}"
 
 
-def by_others(error: BaseException) -> bool:
-    """Whether it was raised neither by us nor by aiohttp.
-
-    Args:
-        error: as it was caught.
-    """
+def raised_by_foreign_code(error: BaseException) -> bool:
+    """Whether an exception was raised neither by this package nor by aiohttp."""
     last = _last(error.__traceback__)
     return last is not None and _package(last) not in _TRANSPORT
 

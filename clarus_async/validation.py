@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 import attrs
 
 from clarus_async.errors import InputProblem, InvalidInputError
-from clarus_async.redaction import raised
+from clarus_async.redaction import describe_exception
 
 C = TypeVar("C")
 
@@ -22,7 +22,7 @@ _INT64 = 2**63
 
 
 class Unset(Enum):
-    """The type of :data:`UNSET`."""
+    """The type of ``UNSET``."""
 
     UNSET = "UNSET"
 
@@ -36,7 +36,7 @@ UNSET: Final = Unset.UNSET
 
 
 def checked(cls: type[C]) -> type[C]:
-    """Make a record's class raise :class:`InvalidInputError` from a frame that holds none of its values.
+    """Make a record's class raise ``InvalidInputError`` from a frame that holds none of its values.
 
     Error trackers collect the local variables of every frame, and the arguments of a record may be secrets.
     """
@@ -99,7 +99,7 @@ def plain_or_problem(value: object, field: str) -> tuple[Any, InputProblem | Non
     except _NotJSONError as refused:
         return None, InputProblem(refused.field, refused.reason)
     except Exception as error:  # noqa: BLE001  raised by the caller's own class; its text may quote a secret
-        return None, InputProblem(field, f"can't be read: it raised {raised(error)}")
+        return None, InputProblem(field, f"can't be read: it raised {describe_exception(error)}")
 
 
 def _plain(value: Any, field: str, depth: int = 0) -> Any:  # noqa: ANN401
@@ -212,7 +212,7 @@ def checked_by(check: _Check, *, nullable: bool = False) -> dict[str, Any]:
 def checked_field(check: _Check, *, default: Any, nullable: bool = False) -> Any:  # noqa: ANN401
     """Declare an attribute that may be left out: ``default`` goes unchecked, and so does ``None`` if ``nullable``.
 
-    One that is required is an ``attrs.field``, which type checkers know, with :func:`checked_by` as its metadata.
+    One that is required is an ``attrs.field``, which type checkers know, with ``checked_by`` as its metadata.
     """
     secret = check is object_problem
     metadata = checked_by(check, nullable=nullable)

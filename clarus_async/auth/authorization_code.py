@@ -29,17 +29,17 @@ def _matches(form: re.Pattern[str], value: object) -> bool:
 @checked
 @attrs.frozen(repr=False)
 class AuthorizationCode(Secretive):
-    """Trades a user's consent for credentials.
+    """The authorization code flow: exchanges a user's consent for credentials.
 
     Args:
         client_id: as the vendor gave it.
         client_secret: as the vendor gave it; never shown, logged or pickled.
-        redirect_uri: where the user comes back to, as registered with the vendor.
+        redirect_uri: where the user is sent back to, as registered with the vendor.
         scopes: scope names, if the vendor named any.
         base_url: the API's.
         timeouts: ``connect`` and ``attempt`` are used.
-        session: the caller's own aiohttp session, never closed by us.
-        allow_http: let plain ``http`` through to a base URL that is not loopback.
+        session: your own aiohttp session, never closed here.
+        allow_http: allow plain ``http`` to hosts other than loopback.
 
     Raises:
         InvalidInputError: a value is missing or malformed.
@@ -73,11 +73,12 @@ class AuthorizationCode(Secretive):
         """Return the URL that the user's browser is sent to.
 
         Args:
-            state: comes back with the user, and is the caller's to check (RFC 6749, section 10.12).
-            code_challenge: of the verifier that :meth:`exchange` is given: SHA-256, base64url, no padding (RFC 7636).
+            state: comes back with the user, and must be checked by you (RFC 6749, section 10.12).
+            code_challenge: the SHA-256 of the verifier that ``exchange`` is given, as base64url without padding
+                (RFC 7636).
 
         Raises:
-            InvalidInputError: the state is empty or malformed, or the challenge is not the form of one.
+            InvalidInputError: the state is empty or malformed, or the challenge is malformed.
         """
         refuse("authorization_url", [
             ("state", vschar_problem(state)),
@@ -96,16 +97,16 @@ class AuthorizationCode(Secretive):
         return f"{self.base_url.rstrip('/')}{_AUTHORIZE_PATH}?{query}"
 
     async def exchange(self, code: str, code_verifier: str) -> RefreshToken | AccessToken:
-        """Trade the code that came back with the user for credentials.
+        """Exchange the code that came back with the user for credentials.
 
         Args:
             code: from the redirect's query; it is good for one exchange.
             code_verifier: the secret behind the challenge (RFC 7636).
 
         Raises:
-            InvalidInputError: the code is empty or malformed, or the verifier is not the form of one.
+            InvalidInputError: the code is empty or malformed, or the verifier is malformed.
             AuthenticationError: the token endpoint refused the code: authorise again.
-            ConnectionFailedError: no answer came. The code may be spent: authorise again.
+            ConnectionFailedError: no response came. The code may be spent: authorise again.
         """
         result = await self._exchange(code, code_verifier)
         del code, code_verifier
@@ -139,8 +140,8 @@ class AuthorizationCode(Secretive):
                     "code": code,
                     "code_verifier": code_verifier,
                 },
-                # A code is good once: where the answer was lost, a second try can only be refused.
-                after_doubt=0,
+                # A code can be used once: after a response that was lost, another attempt can only be refused.
+                retries_after_loss=0,
             )
         finally:
             await session.close()

@@ -1,4 +1,4 @@
-"""Asking for a token: each kind of credentials as one coroutine that returns a token or an error, as a value."""
+"""The OAuth 2.0 grants (RFC 6749): for each kind of credentials, what gets a token, or returns why there is none."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from clarus_async.auth.rfc6749 import (
 from clarus_async.config import RetryPolicy, Timeouts
 from clarus_async.credentials import AccessToken, ClientCredentials, Credentials, RefreshToken, Token, TokenSource
 from clarus_async.errors import AuthenticationError, ClarusError, ConfigurationError, ErrorDetail, with_facts
-from clarus_async.http.no_answer import Unanswered
-from clarus_async.http.session import USER_AGENT, Received, Session
-from clarus_async.redaction import MISTAKES, raised
+from clarus_async.http.session import USER_AGENT, HttpResponse, Session
+from clarus_async.http.transport_failure import TransportFailure
+from clarus_async.redaction import MISTAKES, describe_exception
 from clarus_async.retry.backoff import backoff
-from clarus_async.retry.effect import NO_WAY, Answered, AttemptResult, Kind, NoAnswer
-from clarus_async.retry.failure import Ending, failure
+from clarus_async.retry.call_error import FailedCall, call_error
+from clarus_async.retry.effect import NEVER_SENDABLE, AttemptResult, NoResponse, OperationKind, ResponseSummary
 from clarus_async.wire.error_bodies import forms_of, read_error_body
 from clarus_async.wire.headers import request_id, retry_after
 from clarus_async.wire.reading import Unreadable
@@ -39,9 +39,10 @@ _log = logging.getLogger("clarus_async")
 
 TOKEN_PATH: Final = "/oauth/token"  # noqa: S105  CLARUS_API.md §2
 
-_TRIES: Final = 4
-_AFTER_DOUBT: Final = ", after an answer that was lost"
-# A token answer is a few hundred bytes.
+# As many as a call makes by default.
+_MOST_ATTEMPTS: Final = 4
+_AFTER_LOST: Final = ", after an answer that was lost"
+# Bytes; the endpoint's response has a few hundred.
 _CAP: Final = 64 * 2**10
 _HEADERS: Final = {
     "Content-Type": "application/x-www-form-urlencoded",
@@ -55,15 +56,15 @@ Grant: TypeAlias = Callable[[], Awaitable[Token | ClarusError]]
 
 @attrs.define(kw_only=True, eq=False, repr=False)
 class TokenEndpoint:
-    """The token endpoint as one client asks it, and how patiently.
+    """The token endpoint of one client.
 
     Args:
-        session: gives the session of the running event loop.
+        session: returns the session of the running event loop.
         base_url: the API's.
         timeouts: ``connect`` and ``attempt`` are used.
-        retry: how far apart the tries are; they cost the waiting calls no attempt.
+        retry: the backoff between attempts; they cost the waiting calls no attempt.
         random: draws from 0 to 1.
-        dated: is told of each answer's Date.
+        on_date: is told of each response's Date.
     """
 
     session: Callable[[], Session]
@@ -71,20 +72,22 @@ class TokenEndpoint:
     timeouts: Timeouts
     retry: RetryPolicy
     random: Callable[[], float]
-    dated: Callable[[Dated], None] = lambda _: None
+    on_date: Callable[[Dated], None] = lambda _: None
     _way: int = attrs.field(default=0, init=False)
-    """Which of the ways to identify the client was taken last."""
+    """The index of the client authentication that worked last."""
 
-    async def ask(self, parameters: Mapping[str, str], *, after_doubt: int | None = None) -> TokenAnswer | ClarusError:
+    async def ask(
+        self, parameters: Mapping[str, str], *, retries_after_loss: int | None = None
+    ) -> TokenAnswer | ClarusError:
         """Ask for a token, again where that can help.
 
         Args:
             parameters: of the form.
-            after_doubt: tries that may follow one whose answer was lost; ``None`` for any.
+            retries_after_loss: attempts that may follow one whose response was lost; ``None`` for any number.
         """
         url = URL(self.base_url + TOKEN_PATH, encoded=True)
         secrets = [parameters.get(name, "") for name in ("client_secret", "refresh_token", "code", "code_verifier")]
-        # A server must take the secret in a header, and need not take it in the form (RFC 6749, section 2.3.1).
+        # A server must accept HTTP Basic, and may accept the secret in the form (RFC 6749, section 2.3.1).
         basics, rest = basic_forms(parameters)
         secrets += [*basics, *(quote(secret, safe="") for secret in secrets)]
         ways = [(_HEADERS, token_form(parameters))]
@@ -93,7 +96,7 @@ class TokenEndpoint:
         untried = len(ways) - 1
         refused = ""
         attempt = 0
-        doubt = False
+        lost = False
         while True:
             attempt += 1
             loop = asyncio.get_running_loop()
@@ -107,116 +110,117 @@ class TokenEndpoint:
                 attempt=self.timeouts.attempt,
                 cap=_CAP,
             )
-            if isinstance(received, Received) and (date := received.headers.get("Date")) is not None:
-                self.dated(Dated(date, sent, loop.time(), datetime.now(UTC)))
-            seen, token = _see(received)
+            if isinstance(received, HttpResponse) and (date := received.headers.get("Date")) is not None:
+                self.on_date(Dated(date, sent, loop.time(), datetime.now(UTC)))
+            result, token = _read(received)
             if token is not None:
                 self._way = way
                 return token
-            floor = (seen.retry_after if isinstance(seen, Answered) else None) or 0.0
+            floor = (result.retry_after if isinstance(result, ResponseSummary) else None) or 0.0
             pause = 0.0
-            if untried and isinstance(received, Received) and refuses_client(received.status, received.body):
+            if untried and isinstance(received, HttpResponse) and refuses_client(received.status, received.body):
                 way = (way + 1) % len(ways)
                 untried -= 1
                 details = read_error_body(received.body, secrets, received.headers.get("WWW-Authenticate"))
                 refused = refused or "; ".join(map(str, details))
-                gives_up = False
+                stop = False
             else:
-                if _may_be_spent(seen) and not _refuses(received):
-                    doubt = True
-                    after_doubt = None if after_doubt is None else after_doubt - 1
-                gives_up = not _can_help(seen) or attempt >= _TRIES or (after_doubt is not None and after_doubt < 0)
+                if _may_have_issued(result) and not _refuses(received):
+                    lost = True
+                    retries_after_loss = None if retries_after_loss is None else retries_after_loss - 1
+                stop = (
+                    not _worth_retrying(result)
+                    or attempt >= _MOST_ATTEMPTS
+                    or (retries_after_loss is not None and retries_after_loss < 0)
+                )
                 pause = backoff(self.retry, attempt, self.random)
-            if gives_up or floor > self.retry.cap:
-                error = _refusal(received, seen, attempt, secrets, doubt=doubt)
+            if stop or floor > self.retry.cap:
+                error = _refusal(received, result, attempt, secrets, lost=lost)
                 if refused in error.reason:
                     return error
                 return with_facts(error, reason=f"{error.reason}; with the client's secret sent another way: {refused}")
             await asyncio.sleep(max(floor, pause))
 
 
-def _see(received: Received | Unanswered) -> tuple[AttemptResult, TokenAnswer | None]:
-    if isinstance(received, Unanswered):
-        return received.why, None
+def _read(received: HttpResponse | TransportFailure) -> tuple[AttemptResult, TokenAnswer | None]:
+    if isinstance(received, TransportFailure):
+        return received.reason, None
     token = read_token(received.body) if received.whole and 200 <= received.status < 300 else None
     wait = retry_after(received.headers.get("Retry-After"), received.headers.get("Date"), datetime.now(UTC))
-    seen = Answered(received.status, wait, readable=isinstance(token, TokenAnswer), whole=received.whole)
-    return seen, token if isinstance(token, TokenAnswer) else None
+    result = ResponseSummary(received.status, wait, readable=isinstance(token, TokenAnswer), whole=received.whole)
+    return result, token if isinstance(token, TokenAnswer) else None
 
 
-def _refuses(received: Received | Unanswered) -> bool:
-    """Whether the endpoint has made no token, and says why."""
-    if not isinstance(received, Received):
+def _refuses(received: HttpResponse | TransportFailure) -> bool:
+    """Whether the endpoint issued no token, and says why."""
+    if not isinstance(received, HttpResponse):
         return False
     if 200 <= received.status < 300:
         return received.whole and reports_error(received.body)
     return 400 <= received.status < 500 and received.status not in {408, 429}
 
 
-def _may_be_spent(seen: AttemptResult) -> bool:
-    """Whether the server may have made a token that never reached us."""
-    if isinstance(seen, Answered):
-        return seen.status < 300 or seen.status >= 500
-    return seen in {NoAnswer.CONNECTION_LOST, NoAnswer.TIMED_OUT, NoAnswer.RAISED_AFTER}
+def _may_have_issued(result: AttemptResult) -> bool:
+    """Whether the server may have issued a token that never arrived."""
+    if isinstance(result, ResponseSummary):
+        return result.status < 300 or result.status >= 500
+    return result in {NoResponse.CONNECTION_LOST, NoResponse.TIMED_OUT, NoResponse.RAISED_AFTER}
 
 
-def _can_help(seen: AttemptResult) -> bool:
-    if isinstance(seen, Answered):
-        return seen.status in {408, 429} or seen.status >= 500 or (seen.status < 300 and not seen.whole)
-    return seen not in NO_WAY and seen is not NoAnswer.RAISED_AFTER
+def _worth_retrying(result: AttemptResult) -> bool:
+    if isinstance(result, ResponseSummary):
+        return result.status in {408, 429} or result.status >= 500 or (result.status < 300 and not result.whole)
+    return result not in NEVER_SENDABLE and result is not NoResponse.RAISED_AFTER
 
 
 def _refusal(
-    received: Received | Unanswered, seen: AttemptResult, attempts: int, secrets: list[str], *, doubt: bool
+    received: HttpResponse | TransportFailure, result: AttemptResult, attempts: int, secrets: list[str], *, lost: bool
 ) -> ClarusError:
     details: tuple[ErrorDetail, ...] = ()
-    if isinstance(received, Received):
+    if isinstance(received, HttpResponse):
         details = read_error_body(received.body, secrets, received.headers.get("WWW-Authenticate"))
-    unreadable = read_token(received.body) if isinstance(received, Received) else None
+    unreadable = read_token(received.body) if isinstance(received, HttpResponse) else None
     identifier = (
-        request_id(received.headers.get("X-Request-Id"), forms_of(secrets)) if isinstance(received, Received) else None
+        request_id(received.headers.get("X-Request-Id"), forms_of(secrets))
+        if isinstance(received, HttpResponse)
+        else None
     )
-    if isinstance(received, Received) and _refuses(received):
+    if isinstance(received, HttpResponse) and _refuses(received):
         said = "; ".join(map(str, details)) or "no reason given"
         return AuthenticationError(
-            f"the token endpoint refused us: {received.status} {said}{_AFTER_DOUBT if doubt else ''}",
-            retry_after=seen.retry_after if isinstance(seen, Answered) else None,
+            f"the token endpoint refused the request: {received.status} {said}{_AFTER_LOST if lost else ''}",
+            retry_after=result.retry_after if isinstance(result, ResponseSummary) else None,
             method="POST",
             path=TOKEN_PATH,
             attempts=attempts,
             request_id=identifier,
         )
-    return failure(
-        Ending(
-            # Whatever was made of a lost token answer, nothing of the call was applied.
-            kind=Kind.READ,
+    return call_error(
+        FailedCall(
+            # Even if a token was issued and lost, nothing of the call was applied.
+            kind=OperationKind.READ,
             method="POST",
             path=TOKEN_PATH,
-            seen=seen,
-            said=received.said if isinstance(received, Unanswered) else None,
+            result=result,
+            failure=received.message if isinstance(received, TransportFailure) else None,
             details=details,
             unreadable=unreadable if isinstance(unreadable, Unreadable) else None,
             attempts=attempts,
             request_id=identifier,
-            because="no token could be had",
+            stop_reason="no token could be obtained",
         )
     )
 
 
 def grant_for(credentials: Credentials, endpoint: TokenEndpoint) -> Grant:
-    """Return the coroutine function that gets tokens for these credentials.
-
-    Args:
-        credentials: whose.
-        endpoint: where from.
-    """
+    """Return the coroutine function that gets tokens for these credentials."""
     if isinstance(credentials, ClientCredentials):
         return _ClientCredentialsGrant(credentials, endpoint)
     if isinstance(credentials, RefreshToken):
         return _RefreshGrant(credentials, endpoint)
     if isinstance(credentials, AccessToken):
-        return _Static(credentials)
-    return _Custom(credentials)
+        return _FixedToken(credentials)
+    return _FromTokenSource(credentials)
 
 
 class _ClientCredentialsGrant:
@@ -235,7 +239,7 @@ class _ClientCredentialsGrant:
 
 
 class _RefreshGrant:
-    """Refreshes with rotation: a server may make the token that was used worthless, whether its answer comes or not."""
+    """Refreshes with rotation: a server may revoke the refresh token that was used, even if its response is lost."""
 
     def __init__(self, credentials: RefreshToken, endpoint: TokenEndpoint) -> None:
         self._credentials = credentials
@@ -250,12 +254,12 @@ class _RefreshGrant:
                 "client_secret": self._credentials.client_secret,
                 "refresh_token": self._refresh_token,
             },
-            # The old one once more: many servers honour it until the new one is used.
-            after_doubt=1,
+            # The old refresh token once more: many servers accept it until the new one is used.
+            retries_after_loss=1,
         )
-        # A refusal after a try whose answer was lost means the same, whatever the server calls it.
+        # After a response that was lost, any refusal means that, whatever the server calls it.
         if isinstance(answer, AuthenticationError) and (
-            "invalid_grant" in answer.reason or _AFTER_DOUBT in answer.reason
+            "invalid_grant" in answer.reason or _AFTER_LOST in answer.reason
         ):
             return with_facts(answer, reason=f"{answer.reason}; the refresh token is spent or revoked: authorise again")
         if isinstance(answer, ClarusError):
@@ -271,11 +275,14 @@ class _RefreshGrant:
                 if inspect.isawaitable(stored):
                     await stored
             except Exception as error:  # noqa: BLE001  the new token works, stored or not: losing it helps nobody
-                _log.error("on_rotate raised %s: the new refresh token is used, and may not be stored", raised(error))
+                _log.error(
+                    "on_rotate raised %s: the new refresh token is used, and may not be stored",
+                    describe_exception(error),
+                )
         self._refresh_token = refresh_token
 
 
-class _Static:
+class _FixedToken:
     def __init__(self, credentials: AccessToken) -> None:
         self._credentials = credentials
 
@@ -283,19 +290,19 @@ class _Static:
         return Token(self._credentials.token, float("inf"))
 
 
-class _Custom:
+class _FromTokenSource:
     def __init__(self, source: TokenSource) -> None:
         self._source = source
 
     async def __call__(self) -> Token | ClarusError:
-        name = self._source.__class__.__name__  # not type(): that of a weak reference is its own
+        name = self._source.__class__.__name__  # not type(): a weak proxy has its own
         try:
             token: object = await self._source.fetch()
         except ClarusError as error:
             return error.with_traceback(None)
         except Exception as error:  # noqa: BLE001  a foreign traceback may hold what the source authenticates with
             return AuthenticationError(
-                f"{name}.fetch raised {raised(error)}", retryable=not isinstance(error, MISTAKES)
+                f"{name}.fetch raised {describe_exception(error)}", retryable=not isinstance(error, MISTAKES)
             )
         if not isinstance(token, Token):
             return ConfigurationError(f"{name}.fetch must return a Token, not {type(token).__name__}")

@@ -1,4 +1,4 @@
-"""The token endpoint's requests and answers (RFC 6749; CLARUS_API.md §2 says no more than the grants)."""
+"""The token endpoint's requests and responses (RFC 6749; CLARUS_API.md §2 names only the grants)."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import attrs
 from clarus_async.credentials import bearer_problem, vschar_problem
 from clarus_async.wire.reading import Unreadable, parse_object
 
-# RFC 6749, section 5.2. The last two are what some servers call the first.
+# RFC 6749, section 5.2. Some servers say the last two where the first is meant.
 _OF_THE_CLIENT: Final = frozenset({"invalid_client", "unauthorized_client", "invalid_request"})
 
 
-# No repr: it holds what must not show.
+# No repr: it holds a secret.
 @attrs.frozen(eq=False, repr=False)
 class TokenAnswer:
-    """A token endpoint's success (RFC 6749, section 5.1).
+    """A successful response of the token endpoint (RFC 6749, section 5.1).
 
     Args:
         access_token: the bearer token.
-        expires_in: seconds of life, if the server said.
-        refresh_token: for the next time, if the server gave one.
+        expires_in: lifetime in seconds, if the server said.
+        refresh_token: for the next time, if the server issued one.
     """
 
     access_token: str
@@ -33,24 +33,15 @@ class TokenAnswer:
 
 
 def token_form(parameters: Mapping[str, str]) -> bytes:
-    """Write a token request's form; empty parameters are left out.
-
-    Args:
-        parameters: names and values.
-    """
+    """Encode a token request's form, without its empty parameters."""
     return urlencode({name: value for name, value in parameters.items() if value}).encode()
 
 
 def basic_forms(parameters: Mapping[str, str]) -> tuple[list[str], Mapping[str, str]]:
-    """Take the client's id and secret out of a token request's parameters.
+    """Return what may follow ``Basic`` in the Authorization header, the likeliest first, and the other parameters.
 
-    Args:
-        parameters: names and values.
-
-    Returns:
-        What may follow ``Basic`` in the header, the likeliest first; and the rest. Both halves are form-encoded (RFC
-        6749, section 2.3.1), a space as ``%20``, which is the same to those who decode percents alone (Authlib). Some
-        decode nothing (Doorkeeper): for them as they are.
+    Id and secret are form-encoded (RFC 6749, section 2.3.1), a space as ``%20``, which servers that decode only percent
+    signs understand, too (Authlib). Some servers decode nothing (Doorkeeper): the second form is for them.
     """
     rest = dict(parameters)
     client, secret = (rest.pop(name, "") for name in ("client_id", "client_secret"))
@@ -61,31 +52,22 @@ def basic_forms(parameters: Mapping[str, str]) -> tuple[list[str], Mapping[str, 
 
 
 def refuses_client(status: int, body: bytes) -> bool:
-    """Whether a refusal may be about how the client identified itself, and not about what it asked for.
-
-    Args:
-        status: the answer's.
-        body: as it came.
-    """
+    """Whether a refusal may be about how the client authenticated, and not about what it asked for."""
     document = parse_object(body)
     error = None if isinstance(document, Unreadable) else document.get("error")
-    # Whatever the challenge: Doorkeeper's is Bearer where it wants Basic.
+    # Whatever the challenge is: Doorkeeper's is Bearer where it wants Basic.
     return status == 401 or (status < 500 and isinstance(error, str) and error in _OF_THE_CLIENT)
 
 
 def read_token(body: bytes) -> TokenAnswer | Unreadable:
-    """Read a token endpoint's success.
-
-    Args:
-        body: as it came.
-    """
+    """Read the body of a 2xx of the token endpoint."""
     document = parse_object(body)
     if isinstance(document, Unreadable):
         return document
     access_token = document.get("access_token")
     if not isinstance(access_token, str) or bearer_problem(access_token) is not None:
         return Unreadable("/access_token", "a bearer token")
-    # Some leave out what RFC 6749 requires, or send null for it.
+    # Some servers leave out what RFC 6749 requires, or send null.
     kind = document.get("token_type") or "bearer"
     if not isinstance(kind, str) or kind.strip().lower() != "bearer":
         return Unreadable("/token_type", "bearer")
@@ -98,11 +80,7 @@ def read_token(body: bytes) -> TokenAnswer | Unreadable:
 
 
 def reports_error(body: bytes) -> bool:
-    """Whether a token endpoint's 200 is an error all the same, as GitHub's is.
-
-    Args:
-        body: as it came.
-    """
+    """Whether a token endpoint's 200 reports an error all the same, as GitHub's does."""
     document = parse_object(body)
     if isinstance(document, Unreadable) or "access_token" in document:
         return False
@@ -110,7 +88,7 @@ def reports_error(body: bytes) -> bool:
 
 
 def _seconds(value: object) -> float | None:
-    # A number by the RFC; a string of one is common. Anything else is as good as nothing.
+    # A number, by the RFC; a string that holds one is common. Anything else says nothing.
     if isinstance(value, bool) or not isinstance(value, int | float | str) or len(str(value)) > 32:
         return None
     try:

@@ -1,4 +1,4 @@
-"""When a token is fresh, stale or expired, and when a 401 asks for the next."""
+"""The life of a token, from fresh over stale to expired, and when to ask for another one after a 401."""
 
 from __future__ import annotations
 
@@ -13,55 +13,52 @@ from clarus_async.config import RetryPolicy
 from clarus_async.retry.backoff import backoff
 
 DEFAULT_LIFE: Final = 300.0
-"""Seconds. Lifetimes are not documented (CLARUS_API.md §2); this is for a token whose answer says nothing usable."""
+"""Seconds. Lifetimes are not documented (CLARUS_API.md §2); this is for a response that says nothing usable."""
 
-# Shorter than a request: every call would ask for a token of its own.
+# Seconds. With less than a request takes, every call would ask for a token of its own.
 _SHORTEST_LIFE: Final = 1.0
+# Seconds: a day. A token that is revoked is noticed by its 401, so a longer life would save nothing.
 _LONGEST_LIFE: Final = 86_400.0
+# The last tenth of a life, which leaves a refresh that fails time for others; of a long life a minute is enough.
 _STALE_PART: Final = 0.1
-_STALE_MOST: Final = 60.0
-
-# What is issued in whole seconds may die up to a second before it says.
-_ROUNDED: Final = 1.0
+_LONGEST_STALE: Final = 60.0
+# Seconds. A lifetime that was rounded to whole seconds may end up to a second early.
+_ROUNDING: Final = 1.0
 
 ALWAYS_REFUSED: Final = (
     "every new token is refused, though the token endpoint goes on giving them: these credentials may not be for this"
     " tenant; each token may be ended by a login to the same account, or by another process where a client has one"
     " live token; or a gateway may drop the Authorization header"
 )
-"""What it may be, where no token is accepted."""
+"""The possible causes, where no token is accepted."""
 
 
 class Phase(Enum):
-    """How far a token is in its life."""
+    """Where a token is in its life."""
 
     FRESH = "fresh"
-    STALE = "stale"  # served, while one caller gets the next
+    STALE = "stale"  # still served, while one caller gets the next
     EXPIRED = "expired"
 
 
 def life(expires_in: float | None) -> float:
-    """Turn a server's ``expires_in`` into seconds that can be relied on.
-
-    Args:
-        expires_in: as the token endpoint said, if it did.
-    """
+    """Return the lifetime to assume for a server's ``expires_in``, both in seconds."""
     if expires_in is None or math.isnan(expires_in) or expires_in <= 0:
         return DEFAULT_LIFE
     return max(_SHORTEST_LIFE, min(expires_in, _LONGEST_LIFE))
 
 
-# No repr: it holds what must not show.
+# No repr: it holds a secret.
 @attrs.frozen(eq=False, repr=False)
 class HeldToken:
     """A token and its life.
 
     Args:
         value: the bearer token.
-        since: when it was asked for, not when it came; seconds on a monotonic clock.
+        since: when it was asked for, not when it came, in seconds on a monotonic clock.
         life: seconds.
-        fresh_until: when it becomes stale: the last tenth of its life, at least a second and at most a minute; of a
-            life under two seconds, the second half.
+        fresh_until: when it becomes stale: before the last tenth of its life, at least a second and at most a minute;
+            of a life under two seconds, before the second half.
     """
 
     value: str
@@ -70,35 +67,32 @@ class HeldToken:
     fresh_until: float = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        stale = min(max(self.life * _STALE_PART, min(_ROUNDED, self.life / 2)), _STALE_MOST)
+        stale = min(max(self.life * _STALE_PART, min(_ROUNDING, self.life / 2)), _LONGEST_STALE)
         object.__setattr__(self, "fresh_until", self.since + self.life - stale)
 
     def phase(self, now: float) -> Phase:
-        """Say how far it is.
-
-        Args:
-            now: seconds on the same clock.
-        """
+        """Return where in its life it is."""
         if now < self.fresh_until:
             return Phase.FRESH
         return Phase.STALE if now < self.since + self.life else Phase.EXPIRED
 
 
-# Where nothing is accepted, trying goes on ever more rarely. Where something is, two that end each other's tokens take
-# turns: a turn of up to a second costs the other one little, and is long enough for many requests.
+# Where no token is accepted, tries become ever rarer. Where some are, two clients end each other's tokens, and take
+# turns: up to a second costs the other one little, and is long enough for many requests.
 _NOTHING_ACCEPTED: Final = RetryPolicy(base=0.05, cap=20.0)
 _IN_TURNS: Final = RetryPolicy(base=0.05, cap=1.0)
-# Longer than any wait between two tokens: what was refused before that is another story.
-_FORGOTTEN: Final = 120.0
-# A token endpoint may be slow: a few refusals are no verdict, however far apart they are.
+# Seconds, longer than any wait between two tokens: refusals that are further apart have different causes.
+_FORGOTTEN_AFTER: Final = 120.0
+# A token endpoint may be slow: fewer refusals prove nothing, however far apart they are.
 _SEVERAL: Final = 5
 
 
-class Refusals:
-    """The tokens that the API refused one tenant, one after another, and when to ask for the next.
+class TokenRefusals:
+    """The tokens that the API refused one tenant in a row, and when to ask for the next.
 
     That a token dies early is normal: a login to the account's front end ends it (CLARUS_API.md §2), and where a client
-    has one live token, so does another process. The next is asked for at once, unless that one dies early, too.
+    has one live token, another process does. The next is asked for at once, unless that one dies early, too. Times are
+    seconds on the token's clock.
     """
 
     __slots__ = ("_count", "_early", "_last", "_not_before", "_since", "accepted")
@@ -108,21 +102,15 @@ class Refusals:
         """Whether a token was accepted since the last one that was refused."""
         self._count = self._early = 0
         self._since = self._not_before = 0.0
-        self._last = -_FORGOTTEN
+        self._last = -_FORGOTTEN_AFTER
 
     def refused(self, token: HeldToken, now: float, random: Callable[[], float]) -> None:
-        """Note a token that was refused.
-
-        Args:
-            token: the one that was held.
-            now: seconds on the token's clock.
-            random: draws from 0 to 1.
-        """
-        anew = self.accepted or now - self._last > _FORGOTTEN
+        """Note a token that was refused, and draw how long to wait for the next (``random`` draws from 0 to 1)."""
+        anew = self.accepted or now - self._last > _FORGOTTEN_AFTER
         if anew:
             self._since, self._count = now, 0
         self._count += 1
-        old = now - token.since >= min(_ROUNDED, token.life - _ROUNDED)
+        old = now - token.since >= min(_ROUNDING, token.life - _ROUNDING)
         self._early = 0 if anew and old else self._early + 1
         policy = _IN_TURNS if self.accepted else _NOTHING_ACCEPTED
         self._not_before = now + (backoff(policy, self._early - 1, random) if self._early > 1 else 0.0)
@@ -130,18 +118,9 @@ class Refusals:
         self.accepted = False
 
     def wait(self, now: float) -> float:
-        """Return the seconds until the next token is to be asked for.
-
-        Args:
-            now: seconds on the same clock.
-        """
+        """Return the seconds until the next token may be asked for."""
         return max(0.0, self._not_before - now)
 
-    def hopeless(self, now: float, patience: float) -> bool:
-        """Whether every token has been refused for long, and there were several.
-
-        Args:
-            now: seconds on the same clock.
-            patience: how long.
-        """
-        return not self.accepted and self._count >= _SEVERAL and now - self._since >= patience
+    def hopeless(self, now: float, period: float) -> bool:
+        """Whether several tokens, and every one for ``period`` seconds, were refused."""
+        return not self.accepted and self._count >= _SEVERAL and now - self._since >= period

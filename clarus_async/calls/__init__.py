@@ -1,1 +1,1 @@
-"""One call: its permit, its attempts, and what is told of it."""
+"""One call: its permit, its attempts, and its telemetry; and what all calls of a client share."""

@@ -1,7 +1,13 @@
-"""One call: its turn, its token, its attempts, and the one error or value it ends with.
+"""One call: its attempts, and the one value or error it ends with.
 
-The first attempt runs on its own; the retry engine is entered only when it failed. An attempt returns what happened
-as a value, and the error is raised by :meth:`Caller.run`, in whose frames no secret is in scope.
+``Caller.perform`` is the loop: a permit, an attempt, what it proves, a wait, and again. The first attempt runs
+without tenacity, which is entered when it failed: see ``clarus_async.retry.policy``. An attempt returns what
+happened as a value; errors are raised by ``Caller.run``, in whose frames no secret is in scope.
+
+The hot path of a create is ``Caller.begin``, ``Caller.perform`` and ``Caller._attempt``. A call that
+succeeds at once makes no closure, starts no task, imports nothing, and awaits nothing but the response. What it costs
+is counted in opcodes, by ``python -m benchmarks opcodes``: half of them are here, in the rate limiter and in the
+session, and aiohttp's own come on top.
 """
 
 from __future__ import annotations
@@ -14,28 +20,39 @@ from typing import Any, Final
 from yarl import URL
 
 from clarus_async.auth.token import ALWAYS_REFUSED
-from clarus_async.calls.core import ClientCore, TenantState
+from clarus_async.calls.core import ClientCore
 from clarus_async.calls.permit import Permit, Permits
 from clarus_async.calls.request import Call, Request
 from clarus_async.calls.telemetry import Telemetry
+from clarus_async.calls.tenants import TenantState
 from clarus_async.config import RetryPolicy, Timeouts
 from clarus_async.credentials import Credentials
 from clarus_async.errors import Applied, AuthenticationError, ClarusError
 from clarus_async.events import WaitReason
-from clarus_async.http.no_answer import Unanswered
-from clarus_async.http.session import BODY_CAP, USER_AGENT, Received
+from clarus_async.http.session import BODY_CAP, USER_AGENT, HttpResponse
+from clarus_async.http.transport_failure import TransportFailure
 from clarus_async.ratelimit.headers import read_rate_limit
-from clarus_async.retry.backoff import MOST_LIMITED, backoff
+from clarus_async.retry.budget import MOST_UNCOUNTED_503S
 from clarus_async.retry.deadline import LEAST_USEFUL, Deadline
-from clarus_async.retry.effect import Answered, AttemptResult, Conclusion, Effect, NextAction, NoAnswer, judge, worst
+from clarus_async.retry.effect import (
+    AttemptResult,
+    Classification,
+    Effect,
+    NextAction,
+    NoResponse,
+    ResponseSummary,
+    classify,
+    merge_applied,
+)
 from clarus_async.wire.error_bodies import read_error_body, secrets_in
 from clarus_async.wire.graphql import GraphQLAnswer
 from clarus_async.wire.headers import request_id, retry_after
 from clarus_async.wire.reading import Unreadable
 from clarus_async.wire.server_clock import Dated
 
-# That so many tokens in a row die under one call is no accident, whatever others of its tenant are answered.
-_MOST_REFUSED: Final = 10
+# So many 401s in a row to one call are no accident of short-lived tokens, whatever other calls of its tenant are
+# answered.
+_MOST_401S: Final = 10
 _SAYS_NOTHING_OF_THE_TOKEN: Final = frozenset({401, 408, 429})
 
 
@@ -43,34 +60,34 @@ class Caller:
     """Makes the calls of one view of a client.
 
     Args:
-        shared: what the views share.
+        core: what the views share.
         subdomain: the tenant.
         credentials: whose token is sent.
         timeouts: how long to wait.
         retry: when to send again.
-        may_send: is asked before each request, and again right before its body is written; what it denies is not sent.
+        may_send: is asked before each request, and again right before its body is written.
     """
 
     def __init__(
         self,
-        shared: ClientCore,
+        core: ClientCore,
         subdomain: str,
         credentials: Credentials,
         timeouts: Timeouts,
         retry: RetryPolicy,
         may_send: Callable[[], bool] | None = None,
     ) -> None:
-        self.shared = shared
+        self.core = core
         self.subdomain = subdomain
         self.credentials = credentials
         self.timeouts = timeouts
         self.retry = retry
         self.may_send = may_send
-        self._keeper = shared.keepers.get(credentials, timeouts)
-        self._teller = Telemetry(shared, subdomain)
-        self._turns = Permits(shared, subdomain, self._keeper, self._teller, timeouts.deadline)
+        self._token_manager = core.token_managers.get(credentials, timeouts)
+        self._telemetry = Telemetry(core.notifier, core.tenants, subdomain)
+        self._permits = Permits(core, subdomain, self._token_manager, self._telemetry, timeouts.deadline)
         self._urls: dict[str, URL] = {}
-        # Every request carries these (CLARUS_API.md §2), and says what we read.
+        # Every request has these (CLARUS_API.md §2), and says what can be read.
         self._headers = {
             "X-Clarus-Subdomain": subdomain,
             "Content-Type": "application/json",
@@ -79,138 +96,103 @@ class Caller:
         }
 
     async def run(self, request: Request, deadline: Deadline | None = None) -> Call:
-        """Make a call and return it done.
+        """Make a call, and raise what ended it unless it succeeded.
 
         Args:
             request: what to ask.
-            deadline: by when, where that is not this view's own.
+            deadline: by when, if not by the view's own timeout.
 
         Raises:
-            ClarusError: whatever ended it.
+            ClarusError: the call failed; the class says how.
         """
         call = self.begin(request, deadline)
-        error = await self.end(call)
+        error = await self.perform(call)
         if error is not None:
             raise error
         return call
 
     def begin(self, request: Request, deadline: Deadline | None = None) -> Call:
-        """Begin a call, of which nothing is sent yet.
-
-        Args:
-            request: what to ask.
-            deadline: by when, where that is not this view's own.
-        """
-        now = self.shared.bind().time()
+        """Return a call of which nothing is sent yet."""
+        now = self.core.bind().time()
         by = Deadline(now + self.timeouts.deadline) if deadline is None else deadline
-        return Call(self.shared.next_call(self.timeouts.attempt), request, now, by)
+        return Call(self.core.next_call(self.timeouts.attempt), request, now, by)
 
-    async def end(self, call: Call) -> ClarusError | None:
-        """Make a call, and return what ended it; ``None`` where it is done.
-
-        Args:
-            call: from :meth:`begin`.
-        """
+    async def perform(self, call: Call) -> ClarusError | None:
+        """Make the attempts of a call, and return the error that ended it; ``None`` if it succeeded."""
         try:
-            step = await self._attempt(call)
-            if step is not NextAction.DONE:
-                step = await self._again(call, step)
+            # Nearly every call ends here: tenacity would cost it 20 µs.
+            action = await self._attempt(call)
+            if action is not NextAction.DONE:
+                action = await self._retry(call, action)
         except asyncio.CancelledError as error:
-            # Raised anew below: the frames it came through hold the token, and may end up as the context of an error.
+            # A new one is raised below: the frames of this one hold the token, and may become the context of an error.
             cancelled = asyncio.CancelledError(*error.args)
         else:
-            ended = None if step is NextAction.DONE else self.failure(call)
-            self._teller.ended(call, None if ended is None else type(ended).__name__)
+            ended = None if action is NextAction.DONE else self._error(call)
+            self._telemetry.call_ended(call, None if ended is None else type(ended).__name__)
             return ended
-        self._teller.ended(call, type(cancelled).__name__)
+        self._telemetry.call_ended(call, type(cancelled).__name__)
         raise cancelled
 
-    async def _again(self, call: Call, first: NextAction) -> NextAction:
-        from tenacity import AsyncRetrying, retry_if_result, stop_never  # noqa: PLC0415  only a failure pays for it
-
-        earlier: list[NextAction] = [first]
-
-        async def attempt() -> NextAction:
-            if earlier:
-                return earlier.pop()
-            return await self._attempt(call)
+    async def _retry(self, call: Call, action: NextAction) -> NextAction:
+        """Make further attempts, as the policy says, after one that did not succeed."""
+        from clarus_async.retry.policy import retrying  # noqa: PLC0415  only a failure pays for tenacity
 
         async def sleep(seconds: float) -> None:
             if seconds > 0:
-                self._teller.waits(call, WaitReason.BACKOFF, seconds)
-                await self.shared.sleep(seconds)
+                self._telemetry.wait_began(call, WaitReason.BACKOFF, seconds)
+                await self.core.sleep(seconds)
 
-        retrying = AsyncRetrying(
-            retry=retry_if_result(lambda step: self._goes_on(call, step)),
-            wait=lambda _: call.delay,
-            stop=stop_never,
+        async for attempt in retrying(
+            call,
+            self.retry,
+            budget=self.core.tenants.get(self.subdomain).retry_budget(reconciles=call.request.reconciles),
+            tokens_refused=lambda: self._tokens_refused(call),
+            clock=self.core.time,
+            random=self.core.random,
             sleep=sleep,
-        )
-        step: NextAction = await retrying(attempt)
-        return step
+        ):
+            # The first one was made already. Nothing is raised into tenacity: a cancellation just ends the loop.
+            if attempt.retry_state.attempt_number > 1:
+                action = await self._attempt(call)
+            attempt.retry_state.set_result(action)
+        return action
 
-    def _goes_on(self, call: Call, step: NextAction) -> bool:
-        """Decide whether another attempt follows, and after how long."""
-        call.delay = 0.0
-        if step is NextAction.REFRESH:
-            return self._refreshes(call)
-        if step is NextAction.PACE:
-            if self.retry.max_attempts == 1:
-                call.because = "retries are off"
-                return False
-            return True
-        if step is not NextAction.AGAIN:
-            return False
-        call.delay = backoff(self.retry, max(call.spent, 1), self.shared.random)
-        if isinstance(call.seen, Answered):
-            call.delay += call.seen.retry_after or 0.0
-        now = asyncio.get_running_loop().time()
-        if call.spent >= self.retry.max_attempts:
-            call.because = "out of attempts" if self.retry.max_attempts > 1 else "retries are off"
-        elif not call.deadline.allows(now, call.delay):
-            call.because = f"another attempt in {call.delay:.3g} s would be past the deadline"
-        elif not self.shared.tenant(self.subdomain).budget_of(settles=call.request.settles).take(now):
-            call.because = "the tenant's retry budget is empty"
-            call.starved = True
-        else:
-            return True
-        return False
-
-    def _refreshes(self, call: Call) -> bool:
-        """Decide whether a call that was answered with 401 goes on with another token."""
-        now = self.shared.time()
-        if not call.request.patient:
-            # When the next token is to be had is known where it is asked for.
+    def _tokens_refused(self, call: Call) -> str | None:
+        """Return why no other token would help a call that was answered with 401; ``None`` where one may."""
+        now = self.core.time()
+        if not call.request.wait_for_pace:
+            # When the next token may be asked for is known where it is asked for.
             goes_on = call.deadline.allows(now, 0.0)
         else:
+            # A token that dies early costs a run no time.
             call.deadline = Deadline(call.deadline.at + now - call.sent_at)
-            refusals = self.shared.tenant(self.subdomain).refusals
-            goes_on = not refusals.hopeless(now, self.timeouts.deadline) and not self._always_refused(call, now)
-        if not goes_on:
-            call.because = ALWAYS_REFUSED
-        return goes_on
-
-    def _always_refused(self, call: Call, now: float) -> bool:
-        """Whether a call is answered with 401 whatever its token, as one that its scope does not cover may be."""
-        return call.unauthorized >= _MOST_REFUSED and now - call.unauthorized_since >= 2 * self.timeouts.deadline
+            refusals = self.core.tenants.get(self.subdomain).refusals
+            # A request that the token's scope does not cover is answered with 401 whatever the token.
+            always = call.unauthorized >= _MOST_401S and now - call.unauthorized_since >= 2 * self.timeouts.deadline
+            goes_on = not always and not refusals.hopeless(now, self.timeouts.deadline)
+        return None if goes_on else ALWAYS_REFUSED
 
     async def _attempt(self, call: Call) -> NextAction:
+        """Send a call's request once, as soon as it may be sent, and return what follows."""
+        # 1. The permit. Where nothing has to be waited for, no coroutine is made.
         request = call.request
-        tenant = self.shared.tenant(self.subdomain)
+        tenant = self.core.tenants.get(self.subdomain)
         if call.attempts == 0:
-            tenant.budget_of(settles=request.settles).called(self.retry.max_attempts - 1)
-        turn = self._turns.at_once(call, tenant) or await self._turns.take(call, tenant)
-        if turn is None:
+            tenant.retry_budget(reconciles=request.reconciles).count_call(self.retry.max_attempts - 1)
+        permit = self._permits.try_acquire(call, tenant) or await self._permits.acquire(call, tenant)
+        if permit is None:
             return NextAction.RAISE
-        call.sent_at = turn.sent.at
-        call.limited = False
+        call.sent_at = permit.sent.at
+        call.limiter_503 = False
         call.attempts += 1
-        call.spent += 1
-        headers = {**self._headers, "Authorization": f"Bearer {turn.token}"}
+        call.counted_attempts += 1
+        headers = {**self._headers, "Authorization": f"Bearer {permit.token}"}
         if request.idempotency_key is not None:
             headers["Idempotency-Key"] = request.idempotency_key
+        # 2. The request, and what its result proves.
         try:
-            received = await self.shared.session.send(
+            received = await self.core.session.send(
                 request.method,
                 self._url(request),
                 headers,
@@ -219,34 +201,32 @@ class Caller:
                 connect=self.timeouts.connect,
                 attempt=call.deadline.attempt(call.sent_at, self.timeouts.attempt),
                 may_send=self.may_send,
-                fresh=request.fresh or call.seen is NoAnswer.CONNECTION_LOST,
+                new_connection=request.new_connection or call.result is NoResponse.CONNECTION_LOST,
             )
-            verdict = self._judged(call, received, turn)
+            effect, action = self._classified(call, received, permit)
         except BaseException as error:
-            # Cancelled: what is on the wire may be applied all the same.
-            call.applied = worst(call.applied, Conclusion(Effect.UNKNOWN, NextAction.UNSETTLED), request.kind)
+            # Cancelled: the server may apply what is on the wire all the same.
+            call.applied = merge_applied(call.applied, Effect.UNKNOWN, request.kind)
             if isinstance(error, asyncio.CancelledError):
-                self._teller.given_up(call)
+                self._telemetry.attempt_cancelled(call)
             raise
         finally:
-            tenant.queue.release(turn.sent)
-        if verdict.step is NextAction.DONE:
-            return NextAction.DONE
-        if verdict.proof in {Effect.UNKNOWN, Effect.APPLIED}:
-            call.doubt()
-        if verdict.step is NextAction.AGAIN and call.limited and call.kept_out < MOST_LIMITED:
-            # As a 429 does, it costs no attempt.
-            call.kept_out += 1
-            call.spent -= 1
-            return NextAction.PACE
-        if verdict.step in {NextAction.PACE, NextAction.REFRESH}:
-            call.spent -= 1
-        if verdict.step is NextAction.REFRESH:
-            return self._reject(call, turn.token, tenant)
-        return verdict.step
+            tenant.queue.release(permit.sent)
+        # 3. What follows. A create that succeeded ends here.
+        if action is NextAction.DONE:
+            return action
+        if effect in {Effect.UNKNOWN, Effect.APPLIED}:
+            call.note_in_doubt()
+        if action is NextAction.RETRY and call.limiter_503 and call.uncounted_503s < MOST_UNCOUNTED_503S:
+            # It costs no attempt, as a 429 costs none.
+            call.uncounted_503s += 1
+            action = NextAction.WAIT_FOR_PACE
+        if action is NextAction.WAIT_FOR_PACE or action is NextAction.REFRESH_TOKEN:
+            call.counted_attempts -= 1
+        return self._token_refused(call, permit.token, tenant) if action is NextAction.REFRESH_TOKEN else action
 
-    def _reject(self, call: Call, token: str, tenant: TenantState) -> NextAction:
-        if self._keeper.static:
+    def _token_refused(self, call: Call, token: str, tenant: TenantState) -> NextAction:
+        if self._token_manager.static:
             refused = AuthenticationError(
                 "the API refuses the access token, and there is no way to get another",
                 method=call.request.method,
@@ -254,105 +234,107 @@ class Caller:
                 attempts=call.attempts,
                 request_id=call.request_id,
             )
-            return call.stop(refused.reason, by=refused)
-        if (held := self._keeper.reject(token)) is not None:
-            tenant.refusals.refused(held, self.shared.time(), self.shared.random)
-        return NextAction.REFRESH
+            return call.stop(refused.reason, error=refused)
+        if (held := self._token_manager.reject(token)) is not None:
+            tenant.refusals.refused(held, self.core.time(), self.core.random)
+        return NextAction.REFRESH_TOKEN
 
-    def _judged(self, call: Call, received: Received | Unanswered, turn: Permit) -> Conclusion:
+    def _classified(self, call: Call, received: HttpResponse | TransportFailure, permit: Permit) -> Classification:
+        """Note what an attempt brought, tell the rate limiter, and return what it proves."""
         request = call.request
-        seen: AttemptResult
-        if isinstance(received, Unanswered):
-            seen, call.said = received
+        result: AttemptResult
+        if isinstance(received, TransportFailure):
+            result, call.failure = received
             call.details, call.unreadable, call.request_id = (), None, None
         else:
-            seen = self._seen(call, received, turn.token)
-            date, now, wall = received.headers.get("Date"), self.shared.time(), datetime.now(UTC)
+            result = self._read(call, received, permit.token)
+            date, now, wall = received.headers.get("Date"), self.core.time(), datetime.now(UTC)
             if date is not None:
-                self.shared.note_date(Dated(date, call.sent_at, now, wall))
+                self.core.note_date(Dated(date, call.sent_at, now, wall))
             told = read_rate_limit(received.headers, date, wall)
-            queue = turn.tenant.queue
-            if seen.status == 429:
-                queue.refused(turn.sent, now, seen.retry_after, told)
-            elif seen.status == 503:
-                call.limited = queue.unavailable(turn.sent, now, seen.retry_after, told, path=request.template)
+            queue = permit.tenant.queue
+            if result.status == 429:
+                queue.refused(permit.sent, now, result.retry_after, told)
+            elif result.status == 503:
+                call.limiter_503 = queue.unavailable(permit.sent, now, result.retry_after, told, path=request.template)
             else:
-                queue.answered(turn.sent, now, told, path=request.template)
-            if seen.status != 401:
+                queue.answered(permit.sent, now, told, path=request.template)
+            if result.status != 401:
                 call.unauthorized = 0
             else:
                 call.unauthorized_since = call.unauthorized_since if call.unauthorized else call.sent_at
                 call.unauthorized += 1
-            if seen.status < 500 and seen.status not in _SAYS_NOTHING_OF_THE_TOKEN:
-                turn.tenant.refusals.accepted = True
-        verdict = judge(request.kind, seen, repeatable=request.repeatable, doubt=call.applied is not Applied.NO)
-        call.seen = seen
-        call.applied = worst(call.applied, verdict, request.kind)
-        self._teller.attempted(call, received, verdict)
-        return verdict
+            if result.status < 500 and result.status not in _SAYS_NOTHING_OF_THE_TOKEN:
+                permit.tenant.refusals.accepted = True
+        classification = classify(
+            request.kind, result, repeatable=request.repeatable, in_doubt=call.applied is not Applied.NO
+        )
+        call.result = result
+        call.applied = merge_applied(call.applied, classification.effect, request.kind)
+        self._telemetry.attempt_ended(call, received, classification)
+        return classification
 
     @staticmethod
-    def _seen(call: Call, received: Received, token: str) -> Answered:
+    def _read(call: Call, received: HttpResponse, token: str) -> ResponseSummary:
+        """Read a response into its call: a value, or what it reports instead."""
         request = call.request
         call.request_id = request_id(received.headers.get("X-Request-Id"), (token,))
         call.details, call.unreadable = (), None
         if 200 <= received.status < 300:
             if request.read is None:
-                return Answered(received.status)
+                return ResponseSummary(received.status)
             if received.too_large:
                 value: Any = Unreadable("", f"at most {BODY_CAP} bytes")
             else:
                 value = request.read(received.body) if received.whole else Unreadable("", "the whole body")
             if isinstance(value, Unreadable):
                 call.unreadable = value
-                return Answered(received.status, readable=False, whole=received.whole)
+                return ResponseSummary(received.status, readable=False, whole=received.whole)
             if isinstance(value, GraphQLAnswer):
                 call.details = read_error_body(received.body, [token, *secrets_in(request.secret)])
-                return Answered(received.status, faulty=True, executed=value.executed)
+                return ResponseSummary(received.status, faulty=True, executed=value.executed)
             call.value = value
-            return Answered(received.status)
+            return ResponseSummary(received.status)
         challenge = received.headers.get("WWW-Authenticate")
         call.details = read_error_body(received.body, [token, *secrets_in(request.secret)], challenge)
         wait = retry_after(received.headers.get("Retry-After"), received.headers.get("Date"), datetime.now(UTC))
-        return Answered(received.status, wait)
+        return ResponseSummary(received.status, wait)
 
     def _url(self, request: Request) -> URL:
+        # Parsing a URL costs more than looking it up; those with an id in them are not kept.
         url = self._urls.get(request.path)
         if url is None:
-            url = URL(self.shared.base_url + request.path, encoded=True)
+            url = URL(self.core.base_url + request.path, encoded=True)
             if request.path == request.template:
                 self._urls[request.path] = url
         return url
 
-    def failure(self, call: Call) -> ClarusError:
-        """Build the error that says how a call ended.
-
-        Args:
-            call: one that is not done.
-        """
-        from clarus_async.retry.failure import Ending, failure  # noqa: PLC0415  only a failure pays for it
+    def _error(self, call: Call) -> ClarusError:
+        """Build the error of a call that failed."""
+        from clarus_async.retry.call_error import FailedCall, call_error  # noqa: PLC0415  only a failure pays for it
 
         request = call.request
+        now = asyncio.get_running_loop().time()
         sent_at = None
-        if call.doubt_at is not None:
-            sent_at = datetime.now(UTC) - timedelta(seconds=asyncio.get_running_loop().time() - call.doubt_at)
-        return failure(
-            Ending(
+        if call.last_in_doubt_at is not None:
+            sent_at = datetime.now(UTC) - timedelta(seconds=now - call.last_in_doubt_at)
+        return call_error(
+            FailedCall(
                 kind=request.kind,
                 method=request.method,
                 path=request.path,
-                seen=call.seen,
-                said=call.said,
+                result=call.result,
+                failure=call.failure,
                 details=call.details,
                 unreadable=call.unreadable,
                 applied=call.applied,
                 attempts=call.attempts,
                 request_id=call.request_id,
-                out_of_time=call.out_of_time or call.deadline.left(asyncio.get_running_loop().time()) < LEAST_USEFUL,
-                because=call.because,
+                out_of_time=call.out_of_time or call.deadline.left(now) < LEAST_USEFUL,
+                stop_reason=call.stop_reason,
                 sent_at=sent_at,
-                wait=call.paced,
-                stopped_by=call.stopped_by,
+                wait=call.pace_wait,
+                stop_error=call.stop_error,
                 repeatable=request.repeatable,
             )
         )

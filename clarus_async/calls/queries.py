@@ -12,7 +12,7 @@ from clarus_async.calls.request import Request
 from clarus_async.errors import ApiError, GraphQLError, ResponseError
 from clarus_async.resources.spec import AnyListing, Listing, Row
 from clarus_async.retry.deadline import Deadline
-from clarus_async.retry.effect import Kind
+from clarus_async.retry.effect import OperationKind
 from clarus_async.wire.graphql import (
     Page,
     list_document,
@@ -59,15 +59,15 @@ def graphql_request(
 
     return Request(
         operation=operation,
-        kind=Kind.READ if only_reads(document) else Kind.ACTION,
+        kind=OperationKind.READ if only_reads(document) else OperationKind.ACTION,
         method="POST",
         path="/graphql",
         template="/graphql",
         body=request_body(document, variables),
         read=read_body,
         secret=variables,
-        settles=reconciles,
-        patient=wait_for_pace,
+        reconciles=reconciles,
+        wait_for_pace=wait_for_pace,
     )
 
 
@@ -116,7 +116,7 @@ async def read_list_page(
     Raises:
         ClarusError: it can't be read; the class says why.
     """
-    tenant = caller.shared.tenant(caller.subdomain)
+    tenant = caller.core.tenants.get(caller.subdomain)
     refused = False
     if tenant.most_rows is not None:
         first = min(first, tenant.most_rows)

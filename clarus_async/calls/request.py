@@ -1,4 +1,4 @@
-"""What a call asks, and how far it has come."""
+"""A request, and the state of the call that makes it."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ import attrs
 
 from clarus_async.errors import Applied, ClarusError, ErrorDetail
 from clarus_async.retry.deadline import Deadline
-from clarus_async.retry.effect import Answered, AttemptResult, Kind, NextAction
+from clarus_async.retry.effect import AttemptResult, NextAction, OperationKind, ResponseSummary
 from clarus_async.wire.reading import Unreadable
 
 
-# Not frozen, for one is made for each call; nobody changes it. No repr: it holds what must not show.
+# Not frozen, which would cost more for each call; nobody changes it. No repr: it holds what must not show.
 @attrs.define(kw_only=True, eq=False, repr=False)
 class Request:
-    """What is asked of the server, and how its answer is read.
+    """What is asked of the server, and how its response is read.
 
     Args:
         operation: the method's name, such as ``create``.
         kind: what repeating it would do.
         method: the HTTP method.
-        path: where to, with the ids in it.
+        path: the path, with the ids in it.
         template: the path with its ids left out, for logs and events.
         body: what is sent.
-        read: turns a 2xx body into a value; ``None`` where no body is needed.
+        read: turns the body of a 2xx into a value; ``None`` where no body is needed.
         idempotency_key: the same for every attempt.
-        secret: plain data of which nothing must show in an error, should the server echo it.
-        repeatable: a second effect does no harm.
-        patient: what it waits for its turn does not count against its deadline.
-        fresh: it wants a connection that was not used before.
-        settles: it settles what was begun: it goes before what is new, and has an allowance of retries of its own.
+        secret: plain data that is scrubbed from errors, in case the server echoes it.
+        repeatable: repeating an action does no harm.
+        wait_for_pace: waiting for the rate limiter does not count against the deadline.
+        new_connection: use no connection that was used before.
+        reconciles: it looks up what an earlier request did: it goes before new work, and has a retry budget of its own.
     """
 
     operation: str
-    kind: Kind
+    kind: OperationKind
     method: str
     path: str
     template: str
@@ -44,13 +44,13 @@ class Request:
     idempotency_key: str | None = None
     secret: object = None
     repeatable: bool = False
-    patient: bool = False
-    fresh: bool = False
-    settles: bool = False
+    wait_for_pace: bool = False
+    new_connection: bool = False
+    reconciles: bool = False
 
 
 class Call:
-    """How far one call has come.
+    """The state of one call, over all its attempts.
 
     Args:
         number: tells it from the client's other calls.
@@ -59,29 +59,28 @@ class Call:
         deadline: by when it must have ended.
     """
 
-    # Defaults stand here, so that a call costs what it comes to.
+    # The defaults are the class's, so that a call pays only for what it sets.
     value: Any = None
     attempts: int = 0
-    spent: int = 0  # attempts that count against the policy: a 429, a rate limiter's 503 and a 401 cost none
+    counted_attempts: int = 0  # those that count against the policy: a 429, a rate limiter's 503 and a 401 do not
     applied: Applied = Applied.NO
     sent_at: float = 0.0
-    doubt_since: float | None = None  # when the first attempt was sent that may have been applied
-    doubt_at: float | None = None  # when the last one was
-    seen: AttemptResult | None = None
-    said: str | None = None  # where and why the last attempt had no answer
+    first_in_doubt_at: float | None = None  # when the first attempt was sent that may have been applied
+    last_in_doubt_at: float | None = None  # when the last one was
+    result: AttemptResult | None = None
+    failure: str | None = None  # where and why the last attempt got no response
     details: tuple[ErrorDetail, ...] = ()
     unreadable: Unreadable | None = None
     request_id: str | None = None
-    delay: float = 0.0
-    limited: bool = False  # the last answer was a rate limiter's 503
-    kept_out: int = 0  # how many were that cost no attempt
+    limiter_503: bool = False  # the last response was a 503 of a rate limiter
+    uncounted_503s: int = 0  # how many of those cost no attempt
     unauthorized: int = 0  # 401s in a row
     unauthorized_since: float = 0.0
-    because: str | None = None
+    stop_reason: str | None = None  # why there is no further attempt
+    stop_error: ClarusError | None = None  # the error that stopped it, where that is not the result of an attempt
     out_of_time: bool = False
-    starved: bool = False  # another attempt was due, and the budget had none
-    paced: float | None = None
-    stopped_by: ClarusError | None = None
+    budget_exhausted: bool = False  # another attempt was due, and the retry budget was empty
+    pace_wait: float | None = None  # seconds, where the rate limiter's wait was too long
 
     def __init__(self, number: int, request: Request, started: float, deadline: Deadline) -> None:
         self.number = number
@@ -91,18 +90,23 @@ class Call:
 
     @property
     def status(self) -> int | None:
-        """The last answer's status."""
-        return self.seen.status if isinstance(self.seen, Answered) else None
+        """The status of the last response."""
+        return self.result.status if isinstance(self.result, ResponseSummary) else None
 
-    def doubt(self) -> None:
+    @property
+    def retry_after(self) -> float:
+        """Seconds that the last response asks to wait; 0 where it asks nothing."""
+        return (self.result.retry_after or 0.0) if isinstance(self.result, ResponseSummary) else 0.0
+
+    def note_in_doubt(self) -> None:
         """Note that the last attempt may have been applied."""
-        self.doubt_at = self.sent_at
-        if self.doubt_since is None:
-            self.doubt_since = self.sent_at
+        self.last_in_doubt_at = self.sent_at
+        if self.first_in_doubt_at is None:
+            self.first_in_doubt_at = self.sent_at
 
-    def stop(self, because: str, *, out_of_time: bool = False, by: ClarusError | None = None) -> NextAction:
+    def stop(self, reason: str, *, out_of_time: bool = False, error: ClarusError | None = None) -> NextAction:
         """Note why there is no further attempt."""
-        self.because = because
+        self.stop_reason = reason
         self.out_of_time = out_of_time
-        self.stopped_by = by
+        self.stop_error = error
         return NextAction.RAISE

@@ -1,81 +1,102 @@
-"""What observers and logs are told: named facts only, so that nothing else can get there."""
+"""What observers and logs are told of calls: named facts only, so that nothing secret can get there."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Final
 
-from clarus_async.calls.core import ClientCore
 from clarus_async.calls.request import Call
-from clarus_async.events import AttemptEvent, CallEvent, Event, WaitEvent, WaitReason
-from clarus_async.http.no_answer import Unanswered
-from clarus_async.http.session import Received
-from clarus_async.retry.effect import Conclusion, Effect
+from clarus_async.calls.tenants import Tenants
+from clarus_async.events import AttemptEvent, CallEvent, Event, Observer, WaitEvent, WaitReason
+from clarus_async.http.session import HttpResponse
+from clarus_async.http.transport_failure import TransportFailure
+from clarus_async.retry.effect import Classification, Effect
 
-GIVEN_UP: Final = "it was given up before an answer came"
+GIVEN_UP: Final = "it was given up before a response came"
 """The failure of an attempt whose call was cancelled."""
 
 _log = logging.getLogger("clarus_async")
 
 
+class Notifier:
+    """Passes events to a client's observer, and keeps what that raises from the calls."""
+
+    def __init__(self, observer: Observer | None, base_url: str) -> None:
+        self.observer = observer
+        self._base_url = base_url
+        self._logged: set[str] = set()
+
+    def for_tenant(self, subdomain: str) -> Observer | None:
+        """Return the observer of a tenant's calls."""
+        for_tenant: Callable[[str, str], Observer] | None = getattr(self.observer, "for_tenant", None)
+        if for_tenant is None:
+            return self.observer
+        try:
+            return for_tenant(subdomain, self._base_url)
+        except (Exception, asyncio.CancelledError):  # noqa: BLE001  watching must not fail what is watched
+            self._log_once("tenant")
+            return self.observer
+
+    def notify(self, event: Event, observer: Observer | None) -> None:
+        """Pass an event to an observer, if there is one."""
+        if observer is not None:
+            try:
+                observer.on_event(event)
+            except (Exception, asyncio.CancelledError):  # noqa: BLE001  watching must not fail what is watched
+                self._log_once(type(event).__name__)
+
+    def _log_once(self, what: str) -> None:
+        """Log what the observer raises, once for each kind of event: there may be thousands a second."""
+        if what not in self._logged:
+            self._logged.add(what)
+            _log.exception("the observer raised on a %s; this is not logged again", what)
+
+
 class Telemetry:
-    """Tells of one tenant's calls.
+    """Tells of the calls of one view of a client."""
 
-    Args:
-        shared: has the observer.
-        subdomain: the tenant, which stands in log lines and in no event.
-    """
-
-    def __init__(self, shared: ClientCore, subdomain: str) -> None:
-        self._shared = shared
+    def __init__(self, notifier: Notifier, tenants: Tenants, subdomain: str) -> None:
+        self._notifier = notifier
+        self._tenants = tenants
+        # It is in log lines, and in no event.
         self._subdomain = subdomain
-        self._observer = shared.observer_for(subdomain)
+        self._observer = notifier.for_tenant(subdomain)
 
-    def waits(self, call: Call, reason: WaitReason, seconds: float | None) -> None:
-        """Tell of a wait that begins.
-
-        Args:
-            call: whose.
-            reason: what for.
-            seconds: how long, where that is known.
-        """
+    def wait_began(self, call: Call, reason: WaitReason, seconds: float | None) -> None:
+        """Tell of a wait that begins, and how long it takes where that is known."""
         if self._observer is not None:
-            self._tell(WaitEvent(call_id=call.number, operation=call.request.operation, reason=reason, seconds=seconds))
+            self._notify(
+                WaitEvent(call_id=call.number, operation=call.request.operation, reason=reason, seconds=seconds)
+            )
 
-    def attempted(self, call: Call, received: Received | Unanswered, verdict: Conclusion) -> None:
-        """Tell of an attempt that ended.
-
-        Args:
-            call: whose.
-            received: the answer, or why there is none.
-            verdict: what it proves.
-        """
+    def attempt_ended(
+        self, call: Call, received: HttpResponse | TransportFailure, classification: Classification
+    ) -> None:
+        """Tell of an attempt that ended."""
+        # Nearly every create comes here with nobody to tell.
         if self._observer is None and not _log.isEnabledFor(logging.DEBUG):
             return
-        failure, said = None, None
-        if isinstance(received, Unanswered):
-            failure, said = received.why.value, received.said
-        self._attempted(call, call.status, failure, verdict.proof, call.request_id, said)
+        failure, message = None, None
+        if isinstance(received, TransportFailure):
+            failure, message = received.reason.value, received.message
+        self._attempt(call, call.status, failure, classification.effect, call.request_id, message)
 
-    def given_up(self, call: Call) -> None:
-        """Tell of an attempt that was cancelled.
-
-        Args:
-            call: whose.
-        """
+    def attempt_cancelled(self, call: Call) -> None:
+        """Tell of an attempt that was cancelled."""
         if self._observer is not None or _log.isEnabledFor(logging.DEBUG):
-            # What the call has seen is of an earlier attempt.
-            self._attempted(call, None, GIVEN_UP, Effect.UNKNOWN, None, GIVEN_UP)
+            # The result that the call holds is that of an earlier attempt.
+            self._attempt(call, None, GIVEN_UP, Effect.UNKNOWN, None, GIVEN_UP)
 
-    def _attempted(
+    def _attempt(
         self,
         call: Call,
         status: int | None,
         failure: str | None,
-        proof: Effect,
+        effect: Effect,
         request_id: str | None,
-        said: str | None,
+        message: str | None,
     ) -> None:
         duration = asyncio.get_running_loop().time() - call.sent_at
         event = AttemptEvent(
@@ -86,24 +107,19 @@ class Telemetry:
             duration=duration,
             status=status,
             failure=failure,
-            proves=proof.value,
+            proves=effect.value,
             request_id=request_id,
-            pace=self._shared.queue(self._subdomain).pace.rate,
+            pace=self._tenants.queue(self._subdomain).pace.rate,
         )
-        self._tell(event)
+        self._notify(event)
         if _log.isEnabledFor(logging.DEBUG):
-            _log.debug("attempt %d of %s: %s after %.3f s", call.attempts, event.operation, said or status, duration)
+            _log.debug("attempt %d of %s: %s after %.3f s", call.attempts, event.operation, message or status, duration)
 
-    def _tell(self, event: Event) -> None:
-        self._shared.tell(event, self._observer)
+    def _notify(self, event: Event) -> None:
+        self._notifier.notify(event, self._observer)
 
-    def ended(self, call: Call, error: str | None) -> None:
-        """Tell of a call that ended: one line at INFO where it was retried or failed, at DEBUG otherwise.
-
-        Args:
-            call: which.
-            error: the class of what it raised.
-        """
+    def call_ended(self, call: Call, error: str | None) -> None:
+        """Tell of a call that ended: it is logged at INFO if it was retried or failed, else at DEBUG."""
         trouble = error is not None or call.attempts > 1
         level = logging.INFO if trouble else logging.DEBUG
         if self._observer is None and not _log.isEnabledFor(level):
@@ -121,7 +137,7 @@ class Telemetry:
             applied=None if error is None else call.applied,
             error=error,
         )
-        self._tell(event)
+        self._notify(event)
         _log.log(
             level,
             "%s for %s: %s, status %s, applied %s, attempts %d, %.3f s, request id %s",

@@ -14,13 +14,7 @@ from clarus_async.cli.parser import build_parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run ``clarus``.
-
-    Args:
-        argv: the arguments; those of the process by default.
-
-    Returns:
-        The exit status.
+    """Run ``clarus`` with these arguments, or those of the process, and return the exit status.
 
     Raises:
         SystemExit: help was asked for, or the command line can't be understood.
@@ -28,19 +22,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     streams.reserve_descriptors()
     debug = False
     try:
-        args = _parse(argv)
+        args = _parse(sys.argv[1:] if argv is None else argv)
         debug = args.debug
-        # Nothing is begun where nobody would hear what became of it.
+        # Nothing is begun where its results could not be written.
         streams.write_to_stdout(b"")
         return _run(args)
-    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  the outermost frame: nobody else is there to tell
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  the outermost frame: no caller could handle it
         return _end(error, debug=debug)
     finally:
         streams.empty_buffers()
 
 
-def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = build_parser()
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = build_parser(argv)
     shown, said = io.StringIO(), io.StringIO()
     try:
         with contextlib.redirect_stdout(shown), contextlib.redirect_stderr(said):
@@ -77,22 +71,22 @@ def _end(error: BaseException, *, debug: bool) -> int:
 def _run(args: argparse.Namespace) -> int:
     match args.command:
         case "provision" if args.celery is not None:
-            from clarus_async.cli import machines
+            from clarus_async.cli import provision_fleet
 
-            return machines.main(args)
+            return provision_fleet.main(args)
         case "provision":
             from clarus_async.cli import provision
 
             return provision.main(args)
         case "report":
-            from clarus_async.cli import report
+            from clarus_async.cli import journal_report
 
-            return report.main(args)
+            return journal_report.main(args)
         case "simulator":
             from clarus_async.cli import simulate
 
             return simulate.serve(args)
         case _:
-            from clarus_async.cli import resource
+            from clarus_async.cli import operations
 
-            return resource.main(args)
+            return operations.main(args)

@@ -1,11 +1,14 @@
-"""From the command line and the environment to a client."""
+"""From the command line and the environment to a client, and to the resource that the command is about."""
 
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from clarus_async.client import ClarusClient, ClientOptions
 from clarus_async.config import Timeouts
+from clarus_async.resources.spec import AnySpec
+from clarus_async.resources.table import RESOURCES
 
 
 def connect(args: argparse.Namespace, *, max_connections: int = 64) -> ClarusClient:
@@ -26,3 +29,13 @@ def connect(args: argparse.Namespace, *, max_connections: int = 64) -> ClarusCli
     if args.deadline is not None:
         options["timeouts"] = Timeouts(deadline=args.deadline)
     return ClarusClient.from_env(**options)
+
+
+def spec_of(args: argparse.Namespace) -> AnySpec:
+    """Return what the records of a command are."""
+    return RESOURCES[args.resource]
+
+
+def resource_of(client: ClarusClient, args: argparse.Namespace) -> Any:  # noqa: ANN401  any resource's class
+    """Return what makes the calls of a command."""
+    return getattr(client, args.resource)

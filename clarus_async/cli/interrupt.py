@@ -17,14 +17,9 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupt:
-    """The first signal stops the intake and gives what is in flight some time; the second stops at once.
+    """The first signal lets no further record begin and gives what is in flight some time; the second stops at once.
 
-    To stop at once is to cancel the task that made this.
-
-    Args:
-        stop: stops the intake.
-        say: tells what is happening.
-        grace: seconds for what is in flight.
+    To stop at once is to cancel the task that made this. What is in flight has ``grace`` seconds.
     """
 
     def __init__(self, stop: Callable[[], None], say: Callable[[str], None], grace: float) -> None:
@@ -39,7 +34,7 @@ class Interrupt:
         """Whether it was stopped at once."""
 
     def wind_down(self) -> None:
-        """Stop the intake, and everything when the time is up."""
+        """Begin no further record, and stop everything when the time is up."""
         self._stop()
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self._grace, self._cancel)
@@ -88,7 +83,7 @@ async def deliver(
     """Write the results of some work that can be interrupted; return the exit status where it was.
 
     Args:
-        stop: stops the intake.
+        stop: lets no further record begin.
         view: shows what is happening, and takes the results.
         grace: seconds that what is in flight has after the first signal.
         work: writes results, and is cancelled when everything is to stop.

@@ -13,7 +13,7 @@ from typing import Final, Self
 
 from clarus_async.cli.streams import write_results
 from clarus_async.errors import ClarusError, ConfigurationError, InputProblem, InvalidInputError
-from clarus_async.provisioning.files.reader import BadRow
+from clarus_async.provisioning.files.numbered import BadRow
 
 _LONGEST_NAME: Final = 100
 # Lines that wait for whoever reads the results.
@@ -44,11 +44,7 @@ def describe(row: BadRow) -> list[str]:
 
 
 def explain(error: Exception) -> tuple[str, Exit]:
-    """Return one line on what went wrong, and the exit status that says whose move it is.
-
-    Args:
-        error: what ended the command.
-    """
+    """Return one line on what went wrong, and the exit status that says whose move it is."""
     if isinstance(error, ClarusError):
         return str(error), Exit.USAGE if isinstance(error, ConfigurationError | InvalidInputError) else Exit.FAILED
     if isinstance(error, OSError):
@@ -101,11 +97,7 @@ class Results:
         return self.lost is None
 
     async def close(self, within: float | None = None) -> None:
-        """Wait until all is written.
-
-        Args:
-            within: seconds to wait at most.
-        """
+        """Wait until all is written, for some seconds at most."""
         self._lines.put(None)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within):

@@ -1,13 +1,19 @@
-"""What ``clarus`` understands. Nothing but the standard library is imported, so that help comes at once."""
+"""What ``clarus`` understands. Resources are imported only by the commands whose options are their attributes.
+
+Nothing else but the standard library is imported, so that help comes at once.
+"""
 
 from __future__ import annotations
 
 import math
-from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
-from collections.abc import Callable
-from typing import Any, Final
+from argparse import SUPPRESS, ArgumentError, ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final
 
 from clarus_async._version import __version__
+
+if TYPE_CHECKING:
+    from clarus_async.resources.spec import AnySpec
 
 _EPILOG: Final = """\
 environment:
@@ -29,32 +35,19 @@ exit status:
   130, 141, 143  stopped by Ctrl-C, by the end of whoever read the results, by SIGTERM
 """
 
-# The option's name, the attribute's name, and what it is.
-ATTRIBUTE_OPTIONS: Final = (
-    ("--name", "name", "what people see"),
-    ("--type", "integration_type", "such as shopify, or a category such as ecommerce"),
-    ("--provider", "provider", "such as shopify"),
-    ("--account-id", "account_id", "default account of imported orders"),
-    ("--warehouse-id", "warehouse_id", "default warehouse of imported orders"),
-    ("--reference1", "external_system_reference1", "your own primary id"),
-    ("--reference2", "external_system_reference2", "a further reference"),
-    ("--reference3", "external_system_reference3", "a further reference"),
-    *((f"--string{n}", f"string{n}", "free text") for n in range(1, 6)),
-)
-
 _PROVISION: Final = """\
-Create an integration for every record of FILE.
+Create a record for every row of FILE: an integration, or what --resource names.
 
-JSON Lines: one object a line, its configuration nested.
-CSV: a header row; configuration.api_key is api_key within configuration; an empty cell is left out; is_active is
-true or false; account_id and warehouse_id are digits; all else is text.
+JSON Lines: one object a line, a configuration nested.
+CSV: a header row; configuration.api_key is api_key within configuration; an empty cell is left out; a cell is true or
+false, digits, or text, as its attribute is: is_active is true or false, account_id digits, name text.
 
 A file is checked to its end first: if a row is bad, every bad row is listed and nothing is sent. From standard
 input, or from a pipe, a bad row is named as it comes and the others are sent.
 
-Each outcome is a line on standard output. Ctrl-C stops the intake and gives what is in flight 10 seconds to finish;
-once more, and everything stops at once. With a journal, the same command goes on where it stopped, whatever stopped
-it; without one, what is there already is found by its key.
+Each outcome is a line on standard output. After Ctrl-C no further record is begun, and what is in flight has 10 seconds
+to finish; once more, and everything stops at once. With a journal, the same command goes on where it stopped, whatever
+stopped it; without one, what is there already is found by its key.
 """
 _REPORT: Final = """\
 Print what became of the records of a journal: the counts as one JSON object on standard output, the first records that
@@ -64,13 +57,14 @@ are not there as they should be on standard error.
 counts. What came late is found and named so.
 """
 _CREATE: Final = """\
-Create an integration. A configuration comes as JSON; --json - reads it from standard input, which keeps secrets
+Create {noun}. What is nested comes as JSON; --json - reads it from standard input, which keeps secrets
 out of the list of processes and the shell's history:
 
-  clarus create --name Shop --type shopify --json - <<< '{"configuration": {"api_key": "..."}}'
+  clarus create --name Shop --type shopify --json - <<< '{{"configuration": {{"api_key": "..."}}}}'
 """
 _UPDATE: Final = """\
-Change an integration: name, is_active, configuration, string1 to string5. What is not named stays as it is.
+Change {noun}: {attributes}.
+What is not named stays as it is.
 --json - reads an object from standard input, which keeps secrets out of the list of processes; null in it clears.
 
   clarus update 17 --set name=Shop --set is_active=false --clear string1
@@ -81,8 +75,10 @@ object on standard output; the environment for clarus is shown on standard error
 """
 
 
-def build_parser() -> ArgumentParser:
-    """Build the parser; parsed arguments have a ``command``."""
+def build_parser(argv: Sequence[str]) -> ArgumentParser:
+    """Build the parser of a command line; parsed arguments have a ``command``, and most of them a ``resource``."""
+    called = next((word for word in argv if not word.startswith("-")), None)
+    spec = _named_spec(argv) if called in {"list", "create", "update"} else None
     parser = ArgumentParser(
         prog="clarus",
         description="Provision and manage the integrations of a Clarus tenant.",
@@ -96,6 +92,10 @@ def build_parser() -> ArgumentParser:
     common.add_argument("--debug", action="store_true", default=SUPPRESS, help="show the traceback of an error")
     connected = ArgumentParser(add_help=False, allow_abbrev=False, parents=[common])
     _add_connection(connected)
+    about = ArgumentParser(add_help=False, allow_abbrev=False, parents=[connected])
+    about.add_argument(
+        "--resource", metavar="NAME", type=_resource, default=_DEFAULT, help="what records are (default: %(default)s)"
+    )
 
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
@@ -109,16 +109,49 @@ def build_parser() -> ArgumentParser:
             allow_abbrev=False,
         )
 
-    _add_provision(command("provision", connected, "create the integrations of a file", _PROVISION))
-    _add_report(command("report", connected, "print what became of a journal's records", _REPORT))
-    _add_list(command("list", connected, "list integrations, one a line"))
-    _add_create(command("create", connected, "create an integration", _CREATE))
-    _add_update(command("update", connected, "change an integration", _UPDATE))
-    _add_id(command("delete", connected, "delete an integration; disabling it instead keeps its mappings"))
-    _add_id(command("sync", connected, "start an integration's synchronization"))
+    _add_provision(command("provision", about, "create the records of a file", _PROVISION))
+    _add_report(command("report", about, "print what became of a journal's records", _REPORT))
+    _add_list(command("list", about, "list records, one a line"), spec)
+    noun = "a record" if spec is None else spec.noun
+    _add_create(command("create", about, "create a record", _CREATE.format(noun=noun)), spec)
+    _add_update(command("update", about, "change a record", _UPDATE.format(noun=noun, attributes=_changeable(spec))))
+    _add_id(command("delete", about, "delete a record; disabling an integration instead keeps its mappings"))
+    _add_id(command("sync", about, "start an integration's synchronization"))
     command("ping", connected, "check that the API answers and accepts the credentials")
     _add_simulator(command("simulator", common, "serve a Clarus to test against", _SIMULATOR))
     return parser
+
+
+_DEFAULT: Final = "integrations"
+
+
+def _resource(name: str) -> str:
+    from clarus_async.resources.table import RESOURCES
+
+    if name not in RESOURCES:
+        raise ArgumentTypeError(f"must be one of {', '.join(RESOURCES)}")
+    return name
+
+
+def _named_spec(argv: Sequence[str]) -> AnySpec:
+    """Return what the command line says that the records are; an unknown name is refused when it is parsed."""
+    from clarus_async.resources.table import RESOURCES
+
+    only = ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    only.add_argument("--resource")
+    try:
+        name = only.parse_known_args(argv)[0].resource
+    except ArgumentError:
+        name = None
+    return RESOURCES.get(name, RESOURCES[_DEFAULT])
+
+
+def _changeable(spec: AnySpec | None) -> str:
+    if spec is None:
+        return ""
+    from clarus_async.provisioning.files.attribute_types import attribute_types
+
+    return ", ".join(attribute_types(spec.changes))
 
 
 def _add_connection(parser: ArgumentParser) -> None:
@@ -172,25 +205,22 @@ def _add_report(parser: ArgumentParser) -> None:
     parser.add_argument("--look", action="store_true", help="ask the server about what was ever in doubt")
 
 
-def _add_list(parser: ArgumentParser) -> None:
-    group = parser.add_argument_group("filter", "An option given several times means any of its values.")
-    group.add_argument("--name", action="append", help="the exact name")
-    group.add_argument("--name-contains", metavar="TEXT", help="a part of the name, whatever its case")
-    group.add_argument("--provider", action="append", help="such as shopify")
-    group.add_argument("--type", action="append", dest="integration_type", help="such as ecommerce")
-    group.add_argument("--status", action="append", help="such as active")
-    _add_is_active(group)
+def _add_list(parser: ArgumentParser, spec: AnySpec | None) -> None:
+    if spec is not None:
+        from clarus_async.cli.attribute_options import add_attribute_options
+
+        add_attribute_options(parser, spec.listing.filter, spec, "filter")
     parser.add_argument(
         "--page-size", metavar="N", type=_from_1_to(1000), default=100, help="rows a request (default: 100)"
     )
 
 
-def _add_create(parser: ArgumentParser) -> None:
-    group = parser.add_argument_group("attributes")
-    for option, attribute, meaning in ATTRIBUTE_OPTIONS:
-        group.add_argument(option, dest=attribute, metavar="VALUE", help=meaning)
-    _add_is_active(group)
-    group.add_argument("--json", metavar="OBJECT", help="attributes as a JSON object; - reads it from standard input")
+def _add_create(parser: ArgumentParser, spec: AnySpec | None) -> None:
+    if spec is not None:
+        from clarus_async.cli.attribute_options import add_attribute_options
+
+        add_attribute_options(parser, spec.new, spec, "attributes")
+    parser.add_argument("--json", metavar="OBJECT", help="attributes as a JSON object; - reads it from standard input")
 
 
 def _add_update(parser: ArgumentParser) -> None:
@@ -243,13 +273,7 @@ def _add_simulator(parser: ArgumentParser) -> None:
 
 
 def _add_id(parser: ArgumentParser) -> None:
-    parser.add_argument("id", metavar="ID", type=_id, help="the integration's Clarus id")
-
-
-def _add_is_active(group: Any) -> None:  # noqa: ANN401  argparse does not name the class of its groups
-    either = group.add_mutually_exclusive_group()
-    either.add_argument("--active", dest="is_active", action="store_true", default=None, help="enabled")
-    either.add_argument("--inactive", dest="is_active", action="store_false", default=None, help="disabled")
+    parser.add_argument("id", metavar="ID", type=_id, help="its Clarus id")
 
 
 def _seconds(text: str) -> float:

@@ -20,7 +20,8 @@ from clarus_async.provisioning.run import Progress
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-# Seconds between plain lines: while records come to their end, and while something is waited for.
+# Seconds between plain lines: while records come to their end, and while something is waited for: often enough that
+# nobody takes the run for dead.
 _INTERVAL: Final = 1.0
 _WAITING: Final = 10.0
 _REDRAW: Final = 0.1  # seconds from one look at the progress to the next
@@ -52,9 +53,6 @@ class ProgressView:
     """Shows how far a run has come in a thread of its own: the run never waits for the reader of standard error.
 
     Meanwhile, what is logged is shown, too.
-
-    Args:
-        drawing: how.
     """
 
     def __init__(self, drawing: Drawing) -> None:
@@ -165,11 +163,7 @@ class PlainProgress:
 
 
 class _Terminal(io.BufferedIOBase):
-    """A terminal to draw on. What can't be written is kept as :attr:`failure`, for a drawing that raises is half done.
-
-    Args:
-        stream: of the terminal.
-    """
+    """A terminal to draw on. A failed write is kept as ``failure``: a drawing that raises would be half done."""
 
     name = "terminal"
 
@@ -294,20 +288,12 @@ def _pace(progress: Progress, total: int | None) -> list[str]:
 
 
 def open_progress(total: int | None) -> ProgressView:
-    """Return a view with a bar where there is a terminal and rich to draw one, else with plain lines.
-
-    Args:
-        total: records, where it is known.
-    """
+    """Return a view with a bar where there is a terminal and rich to draw one, else with plain lines."""
     return ProgressView(drawing_of(total))
 
 
 def drawing_of(total: int | None) -> Drawing:
-    """Return what :func:`open_progress` shows progress with.
-
-    Args:
-        total: records, where it is known.
-    """
+    """Return what ``open_progress`` shows progress with."""
     if is_terminal(sys.stderr):
         shared = _same_terminal()
         try:

@@ -9,18 +9,18 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from clarus_async.cli.connection import connect
-from clarus_async.cli.intake import Input, Intake, open_input
+from clarus_async.cli.connection import connect, resource_of, spec_of
 from clarus_async.cli.interrupt import deliver
 from clarus_async.cli.output import Exit, Results, describe
 from clarus_async.cli.progress import ProgressView, open_progress
+from clarus_async.cli.record_input import Input, InputRecords, open_input
 from clarus_async.cli.simulate import TRIAL_TENANT, trial_simulator
 from clarus_async.cli.streams import STDOUT, say
 from clarus_async.cli.summary import Summary
 from clarus_async.client import ClarusClient
 from clarus_async.config import Timeouts
 from clarus_async.errors import ConfigurationError
-from clarus_async.provisioning.files.reader import BadRow
+from clarus_async.provisioning.files.numbered import BadRow
 
 _GRACE: Final = 10.0  # seconds that what is in flight has after Ctrl-C
 # Seconds after which this simulator applies nothing any more; a server's is longer, and so is the wait for it.
@@ -35,9 +35,6 @@ _UNSTEADY: Final = 3.0
 def main(args: argparse.Namespace) -> int:
     """Run ``clarus provision``.
 
-    Args:
-        args: the command line.
-
     Raises:
         ClarusError: what keeps every record from being sent.
     """
@@ -47,7 +44,7 @@ def main(args: argparse.Namespace) -> int:
     client = None if args.simulate else connect(args, max_connections=max(64, args.concurrency))
     if args.simulate and args.journal is not None:
         raise ConfigurationError("--simulate ends with what it holds: a journal of it could never be resumed")
-    with open_input(args.file, args.format) as source:
+    with open_input(args.file, spec_of(args), args.format) as source:
         checked = source.check(lambda row: _report(row, say))
         if checked.bad:
             rows = f"{checked.bad:,} bad {'row' if checked.bad == 1 else 'rows'}"
@@ -65,7 +62,7 @@ def _report(row: BadRow, write: Callable[[str], None]) -> None:
 async def _main(args: argparse.Namespace, client: ClarusClient | None, source: Input, total: int | None) -> int:
     async with contextlib.AsyncExitStack() as stack:
         client = await stack.enter_async_context(client or await _trial(stack, args))
-        summary = Summary(total=total)
+        summary = Summary(spec=spec_of(args), total=total)
         started_at = time.monotonic()
         try:
             with open_progress(total) as view:
@@ -106,9 +103,9 @@ async def _trial(stack: contextlib.AsyncExitStack, args: argparse.Namespace) -> 
 async def _provision(
     client: ClarusClient, source: Input, args: argparse.Namespace, view: ProgressView, summary: Summary
 ) -> int:
-    intake = Intake(source, lambda row: _report(row, view.say))
-    run = client.integrations.provision(
-        intake,
+    records = InputRecords(source, lambda row: _report(row, view.say))
+    run = resource_of(client, args).provision(
+        records,
         concurrency=args.concurrency,
         journal=args.journal,
         existing=args.existing,
@@ -119,7 +116,7 @@ async def _provision(
 
     def stop() -> None:
         run.stop()
-        intake.stop()
+        records.stop()
 
     async def look() -> None:
         # While a record in doubt is waited for there are no outcomes, and there is something to say.
@@ -132,12 +129,12 @@ async def _provision(
         try:
             async with run:
                 async for outcome in run:
-                    summary.add(outcome, intake.line_of(outcome.index))
+                    summary.add(outcome, records.line_of(outcome.index))
                     await results.write(outcome.to_json())
         finally:
             looking.cancel()
             await asyncio.wait([looking])
-            summary.taken, summary.bad = run.begun, intake.bad
+            summary.taken, summary.bad = run.begun, records.bad
 
     interrupted = await deliver(stop, view, _GRACE, work)
     return summary.exit_status if interrupted is None else interrupted

@@ -48,9 +48,6 @@ def trial_simulator() -> Simulator:
 def serve(args: argparse.Namespace) -> int:
     """Run ``clarus simulator`` until it is told to end.
 
-    Args:
-        args: the command line.
-
     Raises:
         ConfigurationError: an option is out of range, what it needs is not installed, or it can't listen there.
     """

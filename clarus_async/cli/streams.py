@@ -25,9 +25,7 @@ STDOUT: Final = "standard output"
 def write(stream: TextIO | None, content: bytes) -> None:
     """Write, however long the reader takes; with no content, find out whether something could be written.
 
-    Args:
-        stream: as ``sys`` has it, so ``None`` where it was closed before the process began.
-        content: what.
+    A stream of ``sys`` is ``None`` where it was closed before the process began.
 
     Raises:
         OSError: it is closed, full, or nobody reads it any more.
@@ -78,7 +76,7 @@ def is_terminal(stream: TextIO | None) -> bool:
 
 
 def write_to_stdout(content: bytes) -> None:
-    """Write to standard output, as :func:`write` does.
+    """Write to standard output, as ``write`` does.
 
     Raises:
         OSError: it is closed, full, or nobody reads it any more; it names standard output.
@@ -102,8 +100,7 @@ def write_results(lines: bytes) -> None:
 def readable(lines: bytes) -> str:
     """Escape, as JSON does, what the terminal at standard output has no character for, or would obey.
 
-    Args:
-        lines: JSON, one value a line, so that whatever is to be escaped stands in a string.
+    The lines are JSON, so whatever is to be escaped stands in a string.
     """
     encoding = _encoding(sys.stdout)
 

@@ -9,9 +9,9 @@ from typing import Final
 import attrs
 
 from clarus_async.cli.output import Exit
-from clarus_async.provisioning.existing import unchangeable
+from clarus_async.provisioning.files.attribute_types import attribute_types
 from clarus_async.provisioning.report import Outcome, Report
-from clarus_async.resources.integrations import INTEGRATIONS
+from clarus_async.resources.spec import AnySpec
 
 SHOWN: Final = 20
 """Records that are not ok, each with a line of its own."""
@@ -22,6 +22,7 @@ class Summary:
     """Counts that add up to the input.
 
     Args:
+        spec: what the records are.
         total: records of the input, where that is known.
         report: the outcomes.
         taken: records that the run has begun, as far as it could: it has an outcome of each, or it may have been sent.
@@ -30,6 +31,7 @@ class Summary:
         unwritten: whether the results of some could not be written.
     """
 
+    spec: AnySpec
     total: int | None = None
     report: Report = attrs.field(factory=Report)
     taken: int = 0
@@ -39,24 +41,14 @@ class Summary:
     _not_ok: list[str] = attrs.field(factory=list, init=False)
 
     def add(self, outcome: Outcome, line: int) -> None:
-        """Count an outcome.
-
-        Args:
-            outcome: which.
-            line: where its record stands in the input.
-        """
+        """Count the outcome of the record that stands on a line of the input."""
         self.report.add(outcome)
         if outcome.differs:
             self.differing[tuple(outcome.differs)] += 1
         self.note(outcome, f"line {line}: ")
 
     def note(self, outcome: Outcome, where: str = "") -> None:
-        """Keep a line for an outcome that is not ok, as long as there are few.
-
-        Args:
-            outcome: which.
-            where: stands before it.
-        """
+        """Keep a line for an outcome that is not ok, as long as there are few, with ``where`` before it."""
         if not outcome.status.ok and len(self._not_ok) < SHOWN:
             reason = "" if outcome.error is None else f": {outcome.error.message}"
             self._not_ok.append(f"{where}{outcome.key}: {outcome.status}{reason}")
@@ -74,11 +66,7 @@ class Summary:
         return Exit.OK if self.report.ok and not self.bad and not self.unfinished else Exit.FAILED
 
     def lines(self, elapsed: float | None) -> Iterator[str]:
-        """Write it out.
-
-        Args:
-            elapsed: seconds that the run took, where it is one.
-        """
+        """Yield the lines of the summary; ``elapsed`` is the seconds that a run took."""
         yield from self._not_ok
         not_ok = self.report.not_ok
         if not_ok > len(self._not_ok):
@@ -105,7 +93,8 @@ class Summary:
         there = "record is there and differs" if records == 1 else "records are there and differ"
         named = ", ".join(f"{name} ({count:,})" for name, count in attributes.most_common())
         yield f"{records:,} {there} from the input: {named}"
-        fixed = unchangeable(INTEGRATIONS, attributes)
+        changeable = attribute_types(self.spec.changes)
+        fixed = [name for name in attributes if name not in changeable]
         if len(fixed) < len(attributes):
             yield "clarus: to send what differs, provision the same file again with --existing update"
         if fixed:

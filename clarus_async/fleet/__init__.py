@@ -79,9 +79,9 @@ from typing import Any
 from temporalio import activity
 
 from clarus_async import ClarusClient
-from clarus_async.fleet.lease import run_to_end
 from clarus_async.fleet.shard_store import ShardStore, connect
 from clarus_async.fleet.shards import Shard
+from clarus_async.fleet.worker import run_to_end
 
 clarus = ClarusClient.from_env()
 
@@ -102,9 +102,9 @@ from typing import Any
 from taskiq import InMemoryBroker
 
 from clarus_async import ClarusClient
-from clarus_async.fleet.lease import run_to_end
 from clarus_async.fleet.shard_store import ShardStore, connect
 from clarus_async.fleet.shards import Shard
+from clarus_async.fleet.worker import run_to_end
 
 broker = InMemoryBroker()  # or yours
 clarus = ClarusClient.from_env()
@@ -123,4 +123,4 @@ collects the outcomes. For settings of your own, such as other timeouts, make yo
 """
 
 # What is documented of this room; each module is imported by who needs it.
-__all__ = ["celery", "coordinator", "lease", "redis", "shard_store", "shards", "split_file"]
+__all__ = ["celery", "coordinator", "lease", "redis", "shard_store", "shards", "split_file", "worker"]

@@ -6,8 +6,8 @@ stand in a file that every machine sees, and what became of each: never a record
 workers share the tenant's pace through it.
 
 A task is acknowledged when it is done, so whatever kills a worker gives its shard to another one: when Redis gives out
-the message again (``visibility_timeout``), or before that, when the process that leads the run misses it. A task that
-takes longer than that is given out twice. Either way, the lease of the shard decides who works on it.
+the message again (``visibility_timeout``), or before that, when the coordinator misses it. A task that takes longer
+than that is given out twice. Either way, the lease of the shard decides who works on it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar, cast
 
-# Only a worker, and who sends to one, imports this module.
+# Only a worker, and whoever sends to one, imports this module.
 from celery import Celery
 from celery.signals import worker_init
 from kombu.exceptions import KombuError
@@ -28,12 +28,12 @@ from redis.exceptions import RedisError
 
 from clarus_async.client import ClarusClient
 from clarus_async.errors import ClarusError, ConfigurationError, ConnectionFailedError
-from clarus_async.fleet.lease import run_leased
 from clarus_async.fleet.redis import RedisPacing
 from clarus_async.fleet.redis_errors import redis_error, redis_trouble
 from clarus_async.fleet.redis_url import RedisAddress, read_redis_url
 from clarus_async.fleet.shard_store import ShardStore, connect, probe
 from clarus_async.fleet.shards import Shard
+from clarus_async.fleet.worker import run_leased
 from clarus_async.http.connect_errors import host_port
 
 T = TypeVar("T")
@@ -42,16 +42,16 @@ TASK: Final = "clarus.shard"
 QUEUE: Final = "clarus"
 BROKER: Final = "CLARUS_CELERY_BROKER"
 LEASE: Final = 30.0
-"""Seconds that a lease runs which is not renewed."""
+"""Seconds that a lease runs which is not renewed: longer than a pause of the machine that is no failure."""
 
-# Seconds that who sends to the queue waits for a Redis that hangs; as those of the board.
+# Seconds that whoever sends to the queue waits for a Redis that hangs; the same as for the shards.
 _TIMEOUTS: Final = {"socket_timeout": 10.0, "socket_connect_timeout": 5.0}
 
 VISIBILITY: Final = 3600
-"""Seconds after which Redis gives a message out again that was not acknowledged."""
+"""Seconds after which Redis gives a message out again that was not acknowledged: as Celery has it by default."""
 
 
-class _Process(threading.local):
+class _WorkerThread(threading.local):
     """What a thread of a worker keeps from one task to the next: an event loop, and a client that knows its pace."""
 
     def __init__(self) -> None:
@@ -59,14 +59,7 @@ class _Process(threading.local):
         self.client: ClarusClient | None = None
 
     def run(self, broker: RedisAddress, make: Callable[[], ClarusClient], shard: Shard, lease: float) -> float | None:
-        """Work on a shard.
-
-        Args:
-            broker: where Redis is.
-            make: makes the client.
-            shard: which.
-            lease: seconds that its lease runs.
-        """
+        """Work on a shard for as long as its lease is held; return when to do so again, in seconds."""
         if self.runner is None:
             self.runner = asyncio.Runner()
         if self.client is None:
@@ -86,10 +79,10 @@ def make_app(
     lease: float = LEASE,
     visibility: int = VISIBILITY,
 ) -> Celery:
-    """Make the Celery application of workers, and of who sends to them.
+    """Make the Celery application of workers, and of whoever sends to them.
 
     Args:
-        broker: the URL of Redis, as :mod:`clarus_async.fleet.redis_url` says.
+        broker: the URL of Redis, as ``clarus_async.fleet.redis_url`` says.
         client: makes the client of a worker's process; by default from the environment, with a pace that is shared.
         lease: seconds after which a shard goes to another worker when nothing is heard of its owner.
         visibility: seconds after which Redis gives a message out again that was not acknowledged.
@@ -123,10 +116,10 @@ def make_app(
         # A message that waits in a worker is one that no other worker can have.
         worker_prefetch_multiplier=1,
     )
-    process = _Process()
+    thread = _WorkerThread()
 
     def work(task: Any, message: dict[str, Any]) -> None:  # noqa: ANN401  Celery has no types
-        again = process.run(address, make, Shard.from_dict(message), lease)
+        again = thread.run(address, make, Shard.from_dict(message), lease)
         if again is not None:
             # Redis gives out again what a worker keeps for later, too.
             raise task.retry(countdown=min(again, visibility / 2))
@@ -142,7 +135,7 @@ def make_app(
             sys.stderr.write(f"clarus: error: {error}\n")
             raise SystemExit(2) from None
 
-    # A worker that can't work must not take tasks that others could do.
+    # A worker that can't work must not take tasks that others can do.
     worker_init.connect(check, weak=False)
     # Not shared with other applications of the process, whose brokers and clients may be others.
     app.task(work, name=TASK, bind=True, max_retries=None, shared=False)
@@ -161,7 +154,7 @@ async def _probe(address: RedisAddress) -> None:
             await probe(redis)
 
 
-def _asked(app: Celery, work: Callable[[Any], T]) -> T:
+def _with_broker(app: Celery, work: Callable[[Any], T]) -> T:
     """Ask the broker, for a few seconds at the most: Celery would wait for it for ever."""
     failed: ClarusError
     connection = app.connection_for_write(transport_options=_TIMEOUTS)
@@ -171,16 +164,12 @@ def _asked(app: Celery, work: Callable[[Any], T]) -> T:
             return work(connection)
     except (KombuError, RedisError, OSError) as error:
         failed = redis_error(redis_trouble(error), host_port(connection.hostname, connection.port))
-    # Not from there: the frames that it came through hold the password.
+    # Raised outside of the handler: the frames of the original error hold the password.
     raise failed
 
 
 def send(app: Celery, shards: Sequence[Shard]) -> None:
     """Put shards into the queue.
-
-    Args:
-        app: from :func:`make_app`.
-        shards: which.
 
     Raises:
         ConfigurationError: Redis refuses, and waiting does not heal that.
@@ -192,20 +181,17 @@ def send(app: Celery, shards: Sequence[Shard]) -> None:
             # What Celery shows of the arguments is where the records are.
             app.send_task(TASK, args=[shard.as_dict()], queue=QUEUE, connection=connection, ignore_result=True)
 
-    _asked(app, put)
+    _with_broker(app, put)
 
 
-def waiting(app: Celery) -> int:
-    """Say how many messages no worker has taken yet.
-
-    Args:
-        app: from :func:`make_app`.
+def queue_length(app: Celery) -> int:
+    """Return how many messages no worker has taken yet.
 
     Raises:
         ConfigurationError: Redis refuses, and waiting does not heal that.
         ConnectionFailedError: Redis can't be asked now.
     """
-    return _asked(app, lambda connection: int(connection.default_channel.client.llen(QUEUE)))
+    return _with_broker(app, lambda connection: int(connection.default_channel.client.llen(QUEUE)))
 
 
 def __getattr__(name: str) -> Celery:

@@ -6,12 +6,12 @@ granted slots. A pause that the server asks one of them for is a pause for all, 
 for all. What was learned is kept in Redis: where the leader dies another goes on within two seconds, and who begins
 within an hour after the last has left begins near the limit.
 
-The token of :class:`~clarus_async.ClientCredentials` is shared, too, encrypted by a key that is made of the client's
-secret: see :mod:`clarus_async.auth.shared_token`.
+The token of ``clarus_async.ClientCredentials`` is shared, too, encrypted by a key that is made of the client's
+secret: see ``clarus_async.auth.redis_token_store``.
 
 Where Redis can't be reached, each process keeps to its part of the last rate by itself, says so once, and comes back.
-Where it refuses, and waiting heals nothing (its password, its ACL, its certificate), every call raises
-:class:`~clarus_async.ConfigurationError`, and nothing is sent, until it no longer does.
+Where it refuses, and waiting transient nothing (its password, its ACL, its certificate), every call raises
+``clarus_async.ConfigurationError``, and nothing is sent, until it no longer does.
 """
 
 from __future__ import annotations
@@ -26,30 +26,29 @@ from typing import Any, Final, Literal, NoReturn, Self  # noqa: F401  what attrs
 
 import attrs
 
-from clarus_async.auth.shared_token import SharedToken, derive
+from clarus_async.auth.redis_token_store import RedisTokenStore, derive_keys
 from clarus_async.config import PacingPolicy
 from clarus_async.credentials import ClientCredentials, Credentials
-from clarus_async.fleet.redis_errors import NOT_REDIS, Telling, redis_error, redis_trouble
+from clarus_async.fleet.redis_errors import NOT_REDIS, RedisLog, redis_error, redis_trouble
 from clarus_async.fleet.redis_url import RedisAddress, read_redis_url
-from clarus_async.http.connect_errors import Trouble
-from clarus_async.ratelimit.limiter import AdaptiveRateLimiter
+from clarus_async.http.connect_errors import ConnectionProblem
 from clarus_async.ratelimit.shared_pace import Exchange, Exchanged, SharedClock, SharedPace
 from clarus_async.validation import checked, refuse, shown
 
 _log = logging.getLogger("clarus_async")
 
-_KEPT: Final = 3600.0  # seconds for which a quota is remembered that nobody asks for
-_LISTENS: Final = 1  # seconds for which Redis waits for a message
-_MOST: Final = 1000  # messages at once
-_AGAIN: Final = 0.5  # seconds until a Redis that can't be asked is asked again; one question for all paces
-# Seconds. Whoever took no message for so long has nothing left that it is worth.
-_UNREAD: Final = 10.0
+_KEPT: Final = 3600.0  # seconds that a quota which no process asks for is remembered
+_INBOX_WAIT: Final = 1  # seconds for which Redis waits for a message
+_MOST_MESSAGES: Final = 1000  # taken at once
+_RETRY_AFTER: Final = 0.5  # seconds until a Redis that can't be asked is asked again; one question for all paces
+# Seconds that a message is kept: what it says is worth nothing to a process that reads none for so long.
+_MESSAGES_KEPT: Final = 10.0
 
 # Keys: the lease, what was learned, and what a process's messages are under, but for its name. Arguments: who asks, its
 # lease, what it learned; milliseconds that a lease is to run, that what was learned is kept, and that messages are; and
 # messages, each behind who gets it: a process, or "" for whoever leads.
 # Returns: the lease that runs, microseconds of the clock, what was learned before a lease that is new.
-# Who leads no more, as it was stopped for a while, leaves nothing for others.
+# A process that no longer leads, because it was stopped for a while, changes nothing for the others.
 _EXCHANGE: Final = """
 local me, runs = ARGV[1], tonumber(ARGV[4])
 local time = redis.call('TIME')
@@ -84,12 +83,12 @@ class RedisPacing(PacingPolicy):
     """A pace that processes share through Redis; all that share a quota are given the same.
 
     Args:
-        url: where Redis is, as :mod:`clarus_async.fleet.redis_url` says; it may hold a password, and never shows.
+        url: where Redis is, as ``clarus_async.fleet.redis_url`` says; it may hold a password, and never shows.
         prefix: of the keys, which hold the API's base URL and the tenant, and no secret.
         timeout: seconds to wait for Redis; after that a process keeps to its part of the rate by itself.
 
     Raises:
-        InvalidInputError: a value is not usable; also what :class:`PacingPolicy` refuses.
+        InvalidInputError: a value is not usable; also what ``PacingPolicy`` refuses.
         ImportError: the redis package is missing.
     """
 
@@ -118,10 +117,10 @@ class RedisPacing(PacingPolicy):
             ("timeout", None if positive and math.isfinite(self.timeout) else "must be seconds above 0"),
         ]
         refuse("RedisPacing", problems)
-        _must_have_redis()
+        _require_redis()
 
     def share(self, base_url: str) -> RedisSharing:
-        """Begin to share; what :class:`~clarus_async.ClarusClient` calls.
+        """Begin to share; what ``clarus_async.ClarusClient`` calls.
 
         Args:
             base_url: the API's.
@@ -129,7 +128,7 @@ class RedisPacing(PacingPolicy):
         return RedisSharing(self, base_url)
 
 
-def _must_have_redis() -> None:
+def _require_redis() -> None:
     try:
         import redis.asyncio  # noqa: F401, PLC0415  an optional dependency
     except ImportError as error:
@@ -158,8 +157,8 @@ class RedisSharing:
         self._clock = SharedClock()
         self._paces: dict[str, SharedPace] = {}  # those that are served
         self._listener: asyncio.Task[None] | None = None
-        self._deaf: Trouble | None = None  # why no message can be taken
-        self._telling = Telling(
+        self._inbox_trouble: ConnectionProblem | None = None  # why no message can be taken
+        self._log = RedisLog(
             address,
             "each process keeps to its part of the last rate by itself",
             "the pace is shared again",
@@ -169,31 +168,23 @@ class RedisSharing:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def pacer(self, tenant: str | None) -> SharedPace:
-        """Return the pacer of a tenant.
-
-        Args:
-            tenant: which; ``None``: of all together.
-        """
+        """Return the pacer of a tenant; ``None``: that of all tenants together."""
         # Without the URL, which may hold a password.
         policy = PacingPolicy(rate=self._policy.rate, burst=self._policy.burst, start=self._policy.start)
         name = f"{self._base_url}|{'' if tenant is None else tenant}"
-        return SharedPace(name, policy, self._me, self._clock, AdaptiveRateLimiter, self._begin)
+        return SharedPace(name, policy, self._me, self._clock, self._begin)
 
-    async def tokens(self, credentials: Credentials) -> SharedToken | None:
-        """Return where the token of these credentials is shared; ``None`` where it is not.
-
-        Args:
-            credentials: whose.
-        """
+    async def tokens(self, credentials: Credentials) -> RedisTokenStore | None:
+        """Return where the token of these credentials is shared; ``None`` where it is not."""
         if not isinstance(credentials, ClientCredentials):
             return None
-        keys = await asyncio.to_thread(derive, credentials, self._base_url)
-        return None if keys is None else SharedToken(self._policy.prefix, keys, self._evaluate, self._start)
+        keys = await asyncio.to_thread(derive_keys, credentials, self._base_url)
+        return None if keys is None else RedisTokenStore(self._policy.prefix, keys, self._evaluate, self._start)
 
     async def _evaluate(self, script: str, keys: list[str], arguments: list[Any]) -> Any:  # noqa: ANN401
-        """Return what a script comes to in Redis, or what kept it."""
+        """Return the result of a script in Redis, or why there is none."""
         redis = self._open()
-        return await self._within(lambda: redis.eval(script, len(keys), *keys, *arguments))
+        return await self._in_time(lambda: redis.eval(script, len(keys), *keys, *arguments))
 
     def _open(self) -> Any:  # noqa: ANN401
         if self._client is None:
@@ -211,51 +202,51 @@ class RedisSharing:
         self._start(self._serve(pace))
         self._paces[pace.name] = pace
         if self._listener is None or self._listener.done():
-            self._listener, self._deaf = self._start(self._listen()), None
+            self._listener, self._inbox_trouble = self._start(self._listen()), None
 
     async def _serve(self, pace: SharedPace) -> None:
-        """Exchange, for as long as there is something to do."""
+        """Exchange messages for a pace, for as long as it has something to say or to hear."""
         time = asyncio.get_running_loop().time
         try:
             while (step := pace.step(asked := time())) is not None:
                 if isinstance(step, float):
-                    await pace.news(step)
+                    await pace.wait_for_change(step)
                     continue
-                answer = self._deaf or await self._exchange(pace.name, step)
-                if isinstance(answer, Trouble):
-                    self._telling.trouble(answer)
-                    self.problem = None if answer.heals else redis_error(answer, self._address).message
-                    # Who waits goes on by itself, or is told of the problem.
-                    pace.alone()
-                    await pace.news(_AGAIN)
+                answer = self._inbox_trouble or await self._exchange(pace.name, step)
+                if isinstance(answer, ConnectionProblem):
+                    self._log.trouble(answer)
+                    self.problem = None if answer.transient else redis_error(answer, self._address).message
+                    # Calls that wait go on with this process's own part of the rate, or fail with the problem.
+                    pace.go_alone()
+                    await pace.wait_for_change(_RETRY_AFTER)
                 else:
-                    self._telling.over()
+                    self._log.recovered()
                     self.problem = None
                     pace.exchanged(answer, asked, time())
         finally:
             del self._paces[pace.name]
-            pace.served()
+            pace.stopped()
 
     async def _listen(self) -> None:
         """Take messages, for as long as a pace is served."""
         while self._paces:
-            messages = await self._within(self._messages, _LISTENS)
-            self._deaf = messages if isinstance(messages, Trouble) else None
-            if self._deaf is None:
+            messages = await self._in_time(self._messages, _INBOX_WAIT)
+            self._inbox_trouble = messages if isinstance(messages, ConnectionProblem) else None
+            if self._inbox_trouble is None:
                 for message in messages:
                     self._deliver(message)
             else:
                 for pace in self._paces.values():
-                    pace.look()
-                await asyncio.sleep(_AGAIN)
+                    pace.exchange_now()
+                await asyncio.sleep(_RETRY_AFTER)
 
     async def _messages(self) -> list[str]:
         """Return the messages that there are, or that come soon."""
         inbox, asking = self._inbox + self._me, self._open().pipeline(transaction=False)
-        if self._deaf is None:
-            asking.blpop(inbox, _LISTENS)
+        if self._inbox_trouble is None:
+            asking.blpop(inbox, _INBOX_WAIT)
         # One a round trip might be fewer than come.
-        *first, rest = await asking.lpop(inbox, _MOST).execute()
+        *first, rest = await asking.lpop(inbox, _MOST_MESSAGES).execute()
         return [*(popped[1] for popped in first if popped), *(rest or ())]
 
     def _deliver(self, message: str) -> None:
@@ -263,18 +254,18 @@ class RedisSharing:
             name, fields = json.loads(message)
             if name in self._paces:
                 self._paces[name].receive(fields, asyncio.get_running_loop().time())
-        except Exception:  # noqa: BLE001  whatever it holds, it is nobody's who shares this pace
+        except Exception:  # noqa: BLE001  whatever it is, no process that shares this pace sent it
             _log.debug("a message of a shared pace can't be read")
 
-    async def _exchange(self, name: str, exchange: Exchange) -> Exchanged | Trouble:
+    async def _exchange(self, name: str, exchange: Exchange) -> Exchanged | ConnectionProblem:
         keys = [f"{self._policy.prefix}:{name}:{part}" for part in ("lease", "learned")] + [self._inbox]
         arguments = [
             self._me, exchange.lease, exchange.learned, round(1000 * exchange.seconds), round(1000 * _KEPT),
-            round(1000 * _UNREAD), *(part for message in exchange.messages for part in message),
+            round(1000 * _MESSAGES_KEPT), *(part for message in exchange.messages for part in message),
         ]  # fmt: skip
         self._open()
-        reply = await self._within(lambda: self._script(keys=keys, args=arguments))
-        if isinstance(reply, Trouble):
+        reply = await self._in_time(lambda: self._script(keys=keys, args=arguments))
+        if isinstance(reply, ConnectionProblem):
             return reply
         try:
             lease, now, learned = reply
@@ -282,30 +273,30 @@ class RedisSharing:
         except (TypeError, ValueError):
             return NOT_REDIS
 
-    async def _within(self, ask: Callable[[], Awaitable[Any]], longer: float = 0.0) -> Any:  # noqa: ANN401
-        """Return what comes of it in time, or what kept it: nobody waits longer, whatever the driver has to do yet."""
+    async def _in_time(self, ask: Callable[[], Awaitable[Any]], longer: float = 0.0) -> Any:  # noqa: ANN401
+        """Return what Redis answers, or why it does not, within the timeout, whatever the driver has left to do."""
         task = self._start(_result(ask))
         try:
             await asyncio.wait({task}, timeout=self._policy.timeout + longer)
             if task.done() and not task.cancelled():
                 return task.result()
-            return Trouble(f"it did not answer within {self._policy.timeout:g} s")
+            return ConnectionProblem(f"it did not answer within {self._policy.timeout:g} s")
         finally:
             task.cancel()
 
     async def close(self) -> None:
-        """Give up what it holds."""
+        """Let another process lead, and close the connections."""
         now = asyncio.get_running_loop().time()
         last = [(name, pace.step(now, leave=True)) for name, pace in self._paces.items()]
-        await self._end()
-        if not self._deaf:
+        await self._cancel_tasks()
+        if not self._inbox_trouble:
             await asyncio.gather(*(self._exchange(name, step) for name, step in last if isinstance(step, Exchange)))
         if self._client is not None:
             client, self._client = self._client, None
-            await self._within(client.aclose)
-            await self._end()
+            await self._in_time(client.aclose)
+            await self._cancel_tasks()
 
-    async def _end(self) -> None:
+    async def _cancel_tasks(self) -> None:
         # More than once: the driver's asyncio.wait_for swallows a cancellation now and then on Python 3.11.
         for _ in range(10):
             for task in tuple(self._tasks):

@@ -1,4 +1,4 @@
-"""What keeps Redis from being asked: told apart, in words that hold no secret, and whether waiting can heal it."""
+"""What keeps Redis from being asked, in words that hold no secret, and whether waiting can heal it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from clarus_async.errors import ClarusError, ConfigurationError, ConnectionFailedError
-from clarus_async.http.connect_errors import Trouble, trouble_of
+from clarus_async.http.connect_errors import ConnectionProblem, connection_problem
 
 _log = logging.getLogger("clarus_async")
 
@@ -36,7 +36,7 @@ _ANSWERS: Final = (
     (r"max number of clients", "it has as many clients as it takes", True),
     (r"CLUSTERDOWN|MASTERDOWN|TRYAGAIN|NOREPLICAS|BUSY", "it can't work at the moment", True),
 )
-NOT_REDIS: Final = Trouble("what answers there is not Redis", heals=False)
+NOT_REDIS: Final = ConnectionProblem("what answers there is not Redis", transient=False)
 _CLASSES: Final = {
     "NoPermissionError": "NOPERM",
     "ReadOnlyError": "READONLY",
@@ -51,31 +51,27 @@ _CLASSES: Final = {
 }
 
 
-def redis_trouble(error: BaseException) -> Trouble:
-    """Say why Redis could not be asked.
-
-    Args:
-        error: redis-py's, kombu's, or one of a socket.
-    """
+def redis_trouble(error: BaseException) -> ConnectionProblem:
+    """Say why Redis could not be asked, by an error of redis-py, of kombu, or of a socket."""
     for cause in _causes(error):
         if isinstance(cause, ssl.SSLError | socket.gaierror):
-            return trouble_of(cause)
+            return connection_problem(cause)
         name = type(cause).__name__
         if name == "InvalidResponse":
             return NOT_REDIS
         if type(cause).__module__.startswith("redis."):
             said = f"{_CLASSES.get(name, '')} {cause}"
-            for pattern, words, heals in _ANSWERS:
+            for pattern, words, transient in _ANSWERS:
                 if re.search(rf"(?:^|\s)(?:{pattern})", said):
-                    return Trouble(words, heals)
+                    return ConnectionProblem(words, transient)
         elif isinstance(cause, OSError) and isinstance(cause.errno, int):
-            return trouble_of(cause)
+            return connection_problem(cause)
         if isinstance(cause, TimeoutError) or name == "TimeoutError":
-            return Trouble("it did not answer in time")
+            return ConnectionProblem("it did not answer in time")
     if type(error).__name__ == "ResponseError":
         code = re.match(r"[A-Z]{2,20}(?= )", str(error))
-        return Trouble(f"it answered with an error ({code[0]})" if code else "it answered with an error")
-    return Trouble("the connection was lost")
+        return ConnectionProblem(f"it answered with an error ({code[0]})" if code else "it answered with an error")
+    return ConnectionProblem("the connection was lost")
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -88,23 +84,18 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         step = step.__cause__ or step.__context__
 
 
-def redis_error(trouble: Trouble, where: object) -> ClarusError:
-    """Return the error that says so: one that can be retried where waiting can heal it.
-
-    Args:
-        trouble: what it is.
-        where: the place, which is no secret.
-    """
-    said = f"{_at(where)}{trouble.said}"
-    return ConnectionFailedError(said, retryable=True) if trouble.heals else ConfigurationError(said)
+def redis_error(trouble: ConnectionProblem, where: object) -> ClarusError:
+    """Return the error to raise: one that can be retried where waiting can heal it."""
+    said = f"{_at(where)}{trouble.message}"
+    return ConnectionFailedError(said, retryable=True) if trouble.transient else ConfigurationError(said)
 
 
 def _at(where: object) -> str:
     return f"Redis at {where}: "
 
 
-class Telling:
-    """Says what is wrong with Redis, each thing once until it is back.
+class RedisLog:
+    """Logs what is wrong with Redis, each problem once until Redis is back.
 
     Args:
         where: the place, which is no secret.
@@ -116,34 +107,26 @@ class Telling:
         self._where = where
         self._meanwhile = meanwhile
         self._back = back
-        self._said: set[str] = set()
+        self._logged: set[str] = set()
 
-    def trouble(self, trouble: Trouble) -> None:
-        """Tell of trouble.
-
-        Args:
-            trouble: what it is.
-        """
-        if trouble.said not in self._said:
-            self._said.add(trouble.said)
-            if trouble.heals:
-                _log.warning("Redis at %s can't be used: %s: %s", self._where, trouble.said, self._meanwhile)
+    def trouble(self, trouble: ConnectionProblem) -> None:
+        """Log what keeps Redis from being asked."""
+        if trouble.message not in self._logged:
+            self._logged.add(trouble.message)
+            if trouble.transient:
+                _log.warning("Redis at %s can't be used: %s: %s", self._where, trouble.message, self._meanwhile)
             else:
-                _log.error("Redis at %s can't be used: %s", self._where, trouble.said)
+                _log.error("Redis at %s can't be used: %s", self._where, trouble.message)
 
     def error(self, error: Exception) -> None:
-        """Tell of an error.
-
-        Args:
-            error: from :func:`redis_error`, or that no answer came in time.
-        """
+        """Log an error of ``redis_error``, or that no answer came in time."""
         if isinstance(error, ClarusError):
-            self.trouble(Trouble(error.message.removeprefix(_at(self._where)), heals=error.retryable))
+            self.trouble(ConnectionProblem(error.message.removeprefix(_at(self._where)), transient=error.retryable))
         else:
-            self.trouble(Trouble("it did not answer in time"))
+            self.trouble(ConnectionProblem("it did not answer in time"))
 
-    def over(self) -> None:
-        """Tell that it is."""
-        if self._said:
-            self._said.clear()
+    def recovered(self) -> None:
+        """Log that Redis can be used again, where it could not."""
+        if self._logged:
+            self._logged.clear()
             _log.info("Redis is back: %s", self._back)

@@ -1,4 +1,4 @@
-"""The URL of a Redis: read once, in one way, for redis-py and for Celery, which would each read it in a way of its own.
+"""The URL of a Redis, read in one way for redis-py and for Celery, which would each read it in a way of its own.
 
 ``redis://[user:password@]host[:port][/database]``, ``rediss://…`` for TLS, ``unix://[user:password@]/path[?db=…]``.
 With TLS, the server's certificate and its name are verified; the options ``ssl_ca_certs``, ``ssl_certfile``,
@@ -73,11 +73,7 @@ class RedisAddress:
         raise TypeError("the URL of Redis may hold a password and refuses to be pickled")
 
     def client(self, **options: Any) -> Redis:  # noqa: ANN401  redis-py's own
-        """Make a client that opens nothing yet, and asks once: who waits, and how long, is for others to say.
-
-        Args:
-            options: of redis-py's client.
-        """
+        """Make a client that opens nothing yet and never tries again by itself; ``options`` are redis-py's."""
         from redis.asyncio import Redis as Client  # noqa: PLC0415  optional
         from redis.asyncio.retry import Retry  # noqa: PLC0415
         from redis.backoff import NoBackoff  # noqa: PLC0415
@@ -106,19 +102,15 @@ class RedisAddress:
 
 
 def read_redis_url(url: object) -> RedisAddress | str:
-    """Read the URL of a Redis; what is wrong with it, where something is, repeats nothing of it.
-
-    Args:
-        url: ``redis://…``, ``rediss://…`` or ``unix://…``.
-    """
+    """Read the URL of a Redis; where it is wrong, the reason that is returned repeats nothing of it."""
     if not isinstance(url, str):
         return _FORM
     scheme, separator, rest = url.partition("://")
     if not separator or scheme not in {"redis", "rediss", "unix"}:
         return _FORM
-    authority, tail = _divided(rest)
+    authority, tail = _split_authority(rest)
     userinfo, at, place = authority.rpartition("@")
-    # Whatever of a password was taken for the end of the host shows by what is left of it.
+    # A password that is not encoded may end up in what looks like the host, the path or the query.
     if not re.fullmatch(_USERINFO, userinfo) or "@" in tail or "#" in tail:
         return _ENCODE
     path, _, query = tail.partition("?")
@@ -134,7 +126,7 @@ def read_redis_url(url: object) -> RedisAddress | str:
     return problem or _with_options(scheme, fields, query)
 
 
-def _divided(rest: str) -> tuple[str, str]:
+def _split_authority(rest: str) -> tuple[str, str]:
     found = re.search(r"[/?#]", rest)
     return (rest, "") if found is None else (rest[: found.start()], rest[found.start() :])
 

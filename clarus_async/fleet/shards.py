@@ -14,8 +14,10 @@ from typing import Any, BinaryIO, Self
 import attrs
 
 from clarus_async.errors import InvalidInputError
-from clarus_async.provisioning.files.reader import BadRow, Format, read_records
-from clarus_async.resources.integrations import NewIntegration
+from clarus_async.provisioning.files.numbered import BadRow
+from clarus_async.provisioning.files.reader import Format, read_records
+from clarus_async.resources.spec import AnySpec
+from clarus_async.resources.table import RESOURCES
 
 
 @attrs.frozen(kw_only=True)
@@ -44,6 +46,7 @@ class Shard:
         number: which of the run's shards it is.
         tenant: whose records they are.
         base_url: where the tenant's API is.
+        resource: the name of what they are.
         path: the file, where every machine sees it.
         format: how records are written in it.
         size: of the file, in bytes.
@@ -60,6 +63,7 @@ class Shard:
     number: int
     tenant: str
     base_url: str
+    resource: str
     path: str
     format: Format
     size: int
@@ -76,6 +80,19 @@ class Shard:
         """How many there are."""
         return sum(part.records for part in self.ranges)
 
+    @property
+    def spec(self) -> AnySpec:
+        """What its records are.
+
+        Raises:
+            InvalidInputError: this version does not know the resource.
+        """
+        if (spec := RESOURCES.get(self.resource)) is None:
+            raise InvalidInputError(
+                f"the shard is of {self.resource}, and this version of clarus_async knows {', '.join(RESOURCES)} only"
+            )
+        return spec
+
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain data, for a message."""
         fields = attrs.asdict(self, recurse=False)
@@ -86,24 +103,28 @@ class Shard:
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Self:
-        """Read what :meth:`as_dict` wrote.
+        """Read what ``as_dict`` wrote.
 
-        Args:
-            fields: as plain data.
+        Raises:
+            InvalidInputError: another version wrote it.
         """
-        ranges = tuple(Range(start=a, end=b, index=i, records=n) for a, b, i, n in fields["ranges"])
-        return cls(**fields | {"format": Format(fields["format"]), "ranges": ranges})
+        try:
+            ranges = tuple(Range(start=a, end=b, index=i, records=n) for a, b, i, n in fields["ranges"])
+            return cls(**fields | {"format": Format(fields["format"]), "ranges": ranges})
+        except (KeyError, TypeError, ValueError):
+            raise InvalidInputError("the shard was made by another version of clarus_async") from None
 
-    def read(self) -> Iterator[tuple[int, NewIntegration]]:
+    def read(self) -> Iterator[tuple[int, Any]]:
         """Yield its records, each with its place in the input.
 
         Raises:
-            InvalidInputError: the file can't be read, or is another one than was cut.
+            InvalidInputError: the file can't be read, or has changed since it was split.
         """
+        spec = self.spec
         try:
             with Path(self.path).open("rb") as stream:
                 for part in self.ranges:
-                    rows = read_records(Part(stream, self.header, part.start, part.end), self.format)
+                    rows = read_records(SectionReader(stream, self.header, part.start, part.end), spec, self.format)
                     for index, row in zip(range(part.index, part.index + part.records), rows, strict=True):
                         if isinstance(row, BadRow):
                             raise self._changed()
@@ -114,7 +135,7 @@ class Shard:
             raise (error if isinstance(error, InvalidInputError) else self._changed()) from None
 
     def verify(self) -> None:
-        """Make sure that its records are those that were cut: no other ones are known not to be in another shard.
+        """Make sure that its records are those that were split off: others might be in another shard as well.
 
         Raises:
             InvalidInputError: they are not.
@@ -122,11 +143,11 @@ class Shard:
         keys = KeysDigest()
         for _, new in self.read():
             keys.add(new.key)
-        if keys.text() != self.keys or Path(self.path).stat().st_size != self.size:
+        if keys.hexdigest() != self.keys or Path(self.path).stat().st_size != self.size:
             raise self._changed()
 
     def _changed(self) -> InvalidInputError:
-        return InvalidInputError(f"{self.path}: is not what it was when it was cut into shards; start the run again")
+        return InvalidInputError(f"{self.path}: has changed since it was split into shards; start the run again")
 
 
 class KeysDigest:
@@ -136,20 +157,16 @@ class KeysDigest:
         self._hash = blake2b(digest_size=16)
 
     def add(self, key: str) -> None:
-        """Take in a key.
-
-        Args:
-            key: the next.
-        """
+        """Add the next key."""
         encoded = key.encode()
         self._hash.update(len(encoded).to_bytes(8, "little") + encoded)
 
-    def text(self) -> str:
-        """Return what it comes to."""
+    def hexdigest(self) -> str:
+        """Return the digest of all keys so far."""
         return self._hash.hexdigest()
 
 
-class Part:
+class SectionReader:
     """The bytes of a file up to ``header``, then those from ``start`` to ``end``, as a stream.
 
     Args:
@@ -163,18 +180,18 @@ class Part:
         self._stream = stream
         self._sections = [(start, end)] if start < header else [(0, header), (start, end)]
         self._end: int | None = 0
-        self.at: int = 0
-        """The byte before which it stands."""
+        self.position: int = 0
+        """The byte of the file that is read next."""
 
     def readline(self, size: int, /) -> bytes:
         """Return the next line, or its first bytes."""
         while True:
-            left = size if self._end is None else min(size, self._end - self.at)
+            left = size if self._end is None else min(size, self._end - self.position)
             if left > 0 and (line := self._stream.readline(left)):
-                self.at += len(line)
+                self.position += len(line)
                 return line
             if not self._sections:
                 return b""
             start, self._end = self._sections.pop(0)
-            self.at = start
-            self._stream.seek(self.at)
+            self.position = start
+            self._stream.seek(self.position)

@@ -1,1 +1,1 @@
-"""HTTP: the only room that imports aiohttp."""
+"""The adapter of aiohttp: the only room that imports it."""

@@ -1,6 +1,6 @@
-"""What keeps a connection from being made, in words, and whether it may pass.
+"""Errors of sockets, resolvers and TLS, in words, and whether they may pass.
 
-Nothing of what a server, a resolver or a library wrote is repeated, but what the operating system and OpenSSL call it.
+Nothing that a server, a resolver or a library wrote is repeated, only what the operating system and OpenSSL call it.
 """
 
 from __future__ import annotations
@@ -11,19 +11,14 @@ import ssl
 from typing import Final, NamedTuple
 
 
-class Trouble(NamedTuple):
-    """What went wrong with a connection.
+class ConnectionProblem(NamedTuple):
+    """What went wrong with a connection, and whether it may pass while nobody changes a setting."""
 
-    Args:
-        said: in words.
-        heals: whether it may pass while nobody changes a setting.
-    """
-
-    said: str
-    heals: bool = True
+    message: str
+    transient: bool = True
 
 
-# OpenSSL's X509_V_ERR_*, of which Python has no names.
+# OpenSSL's X509_V_ERR_*, for which Python has no names.
 _CERTIFICATE: Final = {
     2: "its issuer is unknown (unknown CA)",
     9: "it is not valid yet",
@@ -40,7 +35,7 @@ BAD_CERTIFICATE: Final = "the server's certificate is not valid"
 _NO_TLS: Final = "what answers there speaks no TLS"
 _NOT_AGREED: Final = "the TLS handshake was refused: no version or cipher in common, or a client certificate is wanted"
 _CLIENT_CERTIFICATE: Final = "the server wants a client certificate, or another one"
-# Names that Python gives OpenSSL's reasons; a reason that is not here, such as an internal error, may pass.
+# Python's names of OpenSSL's reasons; one that is not here, such as an internal error, may pass.
 _TLS: Final = {
     "WRONG_VERSION_NUMBER": _NO_TLS,
     "PACKET_LENGTH_TOO_LONG": _NO_TLS,
@@ -63,36 +58,27 @@ _TLS: Final = {
 }
 
 
-def trouble_of(error: BaseException) -> Trouble:
-    """Say what an error of a socket, a resolver or TLS means.
-
-    Args:
-        error: as the standard library raises it.
-    """
+def connection_problem(error: BaseException) -> ConnectionProblem:
+    """Return what an error means that the standard library raised for a socket, a resolver or TLS."""
     if isinstance(error, ssl.SSLCertVerificationError):
         code = getattr(error, "verify_code", None)
         why = _CERTIFICATE.get(code) or getattr(error, "verify_message", None) if code is not None else None
-        return Trouble(f"{BAD_CERTIFICATE}: {why}" if why else BAD_CERTIFICATE, heals=False)
+        return ConnectionProblem(f"{BAD_CERTIFICATE}: {why}" if why else BAD_CERTIFICATE, transient=False)
     if isinstance(error, ssl.SSLError):
-        if (said := _TLS.get(error.reason or "")) is not None:
-            return Trouble(said, heals=False)
-        return Trouble("the TLS connection failed" + (f" ({error.reason})" if error.reason else ""))
+        if (message := _TLS.get(error.reason or "")) is not None:
+            return ConnectionProblem(message, transient=False)
+        return ConnectionProblem("the TLS connection failed" + (f" ({error.reason})" if error.reason else ""))
     if isinstance(error, socket.gaierror):
-        return Trouble(f"the name could not be resolved ({error.strerror})")
+        return ConnectionProblem(f"the name could not be resolved ({error.strerror})")
     if isinstance(error, TimeoutError):
-        return Trouble("it took too long")
+        return ConnectionProblem("it took too long")
     if isinstance(error, OSError) and isinstance(error.errno, int):
-        return Trouble(os.strerror(error.errno))
+        return ConnectionProblem(os.strerror(error.errno))
     # asyncio gives no number where the other side closes a connection that is being made.
-    return Trouble("it was cut off" if isinstance(error, ConnectionError) else "the reason is unknown")
+    return ConnectionProblem("it was cut off" if isinstance(error, ConnectionError) else "the reason is unknown")
 
 
 def host_port(host: str | None, port: int | None) -> str:
-    """Name a place: no more of a URL than that is fit to be shown.
-
-    Args:
-        host: its name or address.
-        port: the port, if any.
-    """
+    """Return ``host:port``, the part of a URL that is fit to be shown."""
     name = f"[{host}]" if host is not None and ":" in host else host or "?"
     return name if port is None else f"{name}:{port}"

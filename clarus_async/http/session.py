@@ -1,7 +1,7 @@
-"""Where aiohttp is used: a request goes out, and what came back is returned as a value.
+"""The adapter of aiohttp: sends one request, and returns its response, or why there is none, as a value.
 
 Nothing here raises for what a server or a network does. An exception of aiohttp's holds the request's headers, and so
-the token; it ends here.
+the token; it goes no further.
 """
 
 from __future__ import annotations
@@ -26,42 +26,41 @@ from yarl import URL
 from clarus_async._version import __version__
 from clarus_async.errors import ConfigurationError
 from clarus_async.http.connect_errors import host_port
-from clarus_async.http.no_answer import (
-    Unanswered,
-    UnaskedAnswerError,
+from clarus_async.http.transport_failure import (
+    TransportFailure,
+    UnsolicitedDataError,
     refused_by_proxy,
-    unanswered,
+    transport_failure,
     unexpected,
     withheld,
 )
-from clarus_async.http.write_guard import WithheldError, WriteGuard, ask
+from clarus_async.http.write_guard import WithheldError, WriteGuard, check_may_send
 
 ClientSession = aiohttp.ClientSession
 
 BODY_CAP: Final = 8 * 2**20
-"""Bytes of a decoded answer. A page of 100 rows is some 20 KiB; a 292 KiB gzip can hold 300 MB."""
+"""Bytes of a decoded body that are read. A page of 100 rows is some 20 KiB; a gzip of 292 KiB can hold 300 MB."""
 
 USER_AGENT: Final = f"clarus-async/{__version__} aiohttp/{aiohttp.__version__}"
 
-# A call on a new connection costs 2.5 times one on a connection that was kept, and 11 times with TLS (python -m
+# Seconds. A call on a new connection costs 2.5 times one on a pooled connection, and 11 times with TLS (python -m
 # benchmarks connections). But this is below the 5 s of Apache, Node and uvicorn: a POST on a connection that the server
-# is about to close has an unknown outcome, and that costs far more than a handshake.
+# is about to close has an unknown outcome, which costs far more than a handshake.
 _KEEP_ALIVE: Final = 4.0
-# Looking a name up costs as much as a call. A minute is what name servers of clouds say, so that a change gets through.
+# Seconds. Resolving a name costs as much as a call; a minute is the usual TTL of cloud providers' names.
 _DNS_CACHE: Final = 60
-# A connection that takes longer than this part of an attempt leaves no time for an answer. It also ends the wait for
+# A connection that takes longer than this part of an attempt leaves no time for a response. It also ends the wait for
 # a connection before the attempt's own timer, so that a timeout tells which of the two it was.
 _CONNECT_PART: Final = 0.95
-_ONE_READ: Final = 64 * 2**10
-_ONE_WRITE: Final = 2**20
+_READ_SIZE: Final = 64 * 2**10  # bytes, the limit of asyncio's own stream buffers
+_LARGEST_WRITE: Final = 2**20  # bytes; aiohttp warns of larger bodies, which it would write at once
 
-
-# aiohttp has framed a request by these before a middleware can take them out.
+# aiohttp frames a request by these headers before a middleware can remove them.
 _FRAMING: Final = frozenset({"content-length", "expect", "host"})
 
 
 class _GuardedBody(aiohttp.BytesIOPayload):
-    """A body that is written behind a fence, and with it the headers, which aiohttp holds back for it."""
+    """A body that is written through a ``WriteGuard``, with the headers, which aiohttp holds back for it."""
 
     def __init__(self, body: bytes, may_send: Callable[[], bool]) -> None:
         super().__init__(io.BytesIO(body))
@@ -71,24 +70,24 @@ class _GuardedBody(aiohttp.BytesIOPayload):
         protocol = cast("StreamWriter", writer).protocol
         if (transport := protocol.transport) is None:
             raise aiohttp.ClientConnectionResetError
-        protocol.transport = fence = cast("asyncio.Transport", WriteGuard(transport, self._may_send))
+        protocol.transport = guard = cast("asyncio.Transport", WriteGuard(transport, self._may_send))
         try:
             await super().write_with_length(writer, content_length)
         finally:
-            if protocol.transport is fence:
+            if protocol.transport is guard:
                 protocol.transport = transport
 
 
-# Not frozen, for one is made for each attempt; nobody changes it.
+# Not frozen, which would cost more for each attempt; nobody changes it.
 @attrs.define(eq=False)
-class Received:
-    """An answer whose status line was read.
+class HttpResponse:
+    """A response whose status line was received.
 
     Args:
         status: the HTTP status code.
-        headers: the answer's headers.
+        headers: its headers.
         body: its decoded body, as far as it was read.
-        whole: whether that is all of it.
+        whole: whether the body was received completely.
         too_large: whether reading stopped at the cap.
     """
 
@@ -103,11 +102,11 @@ class Session:
     """A pool of connections on one event loop.
 
     Args:
-        max_connections: the pool's width, where the session is ours.
-        session: the caller's own, never closed by us.
+        max_connections: the size of the pool, unless the caller has a session of their own.
+        session: the caller's own, never closed here.
 
     Raises:
-        ConfigurationError: the caller's session has a cookie jar, which would carry one tenant's cookie to another, or
+        ConfigurationError: the caller's session has a cookie jar, which would carry one tenant's cookies to another, or
             a default header that frames requests.
     """
 
@@ -115,7 +114,7 @@ class Session:
         if session is not None:
             _check(session)
         self._max_connections = max_connections
-        self._theirs = session
+        self._callers_session = session
         self._session = session
         # aiohttp has no public name for the middlewares of a session, and ours must not replace the caller's.
         self._middlewares: tuple[aiohttp.ClientMiddlewareType, ...] = tuple(getattr(session, "_middlewares", ()))
@@ -123,8 +122,8 @@ class Session:
 
     @property
     def width(self) -> int:
-        """How many requests the pool takes at once."""
-        connector = None if self._theirs is None else self._theirs.connector
+        """How many requests can be on the wire at once."""
+        connector = None if self._callers_session is None else self._callers_session.connector
         if connector is None:
             return self._max_connections
         limits = [self._max_connections, connector.limit, connector.limit_per_host]
@@ -133,7 +132,7 @@ class Session:
     @property
     def closed(self) -> bool:
         """Whether the caller closed the session that was passed in."""
-        return self._theirs is not None and self._theirs.closed
+        return self._callers_session is not None and self._callers_session.closed
 
     def _open(self) -> ClientSession:
         if self._session is None:
@@ -156,41 +155,42 @@ class Session:
         attempt: float,
         cap: int = BODY_CAP,
         may_send: Callable[[], bool] | None = None,
-        fresh: bool = False,
-    ) -> Received | Unanswered:
-        """Send one request and read its whole answer.
+        new_connection: bool = False,
+    ) -> HttpResponse | TransportFailure:
+        """Send one request and read its whole response.
 
         Args:
             method: the HTTP method.
             url: where to.
-            headers: what is sent with it, beside aiohttp's own.
-            body: what is sent in it.
+            headers: what is sent beside aiohttp's own.
+            body: what is sent.
             now: seconds on the event loop's clock.
-            connect: seconds for a connection.
-            attempt: seconds for everything.
-            cap: bytes of decoded body that are read at the most.
-            may_send: is asked before the request, and once more right before anything of one with a body is written.
-            fresh: use no connection that was used before, where the session is ours; those that are idle are closed.
+            connect: the timeout of a connection, in seconds.
+            attempt: the timeout of everything, in seconds.
+            cap: bytes of the decoded body that are read at most.
+            may_send: is asked before the request, and again right before a body is written.
+            new_connection: use no connection that was used before, and close the idle ones of our own pool.
         """
-        lending = _Lending(fresh)
-        _lending.set(lending)
+        # On the hot path of a create. Nearly all of its cost is aiohttp's.
+        checkout = _Checkout(new_connection)
+        _checkout.set(checkout)
         session = self._open()
         response: aiohttp.ClientResponse | None = None
-        once = self._once(method, headers)
+        once = self._send_once(method, headers)
         connect = min(connect, attempt * _CONNECT_PART)
         try:
             if may_send is not None:
-                ask(may_send)
-            # Not aiohttp's total timeout: where that runs out as the task is cancelled, it takes the cancellation for
-            # its own, and the call goes on.
+                check_may_send(may_send)
+            # Not aiohttp's total timeout: if that expires as the task is cancelled, it swallows the cancellation, and
+            # the call goes on.
             async with asyncio.timeout_at(now + attempt):
                 response = await session.request(
                     method,
                     url,
-                    # Beside the session's own authentication, aiohttp refuses ours; it goes in behind it.
-                    headers=headers if self._theirs is None else _without_authorization(headers),
+                    # aiohttp refuses this beside the session's own authentication; the middleware sets it afterwards.
+                    headers=headers if self._callers_session is None else _without_authorization(headers),
                     data=_data(body, may_send),
-                    # A redirect would send the tenant's header and the body to wherever the server says.
+                    # A redirect would send the tenant's header and the body to wherever the server wants.
                     allow_redirects=False,
                     raise_for_status=False,
                     timeout=self._timeout(connect),
@@ -202,80 +202,79 @@ class Session:
                 return await _read(response, cap)
         except (aiohttp.ClientError, TimeoutError, OSError, UnicodeError) as error:
             if response is not None:
-                return Received(response.status, response.headers, b"", whole=False)
-            return unanswered(error, url, None if once is None else once.proxy, connect, attempt)
+                return HttpResponse(response.status, response.headers, b"", whole=False)
+            return transport_failure(error, url, None if once is None else once.proxy, connect, attempt)
         except WithheldError as error:
             return withheld(error)
         except Exception as error:  # noqa: BLE001  the traceback of whatever it is holds the token, so it ends here
-            # Ours comes last before a request is sent, where the connections are the caller's.
-            sent = lending.lent if self._theirs is None or once is None else once.sent
+            # With the caller's session, our middleware runs last, right before the request is sent.
+            sent = checkout.done if self._callers_session is None or once is None else once.sent
             return unexpected(error, url, sent=sent)
         finally:
             if response is not None:
-                # After a whole body the connection went back to the pool already; after anything else it is spoilt.
+                # After a whole body the connection is back in the pool already; after anything else it can't be used
+                # again.
                 response.close()
 
     def _timeout(self, connect: float) -> aiohttp.ClientTimeout:
         timeout = self._timeouts.get(connect)
         if timeout is None:
-            # aiohttp would round what is longer than the threshold up to a whole second.
+            # aiohttp rounds timeouts above the threshold up to a whole second.
             timeout = aiohttp.ClientTimeout(total=None, connect=connect, ceil_threshold=2 * connect)
+            # Views rarely have more different ones; the last attempts of calls have any number.
             if len(self._timeouts) < 16:
                 self._timeouts[connect] = timeout
         return timeout
 
-    def _once(self, method: str, headers: Mapping[str, str]) -> _Once | None:
-        if self._theirs is not None:
-            return _Once(headers, frozenset(self._theirs.headers))
-        return _Once() if method == "DELETE" else None
+    def _send_once(self, method: str, headers: Mapping[str, str]) -> _SendOnce | None:
+        if self._callers_session is not None:
+            return _SendOnce(headers, frozenset(self._callers_session.headers))
+        return _SendOnce() if method == "DELETE" else None
 
     async def close(self) -> None:
         """Close the pool, unless it is the caller's."""
-        if self._session is not None and self._theirs is None:
+        if self._session is not None and self._callers_session is None:
             await self._session.close()
 
     def abandon(self) -> None:
-        """Let go of a pool whose event loop is gone; its sockets were closed with the loop."""
-        if self._session is not None and self._theirs is None:
+        """Drop a pool whose event loop is gone; its sockets were closed with the loop."""
+        if self._session is not None and self._callers_session is None:
             connector = self._session.connector
             self._session.detach()
             self._session = None
             if connector is not None:
-                # Where the loop is gone nothing can be waited for: one step marks the pool as closed.
+                # Nothing can be awaited on a loop that is gone; one step marks the pool as closed.
                 closing = connector.close()
                 with contextlib.suppress(StopIteration):
                     closing.__await__().__next__()
 
 
-class _Lending:
-    """What a request wants of our connector, and whether it was lent a connection.
+class _Checkout:
+    """A request's checkout of a connection: what it wants of ``_Connector``, and whether it got one."""
 
-    Args:
-        fresh: one that was not used before.
-    """
+    __slots__ = ("done", "new_connection")
 
-    __slots__ = ("fresh", "lent")
-
-    def __init__(self, fresh: bool) -> None:
-        self.fresh = fresh
-        self.lent = False
+    def __init__(self, new_connection: bool) -> None:
+        self.new_connection = new_connection
+        self.done = False
 
 
-# That of the task's request: aiohttp passes nothing of ours to its connector.
-_lending: ContextVar[_Lending] = ContextVar("_lending")
+# The checkout of the task's request: aiohttp has no other way to pass something to its connector.
+_checkout: ContextVar[_Checkout] = ContextVar("_checkout")
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Lends no connection on which something came that nobody asked for, nor a used one to who wants a fresh one.
+    """Hands out no connection that received something unasked, and no used one to a request that wants a new one.
 
-    aiohttp looks when a connection is given back, and not again when it is lent: what came in between, such as an
-    answer that a proxy sent twice, it takes for the answer to the next request. And where a gateway has closed one idle
-    connection, it has closed the others: each would cost a request whose outcome is unknown.
+    aiohttp checks a connection when it is returned to the pool, and not again when it is handed out: what it received
+    in between, such as a response that a proxy sent twice, aiohttp takes for the response to the next request. And
+    where a gateway has closed one idle connection, it has closed the others: each would cost a request whose outcome is
+    unknown.
     """
 
     def __init__(self, limit: int) -> None:
         super().__init__(limit=limit, keepalive_timeout=_KEEP_ALIVE, ttl_dns_cache=_DNS_CACHE)
-        self._lent: WeakSet[object] = WeakSet()
+        self._used: WeakSet[object] = WeakSet()
 
     async def connect(
         self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
@@ -287,11 +286,11 @@ class _Connector(aiohttp.TCPConnector):
                 return connection
             if protocol.should_close:
                 connection.close()
-                raise UnaskedAnswerError
-            lending = _lending.get()
-            if not lending.fresh or protocol not in self._lent:
-                self._lent.add(protocol)
-                lending.lent = True
+                raise UnsolicitedDataError
+            checkout = _checkout.get()
+            if not checkout.new_connection or protocol not in self._used:
+                self._used.add(protocol)
+                checkout.done = True
                 return connection
             connection.close()
 
@@ -301,8 +300,7 @@ def _data(body: bytes | None, may_send: Callable[[], bool] | None) -> bytes | io
         return None
     if may_send is not None:
         return _GuardedBody(body, may_send)
-    # aiohttp warns of bytes larger than this, which it would write in one go.
-    return body if len(body) <= _ONE_WRITE else io.BytesIO(body)
+    return body if len(body) <= _LARGEST_WRITE else io.BytesIO(body)
 
 
 def _without_authorization(headers: Mapping[str, str]) -> dict[str, str]:
@@ -321,20 +319,24 @@ def _check(session: ClientSession) -> None:
         )
 
 
-class _Once:
-    """An aiohttp middleware that lets a request out once, and without a session's default headers and authentication.
+class _SendOnce:
+    """An aiohttp middleware that sends a request once, without a session's default headers and authentication.
 
-    aiohttp sends an idempotent request again by itself when a kept-alive connection turns out dead. A DELETE that
-    worked then comes back as 404, and nobody knows that it was sent twice.
+    aiohttp repeats an idempotent request by itself when a pooled connection turns out to be dead. A DELETE that worked
+    is then answered with 404, and nobody knows that it was sent twice.
+
+    Args:
+        headers: all that the request is sent with, where the session is the caller's.
+        defaults: the names of the session's default headers.
     """
 
-    def __init__(self, ours: Mapping[str, str] | None = None, defaults: frozenset[str] = frozenset()) -> None:
+    def __init__(self, headers: Mapping[str, str] | None = None, defaults: frozenset[str] = frozenset()) -> None:
         self.proxy: str | None = None
         """Host and port of the proxy that the request goes through, if any."""
         self.sent = False
-        """Whether it went past the caller's own middlewares."""
-        self._ours = ours
-        kept = {name.lower() for name in ours or ()}
+        """Whether the request got past the caller's own middlewares."""
+        self._headers = headers
+        kept = {name.lower() for name in headers or ()}
         self._dropped = [name for name in defaults if name.lower() not in kept]
 
     async def __call__(
@@ -348,26 +350,26 @@ class _Once:
             self.proxy = host_port(request.proxy.host, request.proxy.port)
         for name in self._dropped:
             request.headers.popall(name, None)
-        if self._ours is not None:
+        if self._headers is not None:
             request.headers.popall("Authorization", None)
-            if (authorization := self._ours.get("Authorization")) is not None:
+            if (authorization := self._headers.get("Authorization")) is not None:
                 request.headers["Authorization"] = authorization
         return await handler(request)
 
 
-async def _read(response: aiohttp.ClientResponse, cap: int) -> Received:
+async def _read(response: aiohttp.ClientResponse, cap: int) -> HttpResponse:
     status, headers = response.status, response.headers
     length = headers.get("Content-Length")
-    # The parser has refused a length that is no number.
+    # The parser refuses a length that is not a number.
     if length is not None and "Content-Encoding" not in headers and int(length) <= cap:
         # The parser delivers no more than Content-Length says.
-        return Received(status, headers, await response.read())
+        return HttpResponse(status, headers, await response.read())
     chunks: list[bytes] = []
     size = 0
-    # Decoding stops while nobody reads, so what is in memory is a chunk ahead of this loop and no more.
-    while chunk := await response.content.read(_ONE_READ):
+    # Decoding pauses while nobody reads, so no more than one chunk ahead of this loop is in memory.
+    while chunk := await response.content.read(_READ_SIZE):
         size += len(chunk)
         if size > cap:
-            return Received(status, headers, b"".join(chunks), whole=True, too_large=True)
+            return HttpResponse(status, headers, b"".join(chunks), whole=True, too_large=True)
         chunks.append(chunk)
-    return Received(status, headers, b"".join(chunks))
+    return HttpResponse(status, headers, b"".join(chunks))

@@ -1,4 +1,4 @@
-"""Where the right to send is asked for: as late as can be."""
+"""The permission to send, such as a lease: asked for as late as possible."""
 
 from __future__ import annotations
 
@@ -6,47 +6,31 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from clarus_async.redaction import raised
+from clarus_async.redaction import describe_exception
 
 
 class WithheldError(Exception):
-    """The right to send has ended, or could not be asked for.
-
-    Args:
-        raised: what asking for it raised.
-    """
+    """Nothing was written: ``may_send`` returned false, or raised what ``raised`` describes."""
 
     def __init__(self, raised: str | None = None) -> None:
         super().__init__(raised)
         self.raised = raised
 
 
-def ask(may_send: Callable[[], bool]) -> None:
-    """Ask for the right to send.
-
-    Args:
-        may_send: says whether there is one.
-
-    Raises:
-        WithheldError: there is none.
-    """
+def check_may_send(may_send: Callable[[], bool]) -> None:
+    """Raise ``WithheldError`` unless ``may_send`` allows sending."""
     try:
-        may = may_send()
-    except Exception as error:  # noqa: BLE001  what raises denies it
-        raise WithheldError(raised(error)) from None
-    if not may:
+        allowed = may_send()
+    except Exception as error:  # noqa: BLE001  what raises does not allow it
+        raise WithheldError(describe_exception(error)) from None
+    if not allowed:
         raise WithheldError
 
 
 class WriteGuard:
-    """A transport that asks right before it writes: a process that was stopped in between goes on with the question.
+    """A transport that asks ``may_send`` right before its first write: the process may have been stopped before.
 
-    Args:
-        transport: the real one.
-        may_send: is asked before the first write.
-
-    Raises:
-        WithheldError: nothing was written.
+    A write that is not allowed raises ``WithheldError``, and writes nothing.
     """
 
     def __init__(self, transport: asyncio.Transport, may_send: Callable[[], bool]) -> None:
@@ -55,22 +39,14 @@ class WriteGuard:
         self._passed = False
 
     def write(self, data: bytes) -> None:
-        """Write, or refuse to.
-
-        Args:
-            data: what.
-        """
+        """Write, if it is allowed."""
         if not self._passed:
-            ask(self._may_send)
+            check_may_send(self._may_send)
         self._passed = True
         self._transport.write(data)
 
     def writelines(self, chunks: Iterable[bytes]) -> None:
-        """Write, or refuse to.
-
-        Args:
-            chunks: what.
-        """
+        """Write all at once, if it is allowed."""
         self.write(b"".join(chunks))
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401  whatever a transport has

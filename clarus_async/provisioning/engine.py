@@ -125,7 +125,7 @@ class Engine:
         self.stop()
 
     async def run(self) -> None:
-        """Work until every record has its outcome; :attr:`error` says what ended it before."""
+        """Work until every record has its outcome; ``error`` says what ended it before."""
         tasks: list[asyncio.Task[None]] = []
         try:
             await self._index.open()

@@ -343,7 +343,7 @@ class JobIndex:
             if not item.journaled:
                 names = () if outcome.status is OutcomeStatus.UPDATED else item.names
                 given = self._given(item, outcome)
-                name, scope = other_name(pending), scope_of(pending)
+                name, scope = other_name(pending.keys), scope_of(pending.keys)
                 rows.append(Intent(number, item.key, name, item.hash, given=given, names=names, scope=scope))
             sends = pending.in_doubt.sends
             ours = item.ours or is_ours(outcome, sends)
@@ -372,15 +372,15 @@ def _unchanged(item: WorkItem) -> dict[str, str] | None:
     return None if given is None else {name: given[name] for name in unchangeable(item.spec, given)}
 
 
-def other_name(pending: PendingCreate) -> str | None:
-    """Return the value of the last natural key, where that is not the record's key."""
-    last = pending.keys[-1].value
-    return None if last == pending.key else last
+def other_name(keys: Sequence[LookupKey]) -> str | None:
+    """Return the value of the last of a record's natural keys, where that is not the record's key."""
+    last = keys[-1].value
+    return None if last == keys[0].text else last
 
 
-def scope_of(pending: PendingCreate) -> Sequence[object] | None:
-    """Return the scope of the last natural key, where it has one."""
-    scope = pending.keys[-1].scope
+def scope_of(keys: Sequence[LookupKey]) -> Sequence[object] | None:
+    """Return the scope of the last of a record's natural keys, where it has one."""
+    scope = keys[-1].scope
     return [value for _, value in scope] if scope else None
 
 
@@ -397,7 +397,7 @@ def _intent(item: WorkItem, now: datetime | None) -> Intent:
     return Intent(
         item.number,
         item.key,
-        other_name(pending),
+        other_name(pending.keys),
         item.hash,
         pending.idempotency_key,
         None if seen is None else sorted(seen),
@@ -405,7 +405,7 @@ def _intent(item: WorkItem, now: datetime | None) -> Intent:
         pending.in_doubt.sends + 1,
         pending.was_in_doubt,
         item.given,
-        scope=scope_of(pending),
+        scope=scope_of(pending.keys),
     )
 
 

@@ -102,7 +102,7 @@ class Outcome(PydanticRecord):
 
     @classmethod
     def from_json(cls, line: bytes | str) -> Outcome:
-        """Read what :meth:`to_json` wrote.
+        """Read what ``to_json`` wrote.
 
         Args:
             line: one line of JSON.

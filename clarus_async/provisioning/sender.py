@@ -47,10 +47,10 @@ class Sender:
 
     async def create(self, item: WorkItem) -> None:
         """Send a record once, unless the run comes to its end; its creation says what became of it."""
-        if self._breaker.needed:
+        if self._breaker.is_open:
             async with self._probe:
                 # One that went well while others stood in line frees them all, and they go side by side again.
-                if self._breaker.needed:
+                if self._breaker.is_open:
                     if await self._ending.pause(self._breaker.next_wait()):
                         await self._create(item)
                     return
@@ -62,13 +62,13 @@ class Sender:
         await self._reconciler.send(item.creation, wait_for_pace=True)
         error = item.creation.error
         rejected = isinstance(error, ApiError) and error.status < 500
-        self._breaker.ended(well=error is None or rejected or item.in_doubt.rate_limited > rate_limited)
+        self._breaker.record(success=error is None or rejected or item.in_doubt.rate_limited > rate_limited)
         if error is not None and error.applied is Applied.NO:
             self.judge(error)
 
     def found(self) -> None:
         """Note that the server did what it did not answer: it is slow, and not down."""
-        self._breaker.ended(well=True)
+        self._breaker.record(success=True)
 
     async def update(self, item: WorkItem, found: int) -> Outcome:
         """Change a record that is there, and say what became of it."""

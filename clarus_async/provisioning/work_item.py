@@ -16,7 +16,7 @@ from clarus_async.reconcile.decide import Fate, Settled
 from clarus_async.reconcile.pending import InDoubt, LookupKey, PendingCreate
 from clarus_async.reconcile.reconciler import Creation
 from clarus_async.resources.spec import AnySpec
-from clarus_async.retry.failure import not_there
+from clarus_async.retry.call_error import not_there
 
 
 class WorkState(StrEnum):
@@ -116,7 +116,7 @@ class WorkItem:
         return self.edited and self.left_as is not None
 
     def outcome(self, status: OutcomeStatus, **more: object) -> Outcome:
-        """Build its outcome; ``more`` is as in :class:`Outcome`."""
+        """Build its outcome; ``more`` is as in ``Outcome``."""
         fields = {"attempts": self.pending.attempts, **more}
         if status is OutcomeStatus.ADOPTED:
             fields["differs"] = self.differs

@@ -47,4 +47,8 @@ Each process has a rate limiter of its own, so a `PacingPolicy(rate=…)` holds 
 `clarus_async.fleet.redis.RedisPacing`, processes share one limiter through Redis.
 """
 
+# A call waits in the queue until its tenant's pace and a connection allow it. The pace is decided by the limiter, whose
+# module begins with the theory: from what the caller gives, from what the server states (headers, advertised), and from
+# what it admits and refuses: the evidence, the hypotheses of what may limit, the search for the limit and the lockouts
+# in which it probes. Processes that share a pace have a part each (shared_pace), and one of them decides (pace_leader).
 __all__: list[str] = []

@@ -1,4 +1,4 @@
-"""What answer headers say of the rate limit: draft-ietf-httpapi-ratelimit-headers, old and new, and X-RateLimit."""
+"""Rate limit headers: draft-ietf-httpapi-ratelimit-headers, old and new, and X-RateLimit."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ _NAME: Final = r'"((?:[^"\\]|\\.)*+)"|([A-Za-z*][^\s"(),;=]*+)'
 _PIECE: Final = r'(?s)([,;])((?:"(?:[^"\\]|\\.)*+"?|[^",;])*+)'
 
 
-class Told(NamedTuple):
-    """What an answer says of the rate limit; ``None`` for what it leaves open, and no window without a limit.
+class RateLimitHeaders(NamedTuple):
+    """What an answer's headers say of the rate limit; ``None`` for what they leave open, and no window without a limit.
 
     Args:
         limit: requests per window, 1 to 10**9.
@@ -71,41 +71,41 @@ class _Quota(NamedTuple):
     window: int | None
 
 
-_NOTHING = Told(None, None, None, None)
+_NOTHING = RateLimitHeaders(None, None, None, None)
 _UNKNOWN = _Quota(None, None, None)
 
 
-def read_rate_limit(headers: Mapping[str, str], date: str | None, now: datetime) -> Told | None:
-    """Read what an answer says of the rate limit, or ``None`` where it says nothing usable.
+def read_rate_limit(headers: Mapping[str, str], date: str | None, now: datetime) -> RateLimitHeaders | None:
+    """Read an answer's rate limit headers; ``None`` where they say nothing usable.
 
     The current draft is preferred to its earlier forms, and those to the X- headers, which only fill what is open.
     What is malformed is left out by itself; what is out of range is clamped.
 
     Args:
         headers: the answer's headers, case-insensitive or in canonical case.
-        date: the same answer's Date. A moment of reset is the server's clock's, so it is measured against that, and
-            comes out up to a second late: Date has whole seconds.
+        date: the same answer's Date. A reset that is a point in time is on the server's clock, so it is measured
+            against that, and comes out up to a second late: Date has whole seconds.
         now: our clock, for an answer without Date.
     """
     # Most answers end here.
     if headers.keys().isdisjoint(_NAMES):
         return None
-    told = _NOTHING
+    found = _NOTHING
     for other in _families(headers, date, now):
-        # Together: a limit of one family with the window of another were a rate that nobody told.
-        rate = other if told.limit is None else told
-        told = Told(
+        # Together: a limit of one family with the window of another were a rate that nobody advertised.
+        rate = other if found.limit is None else found
+        found = RateLimitHeaders(
             rate.limit,
             rate.window,
-            other.remaining if told.remaining is None else told.remaining,
-            other.reset if told.reset is None else told.reset,
+            other.remaining if found.remaining is None else found.remaining,
+            other.reset if found.reset is None else found.reset,
         )
-        if None not in {told.limit, told.remaining, told.reset}:
+        if None not in {found.limit, found.remaining, found.reset}:
             break
-    return None if told == _NOTHING else told
+    return None if found == _NOTHING else found
 
 
-def _families(headers: Mapping[str, str], date: str | None, now: datetime) -> Iterator[Told]:
+def _families(headers: Mapping[str, str], date: str | None, now: datetime) -> Iterator[RateLimitHeaders]:
     policies = _items(_lines(headers, _POLICY))
     states = _items(_lines(headers, _STATE))
     # What is left of a quota of bytes is no number of requests.
@@ -116,16 +116,16 @@ def _families(headers: Mapping[str, str], date: str | None, now: datetime) -> It
     pairs = dict(state.head.partition("=")[::2] for state in states)
     limit = _count(pairs.get("limit"))
     quota = _in_force(limit, policies) if limit else _UNKNOWN
-    yield _told(quota, _count(pairs.get("remaining")), _until(pairs.get("reset"), date, now))
+    yield _fields(quota, _count(pairs.get("remaining")), _until(pairs.get("reset"), date, now))
     for limit_name, remaining_name, reset_name in _TRIPLES:
         # The first tells the quota in force, and those after it are policies.
         limits = _items(_lines(headers, limit_name))
         quota = _in_force(_count(limits[0].head) if limits else None, limits + policies)
-        yield _told(quota, _count(_line(headers, remaining_name)), _until(_line(headers, reset_name), date, now))
+        yield _fields(quota, _count(_line(headers, remaining_name)), _until(_line(headers, reset_name), date, now))
 
 
-def _told(quota: _Quota, remaining: int | None, reset: float | None) -> Told:
-    return Told(
+def _fields(quota: _Quota, remaining: int | None, reset: float | None) -> RateLimitHeaders:
+    return RateLimitHeaders(
         quota.limit,
         None if quota.window is None else min(float(quota.window), _HOUR),
         remaining,
@@ -133,11 +133,11 @@ def _told(quota: _Quota, remaining: int | None, reset: float | None) -> Told:
     )
 
 
-def _named(policies: list[_Item], states: list[_Item]) -> Told:
+def _named(policies: list[_Item], states: list[_Item]) -> RateLimitHeaders:
     best = _slowest([_quota(policy, policy.params.get("q")) for policy in policies if policy.name is not None])
     same = [state for state in states if state.name == best.name] or (states if len(states) == 1 else [])
     params = same[0].params if same else {}
-    return _told(best, _count(params.get("r")), _count(params.get("t")))
+    return _fields(best, _count(params.get("r")), _count(params.get("t")))
 
 
 def _in_force(limit: int | None, policies: list[_Item]) -> _Quota:

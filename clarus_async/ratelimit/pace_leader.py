@@ -1,146 +1,145 @@
 """What the leader of a shared pace decides: which process sends when.
 
-One process at a time runs the estimator, for all: it grants slots a short while ahead, one process after the other, and
-hears what came of each. Times are seconds on the clock that all share.
+One process at a time leads. It runs the rate limiter for all of them, its members: it grants them slots a short while
+ahead, round-robin, and is told what came of each. Times are seconds on the clock that all share.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
-from clarus_async.ratelimit.headers import Told
-from clarus_async.ratelimit.limit import Limit
-from clarus_async.ratelimit.measured import Sent
-from clarus_async.ratelimit.pacer import Estimator, Pacer
-from clarus_async.ratelimit.told import PaceSource
+from clarus_async.ratelimit.headers import RateLimitHeaders
+from clarus_async.ratelimit.limiter import AdaptiveRateLimiter
+from clarus_async.ratelimit.pace import Limit, PaceSource, Sent
 
-# Seconds. A slot is with its process within a few milliseconds, where neither is busy. No longer than that with some
-# room, as what is heard meanwhile comes too late for it.
+# Seconds. A slot reaches its member within a few milliseconds, where neither is busy. It is granted no longer ahead
+# than that with some room, as what is learned meanwhile comes too late for it.
 _HORIZON: Final = 0.02
-# Seconds within which other processes know of a decision.
+# Seconds within which the members know of a decision.
 _KNOWN_IN: Final = 0.015
-# Seconds. A slot that did not arrive by then was lost on its way.
+# Seconds. A slot that has not arrived by then was lost on its way.
 _ARRIVES: Final = 1.0
-# Seconds. Who has anything of the leader's is heard of more than twice as often.
+# Seconds. A member that has a slot, or wants one, reports more than twice as often.
 _SILENT: Final = 5.0
-# Seconds. A clock at 1.7e9 tells a quarter of a microsecond.
+# Seconds. A clock at 1.7e9 resolves a quarter of a microsecond.
 _TICK: Final = 1e-6
-# Seconds. A pause that changes by less is not told anew.
+# Seconds. A pause that changes by less is not announced again.
 _SAME: Final = 0.05
 
 
-class Heard(NamedTuple):
-    """What came of a slot (``answered``, ``refused``, ``lost``, ``unsent``), or was heard else."""
+class MemberEvent(NamedTuple):
+    """What came of a slot, or what else a member has to report."""
 
-    number: int  # the slot's
-    what: str  # or "hold" until a time, "forget" the limit, the process "leaves"
+    slot: int  # its number; 0 where it is about none
+    kind: Literal["answered", "refused", "lost", "unsent", "hold", "forget", "leaves"]
     sent: float = 0.0
-    at: float = 0.0
+    at: float = 0.0  # when it came; of "hold", until when
     retry_after: float | None = None
-    told: Told | None = None
+    headers: RateLimitHeaders | None = None
 
-    def tell(self, pace: Pacer, sent: Sent) -> None:
-        """Tell the pacer of what came of its request."""
-        if self.what == "answered":
-            pace.answered(sent, self.at, self.told)
-        elif self.what == "refused":
-            pace.refused(sent, self.at, self.retry_after, self.told)
-        elif self.what == "unsent":
+    def apply(self, pace: AdaptiveRateLimiter, sent: Sent) -> None:
+        """Note what came of a request in the limiter that let it go."""
+        if self.kind == "answered":
+            pace.answered(sent, self.at, self.headers)
+        elif self.kind == "refused":
+            pace.refused(sent, self.at, self.retry_after, self.headers)
+        elif self.kind == "unsent":
             pace.unsent(sent)
         else:
             pace.lost(sent)
 
 
-class ProcessReport(NamedTuple):
-    """What a process tells the leader."""
+class MemberReport(NamedTuple):
+    """What a member tells the leader."""
 
-    process: str
-    seen: int  # the last slot that it was granted
-    want: int  # how many more it could use after that one
-    held: Sequence[int]  # slots of which nothing was heard yet
-    heard: Sequence[Heard]
+    member: str
+    last_slot: int  # that it was granted
+    wanted: int  # how many more it could use after that one
+    held: Sequence[int]  # slots of which it has not reported yet what came of them
+    events: Sequence[MemberEvent]
 
 
-class Notice(NamedTuple):
-    """What the leader tells a process."""
+class LeaderNotice(NamedTuple):
+    """What the leader tells a member."""
 
     source: PaceSource
     rate: float | None  # of all together
     limit: Limit | None
-    paused: float  # until when the server takes nothing
-    next: float  # when the next may go
-    processes: int
+    paused_until: float
+    next_slot: float
+    members: int
     recalled: int  # slots up to this number that were not used yet are void
-    slots: Sequence[tuple[int, float]]  # number and time of each that is granted to the process
+    slots: Sequence[tuple[int, float]]  # number and time of each that is granted to the member
 
 
 class _Member:
     """What the leader knows of a process."""
 
     def __init__(self) -> None:
-        self.heard_at = 0.0
-        self.want = 0
+        self.reported_at = 0.0
+        self.wanted = 0
         self.granted: dict[int, Sent] = {}
-        self.slots: list[tuple[int, float]] = []  # of these, those that it was not told of
-        self.told: object = None
+        self.unannounced: list[tuple[int, float]] = []  # slots that it was granted and does not know of
+        self.knows: object = None
 
 
 class Leader:
-    """Grants slots to processes.
+    """Grants slots to members.
 
     Args:
         pace: decides when one may send; on the shared clock.
-        me: the process that leads.
-        number: that no earlier leader's slot had, nor one before it.
+        me: the member that leads.
+        number: one that no earlier leader's slot had, nor one before it.
     """
 
-    def __init__(self, pace: Estimator, me: str, number: int) -> None:
+    def __init__(self, pace: AdaptiveRateLimiter, me: str, number: int) -> None:
         self.pace = pace
         self.due: float | None = None
-        """When to grant again, where something is wanted that only time allows."""
+        """When to grant again, where a member wants a slot and only has to wait for it."""
         self._me = me
         self._number = number
         self._recalled = 0
-        self._slowed_at = self._paused = 0.0
-        self._processes: OrderedDict[str, _Member] = OrderedDict({me: _Member()})
+        self._slowed_at = self._paused_until = 0.0
+        self._members: OrderedDict[str, _Member] = OrderedDict({me: _Member()})
 
     @property
     def others(self) -> list[str]:
-        """The other processes that are heard of."""
-        return [name for name in self._processes if name != self._me]
+        """The other members."""
+        return [name for name in self._members if name != self._me]
 
-    def hear(self, report: ProcessReport, now: float) -> None:
+    def receive(self, report: MemberReport, now: float) -> None:
         """Take a report."""
-        process = self._processes.setdefault(report.process, _Member())
-        process.heard_at = now
-        for heard in report.heard:
-            self._note(heard, process, now)
+        member = self._members.setdefault(report.member, _Member())
+        member.reported_at = now
+        for event in report.events:
+            self._note(event, member, now)
         # A message can be lost, and what was in it.
-        held, seen = set(report.held), report.seen
-        for number, sent in list(process.granted.items()):
-            if (number <= seen and number not in held) or (number > seen and sent.at < now - _ARRIVES):
-                self.pace.lost(process.granted.pop(number))
-        process.want = report.want - sum(number > seen for number in process.granted)
-        if any(heard.what == "leaves" for heard in report.heard):
-            self._drop(report.process)
+        held, last = set(report.held), report.last_slot
+        for number, sent in list(member.granted.items()):
+            if (number <= last and number not in held) or (number > last and sent.at < now - _ARRIVES):
+                self.pace.lost(member.granted.pop(number))
+        member.wanted = report.wanted - sum(number > last for number in member.granted)
+        if any(event.kind == "leaves" for event in report.events):
+            self._drop(report.member)
 
-    def _note(self, heard: Heard, process: _Member, now: float) -> None:
-        if heard.what == "hold" and heard.at > now + self.pace.pause(now) + _SAME:
-            self._slow_down(lambda: self.pace.hold(heard.at - now, now), now)
-        elif heard.what == "forget":
+    def _note(self, event: MemberEvent, member: _Member, now: float) -> None:
+        if event.kind == "hold" and event.at > now + self.pace.pause(now) + _SAME:
+            self._slow_down(lambda: self.pace.hold(event.at - now, now), now)
+        elif event.kind == "forget":
             self.pace.forget()
-        if (sent := process.granted.pop(heard.number, None)) is None:
+        if (sent := member.granted.pop(event.slot, None)) is None:
             return
-        if heard.what != "unsent":
-            # What was granted before the pace slowed down is none of the slower one, whenever its process knew of that.
-            sent.at = heard.sent if heard.number > self._recalled else min(heard.sent, self._slowed_at)
-        if heard.what == "refused":
-            heard = heard._replace(at=max(heard.at, now + _KNOWN_IN) if self.others else heard.at)
-            self._slow_down(lambda: heard.tell(self.pace, sent), heard.at)
+        if event.kind != "unsent":
+            # What was granted before the pace slowed down does not count as sent at the lower rate, whenever its member
+            # knew of that.
+            sent.at = event.sent if event.slot > self._recalled else min(event.sent, self._slowed_at)
+        if event.kind == "refused":
+            event = event._replace(at=max(event.at, now + _KNOWN_IN) if self.others else event.at)
+            self._slow_down(lambda: event.apply(self.pace, sent), event.at)
         else:
-            heard.tell(self.pace, sent)
+            event.apply(self.pace, sent)
 
     def _slow_down(self, note: Callable[[], None], at: float) -> None:
         """Note what may slow the pace down; if it does, recall what was granted before."""
@@ -151,20 +150,20 @@ class Leader:
             self._recalled, self._slowed_at = self._number, at
 
     def drop_silent(self, now: float) -> None:
-        """Give up what those hold that are dead, as far as can be told."""
+        """Give up the slots of members that are dead, as far as can be told."""
         for name in self.others:
-            if now - self._processes[name].heard_at > _SILENT:
+            if now - self._members[name].reported_at > _SILENT:
                 self._drop(name)
 
     def _drop(self, name: str) -> None:
-        for sent in self._processes.pop(name).granted.values():
+        for sent in self._members.pop(name).granted.values():
             self.pace.lost(sent)
 
     def grant(self, now: float) -> None:
-        """Grant what may go out soon, to one process after the other."""
+        """Grant what may go out soon, round-robin."""
         self.due = None
-        wanting = [name for name, process in self._processes.items() if process.want > 0]
-        # What is granted to this process is there at once.
+        wanting = [name for name, member in self._members.items() if member.wanted > 0]
+        # What is granted to the leader itself is there at once.
         horizon = 0.0 if wanting == [self._me] else _HORIZON
         while wanting:
             at = now
@@ -176,32 +175,34 @@ class Leader:
                 self.due = at + wait - horizon
                 return
             name = wanting.pop(0)
-            process = self._processes[name]
+            member = self._members[name]
             self._number += 1
-            process.granted[self._number] = self.pace.send(at)
-            process.slots.append((self._number, at))
-            process.want -= 1
-            # Its next turn comes after everybody else's, also the next time.
-            self._processes.move_to_end(name)
-            if process.want > 0:
+            member.granted[self._number] = self.pace.send(at)
+            member.unannounced.append((self._number, at))
+            member.wanted -= 1
+            # Its next slot comes after everybody else's, also the next time.
+            self._members.move_to_end(name)
+            if member.wanted > 0:
                 wanting.append(name)
 
-    def notice(self, name: str, now: float) -> Notice:
-        """Return what a process is to know, and the slots that it is granted."""
-        process, pace = self._processes[name], self.pace
-        process.told = self._news(now)
-        slots, process.slots = process.slots, []
-        processes, ahead = len(self._processes), now + pace.slot(now)
-        return Notice(pace.source, pace.rate, pace.limit, self._paused, ahead, processes, self._recalled, slots)
+    def notice(self, name: str, now: float) -> LeaderNotice:
+        """Return what a member is to know, and the slots that it is granted."""
+        member, pace = self._members[name], self.pace
+        member.knows = self._state(now)
+        slots, member.unannounced = member.unannounced, []
+        members, next_slot = len(self._members), now + pace.next_slot(now)
+        return LeaderNotice(
+            pace.source, pace.rate, pace.limit, self._paused_until, next_slot, members, self._recalled, slots
+        )
 
-    def untold(self, now: float) -> list[str]:
-        """Return which other processes are to have a notice."""
-        news, known = self._news(now), self._processes
-        return [name for name in self.others if known[name].slots or known[name].told != news]
+    def uninformed(self, now: float) -> list[str]:
+        """Return which other members are to have a notice."""
+        state, members = self._state(now), self._members
+        return [name for name in self.others if members[name].unannounced or members[name].knows != state]
 
-    def _news(self, now: float) -> object:
-        """What a process is told though it is granted nothing."""
+    def _state(self, now: float) -> object:
+        """Return what a member is told though it is granted nothing."""
         pause = self.pace.pause(now)
-        if abs(now + pause - self._paused) > _SAME and (pause > 0.0 or self._paused > now):
-            self._paused = now + pause
-        return self.pace.source, self._paused, self._recalled, len(self._processes)
+        if abs(now + pause - self._paused_until) > _SAME and (pause > 0.0 or self._paused_until > now):
+            self._paused_until = now + pause
+        return self.pace.source, self._paused_until, self._recalled, len(self._members)

@@ -1,7 +1,8 @@
-"""The part of a shared pace that one process has: the slots that it was granted, and what it has to tell.
+"""The part of a shared pace that one process has: the slots that it was granted, and what it has to report.
 
-One of the processes leads, by a lease, and decides for all (:mod:`clarus_async.ratelimit.pace_leader`), for itself
-without a message. Nothing here knows how messages get to the others.
+One of the processes leads, by a lease, and decides for all (``clarus_async.ratelimit.pace_leader``), for itself
+without a message. How messages get to the others is not known here: whoever serves the pace does what ``step``
+returns, and hands over what it receives.
 """
 
 from __future__ import annotations
@@ -12,46 +13,44 @@ import json
 import math
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import attrs
 
 from clarus_async.config import PacingPolicy
-from clarus_async.ratelimit.beliefs import LimitKind
-from clarus_async.ratelimit.headers import Told
-from clarus_async.ratelimit.limit import Limit
-from clarus_async.ratelimit.measured import Sent
-from clarus_async.ratelimit.pace_leader import Heard, Leader, Notice, ProcessReport
-from clarus_async.ratelimit.pacer import Estimator
-from clarus_async.ratelimit.told import PaceSource
+from clarus_async.ratelimit.headers import RateLimitHeaders
+from clarus_async.ratelimit.limiter import AdaptiveRateLimiter
+from clarus_async.ratelimit.pace import Limit, LimitKind, PaceSource, Sent
+from clarus_async.ratelimit.pace_leader import Leader, LeaderNotice, MemberEvent, MemberReport
 
-# Seconds. Who leads renews it three times in its life, and who waits looks for it as often. So another leads within two
-# seconds after a leader has died.
+# Seconds. The leader renews its lease three times in its life, and members look for it as often. So another leads
+# within two seconds after a leader has died.
 _LEASE: Final = 1.5
 _RENEWED: Final = 0.4
-# Seconds. The same for what was told to one that did not know yet that it leads.
-_UNNOTICED: Final = 0.05
-# Clocks don't run at the same speed: it is over here before it is where it is kept.
+# Seconds from one exchange to the next until the leader has replied: it may not know yet that it leads.
+_UNANSWERED: Final = 0.05
+# Clocks don't run at the same speed: a lease is over here before it is where it is kept.
 _SURELY: Final = 0.99
-# Seconds from one exchange to the next: what is to be told meanwhile is told together.
+# Seconds from one exchange to the next: what happens meanwhile is reported together.
 _SPACING: Final = 0.005
-# Seconds from one report to the next of who has something under way, or waits for the end of a pause.
+# Seconds from one report to the next of a process that has something in flight, or waits for the end of a pause.
 _HEARTBEAT: Final = 2.0
 # Seconds for which a process that sends nothing goes on leading, or listening.
 _LINGERS: Final = 2.0
-# Seconds from one time that what was learned is kept to the next.
-_KEEPS: Final = 1.0
-# Seconds. A slot that passed unused for longer is another second's.
+# Seconds between two times that what was learned is saved: what is lost with a leader is learned again as soon.
+_SAVED_EACH: Final = 1.0
+# Seconds. A slot that was due longer ago is not used: together with the later ones it could be a burst.
 _STALE: Final = 0.05
+# Seconds. Waits are no shorter, and changes of a pause no smaller.
 _SOON: Final = 0.001
 _NEVER: Final = -1e9
 _LONGEST_PAUSE: Final = 3600.0
-# By how much clocks may drift apart: NTP slews one by no more.
+# Seconds per second by which clocks may drift apart: NTP slews one by no more.
 _DRIFT: Final = 0.0005
 
 
 class SharedClock:
-    """Another machine's clock, as the event loop's tells it."""
+    """Another machine's clock, as the event loop's shows it."""
 
     def __init__(self) -> None:
         self.ahead: float = 0.0
@@ -63,22 +62,22 @@ class SharedClock:
         """Take what it showed at some moment between two of the loop's."""
         ahead, error = time - (asked + answered) / 2.0, (answered - asked) / 2.0
         known = self._error + _DRIFT * (answered - self._at)
-        # Where both can't be right, it was set.
+        # Where both can't be right, the clock was set.
         if error <= known or abs(ahead - self.ahead) > error + known:
             self.ahead, self._error, self._at = ahead, error, answered
 
 
 class Exchange(NamedTuple):
-    """What a process asks of the place where the pace is shared; it is given a lease where nobody has one."""
+    """What a process asks of the place where the pace is shared; it is given the lease where nobody has it."""
 
     lease: str  # by which it leads; empty where it does not
     seconds: float  # for which a lease is to run from now; 0: it gives its own up
-    learned: str  # what another leader is to go on with; empty where it is to keep what it has
-    messages: list[tuple[str, str]]  # to whom, or to "" for whoever leads, and what
+    learned: str  # what another leader is to go on with; empty where that is unchanged
+    messages: list[tuple[str, str]]  # to whom, or to "" for the leader, and what
 
 
 class Exchanged(NamedTuple):
-    """What it is answered."""
+    """The answer to an exchange."""
 
     lease: str  # that runs: its owner, and microseconds of the clock
     time: float  # in seconds
@@ -98,111 +97,113 @@ class Slot(Sent):
 
 @attrs.define(eq=False, repr=False)
 class SharedPace:
-    """The pace of a tenant in one of the processes that share it; on the event loop's clock.
+    """The pace of a tenant in one of the processes that share it, on the event loop's clock.
+
+    The queue asks it as it asks an ``AdaptiveRateLimiter``.
 
     Args:
         name: of the quota.
         policy: what the caller knows.
         me: names the process.
-        clock: that all share.
-        estimator: makes what decides, here or for all.
-        begin: has somebody exchange, for as long as there is a :meth:`step`.
+        clock: the one that all share.
+        serve: begins to exchange, for as long as there is a ``step``.
     """
 
     name: str
     _policy: PacingPolicy
     _me: str
     _clock: SharedClock
-    _estimator: Callable[[PacingPolicy], Estimator]
-    _begin: Callable[[SharedPace], None]
-    _wake: Callable[[], None] = lambda: None
-    _waiting: Callable[[], int] = lambda: 0
-    _known: Notice = attrs.field(init=False)
+    _serve: Callable[[SharedPace], None]
+    _on_change: Callable[[], None] = lambda: None
+    _ready: Callable[[], int] = lambda: 0
+    _notice: LeaderNotice = attrs.field(init=False)
     _leader: Leader | None = None
-    _local: Estimator | None = None  # while nobody can be asked
+    _alone: AdaptiveRateLimiter | None = None  # while nobody can be asked
     _lease: str = ""
     _leads_until: float = 0.0
-    _noticed: bool = False  # whoever leads now has heard of this process
+    _known_to_leader: bool = False
     _slots: deque[Slot] = attrs.field(factory=deque)
     _out: set[Sent] = attrs.field(factory=set)
-    _heard: list[Heard] = attrs.field(factory=list)  # and not told
-    _seen: int = 0  # the last slot that was granted
-    _asked: int = 0  # how many more the leader knows to be wanted
-    _floor: float = 0.0  # nothing before this, as was heard here
-    _woken: float = 0.0  # the pause of which who waits was told
+    _events: list[MemberEvent] = attrs.field(factory=list)  # not reported yet
+    _last_slot: int = 0
+    _requested: int = 0  # how many more slots the leader knows to be wanted
+    _floor: float = 0.0  # nothing goes out before, as this process was told
+    _announced_pause: float = 0.0  # until when, as those that wait were told
     _used: float = _NEVER
     _exchanged: float = _NEVER
-    _kept: float = _NEVER
-    _learned: str = ""  # and kept then
-    _serving: bool = False
-    _news: asyncio.Event = attrs.field(factory=asyncio.Event)
+    _saved: float = _NEVER
+    _learned: str = ""  # and saved then
+    _served: bool = False
+    _changed: asyncio.Event = attrs.field(factory=asyncio.Event)
 
-    @_known.default
-    def _knows(self) -> Notice:
+    @_notice.default
+    def _first_notice(self) -> LeaderNotice:
         source = PaceSource.NONE if self._policy.rate is None else PaceSource.GIVEN
-        return Notice(source, self._policy.rate, self._estimator(self._policy).limit, 0.0, 0.0, 1, 0, ())
+        limit = AdaptiveRateLimiter(self._policy).limit
+        return LeaderNotice(source, self._policy.rate, limit, 0.0, 0.0, 1, 0, ())
 
-    def attach(self, wake: Callable[[], None], waiting: Callable[[], int]) -> None:
-        """Learn whom to tell of news, and who says how many could go at once."""
-        self._wake, self._waiting = wake, waiting
+    def attach(self, on_change: Callable[[], None], ready: Callable[[], int]) -> None:
+        """Learn whom to tell of changes, and who says how many requests could go at once."""
+        self._on_change, self._ready = on_change, ready
 
-    # --- what the queue asks
+    # --- What the queue asks.
 
     @property
     def source(self) -> PaceSource:
         """Where the rate comes from."""
-        return self._known.source
+        return self._notice.source
 
     @property
     def rate(self) -> float | None:
-        """Requests a second, of all processes; ``None`` where nothing limits them. Alone, it is this one's part."""
-        return self._known.rate if self._local is None else self._local.rate
+        """Requests a second of all processes; ``None`` where nothing limits them. Alone, it is this one's part."""
+        return self._notice.rate if self._alone is None else self._alone.rate
 
     @property
     def limit(self) -> Limit | None:
         """What limits all processes, as far as is known or believed; ``None`` where nothing does."""
-        return self._known.limit if self._local is None else self._local.limit
+        return self._notice.limit if self._alone is None else self._alone.limit
 
     def idle(self, now: float) -> float:
-        """Seconds for which nothing was sent that might have been; 0 while a request is under way."""
-        return 0.0 if self._out or self._serving else max(0.0, now - max(self._used, self._floor))
+        """Return for how many seconds nothing was sent that might have been; 0 while a request is in flight."""
+        return 0.0 if self._out or self._served else max(0.0, now - max(self._used, self._floor))
 
     def pause(self, now: float) -> float:
-        """Seconds for which the server takes nothing, as far as is known."""
-        shared = max(0.0, self._floor - now, self._known.paused - self._there(now))
-        return shared if self._local is None else max(shared, self._local.pause(now))
+        """Return for how many seconds the server accepts nothing, as far as is known."""
+        shared = max(0.0, self._floor - now, self._notice.paused_until - self._shared_time(now))
+        return shared if self._alone is None else max(shared, self._alone.pause(now))
 
-    def slot(self, now: float) -> float:
-        """Seconds until the next may go out, as far as is known."""
-        if self._local is not None:
-            return max(self.pause(now), self._local.slot(now))
-        return max(self.pause(now), (self._slots[0].due if self._slots else self._known.next) - self._there(now))
+    def next_slot(self, now: float) -> float:
+        """Return in how many seconds the next request may go out, as far as is known."""
+        if self._alone is not None:
+            return max(self.pause(now), self._alone.next_slot(now))
+        due = self._slots[0].due if self._slots else self._notice.next_slot
+        return max(self.pause(now), due - self._shared_time(now))
 
     def ask(self, now: float) -> float | None:
-        """Say how long a request has to wait: 0 if it may go out now, ``None`` if something has to come first."""
+        """Return how many seconds a request has to wait: 0 to go now, ``None`` until something else has come."""
         self._used = now
-        if not self._serving:
-            self._serving = True
-            self._begin(self)
-        if self._local is not None:
-            wait = self._local.ask(now)
+        if not self._served:
+            self._served = True
+            self._serve(self)
+        if self._alone is not None:
+            wait = self._alone.ask(now)
             return wait if wait is None else max(self.pause(now), wait)
-        self._give_back(lambda slot: slot.due < self._there(now) - _STALE)
+        self._return_slots(lambda slot: slot.due < self._shared_time(now) - _STALE)
         if self._leader is not None and not self._slots:
             self._lead(now, 1)
             if self._leader.others:
-                self._news.set()
+                self._changed.set()
         if self._slots:
-            return max(0.0, self._slots[0].due - self._there(now))
+            return max(0.0, self._slots[0].due - self._shared_time(now))
         if self._leader is not None:
-            return None if self._leader.due is None else max(_SOON, self._leader.due - self._there(now))
-        self._news.set()
+            return None if self._leader.due is None else max(_SOON, self._leader.due - self._shared_time(now))
+        self._changed.set()
         return self.pause(now) or None
 
     def send(self, now: float) -> Sent:
-        """Note that a request goes out, after :meth:`ask` let it."""
-        if self._local is not None:
-            sent = self._local.send(now)
+        """Note that a request goes out, after ``ask`` allowed it."""
+        if self._alone is not None:
+            sent = self._alone.send(now)
         else:
             sent = self._slots.popleft()
             sent.at = now
@@ -210,226 +211,236 @@ class SharedPace:
         return sent
 
     def lost(self, sent: Sent) -> None:
-        """Note that a request brought no answer, or never went out."""
-        self._came(sent, "lost", sent.at)
+        """Note that a request brought no answer. A request that was reported already is ignored."""
+        self._end(sent, "lost", sent.at)
 
     def unsent(self, sent: Sent) -> None:
-        """Note that a request does not go out after all: another may in its place."""
-        if isinstance(sent, Slot) and sent in self._out and not self._void(sent):
+        """Note that a request does not go out after all, so another may in its place."""
+        if isinstance(sent, Slot) and sent in self._out and not self._is_void(sent):
             self._out.discard(sent)
             self._slots.appendleft(sent)
         else:
-            self._came(sent, "unsent", sent.at)
+            self._end(sent, "unsent", sent.at)
 
-    def answered(self, sent: Sent, now: float, told: Told | None = None) -> None:
-        """Note an answer that is no 429."""
-        self._came(sent, "answered", now, None, told)
+    def answered(self, sent: Sent, now: float, headers: RateLimitHeaders | None = None) -> None:
+        """Note an answer that is not a refusal."""
+        self._end(sent, "answered", now, None, headers)
 
-    def refused(self, sent: Sent, now: float, retry_after: float | None, told: Told | None = None) -> None:
-        """Note a 429; a Retry-After is kept up to an hour."""
-        self._came(sent, "refused", now, retry_after, told)
+    def refused(
+        self, sent: Sent, now: float, retry_after: float | None, headers: RateLimitHeaders | None = None
+    ) -> None:
+        """Note a refusal; a ``retry_after`` in seconds is kept up to an hour."""
+        self._end(sent, "refused", now, retry_after, headers)
         if retry_after:
             self.hold(retry_after, now)
 
     def hold(self, seconds: float, now: float) -> None:
-        """Send nothing for a while, as a server asks that can't answer; kept up to an hour."""
-        if self._local is not None:
-            self._local.hold(seconds, now)
+        """Send nothing for so many seconds, up to an hour, as a server asks that is down."""
+        if self._alone is not None:
+            self._alone.hold(seconds, now)
         self._floor = max(self._floor, now + min(seconds, _LONGEST_PAUSE))
-        self._tell(Heard(0, "hold", at=self._there(self._floor)))
-        self._give_back(self._void)
+        self._report_later(MemberEvent(0, "hold", at=self._shared_time(self._floor)))
+        self._return_slots(self._is_void)
 
     def forget(self) -> None:
-        """Begin to look for a limit anew: what was taken for one is none."""
-        self._tell(Heard(0, "forget"))
+        """Begin the search for a limit again: what was taken for one is none."""
+        self._report_later(MemberEvent(0, "forget"))
 
-    def _came(
-        self, sent: Sent, what: str, now: float, retry_after: float | None = None, told: Told | None = None
+    def _end(
+        self,
+        sent: Sent,
+        kind: Literal["answered", "refused", "lost", "unsent"],
+        now: float,
+        retry_after: float | None = None,
+        headers: RateLimitHeaders | None = None,
     ) -> None:
         """Note what came of a request, once."""
         if sent not in self._out:
             return
         self._out.discard(sent)
         if isinstance(sent, Slot):
-            self._tell(Heard(sent.number, what, self._there(sent.at), self._there(now), retry_after, told))
-        elif self._local is not None:
-            Heard(0, what, sent.at, now, retry_after, told).tell(self._local, sent)
+            sent_at, at = self._shared_time(sent.at), self._shared_time(now)
+            self._report_later(MemberEvent(sent.number, kind, sent_at, at, retry_after, headers))
+        elif self._alone is not None:
+            MemberEvent(0, kind, sent.at, now, retry_after, headers).apply(self._alone, sent)
 
-    def _tell(self, heard: Heard) -> None:
-        self._heard.append(heard)
-        self._news.set()
+    def _report_later(self, event: MemberEvent) -> None:
+        self._events.append(event)
+        self._changed.set()
 
-    def _void(self, slot: Slot) -> bool:
-        """Whether nothing may go out in a slot, as was heard after it was granted."""
-        return slot.number <= self._known.recalled or slot.due < self._there(self._floor)
+    def _is_void(self, slot: Slot) -> bool:
+        """Return whether nothing may go out in a slot, as was learned after it was granted."""
+        return slot.number <= self._notice.recalled or slot.due < self._shared_time(self._floor)
 
-    def _give_back(self, which: Callable[[Slot], bool]) -> None:
+    def _return_slots(self, which: Callable[[Slot], bool]) -> None:
         for slot in [slot for slot in self._slots if which(slot)]:
             self._slots.remove(slot)
-            self._tell(Heard(slot.number, "unsent"))
+            self._report_later(MemberEvent(slot.number, "unsent"))
 
-    def _there(self, now: float) -> float:
+    def _shared_time(self, now: float) -> float:
         """Return a time on the shared clock."""
         return now + self._clock.ahead
 
-    # --- what whoever exchanges asks
+    # --- What whoever serves it asks.
 
-    async def news(self, seconds: float) -> None:
-        """Wait until there is something to do or to tell, at the most so long."""
+    async def wait_for_change(self, seconds: float) -> None:
+        """Wait until there is something to do or to report, at the most so long."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max(_SOON, seconds)):
-                await self._news.wait()
-        self._news.clear()
+                await self._changed.wait()
+        self._changed.clear()
 
     def step(self, now: float, *, leave: bool = False) -> Exchange | float | None:
         """Do what is due; return what to exchange, or seconds until the next step, or ``None`` where it is over."""
-        self._give_back(lambda slot: slot.due < self._there(now) - _STALE)
+        self._return_slots(lambda slot: slot.due < self._shared_time(now) - _STALE)
         leader = self._leader
         if leader is not None:
-            leader.drop_silent(self._there(now))
+            leader.drop_silent(self._shared_time(now))
             self._lead(now)
-        self._wake_up()
-        untold = [] if leader is None else leader.untold(self._there(now))
-        # Whoever is alone looks until it no longer is: a call that is refused meanwhile asks for nothing.
-        busy = self._out or self._slots or self._heard or self._want() or self._local or (leader and leader.others)
+        self._tell_waiters()
+        uninformed = [] if leader is None else leader.uninformed(self._shared_time(now))
+        # While nobody can be asked, it asks on: a call that is refused meanwhile wants nothing.
+        busy = self._out or self._slots or self._events or self._wanted() or self._alone or (leader and leader.others)
         over = math.inf if busy else self._used + _LINGERS
         if now >= over and leader is None:
             return None
-        tells = untold or (leader is None and (self._heard or self._want() > self._asked))
-        due = self._exchanged + (_SPACING if tells else self._every(now))
+        reports = uninformed or (leader is None and (self._events or self._wanted() > self._requested))
+        due = self._exchanged + (_SPACING if reports else self._exchange_each(now))
         if leave or now >= min(due, over):
             self._exchanged = now
-            return self._exchange(now, untold, leave=leave or now >= over)
+            return self._exchange(now, uninformed, leave=leave or now >= over)
         if leader is not None and leader.due is not None:
             due = min(due, leader.due - self._clock.ahead)
         if self._slots:
             due = min(due, self._slots[0].due - self._clock.ahead + _STALE)
         return min(due, over) - now
 
-    def _every(self, now: float) -> float:
-        """Seconds from one exchange to the next, where there is nothing to tell."""
-        if self._local is not None:
+    def _exchange_each(self, now: float) -> float:
+        """Return seconds from one exchange to the next, where there is nothing to report."""
+        if self._alone is not None:
             return 0.0
-        if self._leader is not None or ((self._slots or self._want()) and self.pause(now) < _HEARTBEAT):
-            return _RENEWED if self._noticed else _UNNOTICED
-        return _HEARTBEAT if self._out or self._want() else math.inf
+        if self._leader is not None or ((self._slots or self._wanted()) and self.pause(now) < _HEARTBEAT):
+            return _RENEWED if self._known_to_leader else _UNANSWERED
+        return _HEARTBEAT if self._out or self._wanted() else math.inf
 
-    def _want(self, least: int = 0) -> int:
-        """How many more slots could be used than there are."""
-        return max(0, max(least, self._waiting()) - len(self._slots))
+    def _wanted(self, least: int = 0) -> int:
+        """Return how many more slots could be used than there are."""
+        return max(0, max(least, self._ready()) - len(self._slots))
 
-    def _exchange(self, now: float, untold: list[str], *, leave: bool) -> Exchange:
+    def _exchange(self, now: float, uninformed: list[str], *, leave: bool) -> Exchange:
         seconds = 0.0 if leave else _LEASE
         if (leader := self._leader) is None:
             if leave:
-                self._tell(Heard(0, "leaves"))
-            return Exchange("", seconds, "", [("", self._text(self._report()))])
+                self._report_later(MemberEvent(0, "leaves"))
+            return Exchange("", seconds, "", [("", self._message(self._report()))])
         learned = ""
-        if leave or now >= self._kept + _KEEPS:
-            self._kept = now
+        if leave or now >= self._saved + _SAVED_EACH:
+            self._saved = now
             self._learned = learned = json.dumps(leader.pace.dump())
         if leave:
-            messages = [(name, self._text(None)) for name in leader.others]
+            messages = [(name, self._message(None)) for name in leader.others]
         else:
-            messages = [(name, self._text(leader.notice(name, self._there(now)))) for name in untold]
+            messages = [(name, self._message(leader.notice(name, self._shared_time(now)))) for name in uninformed]
         return Exchange(self._lease, seconds, learned, messages)
 
-    def _text(self, message: ProcessReport | Notice | None) -> str:
-        return json.dumps([self.name, message])
+    def _message(self, content: MemberReport | LeaderNotice | None) -> str:
+        return json.dumps([self.name, content])
 
-    def _report(self, least: int = 0) -> ProcessReport:
-        heard, self._heard = self._heard, []
-        self._asked = self._want(least)
+    def _report(self, least: int = 0) -> MemberReport:
+        events, self._events = self._events, []
+        self._requested = self._wanted(least)
         held = [sent.number for sent in (*self._slots, *self._out) if isinstance(sent, Slot)]
-        return ProcessReport(self._me, self._seen, self._asked, held, heard)
+        return MemberReport(self._me, self._last_slot, self._requested, held, events)
 
     def _lead(self, now: float, least: int = 0) -> None:
-        """Hear what there is to tell, and grant what may go."""
-        leader, there = self._leader, self._there(now)
-        assert leader is not None  # noqa: S101  who calls it has looked
-        leader.hear(self._report(least), there)
+        """Report to itself, and grant what may go."""
+        leader, there = self._leader, self._shared_time(now)
+        assert leader is not None  # noqa: S101  the caller has checked
+        leader.receive(self._report(least), there)
         leader.due = None
         if now < self._leads_until:
             leader.grant(there)
         self._take(leader.notice(self._me, there), now)
 
-    def _take(self, notice: Notice, now: float) -> None:
-        self._known, self._noticed = notice, True
-        self._asked -= len(notice.slots)
+    def _take(self, notice: LeaderNotice, now: float) -> None:
+        self._notice, self._known_to_leader = notice, True
+        self._requested -= len(notice.slots)
         for number, due in notice.slots:
-            self._seen = number
+            self._last_slot = number
             # Where Redis is far away, it is due by now: a message's delay is the same for the next.
-            self._slots.append(Slot(number, max(due, self._there(now))))
-        self._give_back(self._void)
+            self._slots.append(Slot(number, max(due, self._shared_time(now))))
+        self._return_slots(self._is_void)
 
-    def _wake_up(self) -> None:
-        """Wake who waits, if there is anything new for them."""
-        if self._slots or abs(self._known.paused - self._woken) > _SOON:
-            self._woken = self._known.paused
-            self._wake()
+    def _tell_waiters(self) -> None:
+        """Tell those that wait, if there is anything new for them."""
+        if self._slots or abs(self._notice.paused_until - self._announced_pause) > _SOON:
+            self._announced_pause = self._notice.paused_until
+            self._on_change()
 
-    def look(self) -> None:
-        """Exchange at once: who leads, or where that is decided, may have gone."""
+    def exchange_now(self) -> None:
+        """Exchange at once: the leader may have gone, or the place where that is decided."""
         self._exchanged = _NEVER
-        self._news.set()
+        self._changed.set()
 
-    def receive(self, fields: Any, now: float) -> None:  # noqa: ANN401  whatever JSON holds
-        """Take a message: to who leads, a report; to others a notice, or ``None`` where the leader leaves."""
-        if fields is None:
-            self.look()
+    def receive(self, content: Any, now: float) -> None:  # noqa: ANN401  whatever JSON holds
+        """Take a message: a report to the leader, a notice to others, or ``None`` where the leader leaves."""
+        if content is None:
+            self.exchange_now()
         elif self._leader is not None:
-            *rest, heard = fields
-            self._leader.hear(ProcessReport._make([*rest, [_heard(each) for each in heard]]), self._there(now))
-        elif self._local is None:
-            source, rate, limit, *rest = fields
+            *rest, events = content
+            report = MemberReport._make([*rest, [_event(fields) for fields in events]])
+            self._leader.receive(report, self._shared_time(now))
+        elif self._alone is None:
+            source, rate, limit, *rest = content
             limit = None if limit is None else Limit(LimitKind(limit[0]), *limit[1:])
-            self._take(Notice._make([PaceSource(source), rate, limit, *rest]), now)
-            self._wake_up()
-        self._news.set()
+            self._take(LeaderNotice._make([PaceSource(source), rate, limit, *rest]), now)
+            self._tell_waiters()
+        self._changed.set()
 
     def exchanged(self, answer: Exchanged, asked: float, now: float) -> None:
-        """Take what an exchange that began at ``asked`` was answered."""
+        """Take the answer to an exchange that began at ``asked``."""
         self._clock.read(answer.time, asked, now)
-        self._local = None
+        self._alone = None
         if not answer.lease.startswith(self._me):
             self._leader = None
         elif self._leader is None or answer.lease != self._lease:
-            # A Redis that was started anew may have forgotten what this process knows.
-            pace = self._estimate(answer.learned or self._learned)
+            # A Redis that was restarted may have lost what this process knows.
+            pace = self._limiter(answer.learned or self._learned)
             self._leader = Leader(pace, self._me, int(answer.lease[len(self._me) :]))
         if answer.lease != self._lease:
-            self._lease, self._noticed = answer.lease, False
+            self._lease, self._known_to_leader = answer.lease, False
             if self._floor > now:
-                self._tell(Heard(0, "hold", at=self._there(self._floor)))
+                self._report_later(MemberEvent(0, "hold", at=self._shared_time(self._floor)))
         self._leads_until = asked + _SURELY * _LEASE
 
-    def _estimate(self, learned: str) -> Estimator:
+    def _limiter(self, learned: str) -> AdaptiveRateLimiter:
+        """Return a limiter that goes on with what was learned."""
         policy = self._policy
+        limiter = AdaptiveRateLimiter(policy)
         try:
-            pace = self._estimator(policy)
-            pace.load(json.loads(learned))
-        except Exception:  # noqa: BLE001  there is nothing, or what a version wrote that is not this one
-            if policy.rate is None and self._known.rate is not None:
-                policy = attrs.evolve(policy, start=self._known.rate)
-            return self._estimator(policy)
-        return pace
+            limiter.load(json.loads(learned))
+        except Exception:  # noqa: BLE001  there is nothing, or what another version wrote
+            if policy.rate is None and self._notice.rate is not None:
+                policy = attrs.evolve(policy, start=self._notice.rate)
+            return AdaptiveRateLimiter(policy)
+        return limiter
 
-    def alone(self) -> None:
+    def go_alone(self) -> None:
         """Keep to a part of the last rate, as nobody can be asked."""
-        if self._local is None:
-            part = None if self.rate is None else self.rate / self._known.processes
-            self._local = self._estimator(PacingPolicy(rate=part, start=None if part else self._policy.start))
+        if self._alone is None:
+            part = None if self.rate is None else self.rate / self._notice.members
+            self._alone = AdaptiveRateLimiter(PacingPolicy(rate=part, start=None if part else self._policy.start))
             self._leader = None
             self._lease = ""
             self._slots.clear()
-            self._heard.clear()
-        self._wake()
+            self._events.clear()
+        self._on_change()
 
-    def served(self) -> None:
-        """Nobody exchanges any more."""
-        self._serving = False
+    def stopped(self) -> None:
+        """Note that nobody exchanges any more."""
+        self._served = False
 
 
-def _heard(fields: Any) -> Heard:  # noqa: ANN401
-    *rest, told = fields
-    return Heard._make([*rest, None if told is None else Told._make(told)])
+def _event(fields: Any) -> MemberEvent:  # noqa: ANN401
+    *rest, headers = fields
+    return MemberEvent._make([*rest, None if headers is None else RateLimitHeaders._make(headers)])

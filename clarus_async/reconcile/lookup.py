@@ -46,7 +46,7 @@ class ResourceState:
 
 def state_of(caller: Caller, spec: AnySpec) -> ResourceState:
     """Return what is known of a resource in a caller's tenant."""
-    return caller.shared.tenant(caller.subdomain).memory(ResourceState, spec.name)
+    return caller.core.tenants.get(caller.subdomain).memory(ResourceState, spec.name)
 
 
 def optional_keys(spec: AnySpec) -> frozenset[str]:
@@ -68,7 +68,7 @@ async def searches_optional_keys(
     Raises:
         ClarusError: no answer can be had now; another time may tell.
     """
-    now = caller.shared.bind().time()
+    now = caller.core.bind().time()
     state = state_of(caller, spec)
     if state.searchable is not None:
         return state.searchable
@@ -87,7 +87,7 @@ async def searches_optional_keys(
         if state.searchable is None:
             if wait_for_pace and deadline is None:
                 # Waiting for another's answer costs nothing either.
-                by = Deadline(caller.shared.time() + caller.timeouts.deadline)
+                by = Deadline(caller.core.time() + caller.timeouts.deadline)
             request = graphql_request(
                 "introspect",
                 INTROSPECTION,
@@ -135,7 +135,7 @@ async def look_up(
     Raises:
         ClarusError: it can't be read, or not to its end.
     """
-    caller.shared.bind()
+    caller.core.bind()
     state = state_of(caller, spec)
     queries = _queries(keys)
     found: dict[LookupKey, list[Any] | ClarusError] = {}

@@ -23,7 +23,7 @@ from clarus_async.reconcile.pending import LookupKey, Moment, PendingCreate, loo
 from clarus_async.resources.spec import AnySpec
 from clarus_async.retry.circuit_breaker import CircuitBreaker
 from clarus_async.retry.deadline import Deadline
-from clarus_async.retry.effect import Kind
+from clarus_async.retry.effect import OperationKind
 from clarus_async.wire.envelope import changes_body, create_body, read_changed, read_created
 
 
@@ -102,27 +102,27 @@ class Reconciler:
         caller = self._caller
         return Terms(
             tenant=caller.subdomain,
-            base_url=caller.shared.base_url,
+            base_url=caller.core.base_url,
             settle=caller.timeouts.settle,
             most_sends=caller.retry.max_attempts,
-            max_wait=caller.shared.pacing.max_wait,
+            max_wait=caller.core.pacing.max_wait,
         )
 
     @property
     def paused(self) -> float:
         """Seconds for which nothing may be sent to the tenant."""
-        shared = self._caller.shared
-        return shared.queue(self._caller.subdomain).pace.pause(shared.time())
+        shared = self._caller.core
+        return shared.tenants.queue(self._caller.subdomain).pace.pause(shared.time())
 
     @property
     def server_time(self) -> datetime | None:
         """What time it is on the server's clock, or was a little earlier; ``None`` where no answer told."""
-        dated = self._caller.shared.dated
-        return None if dated is None else dated.earliest(self._caller.shared.time())
+        dated = self._caller.core.dated
+        return None if dated is None else dated.earliest(self._caller.core.time())
 
     def circuit_breaker(self) -> CircuitBreaker:
         """Return a fresh one."""
-        return CircuitBreaker(self._caller.retry, self._caller.shared.random)
+        return CircuitBreaker(self._caller.retry, self._caller.core.random)
 
     def prepare(self, new: Any, idempotency_key: str | None = None) -> Creation:  # noqa: ANN401
         """Prepare to create a record.
@@ -131,15 +131,15 @@ class Reconciler:
             new: what is to be.
             idempotency_key: the one that it was sent with before.
         """
-        shared = self._caller.shared
+        shared = self._caller.core
         shared.bind()
         keys = lookup_keys(self.spec, new)
         return Creation(new, PendingCreate(self.spec.name, keys, idempotency_key or shared.new_key()))
 
     def resume(self, left: PendingCreate) -> Creation:
         """Go on with what an error holds; nothing of it can be sent again."""
-        self._caller.shared.bind()
-        return Creation(None, left.resumed(self._caller.shared.time()))
+        self._caller.core.bind()
+        return Creation(None, left.resumed(self._caller.core.time()))
 
     def begin(self, creation: Creation) -> float:
         """Keep others with the same keys from taking this record for theirs, until its end is known.
@@ -147,7 +147,7 @@ class Reconciler:
         Returns:
             What time it is, in seconds on the event loop's clock.
         """
-        now = self._caller.shared.time()
+        now = self._caller.core.time()
         # Kept, for at the end the tenant may have been forgotten.
         creates = creation.concurrent = state_of(self._caller, self.spec).creates
         pending = creation.pending
@@ -158,7 +158,7 @@ class Reconciler:
 
     def end(self, creation: Creation) -> None:
         """Say that no more becomes known of a record that was begun."""
-        now = self._caller.shared.time()
+        now = self._caller.core.time()
         pending, in_doubt = creation.pending, creation.pending.in_doubt
         until = None
         if in_doubt.answered_id is None and in_doubt.sends:
@@ -187,7 +187,7 @@ class Reconciler:
         in_doubt = pending.in_doubt
         request = Request(
             operation="create",
-            kind=Kind.CREATE,
+            kind=OperationKind.CREATE,
             method="POST",
             path=self.spec.path,
             template=self.spec.path,
@@ -196,33 +196,33 @@ class Reconciler:
             idempotency_key=pending.idempotency_key,
             secret=[getattr(new, name) for name in self.spec.secret],
             # What is in doubt for the connection that was lost must not be lost to another one like it.
-            fresh=pending.was_in_doubt,
-            patient=wait_for_pace,
+            new_connection=pending.was_in_doubt,
+            wait_for_pace=wait_for_pace,
         )
         call = self._caller.begin(request, deadline)
         try:
-            error = await self._caller.end(call)
+            error = await self._caller.perform(call)
         except asyncio.CancelledError:
             if call.applied is not Applied.NO:
                 in_doubt.sent(call.applied, asyncio.get_running_loop().time())
             raise
-        now = self._caller.shared.time()
+        now = self._caller.core.time()
         pending.attempts += call.attempts
-        creation.error, creation.budget_exhausted = error, call.starved
+        creation.error, creation.budget_exhausted = error, call.budget_exhausted
         if error is None:
             creation.record = call.value
             in_doubt.sent(Applied.YES, now, call.value.id)
         elif call.applied is not Applied.NO:
             in_doubt.sent(call.applied, now)
             pending.was_in_doubt = True
-            in_doubt.rate_limited += call.limited
+            in_doubt.rate_limited += call.limiter_503
             in_doubt.not_before = now + (error.retry_after or 0.0)
         elif error.retryable:
-            in_doubt.budget_exhausted += call.starved
+            in_doubt.budget_exhausted += call.budget_exhausted
         else:
             in_doubt.refused = True
-        if pending.first_sent is None and call.doubt_since is not None:
-            pending.first_sent = self._moment(call.doubt_since)
+        if pending.first_sent is None and call.first_in_doubt_at is not None:
+            pending.first_sent = self._moment(call.first_in_doubt_at)
 
     async def look_up(self, creation: Creation, deadline: Deadline | None = None) -> LookupResult:
         """Look for what our sends made of a record.
@@ -277,37 +277,37 @@ class Reconciler:
 
     def _on_the_servers_clock(self, moment: Moment) -> datetime | None:
         """Return the earliest that a past moment may have been on the server's clock."""
-        dated = self._caller.shared.dated
+        dated = self._caller.core.dated
         if moment.server is not None or moment.wall is None or dated is None:
             return moment.server
         return dated.by_our_clocks(moment.loop, moment.wall)
 
     def _moment(self, at: float) -> Moment:
         """Return a past moment of the event loop's clock on all clocks."""
-        dated = self._caller.shared.dated
+        dated = self._caller.core.dated
         wall = datetime.now(UTC) - timedelta(seconds=asyncio.get_running_loop().time() - at)
         return Moment(None if dated is None else dated.earliest(at), at, wall)
 
     def settles(self, pending: PendingCreate) -> Moment:
         """Return from when on a lookup proves that a record is not there."""
-        due, dated = pending.in_doubt.given_up + self._caller.timeouts.settle, self._caller.shared.dated
+        due, dated = pending.in_doubt.given_up + self._caller.timeouts.settle, self._caller.core.dated
         left = due - asyncio.get_running_loop().time()
         latest = None if dated is None else dated.latest(due)
         return Moment(latest, wall=datetime.now(UTC) + timedelta(seconds=left))
 
     async def searches_optional_keys(self, deadline: Deadline | None = None, *, wait_for_pace: bool = False) -> bool:
-        """Whether the tenant's list can be searched by every natural key; see :mod:`.lookup`."""
+        """Whether the tenant's list can be searched by every natural key; see ``.lookup``."""
         return await searches_optional_keys(self._caller, self.spec, deadline, wait_for_pace=wait_for_pace)
 
     def trust_optional_keys(self) -> None:
         """Take it for known that the list can be searched by every natural key, where another client has found so."""
-        self._caller.shared.bind()
+        self._caller.core.bind()
         state_of(self._caller, self.spec).searchable = True
 
     async def find(
         self, keys: Sequence[LookupKey], *, wait_for_pace: bool = False
     ) -> dict[LookupKey, list[Any] | ClarusError]:
-        """Return every record that has one of these keys, by key; see :func:`.lookup.look_up`."""
+        """Return every record that has one of these keys, by key; see ``.lookup.look_up``."""
         return await look_up(self._caller, self.spec, keys, wait_for_pace=wait_for_pace)
 
     async def update(
@@ -327,17 +327,17 @@ class Reconciler:
         read = partial(read_changed, self.spec, record_id=int(id), changes=changes)
         request = Request(
             operation="update",
-            kind=Kind.UPDATE,
+            kind=OperationKind.UPDATE,
             method="PATCH",
             path=f"{self.spec.path}/{int(id)}",
             template=self.spec.path + "/{id}",
             body=changes_body(self.spec, id, changes),
             read=read,
             secret=[getattr(changes, name, None) for name in self.spec.secret],
-            patient=wait_for_pace,
+            wait_for_pace=wait_for_pace,
         )
         call = self._caller.begin(request)
-        error = await self._caller.end(call)
+        error = await self._caller.perform(call)
         if error is not None:
             return error
         # An answer whose body did not come whole was not read.

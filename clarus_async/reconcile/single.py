@@ -75,7 +75,7 @@ async def create_once(reconciler: Reconciler, new: Any) -> Any | ClarusError:  #
 
 
 def _left(creation: Creation, reconciler: Reconciler, found: tuple[int, ...] = ()) -> PendingCreate:
-    """Return what :func:`resolve` goes on from, in this process or another."""
+    """Return what ``resolve`` goes on from, in this process or another."""
     pending = creation.pending
     return attrs.evolve(
         pending,
@@ -93,7 +93,7 @@ def _ended(creation: Creation, settled: Settled, actions: _SingleActions, reconc
         # The deadline came before `settle` did; the answer and a lookup, made as late as could be, agree.
         return record
     if settled.fate is Fate.ABSENT and error is not None:
-        from clarus_async.retry.failure import not_there  # noqa: PLC0415  only a failure pays for it
+        from clarus_async.retry.call_error import not_there  # noqa: PLC0415  only a failure pays for it
 
         return with_facts(not_there(error), attempts=creation.pending.attempts)
     return _unknown(creation, settled, reconciler)
@@ -230,8 +230,8 @@ class _SingleActions:
                 return False
             at = last
             self._last = True
-        await self._caller.shared.sleep(at - now)
-        return not self._caller.shared.closed
+        await self._caller.core.sleep(at - now)
+        return not self._caller.core.closed
 
     async def look_up(self) -> LookupResult | str:
         """Look it up, several times where that fails."""
@@ -244,11 +244,11 @@ class _SingleActions:
             else:
                 self.looked_last = self._last
                 return result
-            delay = max(floor, backoff(self._caller.retry, failures, self._caller.shared.random))
+            delay = max(floor, backoff(self._caller.retry, failures, self._caller.core.random))
             now = asyncio.get_running_loop().time()
-            if not self._deadline.allows(now, delay) or self._caller.shared.closed:
+            if not self._deadline.allows(now, delay) or self._caller.core.closed:
                 break
-            await self._caller.shared.sleep(delay)
+            await self._caller.core.sleep(delay)
         return why
 
     async def send(self) -> str | None:

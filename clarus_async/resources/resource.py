@@ -16,7 +16,7 @@ from clarus_async.provisioning.run import Options, Progress, ProvisionRun
 from clarus_async.reconcile.reconciler import Reconciler, Terms
 from clarus_async.reconcile.single import create, create_once, resolve
 from clarus_async.resources.spec import AnySpec, Changes, Filter, New, Record, Row
-from clarus_async.retry.effect import Kind
+from clarus_async.retry.effect import OperationKind
 from clarus_async.validation import attributes_of, number_problem
 from clarus_async.wire.graphql import filter_variable
 from clarus_async.wire.reading import prepare
@@ -127,7 +127,9 @@ class Resource(Generic[New, Changes, Record, Row, Filter]):
 
     async def _delete(self, record_id: int) -> None:
         path = self._path(record_id)
-        request = Request(operation="delete", kind=Kind.DELETE, method="DELETE", path=path, template=self.spec.member)
+        request = Request(
+            operation="delete", kind=OperationKind.DELETE, method="DELETE", path=path, template=self.spec.member
+        )
         await self._caller.run(request)
 
     def list(self, filter: Filter | None = None, *, page_size: int = 100) -> ResourceList[Row]:  # noqa: A002

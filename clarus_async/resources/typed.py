@@ -20,7 +20,7 @@ from clarus_async.resources.integrations import (
     NewIntegration,
 )
 from clarus_async.resources.resource import Resource
-from clarus_async.retry.effect import Kind
+from clarus_async.retry.effect import OperationKind
 
 
 class Integrations(Resource[NewIntegration, IntegrationChanges, Integration, IntegrationRow, IntegrationFilter]):
@@ -72,7 +72,7 @@ class Integrations(Resource[NewIntegration, IntegrationChanges, Integration, Int
         """
         request = Request(
             operation="synchronize",
-            kind=Kind.ACTION,
+            kind=OperationKind.ACTION,
             method="POST",
             path=self._path(id, "/synchronize"),
             template=self.spec.member + "/synchronize",

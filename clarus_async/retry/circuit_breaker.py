@@ -1,4 +1,4 @@
-"""When to stop sending records side by side: a server in trouble is probed with one at a time."""
+"""The circuit breaker of a run: while a server fails, one record at a time probes it."""
 
 from __future__ import annotations
 
@@ -8,46 +8,42 @@ from typing import Final
 from clarus_async.config import RetryPolicy
 from clarus_async.retry.backoff import backoff
 
-STREAK: Final = 10
-"""Failures in a row, and nothing in between that went well, that are taken for an outage."""
+FAILURES_TO_OPEN: Final = 10
+"""Failures in a row that are taken for an outage: more than a handful of bad records in a row is likely to be."""
 
 
 class CircuitBreaker:
-    """Counts the sends in a row of which nothing good is known.
+    """Opens after several sends in a row that got no clear answer, and closes at the first that does.
 
     Args:
         policy: base and cap of the wait between two probes.
         random: draws from 0 to 1.
     """
 
-    __slots__ = ("_policy", "_probes", "_random", "_streak")
+    __slots__ = ("_failures", "_policy", "_probes", "_random")
 
     def __init__(self, policy: RetryPolicy, random: Callable[[], float]) -> None:
         self._policy = policy
         self._random = random
-        self._streak = 0
+        self._failures = 0
         self._probes = 0
 
     @property
-    def needed(self) -> bool:
-        """Whether one record at a time is to be sent."""
-        return self._streak >= STREAK
+    def is_open(self) -> bool:
+        """Whether only one record at a time may be sent."""
+        return self._failures >= FAILURES_TO_OPEN
 
     def next_wait(self) -> float:
-        """Draw the seconds to wait before the next probe, longer from each to the next; 0 where none is needed."""
-        if not self.needed:
+        """Draw the seconds to wait before the next probe, longer each time; 0 while the breaker is closed."""
+        if not self.is_open:
             return 0.0
-        # Failures are not what is counted: all that was under way when an outage began fails at once.
+        # Probes are counted, not failures: all that was under way when an outage began fails at once.
         self._probes += 1
         return backoff(self._policy, self._probes, self._random)
 
-    def ended(self, *, well: bool) -> None:
-        """Note how a send ended.
-
-        Args:
-            well: the server answered it, whatever it said.
-        """
-        if well:
-            self._streak = self._probes = 0
+    def record(self, *, success: bool) -> None:
+        """Note how a send ended: with a clear answer of the server, whatever it said, or without one."""
+        if success:
+            self._failures = self._probes = 0
         else:
-            self._streak += 1
+            self._failures += 1

@@ -1,8 +1,8 @@
-"""What an attempt proves, and what follows: the one table that decides it.
+"""What an attempt proves about its effect, and what follows: the one table that decides it.
 
-The server has no idempotency key and no bulk endpoint (CLARUS_API.md §1 and §3), so what matters of a failure is
-whether the thing may have been applied. :func:`judge` is a pure function of what was seen; nothing else in this
-package decides it.
+The server honours no idempotency key and has no bulk endpoint (CLARUS_API.md §1 and §3), so what matters about a
+failure is whether the server may have applied the request. ``classify`` is a pure function of the result of an
+attempt; nothing else in this package decides it.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Final, NamedTuple, TypeAlias
 from clarus_async.errors import Applied
 
 
-class Kind(StrEnum):
-    """What repeating a call would do."""
+class OperationKind(StrEnum):
+    """What repeating an operation would do."""
 
     READ = "read"
     CREATE = "create"
@@ -23,29 +23,29 @@ class Kind(StrEnum):
     ACTION = "action"  # synchronize, a GraphQL mutation: a second one is a second effect
 
 
-class NoAnswer(StrEnum):
-    """Why an attempt has no answer, as far as it decides anything."""
+class NoResponse(StrEnum):
+    """Why an attempt got no response."""
 
     NO_CONNECTION = "no connection could be made"
     BAD_CERTIFICATE = "the server's certificate is not valid"
     PROXY_REFUSED = "the proxy refused the connection"
-    CONNECTION_LOST = "the connection was lost before an answer came"
-    TIMED_OUT = "no answer came in time"
-    WITHHELD = "it was not sent, for the right to send has ended"
-    RAISED_BEFORE = "code in the request's way raised before it was sent"
-    RAISED_AFTER = "code in the request's way raised after it was sent"
+    CONNECTION_LOST = "the connection was lost before a response came"
+    TIMED_OUT = "no response came in time"
+    WITHHELD = "the request was not sent: the permission to send has ended"
+    RAISED_BEFORE = "a middleware, connector, resolver, trace or mock of aiohttp raised before the request was sent"
+    RAISED_AFTER = "a middleware, trace or mock of aiohttp raised after the request was sent"
 
 
-class Answered(NamedTuple):
-    """An answer whose status line was read.
+class ResponseSummary(NamedTuple):
+    """What of a response decides what follows.
 
     Args:
         status: the HTTP status code.
-        retry_after: seconds, where Retry-After was there.
-        readable: whether a 2xx holds what it must; whatever other bodies hold decides nothing.
-        faulty: a 2xx that reports errors, as GraphQL's do (CLARUS_API.md §3).
-        executed: whether something may have been executed of what a faulty answer answers.
-        whole: whether the body came whole; where it did not, the same read may do better next time.
+        retry_after: seconds, where the response has a ``Retry-After``.
+        readable: whether the body of a 2xx holds what it must; no other body decides anything.
+        whole: whether the body was received completely; if not, repeating a read may succeed.
+        faulty: a 2xx that reports errors, as GraphQL does (CLARUS_API.md §3).
+        executed: whether a faulty response may be to something that was executed in part.
     """
 
     status: int
@@ -56,14 +56,14 @@ class Answered(NamedTuple):
     executed: bool = True
 
 
-AttemptResult: TypeAlias = Answered | NoAnswer
+AttemptResult: TypeAlias = ResponseSummary | NoResponse
 
-NO_WAY: Final = frozenset({NoAnswer.BAD_CERTIFICATE, NoAnswer.PROXY_REFUSED, NoAnswer.RAISED_BEFORE})
-"""What keeps every request from being sent, until somebody changes a setting, or a middleware."""
+NEVER_SENDABLE: Final = frozenset({NoResponse.BAD_CERTIFICATE, NoResponse.PROXY_REFUSED, NoResponse.RAISED_BEFORE})
+"""Reasons that hold for every request until somebody changes a setting or their own code."""
 
 
 class Effect(StrEnum):
-    """What an attempt proves."""
+    """What an attempt did on the server, as far as its result proves it."""
 
     NOT_SENT = "not_sent"
     REJECTED = "rejected"
@@ -77,106 +77,101 @@ class NextAction(StrEnum):
     """What follows an attempt."""
 
     DONE = "done"
-    AGAIN = "again"  # after a backoff, and not before Retry-After; costs an attempt
-    PACE = "pace"  # when the pace allows; costs no attempt
-    REFRESH = "refresh"  # with a new token; costs no attempt
-    RAISE = "raise"  # nothing of it was applied, or it does not matter
-    UNSETTLED = "unsettled"  # it may have been applied: never again blindly
+    RETRY = "retry"  # after a backoff, and not before Retry-After; costs an attempt
+    WAIT_FOR_PACE = "wait_for_pace"  # retry when the rate limiter permits it; costs no attempt
+    REFRESH_TOKEN = "refresh_token"  # noqa: S105  retry with a new token; costs no attempt
+    RAISE = "raise"  # nothing was applied, or it does not matter
+    IN_DOUBT = "in_doubt"  # it may have been applied: never retry blindly
 
 
-class Conclusion(NamedTuple):
+class Classification(NamedTuple):
     """What an attempt proves, and what follows."""
 
-    proof: Effect
-    step: NextAction
+    effect: Effect
+    next_action: NextAction
 
 
-_DONE = Conclusion(Effect.DONE, NextAction.DONE)
-_REJECTED = Conclusion(Effect.REJECTED, NextAction.RAISE)
+_DONE = Classification(Effect.DONE, NextAction.DONE)
+_REJECTED = Classification(Effect.REJECTED, NextAction.RAISE)
 _APPLIED = {
-    # The record is there and its id is not known: sending it again would make a second one.
-    Kind.CREATE: Conclusion(Effect.APPLIED, NextAction.UNSETTLED),
-    Kind.READ: Conclusion(Effect.APPLIED, NextAction.RAISE),
-    # What it asked for was done, whatever is missing of the answer.
-    Kind.UPDATE: _DONE,
-    Kind.DELETE: _DONE,
-    Kind.ACTION: Conclusion(Effect.APPLIED, NextAction.UNSETTLED),
+    # The record exists and its id is not known: sending the request again would make a second one.
+    OperationKind.CREATE: Classification(Effect.APPLIED, NextAction.IN_DOUBT),
+    OperationKind.READ: Classification(Effect.APPLIED, NextAction.RAISE),
+    # What was asked for is done, whatever the response lacks.
+    OperationKind.UPDATE: _DONE,
+    OperationKind.DELETE: _DONE,
+    OperationKind.ACTION: Classification(Effect.APPLIED, NextAction.IN_DOUBT),
 }
 _UNKNOWN = {
-    Kind.READ: Conclusion(Effect.UNKNOWN, NextAction.AGAIN),
-    Kind.UPDATE: Conclusion(Effect.UNKNOWN, NextAction.AGAIN),
-    Kind.DELETE: Conclusion(Effect.UNKNOWN, NextAction.AGAIN),
-    Kind.CREATE: Conclusion(Effect.UNKNOWN, NextAction.UNSETTLED),
-    Kind.ACTION: Conclusion(Effect.UNKNOWN, NextAction.UNSETTLED),
+    OperationKind.READ: Classification(Effect.UNKNOWN, NextAction.RETRY),
+    OperationKind.UPDATE: Classification(Effect.UNKNOWN, NextAction.RETRY),
+    OperationKind.DELETE: Classification(Effect.UNKNOWN, NextAction.RETRY),
+    OperationKind.CREATE: Classification(Effect.UNKNOWN, NextAction.IN_DOUBT),
+    OperationKind.ACTION: Classification(Effect.UNKNOWN, NextAction.IN_DOUBT),
 }
 
 
-def judge(kind: Kind, seen: AttemptResult, *, repeatable: bool = False, doubt: bool = False) -> Conclusion:
-    """Say what an attempt proves, and what follows.
+def classify(
+    kind: OperationKind, result: AttemptResult, *, repeatable: bool = False, in_doubt: bool = False
+) -> Classification:
+    """Decide what an attempt proves, and what follows.
 
     Args:
-        kind: what repeating the call would do.
-        seen: the answer, or why there is none.
-        repeatable: the caller says that a second effect of an action does no harm.
-        doubt: an earlier attempt of the same call may have been applied.
+        kind: what repeating the operation would do.
+        result: the response, or why there is none.
+        repeatable: the caller says that repeating an action does no harm.
+        in_doubt: an earlier attempt of the same call may have been applied.
     """
-    if isinstance(seen, NoAnswer):
-        return _no_answer(kind, seen, repeatable=repeatable)
-    status = seen.status
+    if isinstance(result, NoResponse):
+        return _without_response(kind, result, repeatable=repeatable)
+    status = result.status
     if 200 <= status < 300:
-        if seen.faulty:
-            # A mutation that fails in part may have done the other part.
-            return Conclusion(Effect.UNKNOWN, NextAction.RAISE) if kind is Kind.ACTION and seen.executed else _REJECTED
-        if seen.readable:
+        if result.faulty:
+            # A mutation that reports errors may have been applied in part.
+            partly = kind is OperationKind.ACTION and result.executed
+            return Classification(Effect.UNKNOWN, NextAction.RAISE) if partly else _REJECTED
+        if result.readable:
             return _DONE
-        if kind is Kind.READ and not seen.whole:
-            # Reading again may bring the body.
-            return Conclusion(Effect.APPLIED, NextAction.AGAIN)
+        if kind is OperationKind.READ and not result.whole:
+            return Classification(Effect.APPLIED, NextAction.RETRY)
         return _APPLIED[kind]
     if 300 <= status < 400:
-        return Conclusion(Effect.MISCONFIGURED, NextAction.RAISE)
+        return Classification(Effect.MISCONFIGURED, NextAction.RAISE)
     if status == 401:
-        return Conclusion(Effect.REJECTED, NextAction.REFRESH)
+        return Classification(Effect.REJECTED, NextAction.REFRESH_TOKEN)
     if status == 429:
-        return Conclusion(Effect.REJECTED, NextAction.PACE)
+        return Classification(Effect.REJECTED, NextAction.WAIT_FOR_PACE)
     if 400 <= status < 500 and status != 408:
-        if status == 404 and kind is Kind.DELETE and doubt:
-            # It is gone, and nobody but us was asked to delete it.
+        if status == 404 and kind is OperationKind.DELETE and in_doubt:
+            # It is gone, and only this call was deleting it.
             return _DONE
         return _REJECTED
     # A 503 too, whatever its headers: a gateway sends one for a request that its origin applies later.
     return _unknown(kind, repeatable=repeatable)
 
 
-def _no_answer(kind: Kind, seen: NoAnswer, *, repeatable: bool) -> Conclusion:
-    if seen is NoAnswer.NO_CONNECTION:
-        return Conclusion(Effect.NOT_SENT, NextAction.AGAIN)
-    if seen in NO_WAY or seen is NoAnswer.WITHHELD:
-        return Conclusion(Effect.NOT_SENT, NextAction.RAISE)
-    if seen is NoAnswer.RAISED_AFTER:
-        # It would be raised again; what was sent may be there all the same.
+def _without_response(kind: OperationKind, reason: NoResponse, *, repeatable: bool) -> Classification:
+    if reason is NoResponse.NO_CONNECTION:
+        return Classification(Effect.NOT_SENT, NextAction.RETRY)
+    if reason in NEVER_SENDABLE or reason is NoResponse.WITHHELD:
+        return Classification(Effect.NOT_SENT, NextAction.RAISE)
+    if reason is NoResponse.RAISED_AFTER:
+        # It would raise again on a retry; what was sent may have been applied all the same.
         known = _UNKNOWN[kind]
-        return known if known.step is NextAction.UNSETTLED else Conclusion(Effect.UNKNOWN, NextAction.RAISE)
+        return known if known.next_action is NextAction.IN_DOUBT else Classification(Effect.UNKNOWN, NextAction.RAISE)
     return _unknown(kind, repeatable=repeatable)
 
 
-def _unknown(kind: Kind, *, repeatable: bool) -> Conclusion:
-    if kind is Kind.ACTION and repeatable:
-        return Conclusion(Effect.UNKNOWN, NextAction.AGAIN)
+def _unknown(kind: OperationKind, *, repeatable: bool) -> Classification:
+    if kind is OperationKind.ACTION and repeatable:
+        return Classification(Effect.UNKNOWN, NextAction.RETRY)
     return _UNKNOWN[kind]
 
 
-def worst(applied: Applied, verdict: Conclusion, kind: Kind) -> Applied:
-    """Add an attempt to the most that a call's attempts may have done.
-
-    Args:
-        applied: what the attempts before it may have done.
-        verdict: what this one proves.
-        kind: reads apply nothing.
-    """
-    if kind is Kind.READ or applied is Applied.YES:
+def merge_applied(applied: Applied, effect: Effect, kind: OperationKind) -> Applied:
+    """Return the most that the attempts of a call may have done, when the last one is added to the earlier ones."""
+    if kind is OperationKind.READ or applied is Applied.YES:
         return applied
-    proof = verdict.proof
-    if proof is Effect.DONE or proof is Effect.APPLIED:
+    if effect is Effect.DONE or effect is Effect.APPLIED:
         return Applied.YES
-    return Applied.MAYBE if proof is Effect.UNKNOWN else applied
+    return Applied.MAYBE if effect is Effect.UNKNOWN else applied

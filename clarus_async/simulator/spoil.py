@@ -1,4 +1,4 @@
-"""Answers of requests that got a fault. Pure: :mod:`.shell` delivers them."""
+"""Answers of requests that got a fault. Pure: ``.shell`` delivers them."""
 
 from __future__ import annotations
 

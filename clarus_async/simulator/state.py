@@ -101,7 +101,7 @@ class Ledger:
         self._earlier: dict[int, list[StoredRecord]] = {}
 
     def add(self, record_id: int, attributes: dict[str, Any], created_at: datetime, **origin: Any) -> StoredRecord:  # noqa: ANN401
-        """Store a record; ``origin`` are the attributes of a :class:`StoredRecord` that say which request it was."""
+        """Store a record; ``origin`` are the attributes of a ``StoredRecord`` that say which request it was."""
         record = StoredRecord(
             id=record_id,
             resource=self._resource,
@@ -147,7 +147,7 @@ class Ledger:
         return [record for record in self._records if record.deleted_at is None]
 
     def find(self, attribute: str, value: str) -> list[StoredRecord]:
-        """What is there now and has ``value`` in an attribute of :data:`INDEXED`."""
+        """What is there now and has ``value`` in an attribute of ``INDEXED``."""
         return [self._records[place] for place in self._places[attribute].get(value, ())]
 
     def page(
@@ -165,7 +165,7 @@ class Ledger:
             first: How many at most.
             after: Begin behind this id.
             matches: Which ones.
-            equal: Values of :data:`INDEXED` attributes of which ``matches`` demands one: saves the scan.
+            equal: Values of ``INDEXED`` attributes of which ``matches`` demands one: saves the scan.
             as_of: Look at the past; ``None``: now.
 
         Returns:

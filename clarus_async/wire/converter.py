@@ -1,6 +1,6 @@
 """The cattrs converter: nothing is coerced, unknown and unexpected values are kept, and ids are certain.
 
-Imported by :mod:`clarus_async.wire.reading` when the first resource is used: a program that only imports the package
+Imported by ``clarus_async.wire.reading`` when the first resource is used: a program that only imports the package
 does not pay for it.
 """
 

@@ -175,7 +175,7 @@ def searches_by(listing: AnyListing, field: str, data: Mapping[str, Any]) -> boo
     Args:
         listing: of the resource.
         field: the server's name of it.
-        data: the answer to :data:`INTROSPECTION`. Without ``__schema`` in it, introspection is switched off, which is a
+        data: the answer to ``INTROSPECTION``. Without ``__schema`` in it, introspection is switched off, which is a
             definite answer; a schema that lacks types that it refers to is not.
     """
     if "__schema" in data and data["__schema"] is None:

@@ -41,7 +41,7 @@ class Dated(NamedTuple):
         return None if date is None else date - timedelta(seconds=self.came - at)
 
     def latest(self, at: float) -> datetime | None:
-        """Return the latest time that the server's clock may have shown at a moment; see :meth:`earliest`."""
+        """Return the latest time that the server's clock may have shown at a moment; see ``earliest``."""
         date = self._date
         return None if date is None else date + _CUT + timedelta(seconds=at - self.sent)
 

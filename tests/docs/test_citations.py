@@ -6,7 +6,7 @@ from itertools import chain
 import pytest
 
 import clarus_async
-from tests.readme import ROOT
+from tests.support.readme import ROOT
 
 SERVER = (ROOT / "clarus_async" / "CLARUS_API.md").read_text()
 SECTIONS = set(re.findall(r"^## (\d+)\.", SERVER, re.MULTILINE))

@@ -21,8 +21,8 @@ import pytest
 
 import clarus_async
 from clarus_async.cli.parser import build_parser
-from tests.readme import BLOCKS, CHAPTERS, DOCUMENTS, README, ROOT, SERVICES, blocks
-from tests.web import within
+from tests.support.readme import BLOCKS, CHAPTERS, DOCUMENTS, README, ROOT, SERVICES, blocks
+from tests.support.web import within
 
 TESTS = [block for block in BLOCKS if "def test_" in block]
 TYPED = [block for block in BLOCKS if "temporalio" in block or "taskiq" in block]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.readme import CHAPTERS, README, ROOT
+from tests.support.readme import CHAPTERS, README, ROOT
 
 COMMAND = shlex.split(re.search(r"^python -m (pdoc .*)$", README, re.MULTILINE)[1])
 

@@ -12,10 +12,10 @@ import attrs
 import orjson
 from hypothesis import strategies as st
 
-from clarus_async.provisioning.files.csv_records import MAX_RECORD
-from clarus_async.provisioning.files.reader import BadRow, Format, NumberedIntegration, read_records
+from clarus_async.provisioning.files.numbered import MAX_RECORD, BadRow, NumberedRecord
+from clarus_async.provisioning.files.reader import Format, read_records
 from clarus_async.provisioning.input_buffer import InputBuffer
-from clarus_async.resources.integrations import NewIntegration
+from clarus_async.resources.integrations import INTEGRATIONS, NewIntegration
 from tests.fuzz.engine import Target
 from tests.fuzz.fitting import assert_fits
 from tests.fuzz.mutation import nested, spoilt
@@ -36,9 +36,9 @@ def printed_csv(news: list[NewIntegration]) -> bytes:
     return text.getvalue().encode()
 
 
-def check_rows(content: bytes, form: Format | None) -> list[NumberedIntegration]:
+def check_rows(content: bytes, form: Format | None) -> list[NumberedRecord]:
     """Read, and hold what holds of any input."""
-    rows = list(read_records(io.BytesIO(content), form))
+    rows = list(read_records(io.BytesIO(content), INTEGRATIONS, form))
     lines = [row.line for row in rows]
     assert lines == sorted(lines)
     assert not lines or 1 <= lines[0] <= lines[-1] <= content.count(b"\n") + 1
@@ -51,10 +51,10 @@ def check_rows(content: bytes, form: Format | None) -> list[NumberedIntegration]
         else:
             assert_fits(row.new)
             # What is read of what we print is the same record.
-            [again] = read_records(io.BytesIO(printed_json(row.new)), Format.JSON_LINES)
-            assert isinstance(again, NumberedIntegration), again
+            [again] = read_records(io.BytesIO(printed_json(row.new)), INTEGRATIONS, Format.JSON_LINES)
+            assert isinstance(again, NumberedRecord), again
             assert again.new == row.new
-    return [row for row in rows if isinstance(row, NumberedIntegration)]
+    return [row for row in rows if isinstance(row, NumberedRecord)]
 
 
 def check_csv(content: bytes) -> None:

@@ -45,7 +45,7 @@ from tests.fuzz.mutation import TOKENS, nested, same, spoilt
 from tests.property.test_ratelimit_headers import any_headers, header_texts, in_range
 from tests.property.test_wire_only_reads import documents, fragments, operations, selections, writes
 from tests.property.test_wire_parsers import bodies, header_values, likely
-from tests.strategies import (
+from tests.support.strategies import (
     HERE,
     answer_attributes,
     change_attributes,

@@ -302,7 +302,7 @@ def measured():
     if not Path("/proc/self/clear_refs").exists():
         pytest.skip("only Linux lets a process reset its peak memory")
     worker = subprocess.Popen(
-        [sys.executable, "-m", "tests.integration.measured_client"],
+        [sys.executable, "-m", "tests.support.measured_client"],
         cwd=Path(__file__).parents[2],
         # Large blocks go back to the system at once, so that one call's memory is not the next one's.
         env=os.environ | {"MALLOC_MMAP_THRESHOLD_": "131072"},

@@ -22,7 +22,7 @@ from clarus_async import (
 )
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Simulator
 from clarus_async.simulator.oauth import s256
-from tests.virtual import Turns, now, run_virtually, settle, virtual
+from tests.support.virtual import Turns, now, run_virtually, settle, virtual
 
 SHOP = NewIntegration(name="Shop", integration_type="shopify", external_system_reference1="r1")
 STORED = {"name": "Stored", "integration_type": "shopify"}
@@ -151,14 +151,14 @@ def test_a_call_ends_at_once_and_loses_nothing(scenario):
                 sim.preload("acme", [STORED])
                 client = ClarusClient("acme", sim.credentials, base_url=sim.url, max_connections=2, retry=SLOW)
                 async with client as clarus:
-                    shared = clarus._caller.shared
+                    shared = clarus._caller.core
                     reached.append(await cancelled_at(turns, number, scenario(sim, clarus)))
-                    queue = shared.tenant("acme").queue
+                    queue = shared.tenants.get("acme").queue
                     assert shared.connections.busy == 0
                     assert clarus.pace.waiting == clarus.pace.queued == 0
                     assert len(queue.pace._out) == 0
                     await all_slots_are_free(clarus, sim)
-                    assert not queue.lines
+                    assert not queue.tenants
                     assert len(queue.pace._out) == 0
                     assert not shared.session._session.connector._acquired
                     # A refresh is nobody's in particular: it goes on, and ends.
@@ -199,7 +199,7 @@ def test_a_call_that_waits_for_a_connection(victim):
                 reached.append(await cancelled_at(turns, number, tasks[victim]))
                 others = [task for task in tasks if task is not tasks[victim]]
                 assert await asyncio.gather(*others) == [None, None]
-                assert clarus._caller.shared.connections.busy == 0
+                assert clarus._caller.core.connections.busy == 0
                 await clarus.ping()
 
         check()
@@ -320,7 +320,7 @@ def test_a_run():
                 # The workers, the look-ups and the source end one after the other.
                 reached.append(await cancelled_at(turns, number, read(), at_once=2 * AT_ONCE))
                 assert not [task for task in ours() if "provision" in task.get_name()]
-                assert clarus._caller.shared.connections.busy == 0
+                assert clarus._caller.core.connections.busy == 0
                 await clarus.ping()
                 await asyncio.sleep(1.0)
                 assert not [name for name, n in Counter(r.name for r in sim.created("acme")).items() if n > 1]
@@ -339,7 +339,7 @@ def test_a_timeout_of_the_caller_s_is_a_timeout():
                 async with asyncio.timeout(2.0):
                     await clarus.integrations.create(SHOP)
             assert now() == 2.0
-            assert clarus._caller.shared.connections.busy == 0
+            assert clarus._caller.core.connections.busy == 0
             await clarus.ping()
 
     check()
@@ -374,7 +374,7 @@ def test_a_task_group_that_fails_ends_its_calls():
                         group.create_task(clarus.ping())
                     group.create_task(fail())
             assert now() == 7.0
-            assert clarus._caller.shared.connections.busy == 0
+            assert clarus._caller.core.connections.busy == 0
             await clarus.ping()
 
     check()
@@ -393,9 +393,9 @@ async def test_a_cold_create_over_real_sockets():
                 turns.before(turns.count + number, task.cancel)
                 await asyncio.wait([task])
                 assert task.cancelled() or task.result().name == "Shop"
-                assert clarus._caller.shared.connections.busy == 0
+                assert clarus._caller.core.connections.busy == 0
                 await asyncio.gather(*(clarus.ping() for _ in range(3)))
-                connector = clarus._caller.shared.session._session.connector
+                connector = clarus._caller.core.session._session.connector
                 assert not connector._acquired
         async with asyncio.timeout(30):
             while sim.open_connections:  # noqa: ASYNC110  the server sees it when the kernel says so
@@ -417,10 +417,10 @@ async def test_a_call_that_waits_for_an_answer_over_real_sockets(kind):
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert clarus._caller.shared.connections.busy == 0
+        assert clarus._caller.core.connections.busy == 0
         await clarus.ping()
         # The connection that was given up is not used again.
-        assert not clarus._caller.shared.session._session.connector._acquired
+        assert not clarus._caller.core.session._session.connector._acquired
 
 
 def test_a_call_cancelled_before_it_ran_sent_nothing():

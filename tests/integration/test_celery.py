@@ -1,4 +1,4 @@
-"""Celery workers in processes of their own; ``benchmarks.celery_kill`` and ``lease_stop`` do more of the same."""
+"""Celery workers in processes of their own; ``tests.chaos.celery_kill`` and ``lease_stop`` do more of the same."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import sys
 import orjson
 import pytest
 
-from benchmarks.celery_fleet import CANARY, Workers, dump, simulated, write_file
-from benchmarks.celery_kill import killed
 from clarus_async import ConfigurationError
 from clarus_async.cli.commands import main
 from clarus_async.fleet import celery
-from tests.redis_server import RedisServer
+from tests.chaos.celery_fleet import CANARY, Workers, dump, simulated, write_file
+from tests.chaos.celery_kill import killed
+from tests.support.redis_server import RedisServer
 
 LEASE = 0.8
 
@@ -70,8 +70,8 @@ def test_what_does_not_go_with_workers_is_refused(more, capsys, tmp_path):
 @pytest.mark.parametrize(
     ("file", "url", "said"),
     [
-        ("-", "redis://h", "standard input is none"),
-        ("/dev/null", "redis://h", "/dev/null is none"),
+        ("-", "redis://h", "standard input is not one"),
+        ("/dev/null", "redis://h", "/dev/null is not one"),
         ("nowhere.csv", "redis://h", "nowhere.csv: No such file"),
         ("f.csv", "http://:hunter2@h", "must be the URL of Redis"),
         ("f.csv", "-", "must be the URL of Redis"),

@@ -19,10 +19,11 @@ import pytest
 import clarus_async
 from clarus_async import ClarusClient, ClientCredentials
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Simulator
+from tests.support import forked as forked_module
 
 SECRET = "canary-3f9c"
 SAMPLE = Path(clarus_async.__file__).parent / "cli" / "sample.csv"
-FORKED = Path(__file__).with_name("forked.py")
+FORKED = Path(forked_module.__file__)
 PATIENCE = 30.0
 """Seconds that a process may take to start and to do what is asked of it; none that works needs them."""
 BARE = {name: value for name, value in os.environ.items() if not name.startswith("CLARUS_")}

@@ -11,7 +11,7 @@ import pytest
 from clarus_async import ClarusClient, NewIntegration
 from clarus_async.cli import provision, simulate
 from clarus_async.simulator import Simulator
-from tests.virtual import now, run_virtually
+from tests.support.virtual import now, run_virtually
 
 
 def records(count: int) -> list[NewIntegration]:

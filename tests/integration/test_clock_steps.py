@@ -7,7 +7,6 @@ import pickle
 
 import pytest
 
-from benchmarks.provision_faults import virtual_world
 from clarus_async import (
     ClarusClient,
     DeadlineExceededError,
@@ -16,7 +15,8 @@ from clarus_async import (
     Timeouts,
 )
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Simulator
-from tests.virtual import now, run_virtually
+from tests.support.virtual import now, run_virtually
+from tests.support.virtual_world import virtual_world
 
 TIMEOUTS = Timeouts(attempt=5.0, settle=20.0, deadline=60.0)
 SHOP = NewIntegration(name="Shop", integration_type="shopify")

@@ -16,26 +16,18 @@ from clarus_async import (
     ClientCredentials,
     ConfigurationError,
     IntegrationChanges,
-    NewIntegration,
     OutcomeUnknownError,
     PacingPolicy,
     RetryPolicy,
     Timeouts,
 )
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Simulator
-from tests.stub_server import StubServer, reply
-from tests.virtual import now, settle, virtual
+from tests.support.builders import client_of, shop
+from tests.support.stub_server import StubServer, reply
+from tests.support.virtual import now, settle, virtual
 
 AT_ONCE = PacingPolicy(rate=1e6, burst=10_000)
 """A quota that keeps nobody waiting."""
-
-
-def shop(number=0):
-    return NewIntegration(name=f"Shop {number}", integration_type="shopify")
-
-
-def client_of(sim, **options):
-    return ClarusClient("acme", sim.credentials, base_url=sim.url, **options)
 
 
 async def warm(clarus):

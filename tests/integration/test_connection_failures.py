@@ -27,8 +27,10 @@ from clarus_async import (
     RetryPolicy,
     Timeouts,
 )
-from tests.redis_server import free_port
-from tests.stub_server import StubServer, reply
+from tests.support.redis_server import free_port
+from tests.support.streams import listening
+from tests.support.stub_server import StubServer, reply
+from tests.support.tls import authority_fixture, client_context, server_context  # noqa: F401  one is a fixture
 
 NEW = NewIntegration(name="Shop", integration_type="shopify")
 FAST = RetryPolicy(max_attempts=2, base=0.001, cap=0.001)
@@ -36,23 +38,6 @@ TIMEOUTS = Timeouts(connect=0.3, attempt=0.5, settle=0.5, deadline=5.0)
 CANARY = "canary-proxy-password"
 NOW = dt.datetime.now(dt.UTC)
 DAY = dt.timedelta(days=1)
-
-
-@pytest.fixture(scope="module")
-def authority():
-    return trustme.CA()
-
-
-def server_context(authority, host="127.0.0.1", **life):
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(host, **life).configure_cert(context)
-    return context
-
-
-def trusting(authority):
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    return context
 
 
 def session_of(**options):
@@ -209,7 +194,7 @@ async def test_a_certificate_that_is_signed_by_itself(tmp_path):
 )
 async def test_a_certificate_whose_issuer_is_known(authority, host, life, words):
     async with StubServer(lambda _: reply(), tls=server_context(authority, host, **life)) as server:
-        said = refused(await ended(ConfigurationError, server.url, session_of(ssl=trusting(authority))))
+        said = refused(await ended(ConfigurationError, server.url, session_of(ssl=client_context(authority))))
         assert not server.asked
     assert f"no connection to {place(server.url)}: the server's certificate is not valid: {words}" in said
 
@@ -217,7 +202,10 @@ async def test_a_certificate_whose_issuer_is_known(authority, host, life, words)
 async def test_a_certificate_that_is_not_the_one_that_was_pinned(authority):
     async with StubServer(lambda _: reply(), tls=server_context(authority)) as server:
         said = refused(await ended(ConfigurationError, server.url, session_of(ssl=aiohttp.Fingerprint(b"x" * 32))))
-    assert f"no connection to {place(server.url)}: the server's certificate is not valid: it is not the one" in said
+    assert (
+        f"no connection to {place(server.url)}: the server's certificate is not valid: it is not the expected one"
+        in said
+    )
 
 
 async def plain(reader, writer):
@@ -228,29 +216,8 @@ async def plain(reader, writer):
     writer.close()
 
 
-@contextlib.asynccontextmanager
-async def serving(handler):
-    """A port on which a handler serves; whatever it leaves open is closed at the end."""
-    writers = []
-
-    async def serve(reader, writer):
-        writers.append(writer)
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-            await handler(reader, writer)
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
-        for writer in writers:
-            writer.transport.abort()
-        for _ in range(5):
-            await asyncio.sleep(0)
-
-
 async def test_a_server_that_speaks_no_tls():
-    async with serving(plain) as port:
+    async with listening(plain) as port:
         said = in_vain(await ended(ConnectionFailedError, f"https://127.0.0.1:{port}"))
     assert f"no connection to 127.0.0.1:{port}: what answers there speaks no TLS" in said
 
@@ -262,9 +229,9 @@ async def test_a_server_that_speaks_nothing_but_tls(authority):
         await writer.drain()
         writer.close()
 
-    async with serving(tls_alert) as port:
+    async with listening(tls_alert) as port:
         error = await ended(OutcomeUnknownError, f"http://127.0.0.1:{port}")
-    assert f"before an answer came from 127.0.0.1:{port} (what came is not HTTP)" in str(error)
+    assert f"before a response came from 127.0.0.1:{port} (what came is not HTTP)" in str(error)
 
 
 @contextlib.contextmanager
@@ -296,7 +263,7 @@ def alerting(context):
 async def test_no_version_of_tls_in_common(authority):
     context = server_context(authority)
     context.maximum_version = ssl.TLSVersion.TLSv1_2
-    modern = trusting(authority)
+    modern = client_context(authority)
     modern.minimum_version = ssl.TLSVersion.TLSv1_3
     with alerting(context) as port:
         said = in_vain(await ended(ConnectionFailedError, f"https://127.0.0.1:{port}", session_of(ssl=modern)))
@@ -308,13 +275,13 @@ async def test_a_server_that_wants_a_client_certificate(authority, shown):
     context = server_context(authority)
     context.verify_mode = ssl.CERT_REQUIRED
     authority.configure_trust(context)
-    ours = trusting(authority)
+    ours = client_context(authority)
     if shown != "none":
         trustme.CA().issue_cert("us.example").configure_cert(ours)
     with alerting(context) as port:
         # With TLS 1.3 the client has sent its request by the time it is told.
         error = await ended(OutcomeUnknownError, f"https://127.0.0.1:{port}", session_of(ssl=ours))
-        assert f"before an answer came from 127.0.0.1:{port} (the server wants a client certificate" in str(error)
+        assert f"before a response came from 127.0.0.1:{port} (the server wants a client certificate" in str(error)
         ours.maximum_version = ssl.TLSVersion.TLSv1_2
         said = in_vain(await ended(ConnectionFailedError, f"https://127.0.0.1:{port}", session_of(ssl=ours)))
     assert f"no connection to 127.0.0.1:{port}: " in said
@@ -326,7 +293,7 @@ async def test_a_handshake_that_is_cut_off_is_tried_again():
         await reader.read(100)
         writer.close()
 
-    async with serving(cut) as port:
+    async with listening(cut) as port:
         said = in_vain(await ended(ConnectionFailedError, f"https://127.0.0.1:{port}"))
     assert f"no connection to 127.0.0.1:{port}: " in said
 
@@ -394,7 +361,7 @@ async def test_a_proxy_from_the_environment(monkeypatch):
 
 
 async def test_a_proxy_that_never_answers():
-    async with serving(lambda reader, _: reader.read()) as port:
+    async with listening(lambda reader, _: reader.read()) as port:
         error = await ended(ConnectionFailedError, "https://clarus.invalid", through(f"http://127.0.0.1:{port}"))
     assert f"clarus.invalid:443 through the proxy 127.0.0.1:{port}: there was none within 0.3 s" in in_vain(error)
 
@@ -417,7 +384,7 @@ async def test_a_certificate_behind_a_proxy(authority):
 
             await asyncio.gather(pump(reader, there[1]), pump(there[0], writer))
 
-        async with serving(tunnel) as port:
+        async with listening(tunnel) as port:
             error = await ended(ConfigurationError, server.url, through(f"http://127.0.0.1:{port}"))
             assert not server.asked
         for writer in tunnels:
@@ -433,13 +400,13 @@ async def test_a_certificate_behind_a_proxy(authority):
 async def test_an_answer_that_never_comes():
     async with StubServer(lambda _: asyncio.sleep(30)) as server:
         error = await ended(OutcomeUnknownError, server.url)
-    assert f"(no answer came in time from {place(server.url)} (0.5 s))" in str(error)
+    assert f"(no response came in time from {place(server.url)} (0.5 s))" in str(error)
 
 
 async def test_a_connection_that_is_closed():
     async with StubServer(lambda _: None) as server:
         error = await ended(OutcomeUnknownError, server.url)
-    assert f"the connection was lost before an answer came from {place(server.url)} (" in str(error)
+    assert f"the connection was lost before a response came from {place(server.url)} (" in str(error)
 
 
 async def test_a_connection_that_is_reset():
@@ -449,7 +416,7 @@ async def test_a_connection_that_is_reset():
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         writer.transport.abort()
 
-    async with serving(reset) as port:
+    async with listening(reset) as port:
         error = await ended(OutcomeUnknownError, f"http://127.0.0.1:{port}")
     assert f"from 127.0.0.1:{port} (Connection reset by peer)" in str(error)
 

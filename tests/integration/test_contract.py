@@ -17,15 +17,15 @@ from clarus_async import (
     NotFoundError,
     OutcomeUnknownError,
 )
-from tests.integration.both_servers import (  # noqa: F401  two are fixtures
+from tests.support.both_servers import (  # noqa: F401  two are fixtures
     add,
     clarus_fixture,
-    client_of,
     on_every_server,
     serve,
     server_fixture,
     shop,
 )
+from tests.support.builders import client_of
 
 EVERYTHING = {
     "name": 'Ünïcode "quoted" \\ 🛒 \u2028 {$x}',

@@ -20,8 +20,8 @@ from urllib.parse import quote_plus
 import aiohttp
 import pytest
 
-from tests import second_server
-from tests.integration.both_servers import SERVERS, serve
+from tests.support import second_server
+from tests.support.both_servers import SERVERS, serve
 
 ALL = "/api/integrations"
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}

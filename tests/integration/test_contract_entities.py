@@ -14,7 +14,7 @@ from clarus_async import (
     NotFoundError,
     ValidationError,
 )
-from tests.integration.both_servers import add, clarus_fixture, client_of, server_fixture, shop  # noqa: F401  fixtures
+from tests.support.both_servers import add, clarus_fixture, client_of, server_fixture, shop  # noqa: F401  fixtures
 
 
 @pytest.fixture(name="whose")

@@ -27,19 +27,18 @@ from clarus_async import (
     Timeouts,
     ValidationError,
 )
-from tests.integration.both_servers import (  # noqa: F401  two are fixtures
+from tests.support.both_servers import (  # noqa: F401  two are fixtures
     add,
     batch,
     clarus_fixture,
-    client_of,
     on_every_server,
-    outcomes_of,
     serve,
     server_fixture,
     shop,
 )
-from tests.second_integrations import OTHER, PLAIN, Dialect
-from tests.virtual import now, virtual
+from tests.support.builders import client_of, outcomes_of
+from tests.support.second_integrations import OTHER, PLAIN, Dialect
+from tests.support.virtual import now, virtual
 
 VERIFIER = "~v.e-r_i" * 8
 

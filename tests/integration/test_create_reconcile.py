@@ -28,8 +28,8 @@ from clarus_async import (
 )
 from clarus_async.reconcile.lookup import ResourceState
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Simulator
-from tests.stub_server import StubServer, reply
-from tests.virtual import now, settle, virtual
+from tests.support.stub_server import StubServer, reply
+from tests.support.virtual import now, settle, virtual
 
 START = datetime(2026, 1, 10, 12, tzinfo=UTC)
 LONG_AGO = START - timedelta(hours=1)
@@ -76,7 +76,7 @@ def filters(sim):
 
 
 def names_of(clarus):
-    return clarus._caller.shared.tenant("acme").memory(ResourceState, "integrations").creates
+    return clarus._caller.core.tenants.get("acme").memory(ResourceState, "integrations").creates
 
 
 async def failing(call, kind=ClarusError):
@@ -198,7 +198,7 @@ class TestAbsent:
             sim.script(Endpoint.CREATE, *[FaultKind.RESET_BEFORE] * 2)
             error = await failing(clarus.integrations.create(SHOP), ConnectionFailedError)
             assert (error.applied, error.retryable, error.attempts) == (Applied.NO, True, 2)
-            assert "a look found nothing of it" in str(error)
+            assert "a look-up found no record" in str(error)
             assert len(sends(sim)) == 2
 
     @virtual
@@ -433,7 +433,7 @@ class TestCancelling:
                     await task
                 assert now() == at
                 await settle()
-                assert clarus._caller.shared.connections.busy == 0
+                assert clarus._caller.core.connections.busy == 0
                 assert [entry.under_way for entry in names_of(clarus)._by_key.values() if entry.under_way] == []
 
         check()

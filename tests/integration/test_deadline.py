@@ -14,7 +14,6 @@ from clarus_async import (
     ConnectionFailedError,
     DeadlineExceededError,
     IntegrationChanges,
-    NewIntegration,
     OutcomeUnknownError,
     PacingPolicy,
     RateLimitedError,
@@ -23,14 +22,11 @@ from clarus_async import (
     Timeouts,
 )
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Simulator
-from tests.virtual import now, virtual
+from tests.support.builders import shop
+from tests.support.virtual import now, virtual
 
 STALL = Fault(FaultKind.STALL_BEFORE, delay=10_000.0)
 STALL_AFTER = Fault(FaultKind.STALL_AFTER, delay=10_000.0)
-
-
-def shop(number=0):
-    return NewIntegration(name=f"Shop {number}", integration_type="shopify")
 
 
 def client_of(sim, attempt=30.0, deadline=120.0, **options):
@@ -55,7 +51,7 @@ class TestAttempts:
             error, seconds = await failing(clarus.ping())
             assert seconds == 7.0
             assert isinstance(error, ConnectionFailedError)
-            assert "no answer came in time" in str(error)
+            assert "no response came in time" in str(error)
 
     @virtual
     async def test_the_last_one_is_cut_to_what_is_left(self):

@@ -17,7 +17,6 @@ from datetime import UTC, datetime, timedelta
 import aiohttp
 import attrs
 import pytest
-import trustme
 from aiohttp.abc import AbstractResolver
 
 from clarus_async import (
@@ -50,8 +49,11 @@ from clarus_async import (
     WaitReason,
 )
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Simulator
-from tests.stub_server import StubServer, read_request, reply
-from tests.virtual import VirtualLoop, virtual
+from tests.support.builders import until
+from tests.support.recorder import Recorder
+from tests.support.stub_server import StubServer, read_request, reply
+from tests.support.tls import authority_fixture, server_context  # noqa: F401  one is a fixture
+from tests.support.virtual import VirtualLoop, virtual
 
 NEW = NewIntegration(name="new", integration_type="shopify", external_system_reference1="new-1")
 PATIENT = Timeouts(connect=2.0, attempt=2.0, settle=2.0, deadline=4.0)
@@ -153,28 +155,6 @@ def each(*names, real=()):
     return decorate
 
 
-class Watch:
-    """Keeps what an observer is told, and answers to it."""
-
-    def __init__(self, react=lambda _: None):
-        self.events = []
-        self._react = react
-
-    def on_event(self, event):
-        self.events.append(event)
-        self._react(event)
-
-    def of(self, kind):
-        return [event for event in self.events if isinstance(event, kind)]
-
-
-async def until(condition):
-    """Wait until something has happened, for as long as a broken test may take."""
-    async with asyncio.timeout(30):
-        while not condition():  # noqa: ASYNC110  what is waited for is in no event of ours
-            await asyncio.sleep(0.001)
-
-
 @contextlib.asynccontextmanager
 async def client(sim, timeouts=PATIENT, retry=FAST, **options):
     credentials = options.pop("credentials", None) or sim.credentials
@@ -242,7 +222,9 @@ async def test_a_port_that_opens_in_the_meantime_is_reached(sim, operation):
         if isinstance(event, AttemptEvent) and event.failure and not opening:
             opening.add(asyncio.ensure_future(sim.accept()))
 
-    async with client(sim, retry=RetryPolicy(max_attempts=50, base=0.01, cap=0.02), observer=Watch(reopen)) as clarus:
+    async with client(
+        sim, retry=RetryPolicy(max_attempts=50, base=0.01, cap=0.02), observer=Recorder(reopen)
+    ) as clarus:
         await clarus.ping()
         before = arrived(sim, operation)
         await sim.refuse()
@@ -397,16 +379,9 @@ async def test_a_handshake_that_fails_is_no_connection(said):
 # A certificate that is not valid: nothing was sent, and that will not change.
 
 
-@pytest.fixture(scope="module")
-def authority():
-    return trustme.CA()
-
-
 @functools.cache
 def certified(authority, host):
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(host).configure_cert(context)
-    return context
+    return server_context(authority, host)
 
 
 @contextlib.asynccontextmanager
@@ -499,7 +474,7 @@ async def test_a_429_holds_the_others_back_until_its_retry_after_has_passed():
         sim.script(Endpoint.GRAPHQL, Fault(FaultKind.RATE_LIMITED, retry_after=0.3))
         async with client(sim, pacing=KNOWN) as clarus:
             first = asyncio.create_task(clarus.ping())
-            await until(lambda: clarus.pace.paused_until)
+            await until(lambda: clarus.pace.paused_until, 0.001)
             await asyncio.gather(first, *(clarus.ping() for _ in range(5)))
 
     refused, *rest = times(sim, Endpoint.GRAPHQL)
@@ -556,7 +531,7 @@ async def test_a_429_that_outlasts_the_deadline_is_raised_at_once(sim, operation
     sim.script(OPERATIONS[operation].endpoint, Fault(FaultKind.RATE_LIMITED, retry_after=60))
     async with client(sim) as clarus:
         began = seconds()
-        error = await fails(operation, clarus, RateLimitedError, "outlasts the deadline")
+        error = await fails(operation, clarus, RateLimitedError, "ends after the deadline")
         assert seconds() - began < 1.0
 
     assert (error.applied, error.retryable, error.attempts, error.status) == (Applied.NO, True, 1, 429)
@@ -811,7 +786,7 @@ async def test_a_401_without_another_token_to_be_had_says_why(sim, operation):
     sim.script(OPERATIONS[operation].endpoint, FaultKind.UNAUTHORIZED)
     sim.script(Endpoint.TOKEN, None, *[FaultKind.UNAUTHORIZED] * 2)  # by form, and by HTTP Basic
     async with client(sim) as clarus:
-        error = await fails(operation, clarus, AuthenticationError, "the token endpoint refused us: 401")
+        error = await fails(operation, clarus, AuthenticationError, "the token endpoint refused the request: 401")
 
     assert error.applied is Applied.NO
     assert (arrived(sim, operation), effects(sim, operation)) == (1, 0)
@@ -964,10 +939,10 @@ async def test_a_connection_that_ends_before_the_status_line_is_whole_leaves_it_
         raw_server(answer) as (address, connections),
         ClarusClient("acme", AccessToken("x"), base_url=f"http://{address}", timeouts=PATIENT, retry=FAST) as clarus,
     ):
-        error = await fails("create", clarus, OutcomeUnknownError, "the connection was lost before an answer came")
+        error = await fails("create", clarus, OutcomeUnknownError, "the connection was lost before a response came")
         assert (error.applied, len(connections)) == (Applied.MAYBE, 1)
 
-        error = await fails("ping", clarus, ConnectionFailedError, "the connection was lost before an answer came")
+        error = await fails("ping", clarus, ConnectionFailedError, "the connection was lost before a response came")
         assert (error.applied, len(connections)) == (Applied.NO, 5)
 
 
@@ -992,8 +967,8 @@ async def test_after_a_kept_connection_that_was_dead_the_next_attempt_takes_a_fr
         ) as clarus,
     ):
         await asyncio.gather(*(clarus.ping() for _ in range(8)))
-        events = Watch()
-        clarus._caller.shared.observer = events
+        events = Recorder()
+        clarus._caller.core.notifier.observer = events
         await OPERATIONS[operation].call(clarus.with_options(), 1)
 
     [call] = events.of(CallEvent)
@@ -1010,7 +985,7 @@ async def test_a_body_that_the_server_never_takes_leaves_it_unknown():
         ClarusClient("acme", AccessToken("x"), base_url=f"http://{address}", timeouts=SHORT, retry=FAST) as clarus,
     ):
         new = NewIntegration(name="big", integration_type="x", configuration={"text": "x" * 2**24})
-        with pytest.raises(OutcomeUnknownError, match="no answer came in time") as caught:
+        with pytest.raises(OutcomeUnknownError, match="no response came in time") as caught:
             await clarus.integrations.create(new, on_unknown="raise")
 
     assert (caught.value.applied, caught.value.attempts) == (Applied.MAYBE, 1)
@@ -1020,7 +995,7 @@ async def test_a_body_that_the_server_never_takes_leaves_it_unknown():
 async def test_a_read_that_stalls_to_the_end(sim):
     sim.set_faults([Fault(FaultKind.STALL_BEFORE, endpoint=Endpoint.GRAPHQL, delay=999)])
     async with client(sim, SHORT, RetryPolicy(max_attempts=2, base=0.001)) as clarus:
-        error = await fails("list", clarus, ConnectionFailedError, "no answer came in time .*; out of attempts")
+        error = await fails("list", clarus, ConnectionFailedError, "no response came in time .*; out of attempts")
 
     assert (error.attempts, arrived(sim, "list")) == (2, 2)
 
@@ -1097,7 +1072,7 @@ async def test_no_token_after_an_unknown_attempt_leaves_it_unknown(sim, operatio
     sim.script(OPERATIONS[operation].endpoint, FaultKind.RESET_AFTER, FaultKind.UNAUTHORIZED)
     sim.script(Endpoint.TOKEN, None, *[FaultKind.UNAUTHORIZED] * 2)  # by form, and by HTTP Basic
     async with client(sim) as clarus:
-        error = await fails(operation, clarus, OutcomeUnknownError, "the token endpoint refused us")
+        error = await fails(operation, clarus, OutcomeUnknownError, "the token endpoint refused the request")
 
     assert error.applied is Applied.MAYBE
     assert type(error.__cause__) is AuthenticationError
@@ -1160,7 +1135,7 @@ async def test_aiohttp_does_not_send_a_delete_again_behind_our_back(own):
 
 
 async def test_a_delete_that_is_sent_again_is_sent_again_by_us():
-    events = Watch()
+    events = Recorder()
 
     def answer(asked):
         if asked.method != "DELETE":
@@ -1197,7 +1172,7 @@ async def test_a_write_whose_answer_cannot_be_read_was_applied_and_is_not_sent_a
 async def test_a_write_whose_answer_is_cut_was_applied_and_is_not_sent_again(sim, operation):
     sim.script(OPERATIONS[operation].endpoint, FaultKind.TRUNCATED)
     async with client(sim) as clarus:
-        error = await fails(operation, clarus, OutcomeUnknownError, "did not come whole")
+        error = await fails(operation, clarus, OutcomeUnknownError, "its body was cut short")
 
     assert (error.applied, error.attempts, arrived(sim, operation)) == (Applied.YES, 1, 1)
     assert effects(sim, operation) == int(operation != "mutation")
@@ -1226,7 +1201,7 @@ async def test_an_update_whose_answer_cannot_be_read_is_done(sim, operation, fau
 async def test_a_read_whose_answer_is_cut_to_the_end_may_be_tried_again(sim, operation):
     sim.set_faults([Fault(FaultKind.TRUNCATED, endpoint=Endpoint.GRAPHQL)])
     async with client(sim) as clarus:
-        error = await fails(operation, clarus, ResponseError, "did not come whole")
+        error = await fails(operation, clarus, ResponseError, "its body was cut short")
 
     assert (error.applied, error.retryable, arrived(sim, operation)) == (Applied.NO, True, 4)
 
@@ -1300,11 +1275,11 @@ async def test_a_redirect_of_the_token_endpoint_is_not_followed(sim, status):
 @pytest.mark.parametrize("kind", [FaultKind.STALL_BEFORE, FaultKind.STALL_AFTER])
 async def test_a_call_that_is_cancelled_ends_at_once(sim, operation, kind):
     sim.script(OPERATIONS[operation].endpoint, Fault(kind, delay=999))
-    events = Watch()
+    events = Recorder()
     timeouts = Timeouts(attempt=30.0, settle=30.0, deadline=60.0)
     async with client(sim, timeouts, max_connections=1, observer=events) as clarus:
         call = asyncio.ensure_future(OPERATIONS[operation].call(clarus, 1))
-        await until(lambda: arrived(sim, operation) == 1 and sim.requests[-1].fault)
+        await until(lambda: arrived(sim, operation) == 1 and sim.requests[-1].fault, 0.001)
         call.cancel()
         began = seconds()
         with pytest.raises(asyncio.CancelledError):
@@ -1324,10 +1299,10 @@ async def test_a_call_that_is_cancelled_ends_at_once(sim, operation, kind):
 @simulated
 async def test_a_call_that_is_cancelled_between_attempts_ends_at_once(sim):
     sim.script(Endpoint.UPDATE, Fault(FaultKind.UNAVAILABLE, retry_after=3))
-    events = Watch()
+    events = Recorder()
     async with client(sim, observer=events) as clarus:
         call = asyncio.create_task(clarus.integrations.update(1, IntegrationChanges(name="x")))
-        await until(lambda: WaitReason.BACKOFF in {event.reason for event in events.of(WaitEvent)})
+        await until(lambda: WaitReason.BACKOFF in {event.reason for event in events.of(WaitEvent)}, 0.001)
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
@@ -1428,7 +1403,7 @@ async def test_waiting_for_a_connection_ends_with_the_deadline(sim):
     sim.script(Endpoint.GRAPHQL, Fault(FaultKind.STALL_BEFORE, delay=999))
     async with client(sim, max_connections=1) as clarus:
         stalled = asyncio.create_task(clarus.ping())
-        await until(lambda: sim.count(Endpoint.GRAPHQL) == 1)
+        await until(lambda: sim.count(Endpoint.GRAPHQL) == 1, 0.001)
         waiting = clarus.with_options(timeouts=TIGHT)
         began = seconds()
         error = await fails("create", waiting, DeadlineExceededError, "nothing was sent")
@@ -1465,7 +1440,7 @@ async def test_a_pause_that_grows_past_the_deadline_ends_it(sim):
     sim.script(Endpoint.GRAPHQL, *[Fault(FaultKind.RATE_LIMITED, retry_after=0.3)] * 9)
     async with client(sim, TIGHT, pacing=KNOWN) as clarus:
         began = seconds()
-        error = await fails("ping", clarus, RateLimitedError, "outlasts the deadline")
+        error = await fails("ping", clarus, RateLimitedError, "ends after the deadline")
 
     assert seconds() - began < 0.8
     assert error.applied is Applied.NO

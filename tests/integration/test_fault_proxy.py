@@ -28,9 +28,10 @@ from clarus_async import (
     Timeouts,
 )
 from clarus_async.simulator import Simulator
-from tests import fault_proxy as at
-from tests.endings import CALLS, CUT, LATE, LOST, NEW, WELL, ended
-from tests.fault_proxy import FaultProxy
+from tests.support import fault_proxy as at
+from tests.support.endings import CALLS, CUT, LATE, LOST, NEW, WELL, ended
+from tests.support.fault_proxy import FaultProxy
+from tests.support.tls import authority_fixture, client_context, server_context  # noqa: F401  one is a fixture
 
 ONCE = RetryPolicy(max_attempts=1)
 FAST = RetryPolicy(base=0.001, cap=0.01)
@@ -247,27 +248,15 @@ async def test_a_handshake_that_fails_proves_that_nothing_was_sent(operation, gr
     assert sim.count() == 0
 
 
-@pytest.fixture(scope="module")
-def authority():
-    return trustme.CA()
-
-
-def serving(authority, host="127.0.0.1", **more):
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(host, **more).configure_cert(context)
-    return context
-
-
 def trusting(authority):
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context), cookie_jar=aiohttp.DummyCookieJar())
+    connector = aiohttp.TCPConnector(ssl=client_context(authority))
+    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 
 
 CERTIFICATES = {
-    "of a CA nobody knows": lambda _: serving(trustme.CA()),
-    "of another host": lambda authority: serving(authority, "other.example"),
-    "out of date": lambda authority: serving(authority, not_after=datetime.now(UTC) - timedelta(days=1)),
+    "of a CA nobody knows": lambda _: server_context(trustme.CA()),
+    "of another host": lambda authority: server_context(authority, "other.example"),
+    "out of date": lambda authority: server_context(authority, not_after=datetime.now(UTC) - timedelta(days=1)),
 }
 
 
@@ -289,7 +278,7 @@ async def test_a_certificate_that_is_not_valid_proves_that_nothing_was_sent(auth
 )
 async def test_a_server_that_wants_a_certificate_of_ours(authority, credentials, error, applied):
     # Under TLS 1.3 the handshake is over for the client before the server says no, and a request is out by then.
-    context = serving(authority)
+    context = server_context(authority)
     context.verify_mode = ssl.CERT_REQUIRED
     authority.configure_trust(context)
     async with (

@@ -9,8 +9,8 @@ import threading
 
 import pytest
 
-from tests.redis_server import RedisServer, executable
-from tests.stub_server import StubServer, reply
+from tests.support.redis_server import RedisServer, executable
+from tests.support.stub_server import StubServer, reply
 
 MADE_BEFORE = """
 import asyncio, os, sys

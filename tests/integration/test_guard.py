@@ -16,7 +16,7 @@ from clarus_async import (
     NewIntegration,
 )
 from clarus_async.simulator import Endpoint
-from tests.stub_server import StubServer, created
+from tests.support.stub_server import StubServer, created
 
 SHOP = NewIntegration(name="Shop", integration_type="shopify")
 
@@ -56,7 +56,7 @@ async def test_nothing_is_sent_once_the_right_has_ended(checks, session, size):
             assert server.count("/api/integrations") == 1
     assert right.left == -1
     assert (raised.value.applied, raised.value.retryable, raised.value.attempts) == (Applied.NO, False, 1)
-    assert "the right to send has ended" in str(raised.value)
+    assert "the permission to send has ended" in str(raised.value)
 
 
 async def test_what_may_be_sent_is(clarus_simulator, clarus_client):

@@ -17,7 +17,7 @@ import pytest
 
 from clarus_async.cli.commands import main
 from tests.integration.test_hostile_server import good, page
-from tests.stub_server import StubServer
+from tests.support.stub_server import StubServer
 
 MOST = 32 * 2**20
 HEAD = b"name,integration_type\n"

@@ -29,10 +29,10 @@ from clarus_async import (
 )
 from clarus_async.cli.commands import main
 from clarus_async.reconcile.pending import InDoubt, LookupKey, Moment, PendingCreate
-from tests.endings import ended
 from tests.integration.test_hostile_server import good, page
-from tests.stub_server import TOKEN_PATH, StubServer
-from tests.virtual import virtual
+from tests.support.endings import ended
+from tests.support.stub_server import TOKEN_PATH, StubServer
+from tests.support.virtual import virtual
 
 EVIL = "a\r\nX-Evil: 1\r\n\r\nGET /evil HTTP/1.1\r\n"
 MOST = 32 * 2**20

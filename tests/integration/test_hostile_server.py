@@ -26,9 +26,9 @@ from clarus_async import (
     ServerError,
     Timeouts,
 )
-from tests.endings import CALLS, CUT, LATE, LOST, REDIRECTED, UNREADABLE, WELL, Ends, ended, read_all
-from tests.stub_server import TOKEN_PATH, Reply, StubServer, bearer, created, reply
-from tests.virtual import virtual
+from tests.support.endings import CALLS, CUT, LATE, LOST, REDIRECTED, UNREADABLE, WELL, Ends, ended, read_all
+from tests.support.stub_server import TOKEN_PATH, Reply, StubServer, bearer, created, reply
+from tests.support.virtual import virtual
 
 ONCE = RetryPolicy(max_attempts=1)
 MOST = 32 * 2**20

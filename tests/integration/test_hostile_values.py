@@ -22,10 +22,10 @@ from clarus_async import (
     ServerError,
     Timeouts,
 )
-from tests.endings import CALLS, NEW, ended, read_all
 from tests.integration.test_hostile_server import ROW, cheap, good, hostile, page
-from tests.stub_server import TOKEN_PATH, Reply, bearer, reply
-from tests.virtual import now, virtual
+from tests.support.endings import CALLS, NEW, ended, read_all
+from tests.support.stub_server import TOKEN_PATH, Reply, bearer, reply
+from tests.support.virtual import now, virtual
 
 # Ids: what is no number that the rest of this library and its journal can hold is none.
 

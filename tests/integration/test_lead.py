@@ -1,4 +1,4 @@
-"""The process that leads a run: shards go out, come back, and are sent again where they are lost."""
+"""The coordinator of a run: shards go out, come back, and are sent again where they are lost."""
 
 from __future__ import annotations
 
@@ -6,23 +6,25 @@ import asyncio
 import contextlib
 from collections import Counter
 
+import attrs
 import pytest
 
 from clarus_async.fleet.coordinator import Coordinator, ShardError
-from clarus_async.fleet.lease import run_to_end
 from clarus_async.fleet.shard_store import ShardStore
-from tests.integration.leasing import (  # noqa: F401  some are fixtures
+from clarus_async.fleet.worker import run_to_end
+from tests.support.builders import collect
+from tests.support.fleet import (  # noqa: F401  some are fixtures
     LEASE,
     TIMEOUTS,
-    board_of,
     client_of,
-    cut_of,
+    coordinators_look_often,
     grown_up_fixture,
-    leads_look_often,
     redis_fixture,
     redis_server_fixture,
     shops,
     simulator,
+    split_of,
+    store_of,
     stored,
 )
 
@@ -48,7 +50,7 @@ class Machines:
         work = run_to_end(ShardStore(self.redis, shard.run), self.clarus, shard, seconds=self.lease)
         self.tasks.append(asyncio.create_task(work))
 
-    async def queued(self):
+    async def is_queued(self):
         return False
 
     async def __aenter__(self):
@@ -61,38 +63,34 @@ class Machines:
             await asyncio.wait(self.tasks)
             [task.exception() for task in self.tasks if not task.cancelled()]
 
-    def lead(self, pieces, patience=60.0):
-        board = ShardStore(self.redis, pieces.run)
-        return Coordinator(board, pieces.shards, self.send, self.queued, settle=0.2, patience=patience)
-
-
-async def collected(lead):
-    return [outcome async for outcome in lead.outcomes()]
+    def coordinator(self, split, lost_after=60.0):
+        store = ShardStore(self.redis, split.run)
+        return Coordinator(store, split.shards, self.send, self.is_queued, settle=0.2, lost_after=lost_after)
 
 
 @pytest.mark.usefixtures("grown_up")
 async def test_a_message_that_is_lost_is_sent_again(redis, tmp_path):
     # A lease that ran out on a busy machine would have a shard sent again whose message was not lost.
     async with simulator() as sim, client_of(sim) as clarus, Machines(redis, clarus, lose=1, lease=60.0) as machines:
-        pieces = cut_of(sim, tmp_path, shops(12), size=5)
-        told = await collected(machines.lead(pieces, patience=2.0))
+        split = split_of(sim, tmp_path, shops(12), size=5)
+        told = await collect(machines.coordinator(split, lost_after=2.0).outcomes())
         assert sorted(outcome.index for outcome in told) == list(range(12))
         assert machines.sent == [0, 1, 2, 0]
-        assert not await redis.keys(f"clarus:{{{pieces.run}*")
+        assert not await redis.keys(f"clarus:{{{split.run}*")
 
 
 @pytest.mark.usefixtures("grown_up")
 async def test_a_run_that_is_stopped_goes_on_where_it_was(redis, tmp_path):
     async with simulator(latency=0.05) as sim, client_of(sim) as clarus, Machines(redis, clarus) as machines:
-        pieces = cut_of(sim, tmp_path, shops(120), size=60)
-        lead = machines.lead(pieces)
+        split = split_of(sim, tmp_path, shops(120), size=60)
+        coordinator = machines.coordinator(split)
         told = []
-        async for outcome in lead.outcomes():
+        async for outcome in coordinator.outcomes():
             told.append(outcome)
-            lead.stop()
+            coordinator.stop()
         assert 0 < len(told) < 120
         assert all(outcome.status.ok for outcome in told)
-        again = await collected(machines.lead(pieces))
+        again = await collect(machines.coordinator(split).outcomes())
         assert sorted(outcome.index for outcome in again) == list(range(120))
         assert {o.index: o for o in told}.items() <= {o.index: o for o in again}.items()
         assert stored(sim) == Counter(f"ref-{n}" for n in range(120))
@@ -101,36 +99,46 @@ async def test_a_run_that_is_stopped_goes_on_where_it_was(redis, tmp_path):
 @pytest.mark.usefixtures("grown_up")
 async def test_a_changed_file_ends_the_run_of_what_it_was(redis, tmp_path):
     async with simulator(latency=0.02) as sim, client_of(sim) as clarus, Machines(redis, clarus) as machines:
-        pieces = cut_of(sim, tmp_path, shops(100))
+        split = split_of(sim, tmp_path, shops(100))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(0.7):
-                await collected(machines.lead(pieces))
-        changed = cut_of(sim, tmp_path, shops(101))
-        told = await collected(machines.lead(changed))
+                await collect(machines.coordinator(split).outcomes())
+        changed = split_of(sim, tmp_path, shops(101))
+        told = await collect(machines.coordinator(changed).outcomes())
         assert sorted(outcome.index for outcome in told) == list(range(101))
         assert stored(sim) == Counter(f"ref-{n}" for n in range(101))
-        assert not await redis.keys(f"clarus:{{{pieces.run}*")
+        assert not await redis.keys(f"clarus:{{{split.run}*")
 
 
 @pytest.mark.usefixtures("grown_up")
 async def test_what_would_fail_every_record_ends_the_run(redis, tmp_path):
     async with simulator() as sim, client_of(sim) as clarus, Machines(redis, clarus) as machines:
-        pieces = cut_of(sim, tmp_path, shops(3), tenant="globex")
+        split = split_of(sim, tmp_path, shops(3), tenant="globex")
         with pytest.raises(ShardError, match="the shard is for globex"):
-            await collected(machines.lead(pieces))
+            await collect(machines.coordinator(split).outcomes())
+        assert not sim.created("acme")
+
+
+@pytest.mark.usefixtures("grown_up")
+async def test_a_resource_that_the_workers_do_not_know_ends_the_run(redis, tmp_path):
+    async with simulator() as sim, client_of(sim) as clarus, Machines(redis, clarus) as machines:
+        split = split_of(sim, tmp_path, shops(3))
+        strangers = tuple(attrs.evolve(shard, resource="moons") for shard in split.shards)
+        with pytest.raises(ShardError, match="the shard is of moons"):
+            await collect(machines.coordinator(attrs.evolve(split, shards=strangers)).outcomes())
         assert not sim.created("acme")
 
 
 @pytest.mark.usefixtures("grown_up")
 async def test_what_was_put_right_goes_on(redis, tmp_path):
     async with simulator() as sim, client_of(sim) as clarus, Machines(redis, clarus) as machines:
-        pieces = cut_of(sim, tmp_path, shops(6), size=3)
+        split = split_of(sim, tmp_path, shops(6), size=3)
         file = tmp_path / "records.jsonl"
         file.rename(tmp_path / "away")
         with pytest.raises(ShardError, match=r"records\.jsonl: No such file"):
-            await collected(machines.lead(pieces))
+            await collect(machines.coordinator(split).outcomes())
         (tmp_path / "away").rename(file)
         # Nobody takes a shard for a while: what went wrong before does not count.
         machines.lose = 2
-        told = await collected(machines.lead(pieces, patience=0.3))
+        told = await collect(machines.coordinator(split, lost_after=0.3).outcomes())
         assert sorted(outcome.index for outcome in told) == list(range(6))

@@ -11,81 +11,81 @@ import orjson
 import pytest
 
 from clarus_async import ConfigurationError, GraphQLError, PacingPolicy, Timeouts
-from clarus_async.fleet.lease import run_leased
-from clarus_async.fleet.shard_store import Grant, Held, ShardStore, connect
+from clarus_async.fleet.shard_store import LeaseGranted, LeaseHeld, ShardStore, connect
+from clarus_async.fleet.worker import run_leased
 from clarus_async.simulator import Endpoint, Fault, FaultKind
-from tests.integration.leasing import (  # noqa: F401  some are fixtures
+from tests.support.fleet import (  # noqa: F401  some are fixtures
     LEASE,
     TIMEOUTS,
-    board_of,
     client_of,
-    cut_of,
+    coordinators_look_often,
     grown_up_fixture,
-    leads_look_often,
     redis_fixture,
     redis_server_fixture,
     shops,
     simulator,
+    split_of,
+    store_of,
     stored,
     until,
     until_done,
 )
 
-# --- the board
+# --- the store
 
 
 @pytest.mark.usefixtures("grown_up")
 async def test_a_shard_has_one_owner(redis):
-    board = board_of(redis, "one-owner")
-    assert await board.acquire(0, LEASE, 1.0) is None  # nobody knows of the run
-    await board.register(2)
-    first = await board.acquire(0, LEASE, 1.0)
-    assert isinstance(first, Grant)
+    store = store_of(redis, "one-owner")
+    assert await store.acquire(0, LEASE, 1.0) is None  # nobody knows of the run
+    await store.register(2)
+    first = await store.acquire(0, LEASE, 1.0)
+    assert isinstance(first, LeaseGranted)
     assert not first.taken_over
-    held = await board.acquire(0, LEASE, 1.0)
-    assert isinstance(held, Held)
+    held = await store.acquire(0, LEASE, 1.0)
+    assert isinstance(held, LeaseHeld)
     assert 0 < held.seconds <= LEASE
-    assert isinstance(await board.acquire(1, LEASE, 1.0), Grant)
-    assert await board.renew(0, first.token, LEASE) == (True, False)
+    assert isinstance(await store.acquire(1, LEASE, 1.0), LeaseGranted)
+    assert await store.renew(0, first.token, LEASE) == (True, False)
     await asyncio.sleep(LEASE + 0.05)
-    second = await board.acquire(0, LEASE, 1.0)
+    second = await store.acquire(0, LEASE, 1.0)
     assert second.taken_over
     assert 0.04 < second.since < LEASE
     assert int(second.token.partition(".")[0]) > int(first.token.partition(".")[0])
     # Whoever was owner before changes nothing any more.
-    assert await board.renew(0, first.token, LEASE) == (False, False)
-    assert not await board.tell(0, first.token, 0, [b"{}"])
-    await board.release(0, first.token, 0)
-    assert [(s.told, s.done, s.held_for > 0) for s in await board.standing([0])] == [(0, False, True)]
+    assert await store.renew(0, first.token, LEASE) == (False, False)
+    assert not await store.append(0, first.token, 0, [b"{}"])
+    await store.release(0, first.token, 0)
+    assert [(s.outcomes, s.done, s.lease_left > 0) for s in await store.states([0])] == [(0, False, True)]
 
 
 @pytest.mark.usefixtures("grown_up")
 async def test_what_is_told_twice_is_told_once(redis):
-    board = board_of(redis, "told-once")
-    await board.register(1)
-    token = (await board.acquire(0, LEASE, 1.0)).token
-    assert await board.tell(0, token, 0, [b"a", b"b"])
-    assert await board.tell(0, token, 0, [b"a", b"b", b"c"])
-    assert await board.tell(0, token, 3, [b"d"])
-    assert await redis.lrange(board._told(0), 0, -1) == ["a", "b", "c", "d"]
-    await board.release(0, token, 4)
-    assert (await board.standing([0]))[0].done
-    assert await board.acquire(0, LEASE, 1.0) is None
+    store = store_of(redis, "told-once")
+    await store.register(1)
+    token = (await store.acquire(0, LEASE, 1.0)).token
+    assert await store.append(0, token, 0, [b"a", b"b"])
+    assert await store.append(0, token, 0, [b"a", b"b", b"c"])
+    assert await store.append(0, token, 3, [b"d"])
+    assert await redis.lrange(store._outcomes(0), 0, -1) == ["a", "b", "c", "d"]
+    await store.release(0, token, 4)
+    assert (await store.states([0]))[0].done
+    assert await store.acquire(0, LEASE, 1.0) is None
 
 
 @pytest.mark.usefixtures("grown_up")
 async def test_a_run_that_is_stopped_or_forgotten_has_no_owners(redis):
-    board = board_of(redis, "stopped")
-    await board.register(2)
-    token = (await board.acquire(0, LEASE, 1.0)).token
-    await board.stop()
-    assert await board.renew(0, token, LEASE) == (True, True)
-    assert await board.acquire(1, LEASE, 1.0) is None
-    await board.register(2)
-    assert isinstance(await board.acquire(1, LEASE, 1.0), Grant)
-    await board.forget(2)
-    assert await board.renew(0, token, LEASE) == (False, False)
-    assert await board.acquire(0, LEASE, 1.0) is None
+    store = store_of(redis, "stopped")
+    await store.register(2)
+    token = (await store.acquire(0, LEASE, 1.0)).token
+    await store.stop()
+    assert await store.renew(0, token, LEASE) == (True, True)
+    assert await store.acquire(1, LEASE, 1.0) is None
+    await store.register(2)
+    assert isinstance(await store.acquire(1, LEASE, 1.0), LeaseGranted)
+    await store.delete(2)
+    assert await store.renew(0, token, LEASE) == (False, False)
+    assert await store.acquire(0, LEASE, 1.0) is None
     assert not await redis.keys("clarus:{stopped*")
 
 
@@ -98,10 +98,10 @@ async def test_a_redis_that_may_have_forgotten_leases_gives_none(up, granted, ta
         return {"uptime_in_seconds": up}
 
     monkeypatch.setattr("redis.asyncio.Redis.info", info)
-    board = board_of(redis, f"young-{up}")
-    await board.register(1)
-    grant = await board.acquire(0, LEASE, 2.0)
-    assert isinstance(grant, Grant if granted else Held)
+    store = store_of(redis, f"young-{up}")
+    await store.register(1)
+    grant = await store.acquire(0, LEASE, 2.0)
+    assert isinstance(grant, LeaseGranted if granted else LeaseHeld)
     if granted:
         assert (grant.taken_over, pytest.approx(grant.since)) == (taken_over, since)
     else:
@@ -120,14 +120,14 @@ async def test_a_url_that_is_none_is_not_repeated():
 @pytest.mark.usefixtures("grown_up")
 async def test_an_owner_brings_its_shard_to_its_end(redis, tmp_path):
     async with simulator() as sim, client_of(sim) as clarus:
-        pieces = cut_of(sim, tmp_path, shops(9))
-        board = ShardStore(redis, pieces.run)
-        await board.register(1)
-        await until_done(board, clarus, pieces.shards[0])
-        told = await board.told(0)
+        split = split_of(sim, tmp_path, shops(9))
+        store = ShardStore(redis, split.run)
+        await store.register(1)
+        await until_done(store, clarus, split.shards[0])
+        told = await store.outcomes(0)
         assert sorted(outcome.index for outcome in told) == list(range(9))
         assert {outcome.status for outcome in told} == {"created"}
-        assert await run_leased(board, clarus, pieces.shards[0], seconds=LEASE) is None
+        assert await run_leased(store, clarus, split.shards[0], seconds=LEASE) is None
         assert stored(sim) == Counter(f"ref-{n}" for n in range(9))
 
 
@@ -137,10 +137,10 @@ async def test_a_schema_that_can_not_be_read_for_once_changes_nothing(redis, tmp
         sim.script(Endpoint.GRAPHQL, FaultKind.GRAPHQL_ERRORS)
         with pytest.raises(GraphQLError):
             await clarus.integrations.searches_references()
-        pieces = cut_of(sim, tmp_path, shops(4, name="Shop"))
-        board = ShardStore(redis, pieces.run)
-        await board.register(1)
-        await until_done(board, clarus, pieces.shards[0])
+        split = split_of(sim, tmp_path, shops(4, name="Shop"))
+        store = ShardStore(redis, split.run)
+        await store.register(1)
+        await until_done(store, clarus, split.shards[0])
         assert stored(sim) == Counter(f"ref-{n}" for n in range(4))
         asked = [orjson.loads(e.body)["variables"]["filter"] for e in sim.requests if b'"filter":' in e.body]
         assert {name for wanted in asked for name in wanted} == {"external_system_reference1"}
@@ -159,22 +159,22 @@ async def gone(task):
 @pytest.mark.usefixtures("grown_up")
 async def test_what_a_lost_owner_sent_is_not_sent_again(redis, tmp_path):
     async with simulator() as sim:
-        pieces = cut_of(sim, tmp_path, shops(30))
-        shard, board = pieces.shards[0], ShardStore(redis, pieces.run)
-        await board.register(1)
+        split = split_of(sim, tmp_path, shops(30))
+        shard, store = split.shards[0], ShardStore(redis, split.run)
+        await store.register(1)
         # Its last creates are applied late, after the lease is over.
         late = Fault(FaultKind.LATE_APPLY, delay=LEASE + 0.9)
         stalls = Fault(FaultKind.STALL_BEFORE, delay=60.0)
         sim.script(Endpoint.CREATE, *[None] * 10, *[late] * 4, *[stalls] * 4)
         async with client_of(sim, timeouts=Timeouts(attempt=2.0, settle=2.0)) as first:
-            owner = asyncio.create_task(run_leased(board, first, shard, seconds=LEASE))
+            owner = asyncio.create_task(run_leased(store, first, shard, seconds=LEASE))
             await until(lambda: creates(sim) >= 18, owner)
             await gone(owner)
         assert len(sim.created("acme")) == 10
         async with client_of(sim, timeouts=Timeouts(attempt=1.0, settle=1.5)) as second:
-            assert await run_leased(board, second, shard, seconds=LEASE) > 0  # it is the other one's
-            await until_done(board, second, shard)
-        told = await board.told(0)
+            assert await run_leased(store, second, shard, seconds=LEASE) > 0  # it is the other one's
+            await until_done(store, second, shard)
+        told = await store.outcomes(0)
         assert sorted(outcome.index for outcome in told) == list(range(30))
         assert all(outcome.status.ok for outcome in told)
         assert stored(sim) == Counter(f"ref-{n}" for n in range(30))
@@ -184,33 +184,33 @@ async def test_what_a_lost_owner_sent_is_not_sent_again(redis, tmp_path):
 @pytest.mark.usefixtures("grown_up")
 async def test_what_a_run_left_in_doubt_at_its_end_is_not_told(redis, tmp_path):
     async with simulator() as sim, client_of(sim, pacing=PacingPolicy(max_wait=0.2)) as clarus:
-        pieces = cut_of(sim, tmp_path, shops(8), concurrency=1)
-        board = ShardStore(redis, pieces.run)
-        await board.register(1)
+        split = split_of(sim, tmp_path, shops(8), concurrency=1)
+        store = ShardStore(redis, split.run)
+        await store.register(1)
         limited = Fault(FaultKind.RATE_LIMITED, retry_after=0.4)
         sim.script(Endpoint.CREATE, FaultKind.ERROR_BEFORE, None, limited)
-        assert await run_leased(board, clarus, pieces.shards[0], seconds=LEASE) > 0
-        assert {outcome.status.value for outcome in await board.told(0)} == {"created"}
-        await until_done(board, clarus, pieces.shards[0])
-        assert sorted((o.index, o.status.ok) for o in await board.told(0)) == [(n, True) for n in range(8)]
+        assert await run_leased(store, clarus, split.shards[0], seconds=LEASE) > 0
+        assert {outcome.status.value for outcome in await store.outcomes(0)} == {"created"}
+        await until_done(store, clarus, split.shards[0])
+        assert sorted((o.index, o.status.ok) for o in await store.outcomes(0)) == [(n, True) for n in range(8)]
         assert stored(sim) == Counter(f"ref-{n}" for n in range(8))
 
 
 @pytest.mark.usefixtures("grown_up")
 async def test_whose_a_record_of_the_same_name_is_outlives_its_owner(redis, tmp_path):
     async with simulator(searchable_references=False) as sim:
-        pieces = cut_of(sim, tmp_path, shops(2, name="Shop"), references=False)
-        shard, board = pieces.shards[0], ShardStore(redis, pieces.run)
-        await board.register(1)
+        split = split_of(sim, tmp_path, shops(2, name="Shop"), references=False)
+        shard, store = split.shards[0], ShardStore(redis, split.run)
+        await store.register(1)
         sim.script(Endpoint.CREATE, None, Fault(FaultKind.STALL_BEFORE, delay=60.0))
         async with client_of(sim) as first:
-            owner = asyncio.create_task(run_leased(board, first, shard, seconds=LEASE))
-            while not await board.told(0):
+            owner = asyncio.create_task(run_leased(store, first, shard, seconds=LEASE))
+            while not await store.outcomes(0):
                 assert not owner.done(), owner
             await gone(owner)
         async with client_of(sim) as second:
-            await until_done(board, second, shard)
-        told = {outcome.key: outcome for outcome in await board.told(0)}
+            await until_done(store, second, shard)
+        told = {outcome.key: outcome for outcome in await store.outcomes(0)}
         assert {key: outcome.status.value for key, outcome in told.items()} == {"ref-0": "created", "ref-1": "created"}
         assert {r.external_system_reference1: r.id for r in sim.created("acme")} == {
             key: outcome.id for key, outcome in told.items()
@@ -219,10 +219,10 @@ async def test_whose_a_record_of_the_same_name_is_outlives_its_owner(redis, tmp_
 
 async def test_nothing_is_told_or_sent_when_the_lease_is_over(redis, redis_server, tmp_path, grown_up):
     async with simulator(latency=0.05) as sim, client_of(sim) as clarus:
-        pieces = cut_of(sim, tmp_path, shops(120))
-        shard, board = pieces.shards[0], ShardStore(redis, pieces.run)
-        await board.register(1)
-        owner = asyncio.create_task(run_leased(board, clarus, shard, seconds=LEASE))
+        split = split_of(sim, tmp_path, shops(120))
+        shard, store = split.shards[0], ShardStore(redis, split.run)
+        await store.register(1)
+        owner = asyncio.create_task(run_leased(store, clarus, shard, seconds=LEASE))
         await until(lambda: creates(sim) >= 8, owner)
         stopped = time.monotonic()
         await asyncio.to_thread(redis_server.stop)
@@ -230,11 +230,11 @@ async def test_nothing_is_told_or_sent_when_the_lease_is_over(redis, redis_serve
         assert time.monotonic() - stopped < LEASE + 1.0
         assert creates(sim) < 120
         await asyncio.to_thread(redis_server.start)
-        told = await board.told(0)
+        told = await store.outcomes(0)
         assert all(outcome.status.ok for outcome in told)
-        await until_done(board, clarus, shard)
+        await until_done(store, clarus, shard)
         assert stored(sim) == Counter(f"ref-{n}" for n in range(120))
-        assert len(await board.told(0)) == 120
+        assert len(await store.outcomes(0)) == 120
 
 
 class Swallowing(ShardStore):
@@ -257,33 +257,33 @@ class SwallowingRenewals(Swallowing):
         return await super().renew(*args)
 
 
-class SwallowingTelling(Swallowing):
-    async def tell(self, *args):
+class SwallowingAppends(Swallowing):
+    async def append(self, *args):
         await self.swallow()
-        return await super().tell(*args)
+        return await super().append(*args)
 
 
 @pytest.mark.usefixtures("grown_up")
 async def test_a_cancellation_that_the_driver_swallows_keeps_no_owner_alive(redis, tmp_path):
     async with simulator(latency=0.05) as sim, client_of(sim) as clarus:
-        pieces = cut_of(sim, tmp_path, shops(60))
-        board = SwallowingRenewals(redis, pieces.run)
-        await board.register(1)
+        split = split_of(sim, tmp_path, shops(60))
+        store = SwallowingRenewals(redis, split.run)
+        await store.register(1)
         # Longer than the test: nothing but the cancellation ends a renewal.
-        owner = asyncio.create_task(run_leased(board, clarus, pieces.shards[0], seconds=60.0))
-        await until(lambda: board.inside, owner)
+        owner = asyncio.create_task(run_leased(store, clarus, split.shards[0], seconds=60.0))
+        await until(lambda: store.inside, owner)
         async with asyncio.timeout(30.0):
             await gone(owner)
-        assert board.swallowed
+        assert store.swallowed
 
 
 @pytest.mark.usefixtures("grown_up")
 async def test_a_cancellation_that_the_driver_swallows_keeps_no_shard_from_its_end(redis, tmp_path):
     async with simulator(latency=0.05) as sim, client_of(sim) as clarus:
-        pieces = cut_of(sim, tmp_path, shops(60))
-        board = SwallowingTelling(redis, pieces.run)
-        await board.register(1)
+        split = split_of(sim, tmp_path, shops(60))
+        store = SwallowingAppends(redis, split.run)
+        await store.register(1)
         async with asyncio.timeout(30.0):
-            assert await run_leased(board, clarus, pieces.shards[0], seconds=60.0) is None
-        assert board.swallowed
-        assert sorted(outcome.index for outcome in await board.told(0)) == list(range(60))
+            assert await run_leased(store, clarus, split.shards[0], seconds=60.0) is None
+        assert store.swallowed
+        assert sorted(outcome.index for outcome in await store.outcomes(0)) == list(range(60))

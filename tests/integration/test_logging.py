@@ -10,14 +10,11 @@ import pytest
 
 from clarus_async import ClarusClient, ClarusError, NewIntegration
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Simulator
-from tests.stub_server import StubServer, bearer, reply
-from tests.virtual import virtual
+from tests.support.builders import client_of
+from tests.support.stub_server import StubServer, bearer, reply
+from tests.support.virtual import virtual
 
 SHOP = NewIntegration(name="Shop", integration_type="shopify")
-
-
-def client_of(sim, **options):
-    return ClarusClient("acme", sim.credentials, base_url=sim.url, **options)
 
 
 def lines(caplog, level=logging.INFO):
@@ -168,5 +165,5 @@ class TestLoggers:
                     await clarus.ping()
             finally:
                 logger.removeFilter(filter_)
-            assert clarus._caller.shared.connections.busy == 0
+            assert clarus._caller.core.connections.busy == 0
             await clarus.ping()

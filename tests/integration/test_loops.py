@@ -9,13 +9,10 @@ import threading
 import aiohttp
 import pytest
 
-from clarus_async import AccessToken, ClarusClient, ClientCredentials, ConfigurationError, NewIntegration, RefreshToken
+from clarus_async import AccessToken, ClarusClient, ClientCredentials, ConfigurationError, RefreshToken
 from clarus_async.simulator import Simulator
-from tests.stub_server import TOKEN_PATH, StubServer, bearer, reply
-
-
-def shop(number=0):
-    return NewIntegration(name=f"Shop {number}", integration_type="shopify")
+from tests.support.builders import shop
+from tests.support.stub_server import TOKEN_PATH, StubServer, bearer, reply
 
 
 @pytest.fixture

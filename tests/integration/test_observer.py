@@ -22,39 +22,14 @@ from clarus_async import (
     PacingPolicy,
     RetryPolicy,
     TokenEvent,
-    WaitEvent,
     WaitReason,
 )
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Simulator
-from tests.stub_server import StubServer, reply
-from tests.virtual import now, virtual
+from tests.support.recorder import Recorder
+from tests.support.stub_server import StubServer, reply
+from tests.support.virtual import now, virtual
 
 SHOP = NewIntegration(name="Shop", integration_type="shopify")
-
-
-class Notes:
-    """An observer that keeps what it is told."""
-
-    def __init__(self):
-        self.events = []
-
-    def on_event(self, event):
-        self.events.append(event)
-
-    def of(self, kind):
-        return [event for event in self.events if isinstance(event, kind)]
-
-    @property
-    def calls(self):
-        return self.of(CallEvent)
-
-    @property
-    def attempts(self):
-        return self.of(AttemptEvent)
-
-    @property
-    def waits(self):
-        return [(event.reason, event.seconds) for event in self.of(WaitEvent)]
 
 
 def client_of(sim, observer, **options):
@@ -64,7 +39,7 @@ def client_of(sim, observer, **options):
 class TestCalls:
     @virtual
     async def test_one_that_went_well(self):
-        notes = Notes()
+        notes = Recorder()
         async with Simulator(latency=1.0) as sim, client_of(sim, notes) as clarus:
             await clarus.ping()
             notes.events.clear()
@@ -96,7 +71,7 @@ class TestCalls:
 
     @virtual
     async def test_one_that_was_retried(self):
-        notes = Notes()
+        notes = Recorder()
         async with Simulator() as sim, client_of(sim, notes) as clarus:
             await clarus.ping()
             notes.events.clear()
@@ -104,7 +79,7 @@ class TestCalls:
             await clarus.ping()
             assert [(each.number, each.status, each.failure, each.proves) for each in notes.attempts] == [
                 (1, 502, None, "unknown"),
-                (2, None, "the connection was lost before an answer came", "unknown"),
+                (2, None, "the connection was lost before a response came", "unknown"),
                 (3, 200, None, "done"),
             ]
             [call] = notes.calls
@@ -113,7 +88,7 @@ class TestCalls:
 
     @virtual
     async def test_one_that_failed(self):
-        notes = Notes()
+        notes = Recorder()
         async with Simulator() as sim, client_of(sim, notes) as clarus:
             with pytest.raises(ClarusError):
                 await clarus.integrations.delete(404)
@@ -123,7 +98,7 @@ class TestCalls:
 
     @virtual
     async def test_one_whose_outcome_is_unknown(self):
-        notes = Notes()
+        notes = Recorder()
         async with Simulator() as sim, client_of(sim, notes) as clarus:
             sim.script(Endpoint.CREATE, FaultKind.RESET_AFTER)
             with pytest.raises(ClarusError):
@@ -133,7 +108,7 @@ class TestCalls:
 
     @virtual
     async def test_one_that_was_cancelled(self):
-        notes = Notes()
+        notes = Recorder()
         async with Simulator() as sim, client_of(sim, notes) as clarus:
             await clarus.ping()
             notes.events.clear()
@@ -148,12 +123,12 @@ class TestCalls:
             assert (call.duration, call.attempts) == (3.0, 1)
             [attempt] = notes.attempts
             assert (attempt.number, attempt.duration, attempt.status, attempt.proves) == (1, 3.0, None, "unknown")
-            assert attempt.failure == "it was given up before an answer came"
+            assert attempt.failure == "it was given up before a response came"
             assert notes.events == [attempt, call]
 
     @virtual
     async def test_one_that_was_cancelled_before_anything_was_sent(self):
-        notes = Notes()
+        notes = Recorder()
         async with Simulator() as sim, client_of(sim, notes) as clarus:
             sim.script(Endpoint.TOKEN, Fault(FaultKind.STALL_BEFORE, delay=20.0))
             task = asyncio.ensure_future(clarus.integrations.create(SHOP))
@@ -167,7 +142,7 @@ class TestCalls:
 
     @virtual
     async def test_one_that_never_got_out(self):
-        notes = Notes()
+        notes = Recorder()
         async with Simulator() as sim, client_of(sim, notes) as clarus:
             await clarus.close()
             with pytest.raises(ConfigurationError):
@@ -177,7 +152,7 @@ class TestCalls:
 
     @virtual
     async def test_each_has_its_number(self):
-        notes = Notes()
+        notes = Recorder()
         async with Simulator(tenants=("acme", "globex")) as sim, client_of(sim, notes) as clarus:
             await asyncio.gather(*(view.ping() for view in [clarus, clarus.for_subdomain("globex")] for _ in range(5)))
             assert sorted(call.call_id for call in notes.calls) == list(range(1, 11))
@@ -198,7 +173,7 @@ class TestCalls:
     def test_a_path_has_no_id_in_it(self, operation, path):
         @virtual
         async def check():
-            notes = Notes()
+            notes = Recorder()
             async with Simulator() as sim, client_of(sim, notes) as clarus:
                 [stored] = sim.preload("acme", [{"name": "Shop", "integration_type": "shopify"}])
                 calls = {
@@ -220,7 +195,7 @@ class TestCalls:
 class TestWaits:
     @virtual
     async def test_for_a_token(self):
-        notes = Notes()
+        notes = Recorder()
         async with Simulator() as sim, client_of(sim, notes) as clarus:
             await clarus.ping()
             assert notes.waits == [(WaitReason.TOKEN, None)]
@@ -229,7 +204,7 @@ class TestWaits:
 
     @virtual
     async def test_a_stale_token_is_not_waited_for(self):
-        notes = Notes()
+        notes = Recorder()
         async with Simulator(token_lifetime=600.0) as sim, client_of(sim, notes) as clarus:
             await clarus.ping()
             await asyncio.sleep(550.0)
@@ -240,7 +215,7 @@ class TestWaits:
 
     @virtual
     async def test_for_the_pace(self):
-        notes = Notes()
+        notes = Recorder()
         async with Simulator() as sim, client_of(sim, notes) as clarus:
             await clarus.ping()
             notes.events.clear()
@@ -250,16 +225,16 @@ class TestWaits:
 
     @virtual
     async def test_for_a_connection(self):
-        notes = Notes()
+        notes = Recorder()
         async with Simulator(latency=1.0) as sim, client_of(sim, notes, max_connections=1) as clarus:
             await clarus.ping()
             notes.events.clear()
             await asyncio.gather(clarus.ping(), clarus.ping())
-            assert notes.waits == [(WaitReason.GATE, None)]
+            assert notes.waits == [(WaitReason.CONNECTION, None)]
 
     @virtual
     async def test_for_a_backoff(self):
-        notes = Notes()
+        notes = Recorder()
         retry = RetryPolicy(base=8.0, cap=8.0)
         async with Simulator() as sim, client_of(sim, notes, retry=retry) as clarus:
             await clarus.ping()
@@ -276,20 +251,20 @@ class TestPace:
     @virtual
     async def test_an_attempt_says_what_it_is_believed_to_be(self):
         for pacing, rate in ((PacingPolicy(), None), (PacingPolicy(rate=5.0), 5.0)):
-            notes = Notes()
+            notes = Recorder()
             async with Simulator() as sim, client_of(sim, notes, pacing=pacing) as clarus:
                 await clarus.ping()
                 assert [attempt.pace for attempt in notes.attempts] == [rate] == [clarus.pace.rate]
 
 
 class TestTenants:
-    class Sorted(Notes):
+    class Sorted(Recorder):
         def __init__(self):
             super().__init__()
             self.views = []
 
         def for_tenant(self, subdomain, base_url):
-            notes = Notes()
+            notes = Recorder()
             self.views.append((subdomain, base_url, notes))
             return notes
 
@@ -310,7 +285,7 @@ class TestTenants:
 
     @virtual
     async def test_one_that_raises_breaks_no_call_and_is_logged(self, caplog):
-        class Broken(Notes):
+        class Broken(Recorder):
             def for_tenant(self, subdomain, base_url):
                 raise RuntimeError("broken")
 
@@ -324,14 +299,14 @@ class TestTenants:
 class TestTokens:
     @virtual
     async def test_one_that_came(self):
-        notes = Notes()
+        notes = Recorder()
         async with Simulator(token_lifetime=600.0, latency=2.0) as sim, client_of(sim, notes) as clarus:
             await clarus.ping()
             assert notes.of(TokenEvent) == [TokenEvent(duration=2.0, expires_in=600.0, failure=None)]
 
     @virtual
     async def test_one_that_did_not(self):
-        notes = Notes()
+        notes = Recorder()
         async with Simulator() as sim:
             credentials = ClientCredentials(sim.client_id, "wrong")
             async with ClarusClient("acme", credentials, base_url=sim.url, observer=notes) as clarus:
@@ -363,7 +338,7 @@ class TestAnObserverThatRaises:
                 await clarus.integrations.create(SHOP)
                 with pytest.raises(ClarusError):
                     await clarus.integrations.delete(404)
-                assert clarus._caller.shared.connections.busy == 0
+                assert clarus._caller.core.connections.busy == 0
             assert broken.told > 8
 
         check()
@@ -397,7 +372,7 @@ class TestAnObserverThatRaises:
 class TestEvents:
     @virtual
     async def test_they_are_frozen_and_name_no_tenant(self):
-        notes = Notes()
+        notes = Recorder()
         async with StubServer(lambda asked: reply({"data": {}})) as server:
             credentials = AccessToken("t")
             async with ClarusClient("acmecorp", credentials, base_url=server.url, observer=notes) as clarus:

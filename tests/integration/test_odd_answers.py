@@ -24,10 +24,11 @@ from clarus_async import (
     RetryPolicy,
     Timeouts,
 )
-from tests.inline_journal import inline_journal  # noqa: F401  a fixture
-from tests.strategies import quick
-from tests.stub_server import Reply, StubServer, reply
-from tests.virtual import now, virtual
+from tests.support.builders import shops
+from tests.support.inline_journal import inline_journal  # noqa: F401  a fixture
+from tests.support.strategies import quick
+from tests.support.stub_server import Reply, StubServer, reply
+from tests.support.virtual import now, virtual
 
 CREATED, ADOPTED, FAILED, CONFLICT = (
     OutcomeStatus.CREATED, OutcomeStatus.ADOPTED, OutcomeStatus.FAILED, OutcomeStatus.CONFLICT,
@@ -121,13 +122,6 @@ class Catalog(StubServer):
 def row(number: int, name: str, reference: str | None = None, **more: Any) -> dict[str, Any]:
     """A row; a name that begins with an underscore is what the server searches by, whatever it shows."""
     return {"id": str(number), "name": name, REFERENCE: reference, "created_at": "2026-01-10T12:00:00Z"} | more
-
-
-def shops(count: int) -> list[NewIntegration]:
-    return [
-        NewIntegration(name=f"Shop {n}", integration_type="shopify", external_system_reference1=f"ref-{n}")
-        for n in range(count)
-    ]
 
 
 def there(count: int) -> list[dict[str, Any]]:

@@ -15,7 +15,6 @@ from clarus_async import (
     Applied,
     ClarusClient,
     LimitKind,
-    NewIntegration,
     OutcomeStatus,
     PaceSource,
     PacingPolicy,
@@ -23,28 +22,17 @@ from clarus_async import (
     Report,
     Timeouts,
 )
-from clarus_async.calls import core as shared
+from clarus_async.calls import tenants
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Quota, Simulator
-from tests.stub_server import StubServer, reply
-from tests.virtual import now, settle, took, virtual
+from tests.support.builders import client_of, referenced, shops
+from tests.support.stub_server import StubServer, reply
+from tests.support.virtual import now, settle, took, virtual
 
 LATENCY = 0.02
 PATIENT = Timeouts(deadline=10_000.0)
 # What one round trip holds when a limit is met for the first time: sixteen, or an eighth of what was answered.
 CONTACT = 16
 NOTHING = (None, PaceSource.NONE, 0, None, 0, None, None, None, 0.0)
-
-
-def shop(number=0):
-    return NewIntegration(name=f"Shop {number}", integration_type="shopify", external_system_reference1=f"ref-{number}")
-
-
-def shops(count, start=0):
-    return (shop(number) for number in range(start, start + count))
-
-
-def client_of(sim, **options):
-    return ClarusClient("acme", sim.credentials, base_url=sim.url, **options)
 
 
 async def provision(clarus, count, *, start=0, concurrency=64):
@@ -177,7 +165,7 @@ class TestFromCold:
     @virtual
     async def test_no_more_than_a_handful_is_sent_blindly(self):
         async with Simulator(latency=5.0) as sim, client_of(sim) as clarus:
-            tasks = [asyncio.create_task(clarus.integrations.create(shop(number))) for number in range(64)]
+            tasks = [asyncio.create_task(clarus.integrations.create(referenced(number))) for number in range(64)]
             # The token takes as long as an answer.
             await asyncio.sleep(5.9)
             assert len(creates(sim)) <= 5
@@ -298,7 +286,7 @@ class TestTenants:
         async with Simulator(quota=Quota(limit=20), latency=LATENCY) as sim:
             async with client_of(sim, timeouts=PATIENT) as clarus:
                 calls = [clarus.ping() for _ in range(70)]
-                calls += [clarus.integrations.create(shop(number)) for number in range(70)]
+                calls += [clarus.integrations.create(referenced(number)) for number in range(70)]
                 random.shuffle(calls)
                 seconds = await took(asyncio.gather(*calls))
             api = [entry for entry in sim.requests if entry.endpoint is not Endpoint.TOKEN]
@@ -313,7 +301,7 @@ class TestTenants:
             sim.script(Endpoint.GRAPHQL, Fault(FaultKind.RATE_LIMITED, retry_after=10))
             pinging = asyncio.create_task(clarus.ping())
             await asyncio.sleep(1.0)
-            await clarus.integrations.create(shop())
+            await clarus.integrations.create(referenced())
             await pinging
             assert creates(sim)[0].at >= 10.0
             assert too_early(sim, lambda _: 10.0) == []
@@ -327,7 +315,7 @@ class TestTenants:
         async with Simulator(tenants=("acme", "globex"), latency=LATENCY) as sim, client_of(sim, **options) as clarus:
             sim.set_quota(Quota(limit=1, window=1.0), "globex")
             globex = clarus.for_subdomain("globex")
-            slow = [asyncio.create_task(globex.integrations.create(shop(number))) for number in range(50)]
+            slow = [asyncio.create_task(globex.integrations.create(referenced(number))) for number in range(50)]
             await settle()
             together = await provision(clarus, count)
             assert once_each(sim, count)
@@ -364,14 +352,14 @@ class TestTenants:
             client_of(sim, timeouts=PATIENT, pacing=PacingPolicy(scope="client")) as clarus,
         ):
             await provision(clarus, 40)
-            long = [asyncio.create_task(clarus.integrations.create(shop(number))) for number in range(40, 100)]
+            long = [asyncio.create_task(clarus.integrations.create(referenced(number))) for number in range(40, 100)]
             await asyncio.sleep(0.5)
             assert await took(clarus.for_subdomain("globex").ping()) < 0.3
             await asyncio.gather(*long)
 
     @virtual
     async def test_tenants_that_were_not_called_for_long_are_forgotten(self, monkeypatch):
-        monkeypatch.setattr(shared, "_ROOM", 64)
+        monkeypatch.setattr(tenants, "_MOST_TENANTS", 64)
         async with (
             StubServer(lambda asked: reply({"data": {}})) as server,
             ClarusClient("acme", AccessToken("t"), base_url=server.url) as clarus,
@@ -379,12 +367,12 @@ class TestTenants:
             for number in range(300):
                 await clarus.for_subdomain(f"tenant-{number}").ping()
                 await asyncio.sleep(1.0)
-            assert len(clarus._caller.shared._tenants) <= 64
+            assert len(clarus._caller.core.tenants._states) <= 64
             assert len(server.asked) == 300
 
     @virtual
     async def test_a_tenant_in_a_pause_is_not_forgotten(self, monkeypatch):
-        monkeypatch.setattr(shared, "_ROOM", 16)
+        monkeypatch.setattr(tenants, "_MOST_TENANTS", 16)
 
         def answer(asked):
             if asked.headers["x-clarus-subdomain"] == "acme":
@@ -401,14 +389,14 @@ class TestTenants:
                 await clarus.for_subdomain(f"tenant-{number}").ping()
                 await asyncio.sleep(1.0)
             assert clarus.pace.paused_until is not None
-            assert len(clarus._caller.shared._tenants) <= 17
+            assert len(clarus._caller.core.tenants._states) <= 17
 
     @virtual
     async def test_to_ask_for_a_pace_makes_no_tenant(self):
         async with Simulator() as sim, client_of(sim) as clarus:
             for number in range(100):
                 assert clarus.for_subdomain(f"tenant-{number}").pace.rate is None
-            assert clarus._caller.shared._tenants == {}
+            assert clarus._caller.core.tenants._states == {}
 
 
 class TestGiven:
@@ -419,7 +407,7 @@ class TestGiven:
             await clarus.ping()
             await asyncio.sleep(1.0)
             began = now()
-            seconds = await took(asyncio.gather(*(clarus.integrations.create(shop(n)) for n in range(105))))
+            seconds = await took(asyncio.gather(*(clarus.integrations.create(referenced(n)) for n in range(105))))
             assert seconds == pytest.approx(100 / 20.0 + LATENCY, abs=0.01)
             times = [entry.at for entry in creates(sim)]
             assert sum(at == pytest.approx(began, abs=0.01) for at in times) == 5
@@ -507,13 +495,13 @@ class TestMaxWait:
             sim.script(Endpoint.CREATE, Fault(FaultKind.RATE_LIMITED, retry_after=600))
             began = now()
             with pytest.raises(RateLimitedError, match="max_wait") as raised:
-                await clarus.integrations.create(shop())
+                await clarus.integrations.create(referenced())
             assert now() == pytest.approx(began + LATENCY)
             error = raised.value
             assert error.retry_after == pytest.approx(600.0, abs=5.0)
             assert (error.applied, error.attempts, error.retryable) == (Applied.NO, 1, True)
 
-            for call in (clarus.integrations.create(shop()), clarus.ping(), clarus.integrations.delete(1)):
+            for call in (clarus.integrations.create(referenced()), clarus.ping(), clarus.integrations.delete(1)):
                 before = sim.count(), now()
                 with pytest.raises(RateLimitedError) as raised:
                     await call
@@ -522,7 +510,7 @@ class TestMaxWait:
                 assert (raised.value.applied, raised.value.attempts) == (Applied.NO, 0)
 
             await asyncio.sleep(600.0)
-            calls = [clarus.integrations.create(shop(number)) for number in range(5)]
+            calls = [clarus.integrations.create(referenced(number)) for number in range(5)]
             await asyncio.gather(*calls)
             _, probe, *rest = (entry.at for entry in creates(sim))
             assert len(rest) == 4
@@ -535,16 +523,16 @@ class TestMaxWait:
         async with Simulator(latency=LATENCY) as sim, client_of(sim, timeouts=PATIENT) as clarus:
             sim.script(Endpoint.CREATE, Fault(FaultKind.RATE_LIMITED, retry_after=600))
             with pytest.raises(RateLimitedError):
-                await clarus.integrations.create(shop())
+                await clarus.integrations.create(referenced())
             await asyncio.sleep(310.0)
-            await clarus.integrations.create(shop())
+            await clarus.integrations.create(referenced())
             assert now() == pytest.approx(600.0, abs=1.0)
 
     @virtual
     async def test_a_line_that_would_take_longer_is_refused_at_its_end(self):
         pacing = PacingPolicy(rate=1.0, max_wait=10.0)
         async with Simulator() as sim, client_of(sim, pacing=pacing, timeouts=PATIENT) as clarus:
-            calls = [asyncio.create_task(clarus.integrations.create(shop(number))) for number in range(20)]
+            calls = [asyncio.create_task(clarus.integrations.create(referenced(number))) for number in range(20)]
             await asyncio.sleep(0.1)
             assert sum(task.done() for task in calls) == pytest.approx(10, abs=1)
             results = await asyncio.gather(*calls, return_exceptions=True)
@@ -558,7 +546,7 @@ class TestMaxWait:
     async def test_who_waits_already_when_a_long_pause_comes_is_told_at_once(self):
         async with Simulator() as sim, client_of(sim, pacing=PacingPolicy(rate=1.0)) as clarus:
             sim.script(Endpoint.CREATE, None, Fault(FaultKind.RATE_LIMITED, retry_after=600))
-            calls = [asyncio.create_task(clarus.integrations.create(shop(number))) for number in range(5)]
+            calls = [asyncio.create_task(clarus.integrations.create(referenced(number))) for number in range(5)]
             results = await asyncio.gather(*calls, return_exceptions=True)
             assert now() < 10.0
             assert {type(result) for result in results[1:]} == {RateLimitedError}
@@ -651,7 +639,7 @@ class TestCancelled:
             headers = dice.choice(["none", "retry-after", "ietf"])
             sim = Simulator(quota=Quota(limit=10, headers=headers), latency=LATENCY)
             async with sim, client_of(sim) as clarus:
-                tasks = [asyncio.create_task(clarus.integrations.create(shop(number))) for number in range(60)]
+                tasks = [asyncio.create_task(clarus.integrations.create(referenced(number))) for number in range(60)]
                 gone = dice.sample(tasks, 20)
                 for task in gone:
                     asyncio.get_running_loop().call_later(dice.choice([0.0, LATENCY, dice.uniform(0, 5)]), task.cancel)
@@ -660,11 +648,11 @@ class TestCancelled:
                 assert len([task.result() for task in stayed]) == 40
                 names = Counter(record.external_system_reference1 for record in sim.created("acme"))
                 assert max(names.values()) == 1
-                queue = clarus._caller.shared.tenant("acme").queue
+                queue = clarus._caller.core.tenants.get("acme").queue
                 assert (clarus.pace.waiting, clarus.pace.queued, len(queue.pace._out)) == (0, 0, 0)
-                assert clarus._caller.shared.connections.busy == 0
+                assert clarus._caller.core.connections.busy == 0
                 await clarus.ping()
-                assert not queue.lines
+                assert not queue.tenants
 
         check()
 
@@ -673,25 +661,25 @@ class TestCancelled:
         pacing = PacingPolicy(rate=1.0, max_wait=30.0)
         async with Simulator() as sim, client_of(sim, pacing=pacing, timeouts=PATIENT) as clarus:
             await clarus.ping()
-            tasks = [asyncio.create_task(clarus.integrations.create(shop(number))) for number in range(29)]
+            tasks = [asyncio.create_task(clarus.integrations.create(referenced(number))) for number in range(29)]
             await settle()
             for task in tasks[1:]:
                 task.cancel()
             await settle()
             assert clarus.pace.waiting == 1
-            more = [clarus.integrations.create(shop(number)) for number in range(29, 39)]
+            more = [clarus.integrations.create(referenced(number)) for number in range(29, 39)]
             assert await took(asyncio.gather(*more)) < 15.0
             await asyncio.wait(tasks)
 
     @virtual
     async def test_all_of_them_leave_nothing(self):
         async with Simulator(quota=Quota(limit=5), latency=LATENCY) as sim, client_of(sim) as clarus:
-            tasks = [asyncio.create_task(clarus.integrations.create(shop(number))) for number in range(60)]
+            tasks = [asyncio.create_task(clarus.integrations.create(referenced(number))) for number in range(60)]
             await asyncio.sleep(2.0)
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
-            queue = clarus._caller.shared.tenant("acme").queue
+            queue = clarus._caller.core.tenants.get("acme").queue
             assert (clarus.pace.waiting, clarus.pace.queued, len(queue.pace._out)) == (0, 0, 0)
             await asyncio.sleep(2.0)
             assert await took(clarus.ping()) < 1.0
@@ -704,9 +692,9 @@ class TestCancelled:
                 Fault(FaultKind.RATE_LIMITED, retry_after=10),
                 Fault(FaultKind.STALL_BEFORE, delay=1000.0),
             )
-            tasks = [asyncio.create_task(clarus.integrations.create(shop(0)))]
+            tasks = [asyncio.create_task(clarus.integrations.create(referenced(0)))]
             await asyncio.sleep(1.0)
-            tasks += [asyncio.create_task(clarus.integrations.create(shop(number))) for number in range(1, 5)]
+            tasks += [asyncio.create_task(clarus.integrations.create(referenced(number))) for number in range(1, 5)]
             await asyncio.sleep(12.0)
             assert len(creates(sim)) == 2
             tasks[0].cancel()

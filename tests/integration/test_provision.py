@@ -26,20 +26,9 @@ from clarus_async import (
     Timeouts,
 )
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Quota, Simulator
-from tests.stub_server import StubServer, created, reply
-from tests.virtual import now, settle, virtual
-
-
-def shops(count):
-    return (
-        NewIntegration(name=f"Shop {number}", integration_type="shopify", external_system_reference1=f"ref-{number}")
-        for number in range(count)
-    )
-
-
-def client_of(sim, **options):
-    return ClarusClient("acme", sim.credentials, base_url=sim.url, **options)
-
+from tests.support.builders import client_of, collect, shops
+from tests.support.stub_server import StubServer, created, reply
+from tests.support.virtual import now, settle, virtual
 
 READ_AHEAD = 300
 """Records that a run of little concurrency may have pulled before one of them is sent: three batches of a hundred."""
@@ -47,10 +36,6 @@ READ_AHEAD = 300
 
 def workers():
     return [task for task in asyncio.all_tasks() if "provision" in task.get_name()]
-
-
-async def collect(run):
-    return [outcome async for outcome in run]
 
 
 class TestAllIsWell:
@@ -287,7 +272,7 @@ class TestLeaving:
                     if outcome.index >= 50:
                         break
             assert workers() == []
-            assert clarus._caller.shared.connections.busy == 0
+            assert clarus._caller.core.connections.busy == 0
             await clarus.ping()
 
     @virtual
@@ -298,7 +283,7 @@ class TestLeaving:
                 await anext(run)
             assert workers() == []
             assert clarus.pace.waiting == clarus.pace.queued == 0
-            assert clarus._caller.shared.connections.busy == 0
+            assert clarus._caller.core.connections.busy == 0
             assert now() < 1.0
 
     @virtual

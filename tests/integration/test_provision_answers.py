@@ -9,7 +9,6 @@ import pytest
 
 from clarus_async.errors import JournalError
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Simulator
-from tests.inline_journal import inline_journal  # noqa: F401  a fixture
 from tests.integration.test_provision_existing import alike_server
 from tests.integration.test_provision_resume import (
     STALL,
@@ -21,11 +20,11 @@ from tests.integration.test_provision_resume import (
     queries_are_read_once,  # noqa: F401  a fixture
     rows,
     run,
-    shop,
-    shops,
     statuses,
 )
-from tests.virtual import virtual
+from tests.support.builders import referenced, shops
+from tests.support.inline_journal import inline_journal  # noqa: F401  a fixture
+from tests.support.virtual import virtual
 
 
 def there(number, **more):
@@ -48,7 +47,7 @@ class TestAnotherExisting:
     async def test_what_was_only_adopted_is_updated(self, tmp_path):
         async with Simulator() as sim:
             sim.preload("acme", [there(0, string1="wrong")])
-            specs = [shop(0, string1="right")]
+            specs = [referenced(0, string1="right")]
             assert statuses(await run(sim, specs, tmp_path / "run.db")) == {"ref-0": "adopted"}
             assert statuses(await run(sim, specs, tmp_path / "run.db", existing="update")) == {"ref-0": "updated"}
             assert attributes(sim, "string1") == ["right"]
@@ -142,7 +141,7 @@ class TestDiffers:
             async with Simulator(searchable_references=True) as sim:
                 old = {"integration_type": "erp", "provider": "xero", "is_active": False, "string1": "x"}
                 sim.preload("acme", [there(0, external_system_reference1="ref-0", **old)])
-                new = shop(0, integration_type="carrier", provider="dhl", is_active=True, string1="y")
+                new = referenced(0, integration_type="carrier", provider="dhl", is_active=True, string1="y")
                 path = tmp_path / "run.db" if journal else None
                 outcomes = await run(sim, [new], path)
                 assert differs(outcomes) == {"ref-0": {"integration_type", "provider", "is_active"}}
@@ -156,8 +155,8 @@ class TestDiffers:
         @virtual
         async def check():
             async with Simulator(searchable_references=True) as sim:
-                await run(sim, [shop(0, **more)], None)
-                assert differs(await run(sim, [shop(0, **more)], tmp_path / "run.db")) == {"ref-0": set()}
+                await run(sim, [referenced(0, **more)], None)
+                assert differs(await run(sim, [referenced(0, **more)], tmp_path / "run.db")) == {"ref-0": set()}
 
         check()
 
@@ -184,9 +183,9 @@ class TestDiffers:
         @virtual
         async def check():
             async with Simulator(searchable_references=searchable) as sim:
-                await run(sim, [shop(0, **sent)], tmp_path / "run.db")
+                await run(sim, [referenced(0, **sent)], tmp_path / "run.db")
                 for _ in range(2):
-                    outcomes = await run(sim, [shop(0, **corrected)], tmp_path / "run.db")
+                    outcomes = await run(sim, [referenced(0, **corrected)], tmp_path / "run.db")
                     assert statuses(outcomes) == {"ref-0": "adopted"}
                     assert differs(outcomes) == {"ref-0": different}
 
@@ -195,21 +194,21 @@ class TestDiffers:
     @virtual
     async def test_corrected_and_corrected_back(self, tmp_path):
         async with Simulator() as sim:
-            await run(sim, [shop(0, string1="a")], tmp_path / "run.db")
-            await run(sim, [shop(0, string1="b")], tmp_path / "run.db")
-            outcomes = await run(sim, [shop(0, string1="a")], tmp_path / "run.db")
+            await run(sim, [referenced(0, string1="a")], tmp_path / "run.db")
+            await run(sim, [referenced(0, string1="b")], tmp_path / "run.db")
+            outcomes = await run(sim, [referenced(0, string1="a")], tmp_path / "run.db")
             assert differs(outcomes) == {"ref-0": set()}
             for value in "bab":
-                await run(sim, [shop(0, string1=value)], tmp_path / "run.db", existing="update")
+                await run(sim, [referenced(0, string1=value)], tmp_path / "run.db", existing="update")
                 assert attributes(sim, "string1") == [value]
-            outcomes = await run(sim, [shop(0, string1="a")], tmp_path / "run.db")
+            outcomes = await run(sim, [referenced(0, string1="a")], tmp_path / "run.db")
             assert differs(outcomes) == {"ref-0": {"string1"}}
 
     @virtual
     async def test_an_update_leaves_what_cannot_be_changed(self, tmp_path):
         async with Simulator() as sim:
-            await run(sim, [shop(0, account_id=1, string1="a")], tmp_path / "run.db")
-            corrected = [shop(0, account_id=2, string1="b")]
+            await run(sim, [referenced(0, account_id=1, string1="a")], tmp_path / "run.db")
+            corrected = [referenced(0, account_id=2, string1="b")]
             [outcome] = await run(sim, corrected, tmp_path / "run.db", existing="update")
             assert (outcome.status, outcome.differs) == ("updated", ("account_id",))
             assert await run(sim, corrected, tmp_path / "run.db", existing="update") == [outcome]
@@ -221,8 +220,8 @@ class TestDiffers:
         async def check():
             async with Simulator() as sim:
                 sim.script(Endpoint.CREATE, STALL)
-                await cut_off(sim, [shop(0, string1="a")], tmp_path / "run.db", existing=existing)
-                outcomes = await run(sim, [shop(0, string1="b")], tmp_path / "run.db", existing=existing)
+                await cut_off(sim, [referenced(0, string1="a")], tmp_path / "run.db", existing=existing)
+                outcomes = await run(sim, [referenced(0, string1="b")], tmp_path / "run.db", existing=existing)
                 assert statuses(outcomes) == {"ref-0": "adopted"}
                 assert differs(outcomes) == {"ref-0": {"string1"}}
                 assert attributes(sim, "string1") == ["a"]
@@ -232,18 +231,18 @@ class TestDiffers:
     @virtual
     async def test_another_record_in_its_place_is_not_what_was_sent(self, tmp_path):
         async with Simulator() as sim:
-            [created] = await run(sim, [shop(0, string1="a")], tmp_path / "run.db")
+            [created] = await run(sim, [referenced(0, string1="a")], tmp_path / "run.db")
             async with client_of(sim) as clarus:
                 await clarus.integrations.delete(created.id)
             sim.preload("acme", [there(0, string1="z")])
-            outcomes = await run(sim, [shop(0, string1="b")], tmp_path / "run.db")
+            outcomes = await run(sim, [referenced(0, string1="b")], tmp_path / "run.db")
             assert statuses(outcomes) == {"ref-0": "adopted"}
             assert differs(outcomes) == {"ref-0": set()}
 
     @virtual
     async def test_no_journal_holds_a_value(self, tmp_path):
         async with Simulator() as sim:
-            specs = [shop(0, string1="the-secret", configuration={"api_key": "the-secret"})]
+            specs = [referenced(0, string1="the-secret", configuration={"api_key": "the-secret"})]
             for existing in ("adopt", "update"):
                 await run(sim, specs, tmp_path / "run.db", existing=existing)
             assert all(b"the-secret" not in file.read_bytes() for file in tmp_path.iterdir())
@@ -260,11 +259,11 @@ class TestChangesThatWereCutOff:
             async with Simulator() as sim:
                 if not made:
                     sim.preload("acme", [there(0)])
-                await run(sim, [shop(0, string1="a")], tmp_path / "run.db", existing="update")
+                await run(sim, [referenced(0, string1="a")], tmp_path / "run.db", existing="update")
                 sim.script(Endpoint.UPDATE, STALL)
-                await cut_off(sim, [shop(0, string1="b")], tmp_path / "run.db", existing="update")
+                await cut_off(sim, [referenced(0, string1="b")], tmp_path / "run.db", existing="update")
                 assert attributes(sim, "string1") == ["b"]
-                outcomes = await run(sim, [shop(0, string1="a")], tmp_path / "run.db", existing="update")
+                outcomes = await run(sim, [referenced(0, string1="a")], tmp_path / "run.db", existing="update")
                 assert statuses(outcomes) == {"ref-0": "updated"}
                 assert attributes(sim, "string1") == ["a"]
 
@@ -274,28 +273,28 @@ class TestChangesThatWereCutOff:
     async def test_so_is_one_whose_create_was_in_doubt(self, tmp_path):
         async with Simulator() as sim:
             sim.script(Endpoint.CREATE, STALL)
-            await cut_off(sim, [shop(0, string1="a")], tmp_path / "run.db", existing="update")
+            await cut_off(sim, [referenced(0, string1="a")], tmp_path / "run.db", existing="update")
             sim.script(Endpoint.UPDATE, STALL)
-            await cut_off(sim, [shop(0, string1="b")], tmp_path / "run.db", 3.0, existing="update")
+            await cut_off(sim, [referenced(0, string1="b")], tmp_path / "run.db", 3.0, existing="update")
             assert attributes(sim, "string1") == ["b"]
-            await run(sim, [shop(0, string1="a")], tmp_path / "run.db", existing="update")
+            await run(sim, [referenced(0, string1="a")], tmp_path / "run.db", existing="update")
             assert attributes(sim, "string1") == ["a"]
 
     @virtual
     async def test_adopted_it_may_differ(self, tmp_path):
         async with Simulator() as sim:
-            await run(sim, [shop(0, string1="a")], tmp_path / "run.db")
+            await run(sim, [referenced(0, string1="a")], tmp_path / "run.db")
             sim.script(Endpoint.UPDATE, *[FaultKind.RESET_AFTER] * 4)
-            outcomes = await run(sim, [shop(0, string1="b")], tmp_path / "run.db", existing="update")
+            outcomes = await run(sim, [referenced(0, string1="b")], tmp_path / "run.db", existing="update")
             assert statuses(outcomes) == {"ref-0": "unresolved"}
-            outcomes = await run(sim, [shop(0, string1="a")], tmp_path / "run.db")
+            outcomes = await run(sim, [referenced(0, string1="a")], tmp_path / "run.db")
             assert differs(outcomes) == {"ref-0": {"string1"}}
 
     @virtual
     async def test_what_was_stopped_before_its_change_is_known(self, tmp_path):
         async with Simulator() as sim:
             await run(sim, shops(40), tmp_path / "run.db")
-            corrected = [shop(number, string1="b") for number in range(40)]
+            corrected = [referenced(number, string1="b") for number in range(40)]
             await run(sim, corrected, tmp_path / "run.db", existing="update", most=3, concurrency=1)
             held = rows(tmp_path / "run.db")
             assert len(held) == 40
@@ -314,7 +313,7 @@ class TestAnotherInput:
         async with Simulator() as sim:
             first = await run(sim, shops(6), tmp_path / "run.db")
             ids = {outcome.key: outcome.id for outcome in first}
-            for specs in (shops(2), [*reversed(shops(6))], [shop(9), *shops(6)]):
+            for specs in (shops(2), [*reversed(shops(6))], [referenced(9), *shops(6)]):
                 outcomes = await run(sim, specs, tmp_path / "run.db")
                 assert [o.key for o in sorted(outcomes, key=lambda o: o.index)] == [spec.key for spec in specs]
                 assert all(ids.get(o.key, o.id) == o.id for o in outcomes)
@@ -324,9 +323,9 @@ class TestAnotherInput:
     @virtual
     async def test_a_row_that_is_left_out_for_a_while_is_still_known(self, tmp_path):
         async with Simulator() as sim:
-            await run(sim, [shop(0, string1="a"), shop(1)], tmp_path / "run.db")
-            await run(sim, [shop(1)], tmp_path / "run.db", existing="update")
-            outcomes = await run(sim, [shop(0, string1="b"), shop(1)], tmp_path / "run.db")
+            await run(sim, [referenced(0, string1="a"), referenced(1)], tmp_path / "run.db")
+            await run(sim, [referenced(1)], tmp_path / "run.db", existing="update")
+            outcomes = await run(sim, [referenced(0, string1="b"), referenced(1)], tmp_path / "run.db")
             assert differs(outcomes) == {"ref-0": {"string1"}, "ref-1": set()}
 
     @virtual
@@ -356,8 +355,8 @@ class TestReviewed:
     async def test_what_a_review_finds_is_kept_with_what_was_known(self, tmp_path):
         async with Simulator() as sim:
             sim.script(Endpoint.CREATE, None, FaultKind.RESET_AFTER)
-            await run(sim, [shop(0, string1="a"), shop(1)], tmp_path / "run.db", concurrency=1)
-            [outcome] = await run(sim, [shop(1, string1="b")], tmp_path / "run.db")
+            await run(sim, [referenced(0, string1="a"), referenced(1)], tmp_path / "run.db", concurrency=1)
+            [outcome] = await run(sim, [referenced(1, string1="b")], tmp_path / "run.db")
             before = rows(tmp_path / "run.db")
             async with client_of(sim) as clarus:
                 reviewed = [one async for one in clarus.integrations.review(tmp_path / "run.db")]
@@ -372,12 +371,12 @@ class TestReviewed:
     async def test_what_a_review_settled_is_not_sent_again(self, tmp_path):
         async with Simulator() as sim:
             sim.script(Endpoint.CREATE, Fault(FaultKind.STALL_AFTER, delay=1000.0))
-            await cut_off(sim, [shop(0)], tmp_path / "run.db", existing="ignore")
+            await cut_off(sim, [referenced(0)], tmp_path / "run.db", existing="ignore")
             async with client_of(sim) as clarus:
                 [reviewed] = [one async for one in clarus.integrations.review(tmp_path / "run.db")]
             assert reviewed.status == "adopted"
             for existing in ("ignore", "adopt", "fail"):
-                assert statuses(await run(sim, [shop(0)], tmp_path / "run.db", existing=existing)) == {
+                assert statuses(await run(sim, [referenced(0)], tmp_path / "run.db", existing=existing)) == {
                     "ref-0": "adopted"
                 }
             assert ledger(sim) == {"ref-0": 1}
@@ -396,8 +395,8 @@ class TestWhatThisJobMade:
         @virtual
         async def check():
             async with Simulator(searchable_references=searchable) as sim:
-                await run(sim, [shop(0)], tmp_path / "run.db")
-                [outcome] = await run(sim, [shop(0, name="Renamed")], tmp_path / "run.db", existing=existing)
+                await run(sim, [referenced(0)], tmp_path / "run.db")
+                [outcome] = await run(sim, [referenced(0, name="Renamed")], tmp_path / "run.db", existing=existing)
                 assert outcome.status == status
                 assert outcome.differs == (("name",) if status == "adopted" else ())
                 assert attributes(sim, "name") == [name]
@@ -407,19 +406,19 @@ class TestWhatThisJobMade:
     @virtual
     async def test_nor_is_one_whose_renaming_was_cut_off(self, tmp_path):
         async with Simulator() as sim:
-            await run(sim, [shop(0)], tmp_path / "run.db")
+            await run(sim, [referenced(0)], tmp_path / "run.db")
             sim.script(Endpoint.UPDATE, STALL)
-            await cut_off(sim, [shop(0, name="Renamed")], tmp_path / "run.db", existing="update")
+            await cut_off(sim, [referenced(0, name="Renamed")], tmp_path / "run.db", existing="update")
             assert attributes(sim, "name") == ["Renamed"]
             for name in ("Renamed", "Shop 0"):
-                await run(sim, [shop(0, name=name)], tmp_path / "run.db", existing="update")
+                await run(sim, [referenced(0, name=name)], tmp_path / "run.db", existing="update")
                 assert attributes(sim, "name") == [name]
 
     @virtual
     async def test_two_rows_that_change_names_keep_their_records(self, tmp_path):
         async with Simulator() as sim:
-            first = await run(sim, [shop(0, name="A"), shop(1, name="B")], tmp_path / "run.db")
-            swapped = [shop(0, name="B"), shop(1, name="A")]
+            first = await run(sim, [referenced(0, name="A"), referenced(1, name="B")], tmp_path / "run.db")
+            swapped = [referenced(0, name="B"), referenced(1, name="A")]
             again = await run(sim, swapped, tmp_path / "run.db", existing="update")
             assert {o.key: o.id for o in again} == {o.key: o.id for o in first}
             assert sorted(attributes(sim, "name")) == ["A", "B"]
@@ -428,9 +427,9 @@ class TestWhatThisJobMade:
     @virtual
     async def test_another_record_of_its_name_is_no_conflict(self, tmp_path):
         async with Simulator() as sim:
-            [created] = await run(sim, [shop(0)], tmp_path / "run.db")
+            [created] = await run(sim, [referenced(0)], tmp_path / "run.db")
             sim.preload("acme", [there(0)])
-            [updated] = await run(sim, [shop(0, string1="b")], tmp_path / "run.db", existing="update")
+            [updated] = await run(sim, [referenced(0, string1="b")], tmp_path / "run.db", existing="update")
             assert (updated.status, updated.id) == ("updated", created.id)
 
     @pytest.mark.parametrize("fault", [FaultKind.RESET_BEFORE, FaultKind.JSON_API_ERROR, None])
@@ -438,8 +437,8 @@ class TestWhatThisJobMade:
         @virtual
         async def check():
             async with Simulator() as sim:
-                await run(sim, [shop(0)], tmp_path / "run.db", existing="ignore")
-                corrected = [shop(0, string1="b")]
+                await run(sim, [referenced(0)], tmp_path / "run.db", existing="ignore")
+                corrected = [referenced(0, string1="b")]
                 sim.script(Endpoint.UPDATE, *[fault or STALL] * 4)
                 await cut_off(sim, corrected, tmp_path / "run.db", 60.0 if fault else 2.0, existing="update")
                 [outcome] = await run(sim, corrected, tmp_path / "run.db", existing="ignore")
@@ -452,25 +451,25 @@ class TestWhatThisJobMade:
     @virtual
     async def test_a_name_that_it_has_is_not_free_for_another_row(self, tmp_path):
         async with Simulator() as sim:
-            await run(sim, [shop(0)], tmp_path / "run.db")
-            await run(sim, [shop(0, name="Renamed")], tmp_path / "run.db")
-            outcomes = await run(sim, [shop(1, name="Shop 0")], tmp_path / "run.db")
+            await run(sim, [referenced(0)], tmp_path / "run.db")
+            await run(sim, [referenced(0, name="Renamed")], tmp_path / "run.db")
+            outcomes = await run(sim, [referenced(1, name="Shop 0")], tmp_path / "run.db")
             assert statuses(outcomes) == {"ref-1": "created"}
             assert ledger(sim) == {"ref-0": 1, "ref-1": 1}
             for _ in range(2):
-                outcomes = await run(sim, [shop(0, name="Renamed")], tmp_path / "run.db")
+                outcomes = await run(sim, [referenced(0, name="Renamed")], tmp_path / "run.db")
                 assert statuses(outcomes) == {"ref-0": "adopted"}
 
     @virtual
     async def test_one_that_was_renamed_while_it_was_in_doubt(self, tmp_path):
         async with Simulator() as sim:
             sim.script(Endpoint.CREATE, STALL)
-            await cut_off(sim, [shop(0)], tmp_path / "run.db", existing="update")
+            await cut_off(sim, [referenced(0)], tmp_path / "run.db", existing="update")
             sim.script(Endpoint.UPDATE, STALL)
-            await cut_off(sim, [shop(0, name="Renamed")], tmp_path / "run.db", 3.0, existing="update")
+            await cut_off(sim, [referenced(0, name="Renamed")], tmp_path / "run.db", 3.0, existing="update")
             assert attributes(sim, "name") == ["Renamed"]
             for name in ("Shop 0", "Renamed"):
-                outcomes = await run(sim, [shop(0, name=name)], tmp_path / "run.db", existing="update")
+                outcomes = await run(sim, [referenced(0, name=name)], tmp_path / "run.db", existing="update")
                 assert statuses(outcomes) == {"ref-0": "updated"}
                 assert attributes(sim, "name") == [name]
 
@@ -479,11 +478,11 @@ class TestWhatThisJobMade:
         async with Simulator() as sim:
             late = Fault(FaultKind.LATE_APPLY, delay=30.0)
             sim.script(Endpoint.CREATE, late)
-            [twice] = await run(sim, [shop(0)], tmp_path / "run.db")
+            [twice] = await run(sim, [referenced(0)], tmp_path / "run.db")
             ids = {twice.id, *twice.others}
             assert (twice.status, len(ids)) == ("duplicated", 2)
             for existing in ("ignore", "fail", "update", "ignore", "adopt"):
-                [outcome] = await run(sim, [shop(0)], tmp_path / "run.db", existing=existing)
+                [outcome] = await run(sim, [referenced(0)], tmp_path / "run.db", existing=existing)
                 assert not outcome.status.ok
                 assert {outcome.id, *outcome.others} - {None} == ids
             assert len(sim.created("acme")) == 2
@@ -492,9 +491,9 @@ class TestWhatThisJobMade:
     @virtual
     async def test_a_look_that_fails_loses_no_id(self, tmp_path):
         async with Simulator() as sim:
-            [created] = await run(sim, [shop(0)], tmp_path / "run.db")
+            [created] = await run(sim, [referenced(0)], tmp_path / "run.db")
             sim.script(Endpoint.GRAPHQL, None, *[Fault(FaultKind.ERROR_BEFORE, status=500)] * 100)
-            [outcome] = await run(sim, [shop(0, string1="b")], tmp_path / "run.db")
+            [outcome] = await run(sim, [referenced(0, string1="b")], tmp_path / "run.db")
             assert outcome.status == "failed"
             row = rows(tmp_path / "run.db")["ref-0"]
             assert (row.ours, row.id) == (True, created.id)
@@ -503,9 +502,9 @@ class TestWhatThisJobMade:
     async def test_a_review_takes_no_change_for_made(self, tmp_path):
         async with Simulator() as sim:
             sim.script(Endpoint.CREATE, FaultKind.RESET_AFTER)
-            await run(sim, [shop(0)], tmp_path / "run.db", existing="update")
+            await run(sim, [referenced(0)], tmp_path / "run.db", existing="update")
             sim.script(Endpoint.UPDATE, *[FaultKind.RESET_BEFORE] * 4)
-            corrected = [shop(0, string1="b")]
+            corrected = [referenced(0, string1="b")]
             await run(sim, corrected, tmp_path / "run.db", existing="update")
             async with client_of(sim) as clarus:
                 [reviewed] = [one async for one in clarus.integrations.review(tmp_path / "run.db")]

@@ -12,16 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.provision_kill import Steps, life
 from clarus_async.provisioning.journal.file import JournalFile
 from clarus_async.provisioning.journal.journal import Journal
 from clarus_async.provisioning.review import differing, report_of, troubled
 from clarus_async.reconcile.reconciler import Reconciler
 from clarus_async.simulator import Endpoint, Simulator
+from tests.chaos.provision_kill import Steps, life
 from tests.data.journals.make import BASE_URL, at_base_url, shop
-from tests.inline_journal import inline_journal  # noqa: F401  a fixture
 from tests.integration.test_provision_resume import VIRTUALLY, client_of, rows, run, sends, statuses
-from tests.virtual import virtual
+from tests.support.inline_journal import inline_journal  # noqa: F401  a fixture
+from tests.support.virtual import virtual
 
 MADE = Path(__file__).parents[1] / "data" / "journals"
 TENANT = "acme"

@@ -11,7 +11,6 @@ from unittest.mock import patch
 
 import pytest
 
-from benchmarks.provision_faults import TIMEOUTS, VirtualDate, virtual_world
 from clarus_async import (
     ClarusClient,
     NewIntegration,
@@ -21,7 +20,9 @@ from clarus_async import (
 )
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Quota, Simulator
 from clarus_async.simulator import schema as simulator_schema
-from tests.virtual import now, run_virtually
+from tests.chaos.provision_faults import TIMEOUTS
+from tests.support.virtual import now, run_virtually
+from tests.support.virtual_world import VirtualDate, virtual_world
 
 
 def virtually(test):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.provision_faults import PROMISES, Scenario, Way, run_scenario, scenarios
+from tests.chaos.provision_faults import PROMISES, Scenario, Way, run_scenario, scenarios
 
 SCENARIOS = scenarios()
 WAYS = [(journal, references) for journal in (False, True) for references in (False, True)]

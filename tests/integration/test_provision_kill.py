@@ -1,9 +1,9 @@
-"""Runs that end by ``kill -9``, at random and at each step of the journal; ``benchmarks.provision_kill`` does more."""
+"""Runs that end by ``kill -9``, at random and at each step of the journal; ``tests.chaos.provision_kill`` does more."""
 
 from __future__ import annotations
 
-from benchmarks.provision_kill import corrected_at_steps, faults, job_of, killed_at_random, killed_at_steps
 from clarus_async.simulator import Simulator
+from tests.chaos.provision_kill import corrected_at_steps, faults, job_of, killed_at_random, killed_at_steps
 
 
 async def test_a_job_that_is_killed_again_and_again(tmp_path):

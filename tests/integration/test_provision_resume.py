@@ -16,13 +16,14 @@ from typing import NamedTuple
 
 import pytest
 
-from clarus_async import ClarusClient, NewIntegration, Timeouts
+from clarus_async import Timeouts
 from clarus_async.errors import ClarusError, JournalError, PermissionDeniedError
 from clarus_async.provisioning.journal.file import JournalFile
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Simulator, schema
-from tests.inline_journal import inline_journal, journals_inline  # noqa: F401  a fixture
-from tests.integration.test_simulator_lifecycle import until
-from tests.virtual import Turns, now, run_virtually, settle, virtual
+from tests.support import builders
+from tests.support.builders import referenced, shops, until
+from tests.support.inline_journal import inline_journal, journals_inline  # noqa: F401  a fixture
+from tests.support.virtual import Turns, now, run_virtually, settle, virtual
 
 TIMEOUTS = Timeouts(attempt=5.0, settle=20.0)
 STALL = Fault(FaultKind.STALL_AFTER, delay=1000.0)
@@ -40,23 +41,7 @@ def queries_are_read_once():
         yield
 
 
-def shop(number, **more):
-    return NewIntegration(
-        **{
-            "name": f"Shop {number}",
-            "integration_type": "shopify",
-            "external_system_reference1": f"ref-{number}",
-        }
-        | more
-    )
-
-
-def shops(count, first=0):
-    return [shop(number) for number in range(first, first + count)]
-
-
-def client_of(sim, **options):
-    return ClarusClient("acme", sim.credentials, base_url=sim.url, **{"timeouts": TIMEOUTS} | options)
+client_of = functools.partial(builders.client_of, timeouts=TIMEOUTS)
 
 
 async def run(sim, specs, path, *, most=None, **options):
@@ -190,7 +175,7 @@ class TestEveryRecordHasItsOutcome:
 
     @virtual
     async def test_refused_rows_are_counted_once_after_many_resumes(self, tmp_path):
-        specs = [shop(0), shop(0), shop(1), "no record", shop(1)]
+        specs = [referenced(0), referenced(0), referenced(1), "no record", referenced(1)]
         async with Simulator() as sim:
             for _ in range(4):
                 outcomes = await run(sim, specs, tmp_path / "run.db")
@@ -424,8 +409,8 @@ class TestChanged:
         @virtual
         async def check():
             async with Simulator(searchable_references=searchable) as sim:
-                await run(sim, [shop(0)], tmp_path / "run.db", existing=existing)
-                outcomes = await run(sim, [shop(0, string1="new")], tmp_path / "run.db", existing=existing)
+                await run(sim, [referenced(0)], tmp_path / "run.db", existing=existing)
+                outcomes = await run(sim, [referenced(0, string1="new")], tmp_path / "run.db", existing=existing)
                 assert statuses(outcomes) == {"ref-0": status}
                 assert [record.attributes.get("string1") for record in sim.created("acme")] == [string1]
 
@@ -434,8 +419,8 @@ class TestChanged:
     @virtual
     async def test_ignore_sends_it(self, tmp_path):
         async with Simulator() as sim:
-            await run(sim, [shop(0)], tmp_path / "run.db", existing="ignore")
-            outcomes = await run(sim, [shop(0, string1="new")], tmp_path / "run.db", existing="ignore")
+            await run(sim, [referenced(0)], tmp_path / "run.db", existing="ignore")
+            outcomes = await run(sim, [referenced(0, string1="new")], tmp_path / "run.db", existing="ignore")
             assert statuses(outcomes) == {"ref-0": "created"}
             assert ledger(sim) == {"ref-0": 2}
 
@@ -443,8 +428,8 @@ class TestChanged:
     async def test_it_has_another_idempotency_key(self, tmp_path):
         async with Simulator() as sim:
             sim.script(Endpoint.CREATE, FaultKind.JSON_API_ERROR)
-            await run(sim, [shop(0)], tmp_path / "run.db")
-            await run(sim, [shop(0, string1="new")], tmp_path / "run.db")
+            await run(sim, [referenced(0)], tmp_path / "run.db")
+            await run(sim, [referenced(0, string1="new")], tmp_path / "run.db")
             first, second = (request.headers["Idempotency-Key"] for request in sends(sim, 0))
             assert first != second
 
@@ -452,10 +437,10 @@ class TestChanged:
     async def test_once_treated_it_is_finished(self, tmp_path):
         async with Simulator(searchable_references=True) as sim:
             for _ in range(2):
-                await run(sim, [shop(0)], tmp_path / "run.db", existing="update")
-            await run(sim, [shop(0, string1="new")], tmp_path / "run.db", existing="update")
+                await run(sim, [referenced(0)], tmp_path / "run.db", existing="update")
+            await run(sim, [referenced(0, string1="new")], tmp_path / "run.db", existing="update")
             before = len(sim.requests)
-            outcomes = await run(sim, [shop(0, string1="new")], tmp_path / "run.db", existing="update")
+            outcomes = await run(sim, [referenced(0, string1="new")], tmp_path / "run.db", existing="update")
             assert statuses(outcomes) == {"ref-0": "updated"}
             assert len(sim.requests) == before
 
@@ -464,10 +449,10 @@ class TestChanged:
         async def check():
             async with Simulator() as sim:
                 sim.script(Endpoint.CREATE, STALL)
-                await cut_off(sim, [shop(0)], tmp_path / "run.db", existing="update")
-                await run(sim, [shop(0, string1="new")], tmp_path / "run.db", existing="update")
+                await cut_off(sim, [referenced(0)], tmp_path / "run.db", existing="update")
+                await run(sim, [referenced(0, string1="new")], tmp_path / "run.db", existing="update")
                 before = len(sim.requests)
-                await run(sim, [shop(0, string1="new")], tmp_path / "run.db", existing="update")
+                await run(sim, [referenced(0, string1="new")], tmp_path / "run.db", existing="update")
                 assert len(sim.requests) == before
                 assert [record.attributes.get("string1") for record in sim.created("acme")] == ["new"]
 
@@ -478,12 +463,12 @@ class TestChanged:
         async def check():
             async with Simulator() as sim:
                 sim.script(Endpoint.CREATE, STALL)
-                await cut_off(sim, [shop(0)], tmp_path / "run.db", existing="update")
+                await cut_off(sim, [referenced(0)], tmp_path / "run.db", existing="update")
                 sim.script(Endpoint.GRAPHQL, None, *[FaultKind.FORBIDDEN] * 2)
                 with pytest.raises(PermissionDeniedError):
-                    await run(sim, [shop(0, string1="new")], tmp_path / "run.db", existing="update")
+                    await run(sim, [referenced(0, string1="new")], tmp_path / "run.db", existing="update")
                 sim.script(Endpoint.GRAPHQL)
-                outcomes = await run(sim, [shop(0, string1="new")], tmp_path / "run.db", existing="update")
+                outcomes = await run(sim, [referenced(0, string1="new")], tmp_path / "run.db", existing="update")
                 assert statuses(outcomes) == {"ref-0": "updated"}
                 assert [record.attributes.get("string1") for record in sim.created("acme")] == ["new"]
 
@@ -494,8 +479,8 @@ class TestChanged:
         async def check():
             async with Simulator() as sim:
                 sim.script(Endpoint.CREATE, STALL)
-                await cut_off(sim, [shop(0)], tmp_path / "run.db")
-                await run(sim, [shop(0, name="Renamed")], tmp_path / "run.db")
+                await cut_off(sim, [referenced(0)], tmp_path / "run.db")
+                await run(sim, [referenced(0, name="Renamed")], tmp_path / "run.db")
                 assert ledger(sim) == {"ref-0": 1}
 
         check()
@@ -508,7 +493,7 @@ class TestUpdates:
         async with Simulator() as sim:
             sim.preload("acme", [{"name": "Shop 0", "integration_type": "shopify"}])
             sim.script(Endpoint.UPDATE, STALL_BEFORE)
-            specs = [shop(0, string1="new")]
+            specs = [referenced(0, string1="new")]
             await cut_off(sim, specs, tmp_path / "run.db", existing="update")
             outcomes = await run(sim, specs, tmp_path / "run.db", existing="update")
             assert statuses(outcomes) == {"ref-0": "updated"}
@@ -520,7 +505,7 @@ class TestUpdates:
                 sim.preload("acme", [{"name": "Shop 0", "integration_type": "shopify"}])
                 sim.script(Endpoint.UPDATE, *[FaultKind.RESET_BEFORE] * 4)
                 for _ in range(2):
-                    await run(sim, [shop(0, string1="new")], tmp_path / "run.db", existing="update")
+                    await run(sim, [referenced(0, string1="new")], tmp_path / "run.db", existing="update")
                 assert creates(sim) == 0
 
         check()
@@ -531,7 +516,7 @@ class TestUpdates:
             async with Simulator() as sim:
                 sim.preload("acme", [{"name": "Shop 0", "integration_type": "shopify"}])
                 sim.script(Endpoint.UPDATE, *[FaultKind.RESET_BEFORE] * 4)
-                specs = [shop(0, string1="new")]
+                specs = [referenced(0, string1="new")]
                 first = await run(sim, specs, tmp_path / "run.db", existing="update")
                 assert statuses(first) == {"ref-0": "unresolved"}
                 again = await run(sim, specs, tmp_path / "run.db", existing="update")
@@ -543,17 +528,17 @@ class TestUpdates:
         @virtual
         async def check():
             async with Simulator() as sim:
-                await run(sim, [shop(0)], tmp_path / "run.db", existing="update")
+                await run(sim, [referenced(0)], tmp_path / "run.db", existing="update")
                 sim.script(Endpoint.UPDATE, *[FaultKind.RESET_BEFORE] * 4)
                 for _ in range(2):
-                    await run(sim, [shop(0, string1="new")], tmp_path / "run.db", existing="update")
+                    await run(sim, [referenced(0, string1="new")], tmp_path / "run.db", existing="update")
                 assert [record.attributes.get("string1") for record in sim.created("acme")] == ["new"]
 
         check()
 
 
 def twin(number):
-    return shop(number, name="Twin")
+    return referenced(number, name="Twin")
 
 
 @VIRTUALLY
@@ -602,7 +587,7 @@ class TestNamesakes:
     async def test_one_that_was_changed_and_waits_for_another_is_not_sent_again(self, tmp_path):
         async with Simulator() as sim:
             await run(sim, [twin(1)], tmp_path / "run.db")
-            outcomes = await run(sim, [twin(0), shop(1, name="Twin", string1="new")], tmp_path / "run.db")
+            outcomes = await run(sim, [twin(0), referenced(1, name="Twin", string1="new")], tmp_path / "run.db")
             assert statuses(outcomes) == {"ref-0": "created", "ref-1": "adopted"}
             assert ledger(sim) == {"ref-0": 1, "ref-1": 1}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from itertools import pairwise
 
 import aiohttp
@@ -12,21 +13,21 @@ from clarus_async import (
     AccessToken,
     ClarusClient,
     DeadlineExceededError,
-    NewIntegration,
     PacingPolicy,
     RetryPolicy,
     Timeouts,
 )
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Quota, Simulator
-from tests.stub_server import StubServer, created, reply
-from tests.virtual import now, settle, virtual
+from tests.support import builders
+from tests.support.builders import shop
+from tests.support.stub_server import StubServer, created, reply
+from tests.support.virtual import now, settle, virtual
 
 AT_ONCE = PacingPolicy(rate=1e6, burst=10_000)
 """A quota that keeps nobody waiting."""
 
 
-def shop(number=0):
-    return NewIntegration(name=f"Shop {number}", integration_type="shopify")
+client_of = functools.partial(builders.client_of, credentials=AccessToken("t0"))
 
 
 class Busy:
@@ -47,10 +48,6 @@ class Busy:
         finally:
             self.at_once -= 1
         return reply({"data": {}})
-
-
-def client_of(server, **options):
-    return ClarusClient("acme", AccessToken("t0"), base_url=server.url, **options)
 
 
 class TestWidth:
@@ -325,7 +322,7 @@ class TestPace:
             sim.script(Endpoint.GRAPHQL, Fault(FaultKind.RATE_LIMITED, retry_after=60))
             slow = asyncio.create_task(clarus.ping())
             await asyncio.sleep(1.0)
-            with pytest.raises(Exception, match="outlasts the deadline") as raised:
+            with pytest.raises(Exception, match="ends after the deadline") as raised:
                 await clarus.with_options(timeouts=Timeouts(deadline=10.0)).ping()
             assert now() == pytest.approx(1.0)
             assert raised.value.retry_after == pytest.approx(59.0, abs=0.1)
@@ -373,6 +370,6 @@ async def test_a_queue_before_real_sockets_loses_no_connection_to_a_hundred_canc
                 asyncio.get_running_loop().call_later(0.0005 * number, task.cancel)
         results = await asyncio.gather(*tasks, return_exceptions=True)
         assert not [r for r in results if isinstance(r, Exception) and not isinstance(r, asyncio.CancelledError)]
-        assert clarus._caller.shared.connections.busy == 0
+        assert clarus._caller.core.connections.busy == 0
         await asyncio.gather(*(clarus.integrations.create(shop(number)) for number in range(8)))
         assert server.open_connections <= 4

@@ -22,7 +22,7 @@ from clarus_async import (
     Timeouts,
 )
 from clarus_async.simulator import Fault, Quota, Simulator
-from tests.virtual import now, settle, virtual
+from tests.support.virtual import now, settle, virtual
 
 TENANTS = ("acme", "globex", "initech")
 KINDS = [
@@ -101,7 +101,7 @@ def test_everything_at_once(seed):
                 doubtful = [error for error in errors if error.applied is not Applied.NO]
                 assert {type(error) for error in doubtful} <= {OutcomeUnknownError}
 
-                shared = clarus._caller.shared
+                shared = clarus._caller.core
                 assert shared.connections.busy == 0
                 sim.set_faults([])
                 sim.set_quota(None)
@@ -111,7 +111,7 @@ def test_everything_at_once(seed):
                 await asyncio.gather(*(view.ping() for view in views for _ in range(5)))
                 for view in views:
                     assert view.pace.waiting == view.pace.queued == 0
-                    assert len(shared.tenant(view.subdomain).queue.pace._out) == 0
+                    assert len(shared.tenants.get(view.subdomain).queue.pace._out) == 0
                     assert view.pace.paused_until is None
                 assert not shared.session._session.connector._acquired
             await asyncio.sleep(0.1)

@@ -24,13 +24,14 @@ from clarus_async import (
     Token,
 )
 from clarus_async.simulator import Simulator
-from tests.stub_server import StubServer, bearer, created, reply
+from tests.support.stub_server import StubServer, bearer, created, reply
 
 SECRET = "canary-value"
 SHOP = NewIntegration(name="Shop", integration_type="shopify")
 MISTAKES = [AssertionError, AttributeError, KeyError, RecursionError, TypeError]
 EMPTY = {"data": {"integrations": {"all": {"edges": [], "pageInfo": {"hasNextPage": False, "endCursor": None}}}}}
-BEFORE, AFTER = (f"code in the request's way raised {when} it was sent: " for when in ("before", "after"))
+BEFORE = "a middleware, connector, resolver, trace or mock of aiohttp raised before the request was sent: "
+AFTER = "a middleware, trace or mock of aiohttp raised after the request was sent: "
 
 CALLS = {
     "ping": lambda clarus: clarus.ping(),
@@ -194,7 +195,7 @@ class TestGuards:
         async with client(server) as clarus:
             with pytest.raises(ConfigurationError) as caught:
                 await clarus.guarded(raises).integrations.create(SHOP)
-        assert told(caught.value, BEFORE + "IndexError")
+        assert told(caught.value, "may_send raised before the request was sent: IndexError")
         assert (caught.value.applied, server.asked) == (Applied.NO, [])
 
 

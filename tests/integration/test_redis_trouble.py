@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import ssl
 import subprocess
 import sys
 import time
@@ -18,22 +17,19 @@ import trustme
 from clarus_async import ClarusClient, ConfigurationError, ConnectionFailedError, NewIntegration
 from clarus_async.cli.commands import main
 from clarus_async.fleet import celery
-from clarus_async.fleet.celery import make_app, send, waiting
+from clarus_async.fleet.celery import make_app, queue_length, send
 from clarus_async.fleet.redis import RedisPacing
 from clarus_async.fleet.shard_store import ShardStore, connect, probe
 from clarus_async.fleet.shards import Shard
 from clarus_async.provisioning.files.reader import Format
 from clarus_async.simulator import Simulator
 from tests.integration.test_shared_pace import creates, keep_busy
-from tests.redis_server import RedisServer, free_port
+from tests.support import streams
+from tests.support.redis_server import RedisServer, free_port
+from tests.support.tls import authority_fixture, server_context  # noqa: F401  one is a fixture
 
 CANARY = "canary-redis-password"
 SHOP = NewIntegration(name="Shop", integration_type="shopify")
-
-
-@pytest.fixture(scope="module")
-def authority():
-    return trustme.CA()
 
 
 @pytest.fixture(scope="module")
@@ -74,41 +70,26 @@ def as_a_user(server, name):
 @contextlib.asynccontextmanager
 async def listening(answer, context=None):
     """Whatever connects to this port and asks is answered that; what was asked, and the port."""
-    writers, asked = [], bytearray()
+    asked = bytearray()
 
     async def serve(reader, writer):
-        writers.append(writer)
-        with contextlib.suppress(OSError):
-            while chunk := await reader.read(2**16):
-                asked.extend(chunk)
-                said = answer()
-                writer.write(said)
-                if not said or said.startswith(b"HTTP"):
-                    break
-            writer.close()
+        while chunk := await reader.read(2**16):
+            asked.extend(chunk)
+            said = answer()
+            writer.write(said)
+            if not said or said.startswith(b"HTTP"):
+                break
+        writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
-    try:
-        yield asked, server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
-        for writer in writers:
-            writer.transport.abort()
-        for _ in range(5):
-            await asyncio.sleep(0)
-
-
-def served(authority, host="127.0.0.1", **life):
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(host, **life).configure_cert(context)
-    return context
+    async with streams.listening(serve, context) as port:
+        yield asked, port
 
 
 def client_of(sim, url, **options):
     return ClarusClient("acme", sim.credentials, base_url=sim.url, pacing=RedisPacing(url=url, **options))
 
 
-async def by_the_board(url):
+async def by_the_store(url):
     async with connect(url) as redis:
         await probe(redis)
 
@@ -121,16 +102,16 @@ async def by_the_pace(url):
 
 async def by_celery(url):
     app = make_app(url)
-    await asyncio.to_thread(waiting, app)
+    await asyncio.to_thread(queue_length, app)
 
 
-WAYS = pytest.mark.parametrize("way", [by_the_board, by_the_pace, by_celery])
+WAYS = pytest.mark.parametrize("way", [by_the_store, by_the_pace, by_celery])
 
 
 @WAYS
 @pytest.mark.parametrize("wrong", ["unknown CA", "another host"])
 async def test_a_server_that_nobody_vouches_for_is_given_nothing(authority, ca_file, way, wrong, caplog):
-    context = served(trustme.CA()) if wrong == "unknown CA" else served(authority, "other.example")
+    context = server_context(trustme.CA()) if wrong == "unknown CA" else server_context(authority, "other.example")
     async with listening(lambda: b"+OK\r\n", context) as (given, port):
         with pytest.raises(ConfigurationError, match="the server's certificate is not valid: ") as caught:
             await way(f"rediss://user:{CANARY}@127.0.0.1:{port}?ssl_ca_certs={quote(str(ca_file))}")
@@ -142,7 +123,7 @@ async def test_a_server_that_nobody_vouches_for_is_given_nothing(authority, ca_f
 @WAYS
 @pytest.mark.parametrize("query", ["ssl_cert_reqs=none", "ssl_cert_reqs=CERT_NONE"])
 async def test_it_is_given_to_whoever_is_there_where_that_is_what_is_said(way, query):
-    async with listening(lambda: b"+OK\r\n", served(trustme.CA())) as (given, port):
+    async with listening(lambda: b"+OK\r\n", server_context(trustme.CA())) as (given, port):
         # What answers there is not really Redis.
         asking = asyncio.create_task(way(f"rediss://user:{CANARY}@127.0.0.1:{port}?{query}"))
         async with asyncio.timeout(10.0):
@@ -203,7 +184,7 @@ FOR_A_WHILE = {
 async def test_what_no_waiting_heals_is_a_configuration_error(answer, words):
     async with answering(answer) as url:
         with pytest.raises(ConfigurationError, match=words) as caught:
-            await by_the_board(url)
+            await by_the_store(url)
     assert f"Redis at {url.partition('@')[2][:-2]}: " in str(caught.value)
     assert CANARY not in str(caught.value)
     assert caught.value.__context__ is None
@@ -213,7 +194,7 @@ async def test_what_no_waiting_heals_is_a_configuration_error(answer, words):
 async def test_what_may_pass_can_be_tried_again(answer, words):
     async with answering(answer) as url:
         with pytest.raises(ConnectionFailedError) as caught:
-            await by_the_board(url)
+            await by_the_store(url)
     assert words in str(caught.value)
     assert CANARY not in str(caught.value)
     assert caught.value.retryable
@@ -274,10 +255,10 @@ async def test_nobody_is_there(way):
 async def test_what_can_not_be_put_into_the_queue_is_told(guarded):
     app = make_app(as_a_user(guarded, "queue"))
     shard = Shard(
-        run="r.1", number=0, tenant="acme", base_url="https://x.test", path="/f", format=Format.JSON_LINES, size=1,
-        header=0, ranges=(), keys="", references=False,
+        run="r.1", number=0, tenant="acme", base_url="https://x.test", resource="integrations", path="/f",
+        format=Format.JSON_LINES, size=1, header=0, ranges=(), keys="", references=False,
     )  # fmt: skip
-    for ask in (lambda: waiting(app), lambda: send(app, [shard])):
+    for ask in (lambda: queue_length(app), lambda: send(app, [shard])):
         with pytest.raises(ConfigurationError, match="its ACL forbids a command or a key") as caught:
             await asyncio.to_thread(ask)
         assert caught.value.__context__ is None

@@ -38,9 +38,9 @@ from clarus_async import (
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Quota, Simulator
 from clarus_async.simulator.faults import possible
 from clarus_async.simulator.oauth import s256
-from tests.seen import Seen
-from tests.stub_server import Reply, StubServer, bearer, reply
-from tests.virtual import virtual
+from tests.support.exported import Exported
+from tests.support.stub_server import Reply, StubServer, bearer, reply
+from tests.support.virtual import virtual
 
 CANARY = "canary"
 VERIFIER = "canary-verifier-" + "v" * 43
@@ -67,7 +67,7 @@ class Watch:
     def __init__(self, secrets=SECRETS):
         self.secrets = secrets
         self.events = []
-        self.seen = Seen()
+        self.seen = Exported()
         self.found = []
         self.logged = io.StringIO()
         self.handler = logging.StreamHandler(self.logged)

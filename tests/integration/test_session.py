@@ -28,9 +28,9 @@ from clarus_async import (
     __version__,
 )
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Simulator
-from tests.integration.test_simulator_lifecycle import until
-from tests.stub_server import Reply, StubServer, created, reply
-from tests.virtual import now, virtual
+from tests.support.builders import until
+from tests.support.stub_server import Reply, StubServer, created, reply
+from tests.support.virtual import now, virtual
 
 NEW = NewIntegration(name="A", integration_type="shopify")
 FAST = RetryPolicy(base=0.001, cap=0.01)
@@ -244,7 +244,7 @@ async def test_our_timeout_is_used_on_it():
         sim.script(Endpoint.CREATE, Fault(FaultKind.STALL_BEFORE, delay=999))
         timeouts = Timeouts(attempt=0.3, settle=0.3)
         async with client(sim, session, sim.credentials, timeouts=timeouts) as clarus:
-            with pytest.raises(OutcomeUnknownError, match="no answer came in time"):
+            with pytest.raises(OutcomeUnknownError, match="no response came in time"):
                 await clarus.integrations.create(NEW, on_unknown="raise")
 
 

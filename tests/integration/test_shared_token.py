@@ -9,10 +9,10 @@ import sys
 import pytest
 
 from clarus_async import AccessToken, ClarusClient, ClientCredentials, NewIntegration, RefreshToken, Token
-from clarus_async.auth.shared_token import derive
+from clarus_async.auth.redis_token_store import derive_keys
 from clarus_async.fleet.redis import RedisPacing
-from tests.redis_server import RedisServer, free_port
-from tests.stub_server import StubServer, bearer, created, reply
+from tests.support.redis_server import RedisServer, free_port
+from tests.support.stub_server import StubServer, bearer, created, reply
 
 SHOP = NewIntegration(name="Shop", integration_type="shopify")
 SECRET = "canary-client-secret"
@@ -74,7 +74,7 @@ async def everything_in(redis):
 async def test_two_processes_that_share_a_token_never_fail(redis):
     api = OneLiveToken(life=3)
     async with api.serve() as server:
-        arguments = [sys.executable, "-m", "tests.integration.sharing_process", redis.url, server.url, "5", SECRET]
+        arguments = [sys.executable, "-m", "tests.support.sharing_process", redis.url, server.url, "5", SECRET]
         processes = [await asyncio.create_subprocess_exec(*arguments, stdout=asyncio.subprocess.PIPE) for _ in range(2)]
         told = [json.loads((await asyncio.wait_for(process.communicate(), 60.0))[0]) for process in processes]
         held = await everything_in(redis)
@@ -94,7 +94,7 @@ async def test_the_next_process_takes_over_the_token_and_what_is_left_of_its_lif
             await one.integrations.create(SHOP)
         async with client_of(server, redis) as other:
             await other.integrations.create(SHOP)
-            held = other._caller._keeper._held
+            held = other._caller._token_manager._held
     assert (api.made, api.refused) == (1, 0)
     assert 80.0 < held.life <= 100.0
 
@@ -211,7 +211,7 @@ async def test_a_redis_that_goes_away_costs_nobody_the_token(redis):
 
 
 async def test_who_dies_while_it_asks_is_waited_for_no_longer_than_its_claim(redis, monkeypatch):
-    monkeypatch.setattr("clarus_async.auth.shared_token._CLAIMED", 500)
+    monkeypatch.setattr("clarus_async.auth.redis_token_store._CLAIM_LIFE", 500)
     asking = asyncio.Event()
 
     async def token(_):
@@ -276,7 +276,7 @@ async def test_what_another_wrote_there_is_not_believed(redis):
 
 
 def test_keys_show_nothing():
-    keys = derive(CREDENTIALS, "https://x.test")
+    keys = derive_keys(CREDENTIALS, "https://x.test")
     assert repr(keys).startswith("<")
     assert "the-id" not in keys.name
-    assert keys.name != derive(CREDENTIALS, "https://y.test").name
+    assert keys.name != derive_keys(CREDENTIALS, "https://y.test").name

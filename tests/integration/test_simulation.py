@@ -6,14 +6,17 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from unittest.mock import patch
 
 import pytest
 
+import clarus_async
 from clarus_async.auth.token_manager import TokenManager
 from clarus_async.reconcile import decide as reconcile
 from clarus_async.reconcile.decide import SendAgain
 from tests.simulation.__main__ import run_seed
+from tests.simulation.mutants import MUTANTS
 from tests.simulation.plan import make_plan
 from tests.simulation.world import run_plan
 
@@ -72,6 +75,12 @@ class TestPlanted:
     def test_an_exception_of_another_kind(self):
         with patch("clarus_async.calls.queries.read_page", lambda listing, data: 1 / 0):
             assert breaks("typed errors")
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.fault)
+def test_every_mutant_can_be_planted(mutant):
+    module = Path(clarus_async.__file__).parent / mutant.module
+    assert module.read_text().count(mutant.old) == 1
 
 
 def test_a_process_that_is_killed_leaves_its_journal_and_nothing_else():

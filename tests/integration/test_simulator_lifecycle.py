@@ -16,6 +16,7 @@ import pytest
 import trustme
 
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Simulator
+from tests.support.builders import until
 
 FORM = {
     "grant_type": "client_credentials",
@@ -85,13 +86,6 @@ class Api:
 
     async def graphql(self, query, **variables):
         return (await self.call("POST", "/graphql", {"query": query, "variables": variables})).json
-
-
-async def until(condition):
-    """Wait until something has happened, for as long as a broken test may take."""
-    async with asyncio.timeout(30):
-        while not condition():  # noqa: ASYNC110 - what is waited for is in no event of ours
-            await asyncio.sleep(0)
 
 
 async def test_it_listens_until_it_is_stopped():

@@ -17,7 +17,6 @@ from clarus_async import (
     ConfigurationError,
     ConnectionFailedError,
     DeadlineExceededError,
-    NewIntegration,
     PacingPolicy,
     RefreshToken,
     ResponseError,
@@ -26,16 +25,9 @@ from clarus_async import (
     Token,
 )
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Simulator
-from tests.stub_server import TOKEN_PATH, StubServer, bearer, created, reply
-from tests.virtual import now, settle, virtual
-
-
-def shop(number=0):
-    return NewIntegration(name=f"Shop {number}", integration_type="shopify")
-
-
-def client_of(server, credentials=None, **options):
-    return ClarusClient("acme", credentials or server.credentials, base_url=server.url, **options)
+from tests.support.builders import client_of, shop
+from tests.support.stub_server import TOKEN_PATH, StubServer, bearer, created, reply
+from tests.support.virtual import now, settle, virtual
 
 
 async def slowly(answer, seconds=0.01):
@@ -197,7 +189,7 @@ class TestUnauthorized:
         async with Simulator() as sim, client_of(sim) as clarus:
             sim.set_faults([Fault(FaultKind.UNAUTHORIZED, endpoint=Endpoint.CREATE)])
             began = now()
-            with pytest.raises(AuthenticationError, match="refuses a token that was just made") as raised:
+            with pytest.raises(AuthenticationError, match="refuses a token that was just issued") as raised:
                 await clarus.integrations.create(shop())
             assert 60.0 < now() - began <= 120.0
             said = str(raised.value)
@@ -420,7 +412,7 @@ class TestUnreachable:
     async def test_several_tries_then_an_error_that_says_nothing_was_applied(self):
         async with Simulator() as sim, client_of(sim) as clarus:
             sim.script(Endpoint.TOKEN, *[FaultKind.RESET_BEFORE] * 10)
-            with pytest.raises(ConnectionFailedError, match="no token could be had") as raised:
+            with pytest.raises(ConnectionFailedError, match="no token could be obtained") as raised:
                 await clarus.integrations.create(shop())
             assert raised.value.applied is Applied.NO
             assert raised.value.retryable

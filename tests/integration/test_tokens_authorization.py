@@ -22,8 +22,8 @@ from clarus_async import (
 )
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Simulator
 from clarus_async.simulator.oauth import s256
-from tests.stub_server import StubServer, bearer, reply
-from tests.virtual import now, virtual
+from tests.support.stub_server import StubServer, bearer, reply
+from tests.support.virtual import now, virtual
 
 VERIFIER = "v" * 43
 BACK = "https://app.test/back"
@@ -133,7 +133,7 @@ class TestExchange:
         async def check():
             async with Simulator() as sim:
                 sim.script(Endpoint.TOKEN, lost)
-                with pytest.raises(Exception, match="no token could be had"):
+                with pytest.raises(Exception, match="no token could be obtained"):
                     await flow_of(sim).exchange(consent(sim), VERIFIER)
                 assert sim.count(Endpoint.TOKEN) == 1
 

@@ -11,8 +11,8 @@ import aiohttp
 import pytest
 
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Simulator
-from tests.virtual import now
-from tests.web import WORKERS, creates, ledger, serving, until, within
+from tests.support.virtual import now
+from tests.support.web import WORKERS, creates, ledger, serving, until, within
 
 TENANTS = ("acme", "globex")
 LOAD = 300

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.mapping.support import make_client
+from tests.support.vendor import make_client
 
 
 @pytest.fixture

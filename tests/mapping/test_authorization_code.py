@@ -18,7 +18,7 @@ from clarus_async import (
     ResponseError,
     ServerError,
 )
-from tests.mapping.support import TOKEN, USER_AGENT, only, sent, times
+from tests.support.vendor import TOKEN, USER_AGENT, only, sent, times
 
 VERIFIER = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"  # RFC 7636, appendix B
 CHALLENGE = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"

@@ -8,7 +8,7 @@ import attrs
 import pytest
 
 from clarus_async import Applied, Integration, InvalidInputError, NewIntegration, OutcomeUnknownError
-from tests.mapping.support import ATTRIBUTES, COLLECTION, HEADERS, SHOP, only, sent, times, wrapped
+from tests.support.vendor import ATTRIBUTES, COLLECTION, HEADERS, SHOP, only, sent, times, wrapped
 
 EVERYTHING = {
     "name": "Shopify Store",

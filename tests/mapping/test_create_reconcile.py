@@ -14,8 +14,8 @@ from clarus_async import (
     ServerError,
     Timeouts,
 )
-from tests.mapping.support import COLLECTION, FAST, GRAPHQL, SHOP, connection, make_client, node, sent, wrapped
 from tests.mapping.test_find import schema
+from tests.support.vendor import COLLECTION, FAST, GRAPHQL, SHOP, connection, make_client, node, sent, wrapped
 
 LAST = {"hasNextPage": False, "endCursor": None}
 REFERENCED = NewIntegration(name="A", integration_type="x", external_system_reference1="r1")
@@ -117,7 +117,7 @@ async def test_a_row_that_is_older_than_the_send_is_not_what_was_sent(mocked, cl
     mocked.post(GRAPHQL, payload=connection(node(id="9", created_at=old), page_info=LAST), repeat=True)
 
     one = clarus.with_options(retry=RetryPolicy(max_attempts=1))
-    with pytest.raises(ServerError, match="a look found nothing of it"):
+    with pytest.raises(ServerError, match="a look-up found no record"):
         await one.integrations.create(SHOP)
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from clarus_async import InvalidInputError, NotFoundError
-from tests.mapping.support import COLLECTION, HEADERS, VENDOR_ERRORS, only, times
+from tests.support.vendor import COLLECTION, HEADERS, VENDOR_ERRORS, only, times
 
 URL = f"{COLLECTION}/123"
 

@@ -27,7 +27,7 @@ from clarus_async import (
     Timeouts,
     ValidationError,
 )
-from tests.mapping.support import COLLECTION, GRAPHQL, SHOP, VENDOR_ERRORS, make_client, times
+from tests.support.vendor import COLLECTION, GRAPHQL, SHOP, VENDOR_ERRORS, make_client, times
 
 
 async def drain(listing):
@@ -319,7 +319,7 @@ async def test_a_429_that_can_not_be_waited_for_says_when_to_come_back(mocked, t
     mocked.post(COLLECTION, status=429, payload=VENDOR_ERRORS, headers=headers)
 
     async with make_client(pacing=PacingPolicy(max_wait=1000.0)) as clarus:
-        with pytest.raises(RateLimitedError, match="the tenant's pause outlasts the deadline") as caught:
+        with pytest.raises(RateLimitedError, match="the tenant's pause ends after the deadline") as caught:
             await clarus.integrations.create(SHOP)
     error = caught.value
     assert (error.status, error.errors) == (429, VENDOR_DETAILS)

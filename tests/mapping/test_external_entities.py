@@ -13,7 +13,7 @@ from clarus_async import (
     NewIntegration,
     ValidationError,
 )
-from tests.mapping.support import BASE, GRAPHQL, HEADERS, SHOP, VENDOR_ERRORS, only, sent, times
+from tests.support.vendor import BASE, GRAPHQL, HEADERS, SHOP, VENDOR_ERRORS, only, sent, times
 
 COLLECTION = f"{BASE}/api/external_entities"
 SKU = {"entity_type": "product", "code": "SKU-1", "external_system_reference1": "p-1", "integration_id": 7}

@@ -3,7 +3,7 @@
 import pytest
 
 from clarus_async import ConfigurationError, GraphQLError, InvalidInputError, ResponseError, ServerError
-from tests.mapping.support import GRAPHQL, connection, node, only, sent, times
+from tests.support.vendor import GRAPHQL, connection, node, only, sent, times
 
 
 def named(name, of=None):

@@ -3,7 +3,8 @@
 import pytest
 
 from clarus_async import Applied, CallEvent, ErrorDetail, GraphQLError, InvalidInputError, OutcomeUnknownError
-from tests.mapping.support import GRAPHQL, HEADERS, make_client, only, times
+from tests.support.recorder import Recorder
+from tests.support.vendor import GRAPHQL, HEADERS, make_client, only, times
 
 QUERY = "query($id: ID!) { orders(id: $id) { id } }"
 MUTATION = "mutation($id: ID!) { cancelOrder(id: $id) { id } }"
@@ -151,16 +152,11 @@ async def test_a_token_that_the_server_echoes_does_not_show(mocked, clarus):
 
 
 async def test_the_observer_is_told_that_a_call_with_errors_failed(mocked):
-    events = []
-
-    class Watch:
-        def on_event(self, event):
-            events.append(event)
-
+    recorder = Recorder()
     mocked.post(GRAPHQL, payload={"errors": [{"message": "no"}]})
-    async with make_client(observer=Watch()) as clarus:
+    async with make_client(observer=recorder) as clarus:
         with pytest.raises(GraphQLError):
             await clarus.graphql(QUERY)
 
-    [ended] = [event for event in events if isinstance(event, CallEvent)]
+    [ended] = recorder.of(CallEvent)
     assert ended.error == "GraphQLError"

@@ -6,7 +6,7 @@ import attrs
 import pytest
 
 from clarus_async import GraphQLError, IntegrationFilter, IntegrationRow, InvalidInputError, ResponseError
-from tests.mapping.support import GRAPHQL, HEADERS, connection, node, only, sent, times
+from tests.support.vendor import GRAPHQL, HEADERS, connection, node, only, sent, times
 
 VENDOR_QUERY = (
     "query($filter: IntegrationFilterType, $first: Int, $after: String) { integrations { all(filter: $filter, "

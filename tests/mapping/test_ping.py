@@ -3,7 +3,7 @@
 import pytest
 
 from clarus_async import AuthenticationError, ConnectionFailedError, GraphQLError, PermissionDeniedError, ResponseError
-from tests.mapping.support import GRAPHQL, HEADERS, only, times
+from tests.support.vendor import GRAPHQL, HEADERS, only, times
 
 
 async def test_it_sends_the_vendors_query(mocked, clarus):

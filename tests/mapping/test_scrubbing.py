@@ -5,7 +5,7 @@ import json
 import pytest
 
 from clarus_async import IntegrationChanges, NewIntegration, OutcomeUnknownError, ValidationError
-from tests.mapping.support import COLLECTION
+from tests.support.vendor import COLLECTION
 
 CANARY = "canary-secret"
 PEM = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\n-----END PRIVATE KEY-----\n"

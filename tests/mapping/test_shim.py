@@ -9,7 +9,7 @@ from aioresponses import aioresponses as plain
 
 from clarus_async import AccessToken, ClarusClient, ConfigurationError
 from clarus_async.simulator.aioresponses import CallbackResult, Response, aioresponses
-from tests.mapping.support import GRAPHQL
+from tests.support.vendor import GRAPHQL
 
 URL = "http://x.test/"
 

@@ -3,7 +3,7 @@
 import pytest
 
 from clarus_async import InvalidInputError, OutcomeUnknownError
-from tests.mapping.support import COLLECTION, HEADERS, only, times
+from tests.support.vendor import COLLECTION, HEADERS, only, times
 
 URL = f"{COLLECTION}/123/synchronize"
 

@@ -21,7 +21,8 @@ from clarus_async import (
     Token,
     TokenEvent,
 )
-from tests.mapping.support import COLLECTION, GRAPHQL, SHOP, TOKEN, USER_AGENT, make_client, sent, times, wrapped
+from tests.support.recorder import Recorder
+from tests.support.vendor import COLLECTION, GRAPHQL, SHOP, TOKEN, USER_AGENT, make_client, sent, times, wrapped
 
 CREDENTIALS = ClientCredentials("id", "secret")
 PONG = {"data": {"sites": {"all": {"edges": []}}}}
@@ -105,18 +106,13 @@ async def test_one_token_serves_call_after_call(mocked):
     ],
 )
 async def test_its_life_is_what_the_server_says_within_reason(mocked, answer, life):
-    events = []
-
-    class Watch:
-        def on_event(self, event):
-            events.append(event)
-
+    recorder = Recorder()
     mocked.post(TOKEN, payload=answer)
     mocked.post(GRAPHQL, payload=PONG)
-    async with make_client(CREDENTIALS, observer=Watch()) as clarus:
+    async with make_client(CREDENTIALS, observer=recorder) as clarus:
         await clarus.ping()
 
-    [told] = [event for event in events if isinstance(event, TokenEvent)]
+    [told] = recorder.of(TokenEvent)
     assert (told.expires_in, told.failure) == (life, None)
 
 
@@ -137,7 +133,7 @@ async def test_its_life_is_what_the_server_says_within_reason(mocked, answer, li
 async def test_an_answer_that_is_no_token_says_why(mocked, body, pointer, expected):
     mocked.post(TOKEN, body=body)
     async with make_client(CREDENTIALS) as clarus:
-        with pytest.raises(ResponseError, match="no token could be had") as caught:
+        with pytest.raises(ResponseError, match="no token could be obtained") as caught:
             await clarus.ping()
 
     error = caught.value
@@ -164,7 +160,7 @@ async def test_an_answer_that_is_no_token_says_why(mocked, body, pointer, expect
 async def test_a_refusal_is_an_authentication_error_that_says_why(mocked, status, body, said, asked):
     mocked.post(TOKEN, status=status, body=body, headers={"X-Request-Id": "req-1"}, repeat=True)
     async with make_client(CREDENTIALS) as clarus:
-        with pytest.raises(AuthenticationError, match="the token endpoint refused us") as caught:
+        with pytest.raises(AuthenticationError, match="the token endpoint refused the request") as caught:
             await clarus.integrations.create(SHOP)
 
     error = caught.value
@@ -209,7 +205,7 @@ async def test_the_endpoint_is_asked_again_and_that_costs_the_call_no_attempt(mo
 async def test_an_endpoint_that_is_down_is_a_server_error(mocked):
     mocked.post(TOKEN, status=502, body=b"<html><title>502 Bad Gateway</title></html>", repeat=True)
     async with make_client(CREDENTIALS) as clarus:
-        with pytest.raises(ServerError, match="502 Bad Gateway; no token could be had") as caught:
+        with pytest.raises(ServerError, match="502 Bad Gateway; no token could be obtained") as caught:
             await clarus.ping()
 
     assert (caught.value.path, caught.value.applied, caught.value.retryable) == ("/oauth/token", "no", True)
@@ -227,7 +223,7 @@ async def test_an_endpoint_that_redirects_is_a_configuration_error(mocked):
 
 async def test_an_endpoint_that_cannot_be_reached_is_a_connection_error(mocked):
     async with make_client(CREDENTIALS) as clarus:
-        with pytest.raises(ConnectionFailedError, match="no token could be had") as caught:
+        with pytest.raises(ConnectionFailedError, match="no token could be obtained") as caught:
             await clarus.integrations.create(SHOP)
 
     assert (caught.value.path, caught.value.applied) == ("/oauth/token", "no")

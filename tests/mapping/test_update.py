@@ -9,7 +9,7 @@ from clarus_async import (
     InvalidInputError,
     ShopifyConfiguration,
 )
-from tests.mapping.support import ATTRIBUTES, COLLECTION, HEADERS, only, sent, times, wrapped
+from tests.support.vendor import ATTRIBUTES, COLLECTION, HEADERS, only, sent, times, wrapped
 
 URL = f"{COLLECTION}/123"
 

@@ -13,7 +13,7 @@ from clarus_async import (
     Timeouts,
     Token,
 )
-from tests.mapping.support import BASE, FAST, GRAPHQL, TOKEN, make_client, sent, times
+from tests.support.vendor import BASE, FAST, GRAPHQL, TOKEN, make_client, sent, times
 
 PONG = {"data": {"sites": {"all": {"edges": []}}}}
 

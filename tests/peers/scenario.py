@@ -32,8 +32,8 @@ from clarus_async import (
 from clarus_async.events import AttemptEvent, Event
 from tests.peers.software import Peer
 from tests.peers.support import Need, Process
-from tests.second_integrations import PLAIN, Record
-from tests.second_server import SecondServer
+from tests.support.second_integrations import PLAIN, Record
+from tests.support.second_server import SecondServer
 
 TENANT = "acme"
 ORIGIN = dataclasses.replace(PLAIN, references=True)

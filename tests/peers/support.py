@@ -20,7 +20,7 @@ from typing import Self
 
 import pytest
 
-from tests.redis_server import free_port
+from tests.support.redis_server import free_port
 
 NODE = Path(__file__).with_name("node")
 """Where the servers in JavaScript are, and the packages that they import."""

@@ -12,7 +12,7 @@ from tests.peers.__main__ import line, named
 from tests.peers.limiters import LIMITERS
 from tests.peers.scenario import Right, Row, Told, first_wall, in_words, judge
 from tests.peers.support import Process, program, python_package, skip_unless
-from tests.second_integrations import Record
+from tests.support.second_integrations import Record
 
 # Listens in two processes, and neither ends when it is asked to.
 STUBBORN = """

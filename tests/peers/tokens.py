@@ -25,7 +25,7 @@ from clarus_async import ClarusClient, ClarusError, ClientCredentials, Integrati
 from tests.peers.scenario import TENANT, Part, Row, Told, judge
 from tests.peers.servers import NEEDS, SECRET, server
 from tests.peers.support import Need
-from tests.second_integrations import Record
+from tests.support.second_integrations import Record
 
 CREDENTIALS = ClientCredentials("peer", SECRET)
 

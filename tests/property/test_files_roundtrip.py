@@ -11,8 +11,9 @@ import orjson
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from clarus_async.provisioning.files.reader import BadRow, Format, NumberedIntegration, read_records
-from clarus_async.resources.integrations import NewIntegration
+from clarus_async.provisioning.files.numbered import BadRow, NumberedRecord
+from clarus_async.provisioning.files.reader import Format, read_records
+from clarus_async.resources.integrations import INTEGRATIONS, NewIntegration
 
 TEXTS = ("provider", "external_system_reference1", "external_system_reference2", "external_system_reference3")
 TEXTS += tuple(f"string{n}" for n in range(1, 6))
@@ -80,8 +81,8 @@ def conflicts(headers: set[str]) -> bool:
 
 
 def read(content: bytes, form: Format | None) -> list[NewIntegration]:
-    rows = list(read_records(io.BytesIO(content), form))
-    assert all(isinstance(row, NumberedIntegration) for row in rows), rows
+    rows = list(read_records(io.BytesIO(content), INTEGRATIONS, form))
+    assert all(isinstance(row, NumberedRecord) for row in rows), rows
     return [row.new for row in rows]
 
 
@@ -135,7 +136,7 @@ def test_csv(news, style, bom):
 @given(st.binary(max_size=200), st.sampled_from([None, *Format]))
 @settings(max_examples=100)
 def test_no_bytes_break_the_reader(content, form):
-    lines = [row.line for row in read_records(io.BytesIO(content), form)]
+    lines = [row.line for row in read_records(io.BytesIO(content), INTEGRATIONS, form)]
 
     assert lines == sorted(lines)
 
@@ -149,7 +150,7 @@ def test_a_row_is_read_as_the_standard_reader_reads_it(text):
     except csv.Error:
         expected = None
 
-    for index, row in enumerate(read_records(io.BytesIO(content.encode()), Format.CSV)):
+    for index, row in enumerate(read_records(io.BytesIO(content.encode()), INTEGRATIONS, Format.CSV)):
         if isinstance(row, BadRow):
             break
         # Where we read a record, the standard reader reads the same one.

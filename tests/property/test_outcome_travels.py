@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from clarus_async.errors import ClarusError
 from clarus_async.provisioning.digests import Digests
 from clarus_async.provisioning.report import Outcome, Problem, Report
-from tests.strategies import any_texts, clarus_errors, error_details, outcomes, quick, secrets, thorough
+from tests.support.strategies import any_texts, clarus_errors, error_details, outcomes, quick, secrets, thorough
 
 travels = pytest.mark.parametrize(
     "travel", [lambda it: pickle.loads(pickle.dumps(it)), copy.copy, copy.deepcopy], ids=["pickle", "copy", "deepcopy"]

@@ -6,16 +6,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clarus_async.errors import Applied, ClarusError, GraphQLError, OutcomeUnknownError
-from clarus_async.retry.effect import Answered, Effect, Kind, NextAction, NoAnswer, judge, worst
-from clarus_async.retry.failure import Ending, failure
+from clarus_async.retry.call_error import FailedCall, call_error
+from clarus_async.retry.effect import (
+    Effect,
+    NextAction,
+    NoResponse,
+    OperationKind,
+    ResponseSummary,
+    classify,
+    merge_applied,
+)
 from clarus_async.wire.reading import Unreadable
-from tests.strategies import any_texts, error_details, quick, thorough
+from tests.support.strategies import any_texts, error_details, quick, thorough
 
 ORDER = list(Applied)
-kinds = st.sampled_from(Kind)
-writes = st.sampled_from([kind for kind in Kind if kind is not Kind.READ])
+kinds = st.sampled_from(OperationKind)
+writes = st.sampled_from([kind for kind in OperationKind if kind is not OperationKind.READ])
 answers = st.builds(
-    Answered,
+    ResponseSummary,
     st.integers(100, 599) | st.integers(),
     st.none() | st.floats(0, 1e18),
     readable=st.booleans(),
@@ -23,46 +31,49 @@ answers = st.builds(
     faulty=st.booleans(),
     executed=st.booleans(),
 )
-everything_seen = answers | st.sampled_from(NoAnswer)
-SENT_AGAIN = {NextAction.AGAIN, NextAction.PACE, NextAction.REFRESH}
+everything_seen = answers | st.sampled_from(NoResponse)
+SENT_AGAIN = {NextAction.RETRY, NextAction.WAIT_FOR_PACE, NextAction.REFRESH_TOKEN}
 
 
 @given(kinds, everything_seen, st.booleans(), st.booleans())
 @thorough
-def test_whatever_is_seen_is_judged(kind, seen, repeatable, doubt):
-    verdict = judge(kind, seen, repeatable=repeatable, doubt=doubt)
+def test_whatever_is_seen_is_judged(kind, result, repeatable, doubt):
+    classification = classify(kind, result, repeatable=repeatable, in_doubt=doubt)
 
-    assert verdict.proof in Effect
-    assert verdict.step in NextAction
+    assert classification.effect in Effect
+    assert classification.next_action in NextAction
 
 
 @given(everything_seen, st.booleans(), st.booleans())
 @thorough
-def test_a_create_that_may_have_been_applied_is_never_sent_again_blindly(seen, repeatable, doubt):
-    verdict = judge(Kind.CREATE, seen, repeatable=repeatable, doubt=doubt)
+def test_a_create_that_may_have_been_applied_is_never_sent_again_blindly(result, repeatable, doubt):
+    classification = classify(OperationKind.CREATE, result, repeatable=repeatable, in_doubt=doubt)
 
-    if worst(Applied.NO, verdict, Kind.CREATE) is not Applied.NO:
-        assert verdict.step in {NextAction.UNSETTLED, NextAction.DONE}
+    if merge_applied(Applied.NO, classification.effect, OperationKind.CREATE) is not Applied.NO:
+        assert classification.next_action in {NextAction.IN_DOUBT, NextAction.DONE}
 
 
 @given(everything_seen, st.booleans())
 @thorough
-def test_an_action_that_may_have_been_applied_is_never_sent_again_unasked(seen, doubt):
-    verdict = judge(Kind.ACTION, seen, doubt=doubt)
+def test_an_action_that_may_have_been_applied_is_never_sent_again_unasked(result, doubt):
+    classification = classify(OperationKind.ACTION, result, in_doubt=doubt)
 
-    assert verdict.step not in SENT_AGAIN or worst(Applied.NO, verdict, Kind.ACTION) is Applied.NO
+    assert (
+        classification.next_action not in SENT_AGAIN
+        or merge_applied(Applied.NO, classification.effect, OperationKind.ACTION) is Applied.NO
+    )
 
 
 @given(writes, st.lists(everything_seen, max_size=6))
 @thorough
 def test_what_a_call_may_have_done_is_never_forgotten(kind, attempts):
     applied = Applied.NO
-    for seen in attempts:
+    for result in attempts:
         before = applied
-        verdict = judge(kind, seen, doubt=applied is not Applied.NO)
-        applied = worst(applied, verdict, kind)
+        classification = classify(kind, result, in_doubt=applied is not Applied.NO)
+        applied = merge_applied(applied, classification.effect, kind)
         assert ORDER.index(applied) >= ORDER.index(before)
-        if verdict.proof is Effect.UNKNOWN:
+        if classification.effect is Effect.UNKNOWN:
             assert applied is not Applied.NO
 
 
@@ -70,42 +81,41 @@ def test_what_a_call_may_have_done_is_never_forgotten(kind, attempts):
 @quick
 def test_reads_never_apply_anything(attempts):
     applied = Applied.NO
-    for seen in attempts:
-        applied = worst(applied, judge(Kind.READ, seen), Kind.READ)
+    for result in attempts:
+        applied = merge_applied(applied, classify(OperationKind.READ, result), OperationKind.READ)
 
     assert applied is Applied.NO
 
 
 endings = st.builds(
-    Ending,
+    FailedCall,
     kind=kinds,
     method=st.sampled_from(["POST", "PATCH", "DELETE"]),
     path=st.just("/graphql"),
-    seen=st.none() | everything_seen,
+    result=st.none() | everything_seen,
     details=st.lists(error_details, max_size=2).map(tuple),
     unreadable=st.none() | st.builds(Unreadable, any_texts, any_texts),
     applied=st.sampled_from(Applied),
     attempts=st.integers(0, 9),
     request_id=st.none() | any_texts,
     out_of_time=st.booleans(),
-    because=st.none() | any_texts,
-    key=st.none() | any_texts,
+    stop_reason=st.none() | any_texts,
     sent_at=st.none(),
     wait=st.none() | st.floats(0, 1e6),
-    stopped_by=st.none(),
+    stop_error=st.none(),
     repeatable=st.booleans(),
 )
 
 
 @given(endings)
 @thorough
-def test_every_ending_has_an_error_that_says_what_may_have_been_applied(ending):
-    error = failure(ending)
+def test_every_ending_has_an_error_that_says_what_may_have_been_applied(failed):
+    error = call_error(failed)
 
     assert isinstance(error, ClarusError)
-    assert error.applied is ending.applied
-    faulty = isinstance(ending.seen, Answered) and ending.seen.faulty
+    assert error.applied is failed.applied
+    faulty = isinstance(failed.result, ResponseSummary) and failed.result.faulty
     assert isinstance(error, GraphQLError) is faulty
-    assert isinstance(error, OutcomeUnknownError) is (ending.applied is not Applied.NO and not faulty)
-    assert (error.method, error.path, error.attempts) == (ending.method, ending.path, ending.attempts)
+    assert isinstance(error, OutcomeUnknownError) is (failed.applied is not Applied.NO and not faulty)
+    assert (error.method, error.path, error.attempts) == (failed.method, failed.path, failed.attempts)
     assert len(str(error).splitlines()) == 1

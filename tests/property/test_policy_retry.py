@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clarus_async.config import RetryPolicy
-from clarus_async.retry.backoff import RetryBudget, backoff
+from clarus_async.retry.backoff import backoff
+from clarus_async.retry.budget import RetryBudget
 from clarus_async.retry.deadline import LEAST_USEFUL, Deadline
-from tests.strategies import quick, thorough
+from tests.support.strategies import quick, thorough
 
 # A minute's load is simulated call by call.
 few = settings(quick, max_examples=12)
@@ -48,7 +49,7 @@ def minute(budget, start, bursts, most, delays):
         later = []
         for n, (at, _) in enumerate(queue):
             if wanted == 0:
-                budget.called(most)
+                budget.count_call(most)
                 later.append((at + delays[n % len(delays)], wanted))
             elif budget.take(at):
                 granted += 1
@@ -62,7 +63,7 @@ def interleaved(budget, start, bursts, most):
     granted = 0
     for n in range(CALLS):
         at = start + 60.0 * (n * bursts // CALLS) / bursts
-        budget.called(most)
+        budget.count_call(most)
         for _ in range(most):
             if not budget.take(at):
                 break
@@ -107,7 +108,7 @@ def test_nor_where_the_retries_come_when_their_time_has_come(minutes, bursts, mo
 def test_a_client_of_a_call_a_minute_always_has_all_its_retries(minutes, most, offset):
     budget = RetryBudget(offset)
     for n in range(minutes):
-        budget.called(most)
+        budget.count_call(most)
         assert all(budget.take(offset + n * 60.0) for _ in range(most))
 
 
@@ -115,12 +116,12 @@ def test_a_client_of_a_call_a_minute_always_has_all_its_retries(minutes, most, o
 @quick
 def test_a_client_that_was_quiet_has_all_the_retries_of_a_call(pause, most):
     budget = RetryBudget(0.0)
-    budget.called(most)
+    budget.count_call(most)
     while budget.take(0.0):
         pass
     # Ten retries come back in a minute, fewer where the reserve is so large that more would be over a tenth.
     later = pause + 60.001 * most / min(10, 100 - max(10, most))
-    budget.called(most)
+    budget.count_call(most)
 
     assert all(budget.take(later) for _ in range(most))
 
@@ -137,7 +138,7 @@ def test_a_budget_is_never_overdrawn(events):
     for step, most, calls in events:
         now += step
         if calls:
-            budget.called(most)
+            budget.count_call(most)
         else:
             before = budget.left
             assert budget.take(now) or before < 1.0

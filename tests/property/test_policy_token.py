@@ -7,8 +7,8 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clarus_async.auth.token import HeldToken, Phase, Refusals, life
-from tests.strategies import quick, thorough
+from clarus_async.auth.token import HeldToken, Phase, TokenRefusals, life
+from tests.support.strategies import quick, thorough
 
 ORDER = [Phase.FRESH, Phase.STALE, Phase.EXPIRED]
 lives = st.floats(0.001, 86_400)
@@ -45,7 +45,7 @@ def test_a_phase_is_what_the_contract_says(seconds, part):
 @given(st.lists(st.tuples(st.booleans(), st.floats(0, 200), st.floats(0, 1)), max_size=60))
 @thorough
 def test_the_next_token_is_asked_for_within_twenty_seconds_or_one_where_some_are_accepted(events):
-    refusals = Refusals()
+    refusals = TokenRefusals()
     now = 0.0
     for accepted, lived, drawn in events:
         refusals.accepted = refusals.accepted or accepted
@@ -61,7 +61,7 @@ def test_the_next_token_is_asked_for_within_twenty_seconds_or_one_where_some_are
 @given(st.integers(1, 200), st.floats(0, 1e6))
 @quick
 def test_a_server_that_accepts_no_token_is_not_stormed(tokens, clock):
-    refusals = Refusals()
+    refusals = TokenRefusals()
     now = clock
     for _ in range(tokens):
         refusals.refused(HeldToken("t", now, 3600.0), now, lambda: 0.5)

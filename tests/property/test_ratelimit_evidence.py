@@ -8,23 +8,23 @@ import math
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clarus_async.ratelimit.evidence import Evidence, _on_a_line
+from clarus_async.ratelimit.evidence import Evidence, Run, _on_a_line
 from tests.ratelimit.noting import note
-from tests.strategies import quick
+from tests.support.strategies import quick
 
 thorough = settings(quick, max_examples=100)
 
 signs = st.booleans()
-under_way = st.integers(1, 40)
+in_flight = st.integers(1, 40)
 gaps = st.sampled_from([1e-4, 1e-3, 0.004, 0.01, 0.05]) | st.floats(1e-5, 0.05)
 
 
 @st.composite
 def blocks(draw, *, most):
-    """Requests that were sent one after another: when, how many were under way, and whether they were admitted."""
+    """Requests that were sent one after another: when, how many were in flight, and whether they were admitted."""
     events, at = [], draw(st.sampled_from([0.0, 1000.0]))
     for _ in range(draw(st.integers(3, most))):
-        gap, admitted, others = draw(gaps), draw(signs), draw(under_way)
+        gap, admitted, others = draw(gaps), draw(signs), draw(in_flight)
         sways = draw(st.sampled_from([0.0, 0.0, 0.4, 0.95]))
         for n in range(draw(st.integers(1, 120))):
             events.append((at + gap * sways * (n * 0.618 % 1.0), others, admitted))
@@ -68,30 +68,30 @@ def test_condensing_keeps_the_order_and_what_was_sent_before_each_run(events):
     evidence.condense()
     runs = evidence._runs
 
-    assert all(began <= ended for began, ended, _, _ in runs)
-    assert all(one[1] <= other[0] for one, other in itertools.pairwise(runs))
-    for began, _, _, _ in runs:
+    assert all(began <= ended for began, ended, *_ in runs)
+    assert all(one.ended <= other.began for one, other in itertools.pairwise(runs))
+    for began, *_ in runs:
         assert evidence.admitted(-math.inf, began) == exact(events, -math.inf, began)
 
 
 @thorough
-@given(st.lists(st.floats(0.0, 0.1), min_size=1, max_size=15), st.sampled_from([0.75, 1.5, 3.0]), under_way, st.data())
+@given(st.lists(st.floats(0.0, 0.1), min_size=1, max_size=15), st.sampled_from([0.75, 1.5, 3.0]), in_flight, st.data())
 def test_a_line_is_no_further_off_than_it_says(steps, off, others, data):
     times = [10.0, *itertools.accumulate(steps, initial=10.0 + data.draw(st.floats(1e-6, 0.1)))]
     events = [(at, others, True) for at in times]
-    line = _on_a_line([(at, at, 1, float(others)) for at in times], off)
+    line = _on_a_line([Run(at, at, 1, float(others)) for at in times], off)
     if line is None:
         return
     evidence = Evidence([line])
 
     # The nth was sent when the line says n, give or take so many: a count up to a moment is as far off.
-    assert line[2:] == (len(times), float(others))
+    assert line[2:] == (len(times), float(others), True)
     for until in moments(events):
         assert abs(evidence.admitted(-math.inf, until) - exact(events, -math.inf, until)) <= math.ceil(off)
 
 
 @thorough
-@given(st.lists(st.tuples(st.integers(1, 90), gaps, signs, under_way), min_size=3, max_size=8), st.data())
+@given(st.lists(st.tuples(st.integers(1, 90), gaps, signs, in_flight), min_size=3, max_size=8), st.data())
 def test_counts_of_even_requests_are_off_by_two_at_the_most_or_by_some_milliseconds(paces, data):
     events, at = [], 0.0
     for many, gap, admitted, others in paces:

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from clarus_async.ratelimit.headers import Told, read_rate_limit
-from tests.strategies import moments, quick, thorough
+from clarus_async.ratelimit.headers import RateLimitHeaders, read_rate_limit
+from tests.support.strategies import moments, quick, thorough
 
 NOW = datetime(2026, 1, 10, 12, tzinfo=UTC)
 NAMES = (
@@ -71,7 +71,7 @@ def test_the_policy_of_the_lowest_rate_is_read_back(quotas, left, seconds, sever
         for text in texts:
             headers.add(name, text)
 
-    assert read_rate_limit(headers, None, NOW) == Told(limit, min(window, 3600), left, seconds)
+    assert read_rate_limit(headers, None, NOW) == RateLimitHeaders(limit, min(window, 3600), left, seconds)
 
 
 @given(st.dictionaries(counts, windows, min_size=1, max_size=5), st.data())
@@ -79,7 +79,7 @@ def test_the_policy_of_the_lowest_rate_is_read_back(quotas, left, seconds, sever
 def test_the_quota_in_force_is_read_back_in_either_earlier_form(quotas, data):
     limit = data.draw(st.sampled_from(sorted(quotas)))
     tail = ", ".join(f"{q};w={w}" for q, w in quotas.items())
-    expected = Told(limit, min(quotas[limit], 3600), None, None)
+    expected = RateLimitHeaders(limit, min(quotas[limit], 3600), None, None)
 
     assert read_rate_limit({"RateLimit-Limit": f"{limit}, {tail}"}, None, NOW) == expected
     assert read_rate_limit({"RateLimit": f"limit={limit}", "RateLimit-Policy": tail}, None, NOW) == expected
@@ -95,4 +95,4 @@ def test_a_moment_of_reset_does_not_depend_on_our_clock_or_on_how_it_is_told(sec
 
     for text in (f"{stamp}", f"{stamp}.0", f"{stamp}000", format_datetime(until, usegmt=True)):
         told = read_rate_limit({"X-RateLimit-Reset": text}, date, ours)
-        assert told == Told(None, None, None, min(max(0, seconds), 3600))
+        assert told == RateLimitHeaders(None, None, None, min(max(0, seconds), 3600))

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from clarus_async.config import PacingPolicy
-from clarus_async.ratelimit.headers import Told
+from clarus_async.ratelimit.headers import RateLimitHeaders
 from clarus_async.ratelimit.limiter import AdaptiveRateLimiter
-from clarus_async.ratelimit.told import PaceSource
-from tests.strategies import quick
+from clarus_async.ratelimit.pace import PaceSource
+from tests.support.strategies import quick
 
 HOUR = 3600.0
 # What a float leaves of a microsecond at the largest clock.
@@ -36,25 +36,25 @@ waits = st.none() | st.just(0.0) | st.floats(0, 120) | st.sampled_from([1e-300, 
 
 
 @st.composite
-def told(draw):
+def stated(draw):
     """What the parser may make of a hostile server's headers."""
     limit = draw(st.none() | st.sampled_from([1, 2, 10, 50, 600, 10**9]))
     window = None if limit is None else draw(st.none() | st.sampled_from([1.0, 60.0, HOUR]))
     remaining = draw(st.none() | st.sampled_from([0, 1, 5, 50, 10**9]))
     reset = draw(st.none() | st.sampled_from([0.0, 1.0, 2.0, 59.5, HOUR]))
-    return Told(limit, window, remaining, reset)
+    return RateLimitHeaders(limit, window, remaining, reset)
 
 
-anything_told = st.none() | told()
+any_headers = st.none() | stated()
 places = st.integers(0, 1_000)
 
 
 class Limiting(RuleBasedStateMachine):
-    """A tenant with requests under way, some of which come back late, and some never."""
+    """A tenant with requests in flight, some of which come back late, and some never."""
 
     def __init__(self):
         super().__init__()
-        self.under_way = []
+        self.in_flight = []
         self.heard_of = []
 
     @initialize(policy=policies, clock=clocks)
@@ -67,24 +67,24 @@ class Limiting(RuleBasedStateMachine):
     def ask(self):
         wait = self.limiter.ask(self.now)
         if wait is None:
-            assert self.under_way, "it waits for an answer, and nothing is under way"
+            assert self.in_flight, "it waits for an answer, and nothing is in flight"
         else:
             assert 0 <= wait < math.inf
             assert wait > 0 or self.now >= self.floor - SHADE, "it goes before Retry-After"
         return wait
 
     def send(self):
-        self.under_way.append(self.limiter.send(self.now))
+        self.in_flight.append(self.limiter.send(self.now))
 
     def come_back(self, at):
-        sent = self.under_way.pop(at % len(self.under_way))
+        sent = self.in_flight.pop(at % len(self.in_flight))
         self.heard_of.append(sent)
         return sent
 
-    def refuse(self, at, wait, tells):
+    def refuse(self, at, wait, headers):
         if wait is not None:
             self.floor = max(self.floor, self.now + min(wait, HOUR))
-        self.limiter.refused(self.come_back(at), self.now, wait, tells)
+        self.limiter.refused(self.come_back(at), self.now, wait, headers)
 
     @rule(seconds=steps)
     def time_passes(self, seconds):
@@ -105,45 +105,45 @@ class Limiting(RuleBasedStateMachine):
             if self.ask() == 0:
                 self.send()
 
-    @rule(seconds=st.floats(0.01, 20.0), width=st.integers(1, 64), tells=anything_told, each=st.integers(2, 90))
-    def much_traffic_comes_and_some_is_refused(self, seconds, width, tells, each):
+    @rule(seconds=st.floats(0.01, 20.0), width=st.integers(1, 64), headers=any_headers, each=st.integers(2, 90))
+    def much_traffic_comes_and_some_is_refused(self, seconds, width, headers, each):
         until = self.now + seconds
         for number in range(1, 200):
-            wait = self.ask() if len(self.under_way) < width else None
+            wait = self.ask() if len(self.in_flight) < width else None
             if wait == 0:
                 self.send()
             elif wait is not None:
                 self.now += wait
             elif number % each:
                 self.now += 0.001
-                self.limiter.answered(self.come_back(0), self.now, tells)
+                self.limiter.answered(self.come_back(0), self.now, headers)
             else:
-                self.refuse(0, None, tells)
+                self.refuse(0, None, headers)
             if self.now > until:
                 break
 
-    @precondition(lambda self: self.under_way)
-    @rule(at=places, tells=anything_told)
-    def an_answer_comes(self, at, tells):
-        self.limiter.answered(self.come_back(at), self.now, tells)
+    @precondition(lambda self: self.in_flight)
+    @rule(at=places, headers=any_headers)
+    def an_answer_comes(self, at, headers):
+        self.limiter.answered(self.come_back(at), self.now, headers)
 
-    @precondition(lambda self: self.under_way)
-    @rule(at=places, wait=waits, tells=anything_told)
-    def a_refusal_comes(self, at, wait, tells):
-        self.refuse(at, wait, tells)
+    @precondition(lambda self: self.in_flight)
+    @rule(at=places, wait=waits, headers=any_headers)
+    def a_refusal_comes(self, at, wait, headers):
+        self.refuse(at, wait, headers)
 
-    @precondition(lambda self: len(self.under_way) > 1)
+    @precondition(lambda self: len(self.in_flight) > 1)
     @rule(most=st.integers(2, 12), wait=waits)
     def refusals_come(self, most, wait):
-        for _ in range(min(most, len(self.under_way))):
+        for _ in range(min(most, len(self.in_flight))):
             self.refuse(0, wait, None)
 
-    @precondition(lambda self: self.under_way)
+    @precondition(lambda self: self.in_flight)
     @rule(at=places)
     def a_request_is_lost(self, at):
         self.limiter.lost(self.come_back(at))
 
-    @precondition(lambda self: self.under_way)
+    @precondition(lambda self: self.in_flight)
     @rule(at=places)
     def a_request_does_not_go_out(self, at):
         self.limiter.unsent(self.come_back(at))
@@ -164,13 +164,13 @@ class Limiting(RuleBasedStateMachine):
         self.limiter.forget()
 
     @invariant()
-    def what_is_under_way_is_counted(self):
-        assert self.limiter._out == set(self.under_way)
+    def what_is_in_flight_is_counted(self):
+        assert self.limiter._out == set(self.in_flight)
 
     @invariant()
-    def at_most_one_looks(self):
+    def at_most_one_probes(self):
         limiter = self.limiter
-        assert limiter._look is None or limiter._look in limiter._out
+        assert limiter._probe is None or limiter._probe in limiter._out
 
     @invariant()
     def asking_changes_nothing(self):
@@ -186,7 +186,7 @@ class Limiting(RuleBasedStateMachine):
             assert self.limiter.source is PaceSource.GIVEN
 
     @invariant()
-    def what_limits_is_told(self):
+    def what_limits_is_known(self):
         limit = self.limiter.limit
         assert (limit is None) == (self.limiter.source is PaceSource.NONE)
         assert limit is None or 0.0 <= limit.certainty <= 1.0
@@ -197,7 +197,7 @@ class Limiting(RuleBasedStateMachine):
         assert max(0.0, self.floor - self.now) <= self.limiter.pause(self.now) + SHADE < math.inf
         idle = self.limiter.idle(self.now)
         assert 0 <= idle < math.inf
-        assert idle == 0 or not self.under_way
+        assert idle == 0 or not self.in_flight
 
     @invariant()
     def little_is_kept_of_the_past(self):
@@ -205,9 +205,9 @@ class Limiting(RuleBasedStateMachine):
 
     def teardown(self):
         """Whatever happened, the tenant opens again."""
-        while self.under_way:
+        while self.in_flight:
             self.limiter.answered(self.come_back(0), self.now)
-        # A thousandth a second may be given, and an hour told.
+        # A thousandth a second may be given, and an hour advertised.
         until = self.now + 3 * HOUR
         for _ in range(100):
             wait = self.ask()

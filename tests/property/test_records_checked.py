@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from clarus_async.errors import InvalidInputError
 from clarus_async.resources.integrations import IntegrationChanges, IntegrationFilter, NewIntegration
 from clarus_async.validation import plain_or_problem
-from tests.strategies import (
+from tests.support.strategies import (
     HERE,
     NEW_ATTRIBUTES,
     REQUIRED,

@@ -14,11 +14,11 @@ from clarus_async.auth.grants import TokenEndpoint, grant_for
 from clarus_async.config import RetryPolicy, Timeouts
 from clarus_async.credentials import ClientCredentials, RefreshToken, Token
 from clarus_async.errors import ClarusError
-from clarus_async.http.no_answer import Unanswered
-from clarus_async.http.session import Received
-from clarus_async.retry.effect import NoAnswer
-from tests.strategies import json_of, thorough
-from tests.virtual import now, run_virtually
+from clarus_async.http.session import HttpResponse
+from clarus_async.http.transport_failure import TransportFailure
+from clarus_async.retry.effect import NoResponse
+from tests.support.strategies import json_of, thorough
+from tests.support.virtual import now, run_virtually
 
 SECRET = "canary canary:+/%&"
 PAIR = f"id:{SECRET}"
@@ -64,16 +64,16 @@ statuses = st.sampled_from([200, 201, 204, 302, 400, 401, 403, 404, 407, 408, 41
     200, 599
 )
 answers = st.one_of(
-    st.sampled_from([Unanswered(why, f"{why} at token.example:443") for why in NoAnswer]),
-    st.builds(Received, statuses, headers, bodies(), whole=st.booleans()),
+    st.sampled_from([TransportFailure(why, f"{why} at token.example:443") for why in NoResponse]),
+    st.builds(HttpResponse, statuses, headers, bodies(), whole=st.booleans()),
     st.builds(
-        Received,
+        HttpResponse,
         st.sampled_from([400, 401, 429, 503]),
         headers | st.just({"Retry-After": "7"}),
         st.sampled_from(REFUSALS).map(orjson.dumps),
     ),
     st.builds(
-        Received,
+        HttpResponse,
         st.sampled_from([400, 401, 403]),
         headers,
         st.builds(
@@ -116,7 +116,7 @@ def test_asking_for_a_token(given_answers, kind):
             assert not any(echo in str(result) for echo in ECHOES)
             assert result.attempts == len(server.asked)
         for (before, _, _, answer), (after, _, _, _) in zip(server.asked, server.asked[1:], strict=False):
-            if isinstance(answer, Received) and answer.headers.get("Retry-After") == "7":
+            if isinstance(answer, HttpResponse) and answer.headers.get("Retry-After") == "7":
                 assert after - before >= 7.0
         assert all(by_header != by_form for _, by_header, by_form, _ in server.asked)
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clarus_async.wire.graphql import only_reads
-from tests.strategies import quick, thorough
+from tests.support.strategies import quick, thorough
 
 # What a string or a comment may hold to fool whoever looks for braces, quotes and words.
 BAIT = st.sampled_from([

@@ -20,7 +20,7 @@ from clarus_async.wire.error_bodies import read_error_body
 from clarus_async.wire.graphql import GraphQLAnswer, Page, only_reads, read_answer, read_page, searches_by
 from clarus_async.wire.headers import http_date, request_id, retry_after
 from clarus_async.wire.reading import Unreadable, parse
-from tests.strategies import (
+from tests.support.strategies import (
     answer_attributes,
     any_texts,
     json_objects,

@@ -13,7 +13,7 @@ from clarus_async.resources.integrations import INTEGRATIONS, UNSET, Integration
 from clarus_async.wire.envelope import changes_body, create_body, read_changed, read_created
 from clarus_async.wire.graphql import Page, filter_variable, read_page, request_body
 from clarus_async.wire.reading import Unreadable
-from tests.strategies import (
+from tests.support.strategies import (
     HERE,
     REFERENCES,
     STRINGS,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from clarus_async.errors import ErrorDetail
 from clarus_async.wire.error_bodies import read_error_body, secrets_in
-from tests.strategies import HERE, holding, json_objects, json_of, quick, secrets, texts, thorough
+from tests.support.strategies import HERE, holding, json_objects, json_of, quick, secrets, texts, thorough
 
 
 def scrub(details, hidden):

@@ -1,6 +1,6 @@
 """Noting answers as evidence."""
 
 
-def note(evidence, at, under_way, *, admitted):
+def note(evidence, at, in_flight, *, admitted):
     """Note one, whatever it was."""
-    (evidence.add if admitted else evidence.refused)(at, under_way)
+    (evidence.add if admitted else evidence.refused)(at, in_flight)

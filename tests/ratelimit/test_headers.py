@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from clarus_async.ratelimit.headers import Told, read_rate_limit
+from clarus_async.ratelimit.headers import RateLimitHeaders, read_rate_limit
 
 NOW = datetime(2026, 1, 10, 12, 0, 0, tzinfo=UTC)
 DATE = "Sat, 10 Jan 2026 11:00:00 GMT"  # the server's clock is an hour behind ours
@@ -47,18 +47,26 @@ def test_a_limit_that_is_told_in_a_way_of_ones_own_is_not_read():
 @pytest.mark.parametrize(
     ("policy", "state", "expected"),
     [
-        ('"burst";q=100;w=60,"daily";q=1000;w=86400', '"default";r=50;t=30', Told(1000, 3600.0, 50, 30.0)),
-        ('"default";q=100;w=10', '"default";r=50;t=5', Told(100, 10.0, 50, 5.0)),
-        ('"permin";q=50;w=60,"perhr";q=1000;w=3600', '"permin";r=0;t=7, "perhr";r=9;t=8', Told(1000, 3600.0, 9, 8.0)),
-        ('"peruser";q=100;w=60;pk=:cHsdsRa894==:', '"peruser";r=50;t=30;pk=:cHsdsRa894==:', Told(100, 60.0, 50, 30.0)),
-        ('"default";q=100;w=10;qu="requests"', "default;r=50", Told(100, 10.0, 50, None)),
-        ("default;q=100;w=10;qu=requests", '"default";t=50', Told(100, 10.0, None, 50.0)),
-        ('"default";q=100', '"default";r=50;t=30', Told(100, None, 50, 30.0)),
-        ('"no window";q=5, "window";q=100;w=10', "", Told(100, 10.0, None, None)),
-        ('"a;q=1,\\"b";q=100;w=10', '"c";r=1, "a;q=1,\\"b";r=2', Told(100, 10.0, 2, None)),
-        ('"";q=100;w=10', '"x";r=1, "";r=2', Told(100, 10.0, 2, None)),
-        (' "a" ; q=1 ; q=100;w=10 ,, ;q=5;w=99', "a;r=1;r=2", Told(100, 10.0, 2, None)),
-        ("", '"default";r=50;t=30', Told(None, None, 50, 30.0)),
+        ('"burst";q=100;w=60,"daily";q=1000;w=86400', '"default";r=50;t=30', RateLimitHeaders(1000, 3600.0, 50, 30.0)),
+        ('"default";q=100;w=10', '"default";r=50;t=5', RateLimitHeaders(100, 10.0, 50, 5.0)),
+        (
+            '"permin";q=50;w=60,"perhr";q=1000;w=3600',
+            '"permin";r=0;t=7, "perhr";r=9;t=8',
+            RateLimitHeaders(1000, 3600.0, 9, 8.0),
+        ),
+        (
+            '"peruser";q=100;w=60;pk=:cHsdsRa894==:',
+            '"peruser";r=50;t=30;pk=:cHsdsRa894==:',
+            RateLimitHeaders(100, 60.0, 50, 30.0),
+        ),
+        ('"default";q=100;w=10;qu="requests"', "default;r=50", RateLimitHeaders(100, 10.0, 50, None)),
+        ("default;q=100;w=10;qu=requests", '"default";t=50', RateLimitHeaders(100, 10.0, None, 50.0)),
+        ('"default";q=100', '"default";r=50;t=30', RateLimitHeaders(100, None, 50, 30.0)),
+        ('"no window";q=5, "window";q=100;w=10', "", RateLimitHeaders(100, 10.0, None, None)),
+        ('"a;q=1,\\"b";q=100;w=10', '"c";r=1, "a;q=1,\\"b";r=2', RateLimitHeaders(100, 10.0, 2, None)),
+        ('"";q=100;w=10', '"x";r=1, "";r=2', RateLimitHeaders(100, 10.0, 2, None)),
+        (' "a" ; q=1 ; q=100;w=10 ,, ;q=5;w=99', "a;r=1;r=2", RateLimitHeaders(100, 10.0, 2, None)),
+        ("", '"default";r=50;t=30', RateLimitHeaders(None, None, 50, 30.0)),
         ("", '"a";r=50;t=30, "b";r=40;t=20', None),
     ],
 )
@@ -72,7 +80,9 @@ def test_which_policy_is_told_by_its_rate_as_it_was_said():
 
 
 def test_of_several_items_none_is_taken_that_the_policy_does_not_name():
-    assert told(RateLimit_Policy="a;q=10;w=1", RateLimit="b;r=5;t=6, c;r=7;t=8") == Told(10, 1.0, None, None)
+    assert told(RateLimit_Policy="a;q=10;w=1", RateLimit="b;r=5;t=6, c;r=7;t=8") == RateLimitHeaders(
+        10, 1.0, None, None
+    )
 
 
 @pytest.mark.parametrize("unit", ['"content-bytes"', "concurrent-requests", '"Requests"', ""])
@@ -80,7 +90,9 @@ def test_a_quota_of_something_else_is_not_ours(unit):
     policy = f'"bytes";q=10;w=60;qu={unit}'
 
     assert told(RateLimit_Policy=policy, RateLimit='"bytes";r=5;t=6') is None
-    assert told(RateLimit_Policy=f"{policy}, a;q=9;w=1", RateLimit="bytes;r=5;t=6, b;r=7") == Told(9, 1.0, 7, None)
+    assert told(RateLimit_Policy=f"{policy}, a;q=9;w=1", RateLimit="bytes;r=5;t=6, b;r=7") == RateLimitHeaders(
+        9, 1.0, 7, None
+    )
 
 
 def test_a_list_may_come_in_several_lines():
@@ -91,7 +103,7 @@ def test_a_list_may_come_in_several_lines():
         ("ratelimit", '"hourly";r=50;t=30'),
     )
 
-    assert read_rate_limit(headers, DATE, NOW) == Told(1000, 3600.0, 50, 30.0)
+    assert read_rate_limit(headers, DATE, NOW) == RateLimitHeaders(1000, 3600.0, 50, 30.0)
 
 
 # Its earlier forms.
@@ -100,31 +112,40 @@ def test_a_list_may_come_in_several_lines():
 @pytest.mark.parametrize(
     ("headers", "expected"),
     [
-        ({"RateLimit": "limit=100, remaining=50, reset=5"}, Told(100, None, 50, 5.0)),
-        ({"RateLimit": "limit=100, remaining=50, reset=5", "RateLimit-Policy": "100;w=60"}, Told(100, 60.0, 50, 5.0)),
+        ({"RateLimit": "limit=100, remaining=50, reset=5"}, RateLimitHeaders(100, None, 50, 5.0)),
+        (
+            {"RateLimit": "limit=100, remaining=50, reset=5", "RateLimit-Policy": "100;w=60"},
+            RateLimitHeaders(100, 60.0, 50, 5.0),
+        ),
         (
             {"RateLimit": "limit=10, remaining=4, reset=4", "RateLimit-Policy": "10;w=10, 50;w=60"},
-            Told(10, 10.0, 4, 4.0),
+            RateLimitHeaders(10, 10.0, 4, 4.0),
         ),
         (
             {"RateLimit-Limit": "100, 100;w=10", "RateLimit-Remaining": "50", "RateLimit-Reset": "50"},
-            Told(100, 10.0, 50, 50.0),
+            RateLimitHeaders(100, 10.0, 50, 50.0),
         ),
-        ({"RateLimit-Limit": "10, 10;w=1, 50;w=60, 1000;w=3600, 5000;w=86400"}, Told(10, 1.0, None, None)),
-        ({"RateLimit-Limit": '10, 10;w=1;burst=1000, 1000;w=3600;comment="a, b;w=9"'}, Told(10, 1.0, None, None)),
-        ({"RateLimit-Limit": "100;w=60"}, Told(100, 60.0, None, None)),
-        ({"RateLimit-Limit": "100, 5000;w=60"}, Told(100, 60.0, None, None)),
-        ({"RateLimit-Limit": "100, 50;w=60, 5000;w=60"}, Told(100, None, None, None)),
-        ({"RateLimit-Limit": "100, 50, 5000;w=60"}, Told(100, 60.0, None, None)),
-        ({"RateLimit-Limit": "100", "RateLimit-Policy": "100;w=60, 1000;w=3600"}, Told(100, 60.0, None, None)),
-        ({"RateLimit-Limit": "many, 100;w=60"}, Told(100, 60.0, None, None)),
-        ({"RateLimit-Policy": "100;w=60, 1000;w=3600"}, Told(1000, 3600.0, None, None)),
-        ({"RateLimit-Policy": "100;w=60, 10;w=3600;qu=bytes"}, Told(100, 60.0, None, None)),
-        ({"RateLimit-Policy": "100"}, Told(100, None, None, None)),
+        ({"RateLimit-Limit": "10, 10;w=1, 50;w=60, 1000;w=3600, 5000;w=86400"}, RateLimitHeaders(10, 1.0, None, None)),
+        (
+            {"RateLimit-Limit": '10, 10;w=1;burst=1000, 1000;w=3600;comment="a, b;w=9"'},
+            RateLimitHeaders(10, 1.0, None, None),
+        ),
+        ({"RateLimit-Limit": "100;w=60"}, RateLimitHeaders(100, 60.0, None, None)),
+        ({"RateLimit-Limit": "100, 5000;w=60"}, RateLimitHeaders(100, 60.0, None, None)),
+        ({"RateLimit-Limit": "100, 50;w=60, 5000;w=60"}, RateLimitHeaders(100, None, None, None)),
+        ({"RateLimit-Limit": "100, 50, 5000;w=60"}, RateLimitHeaders(100, 60.0, None, None)),
+        (
+            {"RateLimit-Limit": "100", "RateLimit-Policy": "100;w=60, 1000;w=3600"},
+            RateLimitHeaders(100, 60.0, None, None),
+        ),
+        ({"RateLimit-Limit": "many, 100;w=60"}, RateLimitHeaders(100, 60.0, None, None)),
+        ({"RateLimit-Policy": "100;w=60, 1000;w=3600"}, RateLimitHeaders(1000, 3600.0, None, None)),
+        ({"RateLimit-Policy": "100;w=60, 10;w=3600;qu=bytes"}, RateLimitHeaders(100, 60.0, None, None)),
+        ({"RateLimit-Policy": "100"}, RateLimitHeaders(100, None, None, None)),
         # GitLab's reset is a Unix time.
         (
             {"RateLimit-Limit": "60", "RateLimit-Remaining": "67", "RateLimit-Reset": f"{SERVED + 15}"},
-            Told(60, None, 67, 15.0),
+            RateLimitHeaders(60, None, 67, 15.0),
         ),
     ],
 )
@@ -145,7 +166,7 @@ def test_github():
         ("x-ratelimit-resource", "core"),
     )
 
-    assert read_rate_limit(headers, DATE, NOW) == Told(5000, None, 4999, 1800.0)
+    assert read_rate_limit(headers, DATE, NOW) == RateLimitHeaders(5000, None, 4999, 1800.0)
 
 
 def test_twitter():
@@ -156,11 +177,11 @@ def test_twitter():
         ("x-rate-limit-reset", f"{SERVED + 899}"),
     )
 
-    assert read_rate_limit(headers, DATE, NOW) == Told(900, None, 0, 899.0)
+    assert read_rate_limit(headers, DATE, NOW) == RateLimitHeaders(900, None, 0, 899.0)
 
 
 def test_one_that_tells_its_policies_too():
-    assert told(X_RateLimit_Limit="100, 100;w=60", X_RateLimit_Remaining="3") == Told(100, 60.0, 3, None)
+    assert told(X_RateLimit_Limit="100, 100;w=60", X_RateLimit_Remaining="3") == RateLimitHeaders(100, 60.0, 3, None)
 
 
 @pytest.mark.parametrize(
@@ -187,8 +208,8 @@ def test_one_that_tells_its_policies_too():
     ],
 )
 def test_a_reset_is_told_in_many_ways(text, seconds):
-    assert told(X_RateLimit_Reset=text) == Told(None, None, None, pytest.approx(seconds))
-    assert told(X_Rate_Limit_Reset=text) == Told(None, None, None, pytest.approx(seconds))
+    assert told(X_RateLimit_Reset=text) == RateLimitHeaders(None, None, None, pytest.approx(seconds))
+    assert told(X_Rate_Limit_Reset=text) == RateLimitHeaders(None, None, None, pytest.approx(seconds))
 
 
 @pytest.mark.parametrize("date", [None, "", "nonsense"])
@@ -208,11 +229,11 @@ def test_a_later_family_fills_what_is_open():
         RateLimit_Remaining="50",
         X_RateLimit_Reset="7",
         X_Rate_Limit_Reset="6",
-    ) == Told(9, 3.0, 8, 7.0)
+    ) == RateLimitHeaders(9, 3.0, 8, 7.0)
 
 
 def test_a_limit_keeps_away_from_the_window_of_another_family():
-    assert told(RateLimit_Policy="a;q=9", X_RateLimit_Limit="9;w=60") == Told(9, None, None, None)
+    assert told(RateLimit_Policy="a;q=9", X_RateLimit_Limit="9;w=60") == RateLimitHeaders(9, None, None, None)
 
 
 # What is wrong.
@@ -245,11 +266,13 @@ def test_a_limit_keeps_away_from_the_window_of_another_family():
 def test_what_is_no_number_is_left_out_by_itself(text):
     state = {"RateLimit_Remaining": "5", "RateLimit_Reset": "6"}
 
-    assert told(RateLimit_Limit=text, **state) == Told(None, None, 5, 6.0)
-    assert told(RateLimit_Limit="9", **{**state, "RateLimit_Remaining": text}) == Told(9, None, None, 6.0)
-    assert told(RateLimit_Limit="9", **{**state, "RateLimit_Reset": text}) == Told(9, None, 5, None)
-    assert told(RateLimit_Policy=f"a;q=9;w={text}", RateLimit="a;r=5;t=6") == Told(9, None, 5, 6.0)
-    assert told(RateLimit_Policy=f"a;q={text};w=9", RateLimit=f"a;t=6;r={text}") == Told(None, None, None, 6.0)
+    assert told(RateLimit_Limit=text, **state) == RateLimitHeaders(None, None, 5, 6.0)
+    assert told(RateLimit_Limit="9", **{**state, "RateLimit_Remaining": text}) == RateLimitHeaders(9, None, None, 6.0)
+    assert told(RateLimit_Limit="9", **{**state, "RateLimit_Reset": text}) == RateLimitHeaders(9, None, 5, None)
+    assert told(RateLimit_Policy=f"a;q=9;w={text}", RateLimit="a;r=5;t=6") == RateLimitHeaders(9, None, 5, 6.0)
+    assert told(RateLimit_Policy=f"a;q={text};w=9", RateLimit=f"a;t=6;r={text}") == RateLimitHeaders(
+        None, None, None, 6.0
+    )
 
 
 @pytest.mark.parametrize("text", ["9.5", "60.0", "1,5;w=", '"5"'])
@@ -261,7 +284,7 @@ def test_a_fraction_or_a_list_is_no_count(text):
 def test_no_limit_and_no_window_is_nothing(text):
     assert told(X_RateLimit_Limit=text) is None
     assert told(RateLimit_Policy=f"a;q={text};w=60") is None
-    assert told(RateLimit_Policy=f"a;q=9;w={text}") == Told(9, None, None, None)
+    assert told(RateLimit_Policy=f"a;q=9;w={text}") == RateLimitHeaders(9, None, None, None)
 
 
 @pytest.mark.parametrize("space", ["\x1c", "\x1f", "\x85", "\u2003"])
@@ -272,21 +295,21 @@ def test_a_space_that_no_header_has_is_no_space(space):
 
 def test_a_remaining_of_less_than_nothing_is_no_number():
     """Some servers say -1 where nothing limits."""
-    assert told(X_RateLimit_Remaining="0") == Told(None, None, 0, None)
+    assert told(X_RateLimit_Remaining="0") == RateLimitHeaders(None, None, 0, None)
     assert told(X_RateLimit_Remaining="-1") is None
 
 
 def test_what_is_out_of_range_is_clamped():
     huge = "9" * 200
 
-    assert told(RateLimit_Policy=f"a;q={huge};w={huge}", RateLimit=f"a;r={huge};t={huge}") == Told(
+    assert told(RateLimit_Policy=f"a;q={huge};w={huge}", RateLimit=f"a;r={huge};t={huge}") == RateLimitHeaders(
         10**9, 3600.0, 10**9, 3600.0
     )
 
 
 def test_a_quote_that_is_not_closed_holds_what_follows():
     assert told(RateLimit_Policy='"a;q=9;w=60, b;q=5;w=1') is None
-    assert told(RateLimit_Policy='b;q=5;w=1, "a;q=9;w=60') == Told(5, 1.0, None, None)
+    assert told(RateLimit_Policy='b;q=5;w=1, "a;q=9;w=60') == RateLimitHeaders(5, 1.0, None, None)
 
 
 @pytest.mark.parametrize("name", ["RateLimit_Limit", "RateLimit_Remaining", "RateLimit_Reset", "X_RateLimit_Limit"])
@@ -302,4 +325,4 @@ def test_many_lines_are_a_long_text_too():
 def test_of_two_lines_where_one_is_due_the_first_counts():
     headers = answer(("X-RateLimit-Remaining", "5"), ("X-RateLimit-Remaining", "6"))
 
-    assert read_rate_limit(headers, DATE, NOW) == Told(None, None, 5, None)
+    assert read_rate_limit(headers, DATE, NOW) == RateLimitHeaders(None, None, 5, None)

@@ -1,4 +1,4 @@
-"""When a tenant may send: what is given, what is told, and what is learned."""
+"""When a tenant may send: what is given, what is advertised, and what is learned."""
 
 import json
 import math
@@ -7,11 +7,9 @@ import random
 import pytest
 
 from clarus_async.config import PacingPolicy
-from clarus_async.ratelimit.beliefs import LimitKind
-from clarus_async.ratelimit.headers import Told
-from clarus_async.ratelimit.limit import Limit
+from clarus_async.ratelimit.headers import RateLimitHeaders
 from clarus_async.ratelimit.limiter import AdaptiveRateLimiter
-from clarus_async.ratelimit.told import PaceSource
+from clarus_async.ratelimit.pace import Limit, LimitKind, PaceSource
 from clarus_async.simulator.limiters import (
     Connections,
     FirstRequestWindow,
@@ -43,22 +41,22 @@ def rush(limiter, now, callers=64):
     return sent
 
 
-def steady(limiter, rate, seconds, since=0.0, *, told=None):
+def steady(limiter, rate, seconds, since=0.0, *, headers=None):
     """Send evenly, as far as it is let, each being answered a round trip later; return the moment after."""
     now = since
     for _ in range(round(rate * seconds)):
         while wait := limiter.ask(now):
             now += wait
-        limiter.answered(limiter.send(now), now + RTT, told)
+        limiter.answered(limiter.send(now), now + RTT, headers)
         now += 1.0 / rate
     return now
 
 
-def refuse(limiter, now, retry_after=None, told=None):
+def refuse(limiter, now, retry_after=None, headers=None):
     """Send one as soon as it is let, and have it refused; return when."""
     while wait := limiter.ask(now):
         now += wait
-    limiter.refused(limiter.send(now), now + RTT, retry_after, told)
+    limiter.refused(limiter.send(now), now + RTT, retry_after, headers)
     return now + RTT
 
 
@@ -87,8 +85,8 @@ def most_within(times, seconds):
 def test_nothing_limits_to_begin_with():
     limiter = new()
 
-    assert (limiter.ask(0.0), limiter.pause(0.0), limiter.slot(0.0)) == (0.0, 0.0, 0.0)
-    assert (limiter.rate, limiter.source, limiter.belief, limiter.limit) == (None, PaceSource.NONE, None, None)
+    assert (limiter.ask(0.0), limiter.pause(0.0), limiter.next_slot(0.0)) == (0.0, 0.0, 0.0)
+    assert (limiter.rate, limiter.source, limiter.followed, limiter.limit) == (None, PaceSource.NONE, None, None)
 
 
 def test_two_go_at_once_from_cold():
@@ -109,7 +107,7 @@ def test_each_two_answers_let_one_more_go_up_to_sixteen():
     assert most[-1] == 16
 
 
-def test_beyond_no_more_are_under_way_than_an_eighth_of_what_was_answered():
+def test_beyond_no_more_are_in_flight_than_an_eighth_of_what_was_answered():
     limiter = new()
     steady(limiter, 400, 1)
 
@@ -138,7 +136,7 @@ def test_a_start_is_where_the_rate_begins_and_it_doubles_once_it_was_used_for_a_
     assert len(rush(limiter, 0.0)) <= 1 + 20 * 0.1
     steady(limiter, 20, 1, 0.5)
 
-    assert limiter._pace >= 40.0
+    assert limiter._rate >= 40.0
     assert limiter.rate is None
 
 
@@ -153,7 +151,7 @@ def test_retry_after_is_a_floor(policy, start):
 
     assert limiter.ask(now) == pytest.approx(7.5)
     assert limiter.pause(now + 2.0) == pytest.approx(5.5)
-    assert limiter.slot(now) >= 7.4999
+    assert limiter.next_slot(now) >= 7.4999
     assert limiter.ask(now + 7.4) > 0.0
     assert limiter.ask(now + 7.6) == 0.0
 
@@ -183,7 +181,7 @@ def test_a_server_that_can_not_answer_is_left_alone():
     assert limiter.source is PaceSource.NONE
 
 
-def test_what_is_told_to_wait_for_ages_is_probed_after_an_hour():
+def test_a_floor_of_ages_is_probed_after_an_hour():
     limiter = new()
     limiter.hold(1e30, 0.0)
 
@@ -221,8 +219,8 @@ def test_a_stray_refusal_costs_a_given_rate_its_retry_after_only(start):
 
 def test_nothing_that_the_server_tells_changes_a_given_rate():
     limiter = new(rate=5.0)
-    steady(limiter, 5, 2, told=Told(10**9, 1.0, 10**9, 1.0))
-    refuse(limiter, 10.0, None, Told(1, HOUR, 0, HOUR))
+    steady(limiter, 5, 2, headers=RateLimitHeaders(10**9, 1.0, 10**9, 1.0))
+    refuse(limiter, 10.0, None, RateLimitHeaders(1, HOUR, 0, HOUR))
     limiter.forget()
 
     assert limiter.rate == 5.0
@@ -233,11 +231,11 @@ def test_a_given_rate_is_one_of_which_all_is_known():
     assert new(rate=5.0, burst=3).limit == Limit(LimitKind.BUCKET, burst=3, certainty=1.0)
 
 
-# A quota that is told.
+# A quota that is advertised.
 
 
 @CLOCKS
-def test_a_quota_that_is_told_is_kept_as_one_by_window(start):
+def test_a_quota_that_is_advertised_is_kept_as_one_by_window(start):
     quota = Quota(limit=50, window=1.0, headers="draft-7")
     it = job(new(), 500, SlidingLog(50, 1.0), quota=quota, start=start)
 
@@ -250,7 +248,7 @@ def test_a_quota_that_is_told_is_kept_as_one_by_window(start):
 @pytest.mark.parametrize(
     "headers", ["draft-6", "draft-7", "draft-8", "x-ratelimit", "x-ratelimit-seconds", "x-ratelimit-ms"]
 )
-def test_every_form_in_which_a_quota_is_told_is_kept(headers):
+def test_every_form_in_which_a_quota_is_advertised_is_kept(headers):
     quota = Quota(limit=300, window=10.0, headers=headers)
     it = job(new(), 900, FixedWindow(300, 10.0), quota=quota, unix=1.8e9)
 
@@ -258,10 +256,10 @@ def test_every_form_in_which_a_quota_is_told_is_kept(headers):
     assert goodput(it, 30.0) >= 0.8
 
 
-def test_what_went_out_before_a_quota_was_told_counts():
+def test_what_went_out_before_a_quota_was_advertised_counts():
     limiter = new()
     first, other = rush(limiter, 0.0)
-    limiter.answered(first, 0.02, Told(10, 1.0, 9, 1.0))
+    limiter.answered(first, 0.02, RateLimitHeaders(10, 1.0, 9, 1.0))
     times, now = [first.at, other.at], 0.02
     while len(times) < 11:
         while wait := limiter.ask(now):
@@ -271,10 +269,10 @@ def test_what_went_out_before_a_quota_was_told_counts():
     assert times[10] > 1.0
 
 
-def test_a_stray_refusal_does_not_contradict_what_is_told():
+def test_a_stray_refusal_does_not_contradict_what_is_advertised():
     limiter = new()
-    now = steady(limiter, 50, 3, told=Told(50, 1.0, 40, 1.0))
-    now = refuse(limiter, now, 1.0, Told(50, 1.0, 0, 1.0))
+    now = steady(limiter, 50, 3, headers=RateLimitHeaders(50, 1.0, 40, 1.0))
+    now = refuse(limiter, now, 1.0, RateLimitHeaders(50, 1.0, 0, 1.0))
 
     assert limiter.source is PaceSource.TOLD
     assert limiter.ask(now + 1.0) == 0.0
@@ -283,33 +281,33 @@ def test_a_stray_refusal_does_not_contradict_what_is_told():
 
 def test_two_refusals_within_a_window_contradict_it():
     limiter = new()
-    told = Told(50, 1.0, 40, 1.0)
-    now = refuse(limiter, steady(limiter, 50, 3, told=told), None, told)
-    refuse(limiter, steady(limiter, 50, 0.2, now, told=told), None, told)
+    headers = RateLimitHeaders(50, 1.0, 40, 1.0)
+    now = refuse(limiter, steady(limiter, 50, 3, headers=headers), None, headers)
+    refuse(limiter, steady(limiter, 50, 0.2, now, headers=headers), None, headers)
 
     assert limiter.source is PaceSource.LEARNED
 
 
-def test_refusals_that_were_under_way_together_contradict_nothing():
+def test_refusals_that_were_in_flight_together_contradict_nothing():
     limiter = new()
-    now = steady(limiter, 50, 3, told=Told(50, 1.0, 40, 1.0))
+    now = steady(limiter, 50, 3, headers=RateLimitHeaders(50, 1.0, 40, 1.0))
     for one in (limiter.send(now), limiter.send(now)):
         limiter.refused(one, now + RTT, None)
 
     assert limiter.source is PaceSource.TOLD
 
 
-def test_what_was_learned_is_not_given_up_for_what_is_told_afterwards():
+def test_what_was_learned_is_not_given_up_for_what_is_advertised_afterwards():
     limiter = new()
     refuse(limiter, steady(limiter, 50, 2))
-    steady(limiter, 20, 1, 5.0, told=Told(1000, 1.0, 40, 1.0))
+    steady(limiter, 20, 1, 5.0, headers=RateLimitHeaders(1000, 1.0, 40, 1.0))
 
     assert limiter.source is PaceSource.LEARNED
 
 
-def test_a_quota_that_is_told_by_a_refusal_is_kept():
+def test_a_quota_that_is_advertised_by_a_refusal_is_kept():
     limiter = new()
-    refuse(limiter, 0.0, 1.0, Told(50, 1.0, 0, 1.0))
+    refuse(limiter, 0.0, 1.0, RateLimitHeaders(50, 1.0, 0, 1.0))
 
     assert limiter.source is PaceSource.TOLD
 
@@ -317,22 +315,25 @@ def test_a_quota_that_is_told_by_a_refusal_is_kept():
 def test_no_more_go_out_than_are_left():
     limiter = new()
     first, _ = rush(limiter, 0.0)
-    limiter.answered(first, 0.02, Told(1000, 10.0, 3, 5.0))
+    limiter.answered(first, 0.02, RateLimitHeaders(1000, 10.0, 3, 5.0))
 
     assert sum(len(rush(limiter, 1.0 + n / 50)) for n in range(5)) == 2
     assert limiter.ask(1.1) == pytest.approx(5.02 - 1.1)
 
 
 HOSTILE = [
-    Told(1, HOUR, 0, HOUR), Told(10**9, 1.0, 10**9, 0.0), Told(1, None, 0, HOUR), Told(10**9, None, 0, 0.0),
-    Told(None, None, 0, HOUR), Told(None, None, 0, 0.0), Told(None, None, None, 0.0), Told(10**9, HOUR, None, None),
+    RateLimitHeaders(*fields)
+    for fields in (
+        (1, HOUR, 0, HOUR), (10**9, 1.0, 10**9, 0.0), (1, None, 0, HOUR), (10**9, None, 0, 0.0),
+        (None, None, 0, HOUR), (None, None, 0, 0.0), (None, None, None, 0.0), (10**9, HOUR, None, None),
+    )
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("told", HOSTILE)
+@pytest.mark.parametrize("headers", HOSTILE)
 @pytest.mark.parametrize("retry_after", [None, 0.0, 1e-300, 1e300])
 @CLOCKS
-def test_a_hostile_server_makes_nobody_spin_nor_wait_for_ever(told, retry_after, start):
+def test_a_hostile_server_makes_nobody_spin_nor_wait_for_ever(headers, retry_after, start):
     limiter, now, sent = new(), start, 0
     for n in range(60):
         wait = limiter.ask(now)
@@ -344,9 +345,9 @@ def test_a_hostile_server_makes_nobody_spin_nor_wait_for_ever(told, retry_after,
             one = limiter.send(now)
             sent += 1
             if n % 3:
-                limiter.answered(one, now, told)
+                limiter.answered(one, now, headers)
             else:
-                limiter.refused(one, now, retry_after, told)
+                limiter.refused(one, now, retry_after, headers)
     assert sent >= 15
 
 
@@ -369,15 +370,15 @@ def test_a_limit_is_found_and_of_what_kind_it_is(server, quota, kinds, start):
     assert goodput(it, quota) >= 0.85
     assert len(it.refused) <= 0.02 * it.sent + 5 + 16
     assert it.pacer.source is PaceSource.LEARNED
-    assert it.pacer.belief.kind in kinds
-    assert it.pacer.limit.kind is it.pacer.belief.kind
+    assert it.pacer.followed.kind in kinds
+    assert it.pacer.limit.kind is it.pacer.followed.kind
     assert it.pacer.rate == pytest.approx(quota, rel=0.15)
 
 
 def test_a_buckets_rate_is_known_after_a_few_refusals():
     it = job(new(), 2_000, NginxLimitReq(100, 20))
 
-    assert it.pacer.belief.kind is LimitKind.BUCKET
+    assert it.pacer.followed.kind is LimitKind.BUCKET
     assert it.pacer.rate == pytest.approx(100.0, rel=0.05)
     assert it.pacer.limit.certainty > 0.9
     assert it.pacer.limit.window is None
@@ -385,7 +386,7 @@ def test_a_buckets_rate_is_known_after_a_few_refusals():
 
 
 @pytest.mark.parametrize("limit", [6, 20])
-def test_a_limit_of_what_is_under_way_is_kept_as_a_cap(limit):
+def test_a_limit_of_what_is_in_flight_is_kept_as_a_cap(limit):
     dice = random.Random(3)
     it = job(new(), 3_000, Connections(limit), rtt=0.004, service=lambda: dice.uniform(0.045, 0.055))
 
@@ -402,10 +403,10 @@ def test_one_that_was_refused_may_have_come_after_those_that_were_sent_with_it()
     limiter.refused(first, 2.0 + RTT, None)
 
     assert len(others) > 2
-    assert limiter._evidence.connections(RTT).high == others[-1].under_way
+    assert limiter._evidence.connections(RTT).high == others[-1].in_flight
 
 
-def test_more_are_tried_under_way_only_where_as_many_were():
+def test_more_are_tried_in_flight_only_where_as_many_were():
     dice = random.Random(3)
     it = job(new(), 3_000, Connections(20), rtt=0.004, service=lambda: dice.uniform(0.045, 0.055))
     cap = it.pacer.limit.burst
@@ -414,36 +415,36 @@ def test_more_are_tried_under_way_only_where_as_many_were():
     assert it.pacer.limit == Limit(LimitKind.CONNECTIONS, burst=cap)
 
 
-def test_a_window_is_seen_from_opening_to_opening():
+def test_a_window_is_seen_from_reopening_to_reopening():
     it = job(new(), 1_500, FirstRequestWindow(300, 10.0))
 
-    assert it.pacer.belief.window == pytest.approx(10.0, abs=1.0)
+    assert it.pacer.followed.window == pytest.approx(10.0, abs=1.0)
     assert it.pacer.rate == pytest.approx(30.0, rel=0.15)
 
 
-def test_a_wall_costs_an_eighth_of_what_was_answered_at_the_first_contact():
+def test_a_lockout_costs_an_eighth_of_what_was_answered_at_the_first_hit():
     it = job(new(), 800, FixedWindow(400, 30.0), rtt=0.2, unix=1.8e9 + 0.5, until=20.0)
 
     assert 1 <= it.contact <= max(16, 400 / 8)
     assert len(it.refused) <= it.contact + 16
 
 
-def test_while_all_is_refused_one_at_a_time_looks():
+def test_while_all_is_refused_one_at_a_time_probes():
     limiter = new()
     now = refuse(limiter, steady(limiter, 50, 2))
     for _ in range(8):
         wait = limiter.ask(now)
         now += wait
-        [look] = rush(limiter, now)
-        assert look.probe
+        [probe] = rush(limiter, now)
+        assert probe.probe
         assert limiter.ask(now) is None
         assert limiter.pause(now) == 0.0
         now += RTT
-        limiter.refused(look, now, None)
+        limiter.refused(probe, now, None)
         assert limiter.pause(now) == limiter.ask(now) > 0.0
 
 
-def test_a_look_that_is_admitted_opens():
+def test_a_probe_that_is_admitted_reopens():
     limiter = new()
     now = refuse(limiter, steady(limiter, 50, 2))
     now += limiter.ask(now)
@@ -454,7 +455,7 @@ def test_a_look_that_is_admitted_opens():
     assert limiter.rate is not None
 
 
-def test_a_look_that_is_lost_hands_over():
+def test_a_probe_that_is_lost_hands_over():
     limiter = new()
     now = refuse(limiter, steady(limiter, 50, 2))
     now += limiter.ask(now)
@@ -463,7 +464,7 @@ def test_a_look_that_is_lost_hands_over():
     assert limiter.ask(now) == 0.0
 
 
-def test_a_look_that_does_not_go_out_hands_over():
+def test_a_probe_that_does_not_go_out_hands_over():
     limiter = new()
     now = refuse(limiter, steady(limiter, 50, 2))
     now += limiter.ask(now)
@@ -472,7 +473,7 @@ def test_a_look_that_does_not_go_out_hands_over():
     assert limiter.ask(now) == 0.0
 
 
-def test_what_was_under_way_with_the_refused_one_opens_nothing():
+def test_what_was_in_flight_with_the_refused_one_reopens_nothing():
     limiter = new()
     now = steady(limiter, 50, 2)
     refused, other, another = rush(limiter, now)[:3]
@@ -481,7 +482,7 @@ def test_what_was_under_way_with_the_refused_one_opens_nothing():
     limiter.refused(another, now + RTT, None)
 
     assert limiter.pause(now + RTT) > 0.0
-    assert limiter.belief.kind is LimitKind.UNKNOWN
+    assert limiter.followed.kind is LimitKind.UNKNOWN
 
 
 def test_at_the_first_refusal_nothing_is_certain():
@@ -537,7 +538,7 @@ def test_a_quota_that_shrank_is_found():
     job(limiter, 2_000, server, start=it.admitted[-1] + 1.0, unix=1.8e9 + it.admitted[-1] + 1.25)
 
     # What it tries may be a little above.
-    assert limiter._steps.low == pytest.approx(40.0, rel=0.1)
+    assert limiter._search.low == pytest.approx(40.0, rel=0.1)
 
 
 def handed_on(limiter, **policy):
@@ -564,9 +565,9 @@ def test_another_goes_on_with_what_was_learned(server, service):
     assert other.pause(0.0) == limiter.pause(0.0)
 
 
-def test_another_keeps_the_quota_that_was_told():
+def test_another_keeps_the_quota_that_was_advertised():
     limiter = new()
-    steady(limiter, 5.0, 2.0, told=Told(600, 60.0, 599, 60.0))
+    steady(limiter, 5.0, 2.0, headers=RateLimitHeaders(600, 60.0, 599, 60.0))
     other = handed_on(limiter)
 
     assert (other.source, other.rate, other.limit.window) == (PaceSource.TOLD, limiter.rate, 60.0)
@@ -585,7 +586,7 @@ def test_what_was_learned_is_forgotten():
     now = limiter._last + 1.0
     limiter.forget()
 
-    assert (limiter.rate, limiter.source, limiter.belief, limiter.limit) == (None, PaceSource.NONE, None, None)
+    assert (limiter.rate, limiter.source, limiter.followed, limiter.limit) == (None, PaceSource.NONE, None, None)
     assert limiter.ask(now) == 0.0
 
 
@@ -613,12 +614,12 @@ def test_idle_is_how_long_nothing_was_sent_that_might_have_been():
 def test_who_may_not_send_is_not_idle():
     limiter = new(rate=10.0)
     now = refuse(limiter, 0.0, 60.0)
-    walled = new()
-    refuse(walled, steady(walled, 50, 2))
+    locked_out = new()
+    refuse(locked_out, steady(locked_out, 50, 2))
 
     assert (limiter.idle(now + 50.0), limiter.idle(now + 61.0)) == (0.0, pytest.approx(1.0))
-    assert walled.idle(2.0 + RTT) == 0.0
-    assert walled.idle(60.0) > 50.0
+    assert locked_out.idle(2.0 + RTT) == 0.0
+    assert locked_out.idle(60.0) > 50.0
 
 
 @pytest.mark.parametrize("kind", ["nginx-burst0", "conn", "block", "two-levels", "haproxy", "changed", "other-traffic"])

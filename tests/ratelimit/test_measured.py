@@ -2,7 +2,7 @@
 
 import pytest
 
-from clarus_async.ratelimit.measured import RoundTrip
+from clarus_async.ratelimit.pace import RoundTrip
 
 
 def test_the_round_trip_is_smoothed():
@@ -13,16 +13,16 @@ def test_the_round_trip_is_smoothed():
         trip.add(0.07)
 
     assert trip.seconds == pytest.approx(0.07, rel=0.01)
-    assert trip.unevenness < 0.001
+    assert trip.jitter < 0.001
 
 
-def test_answers_that_vary_are_uneven():
+def test_answers_that_vary_have_jitter():
     trip = RoundTrip()
     for n in range(200):
         trip.add(0.05 + 0.01 * (n % 2))
 
-    assert trip.unevenness == pytest.approx(0.01, rel=0.1)
-    assert trip.margin == pytest.approx(trip.unevenness + 0.002)
+    assert trip.jitter == pytest.approx(0.01, rel=0.1)
+    assert trip.margin == pytest.approx(trip.jitter + 0.002)
 
 
 def test_an_outlier_counts_as_twice_a_round_trip():
@@ -32,7 +32,7 @@ def test_an_outlier_counts_as_twice_a_round_trip():
     trip.add(60.0)
 
     assert trip.seconds < 0.06
-    assert trip.unevenness < 0.02
+    assert trip.jitter < 0.02
 
 
 def test_a_round_trip_that_stays_longer_is_learned_all_the_same():

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from clarus_async.config import PacingPolicy
 from clarus_async.ratelimit.limiter import AdaptiveRateLimiter
-from clarus_async.ratelimit.queue import ConnectionLimiter, PacedQueue
-from tests.virtual import now, settle, virtual
+from clarus_async.ratelimit.queue import ConnectionLimiter, RequestQueue
+from tests.support.virtual import now, settle, virtual
 
 FOREVER = 1e6
 
@@ -22,7 +22,7 @@ class Open(AdaptiveRateLimiter):
     """Holds nobody back."""
 
     @property
-    def under_way(self):
+    def in_flight(self):
         return len(self._out)
 
     def ask(self, now):
@@ -31,12 +31,12 @@ class Open(AdaptiveRateLimiter):
 
 def connections_and_queues(width, count=1):
     connections = ConnectionLimiter(width)
-    return connections, *(PacedQueue(connections, Open(PacingPolicy())) for _ in range(count))
+    return connections, *(RequestQueue(connections, Open(PacingPolicy())) for _ in range(count))
 
 
-def acquire_now(connections, queue):
+def try_acquire(connections, queue):
     """Take a turn and a connection at once, and return how to release; ``None`` where that can't be."""
-    sent = connections.acquire_now(queue, now())
+    sent = connections.try_acquire(queue, now())
     return None if sent is None else functools.partial(queue.release, sent)
 
 
@@ -83,12 +83,12 @@ class TestAcquiring:
     @virtual
     async def test_its_width_counts_over_all_queues(self):
         connections, *queues = connections_and_queues(2, 3)
-        assert [acquire_now(connections, queue) is not None for queue in queues] == [True, True, False]
+        assert [try_acquire(connections, queue) is not None for queue in queues] == [True, True, False]
 
     @virtual
     async def test_one_more_waits_until_somebody_leaves(self):
         connections, queue = connections_and_queues(1)
-        release = acquire_now(connections, queue)
+        release = try_acquire(connections, queue)
         [waiter] = acquiring(connections, queue)
         await settle()
         assert not waiter.done()
@@ -99,25 +99,25 @@ class TestAcquiring:
     @virtual
     async def test_nobody_overtakes_who_waits(self):
         connections, one, other = connections_and_queues(1, 2)
-        release = acquire_now(connections, one)
+        release = try_acquire(connections, one)
         [waiter] = acquiring(connections, one)
         await settle()
         release()
         # The slot is the waiter's already, though it has not run yet.
-        assert not acquire_now(connections, one)
-        assert not acquire_now(connections, other)
+        assert not try_acquire(connections, one)
+        assert not try_acquire(connections, other)
         assert await waiter
 
     @virtual
-    async def test_acquire_now_refuses_where_it_is_full(self):
+    async def test_try_acquire_refuses_where_it_is_full(self):
         connections, queue = connections_and_queues(1)
-        assert acquire_now(connections, queue)
-        assert not acquire_now(connections, queue)
+        assert try_acquire(connections, queue)
+        assert not try_acquire(connections, queue)
 
     @virtual
     async def test_a_newcomer_gets_the_slot_that_only_departed_waiters_were_in_line_for(self):
         connections, queue = connections_and_queues(1)
-        release = acquire_now(connections, queue)
+        release = try_acquire(connections, queue)
         [gone] = acquiring(connections, queue)
         await settle()
         gone.cancel()
@@ -128,13 +128,13 @@ class TestAcquiring:
     @virtual
     async def test_who_waits_for_a_connection_can_be_told_from_who_waits_for_the_pace(self):
         connections, full, other = connections_and_queues(1, 2)
-        release = acquire_now(connections, full)
-        assert not connections.full(full, now())
+        release = try_acquire(connections, full)
+        assert not connections.is_bottleneck(full, now())
         tasks = acquiring(connections, full)
         await settle()
-        assert (connections.full(full, now()), connections.full(other, now())) == (True, False)
+        assert (connections.is_bottleneck(full, now()), connections.is_bottleneck(other, now())) == (True, False)
         release()
-        assert not connections.full(full, now())
+        assert not connections.is_bottleneck(full, now())
         await asyncio.gather(*tasks)
 
 
@@ -142,7 +142,7 @@ class TestOrder:
     @virtual
     async def test_first_come_first_served_within_a_tenant(self):
         connections, queue = connections_and_queues(1)
-        release = acquire_now(connections, queue)
+        release = try_acquire(connections, queue)
         tasks = acquiring(connections, *[queue] * 5)
         await settle()
         assert await order_of_entry(release, tasks) == [0, 1, 2, 3, 4]
@@ -150,7 +150,7 @@ class TestOrder:
     @virtual
     async def test_round_robin_over_queues(self):
         connections, a, b, c = connections_and_queues(1, 3)
-        release = acquire_now(connections, a)
+        release = try_acquire(connections, a)
         tasks = acquiring(connections, a, a, a, a, b, b, c)
         await settle()
         assert await order_of_entry(release, tasks) == [0, 4, 6, 1, 5, 2, 3]
@@ -158,7 +158,7 @@ class TestOrder:
     @virtual
     async def test_round_robin_over_the_tenants_of_one_queue(self):
         connections, queue = connections_and_queues(1)
-        release = acquire_now(connections, queue)
+        release = try_acquire(connections, queue)
         tasks = [task for tenant in "aaaabbc" for task in acquiring(connections, queue, tenant=tenant)]
         await settle()
         assert await order_of_entry(release, tasks) == [0, 4, 6, 1, 5, 2, 3]
@@ -166,7 +166,7 @@ class TestOrder:
     @virtual
     async def test_a_queue_that_comes_late_waits_one_round_at_most(self):
         connections, a, b = connections_and_queues(1, 2)
-        release = acquire_now(connections, a)
+        release = try_acquire(connections, a)
         tasks = acquiring(connections, *[a] * 100)
         await settle()
         [late] = acquiring(connections, b)
@@ -181,7 +181,7 @@ class TestOrder:
     @virtual
     async def test_waiters_that_left_cost_their_queue_no_turn(self):
         connections, a, b = connections_and_queues(1, 2)
-        release = acquire_now(connections, a)
+        release = try_acquire(connections, a)
         gone = acquiring(connections, *[a] * 10)
         [patient] = acquiring(connections, a)
         others = acquiring(connections, *[b] * 10)
@@ -195,7 +195,7 @@ class TestOrder:
     @virtual
     async def test_waiters_that_left_cost_their_tenant_no_turn(self):
         connections, queue = connections_and_queues(1)
-        release = acquire_now(connections, queue)
+        release = try_acquire(connections, queue)
         gone = acquiring(connections, *[queue] * 10, tenant="a")
         [patient] = acquiring(connections, queue, tenant="a")
         others = acquiring(connections, *[queue] * 10, tenant="b")
@@ -216,7 +216,7 @@ class TestOrder:
         async def check():
             connections, *queues = connections_and_queues(width, 3)
             at = dict.fromkeys("abc", queues[0]) if shared else dict(zip("abc", queues, strict=True))
-            releases = [acquire_now(connections, queues[0]) for _ in range(width)]
+            releases = [try_acquire(connections, queues[0]) for _ in range(width)]
             entered = []
 
             async def wait(tenant):
@@ -247,14 +247,14 @@ class TestLeavingTheLine:
     @virtual
     async def test_patience_ends_with_none(self):
         connections, queue = connections_and_queues(1)
-        assert acquire_now(connections, queue)
+        assert try_acquire(connections, queue)
         assert await acquire(connections, queue, patience=2.5) is None
         assert now() == 2.5
 
     @virtual
     async def test_patience_may_have_no_end(self):
         connections, queue = connections_and_queues(1)
-        release = acquire_now(connections, queue)
+        release = try_acquire(connections, queue)
         [endless] = acquiring(connections, queue, patience=None)
         await settle()
         assert asyncio.get_running_loop()._scheduled == []
@@ -268,7 +268,7 @@ class TestLeavingTheLine:
     @virtual
     async def test_who_waits_without_end_may_be_cancelled_or_sent_away(self):
         connections, queue = connections_and_queues(1)
-        release = acquire_now(connections, queue)
+        release = try_acquire(connections, queue)
         first, second = acquiring(connections, queue, queue, patience=None)
         await settle()
         first.cancel()
@@ -282,7 +282,7 @@ class TestLeavingTheLine:
     @virtual
     async def test_a_slot_passes_over_who_lost_patience(self):
         connections, queue = connections_and_queues(1)
-        release = acquire_now(connections, queue)
+        release = try_acquire(connections, queue)
         [short] = acquiring(connections, queue, patience=1.0)
         [long] = acquiring(connections, queue)
         await asyncio.sleep(2.0)
@@ -293,7 +293,7 @@ class TestLeavingTheLine:
     @virtual
     async def test_a_cancelled_waiter_leaves_the_line_to_the_next(self):
         connections, queue = connections_and_queues(1)
-        release = acquire_now(connections, queue)
+        release = try_acquire(connections, queue)
         first, second = acquiring(connections, queue, queue)
         await settle()
         first.cancel()
@@ -305,27 +305,27 @@ class TestLeavingTheLine:
     @virtual
     async def test_a_waiter_cancelled_as_its_slot_comes_hands_it_on(self):
         connections, one, other = connections_and_queues(1, 2)
-        release = acquire_now(connections, one)
+        release = try_acquire(connections, one)
         first, second = acquiring(connections, one, other)
         await settle()
         release()
         first.cancel()
         release = await second
         assert first.cancelled()
-        assert one.pace.under_way == 0
+        assert one.pace.in_flight == 0
         release()
         assert connections.busy == 0
-        assert acquire_now(connections, one)
+        assert try_acquire(connections, one)
 
     @virtual
     async def test_a_slot_that_comes_as_patience_ends_is_kept_or_was_never_given(self):
         connections, queue = connections_and_queues(1)
-        release = acquire_now(connections, queue)
+        release = try_acquire(connections, queue)
         [waiter] = acquiring(connections, queue, patience=1.0)
         await settle()
         asyncio.get_running_loop().call_at(1.0, release)
         inside = await waiter
-        assert connections.busy == queue.pace.under_way == (1 if inside else 0)
+        assert connections.busy == queue.pace.in_flight == (1 if inside else 0)
 
     @pytest.mark.parametrize("turns", range(6))
     @pytest.mark.parametrize("shared", [True, False])
@@ -333,7 +333,7 @@ class TestLeavingTheLine:
         @virtual
         async def check():
             connections, one, other = connections_and_queues(1, 2)
-            release = acquire_now(connections, one)
+            release = try_acquire(connections, one)
             tasks = acquiring(connections, one, one, one if shared else other)
             await settle(1)
             release()
@@ -349,15 +349,15 @@ class TestLeavingTheLine:
             release = await tasks[2] if shared else await tasks[1]
             assert connections.busy == 1
             release()
-            assert connections.busy == one.pace.under_way == other.pace.under_way == 0
-            assert acquire_now(connections, one)
+            assert connections.busy == one.pace.in_flight == other.pace.in_flight == 0
+            assert try_acquire(connections, one)
 
         check()
 
     @virtual
     async def test_everybody_who_waits_may_be_cancelled(self):
         connections, *queues = connections_and_queues(2, 3)
-        releases = [acquire_now(connections, queues[0]) for _ in range(2)]
+        releases = [try_acquire(connections, queues[0]) for _ in range(2)]
         tasks = acquiring(connections, *queues * 2)
         await settle()
         for task in tasks:
@@ -366,14 +366,14 @@ class TestLeavingTheLine:
         for release in releases:
             release()
         assert connections.busy == 0
-        assert all(not queue.lines for queue in queues)
-        assert acquire_now(connections, queues[0])
-        assert acquire_now(connections, queues[1])
+        assert all(not queue.tenants for queue in queues)
+        assert try_acquire(connections, queues[0])
+        assert try_acquire(connections, queues[1])
 
     @virtual
     async def test_everybody_may_be_cancelled_as_the_slots_come(self):
         connections, *queues = connections_and_queues(2, 3)
-        releases = [acquire_now(connections, queues[0]) for _ in range(2)]
+        releases = [try_acquire(connections, queues[0]) for _ in range(2)]
         tasks = acquiring(connections, *queues * 2)
         await settle()
         for release in releases:
@@ -383,13 +383,13 @@ class TestLeavingTheLine:
         await settle()
         assert all(task.cancelled() for task in tasks)
         assert connections.busy == 0
-        assert acquire_now(connections, queues[0])
-        assert acquire_now(connections, queues[1])
+        assert try_acquire(connections, queues[0])
+        assert try_acquire(connections, queues[1])
 
     @virtual
     async def test_waiting_counts_only_who_still_waits(self):
         connections, queue = connections_and_queues(1)
-        release = acquire_now(connections, queue)
+        release = try_acquire(connections, queue)
         tasks = acquiring(connections, queue, queue) + acquiring(connections, queue, tenant="globex")
         await settle()
         assert [queue.waiting(tenant) for tenant in ("acme", "globex", "other")] == [2, 1, 0]
@@ -404,7 +404,7 @@ class TestClosing:
     @virtual
     async def test_closing_sends_everybody_away(self):
         connections, one, other = connections_and_queues(1, 2)
-        release = acquire_now(connections, one)
+        release = try_acquire(connections, one)
         tasks = acquiring(connections, one, other, one)
         await settle()
         connections.close()
@@ -418,14 +418,14 @@ class TestClosing:
     async def test_a_closed_limiter_lets_nobody_through(self):
         connections, queue = connections_and_queues(1)
         connections.close()
-        assert not acquire_now(connections, queue)
+        assert not try_acquire(connections, queue)
         assert await acquire(connections, queue) is None
         assert now() == 0
 
     @virtual
     async def test_a_slot_that_comes_free_after_it_closed_is_given_to_nobody(self):
         connections, queue = connections_and_queues(1)
-        release = acquire_now(connections, queue)
+        release = try_acquire(connections, queue)
         [waiter] = acquiring(connections, queue)
         await settle()
         connections.close()
@@ -437,7 +437,7 @@ class TestClosing:
     @virtual
     async def test_who_was_given_a_slot_before_it_closed_keeps_it(self):
         connections, queue = connections_and_queues(1)
-        release = acquire_now(connections, queue)
+        release = try_acquire(connections, queue)
         [waiter] = acquiring(connections, queue)
         await settle()
         release()
@@ -451,7 +451,7 @@ class TestClosing:
     @virtual
     async def test_draining_waits_for_the_last_one(self):
         connections, queue = connections_and_queues(2)
-        releases = [acquire_now(connections, queue) for _ in range(2)]
+        releases = [try_acquire(connections, queue) for _ in range(2)]
         connections.close()
         asyncio.get_running_loop().call_at(3.0, releases[0])
         asyncio.get_running_loop().call_at(5.0, releases[1])
@@ -461,7 +461,7 @@ class TestClosing:
     @virtual
     async def test_draining_ends_with_its_patience(self):
         connections, queue = connections_and_queues(1)
-        assert acquire_now(connections, queue)
+        assert try_acquire(connections, queue)
         connections.close()
         await connections.drain(7.0)
         assert now() == 7.0
@@ -469,7 +469,7 @@ class TestClosing:
     @virtual
     async def test_draining_again_waits_on(self):
         connections, queue = connections_and_queues(1)
-        release = acquire_now(connections, queue)
+        release = try_acquire(connections, queue)
         connections.close()
         await connections.drain(7.0)
         asyncio.get_running_loop().call_at(9.0, release)
@@ -486,7 +486,7 @@ class TestClosing:
     @virtual
     async def test_two_may_wait_for_the_last_one(self):
         connections, queue = connections_and_queues(1)
-        release = acquire_now(connections, queue)
+        release = try_acquire(connections, queue)
         connections.close()
         drains = [asyncio.create_task(connections.drain(100.0)) for _ in range(2)]
         await settle()
@@ -497,7 +497,7 @@ class TestClosing:
     @virtual
     async def test_who_gives_up_waiting_for_the_last_one_takes_nobody_with_it(self):
         connections, queue = connections_and_queues(1)
-        release = acquire_now(connections, queue)
+        release = try_acquire(connections, queue)
         connections.close()
         first, second = (asyncio.create_task(connections.drain(100.0)) for _ in range(2))
         await settle()

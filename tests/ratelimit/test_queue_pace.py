@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
 from clarus_async.config import PacingPolicy
-from clarus_async.ratelimit.headers import Told
+from clarus_async.ratelimit.headers import RateLimitHeaders
 from clarus_async.ratelimit.limiter import AdaptiveRateLimiter
-from clarus_async.ratelimit.queue import ConnectionLimiter, PacedQueue
-from clarus_async.ratelimit.told import PaceSource
-from tests.virtual import VirtualLoop, now, settle, virtual
+from clarus_async.ratelimit.pace import PaceSource
+from clarus_async.ratelimit.queue import ConnectionLimiter, RequestQueue
+from tests.support.virtual import VirtualLoop, now, settle, virtual
 
 FOREVER = 1e8
 
@@ -28,7 +28,7 @@ class Counting(AdaptiveRateLimiter):
     asked = 0
 
     @property
-    def under_way(self):
+    def in_flight(self):
         return len(self._out)
 
     def ask(self, now):
@@ -46,23 +46,25 @@ class Open(Counting):
 
 def paused(seconds=10.0, connections=None, **policy):
     """A queue whose first request was just refused, with so many seconds of Retry-After."""
-    queue = PacedQueue(ConnectionLimiter(100) if connections is None else connections, Counting(PacingPolicy(**policy)))
-    sent = queue._connections.acquire_now(queue, now())
+    queue = RequestQueue(
+        ConnectionLimiter(100) if connections is None else connections, Counting(PacingPolicy(**policy))
+    )
+    sent = queue._connections.try_acquire(queue, now())
     queue.refused(sent, now(), seconds)
     queue.release(sent)
     return queue
 
 
-def acquiring(queue, count, tenant="acme", patience=FOREVER, *, again=False):
+def acquiring(queue, count, tenant="acme", patience=FOREVER, *, priority=False):
     connections = queue._connections
-    return [asyncio.create_task(connections.acquire(queue, tenant, patience, again=again)) for _ in range(count)]
+    return [asyncio.create_task(connections.acquire(queue, tenant, patience, priority=priority)) for _ in range(count)]
 
 
-def rejoining(queue, count, tenant="acme", *, again=False):
-    """Like those that wait for their turn, and join the line again where they are sent away to look."""
+def rejoining(queue, count, tenant="acme", *, priority=False):
+    """Like those that wait for their turn, and join again where they are woken to decide whether to wait on."""
 
     async def acquire():
-        while (sent := await queue._connections.acquire(queue, tenant, None, again=again)) is None:
+        while (sent := await queue._connections.acquire(queue, tenant, None, priority=priority)) is None:
             pass
         return sent
 
@@ -106,7 +108,7 @@ async def cancel(*tasks):
 class TestPauseProbeRest:
     @virtual
     async def test_all_go_at_once_where_nothing_holds_them_back(self):
-        queue = PacedQueue(ConnectionLimiter(3), Open(PacingPolicy()))
+        queue = RequestQueue(ConnectionLimiter(3), Open(PacingPolicy()))
         tasks = acquiring(queue, 3)
         await settle()
         assert gone(tasks) == [0, 1, 2]
@@ -123,12 +125,12 @@ class TestPauseProbeRest:
     @virtual
     async def test_nobody_goes_in_at_once_during_a_pause(self):
         queue = paused(10.0)
-        assert queue._connections.acquire_now(queue, now()) is None
+        assert queue._connections.try_acquire(queue, now()) is None
         await asyncio.sleep(10.0)
-        assert queue._connections.acquire_now(queue, now())
+        assert queue._connections.try_acquire(queue, now())
         # That was the probe.
-        assert queue._connections.acquire_now(queue, now()) is None
-        assert queue._connections.busy == queue.pace.under_way == 1
+        assert queue._connections.try_acquire(queue, now()) is None
+        assert queue._connections.busy == queue.pace.in_flight == 1
 
     @virtual
     async def test_one_probe_goes_after_it_and_the_rest_wait_for_its_answer(self):
@@ -140,7 +142,7 @@ class TestPauseProbeRest:
         assert gone(tasks) == [0]
         answered(queue, probe)
         assert await answer_all(queue, tasks[1:]) == [0, 1, 2]
-        assert queue.pace.under_way == 0
+        assert queue.pace.in_flight == 0
 
     @virtual
     async def test_who_comes_while_the_probe_is_out_waits_too(self):
@@ -180,8 +182,8 @@ class TestPauseProbeRest:
 
     @virtual
     async def test_a_longer_pause_while_it_is_on_holds_everybody_longer(self):
-        queue = PacedQueue(ConnectionLimiter(9), Counting(PacingPolicy()))
-        first, second = (queue._connections.acquire_now(queue, now()) for _ in range(2))
+        queue = RequestQueue(ConnectionLimiter(9), Counting(PacingPolicy()))
+        first, second = (queue._connections.try_acquire(queue, now()) for _ in range(2))
         queue.refused(first, now(), 10.0)
         queue.release(first)
         [task] = rejoining(queue, 1)
@@ -209,7 +211,7 @@ class TestPauseProbeRest:
 
     @virtual
     async def test_a_given_rate_spaces_the_turns(self):
-        queue = PacedQueue(ConnectionLimiter(9), Counting(PacingPolicy(rate=2.0, burst=1)))
+        queue = RequestQueue(ConnectionLimiter(9), Counting(PacingPolicy(rate=2.0, burst=1)))
         times = []
 
         async def send(task):
@@ -239,34 +241,34 @@ class TestPauseProbeRest:
 class TestUnavailable:
     @virtual
     async def test_a_limiters_503_is_a_refusal(self):
-        queue = PacedQueue(ConnectionLimiter(100), Counting(PacingPolicy()))
+        queue = RequestQueue(ConnectionLimiter(100), Counting(PacingPolicy()))
         for _ in range(40):
-            sent = queue._connections.acquire_now(queue, now())
+            sent = queue._connections.try_acquire(queue, now())
             await asyncio.sleep(0.02)
             answered(queue, sent)
         assert queue.pace.source is PaceSource.NONE
-        sent = queue._connections.acquire_now(queue, now())
+        sent = queue._connections.try_acquire(queue, now())
         assert queue.unavailable(sent, now(), None)
         queue.release(sent)
         assert queue.pace.source is PaceSource.LEARNED
 
     @virtual
     async def test_a_servers_503_is_none_and_where_nobody_gets_through_it_is_waited_out(self):
-        queue = PacedQueue(ConnectionLimiter(100), Counting(PacingPolicy()))
-        sent = queue._connections.acquire_now(queue, now())
+        queue = RequestQueue(ConnectionLimiter(100), Counting(PacingPolicy()))
+        sent = queue._connections.try_acquire(queue, now())
         assert not queue.unavailable(sent, now(), 3.0)
         queue.release(sent)
         assert (queue.pace.rate, queue.pace.pause(now())) == (None, 3.0)
-        assert queue._connections.acquire_now(queue, now()) is None
+        assert queue._connections.try_acquire(queue, now()) is None
         await asyncio.sleep(3.0)
-        assert queue._connections.acquire_now(queue, now()) is not None
+        assert queue._connections.try_acquire(queue, now()) is not None
 
     @virtual
     async def test_a_gateways_503_holds_nobody_else_back_where_others_get_through(self):
-        queue = PacedQueue(ConnectionLimiter(100), Counting(PacingPolicy()))
-        slow = queue._connections.acquire_now(queue, now())
+        queue = RequestQueue(ConnectionLimiter(100), Counting(PacingPolicy()))
+        slow = queue._connections.try_acquire(queue, now())
         for _ in range(50):
-            sent = queue._connections.acquire_now(queue, now())
+            sent = queue._connections.try_acquire(queue, now())
             await asyncio.sleep(0.05)
             answered(queue, sent)
         assert not queue.unavailable(slow, now(), 30.0)
@@ -275,13 +277,13 @@ class TestUnavailable:
 
     @virtual
     async def test_one_path_that_is_down_says_nothing_of_the_others(self):
-        queue = PacedQueue(ConnectionLimiter(100), Counting(PacingPolicy()))
+        queue = RequestQueue(ConnectionLimiter(100), Counting(PacingPolicy()))
         for _ in range(40):
-            sent = queue._connections.acquire_now(queue, now())
+            sent = queue._connections.try_acquire(queue, now())
             await asyncio.sleep(0.02)
             queue.answered(sent, now(), path="/api/integrations")
             queue.release(sent)
-        sent = queue._connections.acquire_now(queue, now())
+        sent = queue._connections.try_acquire(queue, now())
         assert not queue.unavailable(sent, now(), None, path="/graphql")
         queue.release(sent)
         assert queue.pace.rate is None
@@ -295,13 +297,13 @@ class TestUnavailable:
             def forget(self):
                 self.forgotten += 1
 
-        queue = PacedQueue(ConnectionLimiter(9), Falling(PacingPolicy()))
-        sent = queue._connections.acquire_now(queue, now())
+        queue = RequestQueue(ConnectionLimiter(9), Falling(PacingPolicy()))
+        sent = queue._connections.try_acquire(queue, now())
         await asyncio.sleep(0.1)
         answered(queue, sent)
         for rate, forgotten in ((100.0, 0), (50.0, 0), (1.0, 1)):
             queue.pace.rate = rate
-            sent = queue._connections.acquire_now(queue, now())
+            sent = queue._connections.try_acquire(queue, now())
             assert queue.unavailable(sent, now(), None)
             queue.release(sent)
             assert queue.pace.forgotten == forgotten
@@ -342,8 +344,8 @@ class TestTimers:
         queue = paused(10.0)
         tasks = acquiring(queue, 5)
         await settle()
-        line = queue.lines["acme"]
-        assert len({*line._again, *line._first}) == line.live == 5
+        line = queue.tenants["acme"]
+        assert len({*line._priority, *line._normal}) == line.waiting == 5
         await cancel(*tasks)
 
     @virtual
@@ -387,9 +389,9 @@ class TestTimers:
     @virtual
     async def test_nobody_asks_while_all_connections_are_in_use(self):
         connections = ConnectionLimiter(1)
-        other = PacedQueue(connections, Open(PacingPolicy()))
-        inside = connections.acquire_now(other, now())
-        queue = PacedQueue(connections, Counting(PacingPolicy()))
+        other = RequestQueue(connections, Open(PacingPolicy()))
+        inside = connections.try_acquire(other, now())
+        queue = RequestQueue(connections, Counting(PacingPolicy()))
         tasks = acquiring(queue, 10)
         await settle()
         asked = queue.pace.asked
@@ -404,7 +406,7 @@ class TestTimers:
         await cancel(*acquiring(queue, 5))
         await asyncio.sleep(10.0)
         asked = queue.pace.asked
-        assert (timers(), queue.lines) == ([], {})
+        assert (timers(), queue.tenants) == ([], {})
         await asyncio.sleep(3600.0)
         assert queue.pace.asked == asked
 
@@ -444,28 +446,28 @@ class TestLeavingTheLine:
         await settle()
 
         def turn_comes_then_cancel():
-            queue.look()
-            assert queue.pace.under_way == 1
+            queue.serve_soon()
+            assert queue.pace.in_flight == 1
             tasks[0].cancel()
 
         # The probe's future is set; it has not run yet when it is cancelled.
         asyncio.get_running_loop().call_at(10.0, turn_comes_then_cancel)
         assert await tasks[1]
         assert tasks[0].cancelled()
-        assert queue.pace.under_way == queue._connections.busy == 1
+        assert queue.pace.in_flight == queue._connections.busy == 1
         assert now() == 10.0
 
     @virtual
     async def test_a_late_429_between_a_probe_s_turn_and_its_cancellation_does_not_kill_the_limiter(self):
-        queue = PacedQueue(ConnectionLimiter(9), Counting(PacingPolicy()))
-        first, second = (queue._connections.acquire_now(queue, now()) for _ in range(2))
+        queue = RequestQueue(ConnectionLimiter(9), Counting(PacingPolicy()))
+        first, second = (queue._connections.try_acquire(queue, now()) for _ in range(2))
         queue.refused(first, now(), 10.0)
         queue.release(first)
         tasks = acquiring(queue, 2)
         await settle()
 
         def turn_comes_then_late_refusal_then_cancel():
-            queue.look()
+            queue.serve_soon()
             queue.refused(second, now(), 5.0)
             queue.release(second)
             tasks[0].cancel()
@@ -490,7 +492,7 @@ class TestLeavingTheLine:
             if not tasks[0].cancelled():
                 queue.release(tasks[0].result())
             assert await tasks[1]
-            assert queue.pace.under_way == queue._connections.busy == 1
+            assert queue.pace.in_flight == queue._connections.busy == 1
 
         check()
 
@@ -507,7 +509,7 @@ class TestLeavingTheLine:
         await asyncio.sleep(10.0)
         await settle()
         assert all(task.done() for task in tasks)
-        assert queue.pace.under_way == queue._connections.busy == len(gone(tasks)) <= 1
+        assert queue.pace.in_flight == queue._connections.busy == len(gone(tasks)) <= 1
 
     @virtual
     async def test_who_lost_patience_is_no_probe(self):
@@ -536,15 +538,15 @@ class TestLeavingTheLine:
 
     @virtual
     async def test_who_comes_once_the_pace_is_open_again_queues_behind_the_line(self):
-        queue = PacedQueue(ConnectionLimiter(9), Counting(PacingPolicy(rate=2.0, burst=1)))
-        assert queue._connections.acquire_now(queue, now())
+        queue = RequestQueue(ConnectionLimiter(9), Counting(PacingPolicy(rate=2.0, burst=1)))
+        assert queue._connections.try_acquire(queue, now())
         tasks = acquiring(queue, 2)
         await asyncio.sleep(0.49)
         # By now the pace may let somebody go, but its timer has not fired.
         queue._timer.cancel()
         await asyncio.sleep(0.011)
         assert queue.pace.ask(now()) == 0.0
-        assert queue._connections.acquire_now(queue, now()) is None
+        assert queue._connections.try_acquire(queue, now()) is None
         tasks += acquiring(queue, 1)
         await settle()
         assert gone(tasks) == [0]
@@ -559,7 +561,7 @@ class TestComingBack:
         queue = paused(10.0)
         tasks = acquiring(queue, 3)
         await settle()
-        tasks += acquiring(queue, 1, again=True)
+        tasks += acquiring(queue, 1, priority=True)
         assert await answer_all(queue, tasks) == [3, 0, 1, 2]
 
     @virtual
@@ -567,27 +569,27 @@ class TestComingBack:
         queue = paused(10.0)
         tasks = acquiring(queue, 2, "a") + acquiring(queue, 2, "b")
         await settle()
-        tasks += acquiring(queue, 1, "b", again=True)
+        tasks += acquiring(queue, 1, "b", priority=True)
         assert await answer_all(queue, tasks) == [0, 4, 1, 2, 3]
 
     @virtual
     async def test_those_that_were_refused_keep_their_order(self):
         queue = paused(10.0)
-        tasks = acquiring(queue, 3, again=True)
+        tasks = acquiring(queue, 3, priority=True)
         assert await answer_all(queue, tasks) == [0, 1, 2]
 
     @virtual
     async def test_they_keep_it_however_late_the_next_comes_back(self):
         queue = paused(10.0)
-        tasks = acquiring(queue, 2) + acquiring(queue, 2, again=True)
+        tasks = acquiring(queue, 2) + acquiring(queue, 2, priority=True)
         await asyncio.sleep(1.0)
-        tasks += acquiring(queue, 1) + acquiring(queue, 1, again=True)
+        tasks += acquiring(queue, 1) + acquiring(queue, 1, priority=True)
         assert await answer_all(queue, tasks) == [2, 3, 5, 0, 1, 4]
 
     @virtual
     async def test_cancelling_one_that_came_back_leaves_the_line_alive(self):
         queue = paused(10.0)
-        tasks = acquiring(queue, 2) + acquiring(queue, 1, again=True)
+        tasks = acquiring(queue, 2) + acquiring(queue, 1, priority=True)
         await settle()
         await cancel(tasks[2])
         assert await answer_all(queue, tasks[:2]) == [0, 1]
@@ -599,9 +601,9 @@ class TestSentAway:
     @staticmethod
     async def lengthen(*seconds, join):
         """Have a pause until 11 s, somebody join, and refusals at 6 s that tell of other pauses."""
-        queue = PacedQueue(ConnectionLimiter(9), Counting(PacingPolicy(start=1e6)))
+        queue = RequestQueue(ConnectionLimiter(9), Counting(PacingPolicy(start=1e6)))
         await asyncio.sleep(1.0)
-        first, *others = (queue._connections.acquire_now(queue, now()) for _ in range(1 + len(seconds)))
+        first, *others = (queue._connections.try_acquire(queue, now()) for _ in range(1 + len(seconds)))
         queue.refused(first, now(), 10.0)
         queue.release(first)
         tasks = join(queue)
@@ -615,12 +617,12 @@ class TestSentAway:
     @virtual
     async def test_a_refusal_that_lengthens_the_pause_much_sends_everybody_in_line_away(self):
         queue, tasks = await self.lengthen(
-            10.1, join=lambda at: acquiring(at, 2) + acquiring(at, 1, again=True) + acquiring(at, 1, "globex")
+            10.1, join=lambda at: acquiring(at, 2) + acquiring(at, 1, priority=True) + acquiring(at, 1, "globex")
         )
         assert await asyncio.gather(*tasks) == [None] * 4
         assert now() == 6.0
-        assert queue.lines == {}
-        assert queue.pace.under_way == queue._connections.busy == 0
+        assert queue.tenants == {}
+        assert queue.pace.in_flight == queue._connections.busy == 0
 
     @pytest.mark.parametrize("pause", [None, 0.0, 1.0, 5.0, 9.9])
     def test_one_that_lengthens_it_little_sends_nobody_away(self, pause):
@@ -642,8 +644,8 @@ class TestSentAway:
 
     @virtual
     async def test_they_keep_their_order_where_they_join_again(self):
-        queue, tasks = await self.lengthen(60.0, join=lambda at: rejoining(at, 4) + rejoining(at, 2, again=True))
-        tasks += rejoining(queue, 2) + rejoining(queue, 1, again=True)
+        queue, tasks = await self.lengthen(60.0, join=lambda at: rejoining(at, 4) + rejoining(at, 2, priority=True))
+        tasks += rejoining(queue, 2) + rejoining(queue, 1, priority=True)
         assert await answer_all(queue, tasks) == [4, 5, 8, 0, 1, 2, 3, 6, 7]
 
     @virtual
@@ -666,8 +668,8 @@ class TestSentAway:
         await settle()
 
         def turn_comes_then_the_line_is_sent_away():
-            queue.look()
-            queue._dismiss()
+            queue.serve_soon()
+            queue._wake_all()
 
         asyncio.get_running_loop().call_at(10.0, turn_comes_then_the_line_is_sent_away)
         assert await tasks[0]
@@ -678,11 +680,11 @@ class TestSentAway:
         queue = paused(10.0)
         tasks = acquiring(queue, 2)
         await settle()
-        queue._dismiss()
+        queue._wake_all()
         tasks[0].cancel()
         assert await tasks[1] is None
         assert tasks[0].cancelled()
-        assert queue.pace.under_way == queue._connections.busy == queue.waiting("acme") == 0
+        assert queue.pace.in_flight == queue._connections.busy == queue.waiting("acme") == 0
         assert await queue._connections.acquire(queue, "acme", None)
 
     @virtual
@@ -696,8 +698,8 @@ class TestSentAway:
 class TestFairness:
     @virtual
     async def test_a_few_waiters_of_one_tenant_are_not_behind_a_thousand_of_another(self):
-        queue = PacedQueue(ConnectionLimiter(1), Open(PacingPolicy()))
-        sent = queue._connections.acquire_now(queue, now())
+        queue = RequestQueue(ConnectionLimiter(1), Open(PacingPolicy()))
+        sent = queue._connections.try_acquire(queue, now())
         many = acquiring(queue, 1_000, "big")
         await settle()
         few = acquiring(queue, 3, "small")
@@ -713,7 +715,7 @@ class TestFairness:
 
     @virtual
     async def test_a_slow_pace_is_shared_evenly_too(self):
-        queue = PacedQueue(ConnectionLimiter(100), Counting(PacingPolicy(rate=10.0, burst=1)))
+        queue = RequestQueue(ConnectionLimiter(100), Counting(PacingPolicy(rate=10.0, burst=1)))
         many, few = acquiring(queue, 1_000, "big"), acquiring(queue, 3, "small")
         await asyncio.sleep(0.65)
         assert (gone(many), gone(few)) == ([0, 1, 2, 3], [0, 1, 2])
@@ -721,7 +723,7 @@ class TestFairness:
 
     @virtual
     async def test_one_who_comes_back_at_once_does_not_jump_the_line(self):
-        queue = PacedQueue(ConnectionLimiter(1), Counting(PacingPolicy(rate=10.0)))
+        queue = RequestQueue(ConnectionLimiter(1), Counting(PacingPolicy(rate=10.0)))
         many = acquiring(queue, 10, "big")
         back = []
 
@@ -739,8 +741,8 @@ class TestFairness:
     @virtual
     async def test_queues_share_connections_evenly(self):
         connections = ConnectionLimiter(1)
-        queues = [PacedQueue(connections, Open(PacingPolicy())) for _ in range(3)]
-        sent, whose = connections.acquire_now(queues[0], now()), queues[0]
+        queues = [RequestQueue(connections, Open(PacingPolicy())) for _ in range(3)]
+        sent, whose = connections.try_acquire(queues[0], now()), queues[0]
         tasks = [acquiring(queue, count) for queue, count in zip(queues, (1_000, 5, 5), strict=True)]
         await settle()
         for _ in range(15):
@@ -758,9 +760,9 @@ class TestFairness:
         held = paused(100.0, connections)
         waiting = acquiring(held, 50)
         await settle()
-        other = PacedQueue(connections, Open(PacingPolicy()))
+        other = RequestQueue(connections, Open(PacingPolicy()))
         for _ in range(20):
-            answered(other, connections.acquire_now(other, now()))
+            answered(other, connections.try_acquire(other, now()))
         assert now() == 0
         assert gone(waiting) == []
         await cancel(*waiting)
@@ -768,9 +770,9 @@ class TestFairness:
     @virtual
     async def test_a_paused_tenant_holds_up_nobody_who_waits_for_a_connection(self):
         connections = ConnectionLimiter(1)
-        other = PacedQueue(connections, Open(PacingPolicy()))
+        other = RequestQueue(connections, Open(PacingPolicy()))
         held = paused(100.0, connections)
-        inside = connections.acquire_now(other, now())
+        inside = connections.try_acquire(other, now())
         waiting = acquiring(held, 50)
         tasks = acquiring(other, 5)
         await settle()
@@ -786,8 +788,8 @@ class TestFairness:
     async def test_a_turn_that_comes_while_all_connections_are_in_use_is_not_lost(self):
         connections = ConnectionLimiter(1)
         held = paused(10.0, connections)
-        other = PacedQueue(connections, Open(PacingPolicy()))
-        inside = connections.acquire_now(other, now())
+        other = RequestQueue(connections, Open(PacingPolicy()))
+        inside = connections.try_acquire(other, now())
         [task] = acquiring(held, 1)
         await asyncio.sleep(50.0)
         assert gone([task]) == []
@@ -799,7 +801,7 @@ class TestFairness:
 class TestForetelling:
     @virtual
     async def test_the_wait_that_is_foretold_is_the_wait_that_comes(self):
-        queue = PacedQueue(ConnectionLimiter(100), Counting(PacingPolicy(rate=2.0)))
+        queue = RequestQueue(ConnectionLimiter(100), Counting(PacingPolicy(rate=2.0)))
         tasks = acquiring(queue, 21)
         await settle()
         foretold = queue.wait("acme", now())
@@ -814,14 +816,14 @@ class TestForetelling:
 
     @virtual
     async def test_the_next_slot_of_a_slow_rate_is_foretold(self):
-        queue = PacedQueue(ConnectionLimiter(9), Counting(PacingPolicy(rate=0.001)))
-        answered(queue, queue._connections.acquire_now(queue, now()))
+        queue = RequestQueue(ConnectionLimiter(9), Counting(PacingPolicy(rate=0.001)))
+        answered(queue, queue._connections.try_acquire(queue, now()))
         assert queue.wait("acme", now()) == pytest.approx(1000.0, abs=1.0)
 
     @virtual
     async def test_who_left_the_line_is_not_waited_for(self):
-        queue = PacedQueue(ConnectionLimiter(9), Counting(PacingPolicy(rate=1.0)))
-        answered(queue, queue._connections.acquire_now(queue, now()))
+        queue = RequestQueue(ConnectionLimiter(9), Counting(PacingPolicy(rate=1.0)))
+        answered(queue, queue._connections.try_acquire(queue, now()))
         tasks = acquiring(queue, 1_001)
         await settle()
         await cancel(*tasks[1:])
@@ -832,8 +834,8 @@ class TestForetelling:
 
     @virtual
     async def test_short_lines_of_others_are_not_counted_as_long_ones(self):
-        queue = PacedQueue(ConnectionLimiter(1_000), Counting(PacingPolicy(rate=2.0)))
-        answered(queue, queue._connections.acquire_now(queue, now()))
+        queue = RequestQueue(ConnectionLimiter(1_000), Counting(PacingPolicy(rate=2.0)))
+        answered(queue, queue._connections.try_acquire(queue, now()))
         tasks = [task for number in range(99) for task in acquiring(queue, 1, f"other{number}")]
         tasks += acquiring(queue, 10, "mine")
         await settle()
@@ -847,13 +849,13 @@ class TestForetelling:
 
     @virtual
     async def test_who_waits_for_nothing_waits_no_time(self):
-        queue = PacedQueue(ConnectionLimiter(9), Counting(PacingPolicy()))
+        queue = RequestQueue(ConnectionLimiter(9), Counting(PacingPolicy()))
         assert queue.wait("acme", now()) == 0.0
 
     @virtual
     async def test_where_nothing_limits_it_a_line_is_foretold_no_time(self):
-        queue = PacedQueue(ConnectionLimiter(1), Open(PacingPolicy()))
-        sent = queue._connections.acquire_now(queue, now())
+        queue = RequestQueue(ConnectionLimiter(1), Open(PacingPolicy()))
+        sent = queue._connections.try_acquire(queue, now())
         tasks = acquiring(queue, 5)
         await settle()
         assert queue.wait("acme", now()) == 0.0
@@ -870,8 +872,8 @@ class TestForetelling:
 
     @virtual
     async def test_the_pause_and_the_line_behind_it_are_foretold(self):
-        queue = PacedQueue(ConnectionLimiter(99), Counting(PacingPolicy(rate=1.0, burst=1)))
-        answered(queue, queue._connections.acquire_now(queue, now()))
+        queue = RequestQueue(ConnectionLimiter(99), Counting(PacingPolicy(rate=1.0, burst=1)))
+        answered(queue, queue._connections.try_acquire(queue, now()))
         tasks = acquiring(queue, 10)
         await settle()
         await cancel(*tasks[3:6])
@@ -885,12 +887,12 @@ class TestForetelling:
     async def test_who_waits_for_a_pause_does_not_wait_for_a_connection(self):
         connections = ConnectionLimiter(1)
         held = paused(100.0, connections)
-        other = PacedQueue(connections, Open(PacingPolicy()))
-        assert connections.acquire_now(other, now())
+        other = RequestQueue(connections, Open(PacingPolicy()))
+        assert connections.try_acquire(other, now())
         tasks = acquiring(held, 1)
         await settle()
         try:
-            assert not connections.full(held, now())
+            assert not connections.is_bottleneck(held, now())
         finally:
             await cancel(*tasks)
 
@@ -907,8 +909,8 @@ class TestSlowAnswers:
 
     @virtual
     async def test_after_the_second_in_which_the_limit_is_counted(self):
-        queue = PacedQueue(ConnectionLimiter(9), Counting(PacingPolicy()))
-        slow, refused = (queue._connections.acquire_now(queue, now()) for _ in range(2))
+        queue = RequestQueue(ConnectionLimiter(9), Counting(PacingPolicy()))
+        slow, refused = (queue._connections.try_acquire(queue, now()) for _ in range(2))
         await asyncio.sleep(0.1)
         queue.refused(refused, now(), 0.5)
         queue.release(refused)
@@ -917,10 +919,10 @@ class TestSlowAnswers:
 
     @virtual
     async def test_after_the_reset_of_a_quota_that_was_used_up(self):
-        queue = PacedQueue(ConnectionLimiter(9), Counting(PacingPolicy()))
-        slow, quick = (queue._connections.acquire_now(queue, now()) for _ in range(2))
+        queue = RequestQueue(ConnectionLimiter(9), Counting(PacingPolicy()))
+        slow, quick = (queue._connections.try_acquire(queue, now()) for _ in range(2))
         await asyncio.sleep(0.1)
-        queue.answered(quick, now(), Told(limit=None, window=None, remaining=0, reset=1.0))
+        queue.answered(quick, now(), RateLimitHeaders(limit=None, window=None, remaining=0, reset=1.0))
         queue.release(quick)
         assert await self.time_of_turn(queue, slow) < 3.0
 
@@ -937,7 +939,7 @@ class Shared(Counting):
 class TestNewsFromOthers:
     @virtual
     async def test_who_waits_is_counted_over_all_tenants(self):
-        queue = PacedQueue(ConnectionLimiter(9), Shared(PacingPolicy()))
+        queue = RequestQueue(ConnectionLimiter(9), Shared(PacingPolicy()))
         tasks = acquiring(queue, 2) + acquiring(queue, 1, "globex")
         await settle()
         assert queue.ready == 3
@@ -946,7 +948,7 @@ class TestNewsFromOthers:
 
     @virtual
     async def test_who_could_have_no_connection_is_not_counted(self):
-        queue = PacedQueue(ConnectionLimiter(2), Shared(PacingPolicy()))
+        queue = RequestQueue(ConnectionLimiter(2), Shared(PacingPolicy()))
         tasks = acquiring(queue, 5)
         await settle()
         assert queue.ready == 2
@@ -954,33 +956,33 @@ class TestNewsFromOthers:
 
     @virtual
     async def test_the_first_goes_once_others_say_so(self):
-        queue = PacedQueue(ConnectionLimiter(9), Shared(PacingPolicy()))
+        queue = RequestQueue(ConnectionLimiter(9), Shared(PacingPolicy()))
         tasks = acquiring(queue, 2)
         await asyncio.sleep(9.0)
         assert gone(tasks) == []
         queue.pace.opened = True
-        queue.news()
+        queue.pace_changed()
         await settle()
         assert gone(tasks) == [0, 1]
 
     @virtual
     async def test_a_long_pause_that_another_met_sends_everybody_away(self):
-        queue = PacedQueue(ConnectionLimiter(9), Shared(PacingPolicy()))
+        queue = RequestQueue(ConnectionLimiter(9), Shared(PacingPolicy()))
         tasks = acquiring(queue, 2) + acquiring(queue, 1, "globex")
         await settle()
         queue.pace.hold(60.0, now())
-        queue.news()
+        queue.pace_changed()
         assert await asyncio.gather(*tasks) == [None] * 3
         assert now() == 0
 
     @virtual
     async def test_a_short_pause_that_another_met_sends_nobody_away(self):
-        queue = PacedQueue(ConnectionLimiter(9), Shared(PacingPolicy()))
+        queue = RequestQueue(ConnectionLimiter(9), Shared(PacingPolicy()))
         tasks = acquiring(queue, 2)
         await settle()
         queue.pace.opened = True
         queue.pace.hold(2.0, now())
-        queue.news()
+        queue.pace_changed()
         assert await tasks[0]
         assert now() == 2.0
         await cancel(*tasks)
@@ -999,10 +1001,10 @@ class TestClosing:
 
     @virtual
     async def test_nobody_enters_once_it_is_closed(self):
-        queue = PacedQueue(ConnectionLimiter(9), Open(PacingPolicy()))
+        queue = RequestQueue(ConnectionLimiter(9), Open(PacingPolicy()))
         queue._connections.close()
         queue.close()
-        assert queue._connections.acquire_now(queue, now()) is None
+        assert queue._connections.try_acquire(queue, now()) is None
         assert await queue._connections.acquire(queue, "acme", FOREVER) is None
         assert now() == 0
 
@@ -1051,7 +1053,7 @@ class Watched(AdaptiveRateLimiter):
         self.too_early = False
 
     @property
-    def under_way(self):
+    def in_flight(self):
         return len(self._out)
 
     def send(self, now):
@@ -1060,22 +1062,29 @@ class Watched(AdaptiveRateLimiter):
         self.let_go.append(sent)
         return sent
 
-    def refused(self, sent, now, retry_after, told=None):
+    def refused(self, sent, now, retry_after, headers=None):
         if retry_after is not None:
             self.floor = max(self.floor, now + min(retry_after, 3600.0))
-        super().refused(sent, now, retry_after, told)
+        super().refused(sent, now, retry_after, headers)
 
 
 POLICIES = [PacingPolicy(), PacingPolicy(start=5.0), PacingPolicy(rate=2.0), PacingPolicy(rate=20.0, burst=5)]
 PLACES = st.tuples(st.integers(0, 1), st.sampled_from("ab"))
 PATIENCE = st.sampled_from([0.0, 0.5, 1.0, 5.0, FOREVER, None])
 RETRY_AFTERS = st.sampled_from([None, None, 0.0, 0.001, 1.0, 5.0, 60.0])
-TOLD = st.sampled_from([
-    None, None, Told(10, 1.0, 0, 1.0), Told(100, 60.0, 50, 30.0), Told(5, None, 0, 10.0), Told(None, None, 0, None)
-])  # fmt: skip
+HEADERS = st.sampled_from(
+    [
+        None,
+        None,
+        RateLimitHeaders(10, 1.0, 0, 1.0),
+        RateLimitHeaders(100, 60.0, 50, 30.0),
+        RateLimitHeaders(5, None, 0, 10.0),
+        RateLimitHeaders(None, None, 0, None),
+    ]
+)
 OUTCOMES = st.one_of(
-    st.tuples(st.just("answered"), st.none(), TOLD),
-    st.tuples(st.just("refused"), RETRY_AFTERS, TOLD),
+    st.tuples(st.just("answered"), st.none(), HEADERS),
+    st.tuples(st.just("refused"), RETRY_AFTERS, HEADERS),
     st.tuples(st.just("lost"), st.none(), st.none()),
 )
 QUIET = 20
@@ -1094,7 +1103,7 @@ class LinesMachine(RuleBasedStateMachine):
         self.loop.set_exception_handler(lambda _, context: self.troubles.append(context))
         self.width = width
         self.connections = ConnectionLimiter(width)
-        self.queues = [PacedQueue(self.connections, Watched(policy)) for policy in policies]
+        self.queues = [RequestQueue(self.connections, Watched(policy)) for policy in policies]
         self.numbers = itertools.count()
         self.tasks = []
         self.inside = {}
@@ -1102,30 +1111,30 @@ class LinesMachine(RuleBasedStateMachine):
         self.quiet = True
         self.ending = False
 
-    async def wait(self, queue, tenant, patience, again):
+    async def wait(self, queue, tenant, patience, priority):
         until = math.inf if patience is None else self.loop.time() + patience
         while True:
             number, came = next(self.numbers), len(queue.pace.let_go)
-            sent = self.connections.acquire_now(queue, now()) or await self.connections.acquire(
-                queue, tenant, patience, again=again
+            sent = self.connections.try_acquire(queue, now()) or await self.connections.acquire(
+                queue, tenant, patience, priority=priority
             )
             if sent is not None or self.loop.time() >= until:
                 break
-            # Sent away, to look whether to wait on.
+            # Woken, to decide whether to wait on.
             patience = None if patience is None else until - self.loop.time()
         if sent is not None:
             self.inside[sent] = queue
-            self.went[queue, tenant].append((queue.pace.let_go.index(sent), number, came, again))
+            self.went[queue, tenant].append((queue.pace.let_go.index(sent), number, came, priority))
             if self.ending:
                 self.loop.call_later(0.1, self.end, sent, ("answered", None, None))
 
     def end(self, sent, outcome):
         queue = self.inside.pop(sent)
-        what, retry_after, told = outcome
+        what, retry_after, headers = outcome
         if what == "answered":
-            queue.answered(sent, now(), told)
+            queue.answered(sent, now(), headers)
         elif what == "refused":
-            queue.refused(sent, now(), retry_after, told)
+            queue.refused(sent, now(), retry_after, headers)
         queue.release(sent)
 
     def cancel_those_whose_turn_came(self):
@@ -1167,15 +1176,15 @@ class LinesMachine(RuleBasedStateMachine):
         self.quiet = turns == QUIET
         return None
 
-    def add(self, place, patience, *, again=False):
+    def add(self, place, patience, *, priority=False):
         number, tenant = place
-        task = self.loop.create_task(self.wait(self.queues[number], tenant, patience, again))
+        task = self.loop.create_task(self.wait(self.queues[number], tenant, patience, priority))
         self.tasks.append(task)
         return task
 
-    @rule(target=waiters, place=PLACES, patience=PATIENCE, again=st.booleans(), turns=TURNS)
-    def arrive(self, place, patience, again, turns):
-        task = self.add(place, patience, again=again)
+    @rule(target=waiters, place=PLACES, patience=PATIENCE, priority=st.booleans(), turns=TURNS)
+    def arrive(self, place, patience, priority, turns):
+        task = self.add(place, patience, priority=priority)
         self.run(turns)
         return task
 
@@ -1229,8 +1238,8 @@ class LinesMachine(RuleBasedStateMachine):
         assert len(self.inside) <= self.connections.busy <= self.width
 
     @invariant()
-    def what_is_inside_is_under_way(self):
-        assert self.connections.busy == sum(queue.pace.under_way for queue in self.queues)
+    def what_is_inside_is_in_flight(self):
+        assert self.connections.busy == sum(queue.pace.in_flight for queue in self.queues)
 
     @invariant()
     def nothing_drifts(self):
@@ -1238,7 +1247,7 @@ class LinesMachine(RuleBasedStateMachine):
             assert self.connections.busy == len(self.inside)
             for queue in self.queues:
                 ours = sum(whose is queue for whose in self.inside.values())
-                assert queue.pace.under_way == ours
+                assert queue.pace.in_flight == ours
 
     @invariant()
     def nobody_goes_before_a_floor(self):
@@ -1247,19 +1256,19 @@ class LinesMachine(RuleBasedStateMachine):
     @invariant()
     def first_come_first_served(self):
         for went in self.went.values():
-            fresh = [(index, number) for index, number, _, again in sorted(went) if not again]
+            fresh = [(index, number) for index, number, _, priority in sorted(went) if not priority]
             numbers = [number for _, number in fresh]
             assert numbers == sorted(numbers)
             # And none of them while one waits that came back.
-            for index, _, came, again in went:
-                assert not again or not any(came <= other < index for other, _ in fresh)
+            for index, _, came, priority in went:
+                assert not priority or not any(came <= other < index for other, _ in fresh)
 
     @invariant()
     def nobody_waits_for_nothing(self):
         for queue in self.queues:
             if any(queue.waiting(tenant) for tenant in "ab"):
                 timed = queue._timer is not None and not queue._timer.cancelled()
-                assert timed or queue.pace.under_way or self.connections.busy == self.width
+                assert timed or queue.pace.in_flight or self.connections.busy == self.width
 
     @invariant()
     def nothing_was_raised(self):
@@ -1277,8 +1286,8 @@ class LinesMachine(RuleBasedStateMachine):
             await asyncio.sleep(7200.0)
             assert self.connections.busy == len(self.inside) == 0
             for queue in self.queues:
-                assert queue.pace.under_way == 0
-                assert queue.lines == {}
+                assert queue.pace.in_flight == 0
+                assert queue.tenants == {}
             assert [handle for handle in self.loop._scheduled if not handle.cancelled()] == []
             # Nobody who was there to the end was forgotten.
             failed = [task for task in self.tasks if not task.cancelled() and task.exception()]

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections import defaultdict
 from datetime import timedelta
 
-from benchmarks.provision_faults import VirtualDate
 from clarus_async.reconcile.decide import CLOCK_MARGIN
-from clarus_async.retry.effect import NO_WAY, NoAnswer
+from clarus_async.retry.effect import NEVER_SENDABLE, NoResponse
 from clarus_async.simulator import StoredRecord
 from clarus_async.simulator.log import LoggedRequest
 from tests.simulation.history import History, Op
 from tests.simulation.tap import MARK, Attempt
+from tests.support.virtual_world import VirtualDate
 
-_NOT_SENT = frozenset(seen.value for seen in (NoAnswer.NO_CONNECTION, NoAnswer.WITHHELD, *NO_WAY))
+_NOT_SENT = frozenset(seen.value for seen in (NoResponse.NO_CONNECTION, NoResponse.WITHHELD, *NEVER_SENDABLE))
 
 
 class Facts:

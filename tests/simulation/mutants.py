@@ -34,33 +34,35 @@ class Mutant(NamedTuple):
 
 MUTANTS: Final = (
     Mutant("a create of unknown outcome is sent again at once", "retry/effect.py",
-           "    Kind.CREATE: Verdict(Proof.UNKNOWN, Step.UNSETTLED),\n    Kind.ACTION",
-           "    Kind.CREATE: Verdict(Proof.UNKNOWN, Step.AGAIN),\n    Kind.ACTION"),
+           "    OperationKind.CREATE: Classification(Effect.UNKNOWN, NextAction.IN_DOUBT),\n    OperationKind.ACTION",
+           "    OperationKind.CREATE: Classification(Effect.UNKNOWN, NextAction.RETRY),\n    OperationKind.ACTION"),
     Mutant("a 5xx counts as a refusal", "retry/effect.py",
-           "        return _REJECTED\n    return _unknown(kind, repeatable=repeatable)",
-           "        return _REJECTED\n    return _REJECTED"),
+           "origin applies later.\n    return _unknown(kind, repeatable=repeatable)",
+           "origin applies later.\n    return _REJECTED"),
     Mutant("a 2xx to a create that can't be read counts as a refusal", "retry/effect.py",
-           "Kind.CREATE: Verdict(Proof.APPLIED, Step.UNSETTLED)", "Kind.CREATE: Verdict(Proof.REJECTED, Step.RAISE)"),
+           "OperationKind.CREATE: Classification(Effect.APPLIED, NextAction.IN_DOUBT)",
+           "OperationKind.CREATE: Classification(Effect.REJECTED, NextAction.RAISE)"),
     Mutant("a later refusal wipes out an unknown attempt", "retry/effect.py",
-           "    return Applied.MAYBE if proof is Proof.UNKNOWN else applied",
-           "    return Applied.MAYBE if proof is Proof.UNKNOWN else Applied.NO"),
+           "    return Applied.MAYBE if effect is Effect.UNKNOWN else applied",
+           "    return Applied.MAYBE if effect is Effect.UNKNOWN else Applied.NO"),
     Mutant("an action is repeated after an unknown outcome", "retry/effect.py",
-           "if kind is Kind.ACTION and repeatable:", "if kind is Kind.ACTION:"),
+           "if kind is OperationKind.ACTION and repeatable:", "if kind is OperationKind.ACTION:"),
     Mutant("a 429 counts as an unknown outcome", "retry/effect.py",
-           "return Verdict(Proof.REJECTED, Step.PACE)", "return Verdict(Proof.UNKNOWN, Step.PACE)"),
+           "return Classification(Effect.REJECTED, NextAction.WAIT_FOR_PACE)",
+           "return Classification(Effect.UNKNOWN, NextAction.WAIT_FOR_PACE)"),
     Mutant("a 503 with Retry-After counts as a refusal", "retry/effect.py",
            "    if 400 <= status < 500 and status != 408:",
-           "    if status == 503 and seen.retry_after is not None:\n"
-           "        return Verdict(Proof.REJECTED, Step.AGAIN)\n"
+           "    if status == 503 and result.retry_after is not None:\n"
+           "        return Classification(Effect.REJECTED, NextAction.RETRY)\n"
            "    if 400 <= status < 500 and status != 408:"),
     Mutant("what a gateway answered with 503 is sent again at once", "reconcile/loop.py",
            "            if (reason := await actions.send()) is not None:",
            "            in_doubt.sends = 0\n            if (reason := await actions.send()) is not None:"),
-    Mutant("a 503's Retry-After is not waited for", "calls/caller.py",
-           "            call.delay += call.seen.retry_after or 0.0", "            call.delay += 0.0"),
+    Mutant("a 503's Retry-After is not waited for", "retry/policy.py",
+           "self._random) + self._call.retry_after", "self._random)"),
     Mutant("a lost connection counts as one that never was", "retry/effect.py",
            "    return _unknown(kind, repeatable=repeatable)\n\n\ndef _unknown",
-           "    return Verdict(Proof.NOT_SENT, Step.AGAIN)\n\n\ndef _unknown"),
+           "    return Classification(Effect.NOT_SENT, NextAction.RETRY)\n\n\ndef _unknown"),
     Mutant("not found counts as a proof before settle", "reconcile/decide.py",
            "late = result.at >= due", "late = True"),
     Mutant("settle is halved", "reconcile/decide.py",
@@ -76,9 +78,9 @@ MUTANTS: Final = (
            "        return False"),
     Mutant("ids that others were given are not kept", "reconcile/concurrent_creates.py",
            "if made is not None:", "if False:"),
-    Mutant("an unknown outcome is reported as a definite failure", "retry/failure.py",
-           "if ending.applied is Applied.NO:", "if True:"),
-    Mutant("the retry budget is never empty", "retry/backoff.py", "if self._left < 1.0:", "if self._left < -1e9:"),
+    Mutant("an unknown outcome is reported as a definite failure", "retry/call_error.py",
+           "if failed.applied is Applied.NO:", "if True:"),
+    Mutant("the retry budget is never empty", "retry/budget.py", "if self._left < 1.0:", "if self._left < -1e9:"),
     Mutant("a sleep may outlast the deadline", "retry/deadline.py",
            "return now + sleep + LEAST_USEFUL <= self.at", "return True"),
     Mutant("an attempt may outlast the deadline", "retry/deadline.py",
@@ -88,8 +90,8 @@ MUTANTS: Final = (
     Mutant("Retry-After is not heeded", "ratelimit/limiter.py",
            "self._floor = max(self._floor, now + min(seconds, _LONGEST_FLOOR))", "self._floor = max(self._floor, now)"),
     Mutant("a known rate is exceeded", "ratelimit/limiter.py",
-           "self._pace = math.inf if self._given is None else self._given",
-           "self._pace = math.inf if self._given is None else 2.0 * self._given"),
+           "self._rate, self._most = policy.rate, math.inf",
+           "self._rate, self._most = 2.0 * policy.rate, math.inf"),
     Mutant("the server's clock is read backwards", "wire/server_clock.py",
            "date - timedelta(seconds=self.came - at)", "date + timedelta(seconds=self.came - at)"),
     Mutant("a doubt counts as settled a minute early", "wire/server_clock.py",
@@ -101,10 +103,11 @@ MUTANTS: Final = (
     Mutant("two refreshes at a time", "auth/token_manager.py",
            "        if self._refresh is None:\n", "        if True:\n"),
     Mutant("the last to come is served first", "ratelimit/queue.py",
-           "(self._again if again else self._first).append(waiter)",
-           "(self._again if again else self._first).appendleft(waiter)"),
-    Mutant("one attempt more than the policy says", "calls/caller.py",
-           "if call.spent >= self.retry.max_attempts:", "if call.spent > self.retry.max_attempts:"),
+           "(self._priority if priority else self._normal).append(waiter)",
+           "(self._priority if priority else self._normal).appendleft(waiter)"),
+    Mutant("one attempt more than the policy says", "retry/policy.py",
+           "self._call.counted_attempts >= self._policy.max_attempts",
+           "self._call.counted_attempts > self._policy.max_attempts"),
     Mutant("a journal forgets what was in flight", "provisioning/journal/rows.py",
            'return self.status is None or (self.status == "unresolved" and bool(self.sends))', "return False"),
 )  # fmt: skip
@@ -119,7 +122,7 @@ def catch(mutant: Mutant, seeds: int) -> str | None:
     """
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        for part in ("clarus_async", "tests", "benchmarks"):
+        for part in ("clarus_async", "tests"):
             shutil.copytree(_ROOT / part, root / part, ignore=shutil.ignore_patterns("__pycache__"))
         module = root / "clarus_async" / mutant.module
         text = module.read_text()

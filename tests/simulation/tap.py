@@ -15,11 +15,11 @@ import attrs
 import orjson
 
 from clarus_async.events import AttemptEvent, Event
-from clarus_async.http.no_answer import Unanswered
 from clarus_async.http.session import Session
-from clarus_async.ratelimit.queue import ConnectionLimiter, PacedQueue
+from clarus_async.http.transport_failure import TransportFailure
+from clarus_async.ratelimit.queue import ConnectionLimiter, RequestQueue
 from clarus_async.wire.headers import retry_after
-from tests.virtual import now
+from tests.support.virtual import now
 
 TOKEN: Final = "/oauth/token"
 MARK: Final = "X-Simulation-Attempt"  # tells the server's log which attempt a request was
@@ -82,8 +82,8 @@ class Tap:
         self._width = width
         self._open = 0
         self._latest: dict[asyncio.Task[Any] | None, Attempt] = {}
-        self._places: dict[asyncio.Future[Any], tuple[PacedQueue, str, bool]] = {}
-        self._lines: defaultdict[tuple[PacedQueue, str, bool], list[asyncio.Future[Any]]] = defaultdict(list)
+        self._places: dict[asyncio.Future[Any], tuple[RequestQueue, str, bool]] = {}
+        self._lines: defaultdict[tuple[RequestQueue, str, bool], list[asyncio.Future[Any]]] = defaultdict(list)
 
     def say(self, text: str) -> None:
         """Add a line to the trace."""
@@ -99,32 +99,32 @@ class Tap:
     @contextlib.contextmanager
     def installed(self) -> Iterator[None]:
         """Listen, while the block runs."""
-        send, join, hand, acquire_now = (
+        send, append, grant, try_acquire = (
             Session.send,
-            PacedQueue.join,
-            ConnectionLimiter.hand,
-            ConnectionLimiter.acquire_now,
+            RequestQueue.append,
+            ConnectionLimiter.grant,
+            ConnectionLimiter.try_acquire,
         )
 
         async def tapped_send(session, method, url, headers, body, **options):
             return await self._send(send, session, method, url, headers, body, **options)
 
-        def tapped_join(queue, tenant, waiter, *, again):
-            place = queue, tenant, again
+        def tapped_append(queue, tenant, waiter, *, priority):
+            place = queue, tenant, priority
             self._places[waiter] = place
             self._lines[place].append(waiter)
-            return join(queue, tenant, waiter, again=again)
+            return append(queue, tenant, waiter, priority=priority)
 
-        def tapped_hand(connections, waiter, sent):
+        def tapped_grant(connections, waiter, sent):
             place = self._places[waiter]
             line = [other for other in self._lines[place] if not other.done()]
             if line[0] is not waiter:
                 self.broken.append(f"first come first served: number {line.index(waiter)} of a line was let in first")
             self._lines[place] = line[1:] if line[0] is waiter else line
-            return hand(connections, waiter, sent)
+            return grant(connections, waiter, sent)
 
-        def tapped_acquire_now(connections, queue, at):
-            sent = acquire_now(connections, queue, at)
+        def tapped_try_acquire(connections, queue, at):
+            sent = try_acquire(connections, queue, at)
             waiting = [w for place, line in self._lines.items() if place[0] is queue for w in line if not w.done()]
             if sent is not None and waiting:
                 self.broken.append(f"first come first served: somebody passed {len(waiting)} who wait")
@@ -132,9 +132,9 @@ class Tap:
 
         with (
             patch.object(Session, "send", tapped_send),
-            patch.object(PacedQueue, "join", tapped_join),
-            patch.object(ConnectionLimiter, "hand", tapped_hand),
-            patch.object(ConnectionLimiter, "acquire_now", tapped_acquire_now),
+            patch.object(RequestQueue, "append", tapped_append),
+            patch.object(ConnectionLimiter, "grant", tapped_grant),
+            patch.object(ConnectionLimiter, "try_acquire", tapped_try_acquire),
         ):
             yield
 
@@ -177,8 +177,8 @@ class Tap:
 
     @staticmethod
     def _note(attempt: Attempt, received: Any) -> None:
-        if isinstance(received, Unanswered):
-            attempt.result = received.why.value
+        if isinstance(received, TransportFailure):
+            attempt.result = received.reason.value
             return
         attempt.result = received.status
         if received.status in {429, 503}:

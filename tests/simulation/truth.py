@@ -8,10 +8,10 @@ from datetime import timedelta
 from itertools import pairwise
 from typing import Final
 
-from benchmarks.provision_faults import VirtualDate
 from clarus_async import Applied, ClarusError, Integration, OutcomeStatus, OutcomeUnknownError
 from tests.simulation.facts import Facts, proves_that_nothing_was_done
 from tests.simulation.history import Given, Op
+from tests.support.virtual_world import VirtualDate
 
 _WRITES: Final = frozenset({"create", "update", "delete", "synchronize"})
 

@@ -15,7 +15,6 @@ from unittest.mock import patch
 
 import attrs
 
-from benchmarks.provision_faults import FATAL, memory, virtual_world
 from clarus_async import (
     ClarusClient,
     Integration,
@@ -24,10 +23,12 @@ from clarus_async import (
     OutcomeUnknownError,
 )
 from clarus_async.simulator import Simulator
+from tests.chaos.provision_faults import FATAL
 from tests.simulation.history import Given, History, Op
 from tests.simulation.plan import Act, Actor, Happening, Job, Plan
 from tests.simulation.tap import Tap, doing
-from tests.virtual import now, run_virtually
+from tests.support.virtual import now, run_virtually
+from tests.support.virtual_world import memory, virtual_world
 
 _MOST_LIVES: Final = 50  # of a run that is started again and again
 _UNKNOWN_ID: Final = 999_999

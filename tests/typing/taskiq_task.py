@@ -6,9 +6,9 @@ from typing import Any
 from taskiq import InMemoryBroker
 
 from clarus_async import ClarusClient
-from clarus_async.fleet.lease import run_to_end
 from clarus_async.fleet.shard_store import ShardStore, connect
 from clarus_async.fleet.shards import Shard
+from clarus_async.fleet.worker import run_to_end
 
 broker = InMemoryBroker()  # or yours
 clarus = ClarusClient.from_env()

@@ -6,9 +6,9 @@ from typing import Any
 from temporalio import activity
 
 from clarus_async import ClarusClient
-from clarus_async.fleet.lease import run_to_end
 from clarus_async.fleet.shard_store import ShardStore, connect
 from clarus_async.fleet.shards import Shard
+from clarus_async.fleet.worker import run_to_end
 
 clarus = ClarusClient.from_env()
 

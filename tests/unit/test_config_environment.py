@@ -3,8 +3,9 @@
 import pytest
 
 from clarus_async import ClarusClient
-from clarus_async.config import DEFAULT_BASE_URL, read_environment
+from clarus_async.config import DEFAULT_BASE_URL
 from clarus_async.credentials import AccessToken, ClientCredentials, RefreshToken
+from clarus_async.environment import read_environment
 from clarus_async.errors import ConfigurationError
 
 CANARY = "canary-secret"

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 import clarus_async
-from clarus_async.config import PacingPolicy, RetryPolicy, Timeouts, read_environment
+from clarus_async.config import PacingPolicy, RetryPolicy, Timeouts
 from clarus_async.credentials import AccessToken, ClientCredentials, RefreshToken, Token
+from clarus_async.environment import read_environment
 from clarus_async.errors import ClarusError
 from clarus_async.resources.integrations import (
     IntegrationChanges,

@@ -20,7 +20,7 @@ def test_an_event_is_frozen(event):
 
 
 def test_what_a_call_waits_for():
-    assert set(WaitReason) == {"backoff", "pace", "gate", "token"}
+    assert set(WaitReason) == {"backoff", "pace", "connection", "token"}
 
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)

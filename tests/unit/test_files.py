@@ -4,21 +4,25 @@ import csv
 import io
 import json
 import tracemalloc
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import attrs
 import pytest
 
 import clarus_async
-from clarus_async.provisioning.files.csv_records import MAX_RECORD
-from clarus_async.provisioning.files.reader import BadRow, Format, NumberedIntegration, format_of, read_records
+from clarus_async.errors import InputProblem, InvalidInputError
+from clarus_async.provisioning.files.numbered import MAX_RECORD, BadRow, NumberedRecord
+from clarus_async.provisioning.files.reader import Format, format_of, read_records
 from clarus_async.provisioning.report import Outcome, OutcomeStatus
-from clarus_async.resources.integrations import NewIntegration
+from clarus_async.resources.integrations import INTEGRATIONS, NewIntegration
 
 SECRET = "canary-3f9c"
 
 
 def read(text: str | bytes, form: Format | None = None) -> list:
-    return list(read_records(io.BytesIO(text.encode() if isinstance(text, str) else text), form))
+    return list(read_records(io.BytesIO(text.encode() if isinstance(text, str) else text), INTEGRATIONS, form))
 
 
 def only_problem(text: str | bytes, form: Format | None = None) -> tuple[int, str, str]:
@@ -116,7 +120,7 @@ class TestJsonLines:
         good = '{"name": "B", "integration_type": "t"}'
         bad, row = read(f"{line}\n{good}\n", Format.JSON_LINES)
 
-        assert isinstance(row, NumberedIntegration)
+        assert isinstance(row, NumberedRecord)
         assert bad.line == 1
         assert [problem.field for problem in bad.problems] == [field]
         assert reason in bad.problems[0].reason
@@ -131,7 +135,7 @@ class TestJsonLines:
         good = b'{"name": "B", "integration_type": "t"}'
         bad, row = read(b'{"name": "caf\xe9", "integration_type": "t"}\n' + good)
 
-        assert isinstance(row, NumberedIntegration)
+        assert isinstance(row, NumberedRecord)
         assert bad.problems[0].reason == "is not UTF-8 (at byte 14): save the file as UTF-8"
 
     def test_a_line_that_is_too_long_is_named_and_the_next_is_read(self):
@@ -287,7 +291,7 @@ class TestDocuments:
     def test_lines_that_end_in_commas_are_not_taken_for_an_array(self):
         rows = read(f"{A},\n{A},\n{B}\n")
 
-        assert [(row.line, type(row)) for row in rows] == [(1, BadRow), (2, BadRow), (3, NumberedIntegration)]
+        assert [(row.line, type(row)) for row in rows] == [(1, BadRow), (2, BadRow), (3, NumberedRecord)]
 
 
 class TestOutput:
@@ -365,7 +369,7 @@ class TestCsv:
             (2, ["is_active", "account_id", "name"]),
             (4, ["integration_type"]),
         ]
-        assert isinstance(rows[1], NumberedIntegration)
+        assert isinstance(rows[1], NumberedRecord)
 
     def test_more_cells_than_columns_are_an_error(self):
         text = f"name,integration_type\nA,t,{SECRET},x\n"
@@ -409,7 +413,7 @@ class TestCsv:
     def test_a_row_that_is_not_utf8_is_named_and_the_next_is_read(self):
         rows = read(b"name,integration_type\ncaf\xe9,t\nB,t\n")
 
-        assert [type(row) for row in rows] == [BadRow, NumberedIntegration]
+        assert [type(row) for row in rows] == [BadRow, NumberedRecord]
         assert rows[0].line == 2
         assert rows[0].problems[0].reason == "is not UTF-8 (at byte 4): save the file as UTF-8"
 
@@ -604,7 +608,7 @@ class _Endless:
 def test_memory_is_bounded_whatever_the_size(first, line, times, form, limit):
     tracemalloc.start()
     try:
-        for _ in read_records(_Endless(first, line, times), form):
+        for _ in read_records(_Endless(first, line, times), INTEGRATIONS, form):
             pass
         _, peak = tracemalloc.get_traced_memory()
     finally:
@@ -619,14 +623,84 @@ def test_an_error_of_the_stream_is_not_hidden():
             raise OSError("unplugged")
 
     with pytest.raises(OSError, match="unplugged"):
-        list(read_records(Broken()))
+        list(read_records(Broken(), INTEGRATIONS))
 
 
 def test_the_sample_is_good_and_its_keys_are_its_own():
     sample = Path(clarus_async.__file__).parent / "cli" / "sample.csv"
     with sample.open("rb") as stream:
-        rows = list(read_records(stream, format_of(sample.name)))
+        rows = list(read_records(stream, INTEGRATIONS, format_of(sample.name)))
 
-    assert all(isinstance(row, NumberedIntegration) for row in rows)
+    assert all(isinstance(row, NumberedRecord) for row in rows)
     assert len({row.new.key for row in rows}) == len({row.new.name for row in rows}) == len(rows) == 200
     assert all(row.new.configuration["api_key"].startswith("demo-key-") for row in rows)
+
+
+@attrs.frozen(kw_only=True)
+class NewMoon:
+    code: str
+    planet_id: int
+    label: str | None = None
+    is_inner: bool | None = None
+    orbit: Mapping[str, Any] | None = None
+
+    @classmethod
+    def from_mapping(cls, attributes):
+        problems = [InputProblem(name, "is unknown") for name in attributes if not hasattr(cls, name)]
+        problems += [InputProblem(name, "is required") for name in ("code", "planet_id") if name not in attributes]
+        if problems:
+            raise InvalidInputError.of("NewMoon", problems)
+        return cls(**attributes)
+
+
+@attrs.frozen(kw_only=True)
+class MoonRow:
+    id: int
+    code: str | None = None
+    is_inner: bool | None = None
+    shape: str | None = None
+
+
+MOONS = attrs.evolve(
+    INTEGRATIONS,
+    name="moons",
+    noun="a moon",
+    new=NewMoon,
+    record=MoonRow,
+    listing=attrs.evolve(INTEGRATIONS.listing, row=MoonRow, optional=("shape",)),
+    secret=(),
+)
+
+
+class TestAnotherResource:
+    """A reader knows of a resource what its declaration says, and nothing else."""
+
+    def read(self, text):
+        return list(read_records(io.BytesIO(text.encode()), MOONS))
+
+    def test_cells_are_read_by_the_annotations(self):
+        rows = self.read("code,planet_id,is_inner,orbit.days\n007,5,TRUE,7.1\n")
+
+        assert rows == [NumberedRecord(2, NewMoon(code="007", planet_id=5, is_inner=True, orbit={"days": "7.1"}))]
+
+    @pytest.mark.parametrize(
+        ("text", "field", "reason"),
+        [
+            ("code,planet_id\nIo,five\n", "planet_id", "must be an integer in digits"),
+            ("code,planet_id,is_inner\nIo,5,yes\n", "is_inner", "must be true or false"),
+            ("code,planet_id,orbit\nIo,5,x\n", "orbit", "must go on with a key, as in orbit.api_key"),
+            ("code,planet_id,account_id\nIo,5,x\n", "account_id", "is unknown"),
+            ("Io,5\n", "", "must name the columns, as in code,planet_id: no name in it is known"),
+            ("code,planet_id\nIo,5\nCODE,planet_id\n", "", "is a header again: join files without their headers"),
+            (
+                '{"id": 1, "code": "Io", "is_inner": null}',
+                "",
+                "is a moon that is there already, as clarus list writes it:",
+            ),
+        ],
+    )
+    def test_problems_name_its_attributes(self, text, field, reason):
+        [problem] = [problem for row in self.read(text) if isinstance(row, BadRow) for problem in row.problems]
+
+        assert problem.field == field
+        assert problem.reason.startswith(reason)

@@ -22,10 +22,10 @@ from clarus_async.errors import (
     ResponseError,
     ServerError,
 )
-from clarus_async.http.no_answer import Unanswered
-from clarus_async.http.session import Received
-from clarus_async.retry.effect import NO_WAY, NoAnswer
-from tests.virtual import now, virtual
+from clarus_async.http.session import HttpResponse
+from clarus_async.http.transport_failure import TransportFailure
+from clarus_async.retry.effect import NEVER_SENDABLE, NoResponse
+from tests.support.virtual import now, virtual
 
 CREDENTIALS = ClientCredentials("id", "secret", ("read", "write"))
 
@@ -45,11 +45,11 @@ class Wire:
         self.sent.append((method, str(url), dict(headers), options))
         await asyncio.sleep(0)
         given = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        return Unanswered(given, f"{given} at x.test:443") if isinstance(given, NoAnswer) else given
+        return TransportFailure(given, f"{given} at x.test:443") if isinstance(given, NoResponse) else given
 
 
 def answer(status=200, headers=None, **body):
-    return Received(status, headers or {}, orjson.dumps(body))
+    return HttpResponse(status, headers or {}, orjson.dumps(body))
 
 
 def good(token="t1", **more):
@@ -122,7 +122,7 @@ class TestClientCredentials:
         @virtual
         async def check():
             body = b'{"access_token": "t1", "expires_in": ' + literal + b"}"
-            result = await grant(CREDENTIALS, Wire(Received(200, {}, body)))()
+            result = await grant(CREDENTIALS, Wire(HttpResponse(200, {}, body)))()
             assert isinstance(result, Token | ResponseError)
 
         check()
@@ -164,7 +164,7 @@ class TestBasic:
                 401, {"WWW-Authenticate": 'Bearer realm="Doorkeeper", error="invalid_client"'}, error="invalid_client"
             ),
             answer(401, {"WWW-Authenticate": 'Bearer realm="x", Basic realm="y"'}),
-            Received(401, {}, b"<html><title>Unauthorized</title></html>"),
+            HttpResponse(401, {}, b"<html><title>Unauthorized</title></html>"),
             refusal(),
             refusal(status=400),
             refusal("unauthorized_client", 400),
@@ -235,7 +235,7 @@ class TestBasic:
         error = await grant(CREDENTIALS, wire)()
         assert isinstance(error, AuthenticationError)
         assert error.reason == (
-            "the token endpoint refused us: 401 invalid_client: unsupported authentication method; "
+            "the token endpoint refused the request: 401 invalid_client: unsupported authentication method; "
             "with the client's secret sent another way: unauthorized_client: this grant is not for you"
         )
 
@@ -272,25 +272,25 @@ class TestBasic:
 class TestTries:
     @virtual
     async def test_four_in_all_with_a_growing_backoff(self):
-        wire = Wire(NoAnswer.NO_CONNECTION)
+        wire = Wire(NoResponse.NO_CONNECTION)
         result = await grant(CREDENTIALS, wire)()
         assert isinstance(result, ConnectionFailedError)
         assert wire.asked_at == pytest.approx([0.0, 0.05, 0.15, 0.35], abs=1e-4)
         assert result.attempts == 4
-        assert "no token could be had" in str(result)
+        assert "no token could be obtained" in str(result)
         assert result.path == "/oauth/token"
 
     @pytest.mark.parametrize(
         "trouble",
         [
-            NoAnswer.NO_CONNECTION,
-            NoAnswer.CONNECTION_LOST,
-            NoAnswer.TIMED_OUT,
+            NoResponse.NO_CONNECTION,
+            NoResponse.CONNECTION_LOST,
+            NoResponse.TIMED_OUT,
             answer(500),
             answer(503),
             answer(429),
             answer(408),
-            Received(200, {}, b"", whole=False),
+            HttpResponse(200, {}, b"", whole=False),
         ],
         ids=str,
     )
@@ -306,11 +306,11 @@ class TestTries:
     @pytest.mark.parametrize(
         ("trouble", "error"),
         [
-            *((seen, ConfigurationError) for seen in sorted(NO_WAY)),
+            *((seen, ConfigurationError) for seen in sorted(NEVER_SENDABLE)),
             (answer(302, {"Location": "https://evil.test"}), ConfigurationError),
             (refusal("invalid_scope", 400), AuthenticationError),
             (answer(404), AuthenticationError),
-            (Received(200, {}, b"<html>log in</html>"), ResponseError),
+            (HttpResponse(200, {}, b"<html>log in</html>"), ResponseError),
             (answer(), ResponseError),
             (good("bad\r\ntoken"), ResponseError),
             (answer(access_token="t1", token_type="mac"), ResponseError),
@@ -355,7 +355,7 @@ class TestTries:
     @virtual
     async def test_a_refusal_says_why_and_where(self):
         wire = Wire(
-            Received(
+            HttpResponse(
                 401,
                 {"X-Request-Id": "r1"},
                 orjson.dumps({"error": "invalid_client", "error_description": "client authentication failed"}),
@@ -363,8 +363,8 @@ class TestTries:
         )
         result = await grant(CREDENTIALS, wire)()
         assert str(result) == (
-            "POST /oauth/token: the token endpoint refused us: 401 invalid_client: client authentication failed "
-            "[nothing was applied; attempts: 2; request id: r1]"
+            "POST /oauth/token: the token endpoint refused the request: 401 invalid_client: "
+            "client authentication failed [nothing was applied; attempts: 2; request id: r1]"
         )
 
 
@@ -388,7 +388,7 @@ class TestErrorsOfASuccess:
         error = await grant(CREDENTIALS, wire)()
 
         assert type(error) is AuthenticationError
-        assert f"refused us: 200 {said}" in error.message
+        assert f"refused the request: 200 {said}" in error.message
         assert len(wire.asked) == 1
 
     @virtual
@@ -400,7 +400,7 @@ class TestErrorsOfASuccess:
 
     @virtual
     async def test_what_ends_midway_is_no_refusal(self):
-        cut = Received(200, {}, b'{"error": "bad_code"}', whole=False)
+        cut = HttpResponse(200, {}, b'{"error": "bad_code"}', whole=False)
         error = await grant(CREDENTIALS, Wire(cut))()
 
         assert not isinstance(error, AuthenticationError)
@@ -408,7 +408,7 @@ class TestErrorsOfASuccess:
     @virtual
     async def test_an_empty_refusal_is_explained_by_its_challenge(self):
         challenge = {"WWW-Authenticate": 'Bearer error="invalid_client", error_description="not here"'}
-        error = await grant(CREDENTIALS, Wire(Received(401, challenge, b"")))()
+        error = await grant(CREDENTIALS, Wire(HttpResponse(401, challenge, b"")))()
 
         assert "401 invalid_client: not here" in error.message
 
@@ -500,7 +500,7 @@ class TestRefreshToken:
 
     @pytest.mark.parametrize(
         "lost",
-        [NoAnswer.CONNECTION_LOST, NoAnswer.TIMED_OUT, answer(502), Received(200, {}, b"", whole=False)],
+        [NoResponse.CONNECTION_LOST, NoResponse.TIMED_OUT, answer(502), HttpResponse(200, {}, b"", whole=False)],
         ids=str,
     )
     def test_a_lost_answer_is_followed_by_the_old_one_once_more(self, lost):
@@ -514,7 +514,7 @@ class TestRefreshToken:
 
     @virtual
     async def test_a_spent_token_after_a_lost_answer_says_authorise_again(self):
-        wire = Wire(NoAnswer.CONNECTION_LOST, refusal("invalid_grant", 400))
+        wire = Wire(NoResponse.CONNECTION_LOST, refusal("invalid_grant", 400))
         result = await grant(self.credentials(), wire)()
         assert isinstance(result, AuthenticationError)
         assert "authorise again" in str(result)
@@ -524,7 +524,7 @@ class TestRefreshToken:
     def test_a_refusal_after_a_lost_answer_says_authorise_again_whatever_it_is_called(self, refused):
         @virtual
         async def check():
-            result = await grant(self.credentials(), Wire(NoAnswer.CONNECTION_LOST, refused))()
+            result = await grant(self.credentials(), Wire(NoResponse.CONNECTION_LOST, refused))()
             assert isinstance(result, AuthenticationError)
             assert "authorise again" in str(result)
 
@@ -532,13 +532,13 @@ class TestRefreshToken:
 
     @virtual
     async def test_two_lost_answers_are_enough(self):
-        wire = Wire(NoAnswer.TIMED_OUT)
+        wire = Wire(NoResponse.TIMED_OUT)
         assert isinstance(await grant(self.credentials(), wire)(), ConnectionFailedError)
         assert len(wire.asked) == 2
 
     @virtual
     async def test_where_nothing_was_sent_nothing_is_spent(self):
-        wire = Wire(NoAnswer.NO_CONNECTION, NoAnswer.NO_CONNECTION, NoAnswer.NO_CONNECTION, good())
+        wire = Wire(NoResponse.NO_CONNECTION, NoResponse.NO_CONNECTION, NoResponse.NO_CONNECTION, good())
         assert await grant(self.credentials(), wire)() == Token("t1")
 
     @virtual
@@ -549,7 +549,7 @@ class TestRefreshToken:
         assert len(wire.asked) == 1
 
     @pytest.mark.parametrize(
-        "trouble", [NoAnswer.NO_CONNECTION, answer(429), answer(429, {"Retry-After": "1"})], ids=str
+        "trouble", [NoResponse.NO_CONNECTION, answer(429), answer(429, {"Retry-After": "1"})], ids=str
     )
     def test_wrong_client_credentials_do_not_after_trouble_either(self, trouble):
         @virtual
@@ -631,7 +631,7 @@ class TestSecrets:
 
         @virtual
         async def check():
-            result = await grant(ClientCredentials("id", secret), Wire(Received(401, {}, body)))()
+            result = await grant(ClientCredentials("id", secret), Wire(HttpResponse(401, {}, body)))()
             assert isinstance(result, ClarusError)
             assert secret not in str(result)
 
@@ -643,7 +643,7 @@ class TestSecrets:
 
         @virtual
         async def check():
-            wire = Wire(Received(status, {}, b"bad request: client_secret=canary%2Bsecret%2F9%3D%3D&client_id=id"))
+            wire = Wire(HttpResponse(status, {}, b"bad request: client_secret=canary%2Bsecret%2F9%3D%3D&client_id=id"))
             result = await grant(ClientCredentials("id", "canary+secret/9=="), wire)()
             assert "canary" not in str(result)
 

@@ -11,8 +11,8 @@ import weakref
 import pytest
 
 from clarus_async import AccessToken, ClarusClient, ClientCredentials, ConfigurationError, RefreshToken, Token
-from clarus_async.auth import token_managers as module
-from tests.stub_server import TOKEN_PATH, StubServer, bearer, reply
+from clarus_async.auth import token_manager as module
+from tests.support.stub_server import TOKEN_PATH, StubServer, bearer, reply
 
 
 class Source:
@@ -79,8 +79,8 @@ def clarus():
     return ClarusClient("acme", AccessToken("t0"))
 
 
-def keeper_of(view):
-    return view._caller._keeper
+def manager_of(view):
+    return view._caller._token_manager
 
 
 def opcodes(function, *arguments):
@@ -127,28 +127,28 @@ class TestManyViews:
         # Even where all are held.
         held = [clarus.for_subdomain("globex", credentials) for credentials in of[1:]]
         assert opcodes(clarus.for_subdomain, "globex", of_each_kind(2_001)[kind]) <= 1.5 * first
-        assert len({keeper_of(view) for view in held}) == len(held)
+        assert len({manager_of(view) for view in held}) == len(held)
 
 
 class TestTheSameToken:
     @pytest.mark.parametrize("kind", ["access", "client", "refresh"])
     def test_credentials_that_hold_the_same(self, clarus, kind):
         one, two = (clarus.for_subdomain(name, of_each_kind(1)[kind]) for name in ("globex", "initech"))
-        assert keeper_of(one) is keeper_of(two)
+        assert manager_of(one) is manager_of(two)
 
     def test_those_of_a_subclass(self, clarus):
         one = clarus.for_subdomain("globex", FromSettings("id", "secret"))
-        assert keeper_of(one) is keeper_of(clarus.for_subdomain("globex", ClientCredentials("id", "secret")))
+        assert manager_of(one) is manager_of(clarus.for_subdomain("globex", ClientCredentials("id", "secret")))
 
     def test_not_those_of_other_scopes(self, clarus):
         one = clarus.for_subdomain("globex", ClientCredentials("id", "secret", ("read",)))
-        assert keeper_of(one) is not keeper_of(clarus.for_subdomain("globex", ClientCredentials("id", "secret")))
+        assert manager_of(one) is not manager_of(clarus.for_subdomain("globex", ClientCredentials("id", "secret")))
 
     @pytest.mark.parametrize("make", [Source, Equal, Unhashable, Slotted])
     def test_a_source_is_known_by_itself(self, clarus, make):
         one, two = make(), make()
         views = [clarus.for_subdomain("globex", source) for source in (one, one, two)]
-        assert keeper_of(views[0]) is keeper_of(views[1]) is not keeper_of(views[2])
+        assert manager_of(views[0]) is manager_of(views[1]) is not manager_of(views[2])
 
     def test_an_unhashable_on_rotate(self, clarus):
         class Store(list):
@@ -156,7 +156,7 @@ class TestTheSameToken:
                 self.append(token)
 
         one, two = (clarus.for_subdomain("globex", RefreshToken("id", "secret", "r1", Store())) for _ in range(2))
-        assert keeper_of(one) is keeper_of(two)
+        assert manager_of(one) is manager_of(two)
 
 
 def server(**options):
@@ -195,7 +195,7 @@ class TestViewAfterView:
             del source
             gc.collect()
             assert gone() is None
-            assert list(clarus._caller.shared.keepers) == [keeper_of(clarus)]
+            assert list(clarus._caller.core.token_managers) == [manager_of(clarus)]
 
     async def test_an_access_token_goes_with_its_view(self):
         async with server() as stub, ClarusClient("acme", AccessToken("t0"), base_url=stub.url) as clarus:
@@ -203,17 +203,17 @@ class TestViewAfterView:
                 await clarus.for_subdomain("globex", AccessToken(f"token-{number}")).ping()
             gc.collect()
             assert [asked.token for asked in stub.asked] == [f"token-{number}" for number in range(5)]
-            assert list(clarus._caller.shared.keepers) == [keeper_of(clarus)]
+            assert list(clarus._caller.core.token_managers) == [manager_of(clarus)]
 
     async def test_those_that_asked_last_are_held(self, monkeypatch):
-        monkeypatch.setattr(module, "_ROOM", 3)
+        monkeypatch.setattr(module, "_MOST_KEPT", 3)
         async with server() as stub, ClarusClient("acme", AccessToken("t0"), base_url=stub.url) as clarus:
             for name in ("a", "b", "c", "a", "d", "a", "b"):
                 await clarus.for_subdomain("globex", ClientCredentials(name, "secret")).ping()
                 gc.collect()
             asked = [request.form["client_id"] for request in stub.asked if request.path == TOKEN_PATH]
             assert asked == ["a", "b", "c", "d", "b"]
-            assert len(set(clarus._caller.shared.keepers)) == 4
+            assert len(set(clarus._caller.core.token_managers)) == 4
 
     async def test_a_refresh_outlives_the_view_that_began_it(self):
         let_go = asyncio.Event()
@@ -242,7 +242,7 @@ class TestViewAfterView:
 
 class TestRotation:
     async def test_a_token_that_nobody_stores_is_not_lost_with_its_view(self, monkeypatch):
-        monkeypatch.setattr(module, "_ROOM", 1)
+        monkeypatch.setattr(module, "_MOST_KEPT", 1)
         async with server(rotates=True) as stub, ClarusClient("acme", AccessToken("t0"), base_url=stub.url) as clarus:
             await clarus.for_subdomain("globex", RefreshToken("id", "secret", "r1")).ping()
             await clarus.for_subdomain("globex", ClientCredentials("id", "secret")).ping()
@@ -274,12 +274,12 @@ class TestRotation:
             for number in range(6):
                 again = view()
                 await again.ping()
-                keeper_of(again).reject(f"t{number + 1}")
+                manager_of(again).reject(f"t{number + 1}")
             asked = [request.form["refresh_token"] for request in stub.asked if request.path == TOKEN_PATH]
             assert asked == ["r1", "r2", "r3", "r4", "r5", "r6"]
             assert told == [(number, f"r{number + 2}") for number in range(6)]
             # It is not found by all that it ever had.
-            assert len(clarus._caller.shared.keepers._known) == 1 + 3
+            assert len(clarus._caller.core.token_managers._by_value) == 1 + 3
 
     async def test_a_view_without_on_rotate_does_not_take_the_others(self):
         told = []
@@ -296,7 +296,7 @@ class TestClosed:
             async with ClarusClient("acme", AccessToken("t0"), base_url=stub.url) as clarus:
                 await clarus.for_subdomain("globex", ClientCredentials("id", "secret")).ping()
             gc.collect()
-            assert list(clarus._caller.shared.keepers) == [keeper_of(clarus)]
+            assert list(clarus._caller.core.token_managers) == [manager_of(clarus)]
 
     @pytest.mark.parametrize("kind", KINDS)
     async def test_views_of_a_closed_client_say_so_and_leave_nothing(self, clarus, kind):
@@ -305,4 +305,4 @@ class TestClosed:
             with pytest.raises(ConfigurationError, match="the client is closed"):
                 await clarus.for_subdomain("globex", of_each_kind(number)[kind]).ping()
         gc.collect()
-        assert list(clarus._caller.shared.keepers) == [keeper_of(clarus)]
+        assert list(clarus._caller.core.token_managers) == [manager_of(clarus)]

@@ -30,8 +30,9 @@ from clarus_async.reconcile.pending import Moment, PendingCreate, lookup_keys
 from clarus_async.reconcile.reconciler import ChangedRecord, Creation, Terms
 from clarus_async.resources.integrations import INTEGRATIONS, Integration, IntegrationRow, NewIntegration
 from clarus_async.retry.circuit_breaker import STREAK, CircuitBreaker
-from tests.inline_journal import inline_journal  # noqa: F401  a fixture
-from tests.virtual import now, settle, virtual
+from tests.support.builders import collect
+from tests.support.inline_journal import inline_journal  # noqa: F401  a fixture
+from tests.support.virtual import now, settle, virtual
 
 START = datetime(2026, 1, 10, 12, tzinfo=UTC)
 SETTLE = 60.0
@@ -216,10 +217,6 @@ class AsyncSource(Source):
 
 def provision(api, specs, concurrency=4, on_progress=None, **options):
     return ProvisionRun(api, specs, Options(concurrency=concurrency, on_progress=on_progress, **options))
-
-
-async def collect(run):
-    return [outcome async for outcome in run]
 
 
 async def statuses(run):

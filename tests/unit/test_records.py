@@ -19,7 +19,7 @@ from clarus_async.resources.integrations import (
     NewIntegration,
     ShopifyConfiguration,
 )
-from tests.strategies import REFERENCES, STRINGS
+from tests.support.strategies import REFERENCES, STRINGS
 
 CANARY = "canary-secret"
 OPTIONAL_TEXTS = ("provider", *REFERENCES, *STRINGS)

@@ -3,7 +3,8 @@
 import pytest
 
 from clarus_async.config import RetryPolicy
-from clarus_async.retry.backoff import RetryBudget, backoff
+from clarus_async.retry.backoff import backoff
+from clarus_async.retry.budget import RetryBudget
 
 POLICY = RetryPolicy(base=0.5, cap=5.0)
 
@@ -66,7 +67,7 @@ def test_calls_refill_it():
     budget = RetryBudget(0.0)
     spend(budget, 0.0)
     for _ in range(100):
-        budget.called()
+        budget.count_call()
 
     assert spend(budget, 0.0) == 8
 
@@ -74,32 +75,32 @@ def test_calls_refill_it():
 def test_first_attempts_are_never_refused_and_cost_nothing():
     budget = RetryBudget(0.0)
     for _ in range(1_000):
-        budget.called(3)
+        budget.count_call(3)
 
     assert spend(budget, 0.0) == 10
 
 
 def test_the_reserve_holds_what_one_call_may_need():
     budget = RetryBudget(0.0)
-    budget.called(20)
+    budget.count_call(20)
 
     assert spend(budget, 0.0) == 20
 
 
 def test_a_call_that_needs_less_takes_nothing_away():
     budget = RetryBudget(0.0)
-    budget.called(20)
-    budget.called(1)
+    budget.count_call(20)
+    budget.count_call(1)
 
     assert spend(budget, 0.0) == 20
 
 
 def test_the_largest_reserve_leaves_no_part_for_calls():
     budget = RetryBudget(0.0)
-    budget.called(99)
+    budget.count_call(99)
     spend(budget, 0.0)
     for _ in range(1_000):
-        budget.called(99)
+        budget.count_call(99)
 
     assert spend(budget, 0.0) == 0
 
@@ -108,7 +109,7 @@ def test_the_largest_policy_keeps_to_a_tenth_of_the_calls():
     budget = RetryBudget(0.0)
     retries = 0
     for n in range(1_000):
-        budget.called(99)
+        budget.count_call(99)
         retries += spend(budget, n * 0.06)
 
     assert retries <= 100

@@ -1,17 +1,20 @@
-"""A file cut into shards: every record is in one of them, and what belongs together is."""
+"""A file split into shards: every record is in one of them, and what belongs together is."""
 
 from __future__ import annotations
 
 import io
 import tracemalloc
 
+import attrs
 import orjson
 import pytest
 
 from clarus_async.errors import InvalidInputError
 from clarus_async.fleet.shards import Shard
-from clarus_async.fleet.split_file import cut
-from clarus_async.provisioning.files.reader import Format, NumberedIntegration, read_records
+from clarus_async.fleet.split_file import split_file
+from clarus_async.provisioning.files.numbered import NumberedRecord
+from clarus_async.provisioning.files.reader import Format, read_records
+from clarus_async.resources.integrations import INTEGRATIONS
 
 SECRET = "c4n4ry"
 QUOTED = "name,integration_type,external_system_reference1,configuration.api_key\n" + "".join(
@@ -30,10 +33,12 @@ def lines(records):
     return b"\n".join(records) + b"\n"
 
 
-def cut_of(tmp_path, content, *, size=4, references=True, name="records.jsonl", **more):
+def split_of(tmp_path, content, *, size=4, references=True, name="records.jsonl", **more):
     path = tmp_path / name
     path.write_bytes(content)
-    return cut(str(path), tenant="acme", base_url="https://c", references=references, size=size, **more)
+    return split_file(
+        str(path), INTEGRATIONS, tenant="acme", base_url="https://c", references=references, size=size, **more
+    )
 
 
 FILES = {
@@ -54,45 +59,63 @@ FILES = {
 @pytest.mark.parametrize("kind", FILES)
 def test_shards_hold_what_the_file_holds(kind, size, tmp_path):
     name, content = FILES[kind]
-    rows = list(read_records(io.BytesIO(content), None if name == "r.txt" else Format(name.partition(".")[2])))
-    assert all(isinstance(row, NumberedIntegration) for row in rows)
-    pieces = cut_of(tmp_path, content, size=size, name=name)
-    read = [record for shard in pieces.shards for record in shard.read()]
+    rows = list(
+        read_records(io.BytesIO(content), INTEGRATIONS, None if name == "r.txt" else Format(name.partition(".")[2]))
+    )
+    assert all(isinstance(row, NumberedRecord) for row in rows)
+    split = split_of(tmp_path, content, size=size, name=name)
+    read = [record for shard in split.shards for record in shard.read()]
     assert read == [(index, row.new) for index, row in enumerate(rows)]
-    assert list(pieces.lines) == [row.line for row in rows]
-    assert [shard.records for shard in pieces.shards] == [
+    assert list(split.lines) == [row.line for row in rows]
+    assert [shard.records for shard in split.shards] == [
         min(size, len(rows) - start) for start in range(0, len(rows), size)
     ]
-    assert all(len(shard.ranges) == 1 for shard in pieces.shards)
+    assert all(len(shard.ranges) == 1 for shard in split.shards)
 
 
 def test_a_shard_travels_as_json_and_holds_no_secret(tmp_path):
-    pieces = cut_of(tmp_path, QUOTED.encode(), name="r.csv")
-    for shard in pieces.shards:
+    split = split_of(tmp_path, QUOTED.encode(), name="r.csv")
+    for shard in split.shards:
         message = orjson.dumps(shard.as_dict())
         assert Shard.from_dict(orjson.loads(message)) == shard
         assert SECRET.encode() not in message
         assert b"Shop" not in message
-    assert SECRET not in repr(pieces)
+    assert SECRET not in repr(split)
+
+
+def test_a_shard_of_a_resource_that_this_version_does_not_know_is_refused(tmp_path):
+    [shard] = split_of(tmp_path, lines([line(0)])).shards
+    stranger = attrs.evolve(shard, resource="moons")
+    for read in (stranger.verify, lambda: list(stranger.read())):
+        with pytest.raises(InvalidInputError, match="the shard is of moons, and this version of clarus_async knows"):
+            read()
+
+
+def test_a_shard_that_another_version_made_is_refused(tmp_path):
+    [shard] = split_of(tmp_path, lines([line(0)])).shards
+    message = shard.as_dict()
+    for other in (message | {"further": 1}, message | {"format": "xml"}, {"run": "r.1"}):
+        with pytest.raises(InvalidInputError, match="made by another version"):
+            Shard.from_dict(other)
 
 
 def test_a_key_that_is_there_twice_is_refused_for_the_second(tmp_path):
     records = [line(n) for n in range(6)] + [line(9, external_system_reference1="ref-1"), line(7), line(7)]
-    pieces = cut_of(tmp_path, lines(records), size=3)
-    assert [index for shard in pieces.shards for index, _ in shard.read()] == [0, 1, 2, 3, 4, 5, 7]
-    assert [(o.index, o.key, o.status.value, o.error.message) for o in pieces.refused] == [
+    split = split_of(tmp_path, lines(records), size=3)
+    assert [index for shard in split.shards for index, _ in shard.read()] == [0, 1, 2, 3, 4, 5, 7]
+    assert [(o.index, o.key, o.status.value, o.error.message) for o in split.refused] == [
         (6, "ref-1", "failed", "record 6: its key is in the input already"),
         (8, "ref-7", "failed", "record 8: its key is in the input already"),
     ]
-    for shard in pieces.shards:
+    for shard in split.shards:
         shard.verify()
 
 
 def test_records_of_one_name_are_together_where_they_are_looked_up_by_it(tmp_path):
     records = [line(n, name=["Shop A", "shop a ", f"Shop {n}"][n % 3]) for n in range(12)]
-    apart = cut_of(tmp_path, lines(records), size=3)
+    apart = split_of(tmp_path, lines(records), size=3)
     assert [[i for i, _ in shard.read()] for shard in apart.shards] == [[0, 1, 2], [3, 4, 5], [6, 7, 8], [9, 10, 11]]
-    together = cut_of(tmp_path, lines(records), size=3, references=False)
+    together = split_of(tmp_path, lines(records), size=3, references=False)
     assert [[i for i, _ in shard.read()] for shard in together.shards] == [[0, 1, 3, 4, 6, 7, 9, 10], [2, 5, 8], [11]]
     for shard in together.shards:
         shard.verify()
@@ -104,22 +127,22 @@ def test_a_record_without_a_reference_is_together_with_those_of_its_name(first, 
     others = [line(n) for n in range(2, 5)]
     named = line(9, name="Shop A")
     records = [alone, *others, named] if first else [named, *others, alone]
-    pieces = cut_of(tmp_path, lines(records), size=1)
-    assert [[i for i, _ in shard.read()] for shard in pieces.shards] == [[0, 4], [1], [2], [3]]
+    split = split_of(tmp_path, lines(records), size=1)
+    assert [[i for i, _ in shard.read()] for shard in split.shards] == [[0, 4], [1], [2], [3]]
 
 
 def test_names_that_belong_together_are_spread_over_shards(tmp_path):
     records = [line(n, name=f"Shop {n // 2}") for n in range(12)]
-    pieces = cut_of(tmp_path, lines(records), size=4, references=False)
-    assert [[i for i, _ in shard.read()] for shard in pieces.shards] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
-    assert all(len(shard.ranges) == 1 for shard in pieces.shards)
+    split = split_of(tmp_path, lines(records), size=4, references=False)
+    assert [[i for i, _ in shard.read()] for shard in split.shards] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
+    assert all(len(shard.ranges) == 1 for shard in split.shards)
 
 
 def test_every_bad_row_is_told_and_there_are_no_shards(tmp_path):
     told = []
     content = lines([line(0), b"{}", line(1), b"17"])
-    pieces = cut_of(tmp_path, content, report=told.append)
-    assert ([row.line for row in told], pieces.bad, pieces.shards) == ([2, 4], 2, ())
+    split = split_of(tmp_path, content, report=told.append)
+    assert ([row.line for row in told], split.bad, split.shards) == ([2, 4], 2, ())
 
 
 @pytest.mark.parametrize(
@@ -127,17 +150,17 @@ def test_every_bad_row_is_told_and_there_are_no_shards(tmp_path):
 )
 def test_records_that_share_their_lines_with_others_are_refused(tmp_path, content):
     told = []
-    pieces = cut_of(tmp_path, content % (line(0).strip(), line(1).strip()), report=told.append)
+    split = split_of(tmp_path, content % (line(0).strip(), line(1).strip()), report=told.append)
 
-    assert (pieces.bad, pieces.shards) == (1, ())
+    assert (split.bad, split.shards) == (1, ())
     assert "must be one JSON object a line, as jq -c '.[]' writes an array" in told[-1].problems[0].reason
 
 
 def test_an_object_over_several_lines_is_a_record_of_its_own(tmp_path):
     spread = [record.replace(b",", b",\n\t") for record in (line(0), line(1), line(2))]
-    pieces = cut_of(tmp_path, lines(spread), size=2)
+    split = split_of(tmp_path, lines(spread), size=2)
 
-    assert [[new.name for _, new in shard.read()] for shard in pieces.shards] == [["Shop 0", "Shop 1"], ["Shop 2"]]
+    assert [[new.name for _, new in shard.read()] for shard in split.shards] == [["Shop 0", "Shop 1"], ["Shop 2"]]
 
 
 @pytest.mark.parametrize(
@@ -153,28 +176,28 @@ def test_an_object_over_several_lines_is_a_record_of_its_own(tmp_path):
 )
 def test_a_file_that_was_changed_is_refused(change, tmp_path):
     content = lines(line(n) for n in range(8))
-    pieces = cut_of(tmp_path, content)
-    pieces.shards[1].verify()
+    split = split_of(tmp_path, content)
+    split.shards[1].verify()
     (tmp_path / "records.jsonl").write_bytes(change(content))
-    with pytest.raises(InvalidInputError, match="is not what it was"):
-        pieces.shards[1].verify()
+    with pytest.raises(InvalidInputError, match="has changed since it was split"):
+        split.shards[1].verify()
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
-    shard = cut_of(tmp_path, lines([line(0)])).shards[0]
+    shard = split_of(tmp_path, lines([line(0)])).shards[0]
     (tmp_path / "records.jsonl").unlink()
     with pytest.raises(InvalidInputError, match=r"records\.jsonl: No such file"):
         shard.verify()
     with pytest.raises(InvalidInputError, match=r"records\.jsonl: No such file"):
-        cut(shard.path, tenant="acme", base_url="https://c", references=True)
+        split_file(shard.path, INTEGRATIONS, tenant="acme", base_url="https://c", references=True)
 
 
 def test_a_run_is_named_by_what_it_is(tmp_path):
     content = lines(line(n) for n in range(8))
-    first, again = cut_of(tmp_path, content), cut_of(tmp_path, content)
+    first, again = split_of(tmp_path, content), split_of(tmp_path, content)
     assert first.run == again.run
-    changed = cut_of(tmp_path, content.replace(b"ref-5", b"ref-9"))
-    smaller = cut_of(tmp_path, content, size=3)
+    changed = split_of(tmp_path, content.replace(b"ref-5", b"ref-9"))
+    smaller = split_of(tmp_path, content, size=3)
     assert len({first.run, changed.run, smaller.run}) == 3
     assert {run.partition(".")[0] for run in (changed.run, smaller.run)} == {first.run.partition(".")[0]}
 
@@ -186,7 +209,7 @@ def test_a_row_that_was_corrected_in_its_place_makes_another_run(tmp_path, name)
         if name.endswith("csv")
         else lines([line(1, string1="one")])
     )
-    first, corrected = (cut_of(tmp_path, text, name=name) for text in (content, content.replace(b"one", b"two")))
+    first, corrected = (split_of(tmp_path, text, name=name) for text in (content, content.replace(b"one", b"two")))
     assert first.run != corrected.run
     assert first.run.partition(".")[0] == corrected.run.partition(".")[0]
 
@@ -198,11 +221,11 @@ def test_a_large_file_is_cut_in_little_memory(tmp_path):
             file.write(line(n, configuration={"api_key": "x" * 200_000}) + b"\n")
     tracemalloc.start()
     try:
-        pieces = cut(str(path), tenant="acme", base_url="https://c", references=False)
-        pieces.shards[0].verify()
+        split = split_file(str(path), INTEGRATIONS, tenant="acme", base_url="https://c", references=False)
+        split.shards[0].verify()
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert sum(shard.records for shard in pieces.shards) == 100
+    assert sum(shard.records for shard in split.shards) == 100
     # 20 MB, of which a few records are there at a time.
     assert peak < 5_000_000

@@ -6,11 +6,10 @@ import asyncio
 
 import pytest
 
-from clarus_async.auth.shared_grant import SharedGrant
-from clarus_async.auth.token_store import Claim
+from clarus_async.auth.shared_tokens import Claim, SharedGrant
 from clarus_async.credentials import ClientCredentials, Token
 from clarus_async.errors import AuthenticationError
-from tests.virtual import virtual
+from tests.support.virtual import virtual
 
 CREDENTIALS = ClientCredentials("id", "secret")
 OURS = Claim("me", ours=True, token=None, left=0.0)

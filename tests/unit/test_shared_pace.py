@@ -10,13 +10,12 @@ import random
 import pytest
 
 from clarus_async.config import PacingPolicy
-from clarus_async.ratelimit.measured import Sent
-from clarus_async.ratelimit.pace_leader import Heard, Leader, ProcessReport
+from clarus_async.ratelimit.pace import PaceSource, Sent
+from clarus_async.ratelimit.pace_leader import Leader, MemberEvent, MemberReport
 from clarus_async.ratelimit.shared_pace import SharedClock
-from clarus_async.ratelimit.told import PaceSource
 from clarus_async.simulator.limiters import FixedWindow, SlidingLog, Unlimited
-from tests.sharing import Process, Server, Store, leader_of
-from tests.virtual import now, settle, virtual
+from tests.support.sharing import Process, Server, Store, leader_of
+from tests.support.virtual import now, settle, virtual
 
 
 @contextlib.asynccontextmanager
@@ -290,7 +289,7 @@ class TestLeading:
             await other.die()
             await asyncio.sleep(6.0)
             assert len(pace._out) == 1
-            assert one.pace._known.processes == 1
+            assert one.pace._notice.members == 1
 
 
 class TestTrouble:
@@ -410,13 +409,13 @@ class Recorder:
     def pause(self, at):
         return max(0.0, self.paused_until - at)
 
-    def slot(self, at):
+    def next_slot(self, at):
         return self.pause(at)
 
-    def answered(self, sent, at, told):
+    def answered(self, sent, at, headers):
         self.heard.append(("answered", sent.at, at))
 
-    def refused(self, sent, at, retry_after, told):
+    def refused(self, sent, at, retry_after, headers):
         self.heard.append(("refused", sent.at, at))
         self.rate = 5.0
 
@@ -433,8 +432,8 @@ class Recorder:
 class TestLeader:
     def leader(self):
         leader = Leader(Recorder(), "me", 100)
-        leader.hear(ProcessReport("one", 0, 3, [], []), 10.0)
-        leader.hear(ProcessReport("other", 0, 1, [], []), 10.0)
+        leader.receive(MemberReport("one", 0, 3, [], []), 10.0)
+        leader.receive(MemberReport("other", 0, 1, [], []), 10.0)
         leader.grant(10.0)
         return leader, leader.pace
 
@@ -443,26 +442,26 @@ class TestLeader:
         one, other = (leader.notice(name, 10.0) for name in ("one", "other"))
         assert [number for number, _ in one.slots] == [101, 103, 104]
         assert [number for number, _ in other.slots] == [102]
-        assert (one.rate, one.processes, one.recalled) == (10.0, 3, 0)
+        assert (one.rate, one.members, one.recalled) == (10.0, 3, 0)
 
     def test_a_slot_that_is_on_its_way_is_not_granted_twice(self):
         leader, _ = self.leader()
         leader.notice("one", 10.0)
-        leader.hear(ProcessReport("one", 101, 3, [101], []), 10.1)
+        leader.receive(MemberReport("one", 101, 3, [101], []), 10.1)
         leader.grant(10.1)
         assert [number for number, _ in leader.notice("one", 10.1).slots] == [105]
 
     def test_what_is_heard_of_slots_is_heard_once(self):
         leader, pace = self.leader()
-        answered = Heard(101, "answered", 10.01, 10.05)
+        answered = MemberEvent(101, "answered", 10.01, 10.05)
         for _ in range(2):
-            leader.hear(ProcessReport("one", 104, 0, [103, 104], [answered]), 10.06)
-        leader.hear(ProcessReport("other", 102, 0, [], [Heard(103, "answered", 10.0, 10.1)]), 10.1)
+            leader.receive(MemberReport("one", 104, 0, [103, 104], [answered]), 10.06)
+        leader.receive(MemberReport("other", 102, 0, [], [MemberEvent(103, "answered", 10.0, 10.1)]), 10.1)
         assert pace.heard == [("answered", 10.01, 10.05), ("lost", 10.0)]
 
     def test_what_a_process_that_leaves_holds_is_lost(self):
         leader, pace = self.leader()
-        leader.hear(ProcessReport("one", 104, 0, [101, 103, 104], [Heard(0, "leaves")]), 10.1)
+        leader.receive(MemberReport("one", 104, 0, [101, 103, 104], [MemberEvent(0, "leaves")]), 10.1)
         assert pace.heard == [("lost", 10.0)] * 3
         assert leader.others == ["other"]
 
@@ -470,7 +469,7 @@ class TestLeader:
         leader, pace = self.leader()
         leader.drop_silent(14.0)
         assert sorted(leader.others) == ["one", "other"]
-        leader.hear(ProcessReport("other", 102, 0, [102], []), 14.0)
+        leader.receive(MemberReport("other", 102, 0, [102], []), 14.0)
         leader.drop_silent(16.0)
         assert leader.others == ["other"]
         assert pace.heard == [("lost", 10.0)] * 3
@@ -478,12 +477,12 @@ class TestLeader:
     def test_a_slower_pace_recalls_what_was_granted_at_a_faster_one(self):
         leader, pace = self.leader()
         leader.notice("one", 10.0), leader.notice("other", 10.0)
-        assert leader.untold(10.0) == []
-        leader.hear(ProcessReport("one", 104, 0, [103, 104], [Heard(101, "refused", 10.01, 10.05)]), 10.06)
-        assert sorted(leader.untold(10.06)) == ["one", "other"]
+        assert leader.uninformed(10.0) == []
+        leader.receive(MemberReport("one", 104, 0, [103, 104], [MemberEvent(101, "refused", 10.01, 10.05)]), 10.06)
+        assert sorted(leader.uninformed(10.06)) == ["one", "other"]
         assert leader.notice("other", 10.06).recalled == 104
         # One that went out before that was known counts as sent before, not as one of the slower pace.
-        leader.hear(ProcessReport("one", 104, 0, [104], [Heard(103, "refused", 10.2, 10.25)]), 10.26)
+        leader.receive(MemberReport("one", 104, 0, [104], [MemberEvent(103, "refused", 10.2, 10.25)]), 10.26)
         (_, first, slower_at), (_, second, _) = pace.heard
         assert first == 10.01
         assert second == slower_at < 10.2
@@ -491,8 +490,8 @@ class TestLeader:
     def test_a_pause_is_told_to_all(self):
         leader, _ = self.leader()
         leader.notice("one", 10.0), leader.notice("other", 10.0)
-        leader.hear(ProcessReport("one", 104, 0, [101, 103, 104], [Heard(0, "hold", at=40.0)]), 10.1)
-        assert leader.notice("other", 10.1).paused == pytest.approx(40.0)
+        leader.receive(MemberReport("one", 104, 0, [101, 103, 104], [MemberEvent(0, "hold", at=40.0)]), 10.1)
+        assert leader.notice("other", 10.1).paused_until == pytest.approx(40.0)
 
 
 class TestClock:

@@ -5,7 +5,7 @@ from typing import get_args
 
 import pytest
 
-from clarus_async.ratelimit.headers import Told, read_rate_limit
+from clarus_async.ratelimit.headers import RateLimitHeaders, read_rate_limit
 from clarus_async.simulator import Quota
 from clarus_async.simulator.limiters import Verdict
 from clarus_async.simulator.quota import QuotaHeaders, Quotas, headers, limiter
@@ -163,7 +163,7 @@ def test_the_client_reads_what_is_told(style):
     read = read_rate_limit(told, None, datetime.fromtimestamp(1.8e9, UTC))
 
     reset = 2.5 if style == "x-ratelimit-ms" else 3.0
-    assert read == Told(10, None if style.startswith("x-") else 60.0, 7, reset)
+    assert read == RateLimitHeaders(10, None if style.startswith("x-") else 60.0, 7, reset)
 
 
 def test_retry_after_is_never_zero():

@@ -7,10 +7,10 @@ import json
 
 import pytest
 
-from benchmarks.soak import Refreshes
-from benchmarks.soak_calls import Verdict
 from clarus_async.events import TokenEvent
-from tests.virtual import virtual
+from tests.chaos.soak import Refreshes
+from tests.chaos.soak_calls import Verdict
+from tests.support.virtual import virtual
 
 LEDGER = [["acme", "A", 1, False, "text"], ["acme", "B", 2, True, None]]
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from clarus_async.auth.token import DEFAULT_LIFE, HeldToken, Phase, Refusals, life
+from clarus_async.auth.token import DEFAULT_LIFE, HeldToken, Phase, TokenRefusals, life
 
 
 @pytest.mark.parametrize("expires_in", [None, 0.0, -1.0, -math.inf, math.nan])
@@ -70,12 +70,12 @@ class TestRefusals:
     """When the next token is asked for, after one that was refused."""
 
     def test_the_first_is_followed_at_once(self):
-        refusals = Refusals()
+        refusals = TokenRefusals()
         refusals.refused(held(), 0.1, lambda: 1.0)
         assert refusals.wait(0.1) == 0.0
 
     def test_where_none_is_accepted_the_next_comes_ever_later(self):
-        refusals = Refusals()
+        refusals = TokenRefusals()
         now, waits = 0.0, []
         for _ in range(13):
             refusals.refused(held(now), now, lambda: 1.0)
@@ -86,7 +86,7 @@ class TestRefusals:
         assert not refusals.hopeless(now, now + 1.0)
 
     def test_one_that_was_used_for_a_while_is_followed_at_once(self):
-        refusals = Refusals()
+        refusals = TokenRefusals()
         for login in range(20):
             refusals.accepted = True
             refusals.refused(held(5.0 * login), 5.0 * login + 4.9, lambda: 1.0)
@@ -94,14 +94,14 @@ class TestRefusals:
 
     @pytest.mark.parametrize("seconds", [1.0, 2.0])
     def test_one_that_dies_in_its_last_second_is_followed_at_once(self, seconds):
-        refusals = Refusals()
+        refusals = TokenRefusals()
         for number in range(20):
             refusals.accepted = True
             refusals.refused(held(number * seconds, seconds), number * seconds + seconds - 0.9, lambda: 1.0)
             assert refusals.wait(number * seconds + seconds - 0.9) == 0.0
 
     def test_two_that_end_each_others_tokens_take_turns_of_a_second_at_most(self):
-        refusals = Refusals()
+        refusals = TokenRefusals()
         now, waits = 0.0, []
         for _ in range(10):
             refusals.accepted = True
@@ -111,7 +111,7 @@ class TestRefusals:
         assert waits == pytest.approx([0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0, 1.0, 1.0])
 
     def test_it_is_hopeless_when_several_were_refused_for_long_and_none_was_accepted(self):
-        refusals = Refusals()
+        refusals = TokenRefusals()
         for now in (0.0, 10.0, 20.0, 30.0):
             refusals.refused(held(now), now, lambda: 1.0)
         assert not refusals.hopeless(500.0, 20.0)  # a slow token endpoint
@@ -123,14 +123,14 @@ class TestRefusals:
         assert not refusals.hopeless(90.0, 20.0)
 
     def test_what_was_refused_long_ago_counts_no_more(self):
-        refusals = Refusals()
+        refusals = TokenRefusals()
         for now in (0.0, 1.0, 2.0, 3.0, 500.0):
             refusals.refused(held(now), now, lambda: 1.0)
         assert not refusals.hopeless(500.0, 20.0)
 
     @pytest.mark.parametrize("clock", [0.0, 1e6])
     def test_the_clock_may_begin_anywhere(self, clock):
-        refusals = Refusals()
+        refusals = TokenRefusals()
         assert refusals.wait(clock) == 0.0
         assert not refusals.hopeless(clock, 0.0)
         for number in range(5):

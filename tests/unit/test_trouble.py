@@ -8,7 +8,7 @@ import ssl
 
 import pytest
 
-from clarus_async.http.connect_errors import host_port, trouble_of
+from clarus_async.http.connect_errors import connection_problem, host_port
 
 CANARY = "canary-in-a-text"
 
@@ -39,10 +39,10 @@ def tls(reason):
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_what_no_waiting_heals(error, said):
-    trouble = trouble_of(error)
-    assert said in trouble.said
-    assert not trouble.heals
-    assert CANARY not in trouble.said
+    trouble = connection_problem(error)
+    assert said in trouble.message
+    assert not trouble.transient
+    assert CANARY not in trouble.message
 
 
 @pytest.mark.parametrize(
@@ -60,10 +60,10 @@ def test_what_no_waiting_heals(error, said):
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_what_may_pass(error, said):
-    trouble = trouble_of(error)
-    assert said in trouble.said
-    assert trouble.heals
-    assert CANARY not in trouble.said
+    trouble = connection_problem(error)
+    assert said in trouble.message
+    assert trouble.transient
+    assert CANARY not in trouble.message
 
 
 @pytest.mark.parametrize(

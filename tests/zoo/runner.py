@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, Protocol
 
-from clarus_async.ratelimit.headers import Told, read_rate_limit
+from clarus_async.ratelimit.headers import RateLimitHeaders, read_rate_limit
 from clarus_async.simulator.limiters import Connections
 from clarus_async.wire.headers import retry_after as read_retry_after
 from tests.zoo.worlds import World
@@ -35,10 +35,10 @@ class Pacer(Protocol):
     def send(self, now: float, /) -> Any:
         """Note that a request goes out."""
 
-    def answered(self, sent: Any, now: float, told: Told | None, /) -> None:
+    def answered(self, sent: Any, now: float, told: RateLimitHeaders | None, /) -> None:
         """Note an answer that is no 429."""
 
-    def refused(self, sent: Any, now: float, retry_after: float | None, told: Told | None, /) -> None:
+    def refused(self, sent: Any, now: float, retry_after: float | None, told: RateLimitHeaders | None, /) -> None:
         """Note a 429."""
 
 
@@ -54,10 +54,10 @@ class Unpaced:
     def send(self, _now: float) -> Any:
         """Nothing is noted."""
 
-    def answered(self, _sent: Any, _now: float, _told: Told | None) -> None:
+    def answered(self, _sent: Any, _now: float, _told: RateLimitHeaders | None) -> None:
         """Nothing is learned."""
 
-    def refused(self, _sent: Any, _now: float, _retry_after: float | None, _told: Told | None) -> None:
+    def refused(self, _sent: Any, _now: float, _retry_after: float | None, _told: RateLimitHeaders | None) -> None:
         """Nothing is learned."""
 
 
@@ -94,11 +94,11 @@ class Clairvoyant:
         if self._connections == math.inf:
             self._shadow.take(now + self._ahead)
 
-    def answered(self, _sent: Any, _now: float, _told: Told | None) -> None:
+    def answered(self, _sent: Any, _now: float, _told: RateLimitHeaders | None) -> None:
         """Nothing is learned."""
         self._out -= 1
 
-    def refused(self, _sent: Any, _now: float, _retry_after: float | None, _told: Told | None) -> None:
+    def refused(self, _sent: Any, _now: float, _retry_after: float | None, _told: RateLimitHeaders | None) -> None:
         """Nothing is learned."""
         self._out -= 1
 
@@ -123,10 +123,10 @@ class Constant:
         """Take a slot."""
         self._next = max(self._next, now) + self._apart
 
-    def answered(self, _sent: Any, _now: float, _told: Told | None) -> None:
+    def answered(self, _sent: Any, _now: float, _told: RateLimitHeaders | None) -> None:
         """Nothing is learned."""
 
-    def refused(self, _sent: Any, now: float, retry_after: float | None, _told: Told | None) -> None:
+    def refused(self, _sent: Any, now: float, retry_after: float | None, _told: RateLimitHeaders | None) -> None:
         """Wait as long as it says."""
         self._floor = max(self._floor, now + (retry_after or 0.0))
 
@@ -213,7 +213,7 @@ def run(world: World, pacer: Pacer, trace: list[Line] | None = None) -> Result:
 
 
 @lru_cache(maxsize=4096)
-def _read(headers: tuple[tuple[str, str], ...]) -> tuple[Told | None, float | None]:
+def _read(headers: tuple[tuple[str, str], ...]) -> tuple[RateLimitHeaders | None, float | None]:
     """Read what headers tell of the quota, and of when to come back; a moment is told with a Date always."""
     told = dict(headers)
     date = told.get("Date")

@@ -1,4 +1,4 @@
-"""CSV (RFC 4180) to cells, in bounded memory.
+"""CSV (RFC 4180) to records, in bounded memory.
 
 The standard csv module has one limit for the length of a cell in the whole process, and whoever embeds this may have
 set it; so cells are split here, as its strict reader splits them.
@@ -7,30 +7,41 @@ set it; so cells are split here, as its strict reader splits them.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import Final, NamedTuple, TypeAlias
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
 
-MAX_RECORD: Final = 2**20
-"""Bytes that a line, or a record over several lines, may have, its line end included."""
+import attrs
 
-TOO_LONG: Final = f"is longer than {MAX_RECORD:,} bytes"
+from clarus_async.errors import InputProblem, InvalidInputError
+from clarus_async.provisioning.files.attribute_types import ValueType, attribute_types, from_text
+from clarus_async.provisioning.files.json_records import encoding_problem
+from clarus_async.provisioning.files.numbered import (
+    MAX_RECORD,
+    TOO_LONG,
+    BadRow,
+    LastRow,
+    Malformed,
+    NumberedLine,
+    Row,
+    make_row,
+)
+from clarus_async.resources.spec import AnySpec
 
-NumberedLine: TypeAlias = tuple[int, bytes]
+MAX_COLUMNS: Final = 1000
+"""Columns that a CSV may have: more than any spreadsheet that a person made for this."""
+
+MAX_HEADER_PARTS: Final = 64
+"""Parts that a dotted header may have; as deep as a record may nest."""
 
 
-class Malformed(NamedTuple):
-    """Why a record can't be read. Where the next one starts can then only be guessed."""
-
-    reason: str
+# --- lines to cells
 
 
 def join_lines(lines: Iterator[NumberedLine]) -> Iterator[tuple[int, bytes | Malformed]]:
-    """Join the lines of each record; it has the number of its first line, and is cut where it is too long.
+    """Join the lines of each record; it has the number of its first line, and is truncated where it is too long.
 
-    Quotes come in pairs, so a record ends on the line on which their number becomes even.
-
-    Args:
-        lines: numbered, with their line ends; a long line may come in several parts.
+    Quotes come in pairs, so a record ends on the line on which their number becomes even. A long line may come in
+    several parts.
     """
     for number, line in lines:
         if not line.strip():
@@ -84,12 +95,8 @@ _CELL: Final = re.compile(r'(?:"((?:[^"]++|"")*+)"|([^",\r\n][^,\r\n]*+)?+)(,|\r
 _ENCLOSED: Final = re.compile(r'"(?:[^"]++|"")*+"')
 
 
-def split(record: bytes) -> list[str] | Malformed:
-    """Split a record into its cells; bytes that are no UTF-8 become U+FFFD.
-
-    Args:
-        record: with its line end, and not too long.
-    """
+def _split(record: bytes) -> list[str] | Malformed:
+    """Split a record, with its line end and not too long; bytes that are no UTF-8 become U+FFFD."""
     text = record.decode(errors="replace")
     if '"' not in text:
         text = text.removesuffix("\n").removesuffix("\r")
@@ -110,3 +117,179 @@ def split(record: bytes) -> list[str] | Malformed:
 
 
 _SEVERAL: Final = "has a quote inside a cell that is not quoted, or a bare carriage return"
+
+
+# --- cells to records
+
+
+def read_csv(lines: Iterator[NumberedLine], spec: AnySpec) -> Iterator[Row]:
+    """Read the records of a resource, a row each below a header row."""
+    records = join_lines(lines)
+    number, header = next(records, (1, b""))
+    names = _cells(number, header)
+    if (reason := _delimiter_problem(header, spec)) is not None:
+        names = BadRow.of(number, "", reason)
+    if isinstance(names, BadRow):
+        yield names
+        return
+    columns = [_Column.of(name, spec) for name in names[: MAX_COLUMNS + 1]]
+    if problems := _too_many(names) or tuple(_header_problems(columns, spec)):
+        yield BadRow(number, problems)
+        return
+    for number, record in records:
+        row = _row(number, record, columns, spec)
+        yield row
+        if isinstance(row, LastRow):
+            return
+
+
+def _cells(number: int, record: bytes | Malformed) -> list[str] | BadRow:
+    if isinstance(record, Malformed):
+        return LastRow.because(number, record.reason)
+    if len(record) > MAX_RECORD:
+        return BadRow.of(number, "", TOO_LONG)
+    cells = _split(record)
+    if isinstance(cells, Malformed):
+        return LastRow.because(number, cells.reason)
+    reason = encoding_problem(record)
+    return cells if reason is None else BadRow.of(number, "", reason)
+
+
+def _row(number: int, record: bytes | Malformed, columns: list[_Column], spec: AnySpec) -> Row:
+    cells = _cells(number, record)
+    if isinstance(cells, BadRow):
+        return cells
+    if cells[0].startswith("\ufeff"):
+        cells[0] = cells[0].removeprefix("\ufeff")
+        if not _is_header(cells, spec):
+            return BadRow.of(number, "", "begins with a byte order mark, as a file does that was appended to another")
+    if _is_header(cells, spec):
+        reason = "is a header again: join files without their headers"
+        if cells == [column.header for column in columns]:
+            return BadRow.of(number, "", reason)
+        return LastRow.because(number, f"{reason}, and only where their columns are the same")
+    if len(cells) != len(columns):
+        # Too few is how a file that was truncated ends.
+        field = _column_name(columns, min(len(cells), len(columns)))
+        return BadRow.of(number, field, f"the row has {len(cells):,} cells, the header {len(columns):,}")
+    attributes: dict[str, Any] = {}
+    problems: tuple[InputProblem, ...] = ()
+    for column, cell in zip(columns, cells, strict=True):
+        if not cell:
+            continue
+        value = from_text(spec.new, column.header, cell)
+        if isinstance(value, InputProblem):
+            problems += (value,)
+            continue
+        parent = attributes
+        for key in column.path[:-1]:
+            parent = parent.setdefault(key, {})
+        parent[column.path[-1]] = value
+    return make_row(spec, number, attributes, problems)
+
+
+# --- headers
+
+
+_DELIMITERS: Final = {";": "semicolons", "\t": "tabs", "|": "bars"}
+# Values of the right type: a record made of them is refused for its names alone.
+_STAND_INS: Final[Mapping[ValueType, object]] = {
+    ValueType.TEXT: "?", ValueType.FLAG: True, ValueType.INTEGER: 0, ValueType.OBJECT: {},
+}  # fmt: skip
+
+
+@attrs.frozen
+class _Column:
+    """A column and where its cells go.
+
+    Args:
+        header: as it stands in the file.
+        path: the keys that lead to the value.
+        is_nested: its attribute is an object, so each cell is a value within it.
+    """
+
+    header: str
+    path: tuple[str, ...]
+    is_nested: bool
+
+    @classmethod
+    def of(cls, header: str, spec: AnySpec) -> _Column:
+        """Read a header: dots nest, and nothing but an object is nested."""
+        parts = tuple(header.split("."))
+        attribute = attribute_types(spec.new).get(parts[0])
+        is_nested = attribute is not None and attribute.value is ValueType.OBJECT
+        return cls(header, parts if is_nested else (header,), is_nested)
+
+
+def _column_name(columns: list[_Column], index: int) -> str:
+    return columns[index].header if index < len(columns) else f"column {index + 1}"
+
+
+def _too_many(names: Sequence[object]) -> tuple[InputProblem, ...]:
+    if len(names) <= MAX_COLUMNS:
+        return ()
+    return (InputProblem("", f"has {len(names):,} columns, and may have {MAX_COLUMNS:,}"),)
+
+
+def _required(spec: AnySpec) -> list[str]:
+    return [name for name, attribute in attribute_types(spec.new).items() if attribute.is_required]
+
+
+def _is_header(cells: list[str], spec: AnySpec) -> bool:
+    """Whether a row names columns: the attributes that every record has stand in it under their own names."""
+    return set(_required(spec)).issubset(map(str.casefold, cells))
+
+
+def _delimiter_problem(header: bytes | Malformed, spec: AnySpec) -> str | None:
+    if isinstance(header, Malformed) or len(header) > MAX_RECORD:
+        return None
+    known = attribute_types(spec.new).keys()
+    text = header.decode(errors="replace").casefold()
+    if text.startswith(("sep=", '"sep=')):
+        return "is a sep= line, which is Excel's own: delete it, and separate the cells by commas"
+    if not known.isdisjoint(_names(text, ",")):
+        return None
+    named = (name for delimiter, name in _DELIMITERS.items() if not known.isdisjoint(_names(text, delimiter)))
+    return next((f"has its cells separated by {name}: save it as CSV with commas" for name in named), None)
+
+
+def _names(header: str, delimiter: str) -> list[str]:
+    return [cell.strip('" \r\n') for cell in header.split(delimiter)]
+
+
+def _header_problems(columns: list[_Column], spec: AnySpec) -> Iterator[InputProblem]:
+    types = attribute_types(spec.new)
+    attributes = [column.path[0] for column in columns]
+    if types.keys().isdisjoint(map(str.casefold, attributes)):
+        # Perhaps this is a record, and its values are not to be repeated.
+        example = ",".join(_required(spec))
+        yield InputProblem("", f"must name the columns, as in {example}: no name in it is known")
+        return
+    try:
+        spec.new.from_mapping({
+            name: _STAND_INS[types[name].value] if name in types else "?" for name in attributes if name
+        })  # fmt: skip
+    except InvalidInputError as error:
+        # What is wrong with a stand-in is nothing that is wrong with the header.
+        yield from (p for p in error.problems if p.field not in types or p.field not in attributes)
+    yield from _path_problems(columns)
+
+
+def _path_problems(columns: list[_Column]) -> Iterator[InputProblem]:
+    positions: dict[tuple[str, ...], int] = {}
+    for position, column in enumerate(columns, 1):
+        name = column.header or f"column {position}"
+        if column.path in positions:
+            yield InputProblem(name, f"is there twice: as columns {positions[column.path]} and {position}")
+        elif column.is_nested and len(column.path) == 1:
+            yield InputProblem(name, f"must go on with a key, as in {name}.api_key")
+        elif len(column.path) > MAX_HEADER_PARTS:
+            yield InputProblem(name, f"must not have more than {MAX_HEADER_PARTS} parts")
+        elif not all(column.path):
+            yield InputProblem(name, "must have a name" if column.path == ("",) else "must have a name at each dot")
+        positions.setdefault(column.path, position)
+    for column in columns:
+        for end in range(2, min(len(column.path), MAX_HEADER_PARTS)):
+            if column.path[:end] in positions:
+                parent = ".".join(column.path[:end])
+                yield InputProblem(parent, f"can't hold a value and {column.header} too")

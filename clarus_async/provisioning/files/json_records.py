@@ -1,4 +1,4 @@
-"""JSON to values as they are written, and JSON of several lines to its records, in bounded memory."""
+"""JSON to records, its values as they are written, in bounded memory."""
 
 from __future__ import annotations
 
@@ -6,12 +6,26 @@ import json
 import math
 import re
 from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from decimal import Decimal
 from itertools import chain
 from typing import Any, Final, NamedTuple
 
+import attrs
+
 from clarus_async.errors import InputProblem
-from clarus_async.provisioning.files.csv_records import MAX_RECORD, Malformed, NumberedLine
+from clarus_async.provisioning.files.attribute_types import attribute_types
+from clarus_async.provisioning.files.numbered import (
+    MAX_RECORD,
+    TOO_LONG,
+    BadRow,
+    LastRow,
+    Malformed,
+    NumberedLine,
+    Row,
+    make_row,
+)
+from clarus_async.resources.spec import AnySpec
 from clarus_async.validation import MAX_DEPTH, SURROGATE, is_text
 
 # No 64-bit integer has more characters, and int() of a long text is slow.
@@ -90,11 +104,9 @@ def parse(document: bytes, line: int = 1) -> tuple[Any, tuple[InputProblem, ...]
     """Parse a JSON document; return its value, and what is wrong with it by the path of each field.
 
     Of an object, the attributes that are wrong are left out. Integers beyond 64 bits, ``NaN`` and ``Infinity`` are in
-    it, as values that whoever checks their types refuses.
+    it, as values that the check of their types refuses.
 
-    Args:
-        document: the bytes, of any encoding.
-        line: on which it starts.
+    ``line`` is the one on which it starts.
     """
     try:
         value, is_sound = _decode(document.decode())
@@ -130,7 +142,7 @@ def _problems(field: str, value: object, depth: int = 1) -> Iterable[InputProble
         return [InputProblem(field.encode("utf-8", "backslashreplace").decode(), SURROGATE)]
     if isinstance(value, _Unfit):
         return [InputProblem(field, value.reason)]
-    # What nests deeper is named by whoever checks what may.
+    # What nests deeper is refused by the record's own check.
     if isinstance(value, dict) and depth <= MAX_DEPTH:
         found = (_problems(f"{field}.{key}", item, depth + 1) for key, item in value.items())
         return list(chain.from_iterable(found))
@@ -149,7 +161,7 @@ class Element(NamedTuple):
     Args:
         line: on which it starts.
         place: in its array, from 1; ``None`` outside of one.
-        content: its text, cut where it is too long, or why nothing after it can be read.
+        content: its text, truncated where it is too long, or why nothing after it can be read.
     """
 
     line: int
@@ -198,12 +210,7 @@ class _Splitter:
         self._element = bytearray()
 
     def feed(self, line: int, piece: bytes) -> Iterator[Element]:
-        """Take the next line, or a part of a long one, and yield what ends in it.
-
-        Args:
-            line: its number.
-            piece: ends in a line end, but for a part of a long line.
-        """
+        """Take the next line, or a part of a long one, and yield what ends in it."""
         start = 0
         at = self._string_end(piece, int(self._escaped)) if self._in_string else 0
         while at is not None and (
@@ -267,11 +274,7 @@ class _Splitter:
 
 
 def split_documents(lines: Iterator[NumberedLine]) -> Iterator[Element]:
-    """Split arrays and objects into records, up to the end of the line on which the last of them is closed.
-
-    Args:
-        lines: the first begins a document.
-    """
+    """Split arrays and objects into records, up to the end of the line on which the last of them is closed."""
     splitter = _Splitter()
     for number, piece in lines:
         for element in splitter.feed(number, piece):
@@ -282,3 +285,66 @@ def split_documents(lines: Iterator[NumberedLine]) -> Iterator[Element]:
             return
     if splitter.depth:
         yield Element(splitter.began, None, Malformed(_NOT_CLOSED))
+
+
+# --- records
+
+
+def read_json(lines: Iterator[NumberedLine], spec: AnySpec) -> Iterator[Row]:
+    """Read the records of a resource: one object a line, arrays of objects, and objects over several lines."""
+    for number, line in lines:
+        if not line.strip():
+            continue
+        if begins_document(line):
+            for element in split_documents(chain([(number, line)], lines)):
+                row = _json_row(element, spec, is_line=False)
+                yield row
+                if isinstance(row, LastRow):
+                    return
+            continue
+        row = _json_row(Element(number, None, line), spec, is_line=True)
+        yield row
+        if isinstance(row, LastRow):
+            return
+        while not line.endswith(b"\n") and (more := next(lines, None)) is not None:
+            _, line = more  # noqa: PLW2901  the rest of a line that is too long
+
+
+def _json_row(element: Element, spec: AnySpec, *, is_line: bool) -> Row:
+    """Read a record; only where it is a line by itself, the next one is read whatever is wrong with its syntax."""
+    number, place, content = element
+    if isinstance(content, Malformed):
+        return LastRow.because(number, content.reason)
+    if len(content) > MAX_RECORD:
+        return BadRow(number, (InputProblem("", TOO_LONG),), place)
+    value, problems = parse(content, number)
+    if not isinstance(value, dict):
+        if problems and not is_line:
+            return LastRow.because(number, problems[0].reason, place)
+        reason = f"must be a JSON object, not {_JSON_NAMES[type(value)]}"
+        return BadRow(number, problems or (InputProblem("", reason),), place)
+    if (output := _output_problem(value.keys(), spec)) is not None:
+        return LastRow.because(number, output, place)
+    row = make_row(spec, number, value, problems)
+    return row if place is None else attrs.evolve(row, place=place)
+
+
+_JSON_NAMES: Final = {
+    list: "an array", str: "a string", int: "a number", float: "a number", bool: "a boolean", type(None): "null",
+}  # fmt: skip
+
+
+def _output_problem(names: AbstractSet[str], spec: AnySpec) -> str | None:
+    """Say of which command's output this is a line, or ``None``."""
+    if names >= {"index", "key", "status"}:
+        return "is an outcome, as clarus provision writes it: give the file of records"
+    row = attribute_types(spec.listing.row).keys()
+    # What both the list and an answer to a create have, whatever the tenant's schema has.
+    if not names >= (attribute_types(spec.record).keys() & row) - {"extra", *spec.listing.optional}:
+        return None
+    lacks = " and ".join(spec.secret)
+    kept = ", ".join(name for name in attribute_types(spec.new) if name in row)
+    return (
+        f"is {spec.noun} that is there already, as clarus list writes it{lacks and f', and lacks its {lacks}'}:"
+        f" to create a copy, keep what can be sent, as with jq -c '{{{kept}}}'{lacks and f', and add the {lacks}'}"
+    )

@@ -90,7 +90,7 @@ class JournalFile:
 
         Raises:
             JournalError: it is another job's, in use, damaged, not there, or can't be made.
-            sqlite3.Error: it can't be opened; see :meth:`explained`.
+            sqlite3.Error: it can't be opened; see ``explained``.
         """
         try:
             # Where a link leads: SQLite keeps its WAL beside the file itself.

@@ -70,7 +70,7 @@ class Completion(NamedTuple):
     Args:
         n: its number in the journal.
         sends: how often it was sent as a new record; ``None``: as the intent says.
-        status: as in :class:`Outcome`, as are the fields up to ``error``.
+        status: as in ``Outcome``, as are the fields up to ``error``.
         id: where it is known.
         matched_by: where it was found.
         attempts: requests that went out.
@@ -79,7 +79,7 @@ class Completion(NamedTuple):
         unknown: whether it was ever in doubt; once said, it stays.
         existing: what was to be done with what is there; ``None``: as the journal says.
         ours: whether a send of this job made what is there; ``None``: as the journal says.
-        differs: as in :class:`Outcome`.
+        differs: as in ``Outcome``.
     """
 
     n: int

@@ -1,0 +1,135 @@
+"""What is known of each tenant of a client, for as long as it has to be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final, Protocol, TypeVar
+
+import attrs
+
+from clarus_async.auth.token import TokenRefusals
+from clarus_async.ratelimit.queue import RequestQueue
+from clarus_async.retry.budget import RetryBudget
+
+
+class Memory(Protocol):
+    """What a room above this one keeps of a tenant."""
+
+    def idle(self, now: float) -> bool:
+        """Whether all of it would be learned again."""
+        ...
+
+
+M = TypeVar("M", bound=Memory)
+
+# Some 5 KiB each, so 20 MiB in all.
+_MOST_TENANTS: Final = 4096
+
+
+@attrs.define(eq=False, repr=False)
+class TenantState:
+    """What is known of one tenant, on one event loop.
+
+    Args:
+        queue: its rate limiter, and the calls that wait for it.
+        budget: its retry budget.
+        lookup_budget: that of look-ups: creates that fail must not use up what settles them.
+        called_at: when it was asked for last, in seconds on the loop's clock.
+        refusals: the tokens that were refused.
+        most_rows: how many rows of a page it has granted, once more were refused for their cost.
+        memories: what rooms above this one know of it, by kind and by what it is of.
+    """
+
+    queue: RequestQueue
+    budget: RetryBudget
+    lookup_budget: RetryBudget
+    called_at: float = 0.0
+    refusals: TokenRefusals = attrs.field(factory=TokenRefusals)
+    most_rows: int | None = None
+    memories: dict[tuple[type, str], Any] = attrs.field(factory=dict)
+
+    def memory(self, kind: type[M], of: str) -> M:
+        """Return what is known of a part of this tenant, such as a resource; it is forgotten with the tenant."""
+        memory: M | None = self.memories.get((kind, of))
+        if memory is None:
+            memory = self.memories[kind, of] = kind()
+        return memory
+
+    def forgettable(self, name: str, now: float) -> bool:
+        """Whether all that is known of it would be learned again: nothing is under way, in doubt or held back."""
+        return (
+            name not in self.queue.tenants
+            and all(memory.idle(now) for memory in self.memories.values())
+            and self.refusals.wait(now) == 0.0
+            and self.budget.full(now)
+            and self.lookup_budget.full(now)
+        )
+
+    def retry_budget(self, *, reconciles: bool) -> RetryBudget:
+        """Return the budget that a call's retries come from."""
+        return self.lookup_budget if reconciles else self.budget
+
+
+class Tenants:
+    """The tenants of a client on one event loop; those that were called longest ago are forgotten.
+
+    Args:
+        new_queue: makes the queue of a tenant, or of all together (``None``).
+        one_limit: all tenants share one rate limit.
+        clock: returns seconds on the event loop's clock.
+    """
+
+    def __init__(
+        self, new_queue: Callable[[str | None], RequestQueue], clock: Callable[[], float], *, one_limit: bool
+    ) -> None:
+        self._new_queue = new_queue
+        self._clock = clock
+        self._one_limit = one_limit
+        self._common_queue: RequestQueue | None = None
+        self._states: dict[str, TenantState] = {}
+        self._most = _MOST_TENANTS
+
+    def reset(self) -> Iterable[object]:
+        """Begin afresh, and return what there was."""
+        before = self._common_queue, self._states
+        self._states = {}
+        self._most = _MOST_TENANTS
+        self._common_queue = self._new_queue(None) if self._one_limit else None
+        return before
+
+    def __len__(self) -> int:
+        return len(self._states)
+
+    def __iter__(self) -> Iterator[TenantState]:
+        return iter(self._states.values())
+
+    def get(self, subdomain: str) -> TenantState:
+        """Return what is known of a tenant, and keep it for a while."""
+        state = self._states.get(subdomain)
+        now = self._clock()
+        if state is None:
+            self._forget_idle(now)
+            state = self._states[subdomain] = TenantState(self._queue(subdomain), RetryBudget(now), RetryBudget(now))
+        state.called_at = now
+        return state
+
+    def queue(self, subdomain: str) -> RequestQueue:
+        """Return the queue of a tenant, which does not count as calling it."""
+        state = self._states.get(subdomain)
+        return self._queue(subdomain) if state is None else state.queue
+
+    def _queue(self, subdomain: str) -> RequestQueue:
+        return self._common_queue or self._new_queue(subdomain)
+
+    def _forget_idle(self, now: float) -> None:
+        if len(self._states) < self._most:
+            return
+        for name in sorted(self._states, key=lambda name: self._states[name].called_at):
+            if len(self._states) <= _MOST_TENANTS // 2:
+                break
+            state = self._states[name]
+            # A rate limit that all tenants share is not forgotten with one of them.
+            if state.forgettable(name, now) and (self._common_queue is not None or state.queue.idle(now)):
+                del self._states[name]
+        # Where few could be forgotten, the next look waits until there are twice as many.
+        self._most = max(_MOST_TENANTS, 2 * len(self._states))

@@ -1,0 +1,51 @@
+"""``clarus report``: what became of the records of a journal."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections import Counter
+from contextlib import aclosing
+
+from clarus_async.cli.connection import connect, resource_of, spec_of
+from clarus_async.cli.output import Exit, Results
+from clarus_async.cli.streams import say
+from clarus_async.cli.summary import SHOWN, Summary
+from clarus_async.client import ClarusClient
+from clarus_async.provisioning.journal.journal import Journal
+from clarus_async.provisioning.report import Outcome, Report
+from clarus_async.provisioning.review import differing, report_of, troubled
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run ``clarus report``.
+
+    Raises:
+        ClarusError: the journal can't be read, or the server can't be asked.
+    """
+    return asyncio.run(_main(args, connect(args) if args.look else None))
+
+
+async def _main(args: argparse.Namespace, client: ClarusClient | None) -> int:
+    async with Results() as results:
+        if client is not None:
+            async with client, aclosing(resource_of(client, args).review(args.journal)) as outcomes:
+                async for outcome in outcomes:
+                    await results.write(outcome.to_json())
+        report, not_ok, differs = await _read(args.journal, args.resource)
+        await results.write(report.to_json())
+    summary = Summary(spec=spec_of(args), report=report, taken=report.total, differing=Counter(differs))
+    for outcome in not_ok:
+        summary.note(outcome)
+    for line in summary.lines(None):
+        say(line)
+    return Exit.OK if report.ok else Exit.FAILED
+
+
+async def _read(path: str, resource: str) -> tuple[Report, list[Outcome], dict[tuple[str, ...], int]]:
+    journal = Journal(path, resource=resource)
+    try:
+        await journal.open(make=False)
+        return await report_of(journal), await troubled(journal, SHOWN), await differing(journal)
+    finally:
+        await journal.close()

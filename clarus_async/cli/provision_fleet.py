@@ -1,0 +1,149 @@
+"""``clarus provision --celery``: a file of records, and many machines that work on it."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import stat
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from clarus_async.cli.connection import connect, resource_of, spec_of
+from clarus_async.cli.interrupt import deliver
+from clarus_async.cli.output import Exit, Results, describe
+from clarus_async.cli.progress import ProgressView, open_progress
+from clarus_async.cli.streams import STDOUT, say
+from clarus_async.cli.summary import Summary
+from clarus_async.client import ClarusClient
+from clarus_async.errors import ConfigurationError, InvalidInputError
+from clarus_async.fleet import shard_store
+from clarus_async.fleet.coordinator import Coordinator
+from clarus_async.fleet.redis_url import RedisAddress, read_redis_url
+from clarus_async.fleet.split_file import SplitFile, split_file
+from clarus_async.fleet.worker import EXISTING
+from clarus_async.provisioning.files.numbered import BadRow
+from clarus_async.provisioning.files.reader import Format
+from clarus_async.provisioning.report import Outcome
+from clarus_async.provisioning.run import Progress
+
+if TYPE_CHECKING:
+    from celery import Celery
+    from redis.asyncio import Redis
+
+_GRACE: Final = 60.0  # seconds that what is in flight has after Ctrl-C, and workers to hear of it
+_LOST_AFTER: Final = 60.0  # seconds that a shard may be out without an owner
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run ``clarus provision --celery``.
+
+    Raises:
+        ClarusError: what keeps every record from being sent.
+    """
+    for option, given in (
+        ("--simulate", args.simulate),
+        ("--journal", args.journal is not None),
+        ("--dry-run", args.dry_run),
+        ("--max-failures", args.max_failures is not None),
+        (f"--existing {args.existing}", args.existing not in EXISTING),
+    ):
+        if given:
+            raise ConfigurationError(f"{option} does not go with --celery")
+    if args.file == "-":
+        raise ConfigurationError("--celery needs a file that every worker sees: standard input is not one")
+    client = connect(args)
+    try:
+        from clarus_async.fleet import celery
+    except ImportError:
+        raise ConfigurationError("--celery needs Celery: pip install 'clarus-async[celery]'") from None
+    url = os.environ.get(celery.BROKER, "") if args.celery == "-" else args.celery
+    app, address = celery.make_app(url), read_redis_url(url)
+    del url  # it may have a password in it
+    try:
+        regular = stat.S_ISREG(Path(args.file).stat().st_mode)
+    except OSError as error:
+        raise InvalidInputError(f"{args.file}: {error.strerror}") from None
+    if not regular:
+        raise ConfigurationError(f"--celery needs a file that every worker sees: {args.file} is not one")
+    return asyncio.run(_main(args, client, app, address))
+
+
+def _report(row: BadRow) -> None:
+    for line in describe(row):
+        say(line)
+
+
+async def _main(args: argparse.Namespace, client: ClarusClient, app: Celery, address: RedisAddress | str) -> int:
+    async with shard_store.connect(address) as redis:
+        await shard_store.probe(redis)
+    async with client:
+        resource = resource_of(client, args)
+        terms = resource.terms
+        references = await resource.searches_references()
+    split = await asyncio.to_thread(
+        split_file,
+        str(Path(args.file).resolve()),  # noqa: ASYNC240  once
+        spec_of(args),
+        tenant=terms.tenant,
+        base_url=terms.base_url,
+        references=references,
+        format=None if args.format is None else Format(args.format),
+        size=args.shard_size,
+        existing=args.existing,
+        concurrency=args.concurrency,
+        report=_report,
+    )
+    if split.bad:
+        say(f"clarus: error: {args.file}: {split.bad:,} bad {'row' if split.bad == 1 else 'rows'}; nothing was sent")
+        return Exit.USAGE
+    summary = Summary(spec=spec_of(args), total=len(split.lines))
+    began = time.monotonic()
+    try:
+        with open_progress(summary.total) as view:
+            async with shard_store.connect(address) as redis:
+                return await _coordinate(split, app, redis, view, summary, terms.settle)
+    except OSError as error:
+        summary.unwritten = error.filename == STDOUT
+        raise
+    finally:
+        for line in summary.lines(time.monotonic() - began):
+            say(line)
+        if summary.unfinished:
+            say("clarus: to go on, run the same command again")
+
+
+async def _coordinate(
+    split: SplitFile, app: Celery, redis: Redis, view: ProgressView, summary: Summary, settle: float
+) -> int:
+    from clarus_async.fleet.celery import queue_length, send
+
+    async def is_queued() -> bool:
+        return await asyncio.to_thread(queue_length, app) > 0
+
+    coordinator = Coordinator(
+        shard_store.ShardStore(redis, split.run),
+        split.shards,
+        lambda shards: send(app, shards),
+        is_queued,
+        settle=settle,
+        lost_after=_LOST_AFTER,
+    )
+    began = time.monotonic()
+
+    async def work(results: Results) -> None:
+        for outcome in split.refused:
+            await handle(outcome, results)
+        async for outcome in coordinator.outcomes():
+            await handle(outcome, results)
+
+    async def handle(outcome: Outcome, results: Results) -> None:
+        summary.add(outcome, split.lines[outcome.index])
+        summary.taken = summary.report.total
+        elapsed = time.monotonic() - began
+        view.at(Progress(summary.report, elapsed, summary.report.total / elapsed if elapsed else 0.0))
+        await results.write(outcome.to_json())
+
+    interrupted = await deliver(coordinator.stop, view, _GRACE, work)
+    return summary.exit_status if interrupted is None else interrupted

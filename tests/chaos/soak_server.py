@@ -1,0 +1,142 @@
+"""The server of ``tests.chaos.soak``: a simulator in a process of its own, which changes its mind all the time.
+
+Writes one JSON object a line: where it is, and for each line it reads, what it saw since it started.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import random
+import sys
+from collections import defaultdict
+from typing import Any, Final
+
+from clarus_async.simulator import Endpoint, Fault, FaultKind, Quota, Simulator
+
+TENANTS: Final = ("acme", "globex", "initech")
+TOKEN_LIFE: Final = 20.0
+SETTLE: Final = 4.0
+_QUOTA_EVERY: Final = 15.0
+_LOGIN_EVERY: Final = 47.0  # a login to the account's front end ends the session (CLARUS_API.md §2)
+# What is on its way when a token dies, or is refused, can't be called back.
+_UNDER_WAY: Final = 1.0
+_SHARE: Final = 0.05
+_FAULTS: Final[dict[FaultKind, dict[str, Any]]] = {
+    FaultKind.RESET_BEFORE: {},
+    FaultKind.RESET_AFTER: {},
+    FaultKind.ERROR_BEFORE: {},
+    FaultKind.ERROR_AFTER: {},
+    FaultKind.HTML_502: {},
+    FaultKind.TRUNCATED: {},
+    FaultKind.NOT_JSON: {},
+    FaultKind.UNAVAILABLE: {"retry_after": 1.0},
+    FaultKind.RATE_LIMITED: {"retry_after": 1.0},
+    FaultKind.STALL_BEFORE: {"delay": 2.0},
+    FaultKind.STALL_AFTER: {"delay": 2.0},
+    FaultKind.LATE_APPLY: {"delay": SETTLE / 2},
+    FaultKind.REFUSE: {"delay": 0.2},
+    FaultKind.GRAPHQL_ERRORS: {},
+}
+_QUOTAS: Final = (
+    None,
+    Quota(limit=120, window=1.0, headers="retry-after"),
+    Quota(limit=60, window=1.0),
+    Quota(limit=400, window=5.0, kind="fixed", headers="ietf"),
+    Quota(limit=90, window=1.0, kind="bucket", burst=30, headers="x-ratelimit"),
+)
+
+
+def faults() -> list[Fault]:
+    """Return what befalls one request in twenty."""
+    return [Fault(kind, probability=_SHARE / len(_FAULTS), **options) for kind, options in _FAULTS.items()]
+
+
+async def _change(simulator: Simulator, seed: int) -> None:
+    dice = random.Random(seed)
+    while True:
+        await asyncio.sleep(_QUOTA_EVERY)
+        simulator.set_quota(dice.choice(_QUOTAS))
+
+
+async def _log_in(simulator: Simulator) -> None:
+    while True:
+        await asyncio.sleep(_LOGIN_EVERY)
+        simulator.expire_tokens()
+
+
+def _dead_tokens(simulator: Simulator) -> tuple[int, int]:
+    """Count the requests with a token whose life was over, or that had been refused, for longer than they travel."""
+    first: dict[str, float] = {}
+    refused: dict[str, float] = {}
+    sent: defaultdict[str, list[float]] = defaultdict(list)
+    for entry in simulator.requests:
+        token = entry.headers.get("Authorization", "")
+        if not token.startswith("Bearer "):
+            continue
+        first.setdefault(token, entry.at)
+        sent[token].append(entry.at)
+        if entry.status == 401:
+            refused.setdefault(token, entry.at)
+    dead = 0
+    for token, times in sent.items():
+        died = min(first[token] + TOKEN_LIFE, refused.get(token, float("inf")))
+        dead += sum(at > died + _UNDER_WAY for at in times)
+    return dead, len(sent)
+
+
+def _ledger(simulator: Simulator) -> list[list[Any]]:
+    return [
+        [tenant, record.name, record.id, record.deleted_at is not None, record.attributes.get("string1")]
+        for tenant in TENANTS
+        for record in simulator.created(tenant)
+    ]
+
+
+def _seen(simulator: Simulator) -> dict[str, Any]:
+    dead, tokens = _dead_tokens(simulator)
+    befallen = sum(entry.fault is not None for entry in simulator.requests)
+    refused = sum(entry.status == 429 for entry in simulator.requests)
+    return {
+        "ledger": _ledger(simulator),
+        "connections": simulator.open_connections,
+        "requests": simulator.count(),
+        "faults": befallen,
+        "refused": refused,
+        "tokens": tokens,
+        "dead": dead,
+        "token_requests": simulator.count(Endpoint.TOKEN),
+    }
+
+
+async def serve(seed: int) -> None:
+    """Serve until the end of the input.
+
+    Args:
+        seed: of the faults and quotas.
+    """
+    async with Simulator(tenants=TENANTS, faults=faults(), seed=seed, latency=0.01, token_lifetime=TOKEN_LIFE) as sim:
+        changing = [asyncio.create_task(_change(sim, seed)), asyncio.create_task(_log_in(sim))]
+        _say({"url": sim.url, "client_id": sim.client_id, "client_secret": sim.client_secret})
+        for _ in itertools.count():
+            line = await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
+            if not line:
+                break
+            if line.strip() == "quiet":
+                for task in changing:
+                    task.cancel()
+                sim.set_faults([])
+                sim.set_quota(None)
+                _say({})
+            else:
+                _say(_seen(sim))
+
+
+def _say(what: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(what) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(int(sys.argv[1])))

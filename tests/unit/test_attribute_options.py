@@ -1,0 +1,86 @@
+"""The options of a command are the attributes of its record."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+import pytest
+
+from clarus_async.cli.attribute_options import add_attribute_options, given_attributes, typed
+from clarus_async.cli.parser import build_parser
+from clarus_async.errors import InvalidInputError
+from clarus_async.resources.integrations import INTEGRATIONS, IntegrationFilter, NewIntegration
+from clarus_async.resources.table import RESOURCES
+
+
+@attrs.frozen(kw_only=True)
+class MoonFilter:
+    """Which moons.
+
+    Args:
+        code: of the moon, 100 % its own,
+            such as ``Io`` (CLARUS_API.md §1).
+        planet_id: what it goes round.
+    """
+
+    code: str | Sequence[str] | None = None
+    planet_id: int | Sequence[int] | None = None
+    moon_shape: str | None = None
+    is_inner: bool | None = None
+    orbit: Mapping[str, Any] | None = None
+
+
+MOONS = attrs.evolve(INTEGRATIONS, name="moons", noun="a moon")
+
+
+def parser_of(record, spec):
+    parser = ArgumentParser(prog="x", allow_abbrev=False)
+    add_attribute_options(parser, record, spec, "filter")
+    return parser
+
+
+def test_values_are_of_the_annotated_types():
+    line = ["--code", "Io", "--planet-id", "5", "--planet-id", "6", "--shape", "round", "--no-inner"]
+
+    assert given_attributes(parser_of(MoonFilter, MOONS).parse_args(line), MoonFilter) == {
+        "code": "Io",
+        "planet_id": [5, 6],
+        "moon_shape": "round",
+        "is_inner": False,
+    }
+
+
+def test_what_is_not_given_is_left_out():
+    assert given_attributes(parser_of(MoonFilter, MOONS).parse_args([]), MoonFilter) == {}
+
+
+def test_every_value_of_a_wrong_type_is_named():
+    with pytest.raises(InvalidInputError, match=r"planet_id: must be an integer in digits.*is_inner: must be true"):
+        typed(MoonFilter, {"planet_id": ["five"], "is_inner": "yes"})
+
+
+def test_help_says_what_the_class_says():
+    shown = " ".join(parser_of(MoonFilter, MOONS).format_help().split())
+
+    assert "--code VALUE of the moon, 100 % its own, such as Io --planet-id VALUE what it goes round" in shown
+    assert "--orbit" not in shown
+
+
+@pytest.mark.parametrize("record", [NewIntegration, IntegrationFilter])
+def test_the_options_of_integrations(record):
+    options = {option for action in parser_of(record, INTEGRATIONS)._actions for option in action.option_strings}
+
+    assert options >= {"--name", "--type", "--provider", "--active", "--inactive"}
+    assert "--configuration" not in options
+
+
+def test_a_command_takes_the_options_of_the_resource_that_it_names(monkeypatch):
+    monkeypatch.setitem(RESOURCES, "moons", attrs.evolve(MOONS, listing=attrs.evolve(MOONS.listing, filter=MoonFilter)))
+    line = ["list", "--resource", "moons", "--planet-id", "5"]
+
+    assert build_parser(line).parse_args(line).resource == "moons"
+    with pytest.raises(SystemExit):
+        build_parser(line).parse_args(["list", "--planet-id", "5", "--name", "A"])
