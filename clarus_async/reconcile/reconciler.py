@@ -7,9 +7,10 @@ answer is looked up in the list, by the surest of its natural keys that the tena
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -95,6 +96,8 @@ class Reconciler:
     def __init__(self, caller: Caller, spec: AnySpec) -> None:
         self.spec = spec
         self._caller = caller
+        # Not by a loop, which takes longer for each create.
+        self._secret: Callable[[Any], Any] = attrgetter(*spec.secret) if spec.secret else _nothing
 
     @property
     def terms(self) -> Terms:
@@ -151,21 +154,25 @@ class Reconciler:
         # Kept, for at the end the tenant may have been forgotten.
         creates = creation.concurrent = state_of(self._caller, self.spec).creates
         pending = creation.pending
-        noted = creation.noted = [key.folded for key in pending.keys]
-        for name in noted:
+        noted: list[str] = []
+        for key in pending.keys:
+            name = key.folded
+            noted.append(name)
             creates.begin(name, now, pending.idempotency_key)
+        creation.noted = noted
         return now
 
     def end(self, creation: Creation) -> None:
         """Say that no more becomes known of a record that was begun."""
         now = self._caller.core.time()
-        pending, in_doubt = creation.pending, creation.pending.in_doubt
-        until = None
-        if in_doubt.answered_id is None and in_doubt.sends:
+        pending, concurrent = creation.pending, creation.concurrent
+        in_doubt = pending.in_doubt
+        answered_id, until = in_doubt.answered_id, None
+        if answered_id is None and in_doubt.sends:
             until = in_doubt.given_up + self._caller.timeouts.settle
-        if creation.concurrent is not None:
+        if concurrent is not None:
             for name in creation.noted:
-                creation.concurrent.end(name, now, pending.idempotency_key, in_doubt.answered_id, until=until)
+                concurrent.end(name, now, pending.idempotency_key, answered_id, until=until)
 
     def given_to_others(self, creation: Creation) -> tuple[int, ...]:
         """Return the ids that are known to be those of other creates with the same keys."""
@@ -183,18 +190,18 @@ class Reconciler:
             deadline: by when, where that is not the view's own.
             wait_for_pace: what it waits for its turn does not count against the deadline.
         """
-        new, pending = creation.new, creation.pending
-        in_doubt = pending.in_doubt
+        new, pending, spec = creation.new, creation.pending, self.spec
+        in_doubt, path = pending.in_doubt, spec.path
         request = Request(
             operation="create",
             kind=OperationKind.CREATE,
             method="POST",
-            path=self.spec.path,
-            template=self.spec.path,
-            body=create_body(self.spec, new),
-            read=partial(read_created, self.spec, sent=new),
+            path=path,
+            template=path,
+            body=create_body(spec, new),
+            read=partial(read_created, spec, sent=new),
             idempotency_key=pending.idempotency_key,
-            secret=[getattr(new, name) for name in self.spec.secret],
+            secret=self._secret(new),
             # What is in doubt for the connection that was lost must not be lost to another one like it.
             new_connection=pending.was_in_doubt,
             wait_for_pace=wait_for_pace,
@@ -349,3 +356,7 @@ def surest(keys: Sequence[LookupKey], optional: Collection[str], *, searchable: 
     if searchable or keys[0].field not in optional:
         return keys[0]
     return next(key for key in keys if key.field not in optional)
+
+
+def _nothing(_: object) -> None:
+    """Return nothing: no attribute of the resource is secret."""
