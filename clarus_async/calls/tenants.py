@@ -46,7 +46,7 @@ class TenantState:
     called_at: float = 0.0
     refusals: TokenRefusals = attrs.field(factory=TokenRefusals)
     most_rows: int | None = None
-    memories: dict[tuple[type, str], Any] = attrs.field(factory=dict)
+    memories: dict[tuple[type[Any], str], Any] = attrs.field(factory=dict)
 
     def memory(self, kind: type[M], of: str) -> M:
         """Return what is known of a part of this tenant, such as a resource; it is forgotten with the tenant."""

@@ -125,7 +125,7 @@ class AdaptiveRateLimiter:
         self._floor = self._last = _LONG_AGO
         self._begin()
         if policy.rate is not None:
-            self.source = PaceSource.GIVEN
+            self.source: PaceSource = PaceSource.GIVEN
             self._rate, self._most = policy.rate, math.inf
             self._late = _LATEST
             if policy.burst is not None:
