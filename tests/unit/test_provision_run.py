@@ -29,7 +29,7 @@ from clarus_async.reconcile.decide import lookup_result
 from clarus_async.reconcile.pending import Moment, PendingCreate, lookup_keys
 from clarus_async.reconcile.reconciler import ChangedRecord, Creation, Terms
 from clarus_async.resources.integrations import INTEGRATIONS, Integration, IntegrationRow, NewIntegration
-from clarus_async.retry.circuit_breaker import STREAK, CircuitBreaker
+from clarus_async.retry.circuit_breaker import FAILURES_TO_OPEN, CircuitBreaker
 from tests.support.builders import collect
 from tests.support.inline_journal import inline_journal  # noqa: F401  a fixture
 from tests.support.virtual import now, settle, virtual
@@ -890,7 +890,7 @@ class TestProbing:
     async def test_after_a_streak_one_at_a_time_is_sent(self):
         class Broken(Api):
             async def send(self, creation, *, wait_for_pace=False):
-                if len(self.names) >= STREAK + 4:
+                if len(self.names) >= FAILURES_TO_OPEN + 4:
                     assert self.at_once == 0
                 await super().send(creation, wait_for_pace=wait_for_pace)
 
@@ -898,7 +898,7 @@ class TestProbing:
         async with provision(api, records(30), 4) as run:
             reading = asyncio.create_task(collect(run))
             await asyncio.sleep(300.0)
-            later = api.sent_at[STREAK + 4 :]
+            later = api.sent_at[FAILURES_TO_OPEN + 4 :]
             assert len(later) >= 5
             assert min(b - a for a, b in itertools.pairwise(later)) >= 10.0
             await run.aclose()
@@ -906,7 +906,7 @@ class TestProbing:
 
     @virtual
     async def test_one_that_goes_well_ends_it(self):
-        api = Api({f"Shop {number}": LostError() for number in range(STREAK + 4)})
+        api = Api({f"Shop {number}": LostError() for number in range(FAILURES_TO_OPEN + 4)})
         assert await statuses(provision(api, records(100), 4)) == ["created"] * 100
         assert now() < 400.0
 
@@ -916,14 +916,15 @@ class TestProbing:
             afterwards = 0
 
             async def send(self, creation, *, wait_for_pace=False):
-                if len(self.names) >= 2 * STREAK:
+                if len(self.names) >= 2 * FAILURES_TO_OPEN:
                     self.afterwards = max(self.afterwards, self.at_once + 1)
                 await super().send(creation, wait_for_pace=wait_for_pace)
 
         # Each worker sends once, and all but one again before the streak is known; then one probes, and nine wait.
-        api = Watched({f"Shop {number}": LostError(after=0.0) for number in range(2 * STREAK - 1)})
-        assert len(await collect(provision(api, records(3 * STREAK), STREAK))) == 3 * STREAK
-        assert api.afterwards == STREAK
+        api = Watched({f"Shop {number}": LostError(after=0.0) for number in range(2 * FAILURES_TO_OPEN - 1)})
+        outcomes = await collect(provision(api, records(3 * FAILURES_TO_OPEN), FAILURES_TO_OPEN))
+        assert len(outcomes) == 3 * FAILURES_TO_OPEN
+        assert api.afterwards == FAILURES_TO_OPEN
 
     @virtual
     async def test_refusals_are_answers(self):
