@@ -30,7 +30,7 @@ class VirtualDate(datetime):
 
 
 _CLIENT_CLOCKS: Final = (
-    "clarus_async.reconcile.creation",
+    "clarus_async.reconcile.reconciler",
     "clarus_async.reconcile.single",
     "clarus_async.provisioning.job_index",
     "clarus_async.calls.caller",
