@@ -105,6 +105,15 @@ async def test_what_the_server_can_not_store_is_refused(simulator, clarus, given
     assert simulator.external_entities("acme") == []
 
 
+async def test_a_simulator_that_does_not_check_ids_takes_those_of_another_tenant():
+    async with Simulator(check_ids=False) as simulator:
+        async with ClarusClient("acme", simulator.credentials, base_url=simulator.url) as clarus:
+            made = await clarus.external_entities.create(sku(1, integration_id=84211))
+            (found,) = await clarus.external_entities.find(reference="p-1", integration_id=84211)
+
+    assert (made.integration_id, found.id, found.integration_id) == (84211, made.id, None)
+
+
 async def test_a_record_that_is_not_there_can_not_be_changed(clarus):
     with pytest.raises(NotFoundError):
         await clarus.external_entities.update(9, ExternalEntityChanges(code="x"))
