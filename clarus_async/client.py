@@ -160,7 +160,8 @@ def make_app(argv: list[str] | None = None) -> web.Application:
 | `OutcomeUnknownError` | 504, `applied` is `maybe` | the caller must not simply try again |
 | all others | 502 | they concern whoever runs the service |
 
-Keep an `OutcomeUnknownError` (it pickles), and call `resolve(error)` from `settles_at` on.
+Keep an `OutcomeUnknownError` (it pickles), and call `resolve(error)` at any time: before `settles_at` it waits, within
+its deadline.
 
 # Disconnects and shutdown
 
@@ -340,8 +341,8 @@ class ClarusClient:
             # What was given in the wrong place may be a secret, and error trackers send the frame that raises.
             del credentials, base_url, subdomain, timeouts, retry, pacing, session, observer, max_connections
             raise ConfigurationError("; ".join(problems))
-        shared = ClientCore(base_url.rstrip("/"), max_connections, pacing or PacingPolicy(), session, observer)
-        self._bind(Caller(shared, subdomain, credentials, timeouts or Timeouts(), retry or RetryPolicy()), owner=True)
+        core = ClientCore(base_url.rstrip("/"), max_connections, pacing or PacingPolicy(), session, observer)
+        self._bind(Caller(core, subdomain, credentials, timeouts or Timeouts(), retry or RetryPolicy()), owner=True)
 
     def _bind(self, caller: Caller, *, owner: bool) -> None:
         self._caller = caller

@@ -233,7 +233,7 @@ class _CallRecorder:
             until = events[index + 1][0] if index + 1 < len(events) else ended
             waited = max(0.0, until - at)
             if event.reason is WaitReason.BACKOFF and event.seconds is not None:
-                # A look-up, which is a call of its own, may come between it and the next attempt.
+                # A lookup, which is a call of its own, may come between it and the next attempt.
                 waited = min(waited, event.seconds)
             reason = event.reason.value
             self._observer.waits.record(waited, {**self._attributes, "clarus.wait.reason": reason}, within)

@@ -169,7 +169,7 @@ NewTokenManager: TypeAlias = Callable[[Credentials, Timeouts, OnRequest], TokenM
 
 
 class TokenManagers:
-    """The token managers of one client. A look-up takes the same time however many there are.
+    """The token managers of one client. A lookup takes the same time however many there are.
 
     Credentials of this package that hold the same values have the same token. A token source is known by its identity,
     however it compares.

@@ -1,8 +1,8 @@
 """One call: its attempts, and the one value or error it ends with.
 
-``Caller.perform`` is the loop: a permit, an attempt, what it proves, a wait, and again. The first attempt runs
-without tenacity, which is entered when it failed: see ``clarus_async.retry.policy``. An attempt returns what
-happened as a value; errors are raised by ``Caller.run``, in whose frames no secret is in scope.
+``Caller.perform`` makes the first attempt: a permit, the request, and what its result proves. Where it failed,
+``Caller._retry`` is the loop: a wait, and again. tenacity is entered only there: see ``clarus_async.retry.policy``. An
+attempt returns what happened as a value; errors are raised by ``Caller.run``, in whose frames no secret is in scope.
 
 The hot path of a create is ``Caller.begin``, ``Caller.perform`` and ``Caller._attempt``. A call that
 succeeds at once makes no closure, starts no task, imports nothing, and awaits nothing but the response. What it costs

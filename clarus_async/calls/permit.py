@@ -84,7 +84,7 @@ class Permits:
             now = core.time()
             sent = core.connections.try_acquire(tenant.queue, now)
             if sent is None:
-                # What was begun goes before what is new: behind a slow server, a look-up would never be sent.
+                # What was begun goes before what is new: behind a slow server, a lookup would never be sent.
                 again = had_slot or call.attempts > 0 or call.request.reconciles
                 if not self._may_wait(call, tenant.queue, now, again=again):
                     break

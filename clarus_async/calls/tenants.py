@@ -33,7 +33,7 @@ class TenantState:
     Args:
         queue: its rate limiter, and the calls that wait for it.
         budget: its retry budget.
-        lookup_budget: that of look-ups: creates that fail must not use up what settles them.
+        lookup_budget: that of lookups: creates that fail must not use up what settles them.
         called_at: when it was asked for last, in seconds on the loop's clock.
         refusals: the tokens that were refused.
         most_rows: how many rows of a page it has granted, once more were refused for their cost.
@@ -46,7 +46,7 @@ class TenantState:
     called_at: float = 0.0
     refusals: TokenRefusals = attrs.field(factory=TokenRefusals)
     most_rows: int | None = None
-    memories: dict[tuple[type, str], Any] = attrs.field(factory=dict)
+    memories: dict[tuple[type[Any], str], Any] = attrs.field(factory=dict)
 
     def memory(self, kind: type[M], of: str) -> M:
         """Return what is known of a part of this tenant, such as a resource; it is forgotten with the tenant."""

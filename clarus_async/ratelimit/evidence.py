@@ -51,7 +51,7 @@ _KEPT: Final = 180.0
 # Times the noise: what is further off than this is an accident, as another's request or a stray refusal.
 _ACCIDENT: Final = 3.0
 # The rest of a level's noise, apart from jitter: clocks in whole milliseconds (nginx), counts in whole requests.
-_MILLISECOND: Final = 0.0005
+_HALF_MILLISECOND: Final = 0.0005
 _COARSE: Final = 0.02
 _MOST_COARSE: Final = 50.0
 # Candidate rates go from the highest to a two-hundredth of it. Around the best, ranges are halved eight times; at the
@@ -343,7 +343,7 @@ class Evidence:
     def _bucket_cost(self, rate: float, jitter: float) -> tuple[float, float]:
         """Return the loss; and for the choice among those that are far off, by what part of the depth they are."""
         depth, levels = self._bucket_levels(rate)
-        noise = 0.05 + rate * (0.5 * jitter + _MILLISECOND) + _COARSE * min(depth, _MOST_COARSE)
+        noise = 0.05 + rate * (0.5 * jitter + _HALF_MILLISECOND) + _COARSE * min(depth, _MOST_COARSE)
         cost = loss(levels, depth, noise)
         # What drowns in noise explains nothing.
         blur = 2.0 * noise / max(1.0, depth) - 1.0
@@ -566,7 +566,7 @@ def loss(levels: Sequence[float], most: float, noise: float) -> float:
 
 
 def _quota(kind: LimitKind, levels: list[float], most: float, window: float, jitter: float) -> Hypothesis:
-    noise = 0.3 + _COARSE * most + most / window * (0.7 * jitter + _MILLISECOND)
+    noise = 0.3 + _COARSE * most + most / window * (0.7 * jitter + _HALF_MILLISECOND)
     # The most that was admitted may owe something to chance; what was refused tells the limit, too.
     near = [level for level in levels if level >= most - 2.0 * noise]
     low = min(most, max(near, default=most))

@@ -19,7 +19,7 @@ _MAX_DELTA = 3.2e8
 # As seconds this were the year 5138; as milliseconds, 1973.
 _MIN_MILLISECONDS = 1e11
 
-# A multidict folds a plain string's case at every look-up, an istr's once; a dict takes it for the string that it is.
+# A multidict folds a plain string's case at every lookup, an istr's once; a dict takes it for the string that it is.
 _STATE, _POLICY = istr("RateLimit"), istr("RateLimit-Policy")
 _TRIPLES = tuple(
     (istr(f"{prefix}-Limit"), istr(f"{prefix}-Remaining"), istr(f"{prefix}-Reset"))

@@ -83,7 +83,7 @@ _LATEST: Final = 0.1
 # A limiter with a burst of one refuses what comes a millisecond early. So nothing is made up for, and requests are half
 # a millisecond further apart, or a hundredth of their distance where that is less.
 _SINGLE: Final = 1.5
-_MILLISECOND: Final = 0.0005
+_HALF_MILLISECOND: Final = 0.0005
 _PART: Final = 0.01
 
 # Requests a second that are assumed where fewer were admitted before a hit: the first probe comes a slot later.
@@ -125,12 +125,12 @@ class AdaptiveRateLimiter:
         self._floor = self._last = _LONG_AGO
         self._begin()
         if policy.rate is not None:
-            self.source = PaceSource.GIVEN
+            self.source: PaceSource = PaceSource.GIVEN
             self._rate, self._most = policy.rate, math.inf
             self._late = _LATEST
             if policy.burst is not None:
                 # A limiter that lets no two come together counts milliseconds; others have room for a late timer.
-                self._gap = min(_MILLISECOND, _PART / policy.rate) if policy.burst == 1 else 0.0
+                self._gap = min(_HALF_MILLISECOND, _PART / policy.rate) if policy.burst == 1 else 0.0
                 self._late = (policy.burst - 1) / policy.rate
                 self._late += 0.0 if self._gap else min(_TIMER, 1.0 / policy.rate)
 
@@ -170,7 +170,7 @@ class AdaptiveRateLimiter:
 
     @property
     def rate(self) -> float | None:
-        """Requests a second that are believed to be right now; ``None`` where nothing limits them."""
+        """The rate that is believed to be allowed, in requests a second; ``None`` where nothing limits them."""
         return None if self._rate == math.inf or self.source is PaceSource.NONE else self._rate
 
     @property
@@ -308,7 +308,7 @@ class AdaptiveRateLimiter:
         self._floor = max(self._floor, now + min(seconds, _LONGEST_FLOOR))
 
     def forget(self) -> None:
-        """Begin the search for a limit again: what was taken for one is none."""
+        """Begin the search for a limit again: what looked like one was not."""
         if self._given is None:
             self._begin()
 
@@ -328,7 +328,7 @@ class AdaptiveRateLimiter:
         }
 
     def load(self, learned: Mapping[str, Any]) -> None:
-        """Go on with what ``dump`` returned elsewhere, on the same clock; whatever it raises, it was not that."""
+        """Go on with what ``dump`` returned elsewhere, on the same clock; any exception means that it was not that."""
         source, followed = PaceSource(learned["source"]), learned["followed"]
         self._floor, self._next = float(learned["floor"]), float(learned["next"])
         if self._given is not None or source is PaceSource.NONE:
@@ -543,6 +543,6 @@ class AdaptiveRateLimiter:
     def _first_rate(self, hypothesis: Hypothesis, hits: HitSummary) -> float:
         """Return the requests a second that a hypothesis would let out first."""
         if hypothesis.kind is LimitKind.CONNECTIONS:
-            return hypothesis.low / max(_MILLISECOND, self._round_trip.seconds)
+            return hypothesis.low / max(_HALF_MILLISECOND, self._round_trip.seconds)
         low, high = hypothesis.low, hypothesis.high
         return between(low, high, hits) if hypothesis.kind in _SEARCHED else low

@@ -48,7 +48,8 @@ class Limit(NamedTuple):
         burst: requests that may go out at once: what a bucket holds, or how many may be in flight; ``None`` where that
             is not known.
         window: seconds; ``None`` where there is none.
-        certainty: 0 to 1: the lowest rate that the evidence allows, by the highest; 1 for one that is given or told.
+        certainty: 0 to 1: the lowest rate that the evidence allows, by the highest; 1 for one that is given or told,
+            and for a cap on what is in flight, which is known exactly once it was met.
     """
 
     kind: LimitKind

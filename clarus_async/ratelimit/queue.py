@@ -256,7 +256,7 @@ class ConnectionLimiter:
             queue: of the tenant, or of all.
             tenant: in whose name.
             timeout: seconds to wait at the most, if that has an end.
-            priority: it goes before those without, as it ends what was begun: a retry, or a look-up of a create in
+            priority: it goes before those without, as it ends what was begun: a retry, or a lookup of a create in
                 doubt.
 
         Returns:

@@ -243,7 +243,7 @@ class SharedPace:
         self._return_slots(self._is_void)
 
     def forget(self) -> None:
-        """Begin the search for a limit again: what was taken for one is none."""
+        """Begin the search for a limit again: what looked like one was not."""
         self._report_later(MemberEvent(0, "forget"))
 
     def _end(

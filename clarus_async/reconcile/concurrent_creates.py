@@ -10,8 +10,8 @@ _MEMORY: Final = 10.0
 """Seconds. For so long after a create ended, one that begins may be too close to it for the server's clock to tell."""
 
 _RESOLVED: Final = 600.0
-"""Seconds. For so long after one that ended in doubt can be settled, it is known what others with its key were given:
-``resolve`` is called within minutes where it is called by a program."""
+"""Seconds. Ids that creates with the same key were given are kept for so long after a create in doubt can be settled:
+``resolve`` is called within minutes where a program calls it."""
 
 
 class _SameKey:

@@ -3,12 +3,12 @@
 The server has no idempotency key (CLARUS_API.md §3), so a create that may have been applied is looked up by its key
 before anything else is done:
 
-* Only a record that was not there before the send answers for it: one that no lookup before the send saw, whose id no
-  answer gave to another create, and which, where nobody looked before, was not created before the send on the server's
-  clock.
-* Found once, it is adopted. Found more than once, nobody picks.
-* Not found is a proof only ``settle`` after the last send was given up: until then, the server may still apply it. Then
-  it is sent again.
+* Only a record that was not there before the send may be its result: one that no lookup before the send saw, whose id
+  no answer gave to another create, and which, where nobody looked before, was not created before the send on the
+  server's clock.
+* Found once, it is adopted. Found more than once, it is reported, and none is chosen.
+* Not found counts only ``settle`` seconds after the last send was given up, for until then the server may still apply
+  it. After that, it is sent again.
 * What was sent twice is looked up once more, ``settle`` after its last send ended: that names what came too late.
 
 So there is no duplicate if the server applies within ``settle``, and one that comes later is found and named if it is
@@ -132,7 +132,7 @@ def lookup_result(
     clock_uncertain: bool = False,
     created_since: Collection[int] = (),
 ) -> LookupResult:
-    """Sort out which rows of a complete answer answer for our sends.
+    """Sort out which rows of a complete answer may be the result of our sends.
 
     Args:
         rows: every record that has its key.
@@ -142,9 +142,9 @@ def lookup_result(
         contested: whether another create with the same key is under way, or in doubt.
         not_before: when the first send went out, on the server's clock, as far back as it may have been; ``None``: not
             known.
-        clock_uncertain: only a clock that may have been set since says so: what seems to be older may be ours.
-        created_since: ids of rows that do not show when they were created, and that a search by that time told to be
-            no older than the first send.
+        clock_uncertain: ``not_before`` is from a clock that may have been set since: rows that look older may be ours.
+        created_since: ids of rows that do not show when they were created, and that a search by the time of creation
+            found to be no older than the first send.
     """
     ours = [row for row in rows if row.id not in given and row.id not in (in_doubt.seen or ())]
     sure = not contested

@@ -1,4 +1,4 @@
-"""Looking records up by natural keys, many a query, so that nothing odd of one concerns another (CLARUS_API.md §1)."""
+"""Looking records up by natural keys, many in one query; one odd row affects no other record (CLARUS_API.md §1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a run looks records up, many keys a query: ahead of the workers, and where they are in doubt."""
+"""When a run looks records up, many keys in one query: ahead of the workers, and where they are in doubt."""
 
 from __future__ import annotations
 

@@ -115,8 +115,8 @@ class Reconciler:
     @property
     def paused(self) -> float:
         """Seconds for which nothing may be sent to the tenant."""
-        shared = self._caller.core
-        return shared.tenants.queue(self._caller.subdomain).pace.pause(shared.time())
+        core = self._caller.core
+        return core.tenants.queue(self._caller.subdomain).pace.pause(core.time())
 
     @property
     def server_time(self) -> datetime | None:
@@ -135,10 +135,10 @@ class Reconciler:
             new: what is to be.
             idempotency_key: the one that it was sent with before.
         """
-        shared = self._caller.core
-        shared.bind()
+        core = self._caller.core
+        core.bind()
         keys = lookup_keys(self.spec, new)
-        return Creation(new, PendingCreate(self.spec.name, keys, idempotency_key or shared.new_key()))
+        return Creation(new, PendingCreate(self.spec.name, keys, idempotency_key or core.new_key()))
 
     def resume(self, left: PendingCreate) -> Creation:
         """Go on with what an error holds; nothing of it can be sent again."""

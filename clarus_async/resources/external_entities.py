@@ -65,7 +65,9 @@ class NewExternalEntity(NewRecord):
 @checked
 @attrs.frozen(kw_only=True, repr=False)
 class ExternalEntityChanges(ChangesRecord):
-    """Changes to an external entity: ``UNSET`` leaves an attribute as it is, ``None`` clears it (CLARUS_API.md §5).
+    """Changes to an external entity: ``UNSET`` leaves an attribute as it is, ``None`` clears an optional one.
+
+    Source: CLARUS_API.md §5.
 
     Raises:
         InvalidInputError: nothing is given, or an attribute has the wrong type or is empty.

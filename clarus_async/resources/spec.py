@@ -67,8 +67,8 @@ class Listing(Generic[Row, Filter]):
         optional: further fields, asked for only where the tenant's schema has them.
         renamed: attributes of a row and of a filter that have another name in the list.
         nested: attributes of a row that are fields of a nested node; filters have them under their own names.
-        categories: attributes that the list shows as one of these, whatever create was given: only two of them can be
-            compared.
+        categories: attributes that the list maps to a fixed set of values: what was sent and what is listed are
+            compared only where both are in the set.
         created_filter: the filter by the time of creation, where rows do not show that time as ``created_at``.
     """
 
@@ -97,7 +97,7 @@ class ResourceSpec(Generic[New, Changes, Record, Row, Filter]):
         path: of the collection.
         new: the class of a record to create.
         changes: the class of changes to a record.
-        record: the class of what answers both.
+        record: the class of the answer to a create and to an update.
         envelope: the form of these answers.
         listing: how records are listed.
         keys: by which a record is found again, the surest first. Every record has the last one.

@@ -9,7 +9,7 @@
 | your own code (a middleware, connector or resolver) raises before the send | nothing was sent | raises |
 | your own code raises after the send | nothing | is looked up |
 | 429 | refused for now | is sent when the rate limit allows |
-| 401 | refused | gets a new token, until the deadline |
+| 401 | refused | gets a new token, until the deadline; an `AccessToken` raises |
 | any other 4xx but 408 | refused | raises |
 | 5xx, 408, a lost connection, a timeout | nothing | is looked up, and sent again if it is not there |
 | 2xx that can't be read | it was applied | is looked up, and never sent again |
@@ -46,7 +46,7 @@ from clarus_async import ClarusClient, ClientCredentials, NewIntegration, Outcom
 async with ClarusClient("acme", ClientCredentials("id", "secret")) as clarus:
     try:
         shop = await clarus.integrations.create(NewIntegration(name="Shop", integration_type="shopify"))
-    except OutcomeUnknownError as error:  # it pickles: store it, and come back at error.settles_at
+    except OutcomeUnknownError as error:  # it pickles: it may be stored, and resolved later
         shop = await clarus.integrations.resolve(error)
 ```
 

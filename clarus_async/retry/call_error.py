@@ -1,4 +1,4 @@
-"""The error that a call ends with, built from what was result and nothing that is secret."""
+"""The error that a call ends with, built from the last result, and from nothing that is secret."""
 
 from __future__ import annotations
 
@@ -192,9 +192,9 @@ def _with_stop_reason(text: str, failed: FailedCall) -> str:
 
 
 def not_there(error: ClarusError) -> ClarusError:
-    """Return the error of a create of which a look-up, after the server had time to settle, found nothing."""
+    """Return the error of a create of which a lookup, after the server had time to settle, found nothing."""
     last = error.__cause__ if isinstance(error, OutcomeUnknownError) else error
-    found = "a look-up found no record once the server had time to settle"
+    found = "a lookup found no record once the server had time to settle"
     if isinstance(last, ApiError):
         return with_facts(last, applied=Applied.NO, reason=f"{last.reason}; {found}")
     if isinstance(error, OutcomeUnknownError):

@@ -2,7 +2,8 @@
 
 The server honours no idempotency key and has no bulk endpoint (CLARUS_API.md §1 and §3), so what matters about a
 failure is whether the server may have applied the request. ``classify`` is a pure function of the result of an
-attempt; nothing else in this package decides it.
+attempt, the kind of the operation, and what earlier attempts left in doubt; nothing else in this package decides what
+a failure proves.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ class NextAction(StrEnum):
     RETRY = "retry"  # after a backoff, and not before Retry-After; costs an attempt
     WAIT_FOR_PACE = "wait_for_pace"  # retry when the rate limiter permits it; costs no attempt
     REFRESH_TOKEN = "refresh_token"  # noqa: S105  retry with a new token; costs no attempt
-    RAISE = "raise"  # nothing was applied, or it does not matter
+    RAISE = "raise"  # no further attempt; the effect says what may have been applied
     IN_DOUBT = "in_doubt"  # it may have been applied: never retry blindly
 
 

@@ -114,7 +114,8 @@ def test_the_files_that_are_shown_can_be_read(language, tmp_path):
 def test_clarus_takes_the_options_that_are_shown(line):
     with contextlib.redirect_stderr(io.StringIO()) as said:
         try:
-            build_parser().parse_args(shlex.split(line)[1:])
+            arguments = shlex.split(line)[1:]
+            build_parser(arguments).parse_args(arguments)
         except SystemExit:
             pytest.fail(said.getvalue())
 

@@ -317,7 +317,7 @@ def test_a_run():
                         async for _ in run:
                             pass
 
-                # The workers, the look-ups and the source end one after the other.
+                # The workers, the lookups and the source end one after the other.
                 reached.append(await cancelled_at(turns, number, read(), at_once=2 * AT_ONCE))
                 assert not [task for task in ours() if "provision" in task.get_name()]
                 assert clarus._caller.core.connections.busy == 0

@@ -320,10 +320,14 @@ async def test_the_second_server_keeps_to_http(sent, statuses):
     assert [int(status) for status in re.findall(rb"HTTP/1\.1 (\d+)", answer)] == statuses
 
 
-@pytest.mark.parametrize("module", ["server", "integrations", "graphql", "parser"])
+@pytest.mark.parametrize(
+    "module", ["second_server", "second_integrations", "second_entities", "second_graphql", "second_parser", "streams"]
+)
 def test_the_second_server_shares_no_code_with_the_library(module):
-    tree = ast.parse((Path(second_server.__file__).parent / f"second_{module}.py").read_text())
+    tree = ast.parse((Path(second_server.__file__).parent / f"{module}.py").read_text())
     imports = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     imports |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     for name in imports:
-        assert name.partition(".")[0] in sys.stdlib_module_names or name.startswith("tests.second_")
+        assert name.partition(".")[0] in sys.stdlib_module_names or name.startswith(
+            ("tests.support.second_", "tests.support.streams")
+        )

@@ -210,7 +210,7 @@ class TestAbsent:
             sim.script(Endpoint.CREATE, *[FaultKind.RESET_BEFORE] * 2)
             error = await failing(clarus.integrations.create(SHOP), ConnectionFailedError)
             assert (error.applied, error.retryable, error.attempts) == (Applied.NO, True, 2)
-            assert "a look-up found no record" in str(error)
+            assert "a lookup found no record" in str(error)
             assert len(sends(sim)) == 2
 
     @virtual

@@ -117,7 +117,7 @@ async def test_a_row_that_is_older_than_the_send_is_not_what_was_sent(mocked, cl
     mocked.post(GRAPHQL, payload=connection(node(id="9", created_at=old), page_info=LAST), repeat=True)
 
     one = clarus.with_options(retry=RetryPolicy(max_attempts=1))
-    with pytest.raises(ServerError, match="a look-up found no record"):
+    with pytest.raises(ServerError, match="a lookup found no record"):
         await one.integrations.create(SHOP)
 
 

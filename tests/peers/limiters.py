@@ -89,14 +89,14 @@ UNDER_WAY = Right(goodput=0.9, refused=0.02)
 COUNTER = Right(goodput=0.85, refused=0.04)
 BLOCK = Right(goodput=0.5)
 GIVEN = Right(goodput=0.97, refused=0.02)
-# One second of 20 is lost; one request in 40 is a look-up.
+# One second of 20 is lost; one request in 40 is a lookup.
 STRAY = Right(goodput=0.91, refused=0.001)
 EACH_PHASE = Right(goodput=0.85)
 # No more than an eighth of what was answered before.
 WALL = Right(goodput=0.9, wall=0.125)
 
 LIMITERS: dict[str, Limited] = {
-    # As nginx is where it is told no more; the run's end is a look-up after a minute.
+    # As nginx is where it is told no more; the run's end is a lookup after a minute.
     "nginx-limit-req-503": Limited(limit_req("100r/s", "burst=20 nodelay"), 100, 1000, Right(refused=0.02)),
     "nginx-limit-req-503-soon-settled": Limited(
         limit_req("100r/s", "burst=20 nodelay"), 100, 3000, IN_DOUBT, more=SOON_SETTLED

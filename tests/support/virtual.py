@@ -32,7 +32,7 @@ class _Clock(clock.Clock):
 
 
 class _Selector(selector.Selector):
-    """The same, without a look-up of each socket in each turn of the loop."""
+    """The same, without a lookup of each socket in each turn of the loop."""
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 import pytest
@@ -33,7 +33,14 @@ class MoonFilter:
     orbit: Mapping[str, Any] | None = None
 
 
-MOONS = attrs.evolve(INTEGRATIONS, name="moons", noun="a moon")
+@attrs.frozen(kw_only=True)
+class NewMoon:
+    noun: ClassVar[str] = "a moon"
+
+    code: str
+
+
+MOONS = attrs.evolve(INTEGRATIONS, name="moons", new=NewMoon)
 
 
 def parser_of(record, spec):

@@ -347,7 +347,7 @@ class TestNotThere:
         absent = not_there(error)
         assert type(absent) is ServerError
         assert absent.applied is Applied.NO
-        assert absent.message.endswith("; a look-up found no record once the server had time to settle")
+        assert absent.message.endswith("; a lookup found no record once the server had time to settle")
 
     def test_one_that_was_never_answered_failed_to_connect(self):
         error = OutcomeUnknownError(

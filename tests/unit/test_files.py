@@ -6,7 +6,7 @@ import json
 import tracemalloc
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 import pytest
@@ -638,6 +638,8 @@ def test_the_sample_is_good_and_its_keys_are_its_own():
 
 @attrs.frozen(kw_only=True)
 class NewMoon:
+    noun: ClassVar[str] = "a moon"
+
     code: str
     planet_id: int
     label: str | None = None
@@ -664,7 +666,6 @@ class MoonRow:
 MOONS = attrs.evolve(
     INTEGRATIONS,
     name="moons",
-    noun="a moon",
     new=NewMoon,
     record=MoonRow,
     listing=attrs.evolve(INTEGRATIONS.listing, row=MoonRow, optional=("shape",)),

@@ -922,8 +922,9 @@ class TestProbing:
 
         # Each worker sends once, and all but one again before the streak is known; then one probes, and nine wait.
         api = Watched({f"Shop {number}": LostError(after=0.0) for number in range(2 * FAILURES_TO_OPEN - 1)})
-        outcomes = await collect(provision(api, records(3 * FAILURES_TO_OPEN), FAILURES_TO_OPEN))
-        assert len(outcomes) == 3 * FAILURES_TO_OPEN
+        assert (
+            len(await collect(provision(api, records(3 * FAILURES_TO_OPEN), FAILURES_TO_OPEN))) == 3 * FAILURES_TO_OPEN
+        )
         assert api.afterwards == FAILURES_TO_OPEN
 
     @virtual
