@@ -251,19 +251,55 @@ class Reconciler:
         if isinstance(rows, ClarusError):
             raise rows
         result = self.sort_out(creation, key, rows, at)
-        since = None if result.sure or creation.pending.in_doubt.seen is not None else self._not_before(creation)
-        if since is None or self.spec.listing.created_filter is None:
+        return await self.search_by_time(creation, key, rows, result, deadline=deadline)
+
+    async def search_by_time(
+        self,
+        creation: Creation,
+        key: LookupKey,
+        rows: Sequence[Any],
+        result: LookupResult,
+        others: Collection[int] = (),
+        *,
+        deadline: Deadline | None = None,
+        wait_for_pace: bool = False,
+    ) -> LookupResult:
+        """Find out which rows are no older than our first send, where they do not show when they were created.
+
+        Args:
+            creation: which record.
+            key: what was looked up.
+            rows: what was found.
+            result: what that tells by itself.
+            others: ids that are known to be other records'.
+            deadline: by when, where that is not the view's own.
+            wait_for_pace: what it waits for its turn does not count against the deadline.
+
+        Raises:
+            ClarusError: it can't be read; that proves nothing.
+        """
+        since = self._not_before(creation)
+        if result.sure or creation.pending.in_doubt.seen is not None or since is None:
             return result
-        # Rows do not show when they were created. Those that a search by that time finds are no older than the send.
+        if self.spec.listing.created_filter is None:
+            return result
         try:
-            new = (await look_up(self._caller, self.spec, [key], deadline, created_from=search_from(since)))[key]
+            found = await look_up(
+                self._caller,
+                self.spec,
+                [key],
+                deadline,
+                created_from=search_from(since),
+                wait_for_pace=wait_for_pace,
+            )
         except ClarusError as error:
             if refuses_document(error):
                 return result
             raise
+        new = found[key]
         if isinstance(new, ClarusError):
-            raise new
-        return self.sort_out(creation, key, rows, at, created_since={row.id for row in new})
+            return result
+        return self.sort_out(creation, key, rows, result.at, others, {row.id for row in new})
 
     def sort_out(
         self,
