@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from clarus_async.errors import ClarusError, JournalError
@@ -97,7 +98,16 @@ class _ItemActions:
             return f"looking it up failed: {found.reason}"
         weak = is_weak(settler.reconciler.spec, key)
         others = settler.index.claimed(key.folded, item.own_id).ids if weak else ()
-        return settler.reconciler.sort_out(item.creation, key, found.rows, found.at, others)
+        reconciler = settler.reconciler
+        result = reconciler.sort_out(item.creation, key, found.rows, found.at, others)
+        if result.sure or reconciler.spec.listing.created_filter is None:
+            return result
+        search = partial(reconciler.search_by_time, item.creation, key, found.rows, result, others, wait_for_pace=True)
+        try:
+            return await settler.lookups.retried(search)
+        except ClarusError as error:
+            settler.judge(error)
+            return f"looking it up failed: {error.reason}"
 
     async def send(self) -> str | None:
         """Have a worker send it again."""

@@ -130,6 +130,7 @@ def lookup_result(
     contested: bool = False,
     not_before: datetime | None = None,
     clock_uncertain: bool = False,
+    created_since: Collection[int] = (),
 ) -> LookupResult:
     """Sort out which rows of a complete answer may be the result of our sends.
 
@@ -142,24 +143,33 @@ def lookup_result(
         not_before: when the first send went out, on the server's clock, as far back as it may have been; ``None``: not
             known.
         clock_uncertain: ``not_before`` is from a clock that may have been set since: rows that look older may be ours.
+        created_since: ids of rows that do not show when they were created, and that a search by the time of creation
+            found to be no older than the first send.
     """
     ours = [row for row in rows if row.id not in given and row.id not in (in_doubt.seen or ())]
     sure = not contested
     if in_doubt.seen is None and not_before is not None:
-        # Times may be cut to whole seconds. What lies a little further back is ours only if clocks differ.
-        whole = not_before.replace(microsecond=0)
+        # What lies a little further back is ours only if clocks differ.
+        whole = search_from(not_before)
         known = in_doubt.answered_id
-        times = {row.id: _created_at(row) for row in ours}
+        times = {row.id: whole if row.id in created_since else _created_at(row) for row in ours}
         after = [row for row in ours if row.id == known or ((time := times[row.id]) and time >= whole)]
         earliest = whole - timedelta(seconds=CLOCK_MARGIN)
         near = [row for row in ours if (time := times[row.id]) and _at_the_latest(time) >= earliest]
-        # Of what does not tell when it was created, nobody knows whose it is.
-        undated = [row for row in ours if times[row.id] is None and row.id != known]
+        # Of what does not tell when it was created, nobody knows whose it is; but where a search found what is new, the
+        # rest is old. A search that found nothing proves nothing: we would send again what another clock made older.
+        searched = any(row.id in created_since for row in ours)
+        undated = [row for row in ours if times[row.id] is None and row.id != known and not searched]
         sure = sure and bool(after) and not undated
         ours = [*(after or near or (ours if clock_uncertain else ())), *undated]
     elif in_doubt.seen is None:
         sure = False
     return LookupResult(at, tuple(dict.fromkeys(row.id for row in ours)), sure or not ours)
+
+
+def search_from(not_before: datetime) -> datetime:
+    """Return from when on a record that was created may be ours: times may be cut to whole seconds."""
+    return not_before.replace(microsecond=0)
 
 
 def _created_at(row: object) -> datetime | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
@@ -115,6 +116,7 @@ async def look_up(
     keys: Sequence[LookupKey],
     deadline: Deadline | None = None,
     *,
+    created_from: datetime | None = None,
     wait_for_pace: bool = False,
 ) -> dict[LookupKey, list[Any] | ClarusError]:
     """Return every record that has one of these keys, by key. What is not there is proved to be absent.
@@ -127,6 +129,7 @@ async def look_up(
         spec: of what.
         keys: all different, and of one field and one scope.
         deadline: by when, where that is not the view's own.
+        created_from: none that is older, where the resource's list has a filter for that.
         wait_for_pace: what it waits for its turn does not count against the deadline.
 
     Returns:
@@ -146,7 +149,8 @@ async def look_up(
             continue
         answer: dict[LookupKey, list[Any]] | ClarusError
         try:
-            rows, unreadable = await _read(caller, spec, query, deadline, wait_for_pace=wait_for_pace)
+            wanted = _filter(spec, query, created_from)
+            rows, unreadable = await _read(caller, spec, query, wanted, deadline, wait_for_pace=wait_for_pace)
         except ClarusError as error:
             if refuses_size(error) and len(query) > 1:
                 state.most_values = len(query) // 2
@@ -165,12 +169,18 @@ async def look_up(
 
 
 async def _read(
-    caller: Caller, spec: AnySpec, query: Sequence[LookupKey], deadline: Deadline | None, *, wait_for_pace: bool
+    caller: Caller,
+    spec: AnySpec,
+    query: Sequence[LookupKey],
+    wanted: Mapping[str, Any],
+    deadline: Deadline | None,
+    *,
+    wait_for_pace: bool,
 ) -> tuple[list[Any], list[Unreadable]]:
     return await read_every_row(
         caller,
         spec.listing,
-        _filter(spec, query),
+        wanted,
         optional=query[0].field in optional_keys(spec),
         deadline=deadline,
         reconciles=True,
@@ -184,12 +194,15 @@ def _searches_all(spec: AnySpec, data: Mapping[str, Any]) -> bool | Unreadable:
     return next((answer for answer in answers if answer is not True), True)
 
 
-def _filter(spec: AnySpec, query: Sequence[LookupKey]) -> Mapping[str, Any]:
+def _filter(spec: AnySpec, query: Sequence[LookupKey], created_from: datetime | None = None) -> Mapping[str, Any]:
     """Return the operators that find the records of a query; what has no value can't be asked for."""
     first, renamed = query[0], spec.listing.renamed
     scope = {renamed.get(name, name): {"eq": value} for name, value in first.scope if value is not None}
     operator = {"eq": first.value} if len(query) == 1 else {"in": [key.value for key in query]}
-    return {**scope, renamed.get(first.field, first.field): operator}
+    wanted = {**scope, renamed.get(first.field, first.field): operator}
+    if created_from is not None and spec.listing.created_filter is not None:
+        wanted[spec.listing.created_filter] = {"from": created_from.isoformat()}
+    return wanted
 
 
 def _queries(keys: Sequence[LookupKey]) -> list[list[LookupKey]]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from functools import partial
+from typing import Any, Final, NamedTuple, TypeVar
 
 from clarus_async.errors import (
     AuthenticationError,
@@ -17,6 +18,8 @@ from clarus_async.reconcile.lookup import optional_keys
 from clarus_async.reconcile.pending import LookupKey
 from clarus_async.reconcile.reconciler import Reconciler, surest
 from clarus_async.wire.refusals import refuses_document, refuses_size
+
+Read = TypeVar("Read")
 
 KEYS: Final = 50
 """Keys in one query: with a row for each, a page of the list holds them all."""
@@ -80,13 +83,9 @@ class LookupBatcher:
         Raises:
             ClarusError: the tenant's schema can't be had.
         """
-        tries = 0
-        while (key := self.known(keys)) is None:
-            tries += 1
-            try:
-                self._searchable = await self._reconciler.searches_optional_keys(wait_for_pace=True)
-            except ClarusError as error:
-                await self._pause(error, tries)
+        if (key := self.known(keys)) is None:
+            self._searchable = await self.retried(partial(self._reconciler.searches_optional_keys, wait_for_pace=True))
+            key = surest(keys, self._optional, searchable=self._searchable)
         return key
 
     async def now(self, keys: Iterable[LookupKey]) -> dict[LookupKey, LookupRows | ClarusError]:
@@ -179,19 +178,26 @@ class LookupBatcher:
                     future.cancel()
 
     async def _read(self, keys: Sequence[LookupKey]) -> dict[LookupKey, LookupRows | ClarusError]:
-        loop = asyncio.get_running_loop()
+        async def read() -> dict[LookupKey, LookupRows | ClarusError]:
+            at = asyncio.get_running_loop().time()
+            found = await self._reconciler.find(keys, wait_for_pace=True)
+            return {key: rows if isinstance(rows, ClarusError) else LookupRows(at, rows) for key, rows in found.items()}
+
+        return await self.retried(read)
+
+    async def retried(self, read: Callable[[], Awaitable[Read]]) -> Read:
+        """Read something, and again where that fails and another time may tell.
+
+        Raises:
+            ClarusError: it can't be read, though it was tried several times.
+        """
         tries = 0
         while True:
-            at = loop.time()
             try:
-                found = await self._reconciler.find(keys, wait_for_pace=True)
+                return await read()
             except ClarusError as error:
                 tries += 1
                 await self._pause(error, tries)
-            else:
-                return {
-                    key: rows if isinstance(rows, ClarusError) else LookupRows(at, rows) for key, rows in found.items()
-                }
 
     async def _pause(self, error: ClarusError, tries: int) -> None:
         """Wait before another try, not before Retry-After, or raise what can't be mended by one."""

@@ -18,7 +18,7 @@ from clarus_async.calls.caller import Caller
 from clarus_async.calls.request import Request
 from clarus_async.errors import Applied, ClarusError
 from clarus_async.reconcile.concurrent_creates import ConcurrentCreates
-from clarus_async.reconcile.decide import LookupResult, lookup_result
+from clarus_async.reconcile.decide import LookupResult, lookup_result, search_from
 from clarus_async.reconcile.lookup import look_up, optional_keys, searches_optional_keys, state_of
 from clarus_async.reconcile.pending import LookupKey, Moment, PendingCreate, lookup_keys
 from clarus_async.resources.spec import AnySpec
@@ -26,6 +26,7 @@ from clarus_async.retry.circuit_breaker import CircuitBreaker
 from clarus_async.retry.deadline import Deadline
 from clarus_async.retry.effect import OperationKind
 from clarus_async.wire.envelope import changes_body, create_body, read_changed, read_created
+from clarus_async.wire.refusals import refuses_document
 
 
 class Creation:
@@ -249,10 +250,65 @@ class Reconciler:
         rows = (await look_up(self._caller, self.spec, [key], deadline))[key]
         if isinstance(rows, ClarusError):
             raise rows
-        return self.sort_out(creation, key, rows, at)
+        result = self.sort_out(creation, key, rows, at)
+        return await self.search_by_time(creation, key, rows, result, deadline=deadline)
+
+    async def search_by_time(
+        self,
+        creation: Creation,
+        key: LookupKey,
+        rows: Sequence[Any],
+        result: LookupResult,
+        others: Collection[int] = (),
+        *,
+        deadline: Deadline | None = None,
+        wait_for_pace: bool = False,
+    ) -> LookupResult:
+        """Find out which rows are no older than our first send, where they do not show when they were created.
+
+        Args:
+            creation: which record.
+            key: what was looked up.
+            rows: what was found.
+            result: what that tells by itself.
+            others: ids that are known to be other records'.
+            deadline: by when, where that is not the view's own.
+            wait_for_pace: what it waits for its turn does not count against the deadline.
+
+        Raises:
+            ClarusError: it can't be read; that proves nothing.
+        """
+        since = self._not_before(creation)
+        if result.sure or creation.pending.in_doubt.seen is not None or since is None:
+            return result
+        if self.spec.listing.created_filter is None:
+            return result
+        try:
+            found = await look_up(
+                self._caller,
+                self.spec,
+                [key],
+                deadline,
+                created_from=search_from(since),
+                wait_for_pace=wait_for_pace,
+            )
+        except ClarusError as error:
+            if refuses_document(error):
+                return result
+            raise
+        new = found[key]
+        if isinstance(new, ClarusError):
+            return result
+        return self.sort_out(creation, key, rows, result.at, others, {row.id for row in new})
 
     def sort_out(
-        self, creation: Creation, key: LookupKey, rows: Sequence[Any], at: float, others: Collection[int] = ()
+        self,
+        creation: Creation,
+        key: LookupKey,
+        rows: Sequence[Any],
+        at: float,
+        others: Collection[int] = (),
+        created_since: Collection[int] = (),
     ) -> LookupResult:
         """Say which of the rows that have a record's key answer for our sends.
 
@@ -262,6 +318,7 @@ class Reconciler:
             rows: a complete answer.
             at: when it was asked for, in seconds on the event loop's clock.
             others: ids that are known to be other records'.
+            created_since: ids that a search by the time of creation found to be no older than our first send.
         """
         pending = creation.pending
         creates = state_of(self._caller, self.spec).creates
@@ -278,16 +335,17 @@ class Reconciler:
             given=given - {pending.in_doubt.answered_id},
             # What the server only takes for equal may be another's.
             contested=contested or not exact,
-            not_before=None if first_sent is None else self._on_the_servers_clock(first_sent),
+            not_before=self._not_before(creation),
             clock_uncertain=first_sent is not None and first_sent.server is None and first_sent.loop is None,
+            created_since=created_since,
         )
 
-    def _on_the_servers_clock(self, moment: Moment) -> datetime | None:
-        """Return the earliest that a past moment may have been on the server's clock."""
-        dated = self._caller.core.dated
-        if moment.server is not None or moment.wall is None or dated is None:
-            return moment.server
-        return dated.by_our_clocks(moment.loop, moment.wall)
+    def _not_before(self, creation: Creation) -> datetime | None:
+        """Return the earliest that the first send of a record may have been on the server's clock."""
+        sent, dated = creation.pending.first_sent, self._caller.core.dated
+        if sent is None or sent.server is not None or sent.wall is None or dated is None:
+            return sent and sent.server
+        return dated.by_our_clocks(sent.loop, sent.wall)
 
     def _moment(self, at: float) -> Moment:
         """Return a past moment of the event loop's clock on all clocks."""

@@ -172,6 +172,7 @@ EXTERNAL_ENTITIES: Final = ResourceSpec(
         filter=ExternalEntityFilter,
         selection="id code description entity_type external_system_reference1 integration { id name }",
         nested={"integration_id": Nested("integration", "id"), "integration_name": Nested("integration", "name")},
+        created_filter="created_at",
     ),
     keys=(NaturalKey(field="external_system_reference1", called="reference", scope=("integration_id", "entity_type")),),
 )

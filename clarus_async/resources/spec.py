@@ -69,6 +69,7 @@ class Listing(Generic[Row, Filter]):
         nested: attributes of a row that are fields of a nested node; filters have them under their own names.
         categories: attributes that the list maps to a fixed set of values: what was sent and what is listed are
             compared only where both are in the set.
+        created_filter: the filter by the time of creation, where rows do not show that time as ``created_at``.
     """
 
     root: str
@@ -80,6 +81,7 @@ class Listing(Generic[Row, Filter]):
     renamed: Mapping[str, str] = attrs.field(factory=dict)
     nested: Mapping[str, Nested] = attrs.field(factory=dict)
     categories: Mapping[str, Sequence[str]] = attrs.field(factory=dict)
+    created_filter: str | None = None
 
     def named(self, attribute: str) -> str:
         """Return the name of an attribute in the list and in its filter."""

@@ -44,6 +44,7 @@ class Simulator:
         searchable_references: Whether GraphQL has an integration's ``external_system_reference1`` as a field and as a
             filter; an external entity's it always has.
         unique_references: Whether a create with an ``external_system_reference1`` that is taken is refused, 422.
+        check_ids: Whether the id of a record of another resource is refused where there is no such record, 422.
         max_page_size: Records in one GraphQL answer at most.
         rotate_refresh_tokens: Whether each refresh returns a new refresh token. The old one is good until the
             new one has been used.
@@ -72,6 +73,7 @@ class Simulator:
         one_live_token: bool = False,
         searchable_references: bool = False,
         unique_references: bool = False,
+        check_ids: bool = True,
         max_page_size: int = 100,
         rotate_refresh_tokens: bool = True,
         keep_requests: int | None = None,
@@ -101,6 +103,7 @@ class Simulator:
             clock=self._clock,
             graphql=_graphql(searchable_references=searchable_references, max_page_size=max_page_size),
             unique_references=unique_references,
+            check_ids=check_ids,
         )
         self._listener = Listener(host, port, ssl_context)
         self._scheme = "http" if ssl_context is None else "https"

@@ -83,7 +83,8 @@ class SimulatedResource:
     unique_within: tuple[str, ...] = ()
 
 
-def _given(name: str, default: Any = None) -> Callable[[StoredRecord, Tenant], Any]:  # noqa: ANN401 - whatever JSON has
+def given(name: str, default: Any = None) -> Callable[[StoredRecord, Tenant], Any]:  # noqa: ANN401 - whatever JSON has
+    """Read an attribute as create and PATCH gave it."""
     return lambda record, _tenant: record.attributes.get(name, default)
 
 
@@ -154,7 +155,7 @@ INTEGRATIONS: Final = SimulatedResource(
     node="Integration",
     filter="IntegrationFilterType",
     fields={
-        "name": Field(_given("name"), "String!", "StringInputType"),
+        "name": Field(given("name"), "String!", "StringInputType"),
         "integration_provider": Field(_provider, "String", "StringInputType"),
         "integration_type": Field(_category, "String", "StringInputType"),
         "status": Field(
@@ -164,7 +165,7 @@ INTEGRATIONS: Final = SimulatedResource(
         "created_at": Field(_created_at, "ISO8601DateTime!"),
         # Tenants differ in what introspection shows.
         "external_system_reference1": Field(
-            _given("external_system_reference1"), "String", "StringInputType", optional=True
+            given("external_system_reference1"), "String", "StringInputType", optional=True
         ),
     },
 )
@@ -201,12 +202,12 @@ EXTERNAL_ENTITIES: Final = SimulatedResource(
     node="ExternalEntity",
     filter="ExternalEntityFilterType",
     fields={
-        "code": Field(_given("code"), "String!", "StringInputType"),
-        "description": Field(_given("description"), "String", "StringInputType"),
-        "entity_type": Field(_given("entity_type"), "EntityType!", "EntityTypeInputType"),
-        "external_system_reference1": Field(_given("external_system_reference1"), "String", "StringInputType"),
+        "code": Field(given("code"), "String!", "StringInputType"),
+        "description": Field(given("description"), "String", "StringInputType"),
+        "entity_type": Field(given("entity_type"), "EntityType!", "EntityTypeInputType"),
+        "external_system_reference1": Field(given("external_system_reference1"), "String", "StringInputType"),
         "integration": Field(_integration, "Integration"),
-        "integration_id": Field(_given("integration_id"), filter="IdInputType"),
+        "integration_id": Field(given("integration_id"), filter="IdInputType"),
         "integration_name": Field(_integration_name, filter="StringInputType"),
         "created_at": Field(_created_at, filter="DatetimeInputType"),
     },

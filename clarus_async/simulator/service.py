@@ -63,6 +63,7 @@ class Service:
         graphql: Answers a GraphQL body for a tenant, as of a time in the past or now.
         unique_references: Whether a taken ``external_system_reference1`` is refused; the vendor doesn't say
             (CLARUS_API.md §1).
+        check_ids: Whether the id of a record of another resource is refused where there is no such record.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Service:
         clock: Clock,
         graphql: Callable[[Tenant, bytes, datetime | None], dict[str, Any]],
         unique_references: bool,
+        check_ids: bool,
     ) -> None:
         self._tenants = {name: Tenant(name) for name in tenants}
         self._tokens = tokens
@@ -81,6 +83,7 @@ class Service:
         self._clock = clock
         self._graphql = graphql
         self._unique_references = unique_references
+        self._check_ids = check_ids
         self._last_ids: Counter[str] = Counter()
         self._sends: Counter[tuple[str, str]] = Counter()
 
@@ -118,7 +121,7 @@ class Service:
         for record in records:
             try:
                 attributes = documents.check_attributes(resource, record)
-                _check_references(tenant, resource, attributes)
+                self._check_references(tenant, resource, attributes)
             except RefusedError as error:
                 msg = f"preload, record {len(stored)}: {error.answer.body.decode()}"
                 raise ValueError(msg) from None
@@ -208,7 +211,7 @@ class Service:
 
     def _create(self, tenant: Tenant, resource: SimulatedResource, entry: LoggedRequest, at: float) -> Answer:
         attributes = documents.read_create(resource, entry.body)
-        _check_references(tenant, resource, attributes)
+        self._check_references(tenant, resource, attributes)
         ledger = tenant.ledger(resource.name)
         reference = attributes.get(_REFERENCE)
         if self._unique_references and reference is not None:
@@ -239,7 +242,7 @@ class Service:
             tenant.syncs.append((record.id, at))
             return documents.render_sync(resource, record.id)
         changes = documents.read_update(resource, entry.body)
-        _check_references(tenant, resource, changes)
+        self._check_references(tenant, resource, changes)
         patched = ledger.update(record, changes, self._clock.wall(at))
         return documents.render(resource, patched.id, patched.attributes)
 
@@ -247,9 +250,8 @@ class Service:
         self._last_ids[resource.name] += 1
         return self._last_ids[resource.name]
 
-
-def _check_references(tenant: Tenant, resource: SimulatedResource, attributes: Mapping[str, Any]) -> None:
-    for name, value in attributes.items():
-        other = resource.attributes[name].refers_to
-        if other is not None and value is not None and tenant.ledger(other).get(value) is None:
-            raise RefusedError(documents.refers_to_nothing(name, value))
+    def _check_references(self, tenant: Tenant, resource: SimulatedResource, attributes: Mapping[str, Any]) -> None:
+        for name, value in attributes.items():
+            other = resource.attributes[name].refers_to if self._check_ids else None
+            if other is not None and value is not None and tenant.ledger(other).get(value) is None:
+                raise RefusedError(documents.refers_to_nothing(name, value))

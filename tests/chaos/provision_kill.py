@@ -25,7 +25,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
-from clarus_async import ClarusClient, ClarusError, ClientCredentials, NewIntegration, Outcome, Timeouts
+from clarus_async import (
+    ClarusClient,
+    ClarusError,
+    ClientCredentials,
+    NewExternalEntity,
+    NewIntegration,
+    Outcome,
+    Timeouts,
+)
 from clarus_async.simulator import Fault, Simulator
 
 ATTEMPT, SETTLE = 0.3, 0.6
@@ -53,6 +61,7 @@ class Job(NamedTuple):
         journal: its path.
         outcomes: where the child writes what it was told.
         text: an attribute of every record.
+        resource: what its records are.
     """
 
     url: str
@@ -65,6 +74,7 @@ class Job(NamedTuple):
     journal: str
     outcomes: str
     text: str | None = None
+    resource: str = "integrations"
 
 
 class Verdict(NamedTuple):
@@ -113,15 +123,22 @@ def faults(share: float) -> list[Fault]:
 # --- in a child
 
 
+TEXT = {"integrations": "string1", "external_entities": "description"}
+"""The attribute that is a job's text."""
+
+
 def specs(job: Job):
     """Yield the records of a job."""
     for number in range(job.records):
-        yield NewIntegration(
-            name=f"{job.tenant} {number}",
-            integration_type="shopify",
-            external_system_reference1=f"ref-{number}",
-            string1=job.text,
-        )
+        name, reference = f"{job.tenant} {number}", f"ref-{number}"
+        if job.resource == "integrations":
+            yield NewIntegration(
+                name=name, integration_type="shopify", external_system_reference1=reference, string1=job.text
+            )
+        else:
+            yield NewExternalEntity(
+                entity_type="product", code=name, external_system_reference1=reference, description=job.text
+            )
 
 
 def work(job: Job) -> None:
@@ -141,7 +158,7 @@ def work(job: Job) -> None:
 async def _work(job: Job, tell: Callable[[bytes], object]) -> None:
     credentials = ClientCredentials(job.client_id, job.client_secret)
     async with ClarusClient(job.tenant, credentials, base_url=job.url, timeouts=TIMEOUTS) as clarus:
-        run = clarus.integrations.provision(
+        run = getattr(clarus, job.resource).provision(
             specs(job), concurrency=job.concurrency, journal=job.journal, existing=job.existing
         )
         async with run:
@@ -255,16 +272,17 @@ def told_in(job: Job) -> list[Outcome]:
 
 def judged(sim: Simulator, job: Job) -> Verdict:
     """Compare what the last run said with what the simulator has stored."""
-    stored = sim.created(job.tenant)
-    there = Counter(record.external_system_reference1 for record in stored)
-    ids = {record.id: record.external_system_reference1 for record in stored}
+    stored = sim.created(job.tenant, job.resource)
+    keys = [spec.key for spec in specs(job)]
+    key_of = dict(zip((f"ref-{number}" for number in range(job.records)), keys, strict=True))
+    ids = {record.id: key_of[record.external_system_reference1] for record in stored}
+    there = Counter(ids.values())
     told = told_in(job)
     heard = Counter(outcome.key for outcome in told)
-    wanted = [f"ref-{number}" for number in range(job.records)]
     return Verdict(
-        lost=sum(not there[key] for key in wanted),
+        lost=sum(not there[key] for key in keys),
         twice=sum(number > 1 for number in there.values()),
-        untold=sum(heard[key] != 1 for key in wanted) + len(told) - job.records,
+        untold=sum(heard[key] != 1 for key in keys) + len(told) - job.records,
         untrue=sum(not outcome.status.ok or ids.get(outcome.id) != outcome.key for outcome in told),
     )
 
@@ -403,8 +421,12 @@ async def corrected_at_steps(
             await finish(job)
         # On a busy machine a change may time out: what is said to be unresolved is no untruth.
         ok = {outcome.key for outcome in told_in(job) if outcome.status.ok}
-        wrong = [record for record in sim.created(job.tenant) if record.attributes["string1"] != "before"]
-        untrue = sum(record.external_system_reference1 in ok for record in wrong)
+        right = {
+            record.external_system_reference1
+            for record in sim.created(job.tenant, job.resource)
+            if record.attributes[TEXT[job.resource]] == "before"
+        }
+        untrue = sum(spec.key in ok and spec.external_system_reference1 not in right for spec in specs(job))
         return judged(sim, job)._replace(untrue=untrue)
 
     steps = range(1, number + 1, every)
@@ -417,7 +439,8 @@ async def _main(options: argparse.Namespace) -> bool:
     async with Simulator(
         tenants=tenants, faults=faults(options.faults), seed=options.seed, latency=0.003, keep_requests=100
     ) as sim:
-        job = job_of(sim, "acme", folder, records=options.records, concurrency=options.concurrency)
+        about = {"resource": options.resource}
+        job = job_of(sim, "acme", folder, records=options.records, concurrency=options.concurrency, **about)
         killed = await killed_at_random(
             sim, job, options.kills, seed=options.seed, longest=options.longest, most_seconds=options.most_seconds
         )
@@ -429,7 +452,7 @@ async def _main(options: argparse.Namespace) -> bool:
         at = 1
         for existing, twice in (("adopt", False), ("adopt", True), ("ignore", False)):
             verdicts = await killed_at_steps(
-                sim, folder, tenants[at : at + 300], at_once=8, twice=twice, records=6, existing=existing
+                sim, folder, tenants[at : at + 300], at_once=8, twice=twice, records=6, existing=existing, **about
             )
             at += 300
             bad = {step: verdict for step, verdict in verdicts.items() if not verdict.kept}
@@ -438,7 +461,7 @@ async def _main(options: argparse.Namespace) -> bool:
                 f"{', the resumed run too' if twice else ''}: {len(bad)} went wrong {bad or ''}"
             )
             kept = kept and not bad
-        verdicts = await corrected_at_steps(sim, folder, tenants[at:], records=6)
+        verdicts = await corrected_at_steps(sim, folder, tenants[at:], records=6, **about)
         bad = {step: verdict for step, verdict in verdicts.items() if not verdict.kept}
         print(f"corrected, killed at each of {len(verdicts)} steps, corrected back: {len(bad)} went wrong {bad or ''}")
         return kept and not bad
@@ -447,6 +470,7 @@ async def _main(options: argparse.Namespace) -> bool:
 def main() -> None:
     """Print the figures; exit with 1 where the promise was broken."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--resource", choices=list(TEXT), default="integrations", help="what the records are")
     parser.add_argument("--records", type=int, default=5000)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--concurrency", type=int, default=4)

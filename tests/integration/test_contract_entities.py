@@ -83,6 +83,12 @@ async def test_many_at_once_are_listed_and_found(server, clarus, whose):
     assert len([row async for row in clarus.external_entities.list(part)]) == 11
 
 
+async def test_a_lost_answer_is_looked_up(server, clarus, whose):
+    server.lose("after", "after")
+    made = [await clarus.external_entities.create(sku(n, whose)) for n in range(2)]
+    assert list(server.entities()) == [one.id for one in made]
+
+
 async def test_what_can_not_be_stored_is_refused(server, clarus):
     for wrong in ({"entity_type": "teapot"}, {"whose": 999}):
         with pytest.raises(ValidationError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import pickle
 from datetime import UTC, datetime, timedelta
@@ -19,6 +20,7 @@ from clarus_async import (
     Integration,
     IntegrationChanges,
     InvalidInputError,
+    NewExternalEntity,
     NewIntegration,
     OutcomeUnknownError,
     RetryPolicy,
@@ -44,6 +46,7 @@ SHOP = NewIntegration(
     string1="x",
 )
 SAME = NewIntegration(name="Shop", integration_type="shopify")
+SKU = {"entity_type": "product", "code": "SKU-1", "external_system_reference1": "p-1", "integration_id": 1}
 
 
 class VirtualWall(datetime):
@@ -62,12 +65,21 @@ def wall(monkeypatch):
 
 def client_of(server, *, attempt=30.0, settle=60.0, deadline=120.0, **options):
     timeouts = Timeouts(attempt=attempt, settle=settle, deadline=deadline)
-    credentials = server.credentials if isinstance(server, Simulator) else AccessToken("t")
+    credentials = server.credentials if isinstance(server, Simulator) else AccessToken("token-1")
     return ClarusClient("acme", credentials, base_url=server.url, timeouts=timeouts, **options)
 
 
 def sends(sim):
     return [entry for entry in sim.requests if entry.endpoint is Endpoint.CREATE]
+
+
+@contextlib.asynccontextmanager
+async def with_entities(old=0):
+    """A simulator and a client, and so many records that have the key of ``SKU`` already."""
+    async with Simulator() as sim, client_of(sim) as clarus:
+        sim.preload("acme", [{"name": "North", "integration_type": "shopify"}])
+        sim.preload("acme", [SKU] * old, resource="external_entities", created_at=LONG_AGO)
+        yield sim, clarus.external_entities
 
 
 def filters(sim):
@@ -591,6 +603,91 @@ class TestResolve:
             with pytest.raises(asyncio.CancelledError):
                 await task
             assert [entry.under_way for entry in names_of(clarus)._by_key.values() if entry.under_way] == []
+
+
+class TestRowsThatDoNotShowWhenTheyWereCreated:
+    """A search by the time of creation tells what came after the send."""
+
+    @pytest.mark.parametrize("old", [0, 2])
+    @pytest.mark.parametrize(
+        "fault",
+        [
+            Fault(FaultKind.RESET_AFTER),
+            Fault(FaultKind.ERROR_AFTER),
+            Fault(FaultKind.ERROR_AFTER, status=503),
+            Fault(FaultKind.LATE_APPLY, delay=30.0),
+        ],
+        ids=["reset", "500", "503", "late"],
+    )
+    def test_what_our_send_made_is_returned(self, fault, old):
+        @virtual
+        async def check():
+            async with with_entities(old) as (sim, entities):
+                sim.script(Endpoint.CREATE, fault)
+                made = await entities.create(NewExternalEntity(**SKU, description="A shirt"))
+                *_, stored = sim.external_entities("acme")
+                assert (made.id, made.code, made.description) == (stored.id, "SKU-1", "A shirt")
+                assert (len(sends(sim)), len(sim.external_entities("acme"))) == (1, old + 1)
+
+        check()
+
+    @virtual
+    async def test_it_is_asked_for_what_is_no_older_than_the_send(self):
+        async with with_entities() as (sim, entities):
+            await asyncio.sleep(90.5)
+            sim.script(Endpoint.CREATE, FaultKind.RESET_AFTER)
+            await entities.create(NewExternalEntity(**SKU))
+            key = {name: {"eq": SKU[name]} for name in ("integration_id", "entity_type", "external_system_reference1")}
+            assert filters(sim) == [key, key | {"created_at": {"from": "2026-01-10T12:01:30+00:00"}}]
+
+    @virtual
+    async def test_where_nothing_is_found_no_time_is_asked_for_and_it_is_sent_again(self):
+        async with with_entities() as (sim, entities):
+            sim.script(Endpoint.CREATE, FaultKind.RESET_BEFORE)
+            made = await entities.create(NewExternalEntity(**SKU))
+            assert [stored.id for stored in sim.external_entities("acme")] == [made.id]
+            assert (len(sends(sim)), any("created_at" in one for one in filters(sim))) == (2, False)
+
+    @virtual
+    async def test_what_was_there_before_is_not_adopted_and_leaves_it_in_doubt(self):
+        async with with_entities(1) as (sim, entities):
+            sim.script(Endpoint.CREATE, FaultKind.RESET_BEFORE)
+            error = await failing(entities.create(NewExternalEntity(**SKU)), OutcomeUnknownError)
+            assert (error.applied, len(sends(sim)), len(sim.external_entities("acme"))) == (Applied.MAYBE, 1, 1)
+
+    @virtual
+    async def test_creates_of_one_key_at_once_are_never_taken_for_each_other(self):
+        async with with_entities() as (sim, entities):
+            sim.script(Endpoint.CREATE, *[FaultKind.RESET_AFTER] * 2)
+            calls = [entities.create(NewExternalEntity(**SKU)) for _ in range(2)]
+            errors = await asyncio.gather(*calls, return_exceptions=True)
+            assert all(isinstance(error, OutcomeUnknownError) for error in errors)
+            assert len(sends(sim)) == 2
+
+    @virtual
+    async def test_a_server_without_that_filter_leaves_it_in_doubt_and_names_what_may_be_it(self):
+        refused = {"errors": [{"message": "InputObject 'F' doesn't accept argument 'created_at'"}]}
+        nodes = [{"node": {"id": "7", **SKU, "integration": {"id": "1", "name": "North"}}}]
+        found = {"data": {"external_entities": {"all": {"edges": nodes, "pageInfo": {"hasNextPage": False}}}}}
+
+        def answer(asked):
+            if asked.path != "/graphql":
+                return None
+            told = f"Date: {format_datetime(VirtualWall.now(), usegmt=True)}"
+            return reply(refused if b"created_at" in asked.body else found, 200, told)
+
+        async with StubServer(answer) as server, client_of(server) as clarus:
+            error = await failing(clarus.external_entities.create(NewExternalEntity(**SKU)), OutcomeUnknownError)
+            assert error.found == (7,)
+
+    @virtual
+    async def test_it_can_be_resolved_later(self):
+        async with with_entities(1) as (sim, entities):
+            sim.script(Endpoint.CREATE, FaultKind.RESET_AFTER)
+            error = await failing(entities.create(NewExternalEntity(**SKU), on_unknown="raise"), OutcomeUnknownError)
+            async with client_of(sim) as another:
+                found = await another.external_entities.resolve(pickle.loads(pickle.dumps(error)))
+            assert found.id == sim.external_entities("acme")[-1].id
 
 
 @virtual

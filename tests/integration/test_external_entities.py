@@ -1,5 +1,6 @@
 """External entities on the simulator, over real HTTP (CLARUS_API.md §5)."""
 
+import attrs
 import pytest
 
 from clarus_async import (
@@ -35,6 +36,10 @@ async def clarus(simulator):
 def sku(n, **attributes):
     given = {"entity_type": "product", "code": f"SKU-{n}", "external_system_reference1": f"p-{n}", "integration_id": 1}
     return NewExternalEntity(**given | attributes)
+
+
+def attributes_of(new):
+    return attrs.asdict(new, filter=lambda _, value: value is not None)
 
 
 async def codes(clarus, **wanted):
@@ -105,6 +110,15 @@ async def test_what_the_server_can_not_store_is_refused(simulator, clarus, given
     assert simulator.external_entities("acme") == []
 
 
+async def test_a_simulator_that_does_not_check_ids_takes_those_of_another_tenant():
+    async with Simulator(check_ids=False) as simulator:
+        async with ClarusClient("acme", simulator.credentials, base_url=simulator.url) as clarus:
+            made = await clarus.external_entities.create(sku(1, integration_id=84211))
+            (found,) = await clarus.external_entities.find(reference="p-1", integration_id=84211)
+
+    assert (made.integration_id, found.id, found.integration_id) == (84211, made.id, None)
+
+
 async def test_a_record_that_is_not_there_can_not_be_changed(clarus):
     with pytest.raises(NotFoundError):
         await clarus.external_entities.update(9, ExternalEntityChanges(code="x"))
@@ -173,3 +187,19 @@ async def test_a_run_through_faults_creates_each_record_once(tmp_path):
     assert {outcome.resource for outcome in runs[0].values()} == {"external_entities"}
     assert {index: outcome.id for index, outcome in runs[0].items()} == {i: o.id for i, o in runs[1].items()}
     assert len(simulator.created("acme", "external_entities")) == 80
+
+
+async def test_a_run_that_does_not_look_first_finds_what_it_made(tmp_path):
+    async with Simulator() as simulator:
+        simulator.preload("acme", [{"name": "North", "integration_type": "shopify"}])
+        simulator.preload("acme", [attributes_of(sku(n)) for n in range(3)], resource="external_entities")
+        simulator.script(Endpoint.CREATE, *[FaultKind.RESET_AFTER] * 6)
+        timeouts = Timeouts(settle=1.0, attempt=1.0)
+        async with ClarusClient("acme", simulator.credentials, base_url=simulator.url, timeouts=timeouts) as clarus:
+            run = clarus.external_entities.provision([sku(n) for n in range(6)], existing="ignore")
+            outcomes = [outcome async for outcome in run]
+
+    assert {outcome.status for outcome in outcomes} == {"adopted"}
+    stored = simulator.created("acme", "external_entities")[3:]
+    assert {outcome.id for outcome in outcomes} == {record.id for record in stored}
+    assert len(stored) == 6

@@ -8,6 +8,7 @@ much of that the error admits.
 
 import asyncio
 import contextlib
+import contextvars
 import functools
 import inspect
 import socket
@@ -32,8 +33,10 @@ from clarus_async import (
     ConflictError,
     ConnectionFailedError,
     DeadlineExceededError,
+    ExternalEntityChanges,
     GraphQLError,
     IntegrationChanges,
+    NewExternalEntity,
     NewIntegration,
     NotFoundError,
     OutcomeUnknownError,
@@ -64,8 +67,62 @@ KNOWN = PacingPolicy(rate=1000.0, burst=100)
 STALLS = {FaultKind.STALL_BEFORE, FaultKind.STALL_AFTER}
 
 
+@attrs.frozen(kw_only=True)
+class Subject:
+    """What a call is about, where that is a create, an update or a list.
+
+    Args:
+        old: the attributes of record 1, which was there before.
+        new: is created.
+        changes: are made.
+        changed: the attribute that they set.
+    """
+
+    old: dict
+    new: object
+    changes: object
+    changed: str
+
+
+SKU = {"entity_type": "product", "code": "a shirt"}
+SUBJECTS = {
+    "integrations": Subject(
+        old={"name": "old", "integration_type": "shopify"},
+        new=NEW,
+        changes=IntegrationChanges(string1="changed"),
+        changed="string1",
+    ),
+    "external_entities": Subject(
+        old=SKU | {"external_system_reference1": "old-1"},
+        new=NewExternalEntity(**SKU, external_system_reference1="new-1"),
+        changes=ExternalEntityChanges(description="changed"),
+        changed="description",
+    ),
+}
+resource = contextvars.ContextVar("resource", default="integrations")
+"""The name of what a test's calls are about."""
+
+
+def subject():
+    return SUBJECTS[resource.get()]
+
+
+def records(clarus):
+    return getattr(clarus, resource.get())
+
+
+def stored(sim):
+    """Everything that was ever created, record 1 aside."""
+    return sim.created("acme", resource.get())[1:]
+
+
+def changed(sim):
+    attributes = sim.created("acme", resource.get())[0].attributes
+    return int(attributes.get(subject().changed) == "changed")
+
+
 async def read_all(clarus, _):
-    return [row.id async for row in clarus.integrations.list()]
+    return [row.id async for row in records(clarus).list()]
 
 
 @attrs.frozen
@@ -81,13 +138,13 @@ class Operation:
 OPERATIONS = {
     "create": Operation(
         Endpoint.CREATE,
-        lambda clarus, _: clarus.integrations.create(NEW, on_unknown="raise"),
-        lambda sim: len(sim.created("acme")) - 1,
+        lambda clarus, _: records(clarus).create(subject().new, on_unknown="raise"),
+        lambda sim: len(stored(sim)),
     ),
     "update": Operation(
         Endpoint.UPDATE,
-        lambda clarus, record: clarus.integrations.update(record, IntegrationChanges(string1="changed")),
-        lambda sim: int(sim.created("acme")[0].attributes.get("string1") == "changed"),
+        lambda clarus, record: records(clarus).update(record, subject().changes),
+        changed,
     ),
     "delete": Operation(
         Endpoint.DELETE,
@@ -109,6 +166,7 @@ OPERATIONS = {
     # The simulator has no mutation; what matters here is how often one is sent.
     "mutation": Operation(Endpoint.GRAPHQL, lambda clarus, _: clarus.graphql("mutation { something }")),
 }
+OF_EVERY_RESOURCE = {"create", "update", "list"}
 READS = ["list", "ping"]
 WRITES = ["create", "update", "delete", "synchronize", "repeatable", "mutation"]
 SENT_AGAIN = ["update", "delete", "repeatable", "list"]
@@ -124,11 +182,12 @@ def simulated(test):
     """Run a test with a simulator, both on a simulated network and in virtual time."""
     parameters = {name: each for name, each in inspect.signature(test).parameters.items() if name != "sim"}
 
-    def run(sockets=False, **arguments):
+    def run(sockets=False, about="integrations", **arguments):
         async def main():
+            resource.set(about)
             # On a simulated network nothing takes any time by itself.
             async with Simulator(latency=0.0 if sockets else 0.001) as sim:
-                sim.preload("acme", [{"name": "old", "integration_type": "shopify"}])
+                sim.preload("acme", [subject().old], resource=about)
                 await test(sim=sim, **arguments)
 
         if sockets:
@@ -141,18 +200,31 @@ def simulated(test):
     return run
 
 
+def parametrized(test, names, cases, ids):
+    """Run a test as :func:`simulated` does, with parameters that it does not take itself."""
+    run = simulated(test)
+    known = run.__signature__.parameters
+    more = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in names if name not in known]
+    run.__signature__ = inspect.Signature([*known.values(), *more])
+    return pytest.mark.parametrize(names, cases, ids=ids)(run)
+
+
 def each(*names, real=()):
-    """Run a test as :func:`simulated` does for each operation, and over real sockets, too, for those in ``real``."""
-    cases = [(name, False) for name in names or OPERATIONS] + [(name, True) for name in real]
-    ids = [f"{name} over sockets" if sockets else name for name, sockets in cases]
+    """Run a test for each operation on each resource that has it, and over real sockets, too, for those in ``real``."""
+    cases = {name: (name, False, "integrations") for name in names or OPERATIONS}
+    others = [name for name in SUBJECTS if name != "integrations"]
+    cases |= {
+        f"{name} of {other}": (name, False, other)
+        for other in others
+        for name in sorted(cases.keys() & OF_EVERY_RESOURCE)
+    }
+    cases |= {f"{name} over sockets": (name, True, "integrations") for name in real}
+    return lambda test: parametrized(test, ("operation", "sockets", "about"), list(cases.values()), list(cases))
 
-    def decorate(test):
-        run = simulated(test)
-        sockets = inspect.Parameter("sockets", inspect.Parameter.KEYWORD_ONLY)
-        run.__signature__ = inspect.Signature([*run.__signature__.parameters.values(), sockets])
-        return pytest.mark.parametrize(("operation", "sockets"), cases, ids=ids)(run)
 
-    return decorate
+def of_each_resource(test):
+    """Run a test of creates for each resource."""
+    return parametrized(test, ("about",), [(name,) for name in SUBJECTS], list(SUBJECTS))
 
 
 @contextlib.asynccontextmanager
@@ -603,11 +675,11 @@ async def test_a_503_costs_an_attempt(sim, operation):
     assert error.applied is (Applied.NO if operation in READS else Applied.MAYBE)
 
 
-async def create(clarus, new=NEW):
-    return await clarus.integrations.create(new)
+async def create(clarus):
+    return await records(clarus).create(subject().new)
 
 
-@simulated
+@of_each_resource
 @pytest.mark.parametrize("retry_after", [None, 0.0, 1.0, 5.0])
 async def test_after_a_503_a_create_is_looked_up_and_sent_again_once_it_can_not_be_applied_any_more(sim, retry_after):
     sim.script(Endpoint.CREATE, Fault(FaultKind.UNAVAILABLE, retry_after=retry_after))
@@ -621,10 +693,10 @@ async def test_after_a_503_a_create_is_looked_up_and_sent_again_once_it_can_not_
     assert min(looks) - first.at >= (retry_after or 0.0)
     assert max(looks) - second.at >= 3.0
     assert first.headers["Idempotency-Key"] == second.headers["Idempotency-Key"]
-    assert [(stored.id, stored.send) for stored in sim.integrations("acme")[1:]] == [(created.id, 2)]
+    assert [(record.id, record.send) for record in stored(sim)] == [(created.id, 2)]
 
 
-@simulated
+@of_each_resource
 @pytest.mark.parametrize("after", [0.5, 2.0, 2.9])
 async def test_what_is_applied_after_its_503_is_adopted_and_not_sent_again(sim, after):
     sim.script(Endpoint.CREATE, Fault(FaultKind.GATEWAY_TIMEOUT, retry_after=0.1, delay=after))
@@ -632,17 +704,17 @@ async def test_what_is_applied_after_its_503_is_adopted_and_not_sent_again(sim, 
         created = await create(clarus)
 
     assert arrived(sim, "create") == 1
-    assert [stored.id for stored in sim.integrations("acme")[1:]] == [created.id]
+    assert [record.id for record in stored(sim)] == [created.id]
 
 
-@simulated
+@of_each_resource
 async def test_what_is_applied_later_than_settle_is_named(sim):
     sim.script(Endpoint.CREATE, Fault(FaultKind.GATEWAY_TIMEOUT, retry_after=0.1, delay=4.0))
     async with client(sim, Timeouts(attempt=2.0, settle=3.0, deadline=30.0)) as clarus:
         with pytest.raises(OutcomeUnknownError, match="it was sent 2 times, and 2 records answer for it") as caught:
             await create(clarus)
 
-    assert set(caught.value.found) == {stored.id for stored in sim.integrations("acme")[1:]}
+    assert set(caught.value.found) == {record.id for record in stored(sim)}
     assert arrived(sim, "create") == 2
 
 
@@ -657,7 +729,7 @@ async def test_after_a_503_a_record_that_was_there_before_is_not_what_was_sent(s
     assert (arrived(sim, "create"), len(sim.integrations("acme"))) == (2, 3)
 
 
-@simulated
+@of_each_resource
 @pytest.mark.parametrize(
     "fault",
     [
@@ -683,7 +755,7 @@ async def test_after_a_503_a_look_that_cannot_be_read_proves_nothing(sim, fault)
     assert arrived(sim, "create") == 1
 
 
-@simulated
+@of_each_resource
 async def test_a_refusal_after_a_look_that_proved_absence_is_final(sim):
     sim.script(
         Endpoint.CREATE, Fault(FaultKind.UNAVAILABLE, retry_after=0.01), Fault(FaultKind.ERROR_BEFORE, status=422)

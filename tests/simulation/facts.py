@@ -10,6 +10,7 @@ from clarus_async.retry.effect import NEVER_SENDABLE, NoResponse
 from clarus_async.simulator import StoredRecord
 from clarus_async.simulator.log import LoggedRequest
 from tests.simulation.history import History, Op
+from tests.simulation.subject import SUBJECTS
 from tests.simulation.tap import MARK, Attempt
 from tests.support.virtual_world import VirtualDate
 
@@ -22,6 +23,7 @@ class Facts:
     def __init__(self, history: History) -> None:
         self.history = history
         self.plan = history.plan
+        self.subject = SUBJECTS[self.plan.resource]
         self.attempts = history.tap.attempts
         self.logged: dict[int, LoggedRequest] = {
             int(entry.headers[MARK]): entry for entry in history.sim.requests if MARK in entry.headers
@@ -34,7 +36,7 @@ class Facts:
                 self.of_marker[attempt.marker].append(attempt)
         self.stored: defaultdict[str, list[StoredRecord]] = defaultdict(list)
         for tenant in history.plan.tenants:
-            for record in (record for record in history.sim.created(tenant) if record.send):
+            for record in (record for record in history.sim.created(tenant, self.plan.resource) if record.send):
                 self.stored[record.attributes["external_system_reference2"]].append(record)
 
     def ids(self, marker: str) -> set[int]:
@@ -55,7 +57,7 @@ class Facts:
     def names_that_came_too_late(self) -> set[str]:
         """The names of records that the server stored later than ``settle``."""
         late = {marker for marker, sent in self.of_marker.items() if any(map(self.too_late, sent))}
-        return {record.name for marker in late for record in self.stored[marker]}
+        return {self.subject.name_of(record) for marker in late for record in self.stored[marker]}
 
     def mistakable(self, op: Op) -> set[int]:
         """What another process made under the same name right before a create was sent: it can't be told from ours."""
@@ -67,7 +69,7 @@ class Facts:
             record.id
             for marker, records in self.stored.items()
             for record in records
-            if record.name == op.act.name and record.created_at >= since
+            if self.subject.name_of(record) == op.act.name and record.created_at >= since
             if all(attempt.life != op.life for attempt in self.of_marker[marker])
         }
 

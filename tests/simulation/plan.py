@@ -28,6 +28,8 @@ _KINDS: Final = (
 # These end a whole run by contract, or every call for a while, so there are fewer of them.
 _RARE: Final = frozenset({FaultKind.FORBIDDEN, FaultKind.REDIRECT, FaultKind.REFUSE})
 _WEIGHTED: Final = ("create",) * 8 + ("update", "update", "delete", "synchronize", "list", "find", "ping")
+# What only integrations can have done to them is this to others.
+_INSTEAD: Final = {"delete": "update", "synchronize": "find"}
 # As they tell of themselves; how they count follows from the seed, too.
 _HEADERS: Final = ("none", "retry-after", "x-ratelimit", "ietf")
 
@@ -112,6 +114,7 @@ class Plan:
     """A whole world, before anything happens in it."""
 
     seed: int
+    resource: str
     tenants: tuple[str, ...]
     timeouts: Timeouts
     retry: RetryPolicy
@@ -137,6 +140,7 @@ def make_plan(seed: int) -> Plan:
         seed: which world.
     """
     dice = random.Random(f"world {seed}")
+    resource = random.Random(f"resource {seed}").choice(["integrations"] * 3 + ["external_entities"])
     tenants = ("acme", "globex", "initech")[: dice.choice([1, 1, 2, 3])]
     timeouts = _timeouts(dice)
     late = dice.random() < 0.1
@@ -148,6 +152,7 @@ def make_plan(seed: int) -> Plan:
     twins = dice.choice([0.0, 0.1, 0.6])
     return Plan(
         seed=seed,
+        resource=resource,
         tenants=tenants,
         timeouts=timeouts,
         retry=RetryPolicy(max_attempts=dice.choice([1, 3, 4, 4, 8]), base=dice.choice([0.05, 0.5]), cap=5.0),
@@ -164,7 +169,7 @@ def make_plan(seed: int) -> Plan:
         faults=faults.draw(),
         stale=stale,
         late=late,
-        actors=tuple(_actor(dice, n, tenants, timeouts, job, twins) for n in range(dice.randint(1, 5))),
+        actors=tuple(_actor(dice, n, tenants, timeouts, job, twins, resource) for n in range(dice.randint(1, 5))),
         job=job,
         happenings=_happenings(dice, faults, job),
     )
@@ -244,17 +249,27 @@ def _quota(dice: random.Random) -> Quota:
 
 
 def _actor(
-    dice: random.Random, number: int, tenants: Sequence[str], timeouts: Timeouts, job: Job | None, twins: float
+    dice: random.Random,
+    number: int,
+    tenants: Sequence[str],
+    timeouts: Timeouts,
+    job: Job | None,
+    twins: float,
+    resource: str,
 ) -> Actor:
     acts = []
     for place in range(dice.randint(1, 9)):
         marker = f"a{number}.{place}"
         # Some records have a name that others have, too.
         name = dice.choice(["Twin", *(job.names[:1] if job else ())]) if dice.random() < twins else f"Shop {marker}"
+        pause = dice.choice([0.0, 0.0, dice.uniform(0, 5.0)])
+        what = "create" if place == 0 else dice.choice(_WEIGHTED)
+        if resource != "integrations":
+            what = _INSTEAD.get(what, what)
         acts.append(
             Act(
-                pause=dice.choice([0.0, 0.0, dice.uniform(0, 5.0)]),
-                what="create" if place == 0 else dice.choice(_WEIGHTED),
+                pause=pause,
+                what=what,
                 marker=marker,
                 name=name,
                 reference=f"ref-{marker}" if dice.random() < 0.5 else None,

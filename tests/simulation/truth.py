@@ -8,7 +8,7 @@ from datetime import timedelta
 from itertools import pairwise
 from typing import Final
 
-from clarus_async import Applied, ClarusError, Integration, OutcomeStatus, OutcomeUnknownError
+from clarus_async import Applied, ClarusError, OutcomeStatus, OutcomeUnknownError
 from tests.simulation.facts import Facts, proves_that_nothing_was_done
 from tests.simulation.history import Given, Op
 from tests.support.virtual_world import VirtualDate
@@ -74,7 +74,7 @@ def outcomes_are_true(facts: Facts) -> Iterator[str]:
     for op in facts.history.ops:
         if op.crashed or op.ended is None or isinstance(op.error, asyncio.CancelledError):
             continue
-        if isinstance(op.result, Integration):
+        if isinstance(op.result, facts.subject.record):
             ids = facts.ids(op.act.marker) if op.what in {"create", "resolve"} else {op.target}
             if op.result.id not in ids:
                 # What a server applies when it no longer may answers for whatever has its name.
@@ -94,7 +94,9 @@ def _error_is_true(facts: Facts, op: Op) -> Iterator[str]:
     done = [attempt for attempt in writes if facts.applied(attempt) is not None]
     if op.error is None:
         # A 404 after an attempt that may have been applied means that it is gone, whoever deleted it.
-        gone = op.what == "delete" and op.target not in {r.id for r in facts.history.sim.integrations(op.tenant)}
+        gone = op.what == "delete" and op.target not in {
+            r.id for r in facts.history.sim.records(op.tenant, facts.plan.resource)
+        }
         if not done and not gone:
             yield f"{op}: nothing of it was applied"
         return
@@ -126,8 +128,8 @@ def _outcome_is_true(facts: Facts, index: int, given: Given) -> Iterator[str]:
     ours = facts.ids(f"j.{index}")
     others = [
         record
-        for record in facts.history.sim.created(job.tenant)
-        if record.name == job.names[index] and record.id not in ours
+        for record in facts.history.sim.created(job.tenant, facts.plan.resource)
+        if facts.subject.name_of(record) == job.names[index] and record.id not in ours
     ]
     same_name = {record.id for record in others}
     # Another create of the same name, of a process that is gone, can't be told from ours.
@@ -163,8 +165,8 @@ def reads_are_complete(facts: Facts) -> Iterator[str]:
         before = VirtualDate.started + timedelta(seconds=op.began - max(facts.plan.stale, 1.0))
         there = {
             record.id
-            for record in facts.history.sim.integrations(op.tenant)
-            if record.created_at <= before and (op.what == "list" or record.name == op.act.name)
+            for record in facts.history.sim.records(op.tenant, facts.plan.resource)
+            if record.created_at <= before and (op.what == "list" or facts.subject.name_of(record) == op.act.name)
         }
         if missing := there - set(op.result):
             yield f"{op}: {sorted(missing)} are missing"

@@ -17,15 +17,13 @@ import attrs
 
 from clarus_async import (
     ClarusClient,
-    Integration,
-    IntegrationChanges,
-    NewIntegration,
     OutcomeUnknownError,
 )
 from clarus_async.simulator import Simulator
 from tests.chaos.provision_faults import FATAL
 from tests.simulation.history import Given, History, Op
 from tests.simulation.plan import Act, Actor, Happening, Job, Plan
+from tests.simulation.subject import SUBJECTS
 from tests.simulation.tap import Tap, doing
 from tests.support.virtual import now, run_virtually
 from tests.support.virtual_world import memory, virtual_world
@@ -54,6 +52,8 @@ class World:
 
     def __init__(self, plan: Plan, folder: Path, clock: Any) -> None:
         self._plan = plan
+        self._subject = SUBJECTS[plan.resource]
+        self._whose: dict[str, int] = {}
         self._folder = folder
         self._clock = clock
         self._states = [_State(actor) for actor in plan.actors]
@@ -78,9 +78,14 @@ class World:
         ) as sim:
             self._sim = sim
             self._history = history = History(plan=plan, tap=Tap(plan.max_connections), sim=sim)
+            if plan.resource != "integrations":
+                for tenant in plan.tenants:
+                    [shop] = sim.preload(tenant, [{"name": "Shop", "integration_type": "shopify"}])
+                    self._whose[tenant] = shop.id
             if plan.job is not None:
                 # A day before, so that no clock that is stepped by an hour makes it look like ours.
-                sim.preload(plan.job.tenant, [_attributes(plan.job, i, "there") for i in plan.job.there])
+                there = [self._of_job(plan.job, i, "there") for i in plan.job.there]
+                sim.preload(plan.job.tenant, there, resource=plan.resource)
             with history.tap.installed():
                 await self._live()
             # What is to be applied late is, and then nothing more comes.
@@ -234,9 +239,8 @@ class World:
             op.cancelled_at = now()
             task.cancel()
 
-    @staticmethod
-    def _remember(state: _State, op: Op) -> None:
-        if isinstance(op.result, Integration) and op.what in {"create", "resolve"}:
+    def _remember(self, state: _State, op: Op) -> None:
+        if isinstance(op.result, self._subject.record) and op.what in {"create", "resolve"}:
             state.owned.append(op.result.id)
         if op.what == "delete" and op.target in state.owned:
             state.owned.remove(op.target)
@@ -244,29 +248,24 @@ class World:
             state.doubted.add(op.target)
 
     async def _ask(self, op: Op, error: OutcomeUnknownError | None) -> Any:
-        integrations = self._client.for_subdomain(op.tenant).integrations
-        act = op.act
+        records = getattr(self._client.for_subdomain(op.tenant), self._plan.resource)
+        act, subject = op.act, self._subject
         match op.what:
             case "create":
-                new = NewIntegration(
-                    name=act.name,
-                    integration_type="shopify",
-                    external_system_reference1=act.reference,
-                    external_system_reference2=act.marker,
-                )
-                return await integrations.create(new, on_unknown=act.on_unknown)
+                attributes = subject.attributes(act.name, act.reference, act.marker, self._whose.get(op.tenant, 0))
+                return await records.create(subject.new(**attributes), on_unknown=act.on_unknown)
             case "resolve":
-                return await integrations.resolve(error)
+                return await records.resolve(error)
             case "update":
-                return await integrations.update(op.target, IntegrationChanges(string2=act.marker))
+                return await records.update(op.target, subject.changes(act.marker))
             case "delete":
-                return await integrations.delete(op.target)
+                return await records.delete(op.target)
             case "synchronize":
-                return await integrations.synchronize(op.target, repeatable=act.repeatable)
+                return await records.synchronize(op.target, repeatable=act.repeatable)
             case "list":
-                return [row.id async for row in integrations.list(page_size=5)]
+                return [row.id async for row in records.list(page_size=5)]
             case "find":
-                return [row.id for row in await integrations.find(name=act.name)]
+                return [row.id for row in await records.find(**{subject.found: act.name})]
             case "ping":
                 return await self._client.for_subdomain(op.tenant).ping()
         raise AssertionError(op.what)
@@ -278,11 +277,11 @@ class World:
         doing.set(0)
         if not history.given:
             await asyncio.sleep(job.at)
-        specs = [NewIntegration(**_attributes(job, i, f"j.{i}")) for i in range(len(job.names))]
+        specs = [self._subject.new(**self._of_job(job, i, f"j.{i}")) for i in range(len(job.names))]
         while not history.done and len(history.given) < _MOST_LIVES:
             given: list[Given] = []
             history.given.append(given)
-            run = self._client.for_subdomain(job.tenant).integrations.provision(
+            run = getattr(self._client.for_subdomain(job.tenant), self._plan.resource).provision(
                 specs, concurrency=job.concurrency, journal=self._journal, existing=job.existing
             )
             try:
@@ -299,12 +298,9 @@ class World:
                 history.troubles.append(f"the run raised {type(error).__name__}: {error}")
                 return
 
-
-def _attributes(job: Job, index: int, marker: str) -> dict[str, Any]:
-    attributes = {"name": job.names[index], "integration_type": "shopify", "external_system_reference2": marker}
-    if job.references[index] is not None:
-        attributes["external_system_reference1"] = job.references[index]
-    return attributes
+    def _of_job(self, job: Job, index: int, marker: str) -> dict[str, Any]:
+        whose = self._whose.get(job.tenant, 0)
+        return self._subject.attributes(job.names[index], job.references[index], marker, whose)
 
 
 def run_plan(plan: Plan) -> History:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class Entities:
         self._integrations = integrations
         self._dialect = integrations.dialect
         self.records: dict[int, tuple[str, dict[str, Any]]] = {}
+        self._created_at: dict[int, datetime] = {}
 
     def answer(self, asked: Asked, tenant: str) -> Reply:
         match = re.fullmatch(r"/api/external_entities(?:/([0-9]+))?", asked.path)
@@ -40,6 +42,7 @@ class Entities:
         if match[1] is None:
             number = len(self.records) + 1
             self.records[number] = tenant, self._attributes(asked, tenant, patch=False)
+            self._created_at[number] = datetime.now(self._dialect.zone)
             return self._shown(number, self._dialect.create_status)
         number = int(match[1])
         if self.records.get(number, ("",))[0] != tenant:
@@ -97,4 +100,5 @@ class Entities:
             "integration": None if integration is None else {"id": str(whose), "name": name},
             "integration_id": None if whose is None else str(whose),
             "integration_name": name,
+            "created_at": self._created_at[number],
         }

@@ -29,11 +29,14 @@ type Site { id: ID! code: String! name: String! }
 input IntegrationFilterType { name: StringInputType integration_provider: StringInputType
   integration_type: StringInputType status: StringInputType enabled: BooleanInputType %(reference_filter)s }
 input ExternalEntityFilterType { entity_type: EntityTypeInputType code: StringInputType description: StringInputType
-  integration_id: IdInputType integration_name: StringInputType external_system_reference1: StringInputType }
+  integration_id: IdInputType integration_name: StringInputType external_system_reference1: StringInputType
+  created_at: DatetimeInputType }
 input EntityTypeInputType { eq: EntityTypeEnum in: [EntityTypeEnum!] }
 input IdInputType { eq: ID in: [ID!] }
 input StringInputType { eq: String ilike: String like: String in: [String!] between: [String!] }
 input BooleanInputType { eq: Boolean }
+input DatetimeInputType { eq: ISO8601DateTime from: ISO8601DateTime to: ISO8601DateTime
+  between: [ISO8601DateTime!] }
 type __Schema { queryType: __Type! mutationType: __Type types: [__Type!]! }
 type __Type { kind: String! name: String description: String fields(includeDeprecated: Boolean): [__Field!]
   inputFields(includeDeprecated: Boolean): [__InputValue!] ofType: __Type }
@@ -47,6 +50,7 @@ _SCALARS: Mapping[str, tuple[type, ...]] = {
     "Boolean": (bool,),
     "ID": (str, int),
     "EntityTypeEnum": (str,),
+    "ISO8601DateTime": (str,),
 }
 
 

@@ -102,6 +102,8 @@ _OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
     "ilike": lambda mine, wanted: mine is not None and wanted.casefold() in mine.casefold(),
     "in": lambda mine, wanted: mine in wanted,
     "between": lambda mine, wanted: mine is not None and wanted[0] <= mine <= wanted[-1],
+    "from": lambda mine, wanted: mine >= wanted,
+    "to": lambda mine, wanted: mine <= wanted,
 }
 
 
@@ -270,7 +272,7 @@ class Integrations:
         for field, operators in (filter or {}).items():
             for operator, wanted in (operators or {}).items():
                 if wanted is not None:
-                    wanted = _ids(wanted) if field == "integration_id" else wanted  # noqa: PLW2901
+                    wanted = _typed(field, wanted)  # noqa: PLW2901
                     rows = [row for row in rows if _OPERATORS[operator](row[field], wanted)]
         if self.dialect.newest_first:
             rows.reverse()
@@ -314,9 +316,13 @@ class Integrations:
         }
 
 
-def _ids(wanted: Any) -> Any:
-    """Write ids as GraphQL does, which takes them as integers, too."""
-    return [str(each) for each in wanted] if isinstance(wanted, list) else str(wanted)
+def _typed(field: str, wanted: Any) -> Any:
+    """Turn what a filter was given into what rows have."""
+    if isinstance(wanted, list):
+        return [_typed(field, each) for each in wanted]
+    # Ids are taken as integers, too.
+    kinds: Mapping[str, Callable[[Any], Any]] = {"integration_id": str, "created_at": datetime.fromisoformat}
+    return kinds.get(field, lambda each: each)(wanted)
 
 
 def _cursor(row: Mapping[str, Any]) -> str:

@@ -101,7 +101,7 @@ class SecondServer(StreamServer):
             parts, tenant = urlsplit(target), headers.get("x-clarus-subdomain", "")
             if "cookie" in headers:
                 self.broken_rules.append(f"a cookie came with {method} {parts.path}")
-            creates = (method, parts.path) == ("POST", "/api/integrations")
+            creates = method == "POST" and parts.path in {"/api/integrations", "/api/external_entities"}
             lost = self.lost.pop(0) if self.lost and creates else None
             if lost == "before":
                 self.log.append((method, parts.path, 0, tenant))

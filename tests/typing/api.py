@@ -619,6 +619,7 @@ async def simulators(context: ssl.SSLContext) -> None:
         token_lifetime=None,
         searchable_references=True,
         unique_references=True,
+        check_ids=False,
         max_page_size=10,
         rotate_refresh_tokens=False,
         keep_requests=100,

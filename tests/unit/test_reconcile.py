@@ -206,6 +206,21 @@ class TestWhatDoesNotTellWhenItWasCreated:
     def test_what_was_given_to_another_is_not_ours(self):
         assert answering([row(1, None)], given=[1]) == LookupResult(105.0, ())
 
+    def test_what_a_search_found_to_be_no_older_than_the_send_is_ours_and_the_rest_is_old(self):
+        assert answering([row(1, None)], created_since=[1]) == LookupResult(105.0, (1,))
+        assert answering([row(1, None), row(2, None)], created_since=[2]) == LookupResult(105.0, (2,))
+        assert answering([row(1, None), row(2, None)], created_since=[1, 2]) == LookupResult(105.0, (1, 2))
+
+    @pytest.mark.parametrize("more", [{"contested": True}, {"not_before": None}])
+    def test_a_search_makes_nothing_certain_that_may_be_another_s(self, more):
+        assert not answering([row(1, None)], created_since=[1], **more).sure
+
+    def test_a_search_that_found_nothing_new_proves_nothing(self):
+        # Our own record would be created twice if the server's filter or another of its clocks made it older.
+        assert answering([row(1, None)], created_since=[]) == LookupResult(105.0, (1,), sure=False)
+        assert answering([row(1, None), row(2, None)], created_since=[2], given=[2]).ids == (1,)
+        assert not answering([row(1, None), row(2, None)], created_since=[2], given=[2]).sure
+
 
 class Starving:
     """Sends that are certainly not applied; the first so many end as the retry budget is empty."""
