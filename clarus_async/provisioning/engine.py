@@ -201,6 +201,9 @@ class Engine:
                 # Any answer tells: what a crash leaves in doubt is told from older records by the server's clock.
                 with contextlib.suppress(ClarusError):
                     await self._reconciler.searches_optional_keys(wait_for_pace=True)
+                    if self._reconciler.server_time is None:
+                        # There was no need to ask for the schema.
+                        await self._reconciler.find([creates[0].lookup_key], wait_for_pace=True)
             await self._index.intend(creates, self._reconciler.server_time)
         if not self.stopped:
             await self._index.change([item for item in batch.to_send if item.update_id is not None])

@@ -203,3 +203,16 @@ async def test_a_run_that_does_not_look_first_finds_what_it_made(tmp_path):
     stored = simulator.created("acme", "external_entities")[3:]
     assert {outcome.id for outcome in outcomes} == {record.id for record in stored}
     assert len(stored) == 6
+
+
+async def test_a_run_that_does_not_look_first_writes_down_the_servers_time(tmp_path):
+    journal = tmp_path / "run.db"
+    async with Simulator() as simulator:
+        async with ClarusClient("acme", simulator.credentials, base_url=simulator.url) as clarus:
+            new = NewExternalEntity(entity_type="product", code="SKU-1", external_system_reference1="p-1")
+            run = clarus.external_entities.provision([new], existing="ignore", journal=journal)
+            assert [outcome.status async for outcome in run] == ["created"]
+        first = [entry.endpoint for entry in simulator.requests if entry.endpoint is not Endpoint.TOKEN]
+
+    # What a crash leaves in doubt is told from older records by it.
+    assert first == [Endpoint.GRAPHQL, Endpoint.CREATE]

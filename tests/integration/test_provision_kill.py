@@ -17,11 +17,13 @@ async def test_a_job_that_is_killed_again_and_again(resource, tmp_path):
         assert killed.verdict.kept, killed
 
 
-async def test_a_job_that_is_killed_at_the_steps_of_its_journal(resource, tmp_path):
+@pytest.mark.parametrize(("existing", "every"), [("adopt", 3), ("ignore", 6)])
+async def test_a_job_that_is_killed_at_the_steps_of_its_journal(resource, existing, every, tmp_path):
     # The benchmark takes every step.
     tenants = [f"t{number}" for number in range(200)]
     async with Simulator(tenants=tenants, latency=0.003) as sim:
-        verdicts = await killed_at_steps(sim, tmp_path, tenants, at_once=32, every=3, records=2, resource=resource)
+        options = {"existing": existing, "resource": resource}
+        verdicts = await killed_at_steps(sim, tmp_path, tenants, at_once=32, every=every, records=2, **options)
         assert {step: verdict for step, verdict in verdicts.items() if not verdict.kept} == {}
 
 
