@@ -196,10 +196,10 @@ def _searches_all(spec: AnySpec, data: Mapping[str, Any]) -> bool | Unreadable:
 
 def _filter(spec: AnySpec, query: Sequence[LookupKey], created_from: datetime | None = None) -> Mapping[str, Any]:
     """Return the operators that find the records of a query; what has no value can't be asked for."""
-    first, renamed = query[0], spec.listing.renamed
-    scope = {renamed.get(name, name): {"eq": value} for name, value in first.scope if value is not None}
+    first, named = query[0], spec.listing.named
+    scope = {named(name): {"eq": value} for name, value in first.scope if value is not None}
     operator = {"eq": first.value} if len(query) == 1 else {"in": [key.value for key in query]}
-    wanted = {**scope, renamed.get(first.field, first.field): operator}
+    wanted = {**scope, named(first.field): operator}
     if created_from is not None and spec.listing.created_filter is not None:
         wanted[spec.listing.created_filter] = {"from": created_from.isoformat()}
     return wanted

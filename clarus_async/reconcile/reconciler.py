@@ -395,7 +395,7 @@ class Reconciler:
             kind=OperationKind.UPDATE,
             method="PATCH",
             path=f"{self.spec.path}/{int(id)}",
-            template=self.spec.path + "/{id}",
+            template=self.spec.member,
             body=changes_body(self.spec, id, changes),
             read=read,
             secret=[getattr(changes, name, None) for name in self.spec.secret],
