@@ -1,4 +1,4 @@
-"""What many tests need: aioresponses that works with this aiohttp, and no event loop that nobody closes."""
+"""What many tests need: aioresponses that works with this aiohttp, a client for it, and no event loop left open."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from aiohttp import ClientResponse, ClientSession
 from hypothesis import HealthCheck, settings
 
 from clarus_async.simulator.aioresponses import aioresponses
+from tests.support.vendor import make_client
 
 # The same examples in every run, however slow the machine is: what is new is looked for by tests/fuzz.
 settings.register_profile("suite", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -66,6 +67,12 @@ def mocked() -> Iterator[aioresponses]:
     mock.patcher = patch.object(ClientSession, "_request", request)
     with mock:
         yield mock
+
+
+@pytest.fixture
+async def clarus():
+    async with make_client() as client:
+        yield client
 
 
 @functools.cache

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clarus_async.ratelimit.evidence import Evidence, Run, _on_a_line
-from tests.ratelimit.noting import note
+from tests.support.noting import note
 from tests.support.strategies import quick
 
 thorough = settings(quick, max_examples=100)

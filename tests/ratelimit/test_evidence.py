@@ -13,7 +13,7 @@ from clarus_async.simulator.limiters import (
     SlidingLog,
     TokenBucket,
 )
-from tests.ratelimit.noting import note
+from tests.support.noting import note
 
 # A client that does not sway: requests arrive as they were sent.
 EVEN = 0.0

@@ -1,8 +1,8 @@
 """Input that means no good, from whoever calls us: it is refused where it comes in, or travels as what it is.
 
-Which settings and credentials are refused, and in what words, is in tests/unit/test_config.py and test_credentials.py,
-what is wrong with a file's rows in tests/unit/test_files.py, and with a journal in test_journal.py. Here it is tried at
-each entrance, with a server that sees what goes out.
+Which settings and credentials are refused, and in what words, is in tests/test_config.py and test_credentials.py,
+what is wrong with a file's rows in tests/provisioning/files/test_reader.py, and with a journal in
+tests/provisioning/journal/test_file.py. Here it is tried at each entrance, with a server that sees what goes out.
 """
 
 import enum
@@ -29,7 +29,7 @@ from clarus_async import (
 )
 from clarus_async.cli.commands import main
 from clarus_async.reconcile.pending import InDoubt, LookupKey, Moment, PendingCreate
-from tests.integration.test_hostile_server import good, page
+from tests.robustness.test_server import good, page
 from tests.support.endings import ended
 from tests.support.stub_server import TOKEN_PATH, StubServer
 from tests.support.virtual import virtual

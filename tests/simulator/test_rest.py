@@ -5,7 +5,7 @@ import json
 import pytest
 
 from clarus_async.simulator import Endpoint, Simulator
-from tests.integration.test_simulator_lifecycle import Api
+from tests.simulator.test_lifecycle import Api
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """Values that make no sense, from a server: ids, tokens, dates, waits and quotas.
 
-How each is read by itself is in tests/unit (test_envelope.py, test_oauth.py, test_headers.py) and in tests/ratelimit
-(test_headers.py), and what a token's life may be in test_tokens.py; here is what becomes of a call, and of the next.
+How each is read by itself is in tests/wire, tests/auth/test_rfc6749.py and tests/ratelimit/test_headers.py, and what a
+token's life may be in tests/auth/test_tokens_served.py; here is what becomes of a call, and of the next.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from clarus_async import (
     ServerError,
     Timeouts,
 )
-from tests.integration.test_hostile_server import ROW, cheap, good, hostile, page
+from tests.robustness.test_server import ROW, cheap, good, hostile, page
 from tests.support.endings import CALLS, NEW, ended, read_all
 from tests.support.stub_server import TOKEN_PATH, Reply, bearer, reply
 from tests.support.virtual import now, virtual

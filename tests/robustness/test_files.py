@@ -1,6 +1,6 @@
 """Files that mean no good, given to ``clarus provision``: what is wrong is said, and nothing is sent or half written.
 
-How single rows are read is in tests/unit/test_files.py.
+How single rows are read is in tests/provisioning/files/test_reader.py.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ import orjson
 import pytest
 
 from clarus_async.cli.commands import main
-from tests.integration.test_hostile_server import good, page
+from tests.robustness.test_server import good, page
 from tests.support.stub_server import StubServer
 
 MOST = 32 * 2**20

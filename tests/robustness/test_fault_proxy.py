@@ -1,8 +1,8 @@
 """Each way in which a network can spoil a call, over real sockets and with the simulator's ledger as witness.
 
-What the simulator's own faults show of every operation and retry is in test_failure_table.py; here are those that no
-HTTP server can make. An error must be of the right class and true: what it says of the record is held against the
-ledger. The client is used again after each.
+What the simulator's own faults show of every operation and retry is in tests/calls/test_failure_table.py; here are
+those that no HTTP server can make. An error must be of the right class and true: what it says of
+the record is held against the ledger. The client is used again after each.
 """
 
 import asyncio

@@ -23,7 +23,7 @@ from clarus_async.fleet.shard_store import ShardStore, connect, probe
 from clarus_async.fleet.shards import Shard
 from clarus_async.provisioning.files.reader import Format
 from clarus_async.simulator import Simulator
-from tests.integration.test_shared_pace import creates, keep_busy
+from tests.ratelimit.test_shared_pace_redis import creates, keep_busy
 from tests.support import streams
 from tests.support.redis_server import RedisServer, free_port
 from tests.support.tls import authority_fixture, server_context  # noqa: F401  one is a fixture

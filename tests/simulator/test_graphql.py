@@ -9,7 +9,7 @@ from graphql import get_introspection_query
 
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Simulator, schema
 from clarus_async.simulator.resources import RESOURCES
-from tests.integration.test_simulator_lifecycle import Api
+from tests.simulator.test_lifecycle import Api
 
 # As the vendor shows it.
 LIST = """

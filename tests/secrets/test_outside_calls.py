@@ -30,8 +30,8 @@ from clarus_async import (
 from clarus_async.cli.commands import main
 from clarus_async.simulator import Endpoint, Fault, FaultKind
 from clarus_async.simulator.faults import possible
-from tests.integration.test_secrets import BACK, CALLS, CHANGES, CONFIGURATION, HURRIED, NEW, SECRETS, Watch, faults_of
-from tests.integration.test_secrets import CanarySimulator as _CanarySimulator
+from tests.secrets.test_calls import BACK, CALLS, CHANGES, CONFIGURATION, HURRIED, NEW, SECRETS, Watch, faults_of
+from tests.secrets.test_calls import CanarySimulator as _CanarySimulator
 from tests.support.inline_journal import journals_inline
 from tests.support.virtual import virtual
 

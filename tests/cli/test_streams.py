@@ -26,7 +26,7 @@ from clarus_async.cli import streams
 from clarus_async.cli.progress import BarProgress, PlainProgress, ProgressView, drawing_of
 from clarus_async.provisioning.report import Report
 from clarus_async.provisioning.run import Progress
-from tests.integration.test_cli_process import (  # noqa: F401  fixtures
+from tests.cli.test_process import (  # noqa: F401  fixtures
     BARE,
     PATIENCE,
     finish,

@@ -7,7 +7,7 @@ import pytest
 
 from clarus_async.simulator import Endpoint, Quota, Simulator
 from clarus_async.simulator.oauth import s256
-from tests.integration.test_simulator_lifecycle import FORM, Api
+from tests.simulator.test_lifecycle import FORM, Api
 
 
 @pytest.fixture

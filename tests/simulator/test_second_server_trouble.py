@@ -1,4 +1,4 @@
-"""What the client promises where something is wrong, and for whole runs; as in test_contract.py."""
+"""What the client promises where something is wrong, and for whole runs; as in test_second_server_calls.py."""
 
 from __future__ import annotations
 

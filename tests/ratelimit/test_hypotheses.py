@@ -9,7 +9,7 @@ from clarus_async.ratelimit.hypotheses import weigh
 from clarus_async.ratelimit.lockouts import Lockout, Lockouts
 from clarus_async.ratelimit.pace import LimitKind
 from clarus_async.simulator.limiters import FixedWindow, SlidingLog, TokenBucket
-from tests.ratelimit.noting import note
+from tests.support.noting import note
 
 
 def weighed(evidence, lockouts=None, **more):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parents[2] / "clarus_async"
+PACKAGE = Path(__file__).parents[1] / "clarus_async"
 
 # From the bottom up; a module may import from its own room and those below it. The records stand below what sends them.
 LAYERS = [

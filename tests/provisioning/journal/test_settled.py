@@ -9,8 +9,8 @@ import pytest
 
 from clarus_async.errors import JournalError
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Simulator
-from tests.integration.test_provision_existing import alike_server
-from tests.integration.test_provision_resume import (
+from tests.provisioning.test_existing import alike_server
+from tests.provisioning.test_resume import (
     STALL,
     VIRTUALLY,
     client_of,

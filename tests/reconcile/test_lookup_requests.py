@@ -14,7 +14,7 @@ from clarus_async import (
     ServerError,
     Timeouts,
 )
-from tests.mapping.test_find import schema
+from tests.resources.test_find import schema
 from tests.support.vendor import COLLECTION, FAST, GRAPHQL, SHOP, connection, make_client, node, sent, wrapped
 
 LAST = {"hasNextPage": False, "endCursor": None}

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Quota, Simulator
-from tests.integration.test_simulator_lifecycle import FORM, Api, until
+from tests.simulator.test_lifecycle import FORM, Api, until
 
 
 @pytest.fixture

@@ -19,11 +19,11 @@ from clarus_async.reconcile.reconciler import Reconciler
 from clarus_async.simulator import Endpoint, Simulator
 from tests.chaos.provision_kill import Steps, life
 from tests.data.journals.make import BASE_URL, at_base_url, shop
-from tests.integration.test_provision_resume import VIRTUALLY, client_of, rows, run, sends, statuses
+from tests.provisioning.test_resume import VIRTUALLY, client_of, rows, run, sends, statuses
 from tests.support.inline_journal import inline_journal  # noqa: F401  a fixture
 from tests.support.virtual import virtual
 
-MADE = Path(__file__).parents[1] / "data" / "journals"
+MADE = Path(__file__).parents[2] / "data" / "journals"
 TENANT = "acme"
 RECORDS = 13
 OURS = (0, 5, 6, 8)

@@ -9,7 +9,7 @@ import pytest
 
 from clarus_async import ClarusClient, NewIntegration, Timeouts
 from clarus_async.simulator import Endpoint, Fault, FaultKind
-from tests.integration.test_cli import clarus, environment, simulator  # noqa: F401  fixtures
+from tests.cli.test_commands import clarus, environment, simulator  # noqa: F401  fixtures
 
 
 @pytest.fixture

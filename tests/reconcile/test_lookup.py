@@ -18,9 +18,9 @@ from clarus_async.reconcile.pending import InDoubt, LookupKey, PendingCreate, lo
 from clarus_async.reconcile.single import resolve
 from clarus_async.resources.integrations import INTEGRATIONS, IntegrationRow
 from clarus_async.resources.spec import NaturalKey
+from tests.provisioning.test_run import Api, LostError, collect, provision
 from tests.support.inline_journal import inline_journal  # noqa: F401  a fixture
 from tests.support.virtual import virtual
-from tests.unit.test_provision_run import Api, LostError, collect, provision
 
 SCOPED = attrs.evolve(
     INTEGRATIONS,

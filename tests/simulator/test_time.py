@@ -9,7 +9,7 @@ import async_solipsism
 import pytest
 
 from clarus_async.simulator import Endpoint, Fault, Quota, Simulator
-from tests.integration.test_simulator_lifecycle import FORM
+from tests.simulator.test_lifecycle import FORM
 
 
 async def exchange(simulator, request):

@@ -18,7 +18,7 @@ from clarus_async.fleet.celery import make_app
 from clarus_async.fleet.redis import RedisPacing
 from clarus_async.fleet.redis_url import RedisAddress, read_redis_url
 from clarus_async.fleet.shard_store import connect
-from tests.unit.test_errors_tracebacks import frames_of_ours
+from tests.secrets.test_tracebacks import frames_of_ours
 
 CANARY = "canary"
 VERIFIED = {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": True}
