@@ -252,54 +252,45 @@ class TestEveryFault:
         [(call, kind) for call in CALLS for kind in FaultKind if endpoint_of(call) in possible(kind)],
         ids=str,
     )
-    def test_of_the_api(self, call, kind):
+    @virtual
+    async def test_of_the_api(self, call, kind):
         endpoint = endpoint_of(call)
 
-        @virtual
-        async def check():
-            with Watch() as watch:
-                async with CanarySimulator() as sim:
-                    sim.preload("acme", [{"name": "Shop", "integration_type": "shopify"}])
-                    client = ClarusClient("acme", sim.credentials, base_url=sim.url, timeouts=HURRIED, observer=watch)
-                    async with client as clarus:
-                        sim.script(endpoint, *faults_of(kind, endpoint))
-                        await watch.drive(lambda: CALLS[call](clarus))
-                        watch.check("the client", repr(clarus))
-            assert watch.found == []
-
-        check()
+        with Watch() as watch:
+            async with CanarySimulator() as sim:
+                sim.preload("acme", [{"name": "Shop", "integration_type": "shopify"}])
+                client = ClarusClient("acme", sim.credentials, base_url=sim.url, timeouts=HURRIED, observer=watch)
+                async with client as clarus:
+                    sim.script(endpoint, *faults_of(kind, endpoint))
+                    await watch.drive(lambda: CALLS[call](clarus))
+                    watch.check("the client", repr(clarus))
+        assert watch.found == []
 
     @pytest.mark.parametrize("kind", [k for k in FaultKind if Endpoint.TOKEN in possible(k)], ids=str)
     @pytest.mark.parametrize("grant", ["client credentials", "refresh token"])
-    def test_of_the_token_endpoint(self, grant, kind):
-        @virtual
-        async def check():
-            with Watch() as watch:
-                async with CanarySimulator() as sim:
-                    credentials = credentials_of(sim)[grant]
-                    client = ClarusClient("acme", credentials, base_url=sim.url, timeouts=HURRIED, observer=watch)
-                    async with client as clarus:
-                        sim.script(Endpoint.TOKEN, *faults_of(kind, Endpoint.TOKEN))
-                        await watch.drive(lambda: CALLS["create"](clarus))
-                        await watch.drive(lambda: CALLS["create"](clarus))
-            assert watch.found == []
-
-        check()
+    @virtual
+    async def test_of_the_token_endpoint(self, grant, kind):
+        with Watch() as watch:
+            async with CanarySimulator() as sim:
+                credentials = credentials_of(sim)[grant]
+                client = ClarusClient("acme", credentials, base_url=sim.url, timeouts=HURRIED, observer=watch)
+                async with client as clarus:
+                    sim.script(Endpoint.TOKEN, *faults_of(kind, Endpoint.TOKEN))
+                    await watch.drive(lambda: CALLS["create"](clarus))
+                    await watch.drive(lambda: CALLS["create"](clarus))
+        assert watch.found == []
 
     @pytest.mark.parametrize("kind", [k for k in FaultKind if Endpoint.TOKEN in possible(k)], ids=str)
-    def test_of_an_exchange(self, kind):
-        @virtual
-        async def check():
-            with Watch() as watch:
-                async with CanarySimulator() as sim:
-                    flow = AuthorizationCode(sim.client_id, sim.client_secret, BACK, base_url=sim.url, timeouts=HURRIED)
-                    code = sim.authorize(redirect_uri=BACK, code_challenge=s256(VERIFIER))
-                    sim.script(Endpoint.TOKEN, *faults_of(kind, Endpoint.TOKEN))
-                    await watch.drive(lambda: flow.exchange(code, VERIFIER))
-                    watch.check("the flow", repr(flow))
-            assert watch.found == []
-
-        check()
+    @virtual
+    async def test_of_an_exchange(self, kind):
+        with Watch() as watch:
+            async with CanarySimulator() as sim:
+                flow = AuthorizationCode(sim.client_id, sim.client_secret, BACK, base_url=sim.url, timeouts=HURRIED)
+                code = sim.authorize(redirect_uri=BACK, code_challenge=s256(VERIFIER))
+                sim.script(Endpoint.TOKEN, *faults_of(kind, Endpoint.TOKEN))
+                await watch.drive(lambda: flow.exchange(code, VERIFIER))
+                watch.check("the flow", repr(flow))
+        assert watch.found == []
 
     @virtual
     async def test_none_at_all(self):
@@ -409,65 +400,57 @@ def calls(shape, status):
 
 class TestEchoes:
     @pytest.mark.parametrize("shape", SHAPES)
-    def test_of_the_api(self, shape):
-        @virtual
-        async def check():
-            with Watch() as watch:
-                for status in statuses(shape):
+    @virtual
+    async def test_of_the_api(self, shape):
+        with Watch() as watch:
+            for status in statuses(shape):
 
-                    def answer(asked, status=status):
-                        said = SHAPES[shape](echo_of(asked))._replace(status=status)
-                        # So long that it is waited out once: a second time would outlast the deadline.
-                        return said._replace(headers=(*said.headers, "Retry-After: 5"))
+                def answer(asked, status=status):
+                    said = SHAPES[shape](echo_of(asked))._replace(status=status)
+                    # So long that it is waited out once: a second time would outlast the deadline.
+                    return said._replace(headers=(*said.headers, "Retry-After: 5"))
 
-                    tokens = StubServer(answer, lambda asked: bearer("canary-access-token", refresh_token="canary-r2"))
-                    async with tokens as server:
-                        credentials = ClientCredentials("id", "canary-client-secret")
-                        retry = RetryPolicy(max_attempts=2)
-                        client = ClarusClient(
-                            "acme", credentials, base_url=server.url, timeouts=HURRIED, retry=retry, observer=watch
-                        )
-                        async with client as clarus:
-                            for call in calls(shape, status).values():
-                                await watch.drive(lambda call=call, clarus=clarus: call(clarus), results=False)
-                assert watch.errors > 20
-            assert watch.found == []
-
-        check()
+                tokens = StubServer(answer, lambda asked: bearer("canary-access-token", refresh_token="canary-r2"))
+                async with tokens as server:
+                    credentials = ClientCredentials("id", "canary-client-secret")
+                    retry = RetryPolicy(max_attempts=2)
+                    client = ClarusClient(
+                        "acme", credentials, base_url=server.url, timeouts=HURRIED, retry=retry, observer=watch
+                    )
+                    async with client as clarus:
+                        for call in calls(shape, status).values():
+                            await watch.drive(lambda call=call, clarus=clarus: call(clarus), results=False)
+            assert watch.errors > 20
+        assert watch.found == []
 
     @pytest.mark.parametrize("shape", SHAPES)
     @pytest.mark.parametrize("grant", ["client credentials", "refresh token", "code"])
-    def test_of_the_token_endpoint(self, grant, shape):
-        @virtual
-        async def check():
-            with Watch() as watch:
-                for status in statuses(shape):
+    @virtual
+    async def test_of_the_token_endpoint(self, grant, shape):
+        with Watch() as watch:
+            for status in statuses(shape):
 
-                    def answer(asked, status=status):
-                        return SHAPES[shape](echo_of(asked))._replace(status=status)
+                def answer(asked, status=status):
+                    return SHAPES[shape](echo_of(asked))._replace(status=status)
 
-                    async with StubServer(lambda asked: reply(), answer) as server:
-                        if grant == "code":
-                            flow = AuthorizationCode("id", "canary-client-secret", BACK, base_url=server.url)
-                            await watch.drive(lambda flow=flow: flow.exchange("canary-code", VERIFIER))
-                            continue
-                        credentials = (
-                            ClientCredentials("id", "canary-client-secret")
-                            if grant == "client credentials"
-                            else RefreshToken("id", "canary-client-secret", "canary-refresh")
-                        )
-                        client = ClarusClient(
-                            "acme", credentials, base_url=server.url, timeouts=HURRIED, observer=watch
-                        )
-                        async with client as clarus:
+                async with StubServer(lambda asked: reply(), answer) as server:
+                    if grant == "code":
+                        flow = AuthorizationCode("id", "canary-client-secret", BACK, base_url=server.url)
+                        await watch.drive(lambda flow=flow: flow.exchange("canary-code", VERIFIER))
+                        continue
+                    credentials = (
+                        ClientCredentials("id", "canary-client-secret")
+                        if grant == "client credentials"
+                        else RefreshToken("id", "canary-client-secret", "canary-refresh")
+                    )
+                    client = ClarusClient("acme", credentials, base_url=server.url, timeouts=HURRIED, observer=watch)
+                    async with client as clarus:
+                        await watch.drive(clarus.ping)
+                        if shape == "vendor":
+                            # What was refused once is asked for again.
                             await watch.drive(clarus.ping)
-                            if shape == "vendor":
-                                # What was refused once is asked for again.
-                                await watch.drive(clarus.ping)
-                assert watch.errors > len(statuses(shape)) - 3
-            assert watch.found == []
-
-        check()
+            assert watch.errors > len(statuses(shape)) - 3
+        assert watch.found == []
 
     @pytest.mark.parametrize(
         "secret",
@@ -487,7 +470,8 @@ class TestEchoes:
     )
     @pytest.mark.parametrize("shape", ["vendor", "401", "html"])
     @pytest.mark.parametrize("form", ["raw", "json", "parsed", "ascii json", "inspected"])
-    def test_of_a_secret_with_any_character(self, secret, shape, form):
+    @virtual
+    async def test_of_a_secret_with_any_character(self, secret, shape, form):
         """What comes back may be the body as it came, what was parsed of it, or how a language prints that."""
 
         def said(asked):
@@ -501,43 +485,36 @@ class TestEchoes:
                 "inspected": str(body),
             }[form]
 
-        @virtual
-        async def check():
-            with Watch(("canary",)) as watch:
-                answer = StubServer(lambda asked: SHAPES[shape](said(asked))._replace(status=422))
-                async with (
-                    answer as server,
-                    ClarusClient("acme", AccessToken("token-0"), base_url=server.url, observer=watch) as clarus,
-                ):
-                    new = NewIntegration(name="Shop", integration_type="x", configuration={"key": secret})
-                    await watch.drive(lambda: clarus.integrations.create(new))
-                    assert watch.errors == 1
-            assert watch.found == []
-
-        check()
+        with Watch(("canary",)) as watch:
+            answer = StubServer(lambda asked: SHAPES[shape](said(asked))._replace(status=422))
+            async with (
+                answer as server,
+                ClarusClient("acme", AccessToken("token-0"), base_url=server.url, observer=watch) as clarus,
+            ):
+                new = NewIntegration(name="Shop", integration_type="x", configuration={"key": secret})
+                await watch.drive(lambda: clarus.integrations.create(new))
+                assert watch.errors == 1
+        assert watch.found == []
 
     @pytest.mark.parametrize("length", [100, 480, 495, 499, 505, 1980, 1999, 4090, 4096])
     @pytest.mark.parametrize("shape", ["vendor", "text", "html"])
-    def test_of_a_secret_where_a_text_is_cut(self, shape, length):
+    @virtual
+    async def test_of_a_secret_where_a_text_is_cut(self, shape, length):
         """A secret that stands astride a cut must not leave its first half."""
         secret = "canary-secret-of-some-length"
 
-        @virtual
-        async def check():
-            with Watch(("canary", "anary-se")) as watch:
+        with Watch(("canary", "anary-se")) as watch:
 
-                def answer(asked):
-                    return SHAPES[shape]("x" * (length - 10) + " " + secret)._replace(status=422)
+            def answer(asked):
+                return SHAPES[shape]("x" * (length - 10) + " " + secret)._replace(status=422)
 
-                async with (
-                    StubServer(answer) as server,
-                    ClarusClient("acme", AccessToken("token-0"), base_url=server.url, observer=watch) as clarus,
-                ):
-                    new = NewIntegration(name="Shop", integration_type="x", configuration={"key": secret})
-                    await watch.drive(lambda: clarus.integrations.create(new))
-            assert watch.found == []
-
-        check()
+            async with (
+                StubServer(answer) as server,
+                ClarusClient("acme", AccessToken("token-0"), base_url=server.url, observer=watch) as clarus,
+            ):
+                new = NewIntegration(name="Shop", integration_type="x", configuration={"key": secret})
+                await watch.drive(lambda: clarus.integrations.create(new))
+        assert watch.found == []
 
     @virtual
     async def test_of_a_token_in_a_header(self):
@@ -676,7 +653,8 @@ def open_with(password):
 
 class TestTokenSources:
     @pytest.mark.parametrize("how", ["raises", "raises ours from theirs", "returns garbage", "returns a bad token"])
-    def test_that_misbehave(self, how):
+    @virtual
+    async def test_that_misbehave(self, how):
         class Vault:
             async def fetch(self):
                 password = "canary-password"
@@ -689,19 +667,15 @@ class TestTokenSources:
                         raise clarus_async.AuthenticationError("the vault is sealed") from error
                 return {"password": password} if how == "returns garbage" else Token(f"{password} !")
 
-        @virtual
-        async def check():
-            with Watch() as watch:
-                async with (
-                    StubServer(lambda asked: reply()) as server,
-                    ClarusClient("acme", Vault(), base_url=server.url, observer=watch) as clarus,
-                ):
-                    await watch.drive(clarus.ping)
-                    await watch.drive(clarus.ping)
-                    assert watch.errors == 2
-            assert watch.found == []
-
-        check()
+        with Watch() as watch:
+            async with (
+                StubServer(lambda asked: reply()) as server,
+                ClarusClient("acme", Vault(), base_url=server.url, observer=watch) as clarus,
+            ):
+                await watch.drive(clarus.ping)
+                await watch.drive(clarus.ping)
+                assert watch.errors == 2
+        assert watch.found == []
 
     @virtual
     async def test_on_rotate_that_raises(self):
