@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 
-import aiohttp
 import pytest
 
 from clarus_async import (
@@ -326,25 +325,6 @@ class TestViews:
             async with clarus.for_subdomain("globex") as globex:
                 await globex.ping()
             await globex.ping()
-
-    @virtual
-    async def test_the_caller_s_session_stays_open(self):
-        async with Simulator() as sim, aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
-            async with client_of(sim, session=session) as clarus:
-                await clarus.ping()
-            assert not session.closed
-            async with client_of(sim, session=session) as clarus:
-                await clarus.ping()
-
-    @virtual
-    async def test_the_caller_s_session_that_was_closed_is_named(self):
-        async with Simulator() as sim:
-            session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
-            async with client_of(sim, session=session) as clarus:
-                await clarus.ping()
-                await session.close()
-                with pytest.raises(ConfigurationError, match="session"):
-                    await clarus.ping()
 
 
 class TestCancelled:

@@ -37,14 +37,7 @@ _ALIASES: Final = 3
 
 
 class TokenManager:
-    """The token of one set of credentials. Times are seconds on the loop's clock.
-
-    Args:
-        grant: gets the next token.
-        static: there is no next token: what is refused once stays refused.
-        notify: is told of each token that was asked for.
-        on_request: is told before one is asked for.
-    """
+    """The token of one set of credentials. Times are seconds on the loop's clock."""
 
     def __init__(
         self,
@@ -54,6 +47,7 @@ class TokenManager:
         notify: Callable[[TokenEvent], None],
         on_request: OnRequest,
     ) -> None:
+        # There is no next token: what is refused once stays refused.
         self.static = static
         self._grant = grant
         self._notify = notify
@@ -173,9 +167,6 @@ class TokenManagers:
 
     Credentials of this package that hold the same values have the same token. A token source is known by its identity,
     however it compares.
-
-    Args:
-        new: makes a manager.
     """
 
     def __init__(self, new: NewTokenManager) -> None:
@@ -237,13 +228,7 @@ class TokenManagers:
         return manager
 
     def rotated(self, keys: list[RefreshToken], refresh_token: str, *, stored: bool) -> None:
-        """Have a manager found by its next refresh token as well, which is what the caller has from now on.
-
-        Args:
-            keys: what it is found by, the first of which it was given.
-            refresh_token: the next.
-            stored: whether somebody stores it.
-        """
+        """Have the manager of ``keys`` found by its next refresh token as well, which the caller has from now on."""
         manager = self._by_value[keys[0]]
         keys.append(RefreshToken(keys[0].client_id, keys[0].client_secret, refresh_token))
         self._by_value.setdefault(keys[-1], manager)
@@ -288,12 +273,7 @@ class TokenManagers:
 
 
 class _Rotation:
-    """The ``on_rotate`` of all credentials that have one refresh token.
-
-    Args:
-        managers: have the manager found by each new refresh token.
-        key: the credentials that were given.
-    """
+    """The ``on_rotate`` of all credentials that have one refresh token."""
 
     def __init__(self, managers: TokenManagers, key: RefreshToken) -> None:
         self.on_rotate: Callable[[str], Any] | None = None

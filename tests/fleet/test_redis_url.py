@@ -13,12 +13,13 @@ import trustme
 pytest.importorskip("redis")
 pytest.importorskip("celery")
 
+from tests.secrets.test_tracebacks import frames_of_ours
+
 from clarus_async import ConfigurationError, InvalidInputError
 from clarus_async.fleet.celery import make_app
 from clarus_async.fleet.redis import RedisPacing
 from clarus_async.fleet.redis_url import RedisAddress, read_redis_url
 from clarus_async.fleet.shard_store import connect
-from tests.secrets.test_tracebacks import frames_of_ours
 
 CANARY = "canary"
 VERIFIED = {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": True}

@@ -119,6 +119,21 @@ class Catalog(StubServer):
         return reply(document)
 
 
+class Losing(Catalog):
+    """Makes what it is asked for, and its answer is lost; ``spoilt`` is what the list shows otherwise of the row."""
+
+    def __init__(self, *rows: dict[str, Any], spoilt: dict[str, Any] | None = None, **options: Any) -> None:
+        super().__init__(*rows, **options)
+        self._spoilt = spoilt or {}
+
+    def _answered(self, asked: Any) -> Reply | None:
+        answer = super()._answered(asked)
+        if asked.path == "/graphql":
+            return answer
+        self.rows[-1] |= self._spoilt
+        return None
+
+
 def row(number: int, name: str, reference: str | None = None, **more: Any) -> dict[str, Any]:
     """A row; a name that begins with an underscore is what the server searches by, whatever it shows."""
     return {"id": str(number), "name": name, REFERENCE: reference, "created_at": "2026-01-10T12:00:00Z"} | more
@@ -228,30 +243,14 @@ class TestOneOddRow:
 
     @virtual
     async def test_what_is_in_doubt_is_not_sent_again_while_its_row_can_not_be_read(self):
-        class Losing(Catalog):
-            def _answered(self, asked):
-                answer = super()._answered(asked)
-                if asked.path == "/graphql":
-                    return answer
-                self.rows[-1]["id"] = None
-                return None
-
-        async with Losing() as server, client_of(server) as clarus:
+        async with Losing(spoilt={"id": None}) as server, client_of(server) as clarus:
             known = await outcomes(clarus, shops(2))
             assert {outcome.status for outcome in known.values()} == {OutcomeStatus.UNRESOLVED}
             assert sorted(server.made) == ["ref-0", "ref-1"]
 
     @virtual
     async def test_what_does_not_tell_when_it_was_created_is_named_and_not_adopted(self):
-        class Losing(Catalog):
-            def _answered(self, asked):
-                answer = super()._answered(asked)
-                if asked.path == "/graphql":
-                    return answer
-                self.rows[-1]["created_at"] = None
-                return None
-
-        async with Losing() as server, client_of(server) as clarus:
+        async with Losing(spoilt={"created_at": None}) as server, client_of(server) as clarus:
             with pytest.raises(ClarusError) as caught:
                 await clarus.integrations.create(shops(1)[0])
             assert caught.value.found == (1001,)
@@ -259,15 +258,7 @@ class TestOneOddRow:
 
     @virtual
     async def test_a_run_tells_it_from_what_was_there_before(self):
-        class Losing(Catalog):
-            def _answered(self, asked):
-                answer = super()._answered(asked)
-                if asked.path == "/graphql":
-                    return answer
-                self.rows[-1]["created_at"] = None
-                return None
-
-        async with Losing() as server, client_of(server) as clarus:
+        async with Losing(spoilt={"created_at": None}) as server, client_of(server) as clarus:
             known = await outcomes(clarus, shops(2))
             assert {outcome.status for outcome in known.values()} == {ADOPTED}
             assert sorted(server.made) == ["ref-0", "ref-1"]
@@ -275,11 +266,6 @@ class TestOneOddRow:
     @pytest.mark.usefixtures("inline_journal")
     @virtual
     async def test_a_review_says_what_it_can_not_tell(self, tmp_path):
-        class Losing(Catalog):
-            def _answered(self, asked):
-                answer = super()._answered(asked)
-                return answer if asked.path == "/graphql" else None
-
         async with Losing() as server, client_of(server) as clarus:
             known = await outcomes(clarus, shops(2), journal=tmp_path / "run.db")
             assert {outcome.status for outcome in known.values()} == {ADOPTED}
@@ -458,10 +444,6 @@ class TestWhatIsRefusedForGood:
     @virtual
     async def test_a_run_is_ended_at_once_with_the_servers_reason(self, kind, existing):
         status, error = REFUSED[kind]
-
-        class Losing(Catalog):
-            def _answered(self, asked):
-                return super()._answered(asked) if asked.path == "/graphql" else None
 
         refused = reply({"errors": [error]}, status)
         async with Losing(refuse=lambda variables: refused) as server, client_of(server) as clarus:
@@ -662,15 +644,9 @@ class TestWhatIsKeptOfASchema:
 
     @virtual
     async def test_a_create_in_doubt_is_looked_up_by_what_is_certain(self):
-        class Losing(Catalog):
-            def _answered(self, asked):
-                answer = super()._answered(asked)
-                if asked.path == "/graphql":
-                    return answer
-                self.rows[-1]["created_at"] = "2126-01-10T12:00:00Z"
-                return None
-
-        server = Losing(row(1, "Shop 0", "other", created_at="2126-01-10T12:00:00Z"))
+        server = Losing(
+            row(1, "Shop 0", "other", created_at="2126-01-10T12:00:00Z"), spoilt={"created_at": "2126-01-10T12:00:00Z"}
+        )
         async with server, client_of(server) as clarus:
             server.introspections = [Reply(200, b"{")] * 3
             with pytest.raises(ClarusError) as caught:
