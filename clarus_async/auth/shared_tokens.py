@@ -17,7 +17,9 @@ import json
 import logging
 import uuid
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import attrs
 
 from clarus_async.auth.token import HeldToken, life
 from clarus_async.credentials import ClientCredentials, Credentials, Token, bearer_problem
@@ -35,8 +37,9 @@ _POLL: Final = 0.05
 _LEAST_LIFE: Final = 1.0
 
 
-class Claim(NamedTuple):
-    """What a process found in a token store.
+@attrs.frozen(repr=False)
+class Claim:
+    """What a process found in a token store; it has no repr, for it holds a secret.
 
     Args:
         owner: names the process.
@@ -49,10 +52,6 @@ class Claim(NamedTuple):
     ours: bool
     token: str | None
     left: float
-
-    def __repr__(self) -> str:
-        """Show nothing of it, for it holds a secret."""
-        return object.__repr__(self)
 
 
 # Milliseconds for which other processes wait for the one that asks for the next token: a few attempts of a healthy
@@ -87,16 +86,13 @@ end
 _GIVE_UP: Final = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end"
 
 
-class DerivedKeys(NamedTuple):
-    """What is derived from a client's secret."""
+@attrs.frozen(repr=False)
+class DerivedKeys:
+    """What is derived from a client's secret; it has no repr, for it holds one."""
 
     seal: Any  # encrypts and decrypts
     digest: bytes  # the key of the HMAC that names tokens
     name: str  # of the client's token, in Redis
-
-    def __repr__(self) -> str:
-        """Show nothing of it, for it holds a secret."""
-        return object.__repr__(self)
 
 
 def derive_keys(credentials: ClientCredentials, base_url: str) -> DerivedKeys | None:

@@ -195,7 +195,7 @@ class TokenManagers:
             return self._of_value(_exactly(ClientCredentials, credentials, *values), credentials, timeouts)
         if isinstance(credentials, AccessToken):
             key = _exactly(AccessToken, credentials, credentials.token)
-            return self._of_value(key, credentials, timeouts, _do_not_keep)
+            return self._of_value(key, credentials, timeouts, keep=False)
         return self._of_source(credentials, timeouts)
 
     def _keep(self, manager: TokenManager) -> None:
@@ -205,11 +205,11 @@ class TokenManagers:
             self._kept.popitem(last=False)
 
     def _of_value(
-        self, key: object, credentials: Credentials, timeouts: Timeouts, on_request: OnRequest | None = None
+        self, key: object, credentials: Credentials, timeouts: Timeouts, *, keep: bool = True
     ) -> TokenManager:
         manager = self._by_value.get(key)
         if manager is None:
-            manager = self._new(credentials, timeouts, self._keep if on_request is None else on_request)
+            manager = self._new(credentials, timeouts, self._keep if keep else _do_not_keep)
             self._by_value[key] = manager
         elif manager in self._kept:
             self._kept.move_to_end(manager)
@@ -254,13 +254,8 @@ class TokenManagers:
         by_source[number] = reference, manager
         return manager
 
-    def reset(self) -> None:
-        """Begin afresh, on another event loop."""
-        for manager in self:
-            manager.reset()
-
-    def forked(self) -> list[object]:
-        """Begin afresh in a child process, and return what is its parent's."""
+    def reset(self) -> list[object]:
+        """Begin afresh, on another event loop or in a child process, and return the refreshes of the last one."""
         return [manager.reset() for manager in self]
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
 """Values that make no sense, from a server: ids, tokens, dates, waits and quotas.
 
-How each is read by itself is in tests/wire, tests/auth/test_rfc6749.py and tests/ratelimit/test_headers.py, and what a
-token's life may be in tests/auth/test_tokens_served.py; here is what becomes of a call, and of the next.
+How each is read by itself is in tests/wire, tests/auth/test_rfc6749.py and tests/ratelimit/test_headers.py; here is
+what becomes of a call, and of the next.
 """
 
 import asyncio
