@@ -103,11 +103,13 @@ class OpenTelemetryObserver:
         def duration(name: str, description: str, buckets: Sequence[float]) -> metrics.Histogram:
             return meter.create_histogram(name, "s", description, explicit_bucket_boundaries_advisory=buckets)
 
-        self.requests = duration("http.client.request.duration", "Duration of HTTP client requests.", _REQUEST_BUCKETS)
-        self.calls = duration(
+        self.requests: metrics.Histogram = duration(
+            "http.client.request.duration", "Duration of HTTP client requests.", _REQUEST_BUCKETS
+        )
+        self.calls: metrics.Histogram = duration(
             "clarus.client.call.duration", "Duration of calls, waits and retries included.", _LONG_BUCKETS
         )
-        self.waits = duration(
+        self.waits: metrics.Histogram = duration(
             "clarus.client.wait.duration",
             "How long calls waited for a token, the pace, a connection, or between two attempts.",
             _LONG_BUCKETS,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
@@ -69,12 +70,9 @@ class TokenEndpoint:
     """The index of the client authentication that worked last."""
 
     async def ask(
-        self, parameters: Mapping[str, str], *, retries_after_loss: int | None = None
+        self, parameters: Mapping[str, str], *, retries_after_loss: float = math.inf
     ) -> TokenAnswer | ClarusError:
-        """Ask for a token, again where that can help.
-
-        At most ``retries_after_loss`` attempts follow one whose response was lost; ``None`` is for any number.
-        """
+        """Ask for a token, again where that can help, though at most so often after a response that was lost."""
         url = URL(self.base_url + TOKEN_PATH, encoded=True)
         secrets = [parameters.get(name, "") for name in ("client_secret", "refresh_token", "code", "code_verifier")]
         # A server must accept HTTP Basic, and may accept the secret in the form (RFC 6749, section 2.3.1).
@@ -117,12 +115,8 @@ class TokenEndpoint:
             else:
                 if _may_have_issued(result) and not _refuses(received):
                     lost = True
-                    retries_after_loss = None if retries_after_loss is None else retries_after_loss - 1
-                stop = (
-                    not _worth_retrying(result)
-                    or attempt >= _MOST_ATTEMPTS
-                    or (retries_after_loss is not None and retries_after_loss < 0)
-                )
+                    retries_after_loss -= 1
+                stop = not _worth_retrying(result) or attempt >= _MOST_ATTEMPTS or retries_after_loss < 0
                 pause = backoff(self.retry, attempt, self.random)
             if stop or floor > self.retry.cap:
                 error = _refusal(received, result, attempt, secrets, lost=lost)
