@@ -179,11 +179,9 @@ def __getattr__(name: str) -> object:
     if name in _MODULES:
         return importlib.import_module(f"{__name__}.{name}")
     if name in __all__:
-        for path in _MODULES:
-            module = importlib.import_module(f"{__name__}.{path}")
-            if name in vars(module):
-                globals()[name] = value = getattr(module, name)
-                return value
+        modules = (importlib.import_module(f"{__name__}.{path}") for path in _MODULES)
+        globals()[name] = value = next(vars(module)[name] for module in modules if name in vars(module))
+        return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

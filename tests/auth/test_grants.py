@@ -453,8 +453,10 @@ class TestRefreshToken:
 
     @virtual
     async def test_where_nothing_was_sent_nothing_is_spent(self):
-        wire = Wire(NoResponse.NO_CONNECTION, NoResponse.NO_CONNECTION, NoResponse.NO_CONNECTION, good())
-        assert await grant(self.credentials(), wire)() == Token("t1")
+        wire = Wire(NoResponse.NO_CONNECTION, NoResponse.NO_CONNECTION, good(refresh_token="r2"), good("t2"))
+        asking = grant(self.credentials(), wire)
+        assert [await asking(), await asking()] == [Token("t1"), Token("t2")]
+        assert [form["refresh_token"] for form in wire.asked] == ["r1", "r1", "r1", "r2"]
 
     @virtual
     async def test_a_spent_token_says_authorise_again_at_once(self):

@@ -21,6 +21,7 @@ from clarus_async import (
     NewIntegration,
     OutcomeUnknownError,
     PacingPolicy,
+    ResponseError,
     RetryPolicy,
     Timeouts,
     ValidationError,
@@ -526,6 +527,13 @@ async def test_our_session_uses_no_netrc(netrc):
     token, ping = server.asked
     assert "authorization" not in token.headers
     assert ping.headers["authorization"].startswith("Bearer ")
+
+
+async def test_a_body_that_is_larger_than_the_cap_is_not_read_to_its_end():
+    async with Simulator() as sim, client(sim, credentials=sim.credentials) as clarus:
+        sim.script(Endpoint.TOKEN, FaultKind.OVERSIZED)
+        with pytest.raises(ResponseError, match="no token could be obtained"):
+            await clarus.ping()
 
 
 async def test_our_session_uses_a_connection_again():
