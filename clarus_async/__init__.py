@@ -79,7 +79,7 @@ if TYPE_CHECKING:
         ShopifyConfiguration,
     )
     from clarus_async.resources.typed import ExternalEntities, Integrations
-    from clarus_async.validation import UNSET, Unset
+    from clarus_async.unset import UNSET, Unset
 
 __all__ = [
     "DEFAULT_BASE_URL",
@@ -154,81 +154,35 @@ __all__ = [
     "__version__",
 ]
 
-# Imported when they are first asked for: the pytest plugin is a part of the package, and runs in every project's tests.
-_HOMES = {
-    "validation": ("UNSET", "Unset"),
-    "client": ("ClarusClient", "PaceState"),
-    "config": ("DEFAULT_BASE_URL", "PacingPolicy", "RetryPolicy", "Timeouts"),
-    "credentials": ("AccessToken", "ClientCredentials", "Credentials", "RefreshToken", "Token", "TokenSource"),
-    "errors": (
-        "ApiError",
-        "Applied",
-        "AuthenticationError",
-        "BadRequestError",
-        "ClarusError",
-        "ConfigurationError",
-        "ConflictError",
-        "ConnectionFailedError",
-        "DeadlineExceededError",
-        "ErrorDetail",
-        "GraphQLError",
-        "InputProblem",
-        "InvalidInputError",
-        "JournalError",
-        "NotFoundError",
-        "OutcomeUnknownError",
-        "PermissionDeniedError",
-        "RateLimitedError",
-        "ResponseError",
-        "ServerError",
-        "ValidationError",
-    ),
-    "events": (
-        "AttemptEvent",
-        "CallEvent",
-        "Event",
-        "Observer",
-        "TenantObserver",
-        "TokenEvent",
-        "WaitEvent",
-        "WaitReason",
-    ),
-    "resources.typed": ("ExternalEntities", "Integrations"),
-    "provisioning.report": ("Outcome", "OutcomeStatus", "Problem", "Report"),
-    "provisioning.run": ("Progress", "ProvisionRun"),
-    "calls.queries": ("ResourceList",),
-    "ratelimit.pace": ("LimitKind", "PaceSource"),
-    "resources.external_entities": (
-        "ENTITY_TYPES",
-        "ExternalEntity",
-        "ExternalEntityChanges",
-        "ExternalEntityFilter",
-        "ExternalEntityRow",
-        "NewExternalEntity",
-    ),
-    "resources.integrations": (
-        "INTEGRATION_TYPES",
-        "PROVIDERS",
-        "Integration",
-        "IntegrationChanges",
-        "IntegrationFilter",
-        "IntegrationRow",
-        "NewIntegration",
-        "ShopifyConfiguration",
-    ),
-    "auth.authorization_code": ("AuthorizationCode",),
-}
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+# Imported when a name of theirs is first asked for: the pytest plugin is a part of the package, and runs in every
+# project's tests. The first ones import the least.
+_MODULES = (
+    "errors",
+    "unset",
+    "validation",
+    "config",
+    "credentials",
+    "events",
+    "ratelimit.pace",
+    "resources.external_entities",
+    "resources.integrations",
+    "provisioning.report",
+    "provisioning.run",
+    "calls.queries",
+    "resources.typed",
+    "client",
+    "auth.authorization_code",
+)
 
 
 def __getattr__(name: str) -> object:
-    if name in _HOMES:
+    if name in _MODULES:
         return importlib.import_module(f"{__name__}.{name}")
-    if name not in _HOME_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOME_OF[name]}"), name)
-    globals()[name] = value
-    return value
+    if name in __all__:
+        modules = (importlib.import_module(f"{__name__}.{path}") for path in _MODULES)
+        globals()[name] = value = next(vars(module)[name] for module in modules if name in vars(module))
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

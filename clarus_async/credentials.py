@@ -38,16 +38,21 @@ class Secretive(PydanticRecord):
 
 def vschar_problem(value: object) -> str | None:
     """Return why a value can't be an id, a secret or a code of OAuth (RFC 6749, appendix A), or ``None``."""
+    return _problem_unless(_VSCHARS, value, "must be printable ASCII characters only")
+
+
+def bearer_problem(value: object) -> str | None:
+    """Return why a value can't be a bearer token, or ``None``."""
+    return _problem_unless(_BEARER_TOKEN, value, "must be a bearer token: printable ASCII characters without spaces")
+
+
+def _problem_unless(form: str, value: object, problem: str) -> str | None:
     if not isinstance(value, str) or not value:
         return "must be a string that is not empty"
-    if re.fullmatch(_VSCHARS, value):
+    if re.fullmatch(form, value):
         return None
-    return _line_end(value) or "must be printable ASCII characters only"
-
-
-def _line_end(value: str) -> str | None:
     # What was read from a file or a shell often has one.
-    return "must have no line end: strip it" if value.strip("\r\n") != value else None
+    return "must have no line end: strip it" if value.strip("\r\n") != value else problem
 
 
 def scopes_problem(value: object) -> str | None:
@@ -124,15 +129,6 @@ class RefreshToken(Secretive):
         ])  # fmt: skip
 
 
-def bearer_problem(value: object) -> str | None:
-    """Return why a value can't be a bearer token, or ``None``."""
-    if not isinstance(value, str) or not value:
-        return "must be a string that is not empty"
-    if re.fullmatch(_BEARER_TOKEN, value):
-        return None
-    return _line_end(value) or "must be a bearer token: printable ASCII characters without spaces"
-
-
 @checked
 @attrs.frozen(repr=False)
 class AccessToken(Secretive):
@@ -174,13 +170,10 @@ class Token(Secretive):
     def __attrs_post_init__(self) -> None:
         life = self.expires_in
         ok = life is None or (isinstance(life, int | float) and not isinstance(life, bool))
-        refuse(
-            "Token",
-            [
-                ("value", bearer_problem(self.value)),
-                ("expires_in", None if ok else "must be a number of seconds, or None"),
-            ],
-        )
+        refuse("Token", [
+            ("value", bearer_problem(self.value)),
+            ("expires_in", None if ok else "must be a number of seconds, or None"),
+        ])  # fmt: skip
 
 
 @runtime_checkable

@@ -37,11 +37,6 @@ def read_environment(
 ) -> Environment:
     """Read the settings that are not overridden, and name all that is missing or bad at once.
 
-    Args:
-        overrides: ``subdomain``, ``credentials`` and ``base_url`` where the caller gave them.
-        environ: the variables; those of the process by default.
-        allow_http: as for the client.
-
     Raises:
         ConfigurationError: variables are missing or bad; the message names each.
     """

@@ -39,7 +39,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, TypeAlias
 from urllib.parse import urlsplit
 
@@ -99,23 +99,20 @@ class OpenTelemetryObserver:
     ) -> None:
         self.tracer: trace.Tracer = trace.get_tracer("clarus_async", __version__, tracer_provider)
         meter = metrics.get_meter("clarus_async", __version__, meter_provider)
-        self.requests: metrics.Histogram = meter.create_histogram(
-            "http.client.request.duration",
-            "s",
-            "Duration of HTTP client requests.",
-            explicit_bucket_boundaries_advisory=_REQUEST_BUCKETS,
+
+        def duration(name: str, description: str, buckets: Sequence[float]) -> metrics.Histogram:
+            return meter.create_histogram(name, "s", description, explicit_bucket_boundaries_advisory=buckets)
+
+        self.requests: metrics.Histogram = duration(
+            "http.client.request.duration", "Duration of HTTP client requests.", _REQUEST_BUCKETS
         )
-        self.calls: metrics.Histogram = meter.create_histogram(
-            "clarus.client.call.duration",
-            "s",
-            "Duration of calls, waits and retries included.",
-            explicit_bucket_boundaries_advisory=_LONG_BUCKETS,
+        self.calls: metrics.Histogram = duration(
+            "clarus.client.call.duration", "Duration of calls, waits and retries included.", _LONG_BUCKETS
         )
-        self.waits: metrics.Histogram = meter.create_histogram(
+        self.waits: metrics.Histogram = duration(
             "clarus.client.wait.duration",
-            "s",
             "How long calls waited for a token, the pace, a connection, or between two attempts.",
-            explicit_bucket_boundaries_advisory=_LONG_BUCKETS,
+            _LONG_BUCKETS,
         )
         self.tenants = tenants
         self.paces: dict[tuple[str, str], tuple[float, _Attributes]] = {}
@@ -169,13 +166,7 @@ class OpenTelemetryObserver:
 
 
 class _CallRecorder:
-    """Records the calls of one tenant by one client, among which a call's number tells it from others.
-
-    Args:
-        observer: has the instruments.
-        tenant: whose pace it is told, by base URL and subdomain; ``None`` where that is not known.
-        attributes: those that all spans and metrics have.
-    """
+    """Records the calls of one tenant by one client, among which a call's number tells it from others."""
 
     __slots__ = ("_attributes", "_events", "_observer", "_tenant")
 

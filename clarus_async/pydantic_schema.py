@@ -8,6 +8,8 @@ from typing import Any, Literal, TypeAlias, Union, get_args, get_origin, get_typ
 
 import attrs
 
+from clarus_async.unset import UNSET, Unset
+
 _HIDDEN = "***"
 _Problem: TypeAlias = tuple[tuple[int | str, ...], str, str]
 """Where it is, what kind of a problem it is, and why."""
@@ -59,8 +61,6 @@ def _schema(cls: type[Any], handler: Any) -> Any:  # noqa: ANN401
 
 def _plain(hint: Any, default: object) -> Any:  # noqa: ANN401
     """What JSON can hold of a type: what is left out is not there, and a configuration is an object."""
-    from clarus_async.validation import Unset  # noqa: PLC0415  errors have records, too
-
     members: tuple[Any, ...] = get_args(hint) if get_origin(hint) in {Union, UnionType} else (hint,)
     kept: list[Any] = [member for member in members if member is not Any and member != Literal[Unset.UNSET]]
     # Python has tuples, and JSON has lists.
@@ -72,19 +72,20 @@ def _reader(cls: type[Any]) -> Callable[[Any, Callable[[Any], dict[str, Any]]], 
     def read(value: Any, fields: Callable[[Any], dict[str, Any]]) -> Any:  # noqa: ANN401
         from pydantic_core import ValidationError  # noqa: PLC0415  who asks has it
 
-        from clarus_async.errors import InvalidInputError  # noqa: PLC0415  errors have records, too
-
         if isinstance(value, cls):
             return value
         try:
             # Frozen records hold tuples.
             values = {name: tuple(v) if isinstance(v, list) else v for name, v in fields(value).items()}
             return cls(**values)
-        except InvalidInputError as error:
-            problems: list[_Problem] = [((at,), "invalid_input", reason) for at, reason in error.problems]
         except ValidationError as error:
             told = error.errors(include_url=False, include_context=False, include_input=False)
-            problems = [(one["loc"], one["type"], one["msg"]) for one in told]
+            problems: list[_Problem] = [(one["loc"], one["type"], one["msg"]) for one in told]
+        except ValueError as error:
+            # Only an InvalidInputError has problems; the errors stand above this module, for they have records, too.
+            if not hasattr(error, "problems"):
+                raise
+            problems = [((at,), "invalid_input", reason) for at, reason in error.problems]
         raise _refusal(cls, problems)
 
     # pydantic names what refuses a value by it.
@@ -107,8 +108,6 @@ def _refusal(cls: type[Any], problems: list[_Problem]) -> Exception:
 
 
 def _written(value: Any) -> dict[str, Any]:  # noqa: ANN401
-    from clarus_async.validation import UNSET  # noqa: PLC0415  errors have records, too
-
     if _secretive(type(value)):
         # A subclass of what is expected.
         value.__reduce__()

@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Mapping
-from enum import Enum
 from typing import Any, Final, TypeAlias, TypeVar
 
 import attrs
 
 from clarus_async.errors import InputProblem, InvalidInputError
 from clarus_async.redaction import describe_exception
+from clarus_async.unset import UNSET
 
 C = TypeVar("C")
 
@@ -19,20 +19,6 @@ C = TypeVar("C")
 MAX_DEPTH = 64
 SURROGATE = "must be valid Unicode (it holds a lone surrogate)"
 _INT64 = 2**63
-
-
-class Unset(Enum):
-    """The type of ``UNSET``."""
-
-    UNSET = "UNSET"
-
-    def __repr__(self) -> str:
-        """The constant's name."""
-        return "UNSET"
-
-
-UNSET: Final = Unset.UNSET
-"""In the changes of a record: leave this attribute as it is. (``None`` clears it.)"""
 
 
 def checked(cls: type[C]) -> type[C]:

@@ -17,7 +17,7 @@ PUBLIC = [
         "fleet.shards", "fleet.split_file", "opentelemetry", "provisioning.report", "provisioning.run",
         "resources.external_entities", "resources.integrations",
         "resources.records", "resources.resource", "resources.spec", "resources.typed",
-        "simulator", "validation",
+        "simulator", "unset", "validation",
     )),
     *(module.name for module in pkgutil.iter_modules(clarus_async.simulator.__path__, "clarus_async.simulator.")),
 ]  # fmt: skip

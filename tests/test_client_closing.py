@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 
-import aiohttp
 import pytest
 
 from clarus_async import (
@@ -122,27 +121,24 @@ class TestInFlight:
 
 class TestRefused:
     @pytest.mark.parametrize("call", ["ping", "create", "list", "graphql", "provision"])
-    def test_new_calls_are_refused(self, call):
-        @virtual
-        async def check():
-            async with Simulator() as sim:
-                clarus = await warm(client_of(sim))
-                await clarus.close()
-                before = sim.count()
-                with pytest.raises(ConfigurationError, match="closed"):
-                    if call == "ping":
-                        await clarus.ping()
-                    elif call == "create":
-                        await clarus.integrations.create(shop())
-                    elif call == "list":
-                        [row async for row in clarus.integrations.list()]
-                    elif call == "graphql":
-                        await clarus.graphql("query { sites { all { edges { node { id } } } } }")
-                    else:
-                        [outcome async for outcome in clarus.integrations.provision([shop()])]
-                assert sim.count() == before
-
-        check()
+    @virtual
+    async def test_new_calls_are_refused(self, call):
+        async with Simulator() as sim:
+            clarus = await warm(client_of(sim))
+            await clarus.close()
+            before = sim.count()
+            with pytest.raises(ConfigurationError, match="closed"):
+                if call == "ping":
+                    await clarus.ping()
+                elif call == "create":
+                    await clarus.integrations.create(shop())
+                elif call == "list":
+                    [row async for row in clarus.integrations.list()]
+                elif call == "graphql":
+                    await clarus.graphql("query { sites { all { edges { node { id } } } } }")
+                else:
+                    [outcome async for outcome in clarus.integrations.provision([shop()])]
+            assert sim.count() == before
 
     @virtual
     async def test_so_are_those_of_its_views(self):
@@ -330,54 +326,32 @@ class TestViews:
                 await globex.ping()
             await globex.ping()
 
-    @virtual
-    async def test_the_caller_s_session_stays_open(self):
-        async with Simulator() as sim, aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
-            async with client_of(sim, session=session) as clarus:
-                await clarus.ping()
-            assert not session.closed
-            async with client_of(sim, session=session) as clarus:
-                await clarus.ping()
-
-    @virtual
-    async def test_the_caller_s_session_that_was_closed_is_named(self):
-        async with Simulator() as sim:
-            session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
-            async with client_of(sim, session=session) as clarus:
-                await clarus.ping()
-                await session.close()
-                with pytest.raises(ConfigurationError, match="session"):
-                    await clarus.ping()
-
 
 class TestCancelled:
     @pytest.mark.parametrize("cancellations", [1, 2])
-    def test_leaving_async_with_closes_the_pool_whoever_cancels(self, cancellations):
-        @virtual
-        async def check():
-            async with Simulator(latency=5.0) as sim:
-                on_the_wire = asyncio.get_running_loop().create_future()
+    @virtual
+    async def test_leaving_async_with_closes_the_pool_whoever_cancels(self, cancellations):
+        async with Simulator(latency=5.0) as sim:
+            on_the_wire = asyncio.get_running_loop().create_future()
 
-                async def use():
-                    async with client_of(sim) as clarus:
-                        await clarus.ping()
-                        task = asyncio.create_task(clarus.ping())
-                        await asyncio.sleep(1.0)
-                        on_the_wire.set_result(task)
+            async def use():
+                async with client_of(sim) as clarus:
+                    await clarus.ping()
+                    task = asyncio.create_task(clarus.ping())
+                    await asyncio.sleep(1.0)
+                    on_the_wire.set_result(task)
 
-                using = asyncio.create_task(use())
-                task = await on_the_wire
-                for _ in range(cancellations):
-                    await settle()
-                    using.cancel()
-                with pytest.raises(asyncio.CancelledError):
-                    await using
-                await outcome(task)
-                await asyncio.sleep(10.0)
-                assert sim.open_connections == 0
-                assert ours() == []
-
-        check()
+            using = asyncio.create_task(use())
+            task = await on_the_wire
+            for _ in range(cancellations):
+                await settle()
+                using.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await using
+            await outcome(task)
+            await asyncio.sleep(10.0)
+            assert sim.open_connections == 0
+            assert ours() == []
 
     @virtual
     async def test_cancelling_close_itself_closes_the_pool_at_once(self):

@@ -11,27 +11,15 @@ import pytest
 
 from clarus_async import AccessToken, ClarusClient, ClientCredentials, ConfigurationError, RefreshToken
 from clarus_async.simulator import Simulator
-from tests.support.builders import shop
-from tests.support.stub_server import TOKEN_PATH, StubServer, bearer, reply
+from tests.support.builders import client_of, shop
+from tests.support.stub_server import TOKEN_PATH, StubServer, bearer, in_a_thread, reply
 
 
 @pytest.fixture
 def server():
-    """A server that outlives the test's loops: it runs on one of its own, in a thread."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
     stub = StubServer(lambda asked: reply({"data": {}}), lambda asked: bearer(f"t{stub.count(TOKEN_PATH)}"))
-
-    def on_its_loop(coroutine):
-        return asyncio.run_coroutine_threadsafe(coroutine, loop).result(5)
-
-    on_its_loop(stub.__aenter__())
-    yield stub
-    on_its_loop(stub.__aexit__())
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    loop.close()
+    with in_a_thread(stub):
+        yield stub
 
 
 ID_AND_SECRET = ClientCredentials("id", "secret")
@@ -41,91 +29,61 @@ LEFT_OPEN = pytest.mark.filterwarnings("ignore:[Uu]nclosed:ResourceWarning")
 """A loop that ends with the client open leaves its connections to the garbage collector."""
 
 
+async def used_and_closed(clarus):
+    async with clarus:
+        await clarus.ping()
+
+
+async def slow(asked):
+    await asyncio.sleep(30.0)
+
+
 class TestOneAfterTheOther:
-    def test_a_client_that_is_closed_in_each_of_its_loops_but_the_last(self, server):
-        clarus = ClarusClient("acme", ID_AND_SECRET, base_url=server.url)
-
-        async def use():
-            await clarus.ping()
-
-        async def use_and_close():
-            async with clarus:
-                await clarus.ping()
-
-        asyncio.run(use_and_close())
+    def test_a_client_that_was_closed_works_in_no_other_loop(self, server):
+        clarus = client_of(server, ID_AND_SECRET)
+        asyncio.run(used_and_closed(clarus))
         with pytest.raises(ConfigurationError, match="closed"):
-            asyncio.run(use())
+            asyncio.run(clarus.ping())
 
     @LEFT_OPEN
-    def test_a_client_that_was_not_closed_in_its_first_loop_works_in_the_second(self, server):
-        clarus = ClarusClient("acme", ID_AND_SECRET, base_url=server.url)
-
-        async def use():
-            await asyncio.gather(*(clarus.ping() for _ in range(3)))
-
-        async def use_and_close():
-            async with clarus:
-                await use()
-
-        # The first loop's connections are left to the loop's end; nothing may be said of them but by the loop itself.
-        asyncio.run(use())
-        asyncio.run(use_and_close())
+    def test_one_that_was_left_open_asks_for_a_token_on_the_next_loop_s_clock(self, server):
+        clarus = client_of(server, ID_AND_SECRET)
+        asyncio.run(clarus.ping())
+        asyncio.run(used_and_closed(clarus))
         gc.collect()
-        assert server.count("/graphql") == 6
+        assert (server.count("/graphql"), server.count(TOKEN_PATH)) == (2, 2)
 
     @LEFT_OPEN
-    def test_it_is_told_of_no_connection_of_the_first_loop(self, server):
+    def test_the_next_loop_is_told_of_no_connection_of_the_first(self, server):
         """The client let go of its pool when it moved. That asyncio misses the sockets is the first loop's affair."""
         troubles = []
-        clarus = ClarusClient("acme", ID_AND_SECRET, base_url=server.url)
+        clarus = client_of(server, ID_AND_SECRET)
 
-        async def use(close=False):
+        async def noting(use):
             asyncio.get_running_loop().set_exception_handler(lambda loop, context: troubles.append(context["message"]))
-            await clarus.ping()
-            if close:
-                await clarus.close()
+            await use
 
         first = asyncio.new_event_loop()
-        first.run_until_complete(use())
+        first.run_until_complete(noting(clarus.ping()))
         first.close()
-        asyncio.run(use(close=True))
+        asyncio.run(noting(used_and_closed(clarus)))
         gc.collect()
         assert troubles == []
-
-    @LEFT_OPEN
-    def test_the_token_is_asked_for_again_on_the_new_loop_s_clock(self, server):
-        clarus = ClarusClient("acme", ID_AND_SECRET, base_url=server.url)
-
-        async def use(close):
-            await clarus.ping()
-            if close:
-                await clarus.close()
-
-        asyncio.run(use(close=False))
-        asyncio.run(use(close=True))
-        gc.collect()
-        assert server.count(TOKEN_PATH) == 2
 
     @LEFT_OPEN
     def test_a_rotated_refresh_token_goes_along(self, server):
         rotated = []
         server._token = lambda asked: bearer("t", refresh_token=f"r{server.count(TOKEN_PATH) + 1}")
-        clarus = ClarusClient("acme", RefreshToken("id", "secret", "r1", rotated.append), base_url=server.url)
-
-        async def use(close):
-            await clarus.ping()
-            if close:
-                await clarus.close()
-
-        asyncio.run(use(close=False))
-        asyncio.run(use(close=True))
+        clarus = client_of(server, RefreshToken("id", "secret", "r1", rotated.append))
+        asyncio.run(clarus.ping())
+        asyncio.run(used_and_closed(clarus))
         gc.collect()
         sent = [asked.form["refresh_token"] for asked in server.asked if asked.path == TOKEN_PATH]
         assert sent == ["r1", "r2"]
         assert rotated == ["r2", "r3"]
 
     def test_a_loop_that_ended_with_calls_under_way_leaves_the_client_usable(self, server):
-        clarus = ClarusClient("acme", ID_AND_SECRET, base_url=server.url, max_connections=1)
+        clarus = client_of(server, ID_AND_SECRET, max_connections=1)
         server._answer = slow
 
         async def leave_calls_behind():
@@ -145,7 +103,7 @@ class TestOneAfterTheOther:
         gc.collect()
 
     def test_a_loop_that_ended_during_a_refresh_leaves_the_client_usable(self, server):
-        clarus = ClarusClient("acme", ID_AND_SECRET, base_url=server.url)
+        clarus = client_of(server, ID_AND_SECRET)
         quick = server._token
         server._token = slow
 
@@ -154,26 +112,18 @@ class TestOneAfterTheOther:
             while not server.count(TOKEN_PATH):  # noqa: ASYNC110  the server is on another loop
                 await asyncio.sleep(0)
 
-        async def use_and_close():
-            async with clarus:
-                await clarus.ping()
-
         asyncio.run(leave_a_refresh_behind())
         server._token = quick
-        asyncio.run(use_and_close())
+        asyncio.run(used_and_closed(clarus))
         gc.collect()
 
     def test_credentials_may_be_shared_by_clients_of_several_loops(self, server):
-        async def use():
-            async with ClarusClient("acme", ID_AND_SECRET, base_url=server.url) as clarus:
-                await clarus.ping()
-
         for _ in range(3):
-            asyncio.run(use())
+            asyncio.run(used_and_closed(client_of(server, ID_AND_SECRET)))
         assert server.count("/graphql") == 3
 
     def test_a_client_may_be_made_outside_any_loop(self, server):
-        clarus = ClarusClient("acme", ID_AND_SECRET, base_url=server.url)
+        clarus = client_of(server, ID_AND_SECRET)
         globex = clarus.for_subdomain("globex")
         assert clarus.pace.waiting == globex.pace.waiting == 0
 
@@ -185,7 +135,7 @@ class TestOneAfterTheOther:
 
     @LEFT_OPEN
     def test_a_client_that_was_left_open_may_be_closed_in_another_loop(self, server):
-        clarus = ClarusClient("acme", ID_AND_SECRET, base_url=server.url)
+        clarus = client_of(server, ID_AND_SECRET)
         asyncio.run(clarus.ping())
         asyncio.run(clarus.close())
         gc.collect()
@@ -193,23 +143,15 @@ class TestOneAfterTheOther:
             asyncio.run(clarus.ping())
 
     def test_its_pace_may_be_asked_for_after_its_loop(self, server):
-        clarus = ClarusClient("acme", ID_AND_SECRET, base_url=server.url)
+        clarus = client_of(server, ID_AND_SECRET)
 
-        async def use():
-            async with clarus:
-                await clarus.ping()
-
-        asyncio.run(use())
+        asyncio.run(used_and_closed(clarus))
         assert clarus.pace.paused_until is None
-
-
-async def slow(asked):
-    await asyncio.sleep(30.0)
 
 
 class TestTwoAtOnce:
     def test_a_second_running_loop_is_refused_and_the_first_goes_on(self, server):
-        clarus = ClarusClient("acme", ID_AND_SECRET, base_url=server.url)
+        clarus = client_of(server, ID_AND_SECRET)
 
         async def use():
             async with clarus:
@@ -222,7 +164,7 @@ class TestTwoAtOnce:
 
     @pytest.mark.parametrize("call", ["create", "find", "list", "provision", "graphql"])
     def test_whatever_is_called(self, server, call):
-        clarus = ClarusClient("acme", ID_AND_SECRET, base_url=server.url)
+        clarus = client_of(server, ID_AND_SECRET)
 
         async def elsewhere():
             if call == "create":
@@ -245,7 +187,7 @@ class TestTwoAtOnce:
         asyncio.run(use())
 
     def test_closing_from_a_second_running_loop_does_not_take_the_first_one_s_connections(self, server):
-        clarus = ClarusClient("acme", ID_AND_SECRET, base_url=server.url)
+        clarus = client_of(server, ID_AND_SECRET)
 
         async def use():
             await clarus.ping()
@@ -258,7 +200,7 @@ class TestTwoAtOnce:
 
     def test_two_clients_on_two_running_loops_may_share_credentials(self, server):
         async def use():
-            async with ClarusClient("acme", ID_AND_SECRET, base_url=server.url) as clarus:
+            async with client_of(server, ID_AND_SECRET) as clarus:
                 await asyncio.gather(*(clarus.ping() for _ in range(10)))
 
         threads = [threading.Thread(target=asyncio.run, args=(use(),)) for _ in range(3)]
@@ -277,7 +219,7 @@ class TestTheCallersSession:
 
         first = asyncio.new_event_loop()
         session = first.run_until_complete(make())
-        clarus = ClarusClient("acme", AccessToken("t0"), base_url=server.url, session=session)
+        clarus = client_of(server, AccessToken("t0"), session=session)
         try:
             with pytest.raises(Exception, match=r".") as raised:
                 asyncio.run(clarus.ping())

@@ -29,6 +29,7 @@ EVERY = [
     RefreshToken("id", CANARY, CANARY, on_rotate=print),
     AccessToken(CANARY),
     Token(CANARY, 300.0),
+    AuthorizationCode("id", CANARY, "https://app.test/back"),
 ]
 every = pytest.mark.parametrize("credentials", EVERY, ids=lambda credentials: type(credentials).__name__)
 
@@ -208,7 +209,9 @@ def test_what_can_authenticate(credentials):
     assert credentials_problem(credentials) is None
 
 
-@pytest.mark.parametrize("credentials", [None, "token", ("id", CANARY), Sync(), Token("t"), object()])
+@pytest.mark.parametrize(
+    "credentials", [None, "token", ("id", CANARY), {"client_id": CANARY}, Sync(), Token("t"), object()]
+)
 def test_what_can_not_authenticate(credentials):
     problem = credentials_problem(credentials)
 

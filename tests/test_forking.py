@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import subprocess
 import sys
-import threading
 
 import pytest
 
 from tests.support.redis_server import RedisServer, executable
-from tests.support.stub_server import StubServer, reply
+from tests.support.stub_server import StubServer, in_a_thread, reply
 
 MADE_BEFORE = """
 import asyncio, os, sys
@@ -175,17 +173,8 @@ def test_no_two_processes_give_the_same_idempotency_key(before):
 
 @pytest.fixture(scope="module")
 def url():
-    """A server in a thread of its own, whose connections are kept."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    server = StubServer(lambda asked: reply({"data": {}}))
-    asyncio.run_coroutine_threadsafe(server.__aenter__(), loop).result(5)
-    yield server.url
-    asyncio.run_coroutine_threadsafe(server.__aexit__(), loop).result(5)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    loop.close()
+    with in_a_thread(StubServer(lambda asked: reply({"data": {}}))) as server:
+        yield server.url
 
 
 def said(url, redis, children):

@@ -13,8 +13,8 @@ PACKAGE = Path(__file__).parents[1] / "clarus_async"
 
 # From the bottom up; a module may import from its own room and those below it. The records stand below what sends them.
 LAYERS = [
-    {"_version", "pydantic_schema", "errors", "redaction", "validation", "credentials", "config", "environment",
-     "events", "forking", "resources.external_entities", "resources.integrations", "resources.records",
+    {"_version", "unset", "pydantic_schema", "errors", "redaction", "validation", "credentials", "config",
+     "environment", "events", "forking", "resources.external_entities", "resources.integrations", "resources.records",
      "resources.spec"},
     {"wire"},
     {"retry"},

@@ -196,6 +196,15 @@ def test_what_holds_a_secret_refuses_to_be_written(kind, value):
     assert CANARY not in str(caught.value)
 
 
+def test_what_a_class_of_the_callers_own_raises_is_pydantics_to_tell():
+    class Short(Timeouts):
+        def __attrs_post_init__(self):
+            raise ValueError("too long for us")
+
+    with pytest.raises(ValidationError, match="too long for us"):
+        TypeAdapter(Short).validate_python({})
+
+
 app = FastAPI()
 
 

@@ -58,16 +58,12 @@ class AuthorizationCode(Secretive):
 
     def __attrs_post_init__(self) -> None:
         refuse("AuthorizationCode", [
-            (name, vschar_problem(getattr(self, name)))
-            for name in ("client_id", "client_secret", "redirect_uri")
+            ("client_id", vschar_problem(self.client_id)),
+            ("client_secret", vschar_problem(self.client_secret)),
+            ("redirect_uri", vschar_problem(self.redirect_uri)),
+            ("scopes", scopes_problem(self.scopes)),
+            ("base_url", base_url_problem(self.base_url, allow_http=self.allow_http)),
         ])  # fmt: skip
-        refuse(
-            "AuthorizationCode",
-            [
-                ("scopes", scopes_problem(self.scopes)),
-                ("base_url", base_url_problem(self.base_url, allow_http=self.allow_http)),
-            ],
-        )
 
     def authorization_url(self, state: str, code_challenge: str) -> str:
         """Return the URL that the user's browser is sent to.

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final, TypeAlias
 from urllib.parse import quote
 
@@ -56,16 +58,7 @@ Grant: TypeAlias = Callable[[], Awaitable[Token | ClarusError]]
 
 @attrs.define(kw_only=True, eq=False, repr=False)
 class TokenEndpoint:
-    """The token endpoint of one client.
-
-    Args:
-        session: returns the session of the running event loop.
-        base_url: the API's.
-        timeouts: ``connect`` and ``attempt`` are used.
-        retry: the backoff between attempts; they cost the waiting calls no attempt.
-        random: draws from 0 to 1.
-        on_date: is told of each response's Date.
-    """
+    """The token endpoint of one client, whose attempts cost the waiting calls none."""
 
     session: Callable[[], Session]
     base_url: str
@@ -77,14 +70,9 @@ class TokenEndpoint:
     """The index of the client authentication that worked last."""
 
     async def ask(
-        self, parameters: Mapping[str, str], *, retries_after_loss: int | None = None
+        self, parameters: Mapping[str, str], *, retries_after_loss: float = math.inf
     ) -> TokenAnswer | ClarusError:
-        """Ask for a token, again where that can help.
-
-        Args:
-            parameters: of the form.
-            retries_after_loss: attempts that may follow one whose response was lost; ``None`` for any number.
-        """
+        """Ask for a token, again where that can help, though at most so often after a response that was lost."""
         url = URL(self.base_url + TOKEN_PATH, encoded=True)
         secrets = [parameters.get(name, "") for name in ("client_secret", "refresh_token", "code", "code_verifier")]
         # A server must accept HTTP Basic, and may accept the secret in the form (RFC 6749, section 2.3.1).
@@ -127,12 +115,8 @@ class TokenEndpoint:
             else:
                 if _may_have_issued(result) and not _refuses(received):
                     lost = True
-                    retries_after_loss = None if retries_after_loss is None else retries_after_loss - 1
-                stop = (
-                    not _worth_retrying(result)
-                    or attempt >= _MOST_ATTEMPTS
-                    or (retries_after_loss is not None and retries_after_loss < 0)
-                )
+                    retries_after_loss -= 1
+                stop = not _worth_retrying(result) or attempt >= _MOST_ATTEMPTS or retries_after_loss < 0
                 pause = backoff(self.retry, attempt, self.random)
             if stop or floor > self.retry.cap:
                 error = _refusal(received, result, attempt, secrets, lost=lost)
@@ -177,24 +161,22 @@ def _refusal(
     received: HttpResponse | TransportFailure, result: AttemptResult, attempts: int, secrets: list[str], *, lost: bool
 ) -> ClarusError:
     details: tuple[ErrorDetail, ...] = ()
+    unreadable: object = None
+    identifier: str | None = None
     if isinstance(received, HttpResponse):
         details = read_error_body(received.body, secrets, received.headers.get("WWW-Authenticate"))
-    unreadable = read_token(received.body) if isinstance(received, HttpResponse) else None
-    identifier = (
-        request_id(received.headers.get("X-Request-Id"), forms_of(secrets))
-        if isinstance(received, HttpResponse)
-        else None
-    )
-    if isinstance(received, HttpResponse) and _refuses(received):
-        said = "; ".join(map(str, details)) or "no reason given"
-        return AuthenticationError(
-            f"the token endpoint refused the request: {received.status} {said}{_AFTER_LOST if lost else ''}",
-            retry_after=result.retry_after if isinstance(result, ResponseSummary) else None,
-            method="POST",
-            path=TOKEN_PATH,
-            attempts=attempts,
-            request_id=identifier,
-        )
+        unreadable = read_token(received.body)
+        identifier = request_id(received.headers.get("X-Request-Id"), forms_of(secrets))
+        if _refuses(received):
+            said = "; ".join(map(str, details)) or "no reason given"
+            return AuthenticationError(
+                f"the token endpoint refused the request: {received.status} {said}{_AFTER_LOST if lost else ''}",
+                retry_after=result.retry_after if isinstance(result, ResponseSummary) else None,
+                method="POST",
+                path=TOKEN_PATH,
+                attempts=attempts,
+                request_id=identifier,
+            )
     return call_error(
         FailedCall(
             # Even if a token was issued and lost, nothing of the call was applied.
@@ -215,27 +197,22 @@ def _refusal(
 def grant_for(credentials: Credentials, endpoint: TokenEndpoint) -> Grant:
     """Return the coroutine function that gets tokens for these credentials."""
     if isinstance(credentials, ClientCredentials):
-        return _ClientCredentialsGrant(credentials, endpoint)
+        return partial(_client_credentials_grant, credentials, endpoint)
     if isinstance(credentials, RefreshToken):
         return _RefreshGrant(credentials, endpoint)
     if isinstance(credentials, AccessToken):
-        return _FixedToken(credentials)
-    return _FromTokenSource(credentials)
+        return partial(_fixed_token, credentials)
+    return partial(_fetched_token, credentials)
 
 
-class _ClientCredentialsGrant:
-    def __init__(self, credentials: ClientCredentials, endpoint: TokenEndpoint) -> None:
-        self._credentials = credentials
-        self._endpoint = endpoint
-
-    async def __call__(self) -> Token | ClarusError:
-        answer = await self._endpoint.ask({
-            "grant_type": "client_credentials",
-            "client_id": self._credentials.client_id,
-            "client_secret": self._credentials.client_secret,
-            "scope": " ".join(self._credentials.scopes),
-        })  # fmt: skip
-        return answer if isinstance(answer, ClarusError) else Token(answer.access_token, answer.expires_in)
+async def _client_credentials_grant(credentials: ClientCredentials, endpoint: TokenEndpoint) -> Token | ClarusError:
+    answer = await endpoint.ask({
+        "grant_type": "client_credentials",
+        "client_id": credentials.client_id,
+        "client_secret": credentials.client_secret,
+        "scope": " ".join(credentials.scopes),
+    })  # fmt: skip
+    return answer if isinstance(answer, ClarusError) else Token(answer.access_token, answer.expires_in)
 
 
 class _RefreshGrant:
@@ -282,28 +259,20 @@ class _RefreshGrant:
         self._refresh_token = refresh_token
 
 
-class _FixedToken:
-    def __init__(self, credentials: AccessToken) -> None:
-        self._credentials = credentials
-
-    async def __call__(self) -> Token | ClarusError:
-        return Token(self._credentials.token, float("inf"))
+async def _fixed_token(credentials: AccessToken) -> Token | ClarusError:
+    return Token(credentials.token, float("inf"))
 
 
-class _FromTokenSource:
-    def __init__(self, source: TokenSource) -> None:
-        self._source = source
-
-    async def __call__(self) -> Token | ClarusError:
-        name = self._source.__class__.__name__  # not type(): a weak proxy has its own
-        try:
-            token: object = await self._source.fetch()
-        except ClarusError as error:
-            return error.with_traceback(None)
-        except Exception as error:  # noqa: BLE001  a foreign traceback may hold what the source authenticates with
-            return AuthenticationError(
-                f"{name}.fetch raised {describe_exception(error)}", retryable=not isinstance(error, MISTAKES)
-            )
-        if not isinstance(token, Token):
-            return ConfigurationError(f"{name}.fetch must return a Token, not {type(token).__name__}")
-        return token
+async def _fetched_token(source: TokenSource) -> Token | ClarusError:
+    name = source.__class__.__name__  # not type(): a weak proxy has its own
+    try:
+        token: object = await source.fetch()
+    except ClarusError as error:
+        return error.with_traceback(None)
+    except Exception as error:  # noqa: BLE001  a foreign traceback may hold what the source authenticates with
+        return AuthenticationError(
+            f"{name}.fetch raised {describe_exception(error)}", retryable=not isinstance(error, MISTAKES)
+        )
+    if not isinstance(token, Token):
+        return ConfigurationError(f"{name}.fetch must return a Token, not {type(token).__name__}")
+    return token

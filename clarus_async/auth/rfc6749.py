@@ -19,13 +19,7 @@ _OF_THE_CLIENT: Final = frozenset({"invalid_client", "unauthorized_client", "inv
 # No repr: it holds a secret.
 @attrs.frozen(eq=False, repr=False)
 class TokenAnswer:
-    """A successful response of the token endpoint (RFC 6749, section 5.1).
-
-    Args:
-        access_token: the bearer token.
-        expires_in: lifetime in seconds, if the server said.
-        refresh_token: for the next time, if the server issued one.
-    """
+    """A successful response of the token endpoint (RFC 6749, section 5.1)."""
 
     access_token: str
     expires_in: float | None

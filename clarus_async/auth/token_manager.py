@@ -37,14 +37,7 @@ _ALIASES: Final = 3
 
 
 class TokenManager:
-    """The token of one set of credentials. Times are seconds on the loop's clock.
-
-    Args:
-        grant: gets the next token.
-        static: there is no next token: what is refused once stays refused.
-        notify: is told of each token that was asked for.
-        on_request: is told before one is asked for.
-    """
+    """The token of one set of credentials. Times are seconds on the loop's clock."""
 
     def __init__(
         self,
@@ -54,6 +47,7 @@ class TokenManager:
         notify: Callable[[TokenEvent], None],
         on_request: OnRequest,
     ) -> None:
+        # There is no next token: what is refused once stays refused.
         self.static = static
         self._grant = grant
         self._notify = notify
@@ -173,9 +167,6 @@ class TokenManagers:
 
     Credentials of this package that hold the same values have the same token. A token source is known by its identity,
     however it compares.
-
-    Args:
-        new: makes a manager.
     """
 
     def __init__(self, new: NewTokenManager) -> None:
@@ -204,7 +195,7 @@ class TokenManagers:
             return self._of_value(_exactly(ClientCredentials, credentials, *values), credentials, timeouts)
         if isinstance(credentials, AccessToken):
             key = _exactly(AccessToken, credentials, credentials.token)
-            return self._of_value(key, credentials, timeouts, _do_not_keep)
+            return self._of_value(key, credentials, timeouts, keep=False)
         return self._of_source(credentials, timeouts)
 
     def _keep(self, manager: TokenManager) -> None:
@@ -214,11 +205,11 @@ class TokenManagers:
             self._kept.popitem(last=False)
 
     def _of_value(
-        self, key: object, credentials: Credentials, timeouts: Timeouts, on_request: OnRequest | None = None
+        self, key: object, credentials: Credentials, timeouts: Timeouts, *, keep: bool = True
     ) -> TokenManager:
         manager = self._by_value.get(key)
         if manager is None:
-            manager = self._new(credentials, timeouts, self._keep if on_request is None else on_request)
+            manager = self._new(credentials, timeouts, self._keep if keep else _do_not_keep)
             self._by_value[key] = manager
         elif manager in self._kept:
             self._kept.move_to_end(manager)
@@ -237,13 +228,7 @@ class TokenManagers:
         return manager
 
     def rotated(self, keys: list[RefreshToken], refresh_token: str, *, stored: bool) -> None:
-        """Have a manager found by its next refresh token as well, which is what the caller has from now on.
-
-        Args:
-            keys: what it is found by, the first of which it was given.
-            refresh_token: the next.
-            stored: whether somebody stores it.
-        """
+        """Have the manager of ``keys`` found by its next refresh token as well, which the caller has from now on."""
         manager = self._by_value[keys[0]]
         keys.append(RefreshToken(keys[0].client_id, keys[0].client_secret, refresh_token))
         self._by_value.setdefault(keys[-1], manager)
@@ -269,13 +254,8 @@ class TokenManagers:
         by_source[number] = reference, manager
         return manager
 
-    def reset(self) -> None:
-        """Begin afresh, on another event loop."""
-        for manager in self:
-            manager.reset()
-
-    def forked(self) -> list[object]:
-        """Begin afresh in a child process, and return what is its parent's."""
+    def reset(self) -> list[object]:
+        """Begin afresh, on another event loop or in a child process, and return the refreshes of the last one."""
         return [manager.reset() for manager in self]
 
     def close(self) -> None:
@@ -288,12 +268,7 @@ class TokenManagers:
 
 
 class _Rotation:
-    """The ``on_rotate`` of all credentials that have one refresh token.
-
-    Args:
-        managers: have the manager found by each new refresh token.
-        key: the credentials that were given.
-    """
+    """The ``on_rotate`` of all credentials that have one refresh token."""
 
     def __init__(self, managers: TokenManagers, key: RefreshToken) -> None:
         self.on_rotate: Callable[[str], Any] | None = None

@@ -147,7 +147,7 @@ class Caller:
             call,
             self.retry,
             budget=self.core.tenants.get(self.subdomain).retry_budget(reconciles=call.request.reconciles),
-            tokens_refused=lambda: self._tokens_refused(call),
+            tokens_refused=lambda: self._after_refused_token(call),
             clock=self.core.time,
             random=self.core.random,
             sleep=sleep,
@@ -158,14 +158,18 @@ class Caller:
             attempt.retry_state.set_result(action)
         return action
 
-    def _tokens_refused(self, call: Call) -> str | None:
-        """Return why no other token would help a call that was answered with 401; ``None`` where one may."""
+    def _after_refused_token(self, call: Call) -> str | None:
+        """Return why no other token would help a call that was answered with 401; ``None`` where one may.
+
+        A run's call gets back what the refused attempt took: its deadline is later by that.
+        """
         now = self.core.time()
         if not call.request.wait_for_pace:
             # When the next token may be asked for is known where it is asked for.
             goes_on = call.deadline.allows(now, 0.0)
         else:
-            # A token that dies early costs a run no time.
+            # Tokens may die early again and again, such as where two runs end each other's; each record still gets its
+            # whole deadline, and what ends the call is that no token is accepted any more.
             call.deadline = Deadline(call.deadline.at + now - call.sent_at)
             refusals = self.core.tenants.get(self.subdomain).refusals
             # A request that the token's scope does not cover is answered with 401 whatever the token.

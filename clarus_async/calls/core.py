@@ -93,7 +93,7 @@ class ClientCore:
 
     def forked(self) -> Iterable[object]:
         """Begin afresh in a child process, and return what is its parent's."""
-        parents = [self._loop, dict(self.__dict__), *self.token_managers.forked()]
+        parents = [self._loop, dict(self.__dict__), *self.token_managers.reset()]
         self._parents_loop, self._loop = self._loop or self._parents_loop, None
         self._parents_session = self._callers_session is not None
         return [*parents, *self._start()]

@@ -7,7 +7,7 @@ for all. What was learned is kept in Redis: where the leader dies another goes o
 within an hour after the last has left begins near the limit.
 
 The token of ``clarus_async.ClientCredentials`` is shared, too, encrypted by a key that is made of the client's
-secret: see ``clarus_async.auth.redis_token_store``.
+secret: see ``clarus_async.auth.shared_tokens``.
 
 Where Redis can't be reached, each process keeps to its part of the last rate by itself, says so once, and comes back.
 Where it refuses, and waiting transient nothing (its password, its ACL, its certificate), every call raises
@@ -26,7 +26,7 @@ from typing import Any, Final, Literal, NoReturn, Self  # noqa: F401  what attrs
 
 import attrs
 
-from clarus_async.auth.redis_token_store import RedisTokenStore, derive_keys
+from clarus_async.auth.shared_tokens import RedisTokenStore, derive_keys
 from clarus_async.config import PacingPolicy
 from clarus_async.credentials import ClientCredentials, Credentials
 from clarus_async.fleet.redis_errors import NOT_REDIS, RedisLog, redis_error, redis_trouble

@@ -81,15 +81,7 @@ class _GuardedBody(aiohttp.BytesIOPayload):
 # Not frozen, which would cost more for each attempt; nobody changes it.
 @attrs.define(eq=False)
 class HttpResponse:
-    """A response whose status line was received.
-
-    Args:
-        status: the HTTP status code.
-        headers: its headers.
-        body: its decoded body, as far as it was read.
-        whole: whether the body was received completely.
-        too_large: whether reading stopped at the cap.
-    """
+    """A response whose status line was received, and its decoded body as far as it was read."""
 
     status: int
     headers: Mapping[str, str] = attrs.field(repr=False)
@@ -100,10 +92,6 @@ class HttpResponse:
 
 class Session:
     """A pool of connections on one event loop.
-
-    Args:
-        max_connections: the size of the pool, unless the caller has a session of their own.
-        session: the caller's own, never closed here.
 
     Raises:
         ConfigurationError: the caller's session has a cookie jar, which would carry one tenant's cookies to another, or
@@ -157,19 +145,10 @@ class Session:
         may_send: Callable[[], bool] | None = None,
         new_connection: bool = False,
     ) -> HttpResponse | TransportFailure:
-        """Send one request and read its whole response.
+        """Send one request and read its whole response, all within ``attempt`` seconds.
 
-        Args:
-            method: the HTTP method.
-            url: where to.
-            headers: what is sent beside aiohttp's own.
-            body: what is sent.
-            now: seconds on the event loop's clock.
-            connect: the timeout of a connection, in seconds.
-            attempt: the timeout of everything, in seconds.
-            cap: bytes of the decoded body that are read at most.
-            may_send: is asked before the request, and again right before a body is written.
-            new_connection: use no connection that was used before, and close the idle ones of our own pool.
+        ``may_send`` is asked before the request, and again right before a body is written. A new connection is one that
+        was never used; the idle ones of our own pool are closed on the way to it.
         """
         # On the hot path of a create. Nearly all of its cost is aiohttp's.
         checkout = _Checkout(new_connection)
@@ -324,10 +303,6 @@ class _SendOnce:
 
     aiohttp repeats an idempotent request by itself when a pooled connection turns out to be dead. A DELETE that worked
     is then answered with 404, and nobody knows that it was sent twice.
-
-    Args:
-        headers: all that the request is sent with, where the session is the caller's.
-        defaults: the names of the session's default headers.
     """
 
     def __init__(self, headers: Mapping[str, str] | None = None, defaults: frozenset[str] = frozenset()) -> None:

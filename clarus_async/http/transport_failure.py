@@ -64,22 +64,14 @@ _TRANSIENT_AT_PROXY: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.T
 def transport_failure(
     error: Exception, url: URL, proxy: str | None, connect: float, attempt: float
 ) -> TransportFailure:
-    """Return the failure that an exception of aiohttp's means: its class tells what can have been sent.
-
-    Args:
-        error: what aiohttp raised.
-        url: where the request was for.
-        proxy: host and port of the proxy, if it goes through one.
-        connect: the timeout of a connection, in seconds.
-        attempt: the timeout of the whole attempt, in seconds.
-    """
+    """Return the failure that an exception of aiohttp's means: its class tells what can have been sent."""
     server = host_port(url.host, url.port)
     through = "" if proxy is None else f" through the proxy {proxy}"
     if isinstance(error.__cause__, WithheldError):
         return withheld(error.__cause__)
     if isinstance(error, aiohttp.ServerFingerprintMismatch):
-        message = f"no connection to {server}{through}: {NoResponse.BAD_CERTIFICATE}: it is not the expected one"
-        return TransportFailure(NoResponse.BAD_CERTIFICATE, message)
+        why = f"{NoResponse.BAD_CERTIFICATE}: it is not the expected one"
+        return _no_connection(f"{server}{through}: {why}", NoResponse.BAD_CERTIFICATE)
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return refused_by_proxy(server, proxy, error.status)
     if isinstance(error, aiohttp.ClientConnectorError):
@@ -96,8 +88,8 @@ def transport_failure(
     return _lost(error, server, through)
 
 
-def _no_connection(message: str) -> TransportFailure:
-    return TransportFailure(NoResponse.NO_CONNECTION, f"no connection to {message}")
+def _no_connection(message: str, reason: NoResponse = NoResponse.NO_CONNECTION) -> TransportFailure:
+    return TransportFailure(reason, f"no connection to {message}")
 
 
 def _unconnected(error: aiohttp.ClientConnectorError, server: str, proxy: str | None) -> TransportFailure:
@@ -110,7 +102,7 @@ def _unconnected(error: aiohttp.ClientConnectorError, server: str, proxy: str | 
         at_proxy = host_port(error.host, error.port) == proxy
         server += f": no connection to the proxy {proxy}" if at_proxy else f" through the proxy {proxy}"
     reason = NoResponse.BAD_CERTIFICATE if isinstance(cause, ssl.CertificateError) else NoResponse.NO_CONNECTION
-    return TransportFailure(reason, f"no connection to {server}: {message}")
+    return _no_connection(f"{server}: {message}", reason)
 
 
 def refused_by_proxy(server: str, proxy: str | None, status: int) -> TransportFailure:
@@ -119,9 +111,7 @@ def refused_by_proxy(server: str, proxy: str | None, status: int) -> TransportFa
     phrase = responses.get(status)
     permanent = 400 <= status < 500 and status not in _TRANSIENT_AT_PROXY
     reason = NoResponse.PROXY_REFUSED if permanent else NoResponse.NO_CONNECTION
-    return TransportFailure(
-        reason, f"no connection to {server}: {name} answered {status}{f' {phrase}' if phrase else ''}"
-    )
+    return _no_connection(f"{server}: {name} answered {status}{f' {phrase}' if phrase else ''}", reason)
 
 
 def _lost(error: Exception, server: str, through: str) -> TransportFailure:

@@ -12,7 +12,7 @@ from clarus_async.errors import Applied
 from clarus_async.provisioning.report import OutcomeStatus, Problem
 from clarus_async.reconcile.pending import LookupKey, folded
 from clarus_async.resources.spec import AnySpec
-from clarus_async.validation import UNSET
+from clarus_async.unset import UNSET
 
 Existing: TypeAlias = Literal["adopt", "update", "fail", "ignore"]
 EXISTING: Final = ("adopt", "update", "fail", "ignore")

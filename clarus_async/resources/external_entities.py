@@ -10,8 +10,8 @@ import attrs
 from clarus_async.pydantic_schema import PydanticRecord
 from clarus_async.resources.records import AN_ID, ChangesRecord, CheckedRecord, NewRecord, UnsetType
 from clarus_async.resources.spec import Envelope, Listing, NaturalKey, Nested, ResourceSpec
+from clarus_async.unset import UNSET
 from clarus_async.validation import (
-    UNSET,
     checked,
     checked_by,
     checked_field,

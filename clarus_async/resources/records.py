@@ -9,7 +9,8 @@ import attrs
 
 from clarus_async.errors import InputProblem, InvalidInputError
 from clarus_async.pydantic_schema import PydanticRecord
-from clarus_async.validation import UNSET, Unset, attributes_of, problems_of, shown
+from clarus_async.unset import UNSET, Unset
+from clarus_async.validation import attributes_of, problems_of, shown
 
 UnsetType: TypeAlias = Literal[Unset.UNSET]
 

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import attrs
 
 from clarus_async.resources.spec import AnySpec, Changes, Envelope, New, Record, ResourceSpec
-from clarus_async.validation import UNSET, attributes_of
+from clarus_async.unset import UNSET
+from clarus_async.validation import attributes_of
 from clarus_async.wire.reading import Unreadable, encode, parse_object, read_record, unstructure
 
 

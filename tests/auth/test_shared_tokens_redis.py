@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from clarus_async import AccessToken, ClarusClient, ClientCredentials, NewIntegration, RefreshToken, Token
-from clarus_async.auth.redis_token_store import derive_keys
+from clarus_async.auth.shared_tokens import derive_keys
 from clarus_async.fleet.redis import RedisPacing
 from tests.support.redis_server import RedisServer, free_port
 from tests.support.stub_server import StubServer, bearer, created, reply
@@ -211,7 +211,7 @@ async def test_a_redis_that_goes_away_costs_nobody_the_token(redis):
 
 
 async def test_who_dies_while_it_asks_is_waited_for_no_longer_than_its_claim(redis, monkeypatch):
-    monkeypatch.setattr("clarus_async.auth.redis_token_store._CLAIM_LIFE", 500)
+    monkeypatch.setattr("clarus_async.auth.shared_tokens._CLAIM_LIFE", 500)
     asking = asyncio.Event()
 
     async def token(_):

@@ -14,7 +14,8 @@ from clarus_async.resources.resource import Resource
 from clarus_async.resources.spec import Envelope, Listing, NaturalKey, Nested, ResourceSpec
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Simulator
 from clarus_async.simulator.resources import RESOURCES, Field, given
-from clarus_async.validation import UNSET, checked, checked_by, checked_field, number_problem, text_problem
+from clarus_async.unset import UNSET
+from clarus_async.validation import checked, checked_by, checked_field, number_problem, text_problem
 
 # A module of clarus_async/resources/, and its class in typed.py.
 

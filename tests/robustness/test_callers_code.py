@@ -21,7 +21,6 @@ from clarus_async import (
     OutcomeUnknownError,
     RefreshToken,
     Timeouts,
-    Token,
 )
 from clarus_async.simulator import Simulator
 from tests.support.stub_server import StubServer, bearer, created, reply
@@ -242,12 +241,3 @@ class TestInput:
             with pytest.raises(InvalidInputError) as caught:
                 await clarus.graphql("query { x }", Unreadable("__iter__"))
         assert told(caught.value, "variables: can't be read: it raised KeyError", "__iter__")
-
-
-async def test_a_token_that_a_source_gives_is_no_trouble(server):
-    class Source:
-        async def fetch(self):
-            return Token("t1", 60.0)
-
-    async with client(server, Source()) as clarus:
-        await clarus.ping()

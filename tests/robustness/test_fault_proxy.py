@@ -7,20 +7,15 @@ the record is held against the ledger. The client is used again after each.
 
 import asyncio
 import contextlib
-import ssl
-from datetime import UTC, datetime, timedelta
 
-import aiohttp
 import attrs
 import pytest
-import trustme
 
 from clarus_async import (
     AccessToken,
     Applied,
     ClarusClient,
     ClarusError,
-    ConfigurationError,
     ConnectionFailedError,
     NewIntegration,
     OutcomeUnknownError,
@@ -246,45 +241,3 @@ async def test_a_handshake_that_fails_proves_that_nothing_was_sent(operation, gr
     assert (type(result), result.applied) == (ConnectionFailedError, Applied.NO)
     assert "no connection to " in str(result)
     assert sim.count() == 0
-
-
-def trusting(authority):
-    connector = aiohttp.TCPConnector(ssl=client_context(authority))
-    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
-
-
-CERTIFICATES = {
-    "of a CA nobody knows": lambda _: server_context(trustme.CA()),
-    "of another host": lambda authority: server_context(authority, "other.example"),
-    "out of date": lambda authority: server_context(authority, not_after=datetime.now(UTC) - timedelta(days=1)),
-}
-
-
-@operations
-@pytest.mark.parametrize("shown", CERTIFICATES.values(), ids=CERTIFICATES)
-async def test_a_certificate_that_is_not_valid_proves_that_nothing_was_sent(authority, operation, shown):
-    async with trusting(authority) as session, standing(shown(authority), session=session) as (sim, proxy, clarus):
-        result = await within(PATIENT, CALLS[operation](clarus, 1))
-
-    assert (type(result), result.applied) == (ConfigurationError, Applied.NO)
-    assert "certificate is not valid" in str(result)
-    assert (sim.count(), proxy.asked) == (0, [])
-
-
-@pytest.mark.parametrize(
-    ("credentials", "error", "applied"),
-    [(None, ConnectionFailedError, Applied.NO), (AccessToken("x"), OutcomeUnknownError, Applied.MAYBE)],
-    ids=["asked for a token", "asked to create"],
-)
-async def test_a_server_that_wants_a_certificate_of_ours(authority, credentials, error, applied):
-    # Under TLS 1.3 the handshake is over for the client before the server says no, and a request is out by then.
-    context = server_context(authority)
-    context.verify_mode = ssl.CERT_REQUIRED
-    authority.configure_trust(context)
-    async with (
-        trusting(authority) as session,
-        standing(context, session=session, credentials=credentials) as (sim, _, clarus),
-    ):
-        result = await within(PATIENT, CALLS["create"](clarus, 1))
-
-    assert (type(result), result.applied, sim.count()) == (error, applied, 0)

@@ -2,7 +2,7 @@
 
 Which settings and credentials are refused, and in what words, is in tests/test_config.py and test_credentials.py,
 what is wrong with a file's rows in tests/provisioning/files/test_reader.py, and with a journal in
-tests/provisioning/journal/test_file.py. Here it is tried at each entrance, with a server that sees what goes out.
+tests/provisioning/journal/test_file.py. Here some are tried at each entrance, with a server that sees what goes out.
 """
 
 import enum
@@ -16,7 +16,6 @@ from clarus_async import (
     Applied,
     AuthorizationCode,
     ClarusClient,
-    ClarusError,
     ClientCredentials,
     ConfigurationError,
     IntegrationChanges,
@@ -25,17 +24,14 @@ from clarus_async import (
     NewIntegration,
     OutcomeUnknownError,
     RefreshToken,
-    Token,
 )
 from clarus_async.cli.commands import main
 from clarus_async.reconcile.pending import InDoubt, LookupKey, Moment, PendingCreate
 from tests.robustness.test_server import good, page
-from tests.support.endings import ended
 from tests.support.stub_server import TOKEN_PATH, StubServer
 from tests.support.virtual import virtual
 
 EVIL = "a\r\nX-Evil: 1\r\n\r\nGET /evil HTTP/1.1\r\n"
-MOST = 32 * 2**20
 
 
 def untouched(server):
@@ -48,40 +44,15 @@ def untouched(server):
 
 # Settings, at each entrance.
 
-SUBDOMAINS = {
-    "a path": "evil.example/",
-    "a host": "evil.example",
-    "a space": "a b",
-    "a header": EVIL,
-    "a line feed": "acme\n",
-    "a tab": "acme\t",
-    "not ASCII": "\u00e4cme",
-    "a wide letter": "\uff41cme",
-    "a dotless i": "\u0131cme",
-    "a userinfo": "user@acme",
-    "a port": "acme:80",
-    "dots": "..",
-    "a percent": "%61cme",
-    "a template": "{acme}",
-}
-BASE_URLS = {
-    "userinfo": "https://user:canary@clarus.example",
-    "a host behind userinfo": "https://clarus-api.com@evil.example",
-    "a fragment": "https://clarus.example/#canary",
-    "a query": "https://clarus.example/?canary=1",
-    "a file": "file:///etc/passwd",
-    "javascript": "javascript:alert(1)",
-    "ftp": "ftp://clarus.example",
-    "a socket": "unix:///run/x.sock",
-    "no host": "https:///path",
-    "no scheme": "//evil.example",
-    "backslashes": "https:\\\\evil.example",
-    "a backslash": "https://clarus-api.com\\.evil.example",
-    "a header": "https://clarus.example/" + EVIL,
-    "not ASCII": "https://cl\u0430rus-api.com",
-    "plain http": "http://evil.example",
-    "nearly loopback": "http://127.0.0.1.evil.example",
-    "loopback as a number": "http://2130706433",
+SETTINGS = {
+    "subdomain: a path": ("subdomain", "evil.example/"),
+    "subdomain: a header": ("subdomain", EVIL),
+    "subdomain: a line feed": ("subdomain", "acme\n"),
+    "subdomain: a wide letter": ("subdomain", "\uff41cme"),
+    "base_url: userinfo": ("base_url", "https://user:canary@clarus.example"),
+    "base_url: a query": ("base_url", "https://clarus.example/?canary=1"),
+    "base_url: a header": ("base_url", "https://clarus.example/" + EVIL),
+    "base_url: plain http": ("base_url", "http://evil.example"),
 }
 
 
@@ -102,12 +73,6 @@ def at_each_entrance(name, value, monkeypatch):
         yield lambda: ClarusClient.from_env(credentials=AccessToken("x"))
 
 
-SETTINGS = {
-    **{f"subdomain: {name}": ("subdomain", value) for name, value in SUBDOMAINS.items()},
-    **{f"base_url: {name}": ("base_url", value) for name, value in BASE_URLS.items()},
-}
-
-
 @pytest.mark.parametrize(("name", "value"), SETTINGS.values(), ids=SETTINGS)
 def test_a_setting_is_refused_at_each_entrance(name, value, monkeypatch, capsys):
     for enter in at_each_entrance(name, value, monkeypatch):
@@ -124,16 +89,6 @@ def test_a_setting_is_refused_at_each_entrance(name, value, monkeypatch, capsys)
 
 
 # Strings that may hold anything: they travel in a form or in JSON, and never in a header or a URL.
-
-
-class Source:
-    """Hands out whatever it was given."""
-
-    def __init__(self, make):
-        self._make = make
-
-    async def fetch(self):
-        return self._make()
 
 
 STRINGS = {
@@ -187,40 +142,6 @@ async def test_a_string_arrives_as_it_is_and_writes_nothing_else(text):
     assert listed["variables"]["filter"]["name"] == {"eq": text, "ilike": text}
     assert text not in listed["query"]
     assert asked["variables"] == {"x": text}
-
-
-REFUSED = {
-    "a token": lambda: AccessToken(EVIL),
-    "a scope": lambda: ClientCredentials("id", "secret", (EVIL,)),
-    "a scope with a space": lambda: ClientCredentials("id", "secret", ("a b",)),
-    "a scope that is not ASCII": lambda: ClientCredentials("id", "secret", ("\u00e4",)),
-    "scopes as one string": lambda: ClientCredentials("id", "secret", "abc"),
-    "a secret that no form carries": lambda: ClientCredentials("id", "\ud800"),
-    "an id": lambda: AuthorizationCode(EVIL, "secret", "https://x.example/"),
-    "a state": lambda: AuthorizationCode("a", "b", "c").authorization_url(EVIL, "x" * 43),
-    "a state that is none": lambda: AuthorizationCode("a", "b", "c").authorization_url("", "x" * 43),
-    "a challenge with more": lambda: AuthorizationCode("a", "b", "c").authorization_url("s", "x" * 42 + "\n"),
-}
-
-
-@pytest.mark.parametrize("make", REFUSED.values(), ids=REFUSED)
-def test_what_would_reach_a_header_or_a_url_is_refused_where_it_is_made(make):
-    with pytest.raises(InvalidInputError) as caught:
-        make()
-    assert "Evil" not in str(caught.value)
-
-
-@virtual
-async def test_a_token_source_can_write_no_header_either():
-    async with (
-        StubServer(good) as server,
-        ClarusClient("acme", Source(lambda: Token(EVIL)), base_url=server.url) as clarus,
-    ):
-        result = await ended(clarus.ping())
-
-    assert isinstance(result, ClarusError)
-    assert "Evil" not in str(result)
-    assert server.asked == []
 
 
 @virtual

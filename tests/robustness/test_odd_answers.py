@@ -119,6 +119,21 @@ class Catalog(StubServer):
         return reply(document)
 
 
+class Losing(Catalog):
+    """Makes what it is asked for, and its answer is lost; ``spoilt`` is what the list shows otherwise of the row."""
+
+    def __init__(self, *rows: dict[str, Any], spoilt: dict[str, Any] | None = None, **options: Any) -> None:
+        super().__init__(*rows, **options)
+        self._spoilt = spoilt or {}
+
+    def _answered(self, asked: Any) -> Reply | None:
+        answer = super()._answered(asked)
+        if asked.path == "/graphql":
+            return answer
+        self.rows[-1] |= self._spoilt
+        return None
+
+
 def row(number: int, name: str, reference: str | None = None, **more: Any) -> dict[str, Any]:
     """A row; a name that begins with an underscore is what the server searches by, whatever it shows."""
     return {"id": str(number), "name": name, REFERENCE: reference, "created_at": "2026-01-10T12:00:00Z"} | more
@@ -157,19 +172,16 @@ class TestOneOddRow:
         ],
         ids=str,
     )
-    def test_what_has_its_id_and_its_key_is_adopted_like_any_other(self, odd):
-        @virtual
-        async def check():
-            rows = there(60)
-            rows[7] |= odd
-            async with Catalog(*rows) as server, client_of(server) as clarus:
-                known = await outcomes(clarus, shops(60))
-                assert {outcome.status for outcome in known.values()} == {ADOPTED}
-                assert known["ref-7"].id == 8
-                assert now() < 1.0
-                assert len(server.queries) == 2
-
-        check()
+    @virtual
+    async def test_what_has_its_id_and_its_key_is_adopted_like_any_other(self, odd):
+        rows = there(60)
+        rows[7] |= odd
+        async with Catalog(*rows) as server, client_of(server) as clarus:
+            known = await outcomes(clarus, shops(60))
+            assert {outcome.status for outcome in known.values()} == {ADOPTED}
+            assert known["ref-7"].id == 8
+            assert now() < 1.0
+            assert len(server.queries) == 2
 
     @pytest.mark.parametrize(
         "odd",
@@ -182,43 +194,37 @@ class TestOneOddRow:
         ],
         ids=str,
     )
-    def test_what_can_not_be_told_apart_costs_only_its_own_record_and_no_time(self, odd):
-        @virtual
-        async def check():
-            rows = there(60)
-            rows[7] |= odd
-            async with Catalog(*rows) as server, client_of(server) as clarus:
-                known = await outcomes(clarus, [*shops(60), NewIntegration(name="New", integration_type="shopify")])
-                failed = known.pop("ref-7")
-                assert failed.status is FAILED
-                assert "can't be read" in failed.error.message
-                assert failed.error.applied is Applied.NO
-                assert known.pop("New").status is CREATED
-                assert {outcome.status for outcome in known.values()} == {ADOPTED}
-                assert len(known) == 59
-                assert now() < 1.0
-                assert server.made == ["New"]
-                # Fifty keys are halved until the one is alone.
-                assert len(server.queries) <= 3 + 2 * 6
-
-        check()
+    @virtual
+    async def test_what_can_not_be_told_apart_costs_only_its_own_record_and_no_time(self, odd):
+        rows = there(60)
+        rows[7] |= odd
+        async with Catalog(*rows) as server, client_of(server) as clarus:
+            known = await outcomes(clarus, [*shops(60), NewIntegration(name="New", integration_type="shopify")])
+            failed = known.pop("ref-7")
+            assert failed.status is FAILED
+            assert "can't be read" in failed.error.message
+            assert failed.error.applied is Applied.NO
+            assert known.pop("New").status is CREATED
+            assert {outcome.status for outcome in known.values()} == {ADOPTED}
+            assert len(known) == 59
+            assert now() < 1.0
+            assert server.made == ["New"]
+            # Fifty keys are halved until the one is alone.
+            assert len(server.queries) <= 3 + 2 * 6
 
     @pytest.mark.parametrize("spoilt", [None, {}, {"node": None}, {"cursor": "8"}, 7], ids=str)
-    def test_an_edge_that_is_none_costs_only_its_own_record(self, spoilt):
+    @virtual
+    async def test_an_edge_that_is_none_costs_only_its_own_record(self, spoilt):
         def spoil(page, variables):
             page["edges"] = [
                 spoilt if edge["node"][REFERENCE] == "ref-7" else edge for edge in page["edges"]
             ]  # fmt: skip
 
-        @virtual
-        async def check():
-            async with Catalog(*there(60), spoil=spoil) as server, client_of(server) as clarus:
-                known = await outcomes(clarus, shops(60))
-                assert [key for key, outcome in known.items() if outcome.status is not ADOPTED] == ["ref-7"]
-                assert server.made == []
-                assert now() < 1.0
-
-        check()
+        async with Catalog(*there(60), spoil=spoil) as server, client_of(server) as clarus:
+            known = await outcomes(clarus, shops(60))
+            assert [key for key, outcome in known.items() if outcome.status is not ADOPTED] == ["ref-7"]
+            assert server.made == []
+            assert now() < 1.0
 
     @virtual
     async def test_a_field_that_must_not_be_null_and_is_costs_only_its_own_record(self):
@@ -237,30 +243,14 @@ class TestOneOddRow:
 
     @virtual
     async def test_what_is_in_doubt_is_not_sent_again_while_its_row_can_not_be_read(self):
-        class Losing(Catalog):
-            def _answered(self, asked):
-                answer = super()._answered(asked)
-                if asked.path == "/graphql":
-                    return answer
-                self.rows[-1]["id"] = None
-                return None
-
-        async with Losing() as server, client_of(server) as clarus:
+        async with Losing(spoilt={"id": None}) as server, client_of(server) as clarus:
             known = await outcomes(clarus, shops(2))
             assert {outcome.status for outcome in known.values()} == {OutcomeStatus.UNRESOLVED}
             assert sorted(server.made) == ["ref-0", "ref-1"]
 
     @virtual
     async def test_what_does_not_tell_when_it_was_created_is_named_and_not_adopted(self):
-        class Losing(Catalog):
-            def _answered(self, asked):
-                answer = super()._answered(asked)
-                if asked.path == "/graphql":
-                    return answer
-                self.rows[-1]["created_at"] = None
-                return None
-
-        async with Losing() as server, client_of(server) as clarus:
+        async with Losing(spoilt={"created_at": None}) as server, client_of(server) as clarus:
             with pytest.raises(ClarusError) as caught:
                 await clarus.integrations.create(shops(1)[0])
             assert caught.value.found == (1001,)
@@ -268,42 +258,26 @@ class TestOneOddRow:
 
     @virtual
     async def test_a_run_tells_it_from_what_was_there_before(self):
-        class Losing(Catalog):
-            def _answered(self, asked):
-                answer = super()._answered(asked)
-                if asked.path == "/graphql":
-                    return answer
-                self.rows[-1]["created_at"] = None
-                return None
-
-        async with Losing() as server, client_of(server) as clarus:
+        async with Losing(spoilt={"created_at": None}) as server, client_of(server) as clarus:
             known = await outcomes(clarus, shops(2))
             assert {outcome.status for outcome in known.values()} == {ADOPTED}
             assert sorted(server.made) == ["ref-0", "ref-1"]
 
     @pytest.mark.usefixtures("inline_journal")
-    def test_a_review_says_what_it_can_not_tell(self, tmp_path):
-        @virtual
-        async def check():
-            class Losing(Catalog):
-                def _answered(self, asked):
-                    answer = super()._answered(asked)
-                    return answer if asked.path == "/graphql" else None
-
-            async with Losing() as server, client_of(server) as clarus:
-                known = await outcomes(clarus, shops(2), journal=tmp_path / "run.db")
-                assert {outcome.status for outcome in known.values()} == {ADOPTED}
-                server.rows[0]["id"] = None
-                reviewed = {outcome.key: outcome async for outcome in clarus.integrations.review(tmp_path / "run.db")}
-                odd = reviewed.pop(server.made[0])
-                assert (odd.status, odd.id) == (OutcomeStatus.UNRESOLVED, 1001)
-                assert "can't be read" in odd.error.message
-                assert [outcome.status for outcome in reviewed.values()] == [ADOPTED]
-                server.rows[0]["id"] = "1001"
-                reviewed = {outcome.key: outcome async for outcome in clarus.integrations.review(tmp_path / "run.db")}
-                assert {outcome.status for outcome in reviewed.values()} == {ADOPTED}
-
-        check()
+    @virtual
+    async def test_a_review_says_what_it_can_not_tell(self, tmp_path):
+        async with Losing() as server, client_of(server) as clarus:
+            known = await outcomes(clarus, shops(2), journal=tmp_path / "run.db")
+            assert {outcome.status for outcome in known.values()} == {ADOPTED}
+            server.rows[0]["id"] = None
+            reviewed = {outcome.key: outcome async for outcome in clarus.integrations.review(tmp_path / "run.db")}
+            odd = reviewed.pop(server.made[0])
+            assert (odd.status, odd.id) == (OutcomeStatus.UNRESOLVED, 1001)
+            assert "can't be read" in odd.error.message
+            assert [outcome.status for outcome in reviewed.values()] == [ADOPTED]
+            server.rows[0]["id"] = "1001"
+            reviewed = {outcome.key: outcome async for outcome in clarus.integrations.review(tmp_path / "run.db")}
+            assert {outcome.status for outcome in reviewed.values()} == {ADOPTED}
 
 
 ROWS = {
@@ -393,23 +367,20 @@ def costly(most: int, error: Callable[[int], dict[str, Any]], status: int = 200)
 class TestWhatCostsTooMuch:
     @pytest.mark.parametrize("status", [200, 400])
     @pytest.mark.parametrize("kind", COSTS_TOO_MUCH)
-    def test_pages_shrink_at_once_and_stay_small(self, kind, status):
-        @virtual
-        async def check():
-            refuse = costly(20, COSTS_TOO_MUCH[kind], status)
-            async with Catalog(*there(60), refuse=refuse) as server, client_of(server) as clarus:
-                known = await outcomes(clarus, shops(61))
-                assert [outcome.status for outcome in known.values()].count(ADOPTED) == 60
-                assert known["ref-60"].status is CREATED
-                sizes = [query["first"] for query in server.queries]
-                assert sizes.count(100) <= 2
-                assert set(sizes) == {100, 50, 25, 12}
-                server.queries.clear()
-                assert len([found async for found in clarus.integrations.list()]) == 61
-                assert {query["first"] for query in server.queries} == {12}
-                assert now() < 1.0
-
-        check()
+    @virtual
+    async def test_pages_shrink_at_once_and_stay_small(self, kind, status):
+        refuse = costly(20, COSTS_TOO_MUCH[kind], status)
+        async with Catalog(*there(60), refuse=refuse) as server, client_of(server) as clarus:
+            known = await outcomes(clarus, shops(61))
+            assert [outcome.status for outcome in known.values()].count(ADOPTED) == 60
+            assert known["ref-60"].status is CREATED
+            sizes = [query["first"] for query in server.queries]
+            assert sizes.count(100) <= 2
+            assert set(sizes) == {100, 50, 25, 12}
+            server.queries.clear()
+            assert len([found async for found in clarus.integrations.list()]) == 61
+            assert {query["first"] for query in server.queries} == {12}
+            assert now() < 1.0
 
     @virtual
     async def test_a_page_size_that_was_given_shrinks_too(self):
@@ -470,24 +441,17 @@ REFUSED = {
 class TestWhatIsRefusedForGood:
     @pytest.mark.parametrize("existing", ["adopt", "ignore"])
     @pytest.mark.parametrize("kind", REFUSED)
-    def test_a_run_is_ended_at_once_with_the_servers_reason(self, kind, existing):
+    @virtual
+    async def test_a_run_is_ended_at_once_with_the_servers_reason(self, kind, existing):
         status, error = REFUSED[kind]
 
-        class Losing(Catalog):
-            def _answered(self, asked):
-                return super()._answered(asked) if asked.path == "/graphql" else None
-
-        @virtual
-        async def check():
-            refused = reply({"errors": [error]}, status)
-            async with Losing(refuse=lambda variables: refused) as server, client_of(server) as clarus:
-                server.introspections = [refused]
-                with pytest.raises(ClarusError, match=error["message"][:15]):
-                    await outcomes(clarus, shops(300), existing=existing, concurrency=2)
-                assert now() < 10.0
-                assert len(server.queries) <= 6
-
-        check()
+        refused = reply({"errors": [error]}, status)
+        async with Losing(refuse=lambda variables: refused) as server, client_of(server) as clarus:
+            server.introspections = [refused]
+            with pytest.raises(ClarusError, match=error["message"][:15]):
+                await outcomes(clarus, shops(300), existing=existing, concurrency=2)
+            assert now() < 10.0
+            assert len(server.queries) <= 6
 
     @virtual
     async def test_what_refuses_a_create_ends_no_run(self):
@@ -519,16 +483,13 @@ class TestMutations:
             ({"errors": [{"message": "Internal server error"}]}, Applied.MAYBE),
         ],
     )
-    def test_an_error_says_whether_something_was_executed(self, answer, applied):
-        @virtual
-        async def check():
-            async with StubServer(lambda asked: reply(answer)) as server, client_of(server) as clarus:
-                with pytest.raises(GraphQLError) as caught:
-                    await clarus.graphql(MUTATION, {"id": "1"})
-                assert caught.value.applied is applied
-                assert len(server.asked) == 1
-
-        check()
+    @virtual
+    async def test_an_error_says_whether_something_was_executed(self, answer, applied):
+        async with StubServer(lambda asked: reply(answer)) as server, client_of(server) as clarus:
+            with pytest.raises(GraphQLError) as caught:
+                await clarus.graphql(MUTATION, {"id": "1"})
+            assert caught.value.applied is applied
+            assert len(server.asked) == 1
 
     @virtual
     async def test_a_refusal_by_status_executes_nothing(self):
@@ -569,34 +530,28 @@ PAIRS = [
 
 class TestKeysThatTheServerTakesForEqual:
     @pytest.mark.parametrize(("one", "other"), PAIRS)
-    def test_each_is_asked_alone_and_none_is_stored_twice_nor_taken_for_the_other(self, one, other):
-        @virtual
-        async def check():
-            server = Catalog(row(1, one, one), alike=as_a_collation)
-            async with server, client_of(server) as clarus:
-                known = await outcomes(clarus, both(one, other))
-                assert (known[one].status, known[one].id) == (ADOPTED, 1)
-                assert known[other].status is CONFLICT
-                assert known[other].others == (1,)
-                assert "takes the reference of another record for equal" in known[other].error.message
-                assert server.made == ["else"]
-                for query in server.queries:
-                    assert not {one, other} <= set(query["filter"][REFERENCE].get("in", ()))
-
-        check()
+    @virtual
+    async def test_each_is_asked_alone_and_none_is_stored_twice_nor_taken_for_the_other(self, one, other):
+        server = Catalog(row(1, one, one), alike=as_a_collation)
+        async with server, client_of(server) as clarus:
+            known = await outcomes(clarus, both(one, other))
+            assert (known[one].status, known[one].id) == (ADOPTED, 1)
+            assert known[other].status is CONFLICT
+            assert known[other].others == (1,)
+            assert "takes the reference of another record for equal" in known[other].error.message
+            assert server.made == ["else"]
+            for query in server.queries:
+                assert not {one, other} <= set(query["filter"][REFERENCE].get("in", ()))
 
     @pytest.mark.parametrize(("one", "other"), PAIRS)
-    def test_a_server_that_tells_them_apart_gets_both(self, one, other):
-        @virtual
-        async def check():
-            async with Catalog() as server, client_of(server) as clarus:
-                known = await outcomes(clarus, both(one, other))
-                assert {outcome.status for outcome in known.values()} == {CREATED}
-                assert sorted(server.made) == sorted([one, other, "else"])
-                known = await outcomes(clarus, both(one, other))
-                assert {outcome.status for outcome in known.values()} == {ADOPTED}
-
-        check()
+    @virtual
+    async def test_a_server_that_tells_them_apart_gets_both(self, one, other):
+        async with Catalog() as server, client_of(server) as clarus:
+            known = await outcomes(clarus, both(one, other))
+            assert {outcome.status for outcome in known.values()} == {CREATED}
+            assert sorted(server.made) == sorted([one, other, "else"])
+            known = await outcomes(clarus, both(one, other))
+            assert {outcome.status for outcome in known.values()} == {ADOPTED}
 
     @virtual
     async def test_the_same_by_name(self):
@@ -659,17 +614,14 @@ class TestWhatIsKeptOfASchema:
         ],
         ids=["cut", "500", "503", "no schema", "went wrong", "html"],
     )
-    def test_a_run_waits_for_a_definite_answer(self, first):
-        @virtual
-        async def check():
-            server = Catalog(*there(3))
-            async with server, client_of(server) as clarus:
-                server.introspections = [first] * 5
-                known = await outcomes(clarus, shops(3))
-                assert {outcome.matched_by for outcome in known.values()} == {"reference"}
-                assert not server.introspections
-
-        check()
+    @virtual
+    async def test_a_run_waits_for_a_definite_answer(self, first):
+        server = Catalog(*there(3))
+        async with server, client_of(server) as clarus:
+            server.introspections = [first] * 5
+            known = await outcomes(clarus, shops(3))
+            assert {outcome.matched_by for outcome in known.values()} == {"reference"}
+            assert not server.introspections
 
     @pytest.mark.parametrize(
         "first",
@@ -680,30 +632,21 @@ class TestWhatIsKeptOfASchema:
             reply({"errors": [{"message": "no", "extensions": {"code": "GRAPHQL_VALIDATION_FAILED"}}]}, 400),
         ],
     )
-    def test_a_definite_no_is_kept(self, first):
-        @virtual
-        async def check():
-            server = Catalog(*there(3))
-            async with server, client_of(server) as clarus:
-                server.introspections = [first]
-                for _ in range(2):
-                    known = await outcomes(clarus, shops(3))
-                    assert {outcome.matched_by for outcome in known.values()} == {"name"}
-                assert not server.introspections
-
-        check()
+    @virtual
+    async def test_a_definite_no_is_kept(self, first):
+        server = Catalog(*there(3))
+        async with server, client_of(server) as clarus:
+            server.introspections = [first]
+            for _ in range(2):
+                known = await outcomes(clarus, shops(3))
+                assert {outcome.matched_by for outcome in known.values()} == {"name"}
+            assert not server.introspections
 
     @virtual
     async def test_a_create_in_doubt_is_looked_up_by_what_is_certain(self):
-        class Losing(Catalog):
-            def _answered(self, asked):
-                answer = super()._answered(asked)
-                if asked.path == "/graphql":
-                    return answer
-                self.rows[-1]["created_at"] = "2126-01-10T12:00:00Z"
-                return None
-
-        server = Losing(row(1, "Shop 0", "other", created_at="2126-01-10T12:00:00Z"))
+        server = Losing(
+            row(1, "Shop 0", "other", created_at="2126-01-10T12:00:00Z"), spoilt={"created_at": "2126-01-10T12:00:00Z"}
+        )
         async with server, client_of(server) as clarus:
             server.introspections = [Reply(200, b"{")] * 3
             with pytest.raises(ClarusError) as caught:
@@ -727,19 +670,16 @@ class TestAPausedTenant:
     @pytest.mark.parametrize("existing", ["adopt", "ignore"])
     @pytest.mark.parametrize("journal", [False, True])
     @pytest.mark.usefixtures("inline_journal")
-    def test_a_run_with_references_waits(self, existing, journal, tmp_path):
-        @virtual
-        async def check():
-            async with self.paused(200) as server, client_of(server) as clarus:
-                with pytest.raises(RateLimitedError):
-                    await clarus.integrations.delete(1)
-                began = now()
-                options = {"journal": tmp_path / "run.db"} if journal else {}
-                known = await outcomes(clarus, shops(2), existing=existing, **options)
-                assert {outcome.status for outcome in known.values()} == {ADOPTED if existing == "adopt" else CREATED}
-                assert 199 <= now() - began < 210
-
-        check()
+    @virtual
+    async def test_a_run_with_references_waits(self, existing, journal, tmp_path):
+        async with self.paused(200) as server, client_of(server) as clarus:
+            with pytest.raises(RateLimitedError):
+                await clarus.integrations.delete(1)
+            began = now()
+            options = {"journal": tmp_path / "run.db"} if journal else {}
+            known = await outcomes(clarus, shops(2), existing=existing, **options)
+            assert {outcome.status for outcome in known.values()} == {ADOPTED if existing == "adopt" else CREATED}
+            assert 199 <= now() - began < 210
 
     @virtual
     async def test_a_single_call_says_so_at_once(self):

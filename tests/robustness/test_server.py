@@ -1,7 +1,7 @@
 """A server that means no good: whatever it answers, a call ends in time, truly and cheaply, and the next one works.
 
-In virtual time: nothing here may wait for ever. Answers of hundreds of megabytes are in test_bad_input.py, tokens whose
-life is nonsense in tests/auth/test_tokens_served.py, and pages that can't be read in tests/resources/test_list.py.
+In virtual time: nothing here may wait for ever. Answers of hundreds of megabytes are in test_large_answers.py, and
+pages that can't be read in tests/resources/test_list.py.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """Values that make no sense, from a server: ids, tokens, dates, waits and quotas.
 
-How each is read by itself is in tests/wire, tests/auth/test_rfc6749.py and tests/ratelimit/test_headers.py, and what a
-token's life may be in tests/auth/test_tokens_served.py; here is what becomes of a call, and of the next.
+How each is read by itself is in tests/wire, tests/auth/test_rfc6749.py and tests/ratelimit/test_headers.py; here is
+what becomes of a call, and of the next.
 """
 
 import asyncio
@@ -94,24 +94,8 @@ async def test_an_id_that_no_journal_holds_is_read_as_none(tmp_path):
 
 # Tokens: what is none reaches no header.
 
-TOKENS = {
-    "a line more": "t\r\nX-Evil: 1",
-    "a line feed": "t\n",
-    "NUL": "t\0",
-    "a space": "a b",
-    "an escape": "\x1b[31m",
-    "not ASCII": "t\u00e9",
-    "a wide letter": "\uff54",
-    "empty": "",
-    "true": True,
-    "a number": 17,
-    "an array": ["t"],
-    "an object": {"t": "t"},
-    "null": None,
-}
 
-
-@pytest.mark.parametrize("token", TOKENS.values(), ids=TOKENS)
+@pytest.mark.parametrize("token", ["t\r\nX-Evil: 1", "t\u00e9", {"t": "t"}, None], ids=repr)
 @virtual
 async def test_what_is_no_token_reaches_no_header(token):
     async with hostile(good, lambda _: bearer(token)) as (server, clarus, heal, _):
@@ -120,23 +104,6 @@ async def test_what_is_no_token_reaches_no_header(token):
             assert (type(result), result.applied, result.path) == (ResponseError, Applied.NO, TOKEN_PATH)
             assert result.pointer == "/access_token"
         assert server.count(TOKEN_PATH) == len(server.asked)
-        heal()
-        await clarus.ping()
-
-
-LIVES = ["0", "-1", "1e18", "1e400", "true", "[]", '"3600"', '""', "null", "-0.0", '"Infinity"', "1" * 300]
-
-
-@pytest.mark.parametrize("life", LIVES)
-@virtual
-async def test_a_life_that_makes_no_sense(life):
-    answer = Reply(200, f'{{"access_token": "t", "token_type": "bearer", "expires_in": {life}}}'.encode())
-    async with hostile(good, lambda _: answer) as (_, clarus, heal, _):
-        for call in CALLS.values():
-            result = await ended(call(clarus, 1))
-            # What is no JSON is no token.
-            assert isinstance(result, ResponseError) == (life == "1e400")
-            assert isinstance(result, ClarusError) == (life == "1e400")
         heal()
         await clarus.ping()
 
@@ -253,19 +220,24 @@ DATES = {
 }
 
 
-@pytest.mark.parametrize("date", DATES.values(), ids=DATES)
-@virtual
-async def test_a_record_that_was_there_before_is_not_taken_for_the_one_that_was_sent(date):
+def dated(date):
+    """A server that fails each create, and lists a record of the same name that was there before."""
     old = ROW | {"name": NEW.name, "created_at": "2020-01-01T00:00:00Z"}
 
     def answer(asked):
         answered = reply({"error": "no"}, 500) if asked.path == "/api/integrations" else page([old])
         if asked.path == "/graphql" and b"__schema" in asked.body:
             answered = reply({"errors": [{"message": "introspection is disabled"}]})
-        lines = () if date is None else (f"Date: {date}",)
-        return answered._replace(headers=(*answered.headers, *lines))
+        said = date()
+        return answered if said is None else answered._replace(headers=(*answered.headers, f"Date: {said}"))
 
-    async with hostile(answer) as (_, clarus, heal, _):
+    return answer
+
+
+@pytest.mark.parametrize("date", DATES.values(), ids=DATES)
+@virtual
+async def test_a_record_that_was_there_before_is_not_taken_for_the_one_that_was_sent(date):
+    async with hostile(dated(lambda: date)) as (_, clarus, heal, _):
         result = await ended(clarus.integrations.create(NEW))
         heal()
         await clarus.ping()
@@ -276,16 +248,7 @@ async def test_a_record_that_was_there_before_is_not_taken_for_the_one_that_was_
 
 @virtual
 async def test_where_the_clock_is_right_it_is_proved_not_to_be_there():
-    old = ROW | {"name": NEW.name, "created_at": "2020-01-01T00:00:00Z"}
-
-    def answer(asked):
-        answered = reply({"error": "no"}, 500) if asked.path == "/api/integrations" else page([old])
-        if asked.path == "/graphql" and b"__schema" in asked.body:
-            answered = reply({"errors": [{"message": "introspection is disabled"}]})
-        return answered._replace(
-            headers=(*answered.headers, f"Date: {format_datetime(datetime.now(UTC), usegmt=True)}")
-        )
-
+    answer = dated(lambda: format_datetime(datetime.now(UTC), usegmt=True))
     async with hostile(answer, timeouts=Timeouts(deadline=200.0)) as (_, clarus, _, _):
         result = await ended(clarus.integrations.create(NEW))
     assert (type(result), result.applied) == (ServerError, Applied.NO)

@@ -87,6 +87,12 @@ def test_what_would_turn_every_text_to_stars_is_no_secret(value):
     assert secrets_in({"a": value}) == []
 
 
+def test_what_is_no_secret_stays_readable():
+    text = "True is not allowed in 11 regions of europe"
+
+    assert text in str(scrubbed({"error": text}, *secrets_in({"test_mode": True, "retries": 1, "region": "eu"})))
+
+
 @pytest.mark.parametrize("configuration", [None, {}, "UNSET"[:0]])
 def test_no_configuration_has_no_secrets(configuration):
     assert secrets_in(configuration) == []

@@ -6,10 +6,12 @@ For what the simulator would never do: echo secrets, rotate without mercy, answe
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import json
 import ssl
-from collections.abc import Awaitable, Callable
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
@@ -90,6 +92,24 @@ class StubServer(StreamServer):
         writer.write("\r\n".join(parts).encode() + answer.body)
         await writer.drain()
         return True
+
+
+@contextlib.contextmanager
+def in_a_thread(server: StubServer) -> Iterator[StubServer]:
+    """Serve on a loop of its own in a thread, so that the server outlives the test's loops."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+
+    def on_its_loop(coroutine: Coroutine[Any, Any, object]) -> None:
+        asyncio.run_coroutine_threadsafe(coroutine, loop).result(5)
+
+    on_its_loop(server.__aenter__())
+    yield server
+    on_its_loop(server.__aexit__())
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
 
 
 async def read_request(reader: asyncio.StreamReader) -> tuple[bytes, Asked]:

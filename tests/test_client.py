@@ -1,19 +1,26 @@
-"""``for_subdomain`` and ``with_options``, and where requests go."""
+"""The client: its settings, its views and where their requests go, and mocks of it as others' tests make them."""
+
+from unittest.mock import AsyncMock, MagicMock, Mock, create_autospec
 
 import pytest
 
 from clarus_async import (
     AccessToken,
     ClarusClient,
-    ClientCredentials,
     ConfigurationError,
+    ExternalEntities,
+    Integration,
+    Integrations,
+    NewIntegration,
+    Observer,
     RateLimitedError,
     RetryPolicy,
     ServerError,
     Timeouts,
     Token,
+    TokenSource,
 )
-from tests.support.vendor import BASE, FAST, GRAPHQL, TOKEN, make_client, sent, times
+from tests.support.vendor import BASE, FAST, GRAPHQL, make_client, sent, times
 
 PONG = {"data": {"sites": {"all": {"edges": []}}}}
 
@@ -26,28 +33,6 @@ async def test_a_view_for_another_tenant_sends_its_subdomain_and_the_same_token(
     [request] = sent(mocked, "POST", GRAPHQL)
     assert request.headers["X-Clarus-Subdomain"] == view.subdomain == "other-2"
     assert request.headers["Authorization"] == "Bearer token-1"
-
-
-async def test_a_view_with_credentials_of_its_own_sends_its_own_token(mocked, clarus):
-    mocked.post(GRAPHQL, payload=PONG, repeat=True)
-    await clarus.for_subdomain("other", AccessToken("token-2")).ping()
-    await clarus.ping()
-
-    assert [request.headers["Authorization"] for request in sent(mocked, "POST", GRAPHQL)] == [
-        "Bearer token-2",
-        "Bearer token-1",
-    ]
-
-
-async def test_views_share_one_token_request(mocked):
-    mocked.post(TOKEN, payload={"access_token": "t"})
-    mocked.post(GRAPHQL, payload=PONG, repeat=True)
-    async with make_client(ClientCredentials("id", "secret")) as clarus:
-        await clarus.for_subdomain("other").ping()
-        await clarus.with_options(timeouts=Timeouts()).ping()
-        await clarus.ping()
-
-    assert len(sent(mocked, "POST", TOKEN)) == 1
 
 
 async def test_a_view_keeps_the_options_it_was_made_from(mocked, clarus):
@@ -99,36 +84,8 @@ async def test_a_view_of_the_same_tenant_has_the_same_pace(mocked, clarus):
     assert times(mocked) == 1
 
 
-async def test_closing_a_view_closes_nothing(mocked, clarus):
-    mocked.post(GRAPHQL, payload=PONG)
-    async with clarus.for_subdomain("other"):
-        pass
-    await clarus.with_options().close()
-
-    await clarus.ping()
-
-
-async def test_closing_the_client_closes_its_views(mocked):
-    clarus = make_client()
-    view = clarus.for_subdomain("other")
-    await clarus.close()
-
-    with pytest.raises(ConfigurationError, match="the client is closed"):
-        await view.ping()
-    assert times(mocked) == 0
-
-
-@pytest.mark.parametrize(
-    "subdomain",
-    ["", "Acme", "a.b", "-a", "a-", "a" * 64, "acme\n", "acme\r\nX-Evil: 1", "ä", " acme", None, 7, b"acme"],
-)
-async def test_a_subdomain_that_is_none_is_refused(clarus, subdomain):
-    with pytest.raises(ConfigurationError, match="subdomain"):
-        clarus.for_subdomain(subdomain)
-
-
-@pytest.mark.parametrize("credentials", ["", {}, 0])
-async def test_credentials_that_are_empty_are_refused(clarus, credentials):
+@pytest.mark.parametrize("credentials", ["", {}, 0, "secret"])
+async def test_what_is_no_credentials_of_a_view_is_refused(clarus, credentials):
     with pytest.raises(ConfigurationError, match="credentials"):
         clarus.for_subdomain("other", credentials)
 
@@ -145,9 +102,16 @@ async def test_a_token_source_that_is_falsy_is_a_token_source(mocked, clarus):
     assert request.headers["Authorization"] == "Bearer token-2"
 
 
-async def test_credentials_that_are_none_are_refused(clarus):
-    with pytest.raises(ConfigurationError, match="credentials"):
-        clarus.for_subdomain("other", "secret")
+def test_every_setting_that_is_wrong_is_named_at_once():
+    with pytest.raises(ConfigurationError) as caught:
+        ClarusClient(
+            "A", "x", base_url="x", timeouts=3, retry="x", pacing="x", max_connections=0, session="x", observer=object()
+        )
+    for name in (
+        "subdomain", "credentials", "base_url", "timeouts", "retry", "pacing", "max_connections", "observer",
+    ):  # fmt: skip
+        assert f"{name}: " in str(caught.value)
+    assert "session: must be ClientSession, not str" in str(caught.value)
 
 
 @pytest.mark.parametrize("options", [{"timeouts": 3}, {"retry": 3}, {"timeouts": RetryPolicy()}])
@@ -184,3 +148,77 @@ def test_a_view_is_a_client():
     view = make_client().for_subdomain("other")
     assert isinstance(view, ClarusClient)
     assert repr(view) == "<ClarusClient other at https://clarus-api.com>"
+
+
+NEW = NewIntegration(name="Shop", integration_type="shopify")
+SHOP = Integration(id=7, name="Shop")
+
+
+def test_a_resource_is_made_once_for_each_view():
+    clarus = ClarusClient("acme", AccessToken("t"))
+
+    assert isinstance(clarus.integrations, Integrations)
+    assert clarus.integrations is clarus.integrations
+    assert clarus.for_subdomain("globex").integrations is not clarus.integrations
+    assert ClarusClient.integrations is Integrations
+    assert isinstance(clarus.external_entities, ExternalEntities)
+    assert ClarusClient.external_entities is ExternalEntities
+
+
+@pytest.mark.parametrize("mock", [Mock, MagicMock, AsyncMock])
+def test_a_mock_of_its_spec_has_what_it_has(mock):
+    clarus = mock(spec=ClarusClient)
+
+    assert isinstance(clarus, ClarusClient)
+    assert {"integrations", "pace", "subdomain"} <= set(dir(clarus))
+    clarus.integrations = create_autospec(Integrations, instance=True)
+    with pytest.raises(AttributeError):
+        clarus.integration  # noqa: B018
+
+
+@pytest.mark.parametrize("mock", [Mock, MagicMock, AsyncMock])
+async def test_what_is_awaited_can_be_awaited_of_a_mock(mock):
+    clarus = mock(spec=ClarusClient)
+    clarus.ping.return_value = None
+    clarus.graphql.return_value = {"x": 1}
+    clarus.integrations = create_autospec(Integrations, instance=True)
+    clarus.integrations.create.return_value = SHOP
+
+    assert await clarus.ping() is None
+    assert await clarus.graphql("query { x }") == {"x": 1}
+    assert await clarus.integrations.create(NEW) is SHOP
+
+
+@pytest.fixture(params=[True, False], ids=["instance", "class"])
+def autospec(request):
+    return create_autospec(ClarusClient, instance=request.param)
+
+
+async def test_an_autospec_knows_its_resources(autospec):
+    autospec.integrations.create.return_value = SHOP
+
+    assert isinstance(autospec, ClarusClient)
+    assert await autospec.integrations.create(NEW, on_unknown="raise") is SHOP
+    autospec.integrations.create.assert_awaited_once_with(NEW, on_unknown="raise")
+
+
+async def test_an_autospec_refuses_what_the_client_would(autospec):
+    with pytest.raises(AttributeError):
+        autospec.integrations.craete  # noqa: B018
+    with pytest.raises(TypeError, match="on_unknwon"):
+        await autospec.integrations.create(NEW, on_unknwon="raise")
+    with pytest.raises(TypeError):
+        autospec.integrations.list(page=1)
+
+
+async def test_an_autospec_lists(autospec):
+    autospec.integrations.list.return_value.__aiter__.return_value = [SHOP]
+
+    assert [row async for row in autospec.integrations.list()] == [SHOP]
+
+
+async def test_a_client_takes_mocks_of_what_it_is_given():
+    observer, source = Mock(spec=Observer), AsyncMock(spec=TokenSource)
+
+    assert ClarusClient("acme", source, observer=observer).subdomain == "acme"
+    assert ClarusClient("acme", create_autospec(TokenSource, instance=True), observer=create_autospec(Observer))
