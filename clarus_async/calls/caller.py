@@ -32,7 +32,7 @@ from clarus_async.events import WaitReason
 from clarus_async.http.session import BODY_CAP, USER_AGENT, HttpResponse
 from clarus_async.http.transport_failure import TransportFailure
 from clarus_async.ratelimit.headers import read_rate_limit
-from clarus_async.retry.budget import MOST_UNCOUNTED_503S
+from clarus_async.retry.budget import MOST_UNCOUNTED_ATTEMPTS
 from clarus_async.retry.deadline import LEAST_USEFUL, Deadline
 from clarus_async.retry.effect import (
     AttemptResult,
@@ -59,13 +59,7 @@ _SAYS_NOTHING_OF_THE_TOKEN: Final = frozenset({401, 408, 429})
 class Caller:
     """Makes the calls of one view of a client.
 
-    Args:
-        core: what the views share.
-        subdomain: the tenant.
-        credentials: whose token is sent.
-        timeouts: how long to wait.
-        retry: when to send again.
-        may_send: is asked before each request, and again right before its body is written.
+    ``may_send`` is asked before each request, and again right before its body is written.
     """
 
     def __init__(
@@ -96,11 +90,7 @@ class Caller:
         }
 
     async def run(self, request: Request, deadline: Deadline | None = None) -> Call:
-        """Make a call, and raise what ended it unless it succeeded.
-
-        Args:
-            request: what to ask.
-            deadline: by when, if not by the view's own timeout.
+        """Make a call, and raise what ended it unless it succeeded; without a deadline, the view's timeout holds.
 
         Raises:
             ClarusError: the call failed; the class says how.
@@ -208,7 +198,7 @@ class Caller:
             # Cancelled: the server may apply what is on the wire all the same.
             call.applied = merge_applied(call.applied, Effect.UNKNOWN, request.kind)
             if isinstance(error, asyncio.CancelledError):
-                self._telemetry.attempt_cancelled(call)
+                self._telemetry.attempt_ended(call, None, Effect.UNKNOWN)
             raise
         finally:
             tenant.queue.release(permit.sent)
@@ -217,7 +207,7 @@ class Caller:
             return action
         if effect in {Effect.UNKNOWN, Effect.APPLIED}:
             call.note_in_doubt()
-        if action is NextAction.RETRY and call.limiter_503 and call.uncounted_503s < MOST_UNCOUNTED_503S:
+        if action is NextAction.RETRY and call.limiter_503 and call.uncounted_503s < MOST_UNCOUNTED_ATTEMPTS:
             # It costs no attempt, as a 429 costs none.
             call.uncounted_503s += 1
             action = NextAction.WAIT_FOR_PACE
@@ -229,10 +219,8 @@ class Caller:
         if self._token_manager.static:
             refused = AuthenticationError(
                 "the API refuses the access token, and there is no way to get another",
-                method=call.request.method,
-                path=call.request.path,
-                attempts=call.attempts,
                 request_id=call.request_id,
+                **call.facts,
             )
             return call.stop(refused.reason, error=refused)
         if (held := self._token_manager.reject(token)) is not None:
@@ -271,7 +259,7 @@ class Caller:
         )
         call.result = result
         call.applied = merge_applied(call.applied, classification.effect, request.kind)
-        self._telemetry.attempt_ended(call, received, classification)
+        self._telemetry.attempt_ended(call, received, classification.effect)
         return classification
 
     @staticmethod
@@ -320,15 +308,13 @@ class Caller:
             sent_at = datetime.now(UTC) - timedelta(seconds=now - call.last_in_doubt_at)
         return call_error(
             FailedCall(
+                **call.facts,
                 kind=request.kind,
-                method=request.method,
-                path=request.path,
                 result=call.result,
                 failure=call.failure,
                 details=call.details,
                 unreadable=call.unreadable,
                 applied=call.applied,
-                attempts=call.attempts,
                 request_id=call.request_id,
                 out_of_time=call.out_of_time or call.deadline.left(now) < LEAST_USEFUL,
                 stop_reason=call.stop_reason,

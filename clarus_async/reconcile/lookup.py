@@ -11,7 +11,7 @@ from typing import Any, Final
 import attrs
 
 from clarus_async.calls.caller import Caller
-from clarus_async.calls.queries import graphql_request, read_every_row, row_unreadable, run_query
+from clarus_async.calls.queries import ListQuery, graphql_request, row_unreadable, run_query
 from clarus_async.errors import ApiError, ClarusError, DeadlineExceededError, GraphQLError
 from clarus_async.reconcile.concurrent_creates import ConcurrentCreates
 from clarus_async.reconcile.pending import LookupKey, folded
@@ -177,15 +177,10 @@ async def _read(
     *,
     wait_for_pace: bool,
 ) -> tuple[list[Any], list[Unreadable]]:
-    return await read_every_row(
-        caller,
-        spec.listing,
-        wanted,
-        optional=query[0].field in optional_keys(spec),
-        deadline=deadline,
-        reconciles=True,
-        wait_for_pace=wait_for_pace,
-    )
+    optional = query[0].field in optional_keys(spec)
+    return await ListQuery(
+        caller, spec.listing, wanted, optional, deadline, reconciles=True, wait_for_pace=wait_for_pace
+    ).every_row()
 
 
 def _searches_all(spec: AnySpec, data: Mapping[str, Any]) -> bool | Unreadable:

@@ -1,8 +1,18 @@
-"""``graphql``: any document, its variables beside it, and what answers it."""
+"""``graphql`` and ``ping``: a document, its variables beside it, and what answers it."""
 
 import pytest
 
-from clarus_async import Applied, CallEvent, ErrorDetail, GraphQLError, InvalidInputError, OutcomeUnknownError
+from clarus_async import (
+    Applied,
+    AuthenticationError,
+    CallEvent,
+    ErrorDetail,
+    GraphQLError,
+    InvalidInputError,
+    OutcomeUnknownError,
+    PermissionDeniedError,
+    ResponseError,
+)
 from tests.support.recorder import Recorder
 from tests.support.vendor import GRAPHQL, HEADERS, make_client, only, times
 
@@ -160,3 +170,47 @@ async def test_the_observer_is_told_that_a_call_with_errors_failed(mocked):
 
     [ended] = recorder.of(CallEvent)
     assert ended.error == "GraphQLError"
+
+
+# The check that the vendor recommends (CLARUS_API.md §4).
+
+
+async def test_ping_sends_the_vendors_query(mocked, clarus):
+    mocked.post(GRAPHQL, payload={"data": {"sites": {"all": {"edges": []}}}})
+
+    assert await clarus.ping() is None
+    request = only(mocked, "POST", GRAPHQL)
+    assert request.headers == HEADERS
+    assert request.json == {
+        "query": "query($first: Int) { sites { all(first: $first) { edges { node { id code name } } } } }",
+        "variables": {"first": 1},
+    }
+
+
+async def test_ping_with_a_refused_token_is_an_authentication_error(mocked, clarus):
+    mocked.post(GRAPHQL, status=401, payload={"error": "expired"})
+
+    with pytest.raises(AuthenticationError):
+        await clarus.ping()
+
+
+async def test_ping_of_a_tenant_that_is_not_ours_is_a_permission_error(mocked, clarus):
+    mocked.post(GRAPHQL, status=403, payload={"errors": [{"code": 1, "symbol": "nope", "details": "Not yours"}]})
+
+    with pytest.raises(PermissionDeniedError, match="nope: Not yours"):
+        await clarus.ping()
+
+
+async def test_a_page_of_html_is_no_answer_to_ping(mocked, clarus):
+    mocked.post(GRAPHQL, body=b"<html><title>Welcome to the hotel</title></html>")
+
+    with pytest.raises(ResponseError) as caught:
+        await clarus.ping()
+    assert caught.value.expected == "JSON"
+
+
+async def test_errors_that_answer_ping_are_an_error(mocked, clarus):
+    mocked.post(GRAPHQL, payload={"data": {"sites": None}, "errors": [{"message": "Field 'sites' is gone"}]})
+
+    with pytest.raises(GraphQLError, match="Field 'sites' is gone"):
+        await clarus.ping()

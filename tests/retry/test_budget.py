@@ -35,21 +35,6 @@ def test_a_new_budget_holds_ten_retries():
     assert spend(RetryBudget(0.0), 0.0) == 10
 
 
-def test_an_empty_budget_gives_nothing():
-    budget = RetryBudget(0.0)
-    spend(budget, 0.0)
-
-    assert not budget.take(0.0)
-    assert budget.left < 1.0
-
-
-def test_what_is_left_can_be_seen():
-    budget = RetryBudget(0.0)
-    budget.take(0.0)
-
-    assert budget.left == 9.0
-
-
 def test_a_minute_refills_it():
     budget = RetryBudget(100.0)
     spend(budget, 100.0)

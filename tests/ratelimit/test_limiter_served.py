@@ -22,10 +22,8 @@ from clarus_async import (
     Report,
     Timeouts,
 )
-from clarus_async.calls import tenants
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Quota, Simulator
 from tests.support.builders import client_of, referenced, shops
-from tests.support.stub_server import StubServer, reply
 from tests.support.virtual import now, settle, took, virtual
 
 LATENCY = 0.02
@@ -128,15 +126,6 @@ class TestFromCold:
 
         check()
 
-    @virtual
-    async def test_a_hundred_a_second(self):
-        quota = Quota(limit=100, window=1.0)
-        async with Simulator(quota=quota, latency=LATENCY) as sim, client_of(sim) as clarus:
-            seconds = await provision(clarus, 500)
-            assert once_each(sim, 500)
-            assert 500 / seconds / 100.0 >= 0.93
-            assert few_refused(sim, 0.02, contact=CONTACT)
-
     @pytest.mark.parametrize("headers", ["none", "retry-after"])
     def test_the_windows_after_the_first_are_not_knocked_on_in_vain(self, headers):
         @virtual
@@ -161,19 +150,6 @@ class TestFromCold:
                     assert windows[2] + windows[3] <= 6
 
         check()
-
-    @virtual
-    async def test_no_more_than_a_handful_is_sent_blindly(self):
-        async with Simulator(latency=5.0) as sim, client_of(sim) as clarus:
-            tasks = [asyncio.create_task(clarus.integrations.create(referenced(number))) for number in range(64)]
-            # The token takes as long as an answer.
-            await asyncio.sleep(5.9)
-            assert len(creates(sim)) <= 5
-            # A slow answer is no reason to wait for it with all the others: one more a second.
-            await asyncio.sleep(3.1)
-            assert len(creates(sim)) <= 5 + 4
-            assert clarus.pace.waiting == 64 - len(creates(sim))
-            await asyncio.gather(*tasks)
 
     @virtual
     async def test_an_unlimited_tenant_is_soon_no_longer_held_back(self):
@@ -357,47 +333,6 @@ class TestTenants:
             assert await took(clarus.for_subdomain("globex").ping()) < 0.3
             await asyncio.gather(*long)
 
-    @virtual
-    async def test_tenants_that_were_not_called_for_long_are_forgotten(self, monkeypatch):
-        monkeypatch.setattr(tenants, "_MOST_TENANTS", 64)
-        async with (
-            StubServer(lambda asked: reply({"data": {}})) as server,
-            ClarusClient("acme", AccessToken("t"), base_url=server.url) as clarus,
-        ):
-            for number in range(300):
-                await clarus.for_subdomain(f"tenant-{number}").ping()
-                await asyncio.sleep(1.0)
-            assert len(clarus._caller.core.tenants._states) <= 64
-            assert len(server.asked) == 300
-
-    @virtual
-    async def test_a_tenant_in_a_pause_is_not_forgotten(self, monkeypatch):
-        monkeypatch.setattr(tenants, "_MOST_TENANTS", 16)
-
-        def answer(asked):
-            if asked.headers["x-clarus-subdomain"] == "acme":
-                return reply({}, 429, "Retry-After: 3000")
-            return reply({"data": {}})
-
-        async with (
-            StubServer(answer) as server,
-            ClarusClient("acme", AccessToken("t"), base_url=server.url) as clarus,
-        ):
-            with pytest.raises(RateLimitedError):
-                await clarus.ping()
-            for number in range(100):
-                await clarus.for_subdomain(f"tenant-{number}").ping()
-                await asyncio.sleep(1.0)
-            assert clarus.pace.paused_until is not None
-            assert len(clarus._caller.core.tenants._states) <= 17
-
-    @virtual
-    async def test_to_ask_for_a_pace_makes_no_tenant(self):
-        async with Simulator() as sim, client_of(sim) as clarus:
-            for number in range(100):
-                assert clarus.for_subdomain(f"tenant-{number}").pace.rate is None
-            assert clarus._caller.core.tenants._states == {}
-
 
 class TestGiven:
     @virtual
@@ -432,19 +367,6 @@ class TestGiven:
             assert most_within(times, 0.09) <= 2
             assert most_within(times, 1.0) <= 11
             assert times[-1] - times[0] == pytest.approx(4.0, abs=0.11)
-
-    @pytest.mark.parametrize("headers", ["x-ratelimit", "ietf"])
-    def test_what_the_server_says_does_not_raise_it(self, headers):
-        @virtual
-        async def check():
-            quota = Quota(limit=1000, window=1.0, headers=headers)
-            pacing = PacingPolicy(rate=10.0)
-            async with Simulator(quota=quota, latency=LATENCY) as sim, client_of(sim, pacing=pacing) as clarus:
-                await provision(clarus, 40)
-                assert most_within([entry.at for entry in creates(sim)], 1.0) <= 11
-                assert clarus.pace[:2] == (10.0, PaceSource.GIVEN)
-
-        check()
 
     @virtual
     async def test_refusals_change_nothing_of_one_that_is_too_high(self):
@@ -568,21 +490,6 @@ class TestState:
         given = ClarusClient("acme", AccessToken("t"), pacing=PacingPolicy(rate=7.5))
         assert given.pace == (7.5, PaceSource.GIVEN, 0, None, 0, LimitKind.BUCKET, None, None, 1.0)
         assert PaceSource.NONE == "none"
-
-    @virtual
-    async def test_nothing_is_known_where_nothing_limits(self):
-        async with Simulator(latency=LATENCY) as sim, client_of(sim) as clarus:
-            await provision(clarus, 50)
-            assert clarus.pace == NOTHING
-
-    @virtual
-    async def test_a_rate_is_learned(self):
-        async with Simulator(quota=Quota(limit=10), latency=LATENCY) as sim, client_of(sim) as clarus:
-            await provision(clarus, 10)
-            assert clarus.pace.source is PaceSource.NONE
-            await provision(clarus, 50, start=10)
-            assert clarus.pace.source is PaceSource.LEARNED
-            assert clarus.pace.rate == pytest.approx(10.0, rel=0.2)
 
     @virtual
     async def test_a_rate_is_told_by_the_first_answer(self):
