@@ -40,7 +40,7 @@ MUTANTS: Final = (
            "origin applies later.\n    return _REJECTED"),
     Mutant("a 2xx to a create that can't be read counts as a refusal", "retry/effect.py",
            "    return Classification(Effect.APPLIED, NextAction.IN_DOUBT)",
-           "    return _REJECTED if kind is OperationKind.CREATE else Classification(Effect.APPLIED, NextAction.IN_DOUBT)"),
+           "    return _REJECTED"),
     Mutant("a later refusal wipes out an unknown attempt", "retry/effect.py",
            "    return Applied.MAYBE if effect is Effect.UNKNOWN else applied",
            "    return Applied.MAYBE if effect is Effect.UNKNOWN else Applied.NO"),
