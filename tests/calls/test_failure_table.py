@@ -508,16 +508,6 @@ async def test_a_429_that_outlasts_the_deadline_is_raised_at_once(sim, operation
     assert (arrived(sim, operation), effects(sim, operation)) == (1, 0)
 
 
-@each("create", "list")
-async def test_while_the_tenant_is_paused_nothing_is_sent(sim, operation):
-    sim.script(OPERATIONS[operation].endpoint, Fault(FaultKind.RATE_LIMITED, retry_after=60))
-    async with client(sim) as clarus:
-        await fails(operation, clarus, RateLimitedError)
-        error = await fails(operation, clarus, RateLimitedError, "nothing was sent")
-
-    assert (error.attempts, arrived(sim, operation)) == (0, 1)
-
-
 @simulated
 @pytest.mark.parametrize("retry_after", [0.0, 0.001])
 async def test_a_server_that_says_429_and_now_for_ever_is_not_flooded(sim, retry_after):
@@ -526,15 +516,6 @@ async def test_a_server_that_says_429_and_now_for_ever_is_not_flooded(sim, retry
         await fails("create", clarus, RateLimitedError)
 
     assert arrived(sim, "create") <= 10
-
-
-@simulated
-async def test_with_retries_off_a_429_is_raised(sim):
-    sim.script(Endpoint.CREATE, Fault(FaultKind.RATE_LIMITED, retry_after=0.01))
-    async with client(sim, retry=RetryPolicy(max_attempts=1)) as clarus:
-        error = await fails("create", clarus, RateLimitedError, "retries are off")
-
-    assert (error.applied, error.retry_after, arrived(sim, "create")) == (Applied.NO, 0.01, 1)
 
 
 # 503, whatever its headers: unknown, and a Retry-After is a floor.
@@ -1225,15 +1206,6 @@ async def test_another_tenant_has_a_budget_of_its_own():
             error = await fails("ping", clarus.for_subdomain("other"), ServerError)
 
     assert error.attempts == 4
-
-
-@simulated
-async def test_an_empty_budget_does_not_stop_first_attempts(sim):
-    sim.script(Endpoint.GRAPHQL, *[FaultKind.ERROR_BEFORE] * 15)
-    async with client(sim) as clarus:
-        for _ in range(5):
-            await fails("ping", clarus, ServerError)
-        await clarus.ping()
 
 
 # The deadline: a whole call, with its waits and retries.

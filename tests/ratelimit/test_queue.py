@@ -222,17 +222,14 @@ class TestTurns:
         assert await order_of_entry(release, tasks) == [0, 1, 2, 3, 4]
 
     @pytest.mark.parametrize("shared", [True, False])
-    def test_round_robin_over_queues_and_over_the_tenants_of_one(self, shared):
-        @virtual
-        async def check():
-            connections, *queues = connections_and_queues(1, 3)
-            at = dict.fromkeys("abc", queues[0]) if shared else dict(zip("abc", queues, strict=True))
-            release = try_acquire(connections, queues[0])
-            tasks = [task for tenant in "aaaabbc" for task in entering(connections, at[tenant], tenant=tenant)]
-            await settle()
-            assert await order_of_entry(release, tasks) == [0, 4, 6, 1, 5, 2, 3]
-
-        check()
+    @virtual
+    async def test_round_robin_over_queues_and_over_the_tenants_of_one(self, shared):
+        connections, *queues = connections_and_queues(1, 3)
+        at = dict.fromkeys("abc", queues[0]) if shared else dict(zip("abc", queues, strict=True))
+        release = try_acquire(connections, queues[0])
+        tasks = [task for tenant in "aaaabbc" for task in entering(connections, at[tenant], tenant=tenant)]
+        await settle()
+        assert await order_of_entry(release, tasks) == [0, 4, 6, 1, 5, 2, 3]
 
     @virtual
     async def test_a_queue_that_comes_late_waits_one_round_at_most(self):
@@ -250,20 +247,17 @@ class TestTurns:
         await release_all(connections, release, tasks)
 
     @pytest.mark.parametrize("shared", [True, False])
-    def test_waiters_that_left_cost_neither_their_queue_nor_their_tenant_a_turn(self, shared):
-        @virtual
-        async def check():
-            connections, a, b = connections_and_queues(1, 2)
-            release = try_acquire(connections, a)
-            left = entering(connections, *[a] * 10, tenant="a")
-            [patient] = entering(connections, a, tenant="a")
-            others = entering(connections, *[a if shared else b] * 10, tenant="b")
-            await settle()
-            await cancel(*left)
-            # Tenant a came first and has one live waiter: the next free slot is its.
-            assert (await order_of_entry(release, [patient, *others]))[0] == 0
-
-        check()
+    @virtual
+    async def test_waiters_that_left_cost_neither_their_queue_nor_their_tenant_a_turn(self, shared):
+        connections, a, b = connections_and_queues(1, 2)
+        release = try_acquire(connections, a)
+        left = entering(connections, *[a] * 10, tenant="a")
+        [patient] = entering(connections, a, tenant="a")
+        others = entering(connections, *[a if shared else b] * 10, tenant="b")
+        await settle()
+        await cancel(*left)
+        # Tenant a came first and has one live waiter: the next free slot is its.
+        assert (await order_of_entry(release, [patient, *others]))[0] == 0
 
     @given(
         arrivals=st.lists(st.sampled_from("abc"), max_size=20),
@@ -271,36 +265,33 @@ class TestTurns:
         shared=st.booleans(),
     )
     @settings(max_examples=60, deadline=None)
-    def test_no_tenant_gets_two_turns_while_another_waits(self, arrivals, width, shared):
-        @virtual
-        async def check():
-            connections, *queues = connections_and_queues(width, 3)
-            at = dict.fromkeys("abc", queues[0]) if shared else dict(zip("abc", queues, strict=True))
-            releases = [try_acquire(connections, queues[0]) for _ in range(width)]
-            entered = []
+    @virtual
+    async def test_no_tenant_gets_two_turns_while_another_waits(self, arrivals, width, shared):
+        connections, *queues = connections_and_queues(width, 3)
+        at = dict.fromkeys("abc", queues[0]) if shared else dict(zip("abc", queues, strict=True))
+        releases = [try_acquire(connections, queues[0]) for _ in range(width)]
+        entered = []
 
-            async def wait(tenant):
-                releases.append(await acquire(connections, at[tenant], tenant))
-                entered.append(tenant)
+        async def wait(tenant):
+            releases.append(await acquire(connections, at[tenant], tenant))
+            entered.append(tenant)
 
-            tasks = [asyncio.create_task(wait(tenant)) for tenant in arrivals]
+        tasks = [asyncio.create_task(wait(tenant)) for tenant in arrivals]
+        await settle()
+        for number in itertools.count():
+            if number == len(releases):
+                break
+            releases[number]()
             await settle()
-            for number in itertools.count():
-                if number == len(releases):
-                    break
-                releases[number]()
-                await settle()
-            assert all(task.done() for task in tasks)
-            assert connections.busy == 0
-            for i, tenant in enumerate(entered):
-                # Everybody was there from the start: until its next turn, each other tenant with some left has one.
-                rest = entered[i + 1 :]
-                if tenant not in rest:
-                    continue
-                until_next = rest[: rest.index(tenant)]
-                assert set(rest) - {tenant} == set(until_next)
-
-        check()
+        assert all(task.done() for task in tasks)
+        assert connections.busy == 0
+        for i, tenant in enumerate(entered):
+            # Everybody was there from the start: until its next turn, each other tenant with some left has one.
+            rest = entered[i + 1 :]
+            if tenant not in rest:
+                continue
+            until_next = rest[: rest.index(tenant)]
+            assert set(rest) - {tenant} == set(until_next)
 
 
 class TestLeavingTheConnections:
@@ -355,52 +346,46 @@ class TestLeavingTheConnections:
 
     @pytest.mark.parametrize("turns", range(6))
     @pytest.mark.parametrize("shared", [True, False])
-    def test_cancelling_at_any_turn_of_the_loop_loses_no_slot(self, turns, shared):
-        @virtual
-        async def check():
-            connections, one, other = connections_and_queues(1, 2)
-            release = try_acquire(connections, one)
-            tasks = entering(connections, one, one, one if shared else other)
-            await settle(1)
-            release()
-            for _ in range(turns):
-                await asyncio.sleep(0)
-            tasks[0].cancel()
-            await settle()
-            if not tasks[0].cancelled():
-                tasks[0].result()()
-            release = await tasks[1] if shared else await tasks[2]
-            assert connections.busy == 1
-            release()
-            release = await tasks[2] if shared else await tasks[1]
-            assert connections.busy == 1
-            release()
-            assert connections.busy == one.pace.in_flight == other.pace.in_flight == 0
-            assert try_acquire(connections, one)
-
-        check()
+    @virtual
+    async def test_cancelling_at_any_turn_of_the_loop_loses_no_slot(self, turns, shared):
+        connections, one, other = connections_and_queues(1, 2)
+        release = try_acquire(connections, one)
+        tasks = entering(connections, one, one, one if shared else other)
+        await settle(1)
+        release()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        tasks[0].cancel()
+        await settle()
+        if not tasks[0].cancelled():
+            tasks[0].result()()
+        release = await tasks[1] if shared else await tasks[2]
+        assert connections.busy == 1
+        release()
+        release = await tasks[2] if shared else await tasks[1]
+        assert connections.busy == 1
+        release()
+        assert connections.busy == one.pace.in_flight == other.pace.in_flight == 0
+        assert try_acquire(connections, one)
 
     @pytest.mark.parametrize("slots_come_first", [True, False])
-    def test_everybody_who_waits_may_be_cancelled(self, slots_come_first):
-        @virtual
-        async def check():
-            connections, *queues = connections_and_queues(2, 3)
-            releases = [try_acquire(connections, queues[0]) for _ in range(2)]
-            tasks = entering(connections, *queues * 2)
-            await settle()
-            if slots_come_first:
-                for release in releases:
-                    release()
-            await cancel(*tasks)
-            if not slots_come_first:
-                for release in releases:
-                    release()
-            assert all(task.cancelled() for task in tasks)
-            assert connections.busy == 0
-            assert all(not queue.tenants for queue in queues)
-            assert all(try_acquire(connections, queue) for queue in queues[:2])
-
-        check()
+    @virtual
+    async def test_everybody_who_waits_may_be_cancelled(self, slots_come_first):
+        connections, *queues = connections_and_queues(2, 3)
+        releases = [try_acquire(connections, queues[0]) for _ in range(2)]
+        tasks = entering(connections, *queues * 2)
+        await settle()
+        if slots_come_first:
+            for release in releases:
+                release()
+        await cancel(*tasks)
+        if not slots_come_first:
+            for release in releases:
+                release()
+        assert all(task.cancelled() for task in tasks)
+        assert connections.busy == 0
+        assert all(not queue.tenants for queue in queues)
+        assert all(try_acquire(connections, queue) for queue in queues[:2])
 
     @virtual
     async def test_waiting_counts_only_who_still_waits(self):
@@ -797,23 +782,20 @@ class TestLeavingTheLine:
         assert now() == 15.0
 
     @pytest.mark.parametrize("turns", range(6))
-    def test_cancelling_at_any_turn_of_the_loop_keeps_it_alive(self, turns):
-        @virtual
-        async def check():
-            queue = paused(10.0)
-            tasks = acquiring(queue, 2)
-            await asyncio.sleep(5.0)
-            await asyncio.sleep(5.0)
-            for _ in range(turns):
-                await asyncio.sleep(0)
-            tasks[0].cancel()
-            await settle()
-            if not tasks[0].cancelled():
-                queue.release(tasks[0].result())
-            assert await tasks[1]
-            assert queue.pace.in_flight == queue._connections.busy == 1
-
-        check()
+    @virtual
+    async def test_cancelling_at_any_turn_of_the_loop_keeps_it_alive(self, turns):
+        queue = paused(10.0)
+        tasks = acquiring(queue, 2)
+        await asyncio.sleep(5.0)
+        await asyncio.sleep(5.0)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        tasks[0].cancel()
+        await settle()
+        if not tasks[0].cancelled():
+            queue.release(tasks[0].result())
+        assert await tasks[1]
+        assert queue.pace.in_flight == queue._connections.busy == 1
 
     @virtual
     async def test_patience_ends_with_none(self):
@@ -903,16 +885,13 @@ class TestSentAway:
         assert queue.pace.in_flight == queue._connections.busy == 0
 
     @pytest.mark.parametrize("pause", [None, 0.0, 1.0, 5.0, 9.9])
-    def test_one_that_lengthens_it_little_sends_nobody_away(self, pause):
-        @virtual
-        async def check():
-            _, tasks = await self.lengthen(pause, join=lambda at: acquiring(at, 3))
-            assert [task.done() for task in tasks] == [False] * 3
-            assert await tasks[0]
-            assert now() == pytest.approx(max(11.0, 6.0 + (pause or 0.0)))
-            await cancel(*tasks)
-
-        check()
+    @virtual
+    async def test_one_that_lengthens_it_little_sends_nobody_away(self, pause):
+        _, tasks = await self.lengthen(pause, join=lambda at: acquiring(at, 3))
+        assert [task.done() for task in tasks] == [False] * 3
+        assert await tasks[0]
+        assert now() == pytest.approx(max(11.0, 6.0 + (pause or 0.0)))
+        await cancel(*tasks)
 
     @virtual
     async def test_each_that_lengthens_it_little_counts_by_itself(self):
