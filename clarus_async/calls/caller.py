@@ -1,13 +1,10 @@
 """One call: its attempts, and the one value or error it ends with.
 
-``Caller.perform`` makes the first attempt: a permit, the request, and what its result proves. Where it failed,
-``Caller._retry`` is the loop: a wait, and again. tenacity is entered only there: see ``clarus_async.retry.policy``. An
-attempt returns what happened as a value; errors are raised by ``Caller.run``, in whose frames no secret is in scope.
+An attempt returns what happened as a value; errors are raised by ``Caller.run``, in whose frames no secret is in scope.
 
-The hot path of a create is ``Caller.begin``, ``Caller.perform`` and ``Caller._attempt``. A call that
-succeeds at once makes no closure, starts no task, imports nothing, and awaits nothing but the response. What it costs
-is counted in opcodes, by ``python -m benchmarks opcodes``: half of them are here, in the rate limiter and in the
-session, and aiohttp's own come on top.
+The hot path of a create is ``Caller.begin``, ``Caller.perform`` and ``Caller._attempt``. A call that succeeds at once
+makes no closure, starts no task, imports nothing, and awaits nothing but the response. What it costs is counted in
+opcodes, by ``python -m benchmarks opcodes``.
 """
 
 from __future__ import annotations
@@ -210,8 +207,8 @@ class Caller:
         if action is NextAction.RETRY and call.limiter_503 and call.uncounted_503s < MOST_UNCOUNTED_ATTEMPTS:
             # It costs no attempt, as a 429 costs none.
             call.uncounted_503s += 1
-            action = NextAction.WAIT_FOR_PACE
-        if action is NextAction.WAIT_FOR_PACE or action is NextAction.REFRESH_TOKEN:
+            action = NextAction.RETRY_WHEN_PERMITTED
+        if action is NextAction.RETRY_WHEN_PERMITTED or action is NextAction.REFRESH_TOKEN:
             call.counted_attempts -= 1
         return self._token_refused(call, permit.token, tenant) if action is NextAction.REFRESH_TOKEN else action
 

@@ -64,16 +64,6 @@ def graphql_request(
     )
 
 
-async def run_query(caller: Caller, request: Request, deadline: Deadline | None = None) -> Any:  # noqa: ANN401
-    """Send a GraphQL request, and return what its ``read`` made of the answer.
-
-    Raises:
-        GraphQLError: the answer has ``errors``, whatever else it has (CLARUS_API.md §3).
-        ClarusError: there is no answer; the class says why.
-    """
-    return (await caller.run(request, deadline)).value
-
-
 @attrs.frozen(eq=False)
 class ListQuery(Generic[Row]):
     """What is asked of a list, a page at a time."""
@@ -111,7 +101,7 @@ class ListQuery(Generic[Row]):
                 wait_for_pace=self.wait_for_pace,
             )
             try:
-                page: Page[Row] = await run_query(self.caller, request, self.deadline)
+                page: Page[Row] = (await self.caller.run(request, self.deadline)).value
             except (GraphQLError, ApiError) as error:
                 if first == 1 or not refuses_size(error):
                     raise

@@ -11,7 +11,7 @@ from typing import Any, Final
 import attrs
 
 from clarus_async.calls.caller import Caller
-from clarus_async.calls.queries import ListQuery, graphql_request, row_unreadable, run_query
+from clarus_async.calls.queries import ListQuery, graphql_request, row_unreadable
 from clarus_async.errors import ApiError, ClarusError, DeadlineExceededError, GraphQLError
 from clarus_async.reconcile.concurrent_creates import ConcurrentCreates
 from clarus_async.reconcile.pending import LookupKey, folded
@@ -98,7 +98,7 @@ async def searches_optional_keys(
                 wait_for_pace=wait_for_pace,
             )
             try:
-                state.searchable = await run_query(caller, request, by)
+                state.searchable = (await caller.run(request, by)).value
             except (GraphQLError, ApiError) as error:
                 # Introspection may be switched off: then the list is searched by what is documented. Anything else
                 # says nothing of the schema, and another time may tell.

@@ -40,7 +40,7 @@ async def settle_create(in_doubt: InDoubt, actions: SettleActions, settle: float
     tries = 1
     while True:
         spared = min(in_doubt.rate_limited + in_doubt.budget_exhausted, MOST_UNCOUNTED_ATTEMPTS)
-        step = decide(in_doubt, result, settle, may_send=tries - spared < most_sends)
+        step = decide(in_doubt, result, settle, may_send_again=tries - spared < most_sends)
         if isinstance(step, Settled):
             return step
         if isinstance(step, SendAgain):

@@ -70,7 +70,7 @@ class NextAction(StrEnum):
 
     DONE = "done"
     RETRY = "retry"  # after a backoff, and not before Retry-After; costs an attempt
-    WAIT_FOR_PACE = "wait_for_pace"  # retry when the rate limiter permits it; costs no attempt
+    RETRY_WHEN_PERMITTED = "retry_when_permitted"  # retry when the rate limiter permits it; costs no attempt
     REFRESH_TOKEN = "refresh_token"  # noqa: S105  retry with a new token; costs no attempt
     RAISE = "raise"  # no further attempt; the effect says what may have been applied
     IN_DOUBT = "in_doubt"  # it may have been applied: never retry blindly
@@ -115,7 +115,7 @@ def classify(
     if status == 401:
         return Classification(Effect.REJECTED, NextAction.REFRESH_TOKEN)
     if status == 429:
-        return Classification(Effect.REJECTED, NextAction.WAIT_FOR_PACE)
+        return Classification(Effect.REJECTED, NextAction.RETRY_WHEN_PERMITTED)
     if 400 <= status < 500 and status != 408:
         if status == 404 and kind is OperationKind.DELETE and in_doubt:
             # It is gone, and only this call was deleting it.

@@ -27,7 +27,7 @@ from clarus_async.retry.effect import NextAction
 Clock = Callable[[], float]
 """Returns seconds on the clock of the call's deadline."""
 
-_RETRIED: Final = frozenset({NextAction.RETRY, NextAction.WAIT_FOR_PACE, NextAction.REFRESH_TOKEN})
+_RETRIED: Final = frozenset({NextAction.RETRY, NextAction.RETRY_WHEN_PERMITTED, NextAction.REFRESH_TOKEN})
 
 
 class RetriedCall(Protocol):
@@ -115,7 +115,7 @@ class stop_after_counted_attempts(stop_base):
 
     def __call__(self, retry_state: RetryCallState) -> bool:
         action = _action(retry_state)
-        if self._policy.max_attempts == 1 and action in {NextAction.RETRY, NextAction.WAIT_FOR_PACE}:
+        if self._policy.max_attempts == 1 and action in {NextAction.RETRY, NextAction.RETRY_WHEN_PERMITTED}:
             self._call.stop_reason = "retries are off"
             return True
         if action is NextAction.RETRY and self._call.counted_attempts >= self._policy.max_attempts:

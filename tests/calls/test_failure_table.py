@@ -982,15 +982,6 @@ async def test_a_deletes_404_after_an_unknown_attempt_is_done(sim, first):
 
 
 @simulated
-async def test_a_deletes_plain_404_is_an_error(sim):
-    async with client(sim) as clarus:
-        await clarus.integrations.delete(1)
-        error = await fails("delete", clarus, NotFoundError)
-
-    assert (error.applied, error.attempts) == (Applied.NO, 1)
-
-
-@simulated
 async def test_a_deletes_404_after_mere_refusals_is_an_error(sim):
     sim.script(Endpoint.DELETE, Fault(FaultKind.RATE_LIMITED, retry_after=0.01), FaultKind.UNAUTHORIZED)
     async with client(sim, pacing=KNOWN) as clarus:

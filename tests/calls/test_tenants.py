@@ -337,12 +337,6 @@ class TestOneQuotaForAll:
         queue.release(sent)
 
     @virtual
-    async def test_a_refusal_of_one_holds_back_all(self):
-        core = await started(scope="client")
-        be_refused(core, "acme", retry_after=10.0)
-        assert core.connections.try_acquire(core.tenants.get("globex").queue, now()) is None
-
-    @virtual
     async def test_closing_sends_all_away_that_wait(self, room):
         core = await started(scope="client")
         core.bind()

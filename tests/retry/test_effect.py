@@ -20,7 +20,7 @@ from clarus_async.retry.effect import (
 )
 
 RETRY, RAISE, DONE, RECONCILE = NextAction.RETRY, NextAction.RAISE, NextAction.DONE, NextAction.IN_DOUBT
-WAIT_FOR_PACE, REFRESH_TOKEN = NextAction.WAIT_FOR_PACE, NextAction.REFRESH_TOKEN
+RETRY_WHEN_PERMITTED, REFRESH_TOKEN = NextAction.RETRY_WHEN_PERMITTED, NextAction.REFRESH_TOKEN
 # "raise", where it may have been applied: never as if nothing had happened.
 RAISE_UNKNOWN = NextAction.IN_DOUBT
 
@@ -40,7 +40,7 @@ TABLE = [
     *((result, Effect.NOT_SENT, RAISE, RAISE, RAISE) for result in (*sorted(NEVER_SENDABLE), NoResponse.WITHHELD)),
     # 429
     *(
-        (ResponseSummary(429, wait), Effect.REJECTED, WAIT_FOR_PACE, WAIT_FOR_PACE, WAIT_FOR_PACE)
+        (ResponseSummary(429, wait), Effect.REJECTED, RETRY_WHEN_PERMITTED, RETRY_WHEN_PERMITTED, RETRY_WHEN_PERMITTED)
         for wait in (None, 0.0, 30.0)
     ),
     # 401

@@ -15,7 +15,7 @@ from clarus_async.retry.policy import retry_if_action, retrying, stop_after_coun
 
 RETRY, PACE, REFRESH, RAISE = (
     NextAction.RETRY,
-    NextAction.WAIT_FOR_PACE,
+    NextAction.RETRY_WHEN_PERMITTED,
     NextAction.REFRESH_TOKEN,
     NextAction.RAISE,
 )

@@ -47,8 +47,8 @@ MUTANTS: Final = (
     Mutant("an action is repeated after an unknown outcome", "retry/effect.py",
            "(kind is OperationKind.ACTION and repeatable)", "kind is OperationKind.ACTION"),
     Mutant("a 429 counts as an unknown outcome", "retry/effect.py",
-           "return Classification(Effect.REJECTED, NextAction.WAIT_FOR_PACE)",
-           "return Classification(Effect.UNKNOWN, NextAction.WAIT_FOR_PACE)"),
+           "return Classification(Effect.REJECTED, NextAction.RETRY_WHEN_PERMITTED)",
+           "return Classification(Effect.UNKNOWN, NextAction.RETRY_WHEN_PERMITTED)"),
     Mutant("a 503 with Retry-After counts as a refusal", "retry/effect.py",
            "    if 400 <= status < 500 and status != 408:",
            "    if status == 503 and result.retry_after is not None:\n"

@@ -63,10 +63,6 @@ def test_the_reference_is_asked_for_only_where_the_schema_has_it():
     assert "created_at external_system_reference1 }" in LIST_WITH_REFERENCE
 
 
-def test_the_connectivity_check_is_the_vendors():
-    assert words(PING) == "query($first: Int) { sites { all(first: $first) { edges { node { id code name } } } } }"
-
-
 @pytest.mark.parametrize(
     "document",
     [LIST, LIST_WITH_REFERENCE, PING, INTROSPECTION],
