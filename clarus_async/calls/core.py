@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from clarus_async.auth.shared_tokens import SharedGrant, TokenStores
 from clarus_async.auth.token_manager import OnRequest, TokenManager, TokenManagers
 from clarus_async.calls.telemetry import Notifier
-from clarus_async.calls.tenants import Tenants
+from clarus_async.calls.tenants import Tenants, not_bound
 from clarus_async.config import PacingPolicy, RetryPolicy, Timeouts
 from clarus_async.credentials import AccessToken, ClientCredentials, Credentials
 from clarus_async.errors import ConfigurationError
@@ -70,7 +70,7 @@ class ClientCore:
         self.random = draw
         self.closed: bool = False
         self.notifier: Notifier = Notifier(observer, base_url)
-        self.tenants: Tenants = Tenants(self._new_queue, self.time, one_limit=pacing.scope == "client")
+        self.tenants: Tenants = Tenants(self._new_queue, one_limit=pacing.scope == "client")
         self.token_managers: TokenManagers = TokenManagers(self._new_token_manager)
         self._max_connections = max_connections
         self._callers_session = session
@@ -95,6 +95,9 @@ class ClientCore:
         self.connections: ConnectionLimiter = ConnectionLimiter(self.session.width)
         self._sharing = self.pacing.share(self.base_url) if isinstance(self.pacing, SharesPace) else None
         self._sleepers: set[asyncio.Future[None]] = set()
+        # The event loop's own: every call asks several times.
+        self.time: Callable[[], float] = not_bound
+        """Seconds on the event loop's clock; 0 before the client is bound to one."""
         self._key_prefix = ""
         self._keys = 0
         self.dated: Dated | None = None
@@ -128,13 +131,10 @@ class ClientCore:
             self._start()
             self.token_managers.reset()
         self._loop = loop
+        self.time = self.tenants.clock = loop.time
         # Each process has its own: a client may be made, and even used, before a fork.
         self._key_prefix = str(uuid.uuid4())[:24]
         return loop
-
-    def time(self) -> float:
-        """Return seconds on the event loop's clock; 0 before the client is bound to one."""
-        return 0.0 if self._loop is None else self._loop.time()
 
     @property
     def problem(self) -> str | None:

@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final
 
 import attrs
 
 from clarus_async.auth.token import TokenRefusals
 from clarus_async.ratelimit.queue import RequestQueue
 from clarus_async.retry.budget import RetryBudget
-
-
-class Memory(Protocol):
-    """What a room above this one keeps of a tenant."""
-
-    def idle(self, now: float) -> bool:
-        """Whether all of it would be learned again."""
-        ...
-
-
-M = TypeVar("M", bound=Memory)
 
 # Some 5 KiB each, so 20 MiB in all.
 _MOST_TENANTS: Final = 4096
@@ -36,21 +25,13 @@ class TenantState:
     called_at: float = 0.0  # when it was asked for last, in seconds on the loop's clock
     refusals: TokenRefusals = attrs.field(factory=TokenRefusals)
     most_rows: int | None = None  # of a page, once more were refused for their cost
-    # What rooms above this one know of it, by kind and by what it is of.
-    memories: dict[tuple[type[Any], str], Any] = attrs.field(factory=dict)
-
-    def memory(self, kind: type[M], of: str) -> M:
-        """Return what is known of a part of this tenant, such as a resource; it is forgotten with the tenant."""
-        memory: M | None = self.memories.get((kind, of))
-        if memory is None:
-            memory = self.memories[kind, of] = kind()
-        return memory
+    resources: dict[str, Any] = attrs.field(factory=dict)  # what reconcile knows of its resources, by name
 
     def forgettable(self, name: str, now: float) -> bool:
         """Whether all that is known of it would be learned again: nothing is under way, in doubt or held back."""
         return (
             name not in self.queue.tenants
-            and all(memory.idle(now) for memory in self.memories.values())
+            and all(resource.idle(now) for resource in self.resources.values())
             and self.refusals.wait(now) == 0.0
             and self.budget.full(now)
             and self.lookup_budget.full(now)
@@ -61,17 +42,21 @@ class TenantState:
         return self.lookup_budget if reconciles else self.budget
 
 
+def not_bound() -> float:
+    """Return what time it is before there is an event loop."""
+    return 0.0
+
+
 class Tenants:
     """The tenants of a client on one event loop; those that were called longest ago are forgotten.
 
     ``new_queue`` makes the queue of a tenant, or of all together (``None``), where they have one limit.
     """
 
-    def __init__(
-        self, new_queue: Callable[[str | None], RequestQueue], clock: Callable[[], float], *, one_limit: bool
-    ) -> None:
+    def __init__(self, new_queue: Callable[[str | None], RequestQueue], *, one_limit: bool) -> None:
+        self.clock: Callable[[], float] = not_bound
+        """The event loop's, as soon as there is one."""
         self._new_queue = new_queue
-        self._clock = clock
         self._one_limit = one_limit
         self._common_queue: RequestQueue | None = None
         self._states: dict[str, TenantState] = {}
@@ -81,6 +66,7 @@ class Tenants:
         """Begin afresh, and return what there was."""
         before = self._common_queue, self._states
         self._states = {}
+        self.clock = not_bound
         self._most = _MOST_TENANTS
         self._common_queue = self._new_queue(None) if self._one_limit else None
         return before
@@ -94,7 +80,7 @@ class Tenants:
     def get(self, subdomain: str) -> TenantState:
         """Return what is known of a tenant, and keep it for a while."""
         state = self._states.get(subdomain)
-        now = self._clock()
+        now = self.clock()
         if state is None:
             self._forget_idle(now)
             state = self._states[subdomain] = TenantState(self._queue(subdomain), RetryBudget(now), RetryBudget(now))

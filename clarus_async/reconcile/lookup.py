@@ -31,23 +31,27 @@ class ResourceState:
     Args:
         creates: those that are under way, by key.
         searchable: whether its list can be searched by the keys that not every tenant's can, once that was asked.
-        schema: held while the tenant's schema is asked for.
+        schema_lock: held while the tenant's schema is asked for.
         most_values: how many values of a lookup it has granted, once more were refused for their cost.
     """
 
     creates: ConcurrentCreates = attrs.field(factory=ConcurrentCreates)
     searchable: bool | None = None
-    schema: asyncio.Lock = attrs.field(factory=asyncio.Lock)
+    schema_lock: asyncio.Lock = attrs.field(factory=asyncio.Lock)
     most_values: int | None = None
 
     def idle(self, now: float) -> bool:
         """Whether nothing is under way or in doubt."""
-        return not self.schema.locked() and self.creates.idle(now)
+        return not self.schema_lock.locked() and self.creates.idle(now)
 
 
 def state_of(caller: Caller, spec: AnySpec) -> ResourceState:
     """Return what is known of a resource in a caller's tenant."""
-    return caller.core.tenants.get(caller.subdomain).memory(ResourceState, spec.name)
+    states = caller.core.tenants.get(caller.subdomain).resources
+    state: ResourceState | None = states.get(spec.name)
+    if state is None:
+        state = states[spec.name] = ResourceState()
+    return state
 
 
 def optional_keys(spec: AnySpec) -> frozenset[str]:
@@ -79,7 +83,7 @@ async def searches_optional_keys(
     try:
         # Whoever asks has a deadline of its own, which may be later than that of those that wait for the answer.
         async with asyncio.timeout_at(None if wait_for_pace else by.at):
-            await state.schema.acquire()
+            await state.schema_lock.acquire()
     except TimeoutError:
         raise DeadlineExceededError(
             "the tenant's schema was not read in time; nothing was sent", retryable=True
@@ -106,7 +110,7 @@ async def searches_optional_keys(
                     raise
                 state.searchable = False
     finally:
-        state.schema.release()
+        state.schema_lock.release()
     return state.searchable
 
 

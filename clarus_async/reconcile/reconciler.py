@@ -154,13 +154,10 @@ class Reconciler:
         now = self._caller.core.time()
         # Kept, for at the end the tenant may have been forgotten.
         creates = creation.concurrent = state_of(self._caller, self.spec).creates
-        pending = creation.pending
-        noted: list[str] = []
-        for key in pending.keys:
-            name = key.folded
-            noted.append(name)
-            creates.begin(name, now, pending.idempotency_key)
-        creation.noted = noted
+        idempotency_key = creation.pending.idempotency_key
+        creation.noted = [key.folded for key in creation.pending.keys]
+        for name in creation.noted:
+            creates.begin(name, now, idempotency_key)
         return now
 
     def end(self, creation: Creation) -> None:
@@ -229,7 +226,7 @@ class Reconciler:
             in_doubt.budget_exhausted += call.budget_exhausted
         else:
             in_doubt.refused = True
-        if pending.first_sent is None and call.first_in_doubt_at is not None:
+        if call.first_in_doubt_at is not None and pending.first_sent is None:
             pending.first_sent = self._moment(call.first_in_doubt_at)
 
     async def look_up(self, creation: Creation, deadline: Deadline | None = None) -> LookupResult:
@@ -361,7 +358,7 @@ class Reconciler:
         return Moment(latest, wall=datetime.now(UTC) + timedelta(seconds=left))
 
     async def searches_optional_keys(self, deadline: Deadline | None = None, *, wait_for_pace: bool = False) -> bool:
-        """Whether the tenant's list can be searched by every natural key; see ``.lookup``."""
+        """Whether the tenant's list can be searched by every natural key; see ``reconcile.lookup``."""
         return await searches_optional_keys(self._caller, self.spec, deadline, wait_for_pace=wait_for_pace)
 
     def trust_optional_keys(self) -> None:
@@ -372,7 +369,7 @@ class Reconciler:
     async def find(
         self, keys: Sequence[LookupKey], *, wait_for_pace: bool = False
     ) -> dict[LookupKey, list[Any] | ClarusError]:
-        """Return every record that has one of these keys, by key; see ``.lookup.look_up``."""
+        """Return every record that has one of these keys, by key; see ``reconcile.lookup.look_up``."""
         return await look_up(self._caller, self.spec, keys, wait_for_pace=wait_for_pace)
 
     async def update(

@@ -36,12 +36,12 @@ async def create(caller: Caller, reconciler: Reconciler, new: Any) -> Any | Clar
         new: what is to be.
     """
     creation = reconciler.prepare(new)
-    in_doubt = creation.pending.in_doubt
     deadline = Deadline(reconciler.begin(creation) + caller.timeouts.deadline)
     try:
         await reconciler.send(creation, deadline)
         if creation.record is not None:
             return creation.record
+        in_doubt = creation.pending.in_doubt
         if creation.error is None or not in_doubt.sends:
             return creation.error or ConnectionFailedError("nothing was sent")
         actions = _SingleActions(caller, reconciler, creation, deadline)

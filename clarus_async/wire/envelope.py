@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import attrs
 
 from clarus_async.resources.spec import AnySpec, Changes, Envelope, New, Record, ResourceSpec
 from clarus_async.validation import UNSET, attributes_of
 from clarus_async.wire.reading import Unreadable, encode, parse_object, read_record, unstructure
-
-_ENVELOPE: Final = ("type", "attributes")
 
 
 def create_body(spec: AnySpec, new: object) -> bytes:
@@ -76,16 +74,16 @@ def _parse(spec: AnySpec, body: bytes) -> _Answer | Unreadable:
     resource = document["data"]
     if not isinstance(resource, dict):
         return Unreadable("/data", "an object")
-    attributes = resource.get("attributes")
+    attributes = resource.pop("attributes", None)
     if not isinstance(attributes, dict):
         attributes = {}
     # Members beside the attributes are kept, too; the id is that of the resource object.
-    flat = attributes | {
-        name: value
-        for name, value in resource.items()
-        if name == "id" or (name not in attributes and name not in _ENVELOPE)
-    }
-    return _Answer(flat, "/data/attributes" if "id" in attributes and "id" not in resource else "/data")
+    resource.pop("type", None)
+    flat = resource | attributes
+    if "id" in resource:
+        flat["id"] = resource["id"]
+        return _Answer(flat, "/data")
+    return _Answer(flat, "/data/attributes" if "id" in attributes else "/data")
 
 
 def _completed(spec: AnySpec, record: Record, sent: object, answer: Mapping[str, Any]) -> Record:

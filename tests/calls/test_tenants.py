@@ -49,6 +49,10 @@ async def started(width=10, **policy):
     return core
 
 
+def integrations(core):
+    return core.tenants.get("acme").resources.setdefault("integrations", ResourceState())
+
+
 def names(core):
     return list(core.tenants._states)
 
@@ -131,11 +135,11 @@ class TestForgetting:
     async def test_what_was_forgotten_is_a_stranger_afterwards(self, room):
         core = await started()
         before = core.tenants.get("acme")
-        before.memory(ResourceState, "integrations").searchable = True
+        integrations(core).searchable = True
         await strangers(core, ROOM)
         after = core.tenants.get("acme")
         assert after is not before
-        assert after.memory(ResourceState, "integrations").searchable is None
+        assert integrations(core).searchable is None
         assert after.queue is not before.queue
 
 
@@ -190,11 +194,11 @@ class TestNeverForgotten:
     @pytest.mark.parametrize("scope", ["tenant", "client"])
     async def test_one_with_a_create_that_is_under_way_between_two_requests(self, room, scope):
         core = await started(scope=scope)
-        creates = core.tenants.get("acme").memory(ResourceState, "integrations").creates
+        creates = integrations(core).creates
         creates.begin("name=shop", now(), "one")
         await asyncio.sleep(1.0)
         await strangers(core, 1_000)
-        assert core.tenants.get("acme").memory(ResourceState, "integrations").creates is creates
+        assert integrations(core).creates is creates
         creates.end("name=shop", now(), "one", 7)
         await asyncio.sleep(100.0)
         await strangers(core, 1_000)
@@ -203,12 +207,12 @@ class TestNeverForgotten:
     @virtual
     async def test_one_with_a_create_that_ended_in_doubt(self, room):
         core = await started()
-        creates = core.tenants.get("acme").memory(ResourceState, "integrations").creates
+        creates = integrations(core).creates
         creates.begin("name=shop", now(), "one")
         creates.end("name=shop", now(), "one", until=now() + 60.0)
         await asyncio.sleep(300.0)
         await strangers(core, 1_000)
-        assert core.tenants.get("acme").memory(ResourceState, "integrations").creates is creates
+        assert integrations(core).creates is creates
         await asyncio.sleep(1_000.0)
         await strangers(core, 1_000)
         assert "acme" not in names(core)
@@ -217,7 +221,7 @@ class TestNeverForgotten:
     async def test_one_whose_schema_is_asked_for(self, room):
         core = await started()
         tenant = core.tenants.get("acme")
-        async with tenant.memory(ResourceState, "integrations").schema:
+        async with integrations(core).schema_lock:
             await asyncio.sleep(1.0)
             await strangers(core, 1_000)
             assert core.tenants.get("acme") is tenant

@@ -28,7 +28,7 @@ from clarus_async import (
     Timeouts,
     ValidationError,
 )
-from clarus_async.reconcile.lookup import ResourceState
+from clarus_async.reconcile.lookup import state_of
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Simulator
 from tests.support.stub_server import StubServer, reply
 from tests.support.virtual import now, settle, virtual
@@ -88,7 +88,7 @@ def filters(sim):
 
 
 def names_of(clarus):
-    return clarus._caller.core.tenants.get("acme").memory(ResourceState, "integrations").creates
+    return state_of(clarus._caller, clarus.integrations.spec).creates
 
 
 async def failing(call, kind=ClarusError):
