@@ -737,12 +737,6 @@ async def test_a_record_that_is_not_there(sim, operation):
     assert (caught.value.applied, caught.value.errors[0].symbol, arrived(sim, operation)) == ("no", "not_found", 1)
 
 
-@simulated
-async def test_a_tenant_that_is_not_there(sim):
-    async with client(sim) as clarus:
-        await fails("ping", clarus.for_subdomain("nobody"), PermissionDeniedError, "unknown_subdomain")
-
-
 async def test_a_refusal_counts_once_its_status_line_is_read():
     """A 4xx whose body is lost is a refusal all the same."""
 
@@ -1186,17 +1180,6 @@ async def test_an_empty_retry_budget_ends_a_call_at_once(sim, operation):
     assert ["retry budget is empty" in str(error) for error in errors] == [False, False, False, True, True]
     assert isinstance(errors[-1], OutcomeUnknownError if operation == "update" else ServerError)
     assert arrived(sim, operation) == 15
-
-
-async def test_another_tenant_has_a_budget_of_its_own():
-    async with Simulator(tenants=["acme", "other"]) as sim:
-        sim.set_faults([Fault(FaultKind.ERROR_BEFORE, endpoint=Endpoint.GRAPHQL)])
-        async with client(sim) as clarus:
-            for _ in range(5):
-                await fails("ping", clarus, ServerError)
-            error = await fails("ping", clarus.for_subdomain("other"), ServerError)
-
-    assert error.attempts == 4
 
 
 # The deadline: a whole call, with its waits and retries.
