@@ -42,6 +42,14 @@ def test_a_minute_refills_it():
     assert spend(budget, 160.0) == 10
 
 
+def test_it_is_full_again_a_minute_after_one_was_taken():
+    budget = RetryBudget(0.0)
+    new = budget.full(0.0)
+    budget.take(0.0)
+
+    assert (new, budget.full(59.9), budget.full(60.0)) == (True, False, True)
+
+
 def test_it_never_holds_more_than_its_reserve():
     budget = RetryBudget(0.0)
 
