@@ -182,7 +182,7 @@ from typing import Any, Generic, NamedTuple, Self, TypedDict, TypeVar, Unpack, o
 
 from clarus_async.calls.caller import Caller
 from clarus_async.calls.core import ClientCore
-from clarus_async.calls.queries import graphql_request, run_query
+from clarus_async.calls.queries import graphql_request
 from clarus_async.calls.request import Request
 from clarus_async.config import (
     DEFAULT_BASE_URL,
@@ -458,7 +458,7 @@ class ClarusClient:
         Raises:
             ClarusError: it does not; the class says why.
         """
-        await run_query(self._caller, graphql_request("ping", PING, {"first": 1}, dict))
+        await self._caller.run(graphql_request("ping", PING, {"first": 1}, dict))
 
     async def graphql(self, query: str, variables: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Send a GraphQL document, for what has no method here, and return its ``data``.
@@ -478,7 +478,7 @@ class ClarusClient:
         del variables
         if isinstance(request, InvalidInputError):
             raise request
-        data: dict[str, Any] = await run_query(self._caller, request)
+        data: dict[str, Any] = (await self._caller.run(request)).value
         return data
 
     async def close(self) -> None:

@@ -1,13 +1,10 @@
 """One call: its attempts, and the one value or error it ends with.
 
-``Caller.perform`` makes the first attempt: a permit, the request, and what its result proves. Where it failed,
-``Caller._retry`` is the loop: a wait, and again. tenacity is entered only there: see ``clarus_async.retry.policy``. An
-attempt returns what happened as a value; errors are raised by ``Caller.run``, in whose frames no secret is in scope.
+An attempt returns what happened as a value; errors are raised by ``Caller.run``, in whose frames no secret is in scope.
 
-The hot path of a create is ``Caller.begin``, ``Caller.perform`` and ``Caller._attempt``. A call that
-succeeds at once makes no closure, starts no task, imports nothing, and awaits nothing but the response. What it costs
-is counted in opcodes, by ``python -m benchmarks opcodes``: half of them are here, in the rate limiter and in the
-session, and aiohttp's own come on top.
+The hot path of a create is ``Caller.begin``, ``Caller.perform`` and ``Caller._attempt``. A call that succeeds at once
+makes no closure, starts no task, imports nothing, and awaits nothing but the response. What it costs is counted in
+opcodes, by ``python -m benchmarks opcodes``.
 """
 
 from __future__ import annotations
@@ -32,7 +29,7 @@ from clarus_async.events import WaitReason
 from clarus_async.http.session import BODY_CAP, USER_AGENT, HttpResponse
 from clarus_async.http.transport_failure import TransportFailure
 from clarus_async.ratelimit.headers import read_rate_limit
-from clarus_async.retry.budget import MOST_UNCOUNTED_503S
+from clarus_async.retry.budget import MOST_UNCOUNTED_ATTEMPTS
 from clarus_async.retry.deadline import LEAST_USEFUL, Deadline
 from clarus_async.retry.effect import (
     AttemptResult,
@@ -59,13 +56,7 @@ _SAYS_NOTHING_OF_THE_TOKEN: Final = frozenset({401, 408, 429})
 class Caller:
     """Makes the calls of one view of a client.
 
-    Args:
-        core: what the views share.
-        subdomain: the tenant.
-        credentials: whose token is sent.
-        timeouts: how long to wait.
-        retry: when to send again.
-        may_send: is asked before each request, and again right before its body is written.
+    ``may_send`` is asked before each request, and again right before its body is written.
     """
 
     def __init__(
@@ -96,11 +87,7 @@ class Caller:
         }
 
     async def run(self, request: Request, deadline: Deadline | None = None) -> Call:
-        """Make a call, and raise what ended it unless it succeeded.
-
-        Args:
-            request: what to ask.
-            deadline: by when, if not by the view's own timeout.
+        """Make a call, and raise what ended it unless it succeeded; without a deadline, the view's timeout holds.
 
         Raises:
             ClarusError: the call failed; the class says how.
@@ -212,7 +199,7 @@ class Caller:
             # Cancelled: the server may apply what is on the wire all the same.
             call.applied = merge_applied(call.applied, Effect.UNKNOWN, request.kind)
             if isinstance(error, asyncio.CancelledError):
-                self._telemetry.attempt_cancelled(call)
+                self._telemetry.attempt_ended(call, None, Effect.UNKNOWN)
             raise
         finally:
             tenant.queue.release(permit.sent)
@@ -221,11 +208,11 @@ class Caller:
             return action
         if effect in {Effect.UNKNOWN, Effect.APPLIED}:
             call.note_in_doubt()
-        if action is NextAction.RETRY and call.limiter_503 and call.uncounted_503s < MOST_UNCOUNTED_503S:
+        if action is NextAction.RETRY and call.limiter_503 and call.uncounted_503s < MOST_UNCOUNTED_ATTEMPTS:
             # It costs no attempt, as a 429 costs none.
             call.uncounted_503s += 1
-            action = NextAction.WAIT_FOR_PACE
-        if action is NextAction.WAIT_FOR_PACE or action is NextAction.REFRESH_TOKEN:
+            action = NextAction.RETRY_WHEN_PERMITTED
+        if action is NextAction.RETRY_WHEN_PERMITTED or action is NextAction.REFRESH_TOKEN:
             call.counted_attempts -= 1
         return self._token_refused(call, permit.token, tenant) if action is NextAction.REFRESH_TOKEN else action
 
@@ -233,10 +220,8 @@ class Caller:
         if self._token_manager.static:
             refused = AuthenticationError(
                 "the API refuses the access token, and there is no way to get another",
-                method=call.request.method,
-                path=call.request.path,
-                attempts=call.attempts,
                 request_id=call.request_id,
+                **call.facts,
             )
             return call.stop(refused.reason, error=refused)
         if (held := self._token_manager.reject(token)) is not None:
@@ -275,7 +260,7 @@ class Caller:
         )
         call.result = result
         call.applied = merge_applied(call.applied, classification.effect, request.kind)
-        self._telemetry.attempt_ended(call, received, classification)
+        self._telemetry.attempt_ended(call, received, classification.effect)
         return classification
 
     @staticmethod
@@ -324,15 +309,13 @@ class Caller:
             sent_at = datetime.now(UTC) - timedelta(seconds=now - call.last_in_doubt_at)
         return call_error(
             FailedCall(
+                **call.facts,
                 kind=request.kind,
-                method=request.method,
-                path=request.path,
                 result=call.result,
                 failure=call.failure,
                 details=call.details,
                 unreadable=call.unreadable,
                 applied=call.applied,
-                attempts=call.attempts,
                 request_id=call.request_id,
                 out_of_time=call.out_of_time or call.deadline.left(now) < LEAST_USEFUL,
                 stop_reason=call.stop_reason,

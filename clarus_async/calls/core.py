@@ -54,16 +54,7 @@ class SharesPace(Protocol):
 
 
 class ClientCore:
-    """The part of a client that its views have in common.
-
-    Args:
-        base_url: the API's, without a slash at its end.
-        max_connections: how many requests may be on the wire at once.
-        pacing: how the rate limit is kept.
-        session: the caller's own aiohttp session, if any.
-        observer: is told what happens.
-        draw: draws from 0 to 1, for jitter.
-    """
+    """The part of a client that its views have in common; ``draw`` draws from 0 to 1, for jitter."""
 
     def __init__(
         self,

@@ -42,7 +42,7 @@ class Permits:
         subdomain: the tenant.
         token_manager: has the token.
         telemetry: is told of waits.
-        token_timeout: seconds that a request whose waiting does not count waits for a token.
+        token_timeout: seconds that a request waits for a token, where its waits do not count against the deadline.
     """
 
     def __init__(
@@ -138,7 +138,8 @@ class Permits:
             # Even where a token is held: each one that is refused is lost for the other tenants that use it.
             wait = tenant.refusals.wait(now)
             if wait > 0 and not until.allows(now, wait):
-                call.stop(ALWAYS_REFUSED, error=None if call.result is not None else _refused(call))
+                refused_error = AuthenticationError(f"{ALWAYS_REFUSED}; nothing was sent", retryable=True, **call.facts)
+                call.stop(ALWAYS_REFUSED, error=None if call.result is not None else refused_error)
                 return None
             if wait > 0:
                 await core.sleep(wait)
@@ -170,7 +171,10 @@ class Permits:
             wait = pause if again else queue.wait(self._subdomain, now)
             if why := self._too_long(call, wait, pause, now):
                 call.pace_wait = wait
-                call.stop(why, error=None if call.result is not None else _paused(call, wait, why))
+                paused = RateLimitedError(
+                    f"{why}; nothing was sent", status=429, retryable=True, retry_after=wait, **call.facts
+                )
+                call.stop(why, error=None if call.result is not None else paused)
                 return False
             self._telemetry.wait_began(call, WaitReason.PACE, wait or None)
         else:
@@ -191,27 +195,4 @@ def _named(error: ClarusError, call: Call) -> ClarusError:
     """Return an error with the facts of a call, unless it has those of another request."""
     if error.method is not None:
         return error
-    return with_facts(error, method=call.request.method, path=call.request.path, attempts=call.attempts)
-
-
-def _refused(call: Call) -> AuthenticationError:
-    request = call.request
-    return AuthenticationError(
-        f"{ALWAYS_REFUSED}; nothing was sent",
-        retryable=True,
-        method=request.method,
-        path=request.path,
-        attempts=call.attempts,
-    )
-
-
-def _paused(call: Call, wait: float, why: str) -> RateLimitedError:
-    return RateLimitedError(
-        f"{why}; nothing was sent",
-        status=429,
-        retryable=True,
-        retry_after=wait,
-        method=call.request.method,
-        path=call.request.path,
-        attempts=call.attempts,
-    )
+    return with_facts(error, **call.facts)

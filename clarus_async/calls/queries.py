@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from functools import partial
-from typing import Any, Final, Generic, NamedTuple, Self
+from typing import Any, Final, Generic, Self
+
+import attrs
 
 from clarus_async.calls.caller import Caller
 from clarus_async.calls.request import Request
@@ -40,16 +42,7 @@ def graphql_request(
     reconciles: bool = False,
     wait_for_pace: bool = False,
 ) -> Request:
-    """Make the request for a GraphQL document.
-
-    Args:
-        operation: its name in logs and events.
-        document: the query or mutation.
-        variables: plain data.
-        read: turns the ``data`` of the answer into a value, or returns why it can't be read.
-        reconciles: it looks up what an earlier request did: it goes before new work.
-        wait_for_pace: waiting for the rate limiter does not count against the deadline.
-    """
+    """Make the request for a GraphQL document; ``read`` makes a value of the answer's data, or says why it can't."""
 
     def read_body(body: bytes) -> Any:  # noqa: ANN401
         answer = read_answer(body)
@@ -71,123 +64,76 @@ def graphql_request(
     )
 
 
-async def run_query(caller: Caller, request: Request, deadline: Deadline | None = None) -> Any:  # noqa: ANN401
-    """Send a GraphQL request, and return what its ``read`` made of the answer.
+@attrs.frozen(eq=False)
+class ListQuery(Generic[Row]):
+    """What is asked of a list, a page at a time."""
 
-    Raises:
-        GraphQLError: the answer has ``errors``, whatever else it has (CLARUS_API.md §3).
-        ClarusError: there is no answer; the class says why.
-    """
-    return (await caller.run(request, deadline)).value
+    caller: Caller
+    listing: Listing[Row, Any]
+    wanted: Mapping[str, Any]  # the operators of the filter; all rows if there are none
+    optional: bool = False  # the optional fields are asked for, too
+    deadline: Deadline | None = None  # of each page; the view's own by default
+    reconciles: bool = False  # it looks up what an earlier request did: it goes before new work
+    wait_for_pace: bool = False  # waiting for the rate limiter does not count against the deadline
 
+    async def page(self, first: int, after: str | None) -> tuple[Page[Row], bool]:
+        """Read a page of so many rows, or a smaller one if the server refuses the query for its cost.
 
-class _Read(NamedTuple, Generic[Row]):
-    """A page, and whether it has as many rows as were asked for."""
+        Returns:
+            The page, and whether it has as many rows as were asked for at last.
+        """
+        tenant = self.caller.core.tenants.get(self.caller.subdomain)
+        refused = False
+        if tenant.most_rows is not None:
+            first = min(first, tenant.most_rows)
+        while True:
+            variables: dict[str, Any] = {"first": first}
+            if self.wanted:
+                variables["filter"] = self.wanted
+            if after is not None:
+                variables["after"] = after
+            request = graphql_request(
+                "list",
+                list_document(self.listing, optional=self.optional),
+                variables,
+                partial(read_page, self.listing),
+                reconciles=self.reconciles,
+                wait_for_pace=self.wait_for_pace,
+            )
+            try:
+                page: Page[Row] = (await self.caller.run(request, self.deadline)).value
+            except (GraphQLError, ApiError) as error:
+                if first == 1 or not refuses_size(error):
+                    raise
+                # The same query would be refused again; fewer rows cost less.
+                first, refused = first // 2, True
+            else:
+                if refused:
+                    tenant.most_rows = first
+                return page, len(page.rows) + len(page.unreadable) >= first
 
-    page: Page[Row]
-    full: bool
+    async def every_row(self) -> tuple[list[Row], list[Unreadable]]:
+        """Read the whole list, and be certain that it is.
 
+        Returns:
+            Its rows; and for each node without a readable id, why.
 
-async def read_list_page(
-    caller: Caller,
-    listing: Listing[Row, Any],
-    wanted: Mapping[str, Any],
-    first: int,
-    after: str | None = None,
-    *,
-    optional: bool = False,
-    deadline: Deadline | None = None,
-    reconciles: bool = False,
-    wait_for_pace: bool = False,
-) -> _Read[Row]:
-    """Read one page of a list, and a smaller one if the server refuses the query for its cost.
-
-    Args:
-        caller: makes the call.
-        listing: of the resource.
-        wanted: the operators of the filter; all rows if there are none.
-        first: the number of rows to ask for.
-        after: the cursor of the previous page.
-        optional: ask for the optional fields, too.
-        deadline: of the call; the view's own by default.
-        reconciles: it looks up what an earlier request did: it goes before new work.
-        wait_for_pace: waiting for the rate limiter does not count against the deadline.
-
-    Raises:
-        ClarusError: it can't be read; the class says why.
-    """
-    tenant = caller.core.tenants.get(caller.subdomain)
-    refused = False
-    if tenant.most_rows is not None:
-        first = min(first, tenant.most_rows)
-    while True:
-        variables: dict[str, Any] = {"first": first}
-        if wanted:
-            variables["filter"] = wanted
-        if after is not None:
-            variables["after"] = after
-        document, read = list_document(listing, optional=optional), partial(read_page, listing)
-        request = graphql_request("list", document, variables, read, reconciles=reconciles, wait_for_pace=wait_for_pace)
-        try:
-            page: Page[Row] = await run_query(caller, request, deadline)
-        except (GraphQLError, ApiError) as error:
-            if first == 1 or not refuses_size(error):
-                raise
-            # The same query would be refused again; fewer rows cost less.
-            first, refused = first // 2, True
-        else:
-            if refused:
-                tenant.most_rows = first
-            return _Read(page, full=len(page.rows) + len(page.unreadable) >= first)
-
-
-async def read_every_row(
-    caller: Caller,
-    listing: Listing[Row, Any],
-    wanted: Mapping[str, Any],
-    *,
-    optional: bool = False,
-    deadline: Deadline | None = None,
-    reconciles: bool = False,
-    wait_for_pace: bool = False,
-) -> tuple[list[Row], list[Unreadable]]:
-    """Read a whole list, and be certain that it is; see ``read_list_page``.
-
-    Returns:
-        Its rows; and for each node without a readable id, why.
-
-    Raises:
-        ResponseError: an answer can't be read, or does not tell whether it was the last page.
-        ClarusError: it can't be read; the class says why.
-    """
-    rows: list[Row] = []
-    unreadable: list[Unreadable] = []
-    cursors = _Cursors(listing)
-    cursor: str | None = None
-    while True:
-        page, _ = await read_list_page(
-            caller,
-            listing,
-            wanted,
-            _PAGE,
-            cursor,
-            optional=optional,
-            deadline=deadline,
-            reconciles=reconciles,
-            wait_for_pace=wait_for_pace,
-        )
-        rows += page.rows
-        unreadable += page.unreadable
-        # Without pageInfo, the end is proved by asking for what follows the last row: nothing does.
-        if page.last or (page.last is None and cursor is not None and not page.rows and not page.unreadable):
-            return rows, unreadable
-        cursor = cursors.after(page)
-        if cursor is None:
-            raise _endless(listing)
-
-
-def _endless(listing: AnyListing) -> ResponseError:
-    return _not_readable(listing, "the list does not say whether it ends there", "pageInfo", "an object")
+        Raises:
+            ResponseError: an answer can't be read, or does not tell whether it was the last page.
+            ClarusError: it can't be read; the class says why.
+        """
+        rows: list[Row] = []
+        unreadable: list[Unreadable] = []
+        cursors = _Cursors(self.listing)
+        cursor: str | None = None
+        while True:
+            page, _ = await self.page(_PAGE, cursor)
+            rows += page.rows
+            unreadable += page.unreadable
+            # Without pageInfo, the end is proved by asking for what follows the last row: nothing does.
+            if page.last or (page.last is None and cursor is not None and not page.rows and not page.unreadable):
+                return rows, unreadable
+            cursor = cursors.after(page)
 
 
 def _not_readable(listing: AnyListing, why: str, where: str, expected: str) -> ResponseError:
@@ -215,22 +161,23 @@ class _Cursors:
         self._seen: set[int] = set()
         self._empty = 0
 
-    def after(self, page: Page[Any]) -> str | None:
-        """Return the cursor of the page after this one; ``None`` if there is none.
+    def after(self, page: Page[Any]) -> str:
+        """Return the cursor of the page after this one, which does not say that it is the last.
 
         Raises:
-            ResponseError: the cursor was returned before, or too many pages in a row had no rows.
+            ResponseError: there is no cursor, it was returned before, or too many pages in a row had no rows.
         """
         cursor = page.end_cursor
         self._empty = 0 if page.rows or page.unreadable else self._empty + 1
-        if cursor is not None:
-            if self._empty == _MOST_EMPTY:
-                why = f"the list goes on after {_MOST_EMPTY} pages without a row, and would never end"
-                raise _not_readable(self._listing, why, "edges", "rows, or the end of the list")
-            if hash(cursor) in self._seen:
-                why = "the list repeats a cursor and would never end"
-                raise _not_readable(self._listing, why, "pageInfo/endCursor", "a cursor that was not there before")
-            self._seen.add(hash(cursor))
+        if cursor is None:
+            raise _not_readable(self._listing, "the list does not say whether it ends there", "pageInfo", "an object")
+        if self._empty == _MOST_EMPTY:
+            why = f"the list goes on after {_MOST_EMPTY} pages without a row, and would never end"
+            raise _not_readable(self._listing, why, "edges", "rows, or the end of the list")
+        if hash(cursor) in self._seen:
+            why = "the list repeats a cursor and would never end"
+            raise _not_readable(self._listing, why, "pageInfo/endCursor", "a cursor that was not there before")
+        self._seen.add(hash(cursor))
         return cursor
 
 
@@ -246,11 +193,8 @@ class ResourceList(AsyncIterator[Row]):
         *,
         optional: bool = False,
     ) -> None:
-        self._caller = caller
-        self._listing = listing
-        self._wanted = wanted
+        self._query = ListQuery(caller, listing, wanted, optional=optional)
         self._page_size = page_size
-        self._optional = optional
         self._pages: AsyncIterator[list[Row]] | None = None
         self._rows: Iterator[Row] = iter(())
 
@@ -273,20 +217,16 @@ class ResourceList(AsyncIterator[Row]):
                 repeats a cursor; or too many pages in a row had no rows.
             ClarusError: it can't be read; the class says why.
         """
-        cursors = _Cursors(self._listing)
+        cursors = _Cursors(self._query.listing)
         cursor: str | None = None
         while True:
-            page, full = await read_list_page(
-                self._caller, self._listing, self._wanted, self._page_size, cursor, optional=self._optional
-            )
+            page, full = await self._query.page(self._page_size, cursor)
             _warn_of_unreadable(page)
             yield list(page.rows)
             if page.last or (page.last is None and not full):
                 # The vendor's sample has no pageInfo: a page that is not full is the last one, then.
                 return
             cursor = cursors.after(page)
-            if cursor is None:
-                raise _endless(self._listing)
 
 
 def _warn_of_unreadable(page: Page[Any]) -> None:

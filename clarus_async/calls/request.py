@@ -16,47 +16,28 @@ from clarus_async.wire.reading import Unreadable
 # Not frozen, which would cost more for each call; nobody changes it. No repr: it holds what must not show.
 @attrs.define(kw_only=True, eq=False, repr=False)
 class Request:
-    """What is asked of the server, and how its response is read.
+    """What is asked of the server, and how its response is read."""
 
-    Args:
-        operation: the method's name, such as ``create``.
-        kind: what repeating it would do.
-        method: the HTTP method.
-        path: the path, with the ids in it.
-        template: the path with its ids left out, for logs and events.
-        body: what is sent.
-        read: turns the body of a 2xx into a value; ``None`` where no body is needed.
-        idempotency_key: the same for every attempt.
-        secret: plain data that is scrubbed from errors, in case the server echoes it.
-        repeatable: repeating an action does no harm.
-        wait_for_pace: waiting for the rate limiter does not count against the deadline.
-        new_connection: use no connection that was used before.
-        reconciles: it looks up what an earlier request did: it goes before new work, and has a retry budget of its own.
-    """
-
-    operation: str
+    operation: str  # the method's name, such as create
     kind: OperationKind
     method: str
     path: str
-    template: str
+    template: str  # the path with its ids left out, for logs and events
     body: bytes | None = None
-    read: Callable[[bytes], Any] | None = None
+    read: Callable[[bytes], Any] | None = None  # makes a value of a 2xx's body; None where no body is needed
     idempotency_key: str | None = None
-    secret: object = None
-    repeatable: bool = False
-    wait_for_pace: bool = False
-    new_connection: bool = False
+    secret: object = None  # plain data that is scrubbed from errors, in case the server echoes it
+    repeatable: bool = False  # repeating an action does no harm
+    wait_for_pace: bool = False  # waiting for the rate limiter does not count against the deadline
+    new_connection: bool = False  # no connection is used that was used before
+    # It looks up what an earlier request did: it goes before new work, and has a retry budget of its own.
     reconciles: bool = False
 
 
 class Call:
-    """The state of one call, over all its attempts.
+    """The state of one call, over all its attempts; ``number`` tells it from the client's other calls.
 
-    Args:
-        number: tells it from the client's other calls.
-        request: what it asks.
-        started: seconds on the loop's clock.
-        deadline: by when it must have ended.
+    Times are seconds on the event loop's clock.
     """
 
     # The defaults are the class's, so that a call pays only for what it sets.
@@ -87,6 +68,11 @@ class Call:
         self.request = request
         self.started = started
         self.deadline = deadline
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What an error says of the call that it ended."""
+        return {"method": self.request.method, "path": self.request.path, "attempts": self.attempts}
 
     @property
     def status(self) -> int | None:

@@ -12,7 +12,7 @@ from clarus_async.calls.tenants import Tenants
 from clarus_async.events import AttemptEvent, CallEvent, Event, Observer, WaitEvent, WaitReason
 from clarus_async.http.session import HttpResponse
 from clarus_async.http.transport_failure import TransportFailure
-from clarus_async.retry.effect import Classification, Effect
+from clarus_async.retry.effect import Effect
 
 GIVEN_UP: Final = "it was given up before a response came"
 """The failure of an attempt whose call was cancelled."""
@@ -71,33 +71,17 @@ class Telemetry:
                 WaitEvent(call_id=call.number, operation=call.request.operation, reason=reason, seconds=seconds)
             )
 
-    def attempt_ended(
-        self, call: Call, received: HttpResponse | TransportFailure, classification: Classification
-    ) -> None:
-        """Tell of an attempt that ended."""
+    def attempt_ended(self, call: Call, received: HttpResponse | TransportFailure | None, effect: Effect) -> None:
+        """Tell of an attempt that ended; ``received`` is ``None`` where it was cancelled."""
         # Nearly every create comes here with nobody to tell.
         if self._observer is None and not _log.isEnabledFor(logging.DEBUG):
             return
-        failure, message = None, None
+        failure, message, status, request_id = None, None, call.status, call.request_id
         if isinstance(received, TransportFailure):
             failure, message = received.reason.value, received.message
-        self._attempt(call, call.status, failure, classification.effect, call.request_id, message)
-
-    def attempt_cancelled(self, call: Call) -> None:
-        """Tell of an attempt that was cancelled."""
-        if self._observer is not None or _log.isEnabledFor(logging.DEBUG):
+        elif received is None:
             # The result that the call holds is that of an earlier attempt.
-            self._attempt(call, None, GIVEN_UP, Effect.UNKNOWN, None, GIVEN_UP)
-
-    def _attempt(
-        self,
-        call: Call,
-        status: int | None,
-        failure: str | None,
-        effect: Effect,
-        request_id: str | None,
-        message: str | None,
-    ) -> None:
+            failure, message, status, request_id = GIVEN_UP, GIVEN_UP, None, None
         duration = asyncio.get_running_loop().time() - call.sent_at
         event = AttemptEvent(
             call_id=call.number,

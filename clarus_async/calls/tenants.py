@@ -17,25 +17,15 @@ _MOST_TENANTS: Final = 4096
 
 @attrs.define(eq=False, repr=False)
 class TenantState:
-    """What is known of one tenant, on one event loop.
-
-    Args:
-        queue: its rate limiter, and the calls that wait for it.
-        budget: its retry budget.
-        lookup_budget: that of lookups: creates that fail must not use up what settles them.
-        called_at: when it was asked for last, in seconds on the loop's clock.
-        refusals: the tokens that were refused.
-        most_rows: how many rows of a page it has granted, once more were refused for their cost.
-        resources: what ``reconcile`` knows of its resources, by name.
-    """
+    """What is known of one tenant, on one event loop."""
 
     queue: RequestQueue
     budget: RetryBudget
-    lookup_budget: RetryBudget
-    called_at: float = 0.0
+    lookup_budget: RetryBudget  # of its own: creates that fail must not use up what settles them
+    called_at: float = 0.0  # when it was asked for last, in seconds on the loop's clock
     refusals: TokenRefusals = attrs.field(factory=TokenRefusals)
-    most_rows: int | None = None
-    resources: dict[str, Any] = attrs.field(factory=dict)
+    most_rows: int | None = None  # of a page, once more were refused for their cost
+    resources: dict[str, Any] = attrs.field(factory=dict)  # what reconcile knows of its resources, by name
 
     def forgettable(self, name: str, now: float) -> bool:
         """Whether all that is known of it would be learned again: nothing is under way, in doubt or held back."""
@@ -60,9 +50,7 @@ def not_bound() -> float:
 class Tenants:
     """The tenants of a client on one event loop; those that were called longest ago are forgotten.
 
-    Args:
-        new_queue: makes the queue of a tenant, or of all together (``None``).
-        one_limit: all tenants share one rate limit.
+    ``new_queue`` makes the queue of a tenant, or of all together (``None``), where they have one limit.
     """
 
     def __init__(self, new_queue: Callable[[str | None], RequestQueue], *, one_limit: bool) -> None:

@@ -72,10 +72,7 @@ class AdvertisedQuota:
     def read(self, headers: RateLimitHeaders, now: float, in_flight: int = 0) -> float | None:
         """Read an answer's headers; return the rate that keeps the quota, or ``None`` where they state none.
 
-        Args:
-            headers: what they say.
-            now: when the answer came.
-            in_flight: requests without an answer yet; answers overtake each other by so many.
+        Answers overtake each other by as many as are ``in_flight``, which have none yet.
         """
         limit, left, reset = headers.limit, headers.remaining, headers.reset
         restored = now + (_SECOND if reset is None else reset)

@@ -286,10 +286,8 @@ class Evidence:
     def bucket(self, jitter: float, fastest: float, believed: Sequence[float] = ()) -> Hypothesis:
         """Find the rates at which a bucket explains it.
 
-        Args:
-            jitter: seconds.
-            fastest: requests a second that were tried.
-            believed: the lowest and the highest rate that it was taken to have so far.
+        ``fastest`` is the highest rate that was tried; ``believed`` are the lowest and the highest that it was taken to
+        have so far.
         """
         counts = self._counts
         drained = self._drained()
@@ -544,12 +542,8 @@ def _on_a_line(runs: Sequence[Run], off: float) -> Run | None:
 def loss(levels: Sequence[float], most: float, noise: float) -> float:
     """Say by how many times the noise refusals came too early, squared and summed.
 
-    The highest level that was admitted may be noise itself, at its price.
-
-    Args:
-        levels: the lowest that were refused.
-        most: the highest that was admitted.
-        noise: by how much a level may be off.
+    ``levels`` are the lowest that were refused. ``most``, the highest that was admitted, may be noise itself, at its
+    price.
     """
     best = math.inf
     for shift in (0.0, 1.0, 2.0):

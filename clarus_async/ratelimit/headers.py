@@ -40,18 +40,14 @@ _PIECE: Final = r'(?s)([,;])((?:"(?:[^"\\]|\\.)*+"?|[^",;])*+)'
 class RateLimitHeaders(NamedTuple):
     """What an answer's headers say of the rate limit; ``None`` for what they leave open, and no window without a limit.
 
-    Args:
-        limit: requests per window, 1 to 10**9.
-        window: seconds, at most 3600. A longer window is treated as an hour (the limit stays as it is), and the
-            server's Retry-After decides after that.
-        remaining: requests left, 0 to 10**9.
-        reset: seconds from the answer until the quota is restored, 0 to 3600.
+    A window that is longer than an hour is treated as an hour (the limit stays as it is), and the server's Retry-After
+    decides after that.
     """
 
-    limit: int | None
-    window: float | None
-    remaining: int | None
-    reset: float | None
+    limit: int | None  # requests per window, 1 to 10**9
+    window: float | None  # seconds, at most 3600
+    remaining: int | None  # requests left, 0 to 10**9
+    reset: float | None  # seconds from the answer until the quota is restored, 0 to 3600
 
 
 class _Item(NamedTuple):
@@ -81,11 +77,8 @@ def read_rate_limit(headers: Mapping[str, str], date: str | None, now: datetime)
     The current draft is preferred to its earlier forms, and those to the X- headers, which only fill what is open.
     What is malformed is left out by itself; what is out of range is clamped.
 
-    Args:
-        headers: the answer's headers, case-insensitive or in canonical case.
-        date: the same answer's Date. A reset that is a point in time is on the server's clock, so it is measured
-            against that, and comes out up to a second late: Date has whole seconds.
-        now: our clock, for an answer without Date.
+    A reset that is a point in time is on the server's clock, so it is measured against the answer's ``date``, and comes
+    out up to a second late: Date has whole seconds. Without a Date, our clock's ``now`` has to do.
     """
     # Most answers end here.
     if headers.keys().isdisjoint(_NAMES):

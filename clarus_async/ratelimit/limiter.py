@@ -46,15 +46,7 @@ from clarus_async.ratelimit.evidence import Evidence, Hypothesis
 from clarus_async.ratelimit.headers import RateLimitHeaders
 from clarus_async.ratelimit.hypotheses import UNKNOWN_LOSS, weigh
 from clarus_async.ratelimit.lockouts import Lockouts
-from clarus_async.ratelimit.pace import (
-    MEASURED_EACH,
-    MEASURED_FIRST,
-    Limit,
-    LimitKind,
-    PaceSource,
-    RoundTrip,
-    Sent,
-)
+from clarus_async.ratelimit.pace import MEASURED_EACH, MEASURED_FIRST, Limit, LimitKind, PaceSource, RoundTrip, Sent
 from clarus_async.ratelimit.search import EXPENSIVE, ConcurrencySearch, HitSummary, RateSearch, between
 
 # Seconds. Whatever a server says, it is asked again after an hour.
@@ -111,9 +103,6 @@ class AdaptiveRateLimiter:
     """The rate limiter of one tenant, or of all where they share a quota.
 
     For each request that ``send`` notes, one of ``answered``, ``refused``, ``lost`` and ``unsent`` follows.
-
-    Args:
-        policy: what the caller knows.
     """
 
     def __init__(self, policy: PacingPolicy) -> None:

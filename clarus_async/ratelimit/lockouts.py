@@ -73,10 +73,8 @@ class Lockouts:
     def next_probe(self, now: float, first: float | None, margin: float) -> float:
         """Return when to probe again after a probe was refused.
 
-        Args:
-            now: what time it is.
-            first: when the first request was sent of those that were admitted in the second before the lockout.
-            margin: seconds by which a window may end later at the server.
+        ``first`` is when the first request was sent of those that were admitted in the second before the lockout;
+        ``margin`` is seconds by which a window may end later at the server.
         """
         lasted = now - self.began
         due = now + max(self._gap, lasted * (_GROWS if lasted < 1.0 else _GROWS_LATER), _SOONEST)

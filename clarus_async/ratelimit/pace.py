@@ -41,20 +41,13 @@ class LimitKind(StrEnum):
 
 
 class Limit(NamedTuple):
-    """A limit, as far as it is known or believed.
-
-    Args:
-        kind: what it is of.
-        burst: requests that may go out at once: what a bucket holds, or how many may be in flight; ``None`` where that
-            is not known.
-        window: seconds; ``None`` where there is none.
-        certainty: 0 to 1: the lowest rate that the evidence allows, by the highest; 1 for one that is given or told,
-            and for a cap on what is in flight, which is known exactly once it was met.
-    """
+    """A limit, as far as it is known or believed."""
 
     kind: LimitKind
-    burst: int | None = None
-    window: float | None = None
+    burst: int | None = None  # requests that may go out at once: what a bucket holds, or how many may be in flight
+    window: float | None = None  # seconds; None where there is none
+    # From 0 to 1: the lowest rate that the evidence allows, by the highest; 1 for one that is given or told, and for a
+    # cap on what is in flight, which is known exactly once it was met.
     certainty: float = 1.0
 
 

@@ -86,12 +86,9 @@ class _Member:
 
 
 class Leader:
-    """Grants slots to members.
+    """Grants slots to members, as a limiter on the shared clock allows; ``me`` is the member that leads.
 
-    Args:
-        pace: decides when one may send; on the shared clock.
-        me: the member that leads.
-        number: one that no earlier leader's slot had, nor one before it.
+    No earlier leader's slot had ``number`` or a higher one.
     """
 
     def __init__(self, pace: AdaptiveRateLimiter, me: str, number: int) -> None:

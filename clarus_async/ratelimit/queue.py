@@ -67,11 +67,9 @@ class TenantQueue:
 
 
 class RequestQueue:
-    """One pace, and who waits for it. Times are seconds on the event loop's clock.
+    """One pace, of a tenant or of all, and who waits for it. Times are seconds on the event loop's clock.
 
-    Args:
-        connections: the client's limiter.
-        pace: of a tenant, or of all; where processes share it, this one's part.
+    Where processes share a pace, it is this one's part.
     """
 
     def __init__(self, connections: ConnectionLimiter, pace: AdaptiveRateLimiter | SharedPace) -> None:
@@ -220,11 +218,7 @@ class RequestQueue:
 
 
 class ConnectionLimiter:
-    """Bounds how many requests are on the wire, over all queues of a client.
-
-    Args:
-        width: how many, at the most.
-    """
+    """Bounds how many requests are on the wire, over all queues of a client."""
 
     def __init__(self, width: int) -> None:
         self.free: int = width
@@ -252,16 +246,12 @@ class ConnectionLimiter:
     ) -> Sent | None:
         """Wait for a slot and a connection, to be given back by ``RequestQueue.release``.
 
-        Args:
-            queue: of the tenant, or of all.
-            tenant: in whose name.
-            timeout: seconds to wait at the most, if that has an end.
-            priority: it goes before those without, as it ends what was begun: a retry, or a lookup of a create in
-                doubt.
+        What has priority goes before the rest of its tenant, as it ends what was begun: a retry, or a lookup of a
+        create in doubt.
 
         Returns:
-            ``None`` where the time is over; also where a long pause has begun or the client closed, and the caller is
-            to decide whether to wait on.
+            ``None`` where the timeout, in seconds, has passed; also where a long pause has begun or the client closed,
+            and the caller is to decide whether to wait on.
         """
         if self._closed:
             return None

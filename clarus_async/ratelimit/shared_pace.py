@@ -100,20 +100,13 @@ class SharedPace:
     """The pace of a tenant in one of the processes that share it, on the event loop's clock.
 
     The queue asks it as it asks an ``AdaptiveRateLimiter``.
-
-    Args:
-        name: of the quota.
-        policy: what the caller knows.
-        me: names the process.
-        clock: the one that all share.
-        serve: begins to exchange, for as long as there is a ``step``.
     """
 
-    name: str
+    name: str  # of the quota
     _policy: PacingPolicy
-    _me: str
+    _me: str  # names the process
     _clock: SharedClock
-    _serve: Callable[[SharedPace], None]
+    _serve: Callable[[SharedPace], None]  # begins to exchange, for as long as there is a step
     _on_change: Callable[[], None] = lambda: None
     _ready: Callable[[], int] = lambda: 0
     _notice: LeaderNotice = attrs.field(init=False)

@@ -85,17 +85,17 @@ _SOMEBODY_ELSE: Final = "a record that answers for it may be another create's"
 _STRANGER: Final = "several records answer for it, though it was sent once"
 
 
-def decide(in_doubt: InDoubt, result: LookupResult | None, settle: float, *, may_send: bool) -> Decision:
+def decide(in_doubt: InDoubt, result: LookupResult | None, settle: float, *, may_send_again: bool) -> Decision:
     """Say what is to be done next.
 
     Args:
         in_doubt: what is known.
         result: of the last lookup since the last send, if there was one.
         settle: seconds after which the server applies nothing any more.
-        may_send: whether it may be sent once more.
+        may_send_again: whether it may be sent once more.
     """
     if in_doubt.sends == 0:
-        return SendAgain() if may_send else Settled(Fate.ABSENT)
+        return SendAgain() if may_send_again else Settled(Fate.ABSENT)
     due = max(in_doubt.given_up + settle, in_doubt.not_before)
     if result is None:
         # One send is worth a lookup at once: what it made is there in most cases. Of several, the last one counts.
@@ -108,7 +108,7 @@ def decide(in_doubt: InDoubt, result: LookupResult | None, settle: float, *, may
     if not ids:
         if in_doubt.applied is Applied.YES:
             return Settled(Fate.UNDECIDED, reason=_ABSENT_AFTER_ALL)
-        return SendAgain() if may_send and not in_doubt.refused else Settled(Fate.ABSENT)
+        return SendAgain() if may_send_again and not in_doubt.refused else Settled(Fate.ABSENT)
     if not result.sure:
         return Settled(Fate.UNDECIDED, ids, _SOMEBODY_ELSE)
     if len(ids) == 1:

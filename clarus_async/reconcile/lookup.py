@@ -11,7 +11,7 @@ from typing import Any, Final
 import attrs
 
 from clarus_async.calls.caller import Caller
-from clarus_async.calls.queries import graphql_request, read_every_row, row_unreadable, run_query
+from clarus_async.calls.queries import ListQuery, graphql_request, row_unreadable
 from clarus_async.errors import ApiError, ClarusError, DeadlineExceededError, GraphQLError
 from clarus_async.reconcile.concurrent_creates import ConcurrentCreates
 from clarus_async.reconcile.pending import LookupKey, folded
@@ -102,7 +102,7 @@ async def searches_optional_keys(
                 wait_for_pace=wait_for_pace,
             )
             try:
-                state.searchable = await run_query(caller, request, by)
+                state.searchable = (await caller.run(request, by)).value
             except (GraphQLError, ApiError) as error:
                 # Introspection may be switched off: then the list is searched by what is documented. Anything else
                 # says nothing of the schema, and another time may tell.
@@ -181,15 +181,10 @@ async def _read(
     *,
     wait_for_pace: bool,
 ) -> tuple[list[Any], list[Unreadable]]:
-    return await read_every_row(
-        caller,
-        spec.listing,
-        wanted,
-        optional=query[0].field in optional_keys(spec),
-        deadline=deadline,
-        reconciles=True,
-        wait_for_pace=wait_for_pace,
-    )
+    optional = query[0].field in optional_keys(spec)
+    return await ListQuery(
+        caller, spec.listing, wanted, optional, deadline, reconciles=True, wait_for_pace=wait_for_pace
+    ).every_row()
 
 
 def _searches_all(spec: AnySpec, data: Mapping[str, Any]) -> bool | Unreadable:

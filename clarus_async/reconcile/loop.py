@@ -6,7 +6,7 @@ from typing import Protocol
 
 from clarus_async.reconcile.decide import Fate, LookUp, LookupResult, SendAgain, Settled, decide
 from clarus_async.reconcile.pending import InDoubt
-from clarus_async.retry.budget import MOST_UNCOUNTED_503S
+from clarus_async.retry.budget import MOST_UNCOUNTED_ATTEMPTS
 
 
 class SettleActions(Protocol):
@@ -39,8 +39,8 @@ async def settle_create(in_doubt: InDoubt, actions: SettleActions, settle: float
     # fewer attempts than it was due, as where all others failed as well.
     tries = 1
     while True:
-        spared = min(in_doubt.rate_limited + in_doubt.budget_exhausted, MOST_UNCOUNTED_503S)
-        step = decide(in_doubt, result, settle, may_send=tries - spared < most_sends)
+        spared = min(in_doubt.rate_limited + in_doubt.budget_exhausted, MOST_UNCOUNTED_ATTEMPTS)
+        step = decide(in_doubt, result, settle, may_send_again=tries - spared < most_sends)
         if isinstance(step, Settled):
             return step
         if isinstance(step, SendAgain):

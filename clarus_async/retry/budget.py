@@ -13,9 +13,9 @@ _RETRIES_A_MINUTE: Final = 100.0
 _RETRIES_FOR_TIME: Final = 10.0
 _CALLS_A_MINUTE: Final = 1000.0
 
-MOST_UNCOUNTED_503S: Final = 10
-"""How many 503s of a rate limiter may cost a call no attempt. A call that gets nothing else met something else, and for
-a create each of them costs ``settle`` seconds."""
+MOST_UNCOUNTED_ATTEMPTS: Final = 10
+"""How many attempts of a call may cost it none: those that a rate limiter's 503 ended, or an empty retry budget. A call
+that gets nothing else met something else, and for a create each of them costs ``settle`` seconds."""
 
 
 class RetryBudget:
@@ -31,11 +31,6 @@ class RetryBudget:
         self._capacity = _RESERVE
         self._left = _RESERVE
         self._refilled_at = now
-
-    @property
-    def left(self) -> float:
-        """The retries that were left when one was last taken."""
-        return self._left
 
     def full(self, now: float) -> bool:
         """Whether it is as good as new."""

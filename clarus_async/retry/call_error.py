@@ -33,43 +33,45 @@ _SETTLED_BY: Final = {
 
 
 class FailedCall(NamedTuple):
-    """What is known of a call that failed.
-
-    Args:
-        kind: what repeating it would do.
-        method: the HTTP method.
-        path: the request's path.
-        result: the result of the last attempt; ``None`` if nothing was ever sent.
-        failure: where and why it got no response, in words.
-        details: what the body of the last response said, scrubbed of secrets.
-        unreadable: why a 2xx can't be read.
-        applied: the most that any attempt may have done.
-        attempts: how many requests were sent.
-        request_id: that of the last response.
-        out_of_time: the deadline ended the call.
-        stop_reason: why no further attempt was made, in words.
-        sent_at: when the last request that may have been applied was sent (UTC).
-        wait: seconds until the rate limiter would permit another request, where that stopped the call.
-        stop_error: what else stopped it, such as a token that could not be obtained.
-        repeatable: repeating an action does no harm.
-    """
+    """What is known of a call that failed."""
 
     kind: OperationKind
     method: str
     path: str
-    result: AttemptResult | None
-    failure: str | None = None
-    details: tuple[ErrorDetail, ...] = ()
-    unreadable: Unreadable | None = None
-    applied: Applied = Applied.NO
-    attempts: int = 0
-    request_id: str | None = None
-    out_of_time: bool = False
-    stop_reason: str | None = None
-    sent_at: datetime | None = None
-    wait: float | None = None
-    stop_error: ClarusError | None = None
-    repeatable: bool = False
+    result: AttemptResult | None  # of the last attempt; None if nothing was ever sent
+    failure: str | None = None  # where and why the last attempt got no response, in words
+    details: tuple[ErrorDetail, ...] = ()  # what the last response said, scrubbed of secrets
+    unreadable: Unreadable | None = None  # why a 2xx can't be read
+    applied: Applied = Applied.NO  # the most that any attempt may have done
+    attempts: int = 0  # requests that were sent
+    request_id: str | None = None  # of the last response
+    out_of_time: bool = False  # the deadline ended the call
+    stop_reason: str | None = None  # why no further attempt was made, in words
+    sent_at: datetime | None = None  # when the last request that may have been applied was sent (UTC)
+    wait: float | None = None  # seconds, where the rate limiter's wait was too long
+    stop_error: ClarusError | None = None  # what else stopped it, such as a token that could not be obtained
+    repeatable: bool = False  # repeating an action does no harm
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What every error says of its call."""
+        return {
+            "method": self.method,
+            "path": self.path,
+            "request_id": self.request_id,
+            "attempts": self.attempts,
+        }
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds to wait, as the rate limiter knows it, else as the last response says."""
+        if self.wait is None and isinstance(self.result, ResponseSummary):
+            return self.result.retry_after
+        return self.wait
+
+    def because(self, text: str) -> str:
+        """Return a text with the stop reason, if there is one."""
+        return f"{text}; {self.stop_reason}" if self.stop_reason else text
 
 
 def call_error(failed: FailedCall) -> ClarusError:
@@ -79,7 +81,7 @@ def call_error(failed: FailedCall) -> ClarusError:
             "; ".join(map(str, failed.details)) or "the response reports errors, without details",
             errors=failed.details,
             applied=failed.applied,
-            **_facts(failed),
+            **failed.facts,
         )
     if failed.applied is Applied.NO:
         return _definite(failed, Applied.NO)
@@ -90,26 +92,17 @@ def call_error(failed: FailedCall) -> ClarusError:
         last = _definite(failed._replace(stop_reason=None), failed.applied)
         reason = last.reason or str(last) if failed.stop_error is not None else f"last answer: {last.reason}"
     error = OutcomeUnknownError(
-        _with_stop_reason(f"the outcome is unknown ({reason})", failed) + f"; settled by {_SETTLED_BY[failed.kind]}",
+        failed.because(f"the outcome is unknown ({reason})") + f"; settled by {_SETTLED_BY[failed.kind]}",
         applied=failed.applied,
         # Repeating an update or a delete does no harm; what a create or an action did must be looked up first.
         retryable=failed.repeatable or failed.kind in {OperationKind.UPDATE, OperationKind.DELETE},
-        retry_after=_retry_after(failed),
-        **_facts(failed),
+        retry_after=failed.retry_after,
+        **failed.facts,
         sent_at=failed.sent_at,
         settled_by=_SETTLED_BY[failed.kind],
     )
     error.__cause__ = last
     return error
-
-
-def _facts(failed: FailedCall) -> dict[str, Any]:
-    return {
-        "method": failed.method,
-        "path": failed.path,
-        "request_id": failed.request_id,
-        "attempts": failed.attempts,
-    }
 
 
 def _definite(failed: FailedCall, applied: Applied) -> ClarusError:
@@ -126,17 +119,17 @@ def _definite(failed: FailedCall, applied: Applied) -> ClarusError:
     else:
         cls, retryable = ConnectionFailedError, result is not NoResponse.WITHHELD
     return cls(
-        _with_stop_reason("nothing was sent" if result is None else failed.failure or str(result), failed),
+        failed.because("nothing was sent" if result is None else failed.failure or str(result)),
         applied=applied,
         retryable=retryable,
         retry_after=failed.wait,
-        **_facts(failed),
+        **failed.facts,
     )
 
 
 def _answered(failed: FailedCall, result: ResponseSummary, applied: Applied) -> ClarusError:
     status = result.status
-    message = _with_stop_reason(_answer_in_words(failed, result), failed)
+    message = failed.because(_answer_in_words(failed, result))
     if 200 <= status < 300:
         unreadable = failed.unreadable or Unreadable("", "the whole body")
         return ResponseError(
@@ -145,25 +138,19 @@ def _answered(failed: FailedCall, result: ResponseSummary, applied: Applied) -> 
             expected=unreadable.expected,
             applied=applied,
             retryable=not result.whole,
-            **_facts(failed),
+            **failed.facts,
         )
     if 300 <= status < 400 or status == 401:
         cls = AuthenticationError if status == 401 else ConfigurationError
-        return cls(
-            message,
-            applied=applied,
-            retryable=status == 401,
-            retry_after=failed.wait,
-            **_facts(failed),
-        )
+        return cls(message, applied=applied, retryable=status == 401, retry_after=failed.wait, **failed.facts)
     return api_error_class(status)(
         message,
         status=status,
         errors=failed.details,
         applied=applied,
         retryable=status in {408, 429} or status >= 500,
-        retry_after=_retry_after(failed),
-        **_facts(failed),
+        retry_after=failed.retry_after,
+        **failed.facts,
     )
 
 
@@ -179,16 +166,6 @@ def _answer_in_words(failed: FailedCall, result: ResponseSummary) -> str:
     if 300 <= status < 400:
         return f"{text}: the server redirects; check base_url (redirects are never followed)"
     return f"{text}: the API refuses a token that was just issued" if status == 401 else text
-
-
-def _retry_after(failed: FailedCall) -> float | None:
-    if failed.wait is not None:
-        return failed.wait
-    return failed.result.retry_after if isinstance(failed.result, ResponseSummary) else None
-
-
-def _with_stop_reason(text: str, failed: FailedCall) -> str:
-    return f"{text}; {failed.stop_reason}" if failed.stop_reason else text
 
 
 def not_there(error: ClarusError) -> ClarusError:

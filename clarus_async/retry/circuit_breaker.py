@@ -15,9 +15,7 @@ FAILURES_TO_OPEN: Final = 10
 class CircuitBreaker:
     """Opens after several sends in a row that got no clear answer, and closes at the first that does.
 
-    Args:
-        policy: base and cap of the wait between two probes.
-        random: draws from 0 to 1.
+    The policy's base and cap are those of the wait between two probes; ``random`` draws from 0 to 1.
     """
 
     __slots__ = ("_failures", "_policy", "_probes", "_random")

@@ -15,7 +15,7 @@ from clarus_async.errors import Applied
 
 
 class OperationKind(StrEnum):
-    """What repeating an operation would do."""
+    """What an operation does, on which it depends whether it may be repeated."""
 
     READ = "read"
     CREATE = "create"
@@ -38,23 +38,14 @@ class NoResponse(StrEnum):
 
 
 class ResponseSummary(NamedTuple):
-    """What of a response decides what follows.
-
-    Args:
-        status: the HTTP status code.
-        retry_after: seconds, where the response has a ``Retry-After``.
-        readable: whether the body of a 2xx holds what it must; no other body decides anything.
-        whole: whether the body was received completely; if not, repeating a read may succeed.
-        faulty: a 2xx that reports errors, as GraphQL does (CLARUS_API.md §3).
-        executed: whether a faulty response may be to something that was executed in part.
-    """
+    """What of a response decides what follows."""
 
     status: int
-    retry_after: float | None = None
-    readable: bool = True
-    whole: bool = True
-    faulty: bool = False
-    executed: bool = True
+    retry_after: float | None = None  # seconds, where the response has a Retry-After
+    readable: bool = True  # the body of a 2xx holds what it must; no other body decides anything
+    whole: bool = True  # the body was received completely; if not, repeating a read may succeed
+    faulty: bool = False  # it is a 2xx that reports errors, as GraphQL does (CLARUS_API.md §3)
+    executed: bool = True  # what a faulty response answers may have been executed in part
 
 
 AttemptResult: TypeAlias = ResponseSummary | NoResponse
@@ -79,7 +70,7 @@ class NextAction(StrEnum):
 
     DONE = "done"
     RETRY = "retry"  # after a backoff, and not before Retry-After; costs an attempt
-    WAIT_FOR_PACE = "wait_for_pace"  # retry when the rate limiter permits it; costs no attempt
+    RETRY_WHEN_PERMITTED = "retry_when_permitted"  # retry when the rate limiter permits it; costs no attempt
     REFRESH_TOKEN = "refresh_token"  # noqa: S105  retry with a new token; costs no attempt
     RAISE = "raise"  # no further attempt; the effect says what may have been applied
     IN_DOUBT = "in_doubt"  # it may have been applied: never retry blindly
@@ -94,22 +85,7 @@ class Classification(NamedTuple):
 
 _DONE = Classification(Effect.DONE, NextAction.DONE)
 _REJECTED = Classification(Effect.REJECTED, NextAction.RAISE)
-_APPLIED = {
-    # The record exists and its id is not known: sending the request again would make a second one.
-    OperationKind.CREATE: Classification(Effect.APPLIED, NextAction.IN_DOUBT),
-    OperationKind.READ: Classification(Effect.APPLIED, NextAction.RAISE),
-    # What was asked for is done, whatever the response lacks.
-    OperationKind.UPDATE: _DONE,
-    OperationKind.DELETE: _DONE,
-    OperationKind.ACTION: Classification(Effect.APPLIED, NextAction.IN_DOUBT),
-}
-_UNKNOWN = {
-    OperationKind.READ: Classification(Effect.UNKNOWN, NextAction.RETRY),
-    OperationKind.UPDATE: Classification(Effect.UNKNOWN, NextAction.RETRY),
-    OperationKind.DELETE: Classification(Effect.UNKNOWN, NextAction.RETRY),
-    OperationKind.CREATE: Classification(Effect.UNKNOWN, NextAction.IN_DOUBT),
-    OperationKind.ACTION: Classification(Effect.UNKNOWN, NextAction.IN_DOUBT),
-}
+_IDEMPOTENT: Final = frozenset({OperationKind.READ, OperationKind.UPDATE, OperationKind.DELETE})
 
 
 def classify(
@@ -118,7 +94,7 @@ def classify(
     """Decide what an attempt proves, and what follows.
 
     Args:
-        kind: what repeating the operation would do.
+        kind: what the operation does.
         result: the response, or why there is none.
         repeatable: the caller says that repeating an action does no harm.
         in_doubt: an earlier attempt of the same call may have been applied.
@@ -133,15 +109,13 @@ def classify(
             return Classification(Effect.UNKNOWN, NextAction.RAISE) if partly else _REJECTED
         if result.readable:
             return _DONE
-        if kind is OperationKind.READ and not result.whole:
-            return Classification(Effect.APPLIED, NextAction.RETRY)
-        return _APPLIED[kind]
+        return _applied(kind, result)
     if 300 <= status < 400:
         return Classification(Effect.MISCONFIGURED, NextAction.RAISE)
     if status == 401:
         return Classification(Effect.REJECTED, NextAction.REFRESH_TOKEN)
     if status == 429:
-        return Classification(Effect.REJECTED, NextAction.WAIT_FOR_PACE)
+        return Classification(Effect.REJECTED, NextAction.RETRY_WHEN_PERMITTED)
     if 400 <= status < 500 and status != 408:
         if status == 404 and kind is OperationKind.DELETE and in_doubt:
             # It is gone, and only this call was deleting it.
@@ -151,6 +125,16 @@ def classify(
     return _unknown(kind, repeatable=repeatable)
 
 
+def _applied(kind: OperationKind, unreadable: ResponseSummary) -> Classification:
+    if kind is OperationKind.READ:
+        return Classification(Effect.APPLIED, NextAction.RAISE if unreadable.whole else NextAction.RETRY)
+    if kind in _IDEMPOTENT:
+        # What was asked for is done, whatever the response lacks.
+        return _DONE
+    # The record exists and its id is not known: sending the request again would make a second one.
+    return Classification(Effect.APPLIED, NextAction.IN_DOUBT)
+
+
 def _without_response(kind: OperationKind, reason: NoResponse, *, repeatable: bool) -> Classification:
     if reason is NoResponse.NO_CONNECTION:
         return Classification(Effect.NOT_SENT, NextAction.RETRY)
@@ -158,15 +142,13 @@ def _without_response(kind: OperationKind, reason: NoResponse, *, repeatable: bo
         return Classification(Effect.NOT_SENT, NextAction.RAISE)
     if reason is NoResponse.RAISED_AFTER:
         # It would raise again on a retry; what was sent may have been applied all the same.
-        known = _UNKNOWN[kind]
-        return known if known.next_action is NextAction.IN_DOUBT else Classification(Effect.UNKNOWN, NextAction.RAISE)
+        return Classification(Effect.UNKNOWN, NextAction.RAISE if kind in _IDEMPOTENT else NextAction.IN_DOUBT)
     return _unknown(kind, repeatable=repeatable)
 
 
 def _unknown(kind: OperationKind, *, repeatable: bool) -> Classification:
-    if kind is OperationKind.ACTION and repeatable:
-        return Classification(Effect.UNKNOWN, NextAction.RETRY)
-    return _UNKNOWN[kind]
+    again = kind in _IDEMPOTENT or (kind is OperationKind.ACTION and repeatable)
+    return Classification(Effect.UNKNOWN, NextAction.RETRY if again else NextAction.IN_DOUBT)
 
 
 def merge_applied(applied: Applied, effect: Effect, kind: OperationKind) -> Applied:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
+import attrs
 from tenacity import AsyncRetrying, RetryCallState
 from tenacity.retry import retry_base
 from tenacity.stop import stop_base
@@ -26,7 +27,7 @@ from clarus_async.retry.effect import NextAction
 Clock = Callable[[], float]
 """Returns seconds on the clock of the call's deadline."""
 
-_RETRIED: Final = frozenset({NextAction.RETRY, NextAction.WAIT_FOR_PACE, NextAction.REFRESH_TOKEN})
+_RETRIED: Final = frozenset({NextAction.RETRY, NextAction.RETRY_WHEN_PERMITTED, NextAction.REFRESH_TOKEN})
 
 
 class RetriedCall(Protocol):
@@ -55,14 +56,7 @@ def retrying(
 ) -> AsyncRetrying:
     """Return the iterator over the attempts of a call.
 
-    Args:
-        call: which.
-        policy: how many attempts, and the backoff between them.
-        budget: the tenant's.
-        tokens_refused: says, after a 401, why no other token would be accepted; ``None`` where one may be.
-        clock: that of the call's deadline.
-        random: draws from 0 to 1.
-        sleep: waits.
+    ``tokens_refused`` says, after a 401, why no other token would be accepted; ``None`` where one may be.
     """
     return AsyncRetrying(
         retry=retry_if_action(),
@@ -93,16 +87,16 @@ class retry_if_action(retry_base):
         return _action(retry_state) in _RETRIED
 
 
+@attrs.frozen
 class wait_backoff_and_retry_after(wait_base):
     """Wait a backoff with full jitter, after the server's Retry-After.
 
     Who waits for the rate limiter or for a token waits there.
     """
 
-    def __init__(self, call: RetriedCall, policy: RetryPolicy, random: Callable[[], float]) -> None:
-        self._call = call
-        self._policy = policy
-        self._random = random
+    _call: RetriedCall
+    _policy: RetryPolicy
+    _random: Callable[[], float]
 
     def __call__(self, retry_state: RetryCallState) -> float:
         if _action(retry_state) is not NextAction.RETRY:
@@ -112,16 +106,16 @@ class wait_backoff_and_retry_after(wait_base):
         return backoff(self._policy, retry, self._random) + self._call.retry_after
 
 
+@attrs.frozen
 class stop_after_counted_attempts(stop_base):
     """Stop after the policy's number of attempts that count; where that is 1, do not wait for the pace either."""
 
-    def __init__(self, call: RetriedCall, policy: RetryPolicy) -> None:
-        self._call = call
-        self._policy = policy
+    _call: RetriedCall
+    _policy: RetryPolicy
 
     def __call__(self, retry_state: RetryCallState) -> bool:
         action = _action(retry_state)
-        if self._policy.max_attempts == 1 and action in {NextAction.RETRY, NextAction.WAIT_FOR_PACE}:
+        if self._policy.max_attempts == 1 and action in {NextAction.RETRY, NextAction.RETRY_WHEN_PERMITTED}:
             self._call.stop_reason = "retries are off"
             return True
         if action is NextAction.RETRY and self._call.counted_attempts >= self._policy.max_attempts:
@@ -130,12 +124,12 @@ class stop_after_counted_attempts(stop_base):
         return False
 
 
+@attrs.frozen
 class stop_when_tokens_are_refused(stop_base):
     """Stop after a 401 where no other token would be accepted either."""
 
-    def __init__(self, call: RetriedCall, tokens_refused: Callable[[], str | None]) -> None:
-        self._call = call
-        self._tokens_refused = tokens_refused
+    _call: RetriedCall
+    _tokens_refused: Callable[[], str | None]
 
     def __call__(self, retry_state: RetryCallState) -> bool:
         if _action(retry_state) is not NextAction.REFRESH_TOKEN or (reason := self._tokens_refused()) is None:
@@ -144,12 +138,12 @@ class stop_when_tokens_are_refused(stop_base):
         return True
 
 
+@attrs.frozen
 class stop_before_deadline(stop_base):
     """Stop where the next attempt would be made too late to get a response before the deadline."""
 
-    def __init__(self, call: RetriedCall, clock: Clock) -> None:
-        self._call = call
-        self._clock = clock
+    _call: RetriedCall
+    _clock: Clock
 
     def __call__(self, retry_state: RetryCallState) -> bool:
         wait = retry_state.upcoming_sleep
@@ -159,13 +153,13 @@ class stop_before_deadline(stop_base):
         return True
 
 
+@attrs.frozen
 class stop_when_budget_is_empty(stop_base):
     """Stop where the tenant's retry budget has no retry left; else take one."""
 
-    def __init__(self, call: RetriedCall, budget: RetryBudget, clock: Clock) -> None:
-        self._call = call
-        self._budget = budget
-        self._clock = clock
+    _call: RetriedCall
+    _budget: RetryBudget
+    _clock: Clock
 
     def __call__(self, retry_state: RetryCallState) -> bool:
         if _action(retry_state) is not NextAction.RETRY or self._budget.take(self._clock()):

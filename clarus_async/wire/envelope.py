@@ -31,10 +31,7 @@ def read_created(
 ) -> Record | Unreadable:
     """Read the answer to a create, wrapped in ``data`` or bare; only the id must be there.
 
-    Args:
-        spec: the resource.
-        body: the answer.
-        sent: what was sent, which completes an answer that does not even name the record.
+    What was sent completes an answer that does not even name the record.
     """
     answer = _parse(spec, body)
     if isinstance(answer, Unreadable):
@@ -50,13 +47,7 @@ def read_changed(
 ) -> Record:
     """Read the answer to an update; whatever it holds, the update was done.
 
-    A PATCH may be answered 204, or by as little as the id (CLARUS_API.md §5).
-
-    Args:
-        spec: the resource.
-        body: the answer.
-        record_id: the record's id.
-        changes: what was sent, which completes an answer that does not even name the record.
+    A PATCH may be answered 204, or by as little as the id (CLARUS_API.md §5): then what was sent completes the answer.
     """
     answer = _parse(spec, body)
     attributes = {} if isinstance(answer, Unreadable) else answer.attributes

@@ -32,29 +32,17 @@ fragment T on __Type { name ofType { name ofType { name ofType { name ofType { n
 
 
 class Page(NamedTuple, Generic[Row]):
-    """One page of a list: the edges and the pageInfo of a connection.
+    """One page of a list: the edges and the pageInfo of a connection."""
 
-    Args:
-        rows: the nodes that have an id.
-        end_cursor: the cursor of the next page; ``None`` if there is none, or it is not known.
-        last: whether it is the last page; ``None`` if the answer has no pageInfo.
-        unreadable: why a node has no readable id, for each such node.
-    """
-
-    rows: Sequence[Row]
-    end_cursor: str | None
-    last: bool | None = True
-    unreadable: Sequence[Unreadable] = ()
+    rows: Sequence[Row]  # the nodes that have an id
+    end_cursor: str | None  # of the next page; None if there is none, or it is not known
+    last: bool | None = True  # whether it is the last page; None if the answer has no pageInfo
+    unreadable: Sequence[Unreadable] = ()  # why a node has no readable id, for each such node
 
 
 @functools.cache
 def list_document(listing: AnyListing, *, optional: bool = False) -> str:
-    """Return the list query.
-
-    Args:
-        listing: of the resource.
-        optional: ask for the optional fields, too.
-    """
+    """Return the list query, which may ask for the optional fields, too."""
     selection = " ".join((listing.selection, *listing.optional)) if optional else listing.selection
     return _LIST.format(filter_type=listing.filter_type, root=listing.root, selection=selection)
 
@@ -87,17 +75,11 @@ def filter_variable(listing: Listing[Any, Filter], wanted: Filter) -> dict[str, 
 # No repr: the data may hold secrets.
 @attrs.frozen(eq=False, repr=False)
 class GraphQLAnswer:
-    """The answer to a GraphQL request.
+    """The answer to a GraphQL request."""
 
-    Args:
-        data: its ``data``, which is partial where there are errors.
-        errors: its ``errors``.
-        executed: whether something of the document may have been executed.
-    """
-
-    data: Mapping[str, Any] | None
+    data: Mapping[str, Any] | None  # partial where there are errors
     errors: tuple[ErrorDetail, ...]
-    executed: bool = True
+    executed: bool = True  # something of the document may have been executed
 
 
 def read_answer(body: bytes) -> GraphQLAnswer | Unreadable:
@@ -172,11 +154,8 @@ def _end(
 def searches_by(listing: AnyListing, field: str, data: Mapping[str, Any]) -> bool | Unreadable:
     """Whether a schema has a field of a row, and a filter by it with ``eq`` and ``in``.
 
-    Args:
-        listing: of the resource.
-        field: the server's name of it.
-        data: the answer to ``INTROSPECTION``. Without ``__schema`` in it, introspection is switched off, which is a
-            definite answer; a schema that lacks types that it refers to is not.
+    Where ``__schema`` is null in the answer to ``INTROSPECTION``, introspection is switched off, which is a definite
+    answer; a schema that lacks types that it refers to is not.
     """
     if "__schema" in data and data["__schema"] is None:
         return False

@@ -27,10 +27,8 @@ def http_date(value: str | None) -> datetime | None:
 def retry_after(value: str | None, date: str | None, now: datetime) -> float | None:
     """Read Retry-After (RFC 9110, section 10.2.3) as seconds from the response; ``None`` if it can't be read.
 
-    Args:
-        value: Retry-After: seconds, with a fraction or without, or an HTTP-date.
-        date: the same response's Date: a Retry-After date is on the server's clock, so it is measured against that.
-        now: the time on our clock, for a response without Date.
+    A Retry-After that is an HTTP-date is on the server's clock, so it is measured against the same response's ``date``,
+    or against our clock's ``now`` where there is none.
     """
     if value is None:
         return None

@@ -1,4 +1,4 @@
-"""JSON to plain data to records, and back.
+"""JSON to plain data to records, and back: nothing is coerced, and what is unknown or odd is kept.
 
 Only the id of a record must be readable. Any other attribute that is not as expected is kept in ``extra`` as it came.
 """
@@ -6,100 +6,213 @@ Only the id of a record must be readable. Any other attribute that is not as exp
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from types import NoneType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
+import attrs
 import orjson
 
-from clarus_async.resources.spec import AnyListing, AnySpec, Listing
+from clarus_async.resources.spec import AnyListing, AnySpec, Listing, Nested
+from clarus_async.validation import number_problem
 
 if TYPE_CHECKING:
     from cattrs import Converter
 
 T = TypeVar("T")
 
+_ID: Final = "an integer id, or one as a string of digits"
+# The length of a date with every part spelt out; a longer text is not parsed.
+_LONGEST_TIME: Final = 64
+
 
 class Unreadable(NamedTuple):
-    """Why a body can't be read.
+    """Why a body can't be read."""
 
-    Args:
-        pointer: the place in it (JSON Pointer, RFC 6901).
-        expected: the type or form that was expected there.
-    """
-
-    pointer: str
-    expected: str
+    pointer: str  # the place in it (JSON Pointer, RFC 6901)
+    expected: str  # the type or form that was expected there
 
 
-class WrongTypeError(Exception):
-    """A value has another type than expected; tells what was expected, not the value, which may be a secret."""
+class _WrongTypeError(Exception):
+    """A value has another type than expected. It does not show the value, which may be a secret."""
 
-    def __init__(self, expected: str) -> None:
-        super().__init__(expected)
-        self.expected = expected
+
+def _exactly(*kinds: type) -> Callable[[Any, object], Any]:
+    """Make a hook that accepts values of exactly these types."""
+
+    def checked(value: Any, _: object) -> Any:  # noqa: ANN401
+        if type(value) not in kinds:
+            raise _WrongTypeError
+        return value
+
+    return checked
+
+
+def _time(value: object, _: object = None) -> datetime | None:
+    if value is None:
+        return None
+    moment = _moment(value) if isinstance(value, str) and len(value) <= _LONGEST_TIME else None
+    # Times without a timezone can't be compared.
+    if moment is None or moment.tzinfo is None:
+        raise _WrongTypeError
+    return moment
+
+
+def _moment(text: str) -> datetime | None:
+    # ISO 8601 (CLARUS_API.md §4), in either case; or as HTTP and mail write it (RFC 5322).
+    try:
+        return datetime.fromisoformat(text.upper())
+    except ValueError:
+        pass
+    try:
+        return parsedate_to_datetime(text)
+    except (ValueError, OverflowError, IndexError, TypeError):
+        return None
+
+
+def _id(value: object, _: object = None) -> int:
+    """Read an id; the same one is 123 in REST and "123" in GraphQL (CLARUS_API.md §1)."""
+    if isinstance(value, str) and len(value) <= 19 and value.isascii() and value.isdigit():
+        value = int(value)
+    # SQLite, and so a journal, holds 64 bits.
+    if isinstance(value, int) and value >= 0 and number_problem(value) is None:
+        return value
+    raise _WrongTypeError
+
+
+def _optional_id(value: object, _: object = None) -> int | None:
+    return None if value is None else _id(value)
 
 
 @functools.cache
 def _converter() -> Converter:
-    from clarus_async.wire.converter import make  # noqa: PLC0415  importing and compiling it takes some 15 ms
+    from cattrs.preconf.orjson import make_converter  # noqa: PLC0415  importing cattrs and compiling takes some 15 ms
 
-    return make()
-
-
-# Compiled when they are first used; they serve for the life of the process.
-_readers: Final[dict[object, Callable[[Any], Any]]] = {}
-_writers: Final[dict[type[Any], Callable[[Any], Any]]] = {}
+    converter = make_converter(detailed_validation=False, omit_if_default=True)
+    # The converter's own hooks for unions would inspect the union for every value.
+    unions: dict[object, Callable[[Any, object], Any]] = {
+        Mapping[str, Any] | None: _exactly(dict, NoneType),
+        datetime | None: _time,
+    }
+    for kind in (str, bool, int):
+        converter.register_structure_hook(kind, _exactly(kind))
+        unions[kind | None] = _exactly(kind, NoneType)
+    converter.register_structure_hook_factory(lambda kind: kind in unions, lambda kind: unions[kind])
+    return converter
 
 
 def _compile_reader(of: type[Any] | AnyListing) -> Callable[[Any], Any]:
-    from clarus_async.wire.converter import reader  # noqa: PLC0415  as above
+    """Make a function that reads a class, and keeps unknown and unreadable attributes in ``extra``."""
+    from cattrs.gen import make_dict_structure_fn, override  # noqa: PLC0415  as above
 
+    cls: type[Any]
+    renamed: Mapping[str, str] = {}
+    nested: Mapping[str, Nested] = {}
     if isinstance(of, Listing):
-        read = reader(_converter(), of.row, of.renamed, of.nested)
+        cls, renamed, nested = of.row, of.renamed, of.nested
     else:
-        read = reader(_converter(), of, {}, {})
-    _readers[of] = read
-    return read
+        cls = of
+    converter = _converter()
+    attributes: tuple[attrs.Attribute[Any], ...] = attrs.fields(cls)
+    special = {a.name: _optional_id for a in attributes if "id" in a.metadata} | {"id": _id}
+    overrides: dict[str, Any] = {
+        a.name: override(rename=renamed.get(a.name), struct_hook=special.get(a.name)) for a in attributes
+    }
+    overrides["extra"] = override(omit=True)
+    known = frozenset(renamed.get(a.name, a.name) for a in attributes) - {"extra"}
+    read = make_dict_structure_fn(cls, converter, **overrides)
+    # Making that function has resolved the annotations, which are strings before.
+    hooks = {
+        a.name: special.get(a.name) or converter.get_structure_hook(a.type)
+        for a in attrs.fields(cls)
+        if a.name != "extra"
+    }
+
+    def attribute_by_attribute(data: Mapping[str, Any]) -> Any:  # noqa: ANN401
+        values: dict[str, Any] = {}
+        extra = {name: data[name] for name in data if name not in known}
+        for ours, hook in hooks.items():
+            theirs = renamed.get(ours, ours)
+            try:
+                values[ours] = hook(data.get(theirs), None)
+            except Exception:
+                if ours == "id":
+                    raise
+                extra[theirs] = data[theirs]
+        return cls(**values, extra=extra)
+
+    def read_flat(data: Any) -> Any:  # noqa: ANN401
+        try:
+            record = read(data, cls)
+        except Exception:  # noqa: BLE001  whatever it is, the slow way finds the attribute
+            return attribute_by_attribute(data)
+        if not data.keys() <= known:
+            # Nobody else has seen the record yet; it is frozen from here on.
+            object.__setattr__(record, "extra", {name: data[name] for name in data if name not in known})
+        return record
+
+    return (lambda data: read_flat(_flat(data, nested))) if nested else read_flat
+
+
+def _flat(data: Mapping[str, Any], nested: Mapping[str, Nested]) -> dict[str, Any]:
+    """Lift the fields of nested nodes; a node that has further fields, or is not an object, is kept for ``extra``."""
+    flat = dict(data)
+    lifted: dict[str, set[str]] = {}
+    for ours, (name, field) in nested.items():
+        lifted.setdefault(name, set()).add(field)
+        node = data.get(name)
+        if isinstance(node, dict) and field in node:
+            flat[ours] = node[field]
+    for name, fields in lifted.items():
+        node = data.get(name)
+        if node is None or (isinstance(node, dict) and node.keys() <= fields):
+            flat.pop(name, None)
+    return flat
 
 
 def _compile_writer(cls: type[Any]) -> Callable[[Any], Any]:
-    from clarus_async.wire.converter import writer  # noqa: PLC0415  as above
+    """Make a function that turns a record into plain data, without the attributes that were left out."""
+    from cattrs.fns import identity  # noqa: PLC0415  as above
+    from cattrs.gen import make_dict_unstructure_fn, override  # noqa: PLC0415  as above
 
-    _writers[cls] = write = writer(_converter(), cls)
-    return write
+    # Records have checked and copied their values; orjson takes them as they are.
+    attributes: tuple[attrs.Attribute[Any], ...] = attrs.fields(cls)
+    as_is: dict[str, Any] = {a.name: override(unstruct_hook=identity) for a in attributes}
+    return make_dict_unstructure_fn(cls, _converter(), _cattrs_omit_if_default=True, **as_is)
+
+
+# Compiled when a record is first read or written; they serve for the life of the process.
+_reader: Final[Callable[[Any], Callable[[Any], Any]]] = functools.cache(_compile_reader)
+_writer: Final[Callable[[Any], Callable[[Any], Any]]] = functools.cache(_compile_writer)
 
 
 def prepare(spec: AnySpec) -> None:
     """Compile what reads and writes the records of a resource now, so that no call waits for it."""
-    for of in (spec.record, spec.listing):
-        if of not in _readers:
-            _compile_reader(of)
-    for cls in (spec.new, spec.changes):
-        if cls not in _writers:
-            _compile_writer(cls)
+    for read in (spec.record, spec.listing):
+        _reader(read)
+    for written in (spec.new, spec.changes):
+        _writer(written)
 
 
 def unstructure(record: object) -> Any:  # noqa: ANN401
     """Turn a record that is to be sent into plain data, without the attributes that were left out."""
-    write = _writers.get(type(record)) or _compile_writer(type(record))
-    return write(record)
+    return _writer(type(record))(record)
 
 
 def read_record(data: object, of: type[T] | Listing[T, Any], base: str) -> T | Unreadable:
-    """Read a record from plain data; an attribute that is not as expected is ``None``.
+    """Read a record of a class, or a row of a listing, from plain data; ``base`` is the place of that in the body.
 
-    Args:
-        data: parsed JSON.
-        of: the record's class; or the listing, for a row of a list.
-        base: the place of ``data`` in the body.
+    An attribute that is not as expected is ``None``.
     """
     if not isinstance(data, dict):
         return Unreadable(base, "an object")
-    read: Callable[[Any], T] = _readers.get(of) or _compile_reader(of)
     try:
-        return read(data)
-    except WrongTypeError as error:
-        return Unreadable(f"{base}/id", error.expected if "id" in data else "to be there")
+        record: T = _reader(of)(data)
+    except _WrongTypeError:
+        return Unreadable(f"{base}/id", _ID if "id" in data else "to be there")
+    return record
 
 
 def parse(body: bytes) -> Any | Unreadable:  # noqa: ANN401

@@ -13,19 +13,12 @@ _APART = timedelta(days=1)
 
 
 class Dated(NamedTuple):
-    """The Date of a response, and the moments between which the server wrote it.
+    """The Date of a response, and the moments between which the server wrote it."""
 
-    Args:
-        header: the header's text.
-        sent: when the request was sent, in seconds on a monotonic clock.
-        came: when the response was received, in seconds on the same clock.
-        wall: when it was received on our wall clock (UTC), which may be set at any time.
-    """
-
-    header: str
-    sent: float
-    came: float
-    wall: datetime
+    header: str  # its text
+    sent: float  # when the request was sent, in seconds on a monotonic clock
+    came: float  # when the response was received, in seconds on the same clock
+    wall: datetime  # when it was received on our wall clock (UTC), which may be set at any time
 
     @property
     def _date(self) -> datetime | None:

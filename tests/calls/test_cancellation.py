@@ -6,7 +6,10 @@ Each scenario runs again and again, cancelled one turn later each time, until it
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
+import inspect
+import itertools
 from collections import Counter
 
 import pytest
@@ -22,6 +25,7 @@ from clarus_async import (
 )
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Simulator
 from clarus_async.simulator.oauth import s256
+from tests.support.builders import client_of
 from tests.support.virtual import Turns, now, run_virtually, settle, virtual
 
 SHOP = NewIntegration(name="Shop", integration_type="shopify", external_system_reference1="r1")
@@ -35,15 +39,24 @@ def ours():
     return [task for task in asyncio.all_tasks() if task.get_name().startswith("clarus_async")]
 
 
-async def cancelled_at(turns, number, call, at_once=AT_ONCE):
-    """Start a call and cancel it so many turns later; ``False`` where it was over before."""
+class Moment:
+    """So many turns of the loop after a call began, and whether the call was cancelled then."""
+
+    def __init__(self, turns):
+        self.turns = turns
+        self.cancelled = False
+
+
+async def cancelled_at(moment, call, at_once=AT_ONCE):
+    """Start a call, cancel it at a moment unless it is over before, and see it end at once."""
+    turns = Turns(asyncio.get_running_loop())
     task = asyncio.ensure_future(call)
     was_cancelled = []
 
     def cancel():
         was_cancelled.append((task.cancel(), now()))
 
-    turns.before(turns.count + number, cancel)
+    turns.before(turns.count + moment.turns, cancel)
     ended = []
     task.add_done_callback(lambda _: ended.append((turns.count, now())))
     began = turns.count
@@ -51,21 +64,31 @@ async def cancelled_at(turns, number, call, at_once=AT_ONCE):
     await asyncio.sleep(0)
     if not was_cancelled or not was_cancelled[0][0]:
         task.result()
-        return False
+        return
+    moment.cancelled = True
     assert task.cancelled(), task
-    [(turn, moment)] = ended
-    assert turn - (began + number) <= at_once
-    assert moment == was_cancelled[0][1]
-    return True
+    [(turn, at)] = ended
+    assert turn - (began + moment.turns) <= at_once
+    assert at == was_cancelled[0][1]
 
 
-def sweep(run, reached, least):
-    """Cancel one turn later each time, until the call is over before; that took more than ``least`` times."""
-    number = 1
-    while not reached or reached[-1]:
-        run(number)
-        number += 1
-    assert number > least
+def swept(least):
+    """Run a test with one moment after the other, until its call is over before; those are more than ``least``."""
+
+    def decorate(test):
+        def run(**arguments):
+            for turns in itertools.count(1):
+                moment = Moment(turns)
+                virtual(test)(moment, **arguments)
+                if not moment.cancelled:
+                    break
+            assert turns > least
+
+        functools.update_wrapper(run, test)
+        run.__signature__ = inspect.Signature(list(inspect.signature(test).parameters.values())[1:])
+        return run
+
+    return decorate
 
 
 # What happens, and the call that it happens to.
@@ -140,36 +163,27 @@ SCENARIOS = [
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
-def test_a_call_ends_at_once_and_loses_nothing(scenario):
-    reached = []
-
-    def run(number):
-        @virtual
-        async def check():
-            turns = Turns(asyncio.get_running_loop())
-            async with Simulator(searchable_references=True, latency=0.01) as sim:
-                sim.preload("acme", [STORED])
-                client = ClarusClient("acme", sim.credentials, base_url=sim.url, max_connections=2, retry=SLOW)
-                async with client as clarus:
-                    shared = clarus._caller.core
-                    reached.append(await cancelled_at(turns, number, scenario(sim, clarus)))
-                    queue = shared.tenants.get("acme").queue
-                    assert shared.connections.busy == 0
-                    assert clarus.pace.waiting == clarus.pace.queued == 0
-                    assert len(queue.pace._out) == 0
-                    await all_slots_are_free(clarus, sim)
-                    assert not queue.tenants
-                    assert len(queue.pace._out) == 0
-                    assert not shared.session._session.connector._acquired
-                    # A refresh is nobody's in particular: it goes on, and ends.
-                    assert ours() == []
-                await asyncio.sleep(0.1)
-                assert sim.open_connections == 0
-                assert max(Counter(record.name for record in sim.created("acme")).values()) <= 3
-
-        check()
-
-    sweep(run, reached, 10)
+@swept(10)
+async def test_a_call_ends_at_once_and_loses_nothing(moment, scenario):
+    async with Simulator(searchable_references=True, latency=0.01) as sim:
+        sim.preload("acme", [STORED])
+        client = client_of(sim, max_connections=2, retry=SLOW)
+        async with client as clarus:
+            shared = clarus._caller.core
+            await cancelled_at(moment, scenario(sim, clarus))
+            queue = shared.tenants.get("acme").queue
+            assert shared.connections.busy == 0
+            assert clarus.pace.waiting == clarus.pace.queued == 0
+            assert len(queue.pace._out) == 0
+            await all_slots_are_free(clarus, sim)
+            assert not queue.tenants
+            assert len(queue.pace._out) == 0
+            assert not shared.session._session.connector._acquired
+            # A refresh is nobody's in particular: it goes on, and ends.
+            assert ours() == []
+        await asyncio.sleep(0.1)
+        assert sim.open_connections == 0
+        assert max(Counter(record.name for record in sim.created("acme")).values()) <= 3
 
 
 async def all_slots_are_free(clarus, sim):
@@ -182,202 +196,139 @@ async def all_slots_are_free(clarus, sim):
 
 
 @pytest.mark.parametrize("victim", range(3))
-def test_a_call_that_waits_for_a_connection(victim):
+@swept(5)
+async def test_a_call_that_waits_for_a_connection(moment, victim):
     """One holds the only slot, two wait: whoever is cancelled and whenever, the others get through."""
-    reached = []
-
-    def run(number):
-        @virtual
-        async def check():
-            turns = Turns(asyncio.get_running_loop())
-            async with (
-                Simulator(latency=1.0) as sim,
-                ClarusClient("acme", sim.credentials, base_url=sim.url, max_connections=1) as clarus,
-            ):
-                await clarus.ping()
-                tasks = [asyncio.ensure_future(clarus.ping()) for _ in range(3)]
-                reached.append(await cancelled_at(turns, number, tasks[victim]))
-                others = [task for task in tasks if task is not tasks[victim]]
-                assert await asyncio.gather(*others) == [None, None]
-                assert clarus._caller.core.connections.busy == 0
-                await clarus.ping()
-
-        check()
-
-    sweep(run, reached, 5)
+    async with (
+        Simulator(latency=1.0) as sim,
+        client_of(sim, max_connections=1) as clarus,
+    ):
+        await clarus.ping()
+        tasks = [asyncio.ensure_future(clarus.ping()) for _ in range(3)]
+        await cancelled_at(moment, tasks[victim])
+        others = [task for task in tasks if task is not tasks[victim]]
+        assert await asyncio.gather(*others) == [None, None]
+        assert clarus._caller.core.connections.busy == 0
+        await clarus.ping()
 
 
 @pytest.mark.parametrize("victim", range(3))
-def test_a_call_that_waits_for_the_pace(victim):
+@swept(5)
+async def test_a_call_that_waits_for_the_pace(moment, victim):
     """Three wait for a pause to end; the first becomes the probe. Whoever is cancelled, the others get through."""
-    reached = []
-
-    def run(number):
-        @virtual
-        async def check():
-            turns = Turns(asyncio.get_running_loop())
-            async with Simulator(latency=1.0) as sim, ClarusClient("acme", sim.credentials, base_url=sim.url) as clarus:
-                sim.script(Endpoint.GRAPHQL, Fault(FaultKind.RATE_LIMITED, retry_after=10))
-                first = asyncio.ensure_future(clarus.ping())
-                await asyncio.sleep(3.0)
-                tasks = [first, *(asyncio.ensure_future(clarus.ping()) for _ in range(2))]
-                reached.append(await cancelled_at(turns, number, tasks[victim]))
-                others = [task for task in tasks if task is not tasks[victim]]
-                assert await asyncio.gather(*others) == [None, None]
-                assert now() < 20.0
-                assert clarus.pace.paused_until is None
-
-        check()
-
-    sweep(run, reached, 5)
+    async with Simulator(latency=1.0) as sim, client_of(sim) as clarus:
+        sim.script(Endpoint.GRAPHQL, Fault(FaultKind.RATE_LIMITED, retry_after=10))
+        first = asyncio.ensure_future(clarus.ping())
+        await asyncio.sleep(3.0)
+        tasks = [first, *(asyncio.ensure_future(clarus.ping()) for _ in range(2))]
+        await cancelled_at(moment, tasks[victim])
+        others = [task for task in tasks if task is not tasks[victim]]
+        assert await asyncio.gather(*others) == [None, None]
+        assert now() < 20.0
+        assert clarus.pace.paused_until is None
 
 
-def test_a_call_that_waits_for_somebody_else_s_refresh():
-    reached = []
-
-    def run(number):
-        @virtual
-        async def check():
-            turns = Turns(asyncio.get_running_loop())
-            async with Simulator(latency=1.0) as sim, ClarusClient("acme", sim.credentials, base_url=sim.url) as clarus:
-                first, second = (asyncio.ensure_future(clarus.ping()) for _ in range(2))
-                reached.append(await cancelled_at(turns, number, first))
-                await second
-                assert sim.count(Endpoint.TOKEN) == 1
-
-        check()
-
-    sweep(run, reached, 5)
+@swept(5)
+async def test_a_call_that_waits_for_somebody_else_s_refresh(moment):
+    async with Simulator(latency=1.0) as sim, client_of(sim) as clarus:
+        first, second = (asyncio.ensure_future(clarus.ping()) for _ in range(2))
+        await cancelled_at(moment, first)
+        await second
+        assert sim.count(Endpoint.TOKEN) == 1
 
 
-def test_a_rotation_is_not_lost_to_the_caller_that_began_it():
+@swept(5)
+async def test_a_rotation_is_not_lost_to_the_caller_that_began_it(moment):
     """Cancelled at any turn, the caller leaves the new refresh token stored and in use."""
-    reached = []
+    async with Simulator(latency=0.5, token_lifetime=600.0) as sim:
+        stored = []
 
-    def run(number):
-        @virtual
-        async def check():
-            turns = Turns(asyncio.get_running_loop())
-            async with Simulator(latency=0.5, token_lifetime=600.0) as sim:
-                stored = []
-
-                async def store(token):
-                    await asyncio.sleep(1.0)
-                    stored.append(token)
-
-                credentials = RefreshToken(sim.client_id, sim.client_secret, sim.refresh_token(), store)
-                async with ClarusClient("acme", credentials, base_url=sim.url) as clarus:
-                    reached.append(await cancelled_at(turns, number, clarus.ping()))
-                    await clarus.ping()
-                    assert len(stored) == 1
-                    await asyncio.sleep(700.0)
-                    await clarus.ping()
-                    assert stored[0] in sim.requests[-2].body.decode()
-
-        check()
-
-    sweep(run, reached, 5)
-
-
-def test_an_exchange():
-    reached = []
-
-    def run(number):
-        @virtual
-        async def check():
-            turns = Turns(asyncio.get_running_loop())
-            async with Simulator(latency=0.5) as sim:
-                flow = AuthorizationCode(sim.client_id, sim.client_secret, "https://x.test/", base_url=sim.url)
-                code = sim.authorize(redirect_uri="https://x.test/", code_challenge=s256("v" * 43))
-                reached.append(await cancelled_at(turns, number, flow.exchange(code, "v" * 43)))
-                await asyncio.sleep(1.0)
-                assert sim.open_connections == 0
-
-        check()
-
-    sweep(run, reached, 5)
-
-
-def test_a_run():
-    """Cancelled at any turn: no worker is left, nothing was sent twice, and the client goes on."""
-    reached = []
-
-    def run(number):
-        @virtual
-        async def check():
-            turns = Turns(asyncio.get_running_loop())
-            async with (
-                Simulator(latency=0.01) as sim,
-                ClarusClient("acme", sim.credentials, base_url=sim.url) as clarus,
-            ):
-                specs = (NewIntegration(name=f"Shop {n}", integration_type="shopify") for n in range(8))
-
-                async def read():
-                    async with clarus.integrations.provision(specs, concurrency=3) as run:
-                        async for _ in run:
-                            pass
-
-                # The workers, the lookups and the source end one after the other.
-                reached.append(await cancelled_at(turns, number, read(), at_once=2 * AT_ONCE))
-                assert not [task for task in ours() if "provision" in task.get_name()]
-                assert clarus._caller.core.connections.busy == 0
-                await clarus.ping()
-                await asyncio.sleep(1.0)
-                assert not [name for name, n in Counter(r.name for r in sim.created("acme")).items() if n > 1]
-
-        check()
-
-    sweep(run, reached, 20)
-
-
-def test_a_timeout_of_the_caller_s_is_a_timeout():
-    @virtual
-    async def check():
-        async with Simulator() as sim, ClarusClient("acme", sim.credentials, base_url=sim.url) as clarus:
-            sim.script(Endpoint.CREATE, Fault(FaultKind.STALL_AFTER, delay=20.0))
-            with pytest.raises(TimeoutError):
-                async with asyncio.timeout(2.0):
-                    await clarus.integrations.create(SHOP)
-            assert now() == 2.0
-            assert clarus._caller.core.connections.busy == 0
-            await clarus.ping()
-
-    check()
-
-
-def test_a_message_given_to_cancel_arrives():
-    @virtual
-    async def check():
-        async with Simulator() as sim, ClarusClient("acme", sim.credentials, base_url=sim.url) as clarus:
-            sim.script(Endpoint.CREATE, Fault(FaultKind.STALL_AFTER, delay=20.0))
-            task = asyncio.ensure_future(clarus.integrations.create(SHOP))
+        async def store(token):
             await asyncio.sleep(1.0)
-            task.cancel("shutting down")
-            with pytest.raises(asyncio.CancelledError, match="shutting down"):
-                await task
+            stored.append(token)
 
-    check()
-
-
-def test_a_task_group_that_fails_ends_its_calls():
-    @virtual
-    async def check():
-        async with Simulator(latency=5.0) as sim, ClarusClient("acme", sim.credentials, base_url=sim.url) as clarus:
-
-            async def fail():
-                await asyncio.sleep(7.0)
-                raise LookupError
-
-            with pytest.raises(ExceptionGroup):
-                async with asyncio.TaskGroup() as group:
-                    for _ in range(20):
-                        group.create_task(clarus.ping())
-                    group.create_task(fail())
-            assert now() == 7.0
-            assert clarus._caller.core.connections.busy == 0
+        credentials = RefreshToken(sim.client_id, sim.client_secret, sim.refresh_token(), store)
+        async with ClarusClient("acme", credentials, base_url=sim.url) as clarus:
+            await cancelled_at(moment, clarus.ping())
             await clarus.ping()
+            assert len(stored) == 1
+            await asyncio.sleep(700.0)
+            await clarus.ping()
+            assert stored[0] in sim.requests[-2].body.decode()
 
-    check()
+
+@swept(5)
+async def test_an_exchange(moment):
+    async with Simulator(latency=0.5) as sim:
+        flow = AuthorizationCode(sim.client_id, sim.client_secret, "https://x.test/", base_url=sim.url)
+        code = sim.authorize(redirect_uri="https://x.test/", code_challenge=s256("v" * 43))
+        await cancelled_at(moment, flow.exchange(code, "v" * 43))
+        await asyncio.sleep(1.0)
+        assert sim.open_connections == 0
+
+
+@swept(20)
+async def test_a_run(moment):
+    """Cancelled at any turn: no worker is left, nothing was sent twice, and the client goes on."""
+    async with (
+        Simulator(latency=0.01) as sim,
+        client_of(sim) as clarus,
+    ):
+        specs = (NewIntegration(name=f"Shop {n}", integration_type="shopify") for n in range(8))
+
+        async def read():
+            async with clarus.integrations.provision(specs, concurrency=3) as run:
+                async for _ in run:
+                    pass
+
+        # The workers, the lookups and the source end one after the other.
+        await cancelled_at(moment, read(), at_once=2 * AT_ONCE)
+        assert not [task for task in ours() if "provision" in task.get_name()]
+        assert clarus._caller.core.connections.busy == 0
+        await clarus.ping()
+        await asyncio.sleep(1.0)
+        assert not [name for name, n in Counter(r.name for r in sim.created("acme")).items() if n > 1]
+
+
+@virtual
+async def test_a_timeout_of_the_caller_s_is_a_timeout():
+    async with Simulator() as sim, client_of(sim) as clarus:
+        sim.script(Endpoint.CREATE, Fault(FaultKind.STALL_AFTER, delay=20.0))
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(2.0):
+                await clarus.integrations.create(SHOP)
+        assert now() == 2.0
+        assert clarus._caller.core.connections.busy == 0
+        await clarus.ping()
+
+
+@virtual
+async def test_a_message_given_to_cancel_arrives():
+    async with Simulator() as sim, client_of(sim) as clarus:
+        sim.script(Endpoint.CREATE, Fault(FaultKind.STALL_AFTER, delay=20.0))
+        task = asyncio.ensure_future(clarus.integrations.create(SHOP))
+        await asyncio.sleep(1.0)
+        task.cancel("shutting down")
+        with pytest.raises(asyncio.CancelledError, match="shutting down"):
+            await task
+
+
+@virtual
+async def test_a_task_group_that_fails_ends_its_calls():
+    async with Simulator(latency=5.0) as sim, client_of(sim) as clarus:
+
+        async def fail():
+            await asyncio.sleep(7.0)
+            raise LookupError
+
+        with pytest.raises(ExceptionGroup):
+            async with asyncio.TaskGroup() as group:
+                for _ in range(20):
+                    group.create_task(clarus.ping())
+                group.create_task(fail())
+        assert now() == 7.0
+        assert clarus._caller.core.connections.busy == 0
+        await clarus.ping()
 
 
 async def test_a_cold_create_over_real_sockets():
@@ -388,7 +339,7 @@ async def test_a_cold_create_over_real_sockets():
     turns = Turns(loop)
     async with Simulator() as sim:
         for number in range(1, 60, 2):
-            async with ClarusClient("acme", sim.credentials, base_url=sim.url, max_connections=2) as clarus:
+            async with client_of(sim, max_connections=2) as clarus:
                 task = asyncio.ensure_future(clarus.integrations.create(SHOP))
                 turns.before(turns.count + number, task.cancel)
                 await asyncio.wait([task])
@@ -405,27 +356,9 @@ async def test_a_cold_create_over_real_sockets():
     gc.collect()
 
 
-@pytest.mark.parametrize("kind", [FaultKind.STALL_BEFORE, FaultKind.STALL_AFTER])
-async def test_a_call_that_waits_for_an_answer_over_real_sockets(kind):
-    async with Simulator() as sim, ClarusClient("acme", sim.credentials, base_url=sim.url) as clarus:
-        await clarus.ping()
-        sim.script(Endpoint.CREATE, Fault(kind, delay=0.05))
-        task = asyncio.ensure_future(clarus.integrations.create(SHOP))
-        async with asyncio.timeout(30):
-            while not sim.count(Endpoint.CREATE):  # noqa: ASYNC110  the server is not ours to be told by
-                await asyncio.sleep(0)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        assert clarus._caller.core.connections.busy == 0
-        await clarus.ping()
-        # The connection that was given up is not used again.
-        assert not clarus._caller.core.session._session.connector._acquired
-
-
 def test_a_call_cancelled_before_it_ran_sent_nothing():
     async def main():
-        async with Simulator() as sim, ClarusClient("acme", sim.credentials, base_url=sim.url) as clarus:
+        async with Simulator() as sim, client_of(sim) as clarus:
             task = asyncio.ensure_future(clarus.integrations.create(SHOP))
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -435,18 +368,15 @@ def test_a_call_cancelled_before_it_ran_sent_nothing():
     run_virtually(main)
 
 
-def test_timeouts_are_not_mistaken_for_cancellations():
-    @virtual
-    async def check():
-        timeouts = Timeouts(attempt=2.0, deadline=5.0)
-        async with (
-            Simulator() as sim,
-            ClarusClient("acme", sim.credentials, base_url=sim.url, timeouts=timeouts, retry=SLOW) as clarus,
-        ):
-            await clarus.ping()
-            sim.script(Endpoint.SYNCHRONIZE, Fault(FaultKind.STALL_BEFORE, delay=100.0))
-            with pytest.raises(Exception, match="outcome is unknown"):
-                await clarus.integrations.synchronize(1)
-            assert asyncio.current_task().cancelling() == 0
-
-    check()
+@virtual
+async def test_timeouts_are_not_mistaken_for_cancellations():
+    timeouts = Timeouts(attempt=2.0, deadline=5.0)
+    async with (
+        Simulator() as sim,
+        client_of(sim, timeouts=timeouts, retry=SLOW) as clarus,
+    ):
+        await clarus.ping()
+        sim.script(Endpoint.SYNCHRONIZE, Fault(FaultKind.STALL_BEFORE, delay=100.0))
+        with pytest.raises(Exception, match="outcome is unknown"):
+            await clarus.integrations.synchronize(1)
+        assert asyncio.current_task().cancelling() == 0

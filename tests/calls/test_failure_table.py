@@ -18,7 +18,6 @@ from datetime import UTC, datetime, timedelta
 import aiohttp
 import attrs
 import pytest
-from aiohttp.abc import AbstractResolver
 
 from clarus_async import (
     AccessToken,
@@ -169,13 +168,11 @@ OPERATIONS = {
 OF_EVERY_RESOURCE = {"create", "update", "list"}
 READS = ["list", "ping"]
 WRITES = ["create", "update", "delete", "synchronize", "repeatable", "mutation"]
+COLUMNS = ["create", "list", "update", "synchronize"]
+"""One operation for each column of the table; tests/retry/test_effect.py shows that the others are judged alike."""
 SENT_AGAIN = ["update", "delete", "repeatable", "list"]
 """After an unknown outcome: a second one changes nothing more, or its caller says that it does no harm."""
 NEVER_AGAIN = ["create", "synchronize", "mutation"]
-
-
-def operations(*names):
-    return pytest.mark.parametrize("operation", names or OPERATIONS)
 
 
 def simulated(test):
@@ -210,8 +207,8 @@ def parametrized(test, names, cases, ids):
 
 
 def each(*names, real=()):
-    """Run a test for each operation on each resource that has it, and over real sockets, too, for those in ``real``."""
-    cases = {name: (name, False, "integrations") for name in names or OPERATIONS}
+    """Run a test for operations on each resource that has them, and over real sockets, too, for those in ``real``."""
+    cases = {name: (name, False, "integrations") for name in names or COLUMNS}
     others = [name for name in SUBJECTS if name != "integrations"]
     cases |= {
         f"{name} of {other}": (name, False, other)
@@ -305,48 +302,15 @@ async def test_a_port_that_opens_in_the_meantime_is_reached(sim, operation):
     assert arrived(sim, operation) == before + 1
 
 
-async def test_a_host_that_no_name_server_knows():
+@pytest.mark.parametrize("host", ["nohost.invalid", "a" * 64 + ".example", "1.2"])
+async def test_a_host_that_no_name_server_knows_is_no_connection(host):
+    retry = RetryPolicy(max_attempts=1)
     async with ClarusClient(
-        "acme", AccessToken("x"), base_url="http://nohost.invalid", allow_http=True, retry=RetryPolicy(max_attempts=1)
+        "acme", AccessToken("x"), base_url=f"http://{host}", allow_http=True, retry=retry
     ) as clarus:
         error = await fails("create", clarus, ConnectionFailedError, "no connection to ")
 
     assert (error.applied, error.attempts) == (Applied.NO, 1)
-
-
-class NoNames(AbstractResolver):
-    """A name server that knows nobody."""
-
-    async def resolve(self, host, port=0, family=socket.AF_INET):
-        raise OSError(socket.EAI_NONAME, "Name or service not known")
-
-    async def close(self):
-        pass
-
-
-@operations()
-async def test_a_name_that_does_not_resolve_is_tried_again_and_then_raised(operation):
-    connector = aiohttp.TCPConnector(resolver=NoNames())
-    async with (
-        aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session,
-        ClarusClient("acme", AccessToken("x"), session=session, timeouts=PATIENT, retry=FAST) as clarus,
-    ):
-        error = await fails(operation, clarus, ConnectionFailedError, "no connection to .*; out of attempts")
-
-    assert (error.applied, error.retryable, error.attempts) == (Applied.NO, True, 4)
-
-
-@operations(*NEVER_AGAIN)
-@pytest.mark.parametrize("host", ["a..b", "a" * 64 + ".example", "1.2"])
-async def test_a_host_that_can_be_none(operation, host):
-    try:
-        clarus = ClarusClient("acme", AccessToken("x"), base_url=f"http://{host}", allow_http=True, retry=FAST)
-    except ConfigurationError:
-        return  # better still
-    async with clarus:
-        error = await fails(operation, clarus)
-
-    assert error.applied is Applied.NO
 
 
 @pytest.fixture
@@ -370,7 +334,7 @@ async def deaf():
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
-@operations("create", "update", "delete", "synchronize", "list", "mutation")
+@pytest.mark.parametrize("operation", ["create", "list"])
 async def test_a_connection_that_takes_too_long(deaf, operation):
     timeouts = Timeouts(connect=0.05, attempt=30.0, settle=30.0, deadline=60.0)
     retry = RetryPolicy(max_attempts=2, base=0.001)
@@ -470,7 +434,7 @@ def trusting(authority):
     return aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context), cookie_jar=aiohttp.DummyCookieJar())
 
 
-@operations()
+@pytest.mark.parametrize("operation", ["create", "list"])
 async def test_a_certificate_that_nobody_vouches_for(authority, operation):
     async with tls(authority, "127.0.0.1") as sim, client(sim, credentials=AccessToken("x")) as clarus:
         error = await fails(operation, clarus, ConfigurationError, "certificate is not valid")
@@ -479,14 +443,13 @@ async def test_a_certificate_that_nobody_vouches_for(authority, operation):
     assert (error.applied, error.retryable, error.attempts) == (Applied.NO, False, 1)
 
 
-@operations()
-async def test_a_certificate_of_another_host(authority, operation):
+async def test_a_certificate_of_another_host(authority):
     async with (
         tls(authority, "other.example") as sim,
         trusting(authority) as session,
         client(sim, credentials=AccessToken("x"), session=session) as clarus,
     ):
-        error = await fails(operation, clarus, ConfigurationError, "certificate is not valid")
+        error = await fails("create", clarus, ConfigurationError, "certificate is not valid")
         assert sim.count() == 0
 
     assert (error.applied, error.attempts) == (Applied.NO, 1)
@@ -522,16 +485,6 @@ async def test_a_429_is_waited_out(sim, operation):
     assert effects(sim, operation) == int(operation not in {*READS, "mutation"})
 
 
-@each("create")
-async def test_a_429_without_retry_after_is_waited_out_too(sim, operation):
-    sim.script(OPERATIONS[operation].endpoint, FaultKind.RATE_LIMITED)
-    async with client(sim) as clarus:
-        await succeeds(operation, clarus)
-
-    first, second = times(sim, OPERATIONS[operation].endpoint)
-    assert second - first > 0.0999  # a clock of whole milliseconds
-
-
 @each("update", "list")
 @pytest.mark.parametrize("first", [Fault(FaultKind.RATE_LIMITED, retry_after=0.01), Fault(FaultKind.UNAUTHORIZED)])
 async def test_what_costs_no_attempt_leaves_all_of_them_for_what_does(sim, operation, first):
@@ -540,64 +493,6 @@ async def test_what_costs_no_attempt_leaves_all_of_them_for_what_does(sim, opera
         await succeeds(operation, clarus)
 
     assert arrived(sim, operation) == 3
-
-
-@virtual
-async def test_a_429_holds_the_others_back_until_its_retry_after_has_passed():
-    async with Simulator(latency=0.05) as sim:
-        sim.script(Endpoint.GRAPHQL, Fault(FaultKind.RATE_LIMITED, retry_after=0.3))
-        async with client(sim, pacing=KNOWN) as clarus:
-            first = asyncio.create_task(clarus.ping())
-            await until(lambda: clarus.pace.paused_until, 0.001)
-            await asyncio.gather(first, *(clarus.ping() for _ in range(5)))
-
-    refused, *rest = times(sim, Endpoint.GRAPHQL)
-    assert len(rest) == 6
-    assert min(rest) - refused >= 0.05 + 0.3
-
-
-@virtual
-async def test_a_long_retry_after_holds_the_others_back_until_one_probe_was_answered():
-    async with Simulator(latency=0.05) as sim:
-        sim.script(Endpoint.GRAPHQL, Fault(FaultKind.RATE_LIMITED, retry_after=2.1))
-        async with client(sim) as clarus:
-            first = asyncio.create_task(clarus.ping())
-            await asyncio.sleep(0.15)
-            assert clarus.pace.paused_until
-            await asyncio.gather(first, *(clarus.ping() for _ in range(5)))
-
-    refused, probe, *rest = times(sim, Endpoint.GRAPHQL)
-    assert len(rest) == 5
-    assert probe - refused >= 2.1
-    # A probe goes alone: nobody else is sent before its answer, a latency later.
-    assert min(rest) - probe >= 0.05 - 1e-9
-
-
-@virtual
-async def test_refusals_that_follow_each_other_keep_the_others_waiting():
-    async with Simulator(latency=0.05) as sim:
-        sim.script(Endpoint.GRAPHQL, *[Fault(FaultKind.RATE_LIMITED, retry_after=0.1)] * 3)
-        async with client(sim) as clarus:
-            first = asyncio.create_task(clarus.ping())
-            await asyncio.sleep(0.15)
-            assert clarus.pace.paused_until
-            await asyncio.gather(first, *(clarus.ping() for _ in range(5)))
-
-    arrivals = times(sim, Endpoint.GRAPHQL)
-    assert len(arrivals) == 6 + 3
-    assert arrivals[1] - arrivals[0] >= 0.05 + 0.1
-    # One at a time looks, and two were refused again.
-    assert arrivals[7] - arrivals[2] >= 0.05 + 0.1
-
-
-async def test_a_pause_of_one_tenant_is_none_of_another():
-    async with Simulator(tenants=["acme", "other"]) as sim:
-        sim.script(Endpoint.GRAPHQL, Fault(FaultKind.RATE_LIMITED, retry_after=60))
-        async with client(sim) as clarus:
-            await fails("ping", clarus, RateLimitedError)
-            await clarus.for_subdomain("other").ping()
-
-    assert sim.count(Endpoint.GRAPHQL) == 2
 
 
 @each()
@@ -613,16 +508,6 @@ async def test_a_429_that_outlasts_the_deadline_is_raised_at_once(sim, operation
     assert (arrived(sim, operation), effects(sim, operation)) == (1, 0)
 
 
-@each("create", "list")
-async def test_while_the_tenant_is_paused_nothing_is_sent(sim, operation):
-    sim.script(OPERATIONS[operation].endpoint, Fault(FaultKind.RATE_LIMITED, retry_after=60))
-    async with client(sim) as clarus:
-        await fails(operation, clarus, RateLimitedError)
-        error = await fails(operation, clarus, RateLimitedError, "nothing was sent")
-
-    assert (error.attempts, arrived(sim, operation)) == (0, 1)
-
-
 @simulated
 @pytest.mark.parametrize("retry_after", [0.0, 0.001])
 async def test_a_server_that_says_429_and_now_for_ever_is_not_flooded(sim, retry_after):
@@ -631,15 +516,6 @@ async def test_a_server_that_says_429_and_now_for_ever_is_not_flooded(sim, retry
         await fails("create", clarus, RateLimitedError)
 
     assert arrived(sim, "create") <= 10
-
-
-@simulated
-async def test_with_retries_off_a_429_is_raised(sim):
-    sim.script(Endpoint.CREATE, Fault(FaultKind.RATE_LIMITED, retry_after=0.01))
-    async with client(sim, retry=RetryPolicy(max_attempts=1)) as clarus:
-        error = await fails("create", clarus, RateLimitedError, "retries are off")
-
-    assert (error.applied, error.retry_after, arrived(sim, "create")) == (Applied.NO, 0.01, 1)
 
 
 # 503, whatever its headers: unknown, and a Retry-After is a floor.
@@ -654,27 +530,6 @@ async def test_a_503_is_waited_out(sim, operation):
     first, second = times(sim, OPERATIONS[operation].endpoint)
     assert second - first >= 0.1
     assert effects(sim, operation) == int(operation not in READS)
-
-
-@each("synchronize", "mutation")
-async def test_after_a_503_an_action_is_not_sent_again(sim, operation):
-    sim.script(OPERATIONS[operation].endpoint, Fault(FaultKind.UNAVAILABLE, retry_after=0.1))
-    async with client(sim) as clarus:
-        error = await fails(operation, clarus, OutcomeUnknownError)
-
-    assert (error.applied, error.retry_after, arrived(sim, operation)) == (Applied.MAYBE, 0.1, 1)
-
-
-@each("update", "list")
-async def test_a_503_costs_an_attempt(sim, operation):
-    sim.set_faults([Fault(FaultKind.UNAVAILABLE, endpoint=OPERATIONS[operation].endpoint, retry_after=0.01)])
-    async with client(sim) as clarus:
-        error = await fails(operation, clarus, ServerError if operation in READS else OutcomeUnknownError)
-
-    assert "out of attempts" in str(error)
-    assert getattr(error.__cause__ or error, "status", None) == 503
-    assert (error.retry_after, error.attempts, arrived(sim, operation)) == (0.01, 4, 4)
-    assert error.applied is (Applied.NO if operation in READS else Applied.MAYBE)
 
 
 async def create(clarus):
@@ -814,22 +669,13 @@ async def test_where_nobody_gets_through_a_503_holds_the_tenant_back_until_its_r
 
 
 @each(real=("create",))
-async def test_a_401_costs_a_token_and_no_attempt(sim, operation):
-    sim.script(OPERATIONS[operation].endpoint, FaultKind.UNAUTHORIZED)
+@pytest.mark.parametrize("times", [1, 4])
+async def test_a_401_costs_a_token_and_no_attempt(sim, operation, times):
+    sim.script(OPERATIONS[operation].endpoint, *[FaultKind.UNAUTHORIZED] * times)
     async with client(sim, retry=RetryPolicy(max_attempts=1)) as clarus:
         await succeeds(operation, clarus)
 
-    assert (sim.count(Endpoint.TOKEN), arrived(sim, operation)) == (2, 2)
-    assert effects(sim, operation) == int(operation not in {*READS, "mutation"})
-
-
-@each()
-async def test_several_401s_cost_as_many_tokens_and_no_attempt(sim, operation):
-    sim.script(OPERATIONS[operation].endpoint, *[FaultKind.UNAUTHORIZED] * 4)
-    async with client(sim, retry=RetryPolicy(max_attempts=1)) as clarus:
-        await succeeds(operation, clarus)
-
-    assert (sim.count(Endpoint.TOKEN), arrived(sim, operation)) == (5, 5)
+    assert (sim.count(Endpoint.TOKEN), arrived(sim, operation)) == (1 + times, 1 + times)
     assert effects(sim, operation) == int(operation not in {*READS, "mutation"})
 
 
@@ -843,16 +689,6 @@ async def test_401s_until_the_deadline_are_raised(sim, operation):
 
     assert (error.applied, error.retryable, effects(sim, operation)) == (Applied.NO, True, 0)
     assert 8 <= sim.count(Endpoint.TOKEN) <= 30
-
-
-@simulated
-async def test_a_token_that_died_early_is_replaced(sim):
-    async with client(sim) as clarus:
-        await clarus.ping()
-        sim.expire_tokens()
-        await succeeds("create", clarus)
-
-    assert (sim.count(Endpoint.TOKEN), arrived(sim, "create"), effects(sim, "create")) == (2, 2, 1)
 
 
 @each()
@@ -901,12 +737,6 @@ async def test_a_record_that_is_not_there(sim, operation):
     assert (caught.value.applied, caught.value.errors[0].symbol, arrived(sim, operation)) == ("no", "not_found", 1)
 
 
-@simulated
-async def test_a_tenant_that_is_not_there(sim):
-    async with client(sim) as clarus:
-        await fails("ping", clarus.for_subdomain("nobody"), PermissionDeniedError, "unknown_subdomain")
-
-
 async def test_a_refusal_counts_once_its_status_line_is_read():
     """A 4xx whose body is lost is a refusal all the same."""
 
@@ -932,9 +762,6 @@ UNKNOWN = {
     "502 of a proxy": (Fault(FaultKind.HTML_502), 502),
     "503": (Fault(FaultKind.UNAVAILABLE), 503),
     "503 with Retry-After": (Fault(FaultKind.UNAVAILABLE, retry_after=0.01), 503),
-    "503 after": (Fault(FaultKind.ERROR_AFTER, status=503), 503),
-    "504 after": (Fault(FaultKind.ERROR_AFTER, status=504), 504),
-    "599": (Fault(FaultKind.ERROR_BEFORE, status=599), 599),
     "reset before": (Fault(FaultKind.RESET_BEFORE), None),
     "reset after": (Fault(FaultKind.RESET_AFTER), None),
     "stall before": (Fault(FaultKind.STALL_BEFORE, delay=999), None),
@@ -957,6 +784,7 @@ async def test_what_must_not_happen_twice_is_not_sent_twice(sim, operation, faul
 
     assert (error.applied, error.retryable, error.attempts) == (Applied.MAYBE, False, 1)
     assert getattr(error.__cause__, "status", None) == status
+    assert error.retry_after == fault.retry_after
     assert arrived(sim, operation) == 1
     happened = fault.kind in APPLIED_ALL_THE_SAME and operation != "mutation"
     assert effects(sim, operation) == int(happened)
@@ -985,7 +813,8 @@ async def test_a_write_that_stays_unknown_says_so(sim, operation, fault, status)
     async with client(sim) as clarus:
         error = await fails(operation, clarus, OutcomeUnknownError, "out of attempts")
 
-    assert (error.applied, error.attempts, arrived(sim, operation)) == (Applied.MAYBE, 4, 4)
+    assert (error.applied, error.retryable, error.attempts) == (Applied.MAYBE, True, 4)
+    assert arrived(sim, operation) == 4
     assert getattr(error.__cause__, "status", None) == status
 
 
@@ -1063,24 +892,6 @@ async def test_a_body_that_the_server_never_takes_leaves_it_unknown():
             await clarus.integrations.create(new, on_unknown="raise")
 
     assert (caught.value.applied, caught.value.attempts) == (Applied.MAYBE, 1)
-
-
-@simulated
-async def test_a_read_that_stalls_to_the_end(sim):
-    sim.set_faults([Fault(FaultKind.STALL_BEFORE, endpoint=Endpoint.GRAPHQL, delay=999)])
-    async with client(sim, SHORT, RetryPolicy(max_attempts=2, base=0.001)) as clarus:
-        error = await fails("list", clarus, ConnectionFailedError, "no response came in time .*; out of attempts")
-
-    assert (error.attempts, arrived(sim, "list")) == (2, 2)
-
-
-@simulated
-async def test_a_repeatable_action_that_stays_unknown_may_be_tried_again(sim):
-    sim.set_faults([Fault(FaultKind.RESET_AFTER, endpoint=Endpoint.SYNCHRONIZE)])
-    async with client(sim) as clarus:
-        error = await fails("repeatable", clarus, OutcomeUnknownError)
-
-    assert error.retryable
 
 
 @simulated
@@ -1165,15 +976,6 @@ async def test_a_deletes_404_after_an_unknown_attempt_is_done(sim, first):
 
 
 @simulated
-async def test_a_deletes_plain_404_is_an_error(sim):
-    async with client(sim) as clarus:
-        await clarus.integrations.delete(1)
-        error = await fails("delete", clarus, NotFoundError)
-
-    assert (error.applied, error.attempts) == (Applied.NO, 1)
-
-
-@simulated
 async def test_a_deletes_404_after_mere_refusals_is_an_error(sim):
     sim.script(Endpoint.DELETE, Fault(FaultKind.RATE_LIMITED, retry_after=0.01), FaultKind.UNAUTHORIZED)
     async with client(sim, pacing=KNOWN) as clarus:
@@ -1230,8 +1032,11 @@ async def test_a_delete_that_is_sent_again_is_sent_again_by_us():
 # A 2xx that can't be read: applied.
 
 
+OVERSIZED = Fault(FaultKind.OVERSIZED, size=9 * 2**20)
+
+
 @each("create", "mutation", real=("create",))
-@pytest.mark.parametrize("fault", [Fault(FaultKind.NOT_JSON), Fault(FaultKind.OVERSIZED, size=9 * 2**20)])
+@pytest.mark.parametrize("fault", [FaultKind.NOT_JSON, FaultKind.TRUNCATED, OVERSIZED])
 async def test_a_write_whose_answer_cannot_be_read_was_applied_and_is_not_sent_again(sim, operation, fault):
     sim.script(OPERATIONS[operation].endpoint, fault)
     async with client(sim) as clarus:
@@ -1239,16 +1044,6 @@ async def test_a_write_whose_answer_cannot_be_read_was_applied_and_is_not_sent_a
 
     assert (error.applied, error.attempts, arrived(sim, operation)) == (Applied.YES, 1, 1)
     assert isinstance(error.__cause__, ResponseError)
-    assert effects(sim, operation) == int(operation != "mutation")
-
-
-@each("create", "mutation", real=("create",))
-async def test_a_write_whose_answer_is_cut_was_applied_and_is_not_sent_again(sim, operation):
-    sim.script(OPERATIONS[operation].endpoint, FaultKind.TRUNCATED)
-    async with client(sim) as clarus:
-        error = await fails(operation, clarus, OutcomeUnknownError, "its body was cut short")
-
-    assert (error.applied, error.attempts, arrived(sim, operation)) == (Applied.YES, 1, 1)
     assert effects(sim, operation) == int(operation != "mutation")
 
 
@@ -1261,16 +1056,6 @@ async def test_an_answer_that_is_cut_is_asked_for_again_where_that_changes_nothi
     assert arrived(sim, operation) == 2
 
 
-@each("update", real=("update",))
-@pytest.mark.parametrize("fault", [FaultKind.TRUNCATED, FaultKind.NOT_JSON, Fault(FaultKind.OVERSIZED, size=9 * 2**20)])
-async def test_an_update_whose_answer_cannot_be_read_is_done(sim, operation, fault):
-    sim.script(Endpoint.UPDATE, fault)
-    async with client(sim) as clarus:
-        await succeeds(operation, clarus)
-
-    assert (arrived(sim, "update"), effects(sim, "update")) == (1, 1)
-
-
 @each(*READS, real=("list",))
 async def test_a_read_whose_answer_is_cut_to_the_end_may_be_tried_again(sim, operation):
     sim.set_faults([Fault(FaultKind.TRUNCATED, endpoint=Endpoint.GRAPHQL)])
@@ -1281,10 +1066,7 @@ async def test_a_read_whose_answer_is_cut_to_the_end_may_be_tried_again(sim, ope
 
 
 @each(*READS, real=("list",))
-@pytest.mark.parametrize(
-    ("fault", "expected"),
-    [(Fault(FaultKind.NOT_JSON), "JSON"), (Fault(FaultKind.OVERSIZED, size=9 * 2**20), "at most 8388608 bytes")],
-)
+@pytest.mark.parametrize(("fault", "expected"), [(FaultKind.NOT_JSON, "JSON"), (OVERSIZED, "at most 8388608 bytes")])
 async def test_a_read_that_cannot_be_read_says_so_at_once(sim, operation, fault, expected):
     sim.script(Endpoint.GRAPHQL, fault)
     async with client(sim) as clarus:
@@ -1294,9 +1076,9 @@ async def test_a_read_that_cannot_be_read_says_so_at_once(sim, operation, fault,
     assert (error.applied, arrived(sim, operation)) == (Applied.NO, 1)
 
 
-@each("delete", "synchronize", "repeatable", real=("delete",))
-@pytest.mark.parametrize("fault", [Fault(FaultKind.NOT_JSON), Fault(FaultKind.OVERSIZED, size=9 * 2**20)])
-async def test_a_write_that_needs_no_answer_is_done(sim, operation, fault):
+@each("update", "delete", "synchronize", real=("update", "delete"))
+@pytest.mark.parametrize("fault", [FaultKind.NOT_JSON, OVERSIZED])
+async def test_a_write_whose_answer_cannot_be_read_is_done(sim, operation, fault):
     sim.script(OPERATIONS[operation].endpoint, fault)
     async with client(sim) as clarus:
         await succeeds(operation, clarus)
@@ -1304,20 +1086,20 @@ async def test_a_write_that_needs_no_answer_is_done(sim, operation, fault):
     assert (arrived(sim, operation), effects(sim, operation)) == (1, 1)
 
 
-@simulated
-async def test_a_synchronize_whose_answer_is_cut_is_done(sim):
-    sim.script(Endpoint.SYNCHRONIZE, FaultKind.TRUNCATED)
+@each("update", "synchronize", real=("update",))
+async def test_a_write_whose_answer_is_cut_is_done(sim, operation):
+    sim.script(OPERATIONS[operation].endpoint, FaultKind.TRUNCATED)
     async with client(sim) as clarus:
-        await succeeds("synchronize", clarus)
+        await succeeds(operation, clarus)
 
-    assert (arrived(sim, "synchronize"), effects(sim, "synchronize")) == (1, 1)
+    assert (arrived(sim, operation), effects(sim, operation)) == (1, 1)
 
 
 # Any 3xx: a server that is misconfigured, and is never followed.
 
 
 @each(real=("create",))
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("status", [302, 307])
 async def test_a_redirect_is_not_followed(sim, operation, status):
     async with StubServer(lambda _: reply()) as elsewhere:
         fault = Fault(FaultKind.REDIRECT, status=status, location=f"{elsewhere.url}/api/integrations")
@@ -1331,7 +1113,7 @@ async def test_a_redirect_is_not_followed(sim, operation, status):
 
 
 @simulated
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("status", [302, 307])
 async def test_a_redirect_of_the_token_endpoint_is_not_followed(sim, status):
     async with StubServer(lambda _: reply()) as elsewhere:
         sim.script(Endpoint.TOKEN, Fault(FaultKind.REDIRECT, status=status, location=f"{elsewhere.url}/oauth/token"))
@@ -1400,56 +1182,9 @@ async def test_an_empty_retry_budget_ends_a_call_at_once(sim, operation):
     assert arrived(sim, operation) == 15
 
 
-async def test_another_tenant_has_a_budget_of_its_own():
-    async with Simulator(tenants=["acme", "other"]) as sim:
-        sim.set_faults([Fault(FaultKind.ERROR_BEFORE, endpoint=Endpoint.GRAPHQL)])
-        async with client(sim) as clarus:
-            for _ in range(5):
-                await fails("ping", clarus, ServerError)
-            error = await fails("ping", clarus.for_subdomain("other"), ServerError)
-
-    assert error.attempts == 4
-
-
-@simulated
-async def test_an_empty_budget_does_not_stop_first_attempts(sim):
-    sim.script(Endpoint.GRAPHQL, *[FaultKind.ERROR_BEFORE] * 15)
-    async with client(sim) as clarus:
-        for _ in range(5):
-            await fails("ping", clarus, ServerError)
-        await clarus.ping()
-
-
 # The deadline: a whole call, with its waits and retries.
 
 TIGHT = Timeouts(connect=0.3, attempt=0.3, settle=0.3, deadline=0.8)
-MANY = RetryPolicy(max_attempts=100, base=0.001, cap=0.01)
-
-
-@each("list", "update")
-async def test_attempts_that_stall_end_with_the_deadline(sim, operation):
-    sim.set_faults([Fault(FaultKind.STALL_BEFORE, endpoint=OPERATIONS[operation].endpoint, delay=999)])
-    async with client(sim, TIGHT, MANY) as clarus:
-        began = seconds()
-        error = await fails(operation, clarus, (DeadlineExceededError, OutcomeUnknownError))
-        took = seconds() - began
-
-    assert 0.7 <= took < 1.1
-    assert isinstance(error, DeadlineExceededError) == (operation == "list")
-    assert error.applied is (Applied.NO if operation == "list" else Applied.MAYBE)
-    assert error.attempts == arrived(sim, operation) == 3
-
-
-@each("create", "list", real=("create",))
-async def test_the_last_attempt_is_cut_to_what_is_left(sim, operation):
-    sim.script(OPERATIONS[operation].endpoint, Fault(FaultKind.STALL_AFTER, delay=999))
-    timeouts = Timeouts(attempt=30.0, settle=30.0, deadline=1.0)
-    async with client(sim, timeouts) as clarus:
-        began = seconds()
-        error = await fails(operation, clarus, (DeadlineExceededError, OutcomeUnknownError))
-
-    assert seconds() - began < at_most(1.4)
-    assert isinstance(error, DeadlineExceededError) == (operation == "list")
 
 
 @simulated
@@ -1472,54 +1207,6 @@ async def test_a_token_request_that_stalls_is_tried_again_inside_the_deadline(si
     assert sim.count(Endpoint.TOKEN) == 2
 
 
-@simulated
-async def test_waiting_for_a_connection_ends_with_the_deadline(sim):
-    sim.script(Endpoint.GRAPHQL, Fault(FaultKind.STALL_BEFORE, delay=999))
-    async with client(sim, max_connections=1) as clarus:
-        stalled = asyncio.create_task(clarus.ping())
-        await until(lambda: sim.count(Endpoint.GRAPHQL) == 1, 0.001)
-        waiting = clarus.with_options(timeouts=TIGHT)
-        began = seconds()
-        error = await fails("create", waiting, DeadlineExceededError, "nothing was sent")
-        assert 0.7 <= seconds() - began < 1.1
-        stalled.cancel()
-
-    assert (error.applied, error.attempts, arrived(sim, "create")) == (Applied.NO, 0, 0)
-
-
-@simulated
-async def test_a_look_that_stalls_ends_with_the_deadline(sim):
-    sim.script(Endpoint.CREATE, Fault(FaultKind.UNAVAILABLE, retry_after=0.01))
-    sim.set_faults([Fault(FaultKind.STALL_BEFORE, endpoint=Endpoint.GRAPHQL, delay=999)])
-    async with client(sim, TIGHT, MANY) as clarus:
-        began = seconds()
-        error = await fails("create", clarus, OutcomeUnknownError)
-
-    assert seconds() - began < 1.1
-    assert (error.applied, arrived(sim, "create")) == (Applied.MAYBE, 1)
-
-
-@simulated
-async def test_a_deadline_that_leaves_no_time_for_an_attempt_sends_none(sim):
-    async with client(sim) as clarus:
-        await clarus.ping()
-        none = clarus.with_options(timeouts=Timeouts(attempt=0.01, settle=0.01, deadline=0.01))
-        error = await fails("create", none, DeadlineExceededError)
-
-    assert (error.applied, error.attempts, arrived(sim, "create")) == (Applied.NO, 0, 0)
-
-
-@simulated
-async def test_a_pause_that_grows_past_the_deadline_ends_it(sim):
-    sim.script(Endpoint.GRAPHQL, *[Fault(FaultKind.RATE_LIMITED, retry_after=0.3)] * 9)
-    async with client(sim, TIGHT, pacing=KNOWN) as clarus:
-        began = seconds()
-        error = await fails("ping", clarus, RateLimitedError, "ends after the deadline")
-
-    assert seconds() - began < 0.8
-    assert error.applied is Applied.NO
-
-
 # max_attempts=1: a client for use under an engine that retries itself.
 
 ONCE = RetryPolicy(max_attempts=1)
@@ -1535,23 +1222,3 @@ async def test_with_retries_off_an_unknown_outcome_is_raised_at_once(sim, operat
     assert isinstance(error, OutcomeUnknownError) == (operation in WRITES)
     assert error.applied is (Applied.NO if operation in READS else Applied.MAYBE)
     assert error.attempts == arrived(sim, operation) == 1
-
-
-@each(real=("create",))
-async def test_with_retries_off_no_connection_is_raised_at_once(sim, operation):
-    async with client(sim, retry=ONCE) as clarus:
-        await clarus.ping()
-        await sim.refuse()
-        error = await fails(operation, clarus, ConnectionFailedError, "retries are off")
-
-    assert (error.applied, error.attempts) == (Applied.NO, 1)
-
-
-@each("update", "delete", "repeatable", "list", "ping")
-async def test_with_retries_off_a_503_is_raised_at_once(sim, operation):
-    sim.script(OPERATIONS[operation].endpoint, Fault(FaultKind.UNAVAILABLE, retry_after=0.01))
-    async with client(sim, retry=ONCE) as clarus:
-        error = await fails(operation, clarus, (ServerError, OutcomeUnknownError), "retries are off")
-
-    assert error.applied is (Applied.NO if operation in READS else Applied.MAYBE)
-    assert (error.retry_after, sim.count()) == (0.01, 2)

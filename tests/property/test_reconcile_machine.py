@@ -140,7 +140,7 @@ class OneCreate(RuleBasedStateMachine):
     def decided(self):
         if self.in_doubt.sends == 0 and self.tries == 0:
             return SendAgain()
-        return decide(self.in_doubt, self.looked, SETTLE, may_send=self.tries < MOST)
+        return decide(self.in_doubt, self.looked, SETTLE, may_send_again=self.tries < MOST)
 
     def settle_if_decided(self):
         step = self.decided()

@@ -140,9 +140,9 @@ def test_a_budget_is_never_overdrawn(events):
         if calls:
             budget.count_call(most)
         else:
-            before = budget.left
+            before = budget._left
             assert budget.take(now) or before < 1.0
-        assert 0 <= budget.left <= 99
+        assert 0 <= budget._left <= 99
 
 
 # One deadline, from which attempts and sleeps are cut.

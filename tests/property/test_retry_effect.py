@@ -32,7 +32,7 @@ answers = st.builds(
     executed=st.booleans(),
 )
 everything_seen = answers | st.sampled_from(NoResponse)
-SENT_AGAIN = {NextAction.RETRY, NextAction.WAIT_FOR_PACE, NextAction.REFRESH_TOKEN}
+SENT_AGAIN = {NextAction.RETRY, NextAction.RETRY_WHEN_PERMITTED, NextAction.REFRESH_TOKEN}
 
 
 @given(kinds, everything_seen, st.booleans(), st.booleans())

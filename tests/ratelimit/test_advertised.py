@@ -74,16 +74,17 @@ def test_a_window_that_was_as_long_several_times_becomes_no_longer_only_shorter(
     assert read(quota, 50, None, 5.0, left=49, now=58.0) == rate(50, 5.0)
 
 
-def answers(quota, resets, *, since=1.0, apart=0.036):
+def answers(quota, resets, *, since=1.0, apart=0.036, left=50):
     """Read so many evenly sent requests, none of which shows that a window ended; return the last rate."""
-    return [read(quota, 100, None, reset, left=50, now=since + apart * n) for n, reset in enumerate(resets)][-1]
+    return [read(quota, 100, None, reset, left=left, now=since + apart * n) for n, reset in enumerate(resets)][-1]
 
 
-def test_a_window_that_a_late_date_made_long_is_as_long_as_what_is_stated_from_then_on():
+@pytest.mark.parametrize("left", [50, None])
+def test_a_window_that_a_late_date_made_long_is_as_long_as_what_is_stated_from_then_on(left):
     quota = AdvertisedQuota()
 
-    assert answers(quota, [3.6] * 20) == rate(100, 3.6)
-    assert answers(quota, [1.4] * 240, since=1.72) == rate(100, 1.0)
+    assert answers(quota, [3.6] * 20, left=left) == rate(100, 3.6)
+    assert answers(quota, [1.4] * 240, since=1.72, left=left) == rate(100, 1.0)
 
 
 def test_it_is_kept_where_it_was_hardly_made_use_of():

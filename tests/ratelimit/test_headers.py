@@ -156,28 +156,17 @@ def test_earlier_drafts(headers, expected):
 # What was there before any draft.
 
 
-def test_github():
+@pytest.mark.parametrize("prefix", ["x-ratelimit", "x-rate-limit"])  # GitHub, Twitter
+def test_the_headers_that_came_before_any_draft(prefix):
     headers = answer(
         *ORDINARY,
-        ("x-ratelimit-limit", "5000"),
-        ("x-ratelimit-remaining", "4999"),
-        ("x-ratelimit-reset", f"{SERVED + 1800}"),
-        ("x-ratelimit-used", "1"),
-        ("x-ratelimit-resource", "core"),
+        (f"{prefix}-limit", "5000"),
+        (f"{prefix}-remaining", "4999"),
+        (f"{prefix}-reset", f"{SERVED + 1800}"),
+        (f"{prefix}-used", "1"),
     )
 
     assert read_rate_limit(headers, DATE, NOW) == RateLimitHeaders(5000, None, 4999, 1800.0)
-
-
-def test_twitter():
-    headers = answer(
-        *ORDINARY,
-        ("x-rate-limit-limit", "900"),
-        ("x-rate-limit-remaining", "0"),
-        ("x-rate-limit-reset", f"{SERVED + 899}"),
-    )
-
-    assert read_rate_limit(headers, DATE, NOW) == RateLimitHeaders(900, None, 0, 899.0)
 
 
 def test_one_that_tells_its_policies_too():

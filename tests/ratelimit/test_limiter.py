@@ -89,10 +89,6 @@ def test_nothing_limits_to_begin_with():
     assert (limiter.rate, limiter.source, limiter.followed, limiter.limit) == (None, PaceSource.NONE, None, None)
 
 
-def test_two_go_at_once_from_cold():
-    assert len(rush(new(), 0.0)) == 2
-
-
 def test_each_two_answers_let_one_more_go_up_to_sixteen():
     limiter = new()
     most = []
@@ -455,20 +451,12 @@ def test_a_probe_that_is_admitted_reopens():
     assert limiter.rate is not None
 
 
-def test_a_probe_that_is_lost_hands_over():
+@pytest.mark.parametrize("end", [AdaptiveRateLimiter.lost, AdaptiveRateLimiter.unsent])
+def test_a_probe_that_is_lost_or_does_not_go_out_hands_over(end):
     limiter = new()
     now = refuse(limiter, steady(limiter, 50, 2))
     now += limiter.ask(now)
-    limiter.lost(limiter.send(now))
-
-    assert limiter.ask(now) == 0.0
-
-
-def test_a_probe_that_does_not_go_out_hands_over():
-    limiter = new()
-    now = refuse(limiter, steady(limiter, 50, 2))
-    now += limiter.ask(now)
-    limiter.unsent(limiter.send(now))
+    end(limiter, limiter.send(now))
 
     assert limiter.ask(now) == 0.0
 

@@ -11,13 +11,12 @@ import pytest
 
 from clarus_async import (
     AccessToken,
-    ClarusClient,
     DeadlineExceededError,
     PacingPolicy,
     RetryPolicy,
     Timeouts,
 )
-from clarus_async.simulator import Endpoint, Fault, FaultKind, Quota, Simulator
+from clarus_async.simulator import Endpoint, Fault, FaultKind, Simulator
 from tests.support import builders
 from tests.support.builders import shop
 from tests.support.stub_server import StubServer, created, reply
@@ -52,20 +51,17 @@ class Busy:
 
 class TestWidth:
     @pytest.mark.parametrize("width", [1, 3, 64])
-    def test_never_more_requests_on_the_wire(self, width):
-        @virtual
-        async def check():
-            busy = Busy(0.5)
-            async with (
-                StubServer(busy) as server,
-                client_of(server, max_connections=width, pacing=AT_ONCE) as clarus,
-            ):
-                await asyncio.gather(*(clarus.ping() for _ in range(130)))
-                assert busy.most == width
-                assert server.open_connections == width
-                assert now() == pytest.approx(-(-130 // width) * 0.5, abs=0.01)
-
-        check()
+    @virtual
+    async def test_never_more_requests_on_the_wire(self, width):
+        busy = Busy(0.5)
+        async with (
+            StubServer(busy) as server,
+            client_of(server, max_connections=width, pacing=AT_ONCE) as clarus,
+        ):
+            await asyncio.gather(*(clarus.ping() for _ in range(130)))
+            assert busy.most == width
+            assert server.open_connections == width
+            assert now() == pytest.approx(-(-130 // width) * 0.5, abs=0.01)
 
     @virtual
     async def test_views_share_it(self):
@@ -87,27 +83,14 @@ class TestWidth:
 
     @virtual
     async def test_a_token_is_asked_for_while_all_connections_are_in_use(self):
-        async with Simulator(latency=5.0) as sim:
-            client = ClarusClient("acme", sim.credentials, base_url=sim.url, max_connections=1)
-            async with client as clarus:
-                await clarus.ping()
-                sim.expire_tokens()
-                await asyncio.gather(*(clarus.ping() for _ in range(3)))
-                assert sim.count(Endpoint.TOKEN) == 2
+        async with Simulator(latency=5.0) as sim, builders.client_of(sim, max_connections=1) as clarus:
+            await clarus.ping()
+            sim.expire_tokens()
+            await asyncio.gather(*(clarus.ping() for _ in range(3)))
+            assert sim.count(Endpoint.TOKEN) == 2
 
 
 class TestTurns:
-    @virtual
-    async def test_a_busy_tenant_does_not_keep_a_quiet_one_waiting(self):
-        busy = Busy()
-        async with StubServer(busy) as server, client_of(server, max_connections=1) as clarus:
-            flood = [asyncio.create_task(clarus.ping()) for _ in range(50)]
-            await settle()
-            began = now()
-            await clarus.for_subdomain("quiet").ping()
-            assert now() - began <= 3.0
-            await asyncio.gather(*flood)
-
     @virtual
     async def test_tenants_take_turns(self):
         busy = Busy()
@@ -118,51 +101,29 @@ class TestTurns:
             await asyncio.gather(first, *(view.ping() for view in views for _ in range(3)))
             assert busy.order == ["acme", *"abcabcabc"]
 
-    @virtual
-    async def test_first_come_first_served_within_a_tenant(self):
-        asked = []
-
-        async def answer(request):
-            asked.append(request.path)
-            await asyncio.sleep(1.0)
-            return reply()
-
-        async with StubServer(answer) as server, client_of(server, max_connections=1) as clarus:
-            await asyncio.gather(*(clarus.integrations.synchronize(number) for number in range(8)))
-            assert asked == [f"/api/integrations/{number}/synchronize" for number in range(8)]
-
 
 class TestOnlyOnTheWire:
     """A slot is held only while a request is on the wire."""
 
     @virtual
     async def test_a_backoff_holds_no_slot(self):
-        retry = RetryPolicy(base=100.0, cap=100.0)
-        async with Simulator() as sim:
-            client = ClarusClient(
-                "acme",
-                sim.credentials,
-                base_url=sim.url,
-                max_connections=1,
-                retry=retry,
-                timeouts=Timeouts(deadline=1000.0),
-            )
-            async with client as clarus:
-                await clarus.ping()
-                sim.script(Endpoint.GRAPHQL, FaultKind.HTML_502)
-                slow = asyncio.create_task(clarus.ping())
-                await asyncio.sleep(1.0)
-                assert not slow.done()
-                began = now()
-                await clarus.ping()
-                assert now() == began
-                await slow
+        options = {"retry": RetryPolicy(base=100.0, cap=100.0), "timeouts": Timeouts(deadline=1000.0)}
+        async with Simulator() as sim, builders.client_of(sim, max_connections=1, **options) as clarus:
+            await clarus.ping()
+            sim.script(Endpoint.GRAPHQL, FaultKind.HTML_502)
+            slow = asyncio.create_task(clarus.ping())
+            await asyncio.sleep(1.0)
+            assert not slow.done()
+            began = now()
+            await clarus.ping()
+            assert now() == began
+            await slow
 
     @virtual
     async def test_a_pause_of_one_tenant_holds_no_slot(self):
         async with (
             Simulator(tenants=("acme", "globex")) as sim,
-            ClarusClient("acme", sim.credentials, base_url=sim.url, max_connections=1) as clarus,
+            builders.client_of(sim, max_connections=1) as clarus,
         ):
             globex = clarus.for_subdomain("globex")
             sim.script(Endpoint.CREATE, Fault(FaultKind.RATE_LIMITED, retry_after=30, tenant="acme"))
@@ -179,20 +140,11 @@ class TestOnlyOnTheWire:
         """A create that met a 503 looks before it sends again: with one slot, it would wait for itself."""
         async with (
             Simulator() as sim,
-            ClarusClient("acme", sim.credentials, base_url=sim.url, max_connections=1) as clarus,
+            builders.client_of(sim, max_connections=1) as clarus,
         ):
             sim.script(Endpoint.CREATE, Fault(FaultKind.UNAVAILABLE, retry_after=5))
             await clarus.integrations.create(shop())
             assert len(sim.created("acme")) == 1
-
-    @virtual
-    async def test_what_waits_for_a_connection_is_seen_in_the_pace(self):
-        async with StubServer(Busy()) as server, client_of(server, max_connections=1) as clarus:
-            tasks = [asyncio.create_task(clarus.ping()) for _ in range(4)]
-            await settle()
-            assert clarus.pace.queued == 3
-            await asyncio.gather(*tasks)
-            assert clarus.pace.queued == 0
 
     @virtual
     async def test_a_call_waits_for_a_connection_no_longer_than_its_deadline(self):
@@ -213,7 +165,7 @@ class TestPace:
     @virtual
     async def test_one_probe_then_the_rest(self):
         async with Simulator(latency=0.5) as sim:
-            async with ClarusClient("acme", sim.credentials, base_url=sim.url) as clarus:
+            async with builders.client_of(sim) as clarus:
                 await asyncio.gather(*(clarus.ping() for _ in range(60)))
                 sim.script(Endpoint.CREATE, Fault(FaultKind.RATE_LIMITED, retry_after=30))
                 first = asyncio.create_task(clarus.integrations.create(shop(0)))
@@ -232,37 +184,9 @@ class TestPace:
             assert len(sim.created("acme")) == len(rest) + 1 == 20
 
     @virtual
-    async def test_a_probe_that_is_refused_keeps_the_others_waiting(self):
-        async with Simulator(latency=0.5) as sim:
-            async with ClarusClient("acme", sim.credentials, base_url=sim.url) as clarus:
-                sim.script(Endpoint.CREATE, *[Fault(FaultKind.RATE_LIMITED, retry_after=10)] * 3)
-                first = asyncio.create_task(clarus.integrations.create(shop(0)))
-                await asyncio.sleep(2.0)
-                others = [asyncio.create_task(clarus.integrations.create(shop(number))) for number in range(1, 6)]
-                await asyncio.gather(first, *others)
-            arrivals = [entry.at for entry in sim.requests if entry.endpoint is Endpoint.CREATE]
-            assert len(arrivals) == 3 + 6
-            assert all(later - earlier >= 10.5 for earlier, later in pairwise(arrivals[:4]))
-            assert arrivals[4] - arrivals[3] >= 0.5
-
-    @virtual
-    async def test_after_a_blip_one_looks_and_the_others_follow_its_answer(self):
-        async with Simulator(latency=1.0) as sim:
-            async with ClarusClient("acme", sim.credentials, base_url=sim.url) as clarus:
-                await asyncio.gather(*(clarus.ping() for _ in range(60)))
-                sim.script(Endpoint.CREATE, Fault(FaultKind.RATE_LIMITED, retry_after=2))
-                await asyncio.gather(*(clarus.integrations.create(shop(number)) for number in range(20)))
-            creates = [entry for entry in sim.requests if entry.endpoint is Endpoint.CREATE]
-            refused = creates[0].at
-            assert not [entry for entry in creates if refused + 1.0 < entry.at < refused + 3.0]
-            again = [entry.at for entry in creates if entry.at >= refused + 3.0]
-            assert again[0] + 1.0 <= again[1] < again[0] + 1.1
-            assert len(sim.created("acme")) == 20
-
-    @virtual
     async def test_after_refusals_in_a_row_one_probes(self):
         async with Simulator(latency=0.5) as sim:
-            async with ClarusClient("acme", sim.credentials, base_url=sim.url) as clarus:
+            async with builders.client_of(sim) as clarus:
                 await asyncio.gather(*(clarus.ping() for _ in range(60)))
                 sim.set_faults([Fault(FaultKind.RATE_LIMITED, endpoint=Endpoint.CREATE)])
                 tasks = [asyncio.create_task(clarus.integrations.create(shop(number))) for number in range(20)]
@@ -273,89 +197,6 @@ class TestPace:
                 sim.set_faults([])
                 await asyncio.gather(*tasks)
             assert len(sim.created("acme")) == 20
-
-    @virtual
-    async def test_a_retry_after_of_nothing_leaves_the_tenant_open(self):
-        async with Simulator() as sim, ClarusClient("acme", sim.credentials, base_url=sim.url) as clarus:
-            await asyncio.gather(*(clarus.ping() for _ in range(60)))
-            sim.script(Endpoint.CREATE, Fault(FaultKind.RATE_LIMITED, retry_after=0))
-            for number in range(3):
-                await clarus.integrations.create(shop(number))
-            assert clarus.pace.paused_until is None
-            assert now() < 2.0
-
-    @virtual
-    async def test_a_cancelled_probe_hands_over(self):
-        async with Simulator() as sim, ClarusClient("acme", sim.credentials, base_url=sim.url) as clarus:
-            sim.script(
-                Endpoint.CREATE,
-                Fault(FaultKind.RATE_LIMITED, retry_after=10),
-                Fault(FaultKind.STALL_BEFORE, delay=25.0),
-            )
-            probe = asyncio.create_task(clarus.integrations.create(shop(0)))
-            await asyncio.sleep(1.0)
-            other = asyncio.create_task(clarus.integrations.create(shop(1)))
-            await asyncio.sleep(14.0)
-            assert sim.count(Endpoint.CREATE) == 2
-            probe.cancel()
-            await other
-            assert now() == pytest.approx(15.0)
-            assert probe.cancelled()
-
-    @virtual
-    async def test_regression_hikari_a_cancelled_caller_leaves_the_tenant_s_pace_alive(self):
-        async with Simulator() as sim, ClarusClient("acme", sim.credentials, base_url=sim.url) as clarus:
-            sim.script(Endpoint.CREATE, Fault(FaultKind.RATE_LIMITED, retry_after=10))
-            tasks = [asyncio.create_task(clarus.integrations.create(shop(number))) for number in range(5)]
-            await asyncio.sleep(5.0)
-            tasks[0].cancel()
-            tasks[3].cancel()
-            results = await asyncio.gather(*tasks, return_exceptions=True)
-            assert sum(isinstance(result, asyncio.CancelledError) for result in results) <= 2
-            await clarus.integrations.create(shop(9))
-            assert clarus.pace.paused_until is None
-
-    @virtual
-    async def test_a_call_does_not_wait_for_a_pause_that_outlasts_it(self):
-        async with Simulator() as sim, ClarusClient("acme", sim.credentials, base_url=sim.url) as clarus:
-            await asyncio.gather(*(clarus.ping() for _ in range(60)))
-            sim.script(Endpoint.GRAPHQL, Fault(FaultKind.RATE_LIMITED, retry_after=60))
-            slow = asyncio.create_task(clarus.ping())
-            await asyncio.sleep(1.0)
-            with pytest.raises(Exception, match="ends after the deadline") as raised:
-                await clarus.with_options(timeouts=Timeouts(deadline=10.0)).ping()
-            assert now() == pytest.approx(1.0)
-            assert raised.value.retry_after == pytest.approx(59.0, abs=0.1)
-            await slow
-
-    @pytest.mark.parametrize("kind", ["fixed", "sliding", "bucket"])
-    @pytest.mark.parametrize("headers", ["none", "retry-after", "ietf"])
-    def test_everything_gets_through_a_quota(self, kind, headers):
-        @virtual
-        async def check():
-            quota = Quota(limit=10, window=1.0, kind=kind, headers=headers)
-            async with Simulator(quota=quota, latency=0.05) as sim:
-                timeouts = Timeouts(deadline=600.0)
-                async with ClarusClient("acme", sim.credentials, base_url=sim.url, timeouts=timeouts) as clarus:
-                    await asyncio.gather(*(clarus.integrations.create(shop(number)) for number in range(60)))
-                assert len(sim.created("acme")) == 60
-
-        check()
-
-    @virtual
-    async def test_another_tenant_has_its_own(self):
-        async with (
-            Simulator(tenants=("acme", "globex")) as sim,
-            ClarusClient("acme", sim.credentials, base_url=sim.url) as clarus,
-        ):
-            sim.script(Endpoint.CREATE, Fault(FaultKind.RATE_LIMITED, retry_after=30))
-            slow = asyncio.create_task(clarus.integrations.create(shop()))
-            await asyncio.sleep(1.0)
-            globex = clarus.for_subdomain("globex")
-            await globex.integrations.create(shop())
-            assert now() == pytest.approx(1.0)
-            assert globex.pace.paused_until is None
-            await slow
 
 
 async def test_a_queue_before_real_sockets_loses_no_connection_to_a_hundred_cancelled_calls():

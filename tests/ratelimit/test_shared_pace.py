@@ -30,6 +30,11 @@ async def sharing(count, server, store=None, **policy):
             await process.close()
 
 
+def work(processes, *width, **more):
+    for process in processes:
+        process.work(*width, **more)
+
+
 async def until(something):
     while not something():  # noqa: ASYNC110  it has no event
         await asyncio.sleep(0.001)
@@ -45,8 +50,7 @@ class TestTogether:
     async def test_four_use_the_quota_that_nobody_tells_of_and_have_equal_shares(self):
         server = Server(SlidingLog(100, 1.0))
         async with sharing(4, server) as processes:
-            for process in processes:
-                process.work()
+            work(processes)
             await asyncio.sleep(40.0)
             shares = [server.admitted(process=process.name) for process in processes]
             assert sum(shares) >= 0.9 * 100 * 40
@@ -59,8 +63,7 @@ class TestTogether:
     async def test_a_rate_that_is_given_is_kept_by_all_together(self):
         server = Server(Unlimited())
         async with sharing(4, server, rate=40.0, burst=1) as processes:
-            for process in processes:
-                process.work()
+            work(processes)
             await asyncio.sleep(20.0)
             assert 40 * 20 - 10 <= server.admitted() <= 40 * 20 + 1
             assert most_in_a_second(server) <= 42
@@ -93,8 +96,7 @@ class TestTogether:
     async def test_messages_go_together(self):
         store, server = Store(), Server(Unlimited(), rtt=0.05)
         async with sharing(4, server, store, rate=400.0) as processes:
-            for process in processes:
-                process.work(16)
+            work(processes, 16)
             await asyncio.sleep(5.0)
             assert server.admitted() >= 0.95 * 400 * 5
             # At most four in 20 ms for each.
@@ -104,8 +106,7 @@ class TestTogether:
     async def test_a_redis_that_is_far_away_costs_nothing_of_the_rate(self):
         server = Server(Unlimited())
         async with sharing(3, server, Store(delay=0.1), rate=50.0) as processes:
-            for process in processes:
-                process.work(16)
+            work(processes, 16)
             await asyncio.sleep(21.0)
             assert server.admitted(since=1.0) >= 0.97 * 50 * 20
             assert all(server.admitted(process=process.name) > 200 for process in processes)
@@ -114,8 +115,7 @@ class TestTogether:
     async def test_what_one_is_told_to_wait_all_wait_and_all_know(self):
         server = Server(FixedWindow(10, 60.0), retry_after=30.0)
         async with sharing(3, server) as processes:
-            for process in processes:
-                process.work(2)
+            work(processes, 2)
             await until(server.refused)
             await asyncio.sleep(0.1)
             assert [round(process.pace.pause(now())) for process in processes] == [30, 30, 30]
@@ -127,8 +127,7 @@ class TestTogether:
     async def test_a_pause_that_has_no_request_is_told_too(self):
         server = Server(Unlimited())
         async with sharing(2, server, rate=10.0) as processes:
-            for process in processes:
-                process.work(1)
+            work(processes, 1)
             await asyncio.sleep(1.0)
             follower = next(process for process in processes if not process.leads)
             follower.pace.hold(20.0, now())
@@ -139,8 +138,7 @@ class TestTogether:
     async def test_nothing_is_asked_while_nobody_sends(self):
         store, server = Store(), Server(Unlimited())
         async with sharing(3, server, store, rate=100.0) as processes:
-            for process in processes:
-                process.work(2, until=2.0)
+            work(processes, 2, until=2.0)
             await asyncio.sleep(20.0)
             exchanges = sum(store.exchanges.values())
             await asyncio.sleep(1000.0)
@@ -169,8 +167,7 @@ class TestLeading:
     async def test_another_leads_soon_after_a_leader_died_and_knows_what_it_knew(self):
         server = Server(SlidingLog(100, 1.0))
         async with sharing(4, server) as processes:
-            for process in processes:
-                process.work()
+            work(processes)
             await asyncio.sleep(15.0)
             leader = leader_of(processes)
             died, rate = now(), leader.pace.rate
@@ -190,8 +187,7 @@ class TestLeading:
     async def test_one_that_leaves_is_followed_at_once(self):
         server = Server(Unlimited())
         async with sharing(3, server, rate=50.0) as processes:
-            for process in processes:
-                process.work()
+            work(processes)
             await asyncio.sleep(5.0)
             leader = leader_of(processes)
             left = now()
@@ -206,8 +202,7 @@ class TestLeading:
     async def test_what_was_learned_outlives_all_of_them(self):
         store, server = Store(), Server(SlidingLog(100, 1.0))
         async with sharing(2, server, store) as processes:
-            for process in processes:
-                process.work()
+            work(processes)
             await asyncio.sleep(10.0)
         await asyncio.sleep(600.0)
         refused = server.refused()
@@ -222,8 +217,7 @@ class TestLeading:
     async def test_it_is_kept_at_most_once_a_second(self):
         store, server = Store(), Server(SlidingLog(100, 1.0))
         async with sharing(2, server, store) as processes:
-            for process in processes:
-                process.work()
+            work(processes)
             await asyncio.sleep(10.0)
             assert 8 <= len(store.saved) <= 11
 
@@ -256,8 +250,7 @@ class TestLeading:
     async def test_one_that_leads_no_more_and_does_not_know_grants_nothing(self):
         store, server = Store(), Server(Unlimited())
         async with sharing(2, server, store, rate=100.0, burst=1) as processes:
-            for process in processes:
-                process.work()
+            work(processes)
             await asyncio.sleep(3.0)
             stopped = leader_of(processes)
             # What it is answered comes late, as where a process or its network stands still for a while.
@@ -297,8 +290,7 @@ class TestTrouble:
     async def test_one_that_is_cut_off_keeps_to_its_part_and_the_others_go_on(self):
         server = Server(Unlimited())
         async with sharing(4, server, rate=100.0) as processes:
-            for process in processes:
-                process.work()
+            work(processes)
             await asyncio.sleep(3.0)
             lost = leader_of(processes)
             since = now()
@@ -329,8 +321,7 @@ class TestTrouble:
 
         store, server = Lossy(), Server(Unlimited())
         async with sharing(3, server, store, rate=100.0) as processes:
-            for process in processes:
-                process.work()
+            work(processes)
             await asyncio.sleep(20.0)
             assert store.lost > 100
             assert server.admitted() >= 0.8 * 100 * 20
@@ -365,8 +356,7 @@ class TestTrouble:
     async def test_messages_that_are_none_are_ignored(self):
         store, server = Store(), Server(Unlimited())
         async with sharing(2, server, store, rate=100.0) as processes:
-            for process in processes:
-                process.work()
+            work(processes)
             await asyncio.sleep(1.0)
             name = processes[0].pace.name
             for process in processes:

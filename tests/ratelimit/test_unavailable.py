@@ -30,6 +30,12 @@ def test_one_that_comes_at_once_while_others_are_admitted_is_a_limiters(clock):
 
 
 @CLOCKS
+def test_after_many_answers_of_which_few_are_measured_it_is_judged_alike(clock):
+    assert busy(clock, until=20.0).is_limiters(sent(clock + 20.0), clock + 20.001)
+    assert not busy(clock, until=20.0).is_limiters(sent(clock + 20.0), clock + 22.0)
+
+
+@CLOCKS
 def test_one_that_comes_after_a_timeout_is_a_gateways(clock):
     assert not busy(clock).is_limiters(sent(clock + 1.0), clock + 3.0)
 

@@ -29,8 +29,8 @@ def doubt(**fields):
     return InDoubt(**{"sends": 1, "given_up": 100.0, "applied": Applied.MAYBE} | fields)
 
 
-def step(known, looked=None, *, may_send=True):
-    return decide(known, looked, SETTLE, may_send=may_send)
+def step(known, looked=None, *, may_send_again=True):
+    return decide(known, looked, SETTLE, may_send_again=may_send_again)
 
 
 def row(number, created_at=NOON):
@@ -67,7 +67,7 @@ class TestNothingSent:
         assert step(InDoubt()) == SendAgain()
 
     def test_where_it_may_not_be_it_is_absent(self):
-        assert step(InDoubt(), may_send=False) == Settled(Fate.ABSENT)
+        assert step(InDoubt(), may_send_again=False) == Settled(Fate.ABSENT)
 
 
 class TestFirstLook:
@@ -121,14 +121,14 @@ class TestAbsent:
         assert step(doubt(), LookupResult(160.0, ())) == SendAgain()
 
     def test_where_it_may_not_be_sent_it_is_absent(self):
-        assert step(doubt(), LookupResult(160.0, ()), may_send=False) == Settled(Fate.ABSENT)
+        assert step(doubt(), LookupResult(160.0, ()), may_send_again=False) == Settled(Fate.ABSENT)
 
     def test_what_was_refused_is_not_sent_again(self):
         assert step(doubt(refused=True), LookupResult(160.0, ())) == Settled(Fate.ABSENT)
 
-    @pytest.mark.parametrize("may_send", [True, False])
-    def test_what_was_applied_for_certain_is_not_sent_again(self, may_send):
-        settled = step(doubt(applied=Applied.YES), LookupResult(160.0, ()), may_send=may_send)
+    @pytest.mark.parametrize("may_send_again", [True, False])
+    def test_what_was_applied_for_certain_is_not_sent_again(self, may_send_again):
+        settled = step(doubt(applied=Applied.YES), LookupResult(160.0, ()), may_send_again=may_send_again)
         assert settled.fate is Fate.UNDECIDED
         assert "not in the list" in settled.reason
 

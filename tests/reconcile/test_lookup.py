@@ -174,7 +174,7 @@ def test_what_is_resumed_is_not_sent_again():
     pending = PendingCreate("integrations", [LookupKey("name", "A", "name")], "idempotency-key", in_doubt)
     resumed = pending.resumed(100.0).in_doubt
     for result in (LookupResult(160.0, ()), LookupResult(200.0, ())):
-        assert decide(resumed, result, 60.0, may_send=True) == Settled(Fate.ABSENT)
+        assert decide(resumed, result, 60.0, may_send_again=True) == Settled(Fate.ABSENT)
 
 
 async def test_the_error_of_another_resource_is_not_settled():

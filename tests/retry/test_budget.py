@@ -35,26 +35,19 @@ def test_a_new_budget_holds_ten_retries():
     assert spend(RetryBudget(0.0), 0.0) == 10
 
 
-def test_an_empty_budget_gives_nothing():
-    budget = RetryBudget(0.0)
-    spend(budget, 0.0)
-
-    assert not budget.take(0.0)
-    assert budget.left < 1.0
-
-
-def test_what_is_left_can_be_seen():
-    budget = RetryBudget(0.0)
-    budget.take(0.0)
-
-    assert budget.left == 9.0
-
-
 def test_a_minute_refills_it():
     budget = RetryBudget(100.0)
     spend(budget, 100.0)
 
     assert spend(budget, 160.0) == 10
+
+
+def test_it_is_full_again_a_minute_after_one_was_taken():
+    budget = RetryBudget(0.0)
+    new = budget.full(0.0)
+    budget.take(0.0)
+
+    assert (new, budget.full(59.9), budget.full(60.0)) == (True, False, True)
 
 
 def test_it_never_holds_more_than_its_reserve():

@@ -2,8 +2,10 @@
 
 from datetime import UTC, datetime
 
+import aiohttp
 import pytest
 
+from clarus_async import IntegrationChanges
 from clarus_async.errors import (
     ApiError,
     Applied,
@@ -26,6 +28,7 @@ from clarus_async.errors import (
 from clarus_async.retry.call_error import FailedCall, call_error, not_there
 from clarus_async.retry.effect import NEVER_SENDABLE, NoResponse, OperationKind, ResponseSummary
 from clarus_async.wire.reading import Unreadable
+from tests.support.vendor import COLLECTION, GRAPHQL, SHOP, VENDOR_ERRORS, times
 
 SENT_AT = datetime(2026, 1, 10, 12, tzinfo=UTC)
 WRITES = [kind for kind in OperationKind if kind is not OperationKind.READ]
@@ -82,18 +85,9 @@ def test_a_refusal_says_what_the_server_said():
     )
 
 
-def test_a_refusal_says_when_to_come_back():
+def test_a_refusal_says_when_to_come_back_as_the_limiter_knows_it_better():
     assert ended(ResponseSummary(503, retry_after=7.0)).retry_after == 7.0
-
-
-def test_our_own_pace_says_it_better_than_the_server():
     assert ended(ResponseSummary(429, retry_after=7.0), wait=9.0).retry_after == 9.0
-
-
-def test_a_failure_says_why_there_was_no_further_attempt():
-    assert "500; the tenant's retry budget is empty" in str(
-        ended(ResponseSummary(500), stop_reason="the tenant's retry budget is empty")
-    )
 
 
 def test_a_second_401_is_an_authentication_error():
@@ -112,13 +106,23 @@ def test_a_redirect_is_a_configuration_error(status):
     assert not error.retryable
 
 
-@pytest.mark.parametrize("result", sorted(NEVER_SENDABLE))
-def test_what_keeps_every_connection_from_being_made_is_a_configuration_error(result):
-    error = ended(result)
+@pytest.mark.parametrize(
+    ("result", "cls", "retryable"),
+    [
+        *((result, ConfigurationError, False) for result in sorted(NEVER_SENDABLE)),
+        (NoResponse.WITHHELD, ConnectionFailedError, False),
+        (NoResponse.NO_CONNECTION, ConnectionFailedError, True),
+        (NoResponse.CONNECTION_LOST, ConnectionFailedError, True),
+        (NoResponse.TIMED_OUT, ConnectionFailedError, True),
+    ],
+)
+@pytest.mark.parametrize("kind", OperationKind)
+def test_without_an_answer_the_error_says_whether_another_attempt_may_help(result, cls, retryable, kind):
+    error = ended(result, kind, attempts=4, stop_reason="out of attempts")
 
-    assert type(error) is ConfigurationError
-    assert (error.applied, error.retryable) == (Applied.NO, False)
-    assert str(result) in str(error)
+    assert type(error) is cls
+    assert (error.applied, error.retryable, error.attempts) == (Applied.NO, retryable, 4)
+    assert f"{result}; out of attempts" in str(error)
 
 
 @pytest.mark.parametrize("result", NoResponse)
@@ -130,41 +134,15 @@ def test_where_and_why_there_was_no_answer_is_said(result, applied):
     assert str(result) not in str(error)
 
 
-def test_what_was_withheld_is_not_tried_again():
-    error = ended(NoResponse.WITHHELD)
-
-    assert type(error) is ConnectionFailedError
-    assert (error.applied, error.retryable) == (Applied.NO, False)
-    assert "the permission to send has ended" in str(error)
-
-
-@pytest.mark.parametrize("result", [NoResponse.NO_CONNECTION, NoResponse.CONNECTION_LOST, NoResponse.TIMED_OUT])
-def test_no_answer_to_a_read_is_a_failed_connection(result):
-    error = ended(result, OperationKind.READ, attempts=4, stop_reason="out of attempts")
-
-    assert type(error) is ConnectionFailedError
-    assert (error.applied, error.retryable, error.attempts) == (Applied.NO, True, 4)
-    assert str(result) in str(error)
-
-
-@pytest.mark.parametrize("kind", OperationKind)
-def test_no_connection_is_a_failed_connection_whatever_was_meant(kind):
-    assert type(ended(NoResponse.NO_CONNECTION, kind)) is ConnectionFailedError
-
-
-def test_a_read_that_the_deadline_ended_exceeded_it():
-    error = ended(NoResponse.TIMED_OUT, OperationKind.READ, out_of_time=True)
+@pytest.mark.parametrize(
+    ("result", "words"), [(None, "nothing was sent; the deadline has passed"), (NoResponse.TIMED_OUT, "in time")]
+)
+def test_a_read_that_the_deadline_ended_exceeded_it(result, words):
+    error = ended(result, OperationKind.READ, stop_reason="the deadline has passed", out_of_time=True)
 
     assert type(error) is DeadlineExceededError
-    assert error.retryable
-
-
-def test_a_call_that_was_never_sent_exceeded_its_deadline():
-    error = ended(None, stop_reason="the deadline has passed", out_of_time=True)
-
-    assert type(error) is DeadlineExceededError
-    assert (error.applied, error.attempts) == (Applied.NO, 0)
-    assert "nothing was sent; the deadline has passed" in str(error)
+    assert (error.applied, error.retryable, error.attempts) == (Applied.NO, True, 0)
+    assert words in str(error)
 
 
 def test_what_stopped_a_call_is_what_it_ends_with():
@@ -178,20 +156,14 @@ def test_what_stopped_a_call_is_what_it_ends_with():
 # An answer to a read that can't be read.
 
 
-def test_a_read_that_can_not_be_read_names_the_place():
-    error = ended(
-        ResponseSummary(200, readable=False), OperationKind.READ, unreadable=Unreadable("/data/id", "an integer")
-    )
+@pytest.mark.parametrize(("pointer", "named"), [("/data/id", "/data/id"), ("", "the body")])
+def test_a_read_that_can_not_be_read_names_the_place(pointer, named):
+    unreadable = Unreadable(pointer, "an integer")
+    error = ended(ResponseSummary(200, readable=False), OperationKind.READ, unreadable=unreadable)
 
     assert type(error) is ResponseError
-    assert (error.pointer, error.expected, error.retryable) == ("/data/id", "an integer", False)
-    assert "200, but it can't be read: /data/id should be an integer" in str(error)
-
-
-def test_a_read_that_can_not_be_read_at_all_names_the_body():
-    error = ended(ResponseSummary(200, readable=False), OperationKind.READ, unreadable=Unreadable("", "JSON"))
-
-    assert "the body should be JSON" in str(error)
+    assert (error.pointer, error.expected, error.retryable) == (pointer, "an integer", False)
+    assert f"200, but it can't be read: {named} should be an integer" in str(error)
 
 
 @pytest.mark.parametrize("unreadable", [None, Unreadable("", "the whole body")])
@@ -208,8 +180,14 @@ def test_a_read_that_did_not_come_whole_may_do_better_next_time(unreadable):
 
 
 @pytest.mark.parametrize("applied", Applied)
-def test_an_answer_that_reports_errors_is_a_graphql_error(applied):
-    details = (ErrorDetail(code="FORBIDDEN", details="denied"),)
+@pytest.mark.parametrize(
+    ("details", "words"),
+    [
+        ((ErrorDetail(code="FORBIDDEN", details="denied"),), "FORBIDDEN: denied"),
+        ((), "the response reports errors, without details"),
+    ],
+)
+def test_an_answer_that_reports_errors_is_a_graphql_error(applied, details, words):
     error = ended(
         ResponseSummary(200, faulty=True),
         OperationKind.ACTION,
@@ -221,11 +199,7 @@ def test_an_answer_that_reports_errors_is_a_graphql_error(applied):
 
     assert type(error) is GraphQLError
     assert (error.errors, error.applied, error.request_id, error.attempts) == (details, applied, "abc", 1)
-    assert "FORBIDDEN: denied" in str(error)
-
-
-def test_an_answer_that_reports_errors_and_no_details_says_so():
-    assert "reports errors, without details" in str(ended(ResponseSummary(200, faulty=True), OperationKind.READ))
+    assert words in str(error)
 
 
 # It may have been applied.
@@ -246,44 +220,29 @@ def test_after_a_doubt_no_answer_makes_it_a_definite_failure(kind, applied, resu
 def test_an_unknown_outcome_says_how_to_settle_it():
     error = unknown(NoResponse.CONNECTION_LOST, sent_at=SENT_AT, attempts=1)
 
-    assert error.sent_at == SENT_AT
+    assert (error.sent_at, error.__cause__) == (SENT_AT, None)
     assert error.settled_by in str(error)
     assert "the connection was lost before a response came" in str(error)
     assert "it may have been applied" in str(error)
 
 
 @pytest.mark.parametrize(
-    ("kind", "words"),
+    ("kind", "words", "retryable"),
     [
-        (OperationKind.CREATE, "resolve(error), which looks the record up by its key"),
-        (OperationKind.UPDATE, "sending the same changes again"),
-        (OperationKind.DELETE, "deleting it again"),
-        (OperationKind.ACTION, "the record's own state"),
+        (OperationKind.CREATE, "resolve(error), which looks the record up by its key", False),
+        (OperationKind.UPDATE, "sending the same changes again", True),
+        (OperationKind.DELETE, "deleting it again", True),
+        (OperationKind.ACTION, "the record's own state", False),
     ],
 )
-def test_each_kind_is_settled_in_its_own_way(kind, words):
-    assert words in unknown(NoResponse.TIMED_OUT, kind=kind).settled_by
+@pytest.mark.parametrize("repeatable", [False, True])
+def test_each_kind_is_settled_in_its_own_way_and_may_be_retried_where_that_does_no_harm(
+    kind, words, retryable, repeatable
+):
+    error = unknown(NoResponse.TIMED_OUT, kind=kind, repeatable=repeatable)
 
-
-@pytest.mark.parametrize(
-    ("kind", "retryable"),
-    [
-        (OperationKind.CREATE, False),
-        (OperationKind.UPDATE, True),
-        (OperationKind.DELETE, True),
-        (OperationKind.ACTION, False),
-    ],
-)
-def test_only_what_can_be_repeated_without_harm_is_retryable(kind, retryable):
-    assert unknown(NoResponse.TIMED_OUT, kind=kind).retryable is retryable
-
-
-def test_an_action_that_its_caller_calls_repeatable_is_retryable():
-    assert unknown(NoResponse.TIMED_OUT, kind=OperationKind.ACTION, repeatable=True).retryable
-
-
-def test_no_answer_leaves_no_cause():
-    assert unknown(NoResponse.TIMED_OUT).__cause__ is None
+    assert words in error.settled_by
+    assert error.retryable is (retryable or repeatable)
 
 
 def test_the_last_answer_is_the_cause():
@@ -361,3 +320,59 @@ class TestNotThere:
     def test_what_was_never_sent_stays_as_it_is(self):
         error = ConnectionFailedError("no connection", retryable=True)
         assert not_there(error) is error
+
+
+# As the server's answers become errors.
+
+OPERATIONS = {
+    "create": ("POST", COLLECTION, lambda c: c.integrations.create(SHOP, on_unknown="raise")),
+    "update": ("PATCH", f"{COLLECTION}/5", lambda c: c.integrations.update(5, IntegrationChanges(name="A"))),
+    "delete": ("DELETE", f"{COLLECTION}/5", lambda c: c.integrations.delete(5)),
+    "synchronize": ("POST", f"{COLLECTION}/5/synchronize", lambda c: c.integrations.synchronize(5)),
+    "list": ("POST", GRAPHQL, lambda c: anext(c.integrations.list())),
+    "find": ("POST", GRAPHQL, lambda c: c.integrations.find(name="A")),
+    "ping": ("POST", GRAPHQL, lambda c: c.ping()),
+    "mutation": ("POST", GRAPHQL, lambda c: c.graphql("mutation { a }")),
+}
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+async def test_a_refusal_is_raised_with_all_that_it_says(mocked, clarus, operation):
+    method, url, call = OPERATIONS[operation]
+    path = url.removeprefix("https://clarus-api.com")
+    mocked.add(url, method, status=422, payload=VENDOR_ERRORS, headers={"X-Request-Id": "req-1"})
+
+    with pytest.raises(ValidationError) as caught:
+        await call(clarus)
+    error = caught.value
+    assert error.errors == (
+        ErrorDetail(
+            code=123, symbol="product_code_exists", details="The code is taken", source="name", context={"id": 9}
+        ),
+        ErrorDetail(code=7, symbol="is_blank", details="It can't be blank"),
+    )
+    assert (error.status, error.applied, error.retryable, error.retry_after) == (422, Applied.NO, False, None)
+    assert (error.method, error.path, error.request_id, error.attempts) == (method, path, "req-1", 1)
+    assert error.__cause__ is None
+    assert times(mocked) == 1
+
+
+@pytest.mark.parametrize(
+    "exception", [aiohttp.ServerDisconnectedError(), aiohttp.ClientOSError(104, "reset"), TimeoutError()]
+)
+async def test_a_write_without_an_answer_has_neither_cause_nor_context(mocked, clarus, exception):
+    mocked.post(COLLECTION, exception=exception)
+
+    with pytest.raises(OutcomeUnknownError) as caught:
+        await clarus.integrations.create(SHOP, on_unknown="raise")
+    error = caught.value
+    assert (error.applied, error.request_id, error.__cause__, error.__context__) == (Applied.MAYBE, None, None, None)
+
+
+async def test_an_exception_that_nobody_foresaw_is_told_as_what_it_is_and_shows_nothing(mocked, clarus, caplog):
+    mocked.post(COLLECTION, exception=RuntimeError("Bearer token-1"))
+
+    with pytest.raises(ConfigurationError, match=r"RuntimeError at .*core.py:\d+ in match") as caught:
+        await clarus.integrations.create(SHOP)
+    assert (caught.value.applied, caught.value.retryable, caught.value.attempts) == (Applied.NO, False, 1)
+    assert "token-1" not in f"{caught.value}{caplog.text}"

@@ -10,7 +10,7 @@ from typing import Final
 
 from clarus_async import AuthenticationError, ClarusError
 from clarus_async.events import AttemptEvent, CallEvent
-from clarus_async.retry.budget import MOST_UNCOUNTED_503S
+from clarus_async.retry.budget import MOST_UNCOUNTED_ATTEMPTS
 from tests.simulation.facts import Facts
 from tests.simulation.tap import TOKEN, Attempt
 
@@ -133,7 +133,7 @@ def attempts_are_bounded(facts: Facts) -> Iterator[str]:
             spent[attempt.life, attempt.event.call_id].append(attempt)
     for attempts in spent.values():
         costly = [attempt for attempt in attempts if attempt.result not in {401, 429}]
-        limited = min(MOST_UNCOUNTED_503S, sum(attempt.result == 503 for attempt in attempts))
+        limited = min(MOST_UNCOUNTED_ATTEMPTS, sum(attempt.result == 503 for attempt in attempts))
         if len(costly) - limited > facts.plan.retry.max_attempts:
             yield f"{len(costly)} attempts of one call: {', '.join(map(str, costly))}"
 

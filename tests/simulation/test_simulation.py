@@ -61,9 +61,9 @@ class TestPlanted:
     def test_what_may_be_there_is_sent_again(self):
         decide = reconcile.decide
 
-        def hasty(in_doubt, result, settle, *, may_send):
-            step = decide(in_doubt, result, settle, may_send=may_send)
-            return SendAgain() if may_send and result is None and in_doubt.sends == 1 else step
+        def hasty(in_doubt, result, settle, *, may_send_again):
+            step = decide(in_doubt, result, settle, may_send_again=may_send_again)
+            return SendAgain() if may_send_again and result is None and in_doubt.sends == 1 else step
 
         with patch("clarus_async.reconcile.loop.decide", hasty):
             assert breaks("no duplicate")

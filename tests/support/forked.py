@@ -22,8 +22,9 @@ def serve(path: str) -> None:
     import importlib
     import runpy
 
-    for name in ("cli.provision", "cli.operations", "simulator.schema", "simulator.app", "wire.converter"):
+    for name in ("cli.provision", "cli.operations", "simulator.schema", "simulator.app"):
         importlib.import_module("clarus_async." + name)
+    importlib.import_module("cattrs.preconf.orjson")
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
         listener.listen()

@@ -357,27 +357,19 @@ def test_a_text_of_500_characters_is_kept_whole():
     assert only({"error": "x" * 500}).details == "x" * 500
 
 
-_DEEP = [
-    (b'{"error": %b}', 1_000),
-    (b'{"errors": [%b]}', 1_000),
-    (b'{"errors": {"a": %b}}', 1_000),
-    (b'{"errors": [{"details": %b}]}', 1_000),
-    (b'{"errors": [{"path": [%b]}]}', 1_000),
-]
-
-
-def nested(depth):
-    return b"[" * depth + b"]" * depth
-
-
-@pytest.mark.parametrize(("body", "depth"), [(body, 200) for body, _ in _DEEP])
-def test_a_body_that_nests_is_read(body, depth):
-    assert len(read_error_body(body % nested(depth))) == 1
-
-
-@pytest.mark.parametrize(("body", "depth"), _DEEP)
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"error": %b}',
+        b'{"errors": [%b]}',
+        b'{"errors": {"a": %b}}',
+        b'{"errors": [{"details": %b}]}',
+        b'{"errors": [{"path": [%b]}]}',
+    ],
+)
+@pytest.mark.parametrize("depth", [200, 1_000])
 def test_a_body_that_nests_as_deep_as_json_goes_is_read(body, depth):
-    assert len(read_error_body(body % nested(depth))) == 1
+    assert len(read_error_body(body % (b"[" * depth + b"]" * depth))) == 1
 
 
 @pytest.mark.parametrize("text", ["\x1b[2Jgone", "a\x00b", "a\x08b", "a\u202eb"])

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from clarus_async.resources.external_entities import EXTERNAL_ENTITIES
 from clarus_async.resources.integrations import INTEGRATIONS, Integration, IntegrationRow
 from clarus_async.wire.reading import Unreadable, encode, parse, prepare, read_record
 
@@ -136,6 +137,17 @@ def test_a_row_speaks_the_vocabulary_of_rest():
 
     assert (record.provider, record.is_active, record.status) == ("shopify", False, "active")
     assert record.extra == {}
+
+
+@pytest.mark.parametrize("node", [{"id": "7", "colour": "red"}, "7", ["7"]])
+def test_a_nested_node_that_holds_more_than_is_lifted_is_kept_as_it_came(node):
+    listing = EXTERNAL_ENTITIES.listing
+    plain = read_record({"id": 1, "integration": {"id": "7"}}, listing, "/at")
+    record = read_record({"id": 1, "integration": node}, listing, "/at")
+
+    assert (plain.integration_id, plain.extra) == (7, {})
+    assert record.integration_id == (7 if isinstance(node, dict) else None)
+    assert record.extra == {"integration": node}
 
 
 @pytest.mark.parametrize("field", ["provider", "is_active"])
