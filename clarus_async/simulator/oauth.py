@@ -15,24 +15,19 @@ from urllib.parse import parse_qs, parse_qsl, unquote_plus, urlencode
 
 import attrs
 
+from clarus_async.simulator.documents import RefusedError, json_answer
+
 CODE_LIFETIME: Final = 600.0
 """Seconds an authorization code is good: the most RFC 6749 §4.1.2 recommends."""
 
 
-class OAuthError(Exception):
-    """A refusal as RFC 6749 §5.2 words it.
-
-    Args:
-        error: The code that the RFC names.
-        description: For a person.
-        status: 401 for a client that isn't recognized, else 400.
-    """
+class OAuthError(RefusedError):
+    """A refusal as RFC 6749 §5.2 words it; its status is 401 for a client that isn't recognized."""
 
     def __init__(self, error: str, description: str, status: int = 400) -> None:
-        super().__init__(error, description)
+        super().__init__(json_answer({"error": error, "error_description": description}, status))
+        self.args = (error, description)
         self.error = error
-        self.description = description
-        self.status = status
 
 
 @attrs.frozen
@@ -51,16 +46,7 @@ class _Refresh:
 
 
 class TokenIssuer:
-    """Issues and checks tokens for the one client that the simulator knows.
-
-    Args:
-        client_id: The client's name.
-        client_secret: Its secret.
-        lifetime: Seconds an access token lives; ``None``: for ever, and answers carry no ``expires_in``.
-        one_live: Whether a new access token ends those before it.
-        rotate: Whether each refresh returns a new refresh token.
-        seed: Tokens are the same in every run with this seed, in the order in which they are issued.
-    """
+    """Issues and checks tokens for the one client that the simulator knows; see ``Simulator`` for the options."""
 
     def __init__(
         self,
@@ -127,13 +113,7 @@ class TokenIssuer:
         return f"{target}{'&' if '?' in target else '?'}{urlencode(answer | state)}"
 
     def exchange(self, body: bytes, content_type: str, authorization: str, now: float) -> dict[str, object]:
-        """Answer ``POST /oauth/token``.
-
-        Args:
-            body: Form-encoded.
-            content_type: The request's.
-            authorization: The request's ``Authorization`` header, or "".
-            now: Seconds.
+        """Answer ``POST /oauth/token``; ``authorization`` is "" without such a header.
 
         Raises:
             OAuthError: No token for this request.

@@ -196,35 +196,22 @@ def _state(quota: Quota, verdict: Verdict, unix_time: float) -> dict[str, str]:
     }
 
 
+@attrs.frozen
 class CountedRequest:
-    """A request that a quota counted, until it is answered.
+    """A request that a quota counted, until it is answered."""
 
-    Args:
-        quota: The quota.
-        verdict: The decision of its limiter.
-        counter: The limiter.
-    """
-
-    __slots__ = ("_counter", "quota", "verdict")
-
-    def __init__(self, quota: Quota, verdict: Verdict, counter: Limiter) -> None:
-        self.quota: Quota = quota
-        self.verdict: Verdict = verdict
-        self._counter: Limiter | None = counter if verdict.admitted else None
+    quota: Quota
+    verdict: Verdict
+    _limiter: Limiter
 
     def leave(self, now: float) -> None:
-        """Note that the request has been answered; the second time, nothing."""
-        if self._counter is not None:
-            self._counter.leave(now)
-            self._counter = None
+        """Note that the request has been answered."""
+        if self.verdict.admitted:
+            self._limiter.leave(now)
 
 
 class Quotas:
-    """The quota of every tenant, and the counters behind them.
-
-    Raises:
-        ValueError: An account's quota was given for one tenant only.
-    """
+    """The quota of every tenant, and the counters behind them."""
 
     def __init__(self) -> None:
         self._shared: Quota | None = None
@@ -232,7 +219,11 @@ class Quotas:
         self._limiters: dict[str | None, Limiter] = {}
 
     def set(self, quota: Quota | None, tenant: str | None = None) -> None:
-        """Apply ``quota`` (``None``: no limit) to ``tenant``, or to every tenant, with fresh counters."""
+        """Apply ``quota`` (``None``: no limit) to ``tenant``, or to every tenant, with fresh counters.
+
+        Raises:
+            ValueError: An account's quota was given for one tenant alone.
+        """
         if tenant is None:
             self._shared, self._own, self._limiters = quota, {}, {}
             return

@@ -52,13 +52,7 @@ def route(method: str, target: str) -> Route:
 class Shell:
     """Handles requests, and owns everything that has to end when the simulator stops.
 
-    Args:
-        service: Serves requests.
-        plan: Which fault it gets.
-        log: Where requests are logged.
-        clock: The simulator's clock.
-        listener: The listening socket, which a fault may close.
-        latency: Returns the seconds to wait before an answer.
+    ``latency`` returns the seconds to wait before an answer; a fault may close the ``listener``.
     """
 
     def __init__(
@@ -238,7 +232,7 @@ class Shell:
     ) -> web.StreamResponse:
         if wait := self._latency():
             await asyncio.sleep(wait)
-        if delivery.is_gone(request):
+        if request.transport is None or request.transport.is_closing():
             return delivery.reset(request)
         headers = CIMultiDict(answer.headers)
         headers["Date"] = self._clock.http_date(self._clock.now())
@@ -252,7 +246,7 @@ class Shell:
         if fault is not None and fault.kind is FaultKind.OVERSIZED:
             response = await delivery.oversized(request, fault, answer, headers)
         else:
-            response = delivery.whole(answer, headers)
+            response = web.Response(status=answer.status, body=answer.body or None, headers=headers)
         if not self._listener.is_open:
             # A refusing server keeps no connection alive on which it could be reached.
             response.force_close()
