@@ -45,17 +45,7 @@ _ENCODE: Final = (
 # No repr: it holds what must not show.
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class RedisAddress:
-    """Where a Redis is, and how to get in.
-
-    Args:
-        host: its name or address; empty where it is a socket in the file system.
-        port: its port.
-        path: of a socket in the file system.
-        database: its number.
-        username: as whom.
-        password: with what.
-        tls: redis-py's options for TLS; ``None`` without.
-    """
+    """Where a Redis is, by its host or the ``path`` of a socket, and how to get in; ``tls`` is redis-py's options."""
 
     host: str = ""
     port: int = _PORT
