@@ -17,13 +17,7 @@ _TURNS = 4
 
 
 class Listener:
-    """A listening socket that keeps its port.
-
-    Args:
-        host: An IP address.
-        port: 0: any free one, chosen when it first opens.
-        ssl_context: For TLS; ``None``: plain.
-    """
+    """A listening socket that keeps its port; 0 is any free one, chosen when it first opens."""
 
     def __init__(self, host: str, port: int, ssl_context: ssl.SSLContext | None) -> None:
         self.host = host

@@ -90,28 +90,25 @@ class Quota:
 
     def __attrs_post_init__(self) -> None:
         """Refuse a quota that can't be counted."""
-        least = 0 if self.kind == "nginx" else 1
+        nginx, least = self.kind == "nginx", 0 if self.kind == "nginx" else 1
         is_window = 0 < self.window < math.inf
-        problems = [
-            *(["limit must be 1 or more"] if self.limit < 1 else []),
-            *([] if is_window else ["window must be seconds, more than 0"]),
-            *([] if self.burst is None or self.burst >= least else [f"burst must be {least} or more"]),
-            *([f"burst is for {', '.join(_DEEP)}"] if self.burst is not None and self.kind not in _DEEP else []),
-            *([] if self.delay is None or self.delay >= 0 else ["delay must be 0 or more"]),
-            *(
-                ["an nginx admits 1 a minute or more"]
-                if self.kind == "nginx" and is_window and self.rate < 1 / 60
-                else []
-            ),
-            *(["delay is for nginx"] if self.delay is not None and self.kind != "nginx" else []),
-            *([] if 0 <= self.block < math.inf else ["block must be seconds, 0 or more"]),
-            *(["block is for first-request"] if self.block and self.kind != "first-request" else []),
+        rules = [
+            (self.limit < 1, "limit must be 1 or more"),
+            (not is_window, "window must be seconds, more than 0"),
+            (self.burst is not None and self.burst < least, f"burst must be {least} or more"),
+            (self.burst is not None and self.kind not in _DEEP, f"burst is for {', '.join(_DEEP)}"),
+            (self.delay is not None and self.delay < 0, "delay must be 0 or more"),
+            (nginx and is_window and self.rate < 1 / 60, "an nginx admits 1 a minute or more"),
+            (self.delay is not None and not nginx, "delay is for nginx"),
+            (not 0 <= self.block < math.inf, "block must be seconds, 0 or more"),
+            (self.block and self.kind != "first-request", "block is for first-request"),
         ]
         for name, allowed in (("kind", QuotaKind), ("headers", QuotaHeaders), ("scope", QuotaScope)):
-            if getattr(self, name) not in get_args(allowed):
-                problems.append(f"{name} must be one of {', '.join(get_args(allowed))}")
-        if self.status not in {429, 503}:
-            problems.append("status must be 429 or 503")
+            rules.append(
+                (getattr(self, name) not in get_args(allowed), f"{name} must be one of {', '.join(get_args(allowed))}")
+            )
+        rules.append((self.status not in {429, 503}, "status must be 429 or 503"))
+        problems = [text for broken, text in rules if broken]
         if problems:
             msg = f"Quota: {'; '.join(problems)}"
             raise ValueError(msg)
