@@ -7,18 +7,6 @@ from clarus_async.simulator.oauth import s256
 from tests.simulator.test_lifecycle import FORM, Api
 
 
-@pytest.fixture
-async def simulator():
-    async with Simulator(tenants=("acme", "other")) as simulator:
-        yield simulator
-
-
-@pytest.fixture
-async def api(simulator):
-    async with Api(simulator) as api:
-        yield api
-
-
 @pytest.mark.parametrize("tenant", ["unknown", ""])
 async def test_an_unknown_subdomain_is_a_403_in_the_documented_form(simulator, tenant):
     async with Api(simulator, tenant=tenant) as api:

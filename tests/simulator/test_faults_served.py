@@ -16,16 +16,9 @@ from tests.simulator.test_lifecycle import FORM, Api, until
 
 
 @pytest.fixture
-async def simulator():
-    async with Simulator() as simulator:
-        yield simulator
-
-
-@pytest.fixture
-async def api(simulator):
-    async with Api(simulator) as api:
-        await api.login()
-        yield api
+async def api(api):
+    await api.login()
+    return api
 
 
 def seconds():

@@ -26,12 +26,6 @@ async def simulator():
         yield simulator
 
 
-@pytest.fixture
-async def api(simulator):
-    async with Api(simulator) as api:
-        yield api
-
-
 def shop(name, **attributes):
     return {"name": name, "integration_type": "shopify", **attributes}
 
