@@ -141,56 +141,48 @@ def limiter(quota: Quota) -> Limiter:
     return counter if quota.also is None else AllOf([counter, limiter(quota.also)])
 
 
+_X_RATE_LIMIT: Final = {"X-RateLimit-Limit": "{limit}", "X-RateLimit-Remaining": "{remaining}"}
+_TOLD: Final[Mapping[QuotaHeaders, Mapping[str, str]]] = {
+    "x-ratelimit": _X_RATE_LIMIT | {"X-RateLimit-Reset": "{at}"},
+    "x-ratelimit-ms": _X_RATE_LIMIT | {"X-RateLimit-Reset": "{at_ms}"},
+    "x-ratelimit-seconds": _X_RATE_LIMIT | {"X-RateLimit-Reset": "{reset}"},
+    "draft-6": {
+        "RateLimit-Policy": "{limit};w={window}",
+        "RateLimit-Limit": "{limit}",
+        "RateLimit-Remaining": "{remaining}",
+        "RateLimit-Reset": "{reset}",
+    },
+    "draft-7": {
+        "RateLimit-Policy": "{limit};w={window}",
+        "RateLimit": "limit={limit}, remaining={remaining}, reset={reset}",
+    },
+    "draft-8": {
+        # The partition key is a Byte Sequence (RFC 9651): base64 of part of a hash.
+        "RateLimit-Policy": '"default"; q={limit}; w={window}; pk=:NmIxZjI5YjM3OTBk:',
+        "RateLimit": '"default"; r={remaining}; t={reset}',
+    },
+    "ietf": {"RateLimit-Policy": '"default";q={limit};w={window}', "RateLimit": '"default";r={remaining};t={reset}'},
+}
+
+
 def headers(quota: Quota, verdict: Verdict, unix_time: float) -> dict[str, str]:
     """Return the headers that show ``verdict``, on an answer sent at ``unix_time`` (seconds)."""
-    style = quota.headers
-    if style == "none":
+    if quota.headers == "none":
         return {}
-    shown = {} if style == "retry-after" else _state(quota, verdict, unix_time)
+    until = unix_time + verdict.reset
+    values = {
+        "limit": quota.limit,
+        "window": math.ceil(quota.window),
+        "remaining": verdict.remaining,
+        "reset": math.ceil(verdict.reset),
+        "at": math.ceil(until),
+        "at_ms": math.ceil(until * 1000),
+    }
+    shown = {name: form.format_map(values) for name, form in _TOLD.get(quota.headers, {}).items()}
     if not verdict.admitted:
         # RFC 9110: whole seconds; 0 would ask for a retry that is refused again.
         shown["Retry-After"] = str(max(1, math.ceil(verdict.retry_after)))
     return shown
-
-
-def _state(quota: Quota, verdict: Verdict, unix_time: float) -> dict[str, str]:
-    limit, remaining, reset = quota.limit, verdict.remaining, math.ceil(verdict.reset)
-    window = math.ceil(quota.window)
-    match quota.headers:
-        case "draft-6":
-            return {
-                "RateLimit-Policy": f"{limit};w={window}",
-                "RateLimit-Limit": str(limit),
-                "RateLimit-Remaining": str(remaining),
-                "RateLimit-Reset": str(reset),
-            }
-        case "draft-7":
-            return {
-                "RateLimit-Policy": f"{limit};w={window}",
-                "RateLimit": f"limit={limit}, remaining={remaining}, reset={reset}",
-            }
-        case "draft-8":
-            return {
-                # The partition key is a Byte Sequence (RFC 9651): base64 of part of a hash.
-                "RateLimit-Policy": f'"default"; q={limit}; w={window}; pk=:NmIxZjI5YjM3OTBk:',
-                "RateLimit": f'"default"; r={remaining}; t={reset}',
-            }
-        case "ietf":
-            return {
-                "RateLimit-Policy": f'"default";q={limit};w={window}',
-                "RateLimit": f'"default";r={remaining};t={reset}',
-            }
-        case "x-ratelimit-seconds":
-            until = reset
-        case "x-ratelimit-ms":
-            until = math.ceil((unix_time + verdict.reset) * 1000)
-        case _:
-            until = math.ceil(unix_time + verdict.reset)
-    return {
-        "X-RateLimit-Limit": str(limit),
-        "X-RateLimit-Remaining": str(remaining),
-        "X-RateLimit-Reset": str(until),
-    }
 
 
 @attrs.frozen
