@@ -96,7 +96,7 @@ class Simulator:
             seed=seed,
         )
         self._service = Service(
-            tenants,
+            tenants={name: Tenant(name) for name in tenants},
             tokens=self._tokens,
             quotas=self._quotas,
             clock=self._clock,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import math
 import random
 from collections.abc import Mapping
 from typing import Final
@@ -59,20 +60,17 @@ class TokenIssuer:
         one_live: bool = False,
     ) -> None:
         self._client = (client_id, client_secret)
-        self._lifetime = lifetime
+        self._lifetime = math.inf if lifetime is None else lifetime
         self._one_live = one_live
         self._rotate = rotate
         self._random = random.Random(f"{seed}/tokens")  # noqa: S311 - reproducible, not secret
-        self._access: dict[str, float | None] = {}
+        self._access: dict[str, float] = {}
         self._refresh: dict[str, _Refresh] = {}
         self._codes: dict[str, _Code] = {}
 
     def is_good(self, token: str, now: float) -> bool:
         """Return whether ``token`` is an access token that is alive at ``now``."""
-        if token not in self._access:
-            return False
-        expires_at = self._access[token]
-        return expires_at is None or now < expires_at
+        return now < self._access.get(token, -math.inf)
 
     def expire_all(self) -> None:
         """End every access token: a front-end login ended the session (CLARUS_API.md §2)."""
@@ -171,10 +169,8 @@ class TokenIssuer:
         answer: dict[str, object] = {"access_token": token, "token_type": "Bearer"}
         if self._one_live:
             self.expire_all()
-        if self._lifetime is None:
-            self._access[token] = None
-        else:
-            self._access[token] = now + self._lifetime
+        self._access[token] = now + self._lifetime
+        if self._lifetime < math.inf:
             whole = float(self._lifetime).is_integer()
             answer["expires_in"] = int(self._lifetime) if whole else self._lifetime
         if refresh is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -47,29 +47,20 @@ class Admission:
         return attrs.evolve(answer, headers={**answer.headers, **self.headers}) if self.headers else answer
 
 
+@attrs.define(kw_only=True, eq=False)
 class Service:
-    """The server behind the sockets; ``graphql`` answers a body for a tenant, as of a time in the past or now."""
+    """The server behind the sockets."""
 
-    def __init__(
-        self,
-        tenants: Sequence[str],
-        *,
-        tokens: TokenIssuer,
-        quotas: Quotas,
-        clock: Clock,
-        graphql: Callable[[Tenant, bytes, datetime | None], dict[str, Any]],
-        unique_references: bool,
-        check_ids: bool,
-    ) -> None:
-        self._tenants = {name: Tenant(name) for name in tenants}
-        self._tokens = tokens
-        self._quotas = quotas
-        self._clock = clock
-        self._graphql = graphql
-        self._unique_references = unique_references
-        self._check_ids = check_ids
-        self._last_ids: Counter[str] = Counter()
-        self._sends: Counter[tuple[str, str]] = Counter()
+    _tenants: dict[str, Tenant]
+    _tokens: TokenIssuer
+    _quotas: Quotas
+    _clock: Clock
+    _graphql: Callable[[Tenant, bytes, datetime | None], dict[str, Any]]
+    """Answers a body for a tenant, as of a time in the past or now."""
+    _unique_references: bool
+    _check_ids: bool
+    _last_ids: Counter[str] = attrs.field(factory=Counter, init=False)
+    _sends: Counter[tuple[str, str]] = attrs.field(factory=Counter, init=False)
 
     def tenant(self, name: str) -> Tenant:
         """Return a tenant.
