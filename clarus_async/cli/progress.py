@@ -34,7 +34,6 @@ class Drawing:
 
     def at(self, progress: Progress) -> None:
         """Show how far the run is."""
-        raise NotImplementedError
 
     def say(self, text: str) -> None:
         """Show one line of its own."""

@@ -1,5 +1,7 @@
 """The package: what importing it costs, what its plugin does, and what it says when something is missing."""
 
+import sys
+
 import pytest
 
 import clarus_async.simulator
@@ -14,6 +16,17 @@ def test_every_public_name_is_there():
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'Nonsense'"):
         _ = clarus_async.simulator.Nonsense
+
+
+def test_without_graphql_core_it_says_what_to_install(monkeypatch):
+    for name in [name for name in sys.modules if name.partition(".")[0] == "graphql"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "graphql", None)
+    monkeypatch.delitem(sys.modules, "clarus_async.simulator.schema", raising=False)
+    monkeypatch.delattr(clarus_async.simulator, "schema", raising=False)
+
+    with pytest.raises(ImportError, match=r'pip install "clarus-async\[simulator\]"'):
+        Simulator()
 
 
 @pytest.mark.parametrize(
