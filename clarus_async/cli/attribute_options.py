@@ -17,14 +17,7 @@ _UNSAID: Final[Mapping[str, str]] = {"is_active": "--inactive"}
 
 
 def add_attribute_options(parser: argparse.ArgumentParser, record: type[Any], spec: AnySpec, title: str) -> None:
-    """Add an option for each attribute that can be given as text; an object comes as JSON instead.
-
-    Args:
-        parser: of the command.
-        record: the class whose attributes they are.
-        spec: of its resource.
-        title: of the options, in the command's help.
-    """
+    """Add an option for each attribute of ``record`` that can be given as text; an object comes as JSON instead."""
     types, meanings = attribute_types(record), _meanings(record)
     several = "An option given several times means any of its values."
     group = parser.add_argument_group(title, several if any(kind.takes_several for kind in types.values()) else None)

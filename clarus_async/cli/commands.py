@@ -14,11 +14,7 @@ from clarus_async.cli.parser import build_parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run ``clarus`` with these arguments, or those of the process, and return the exit status.
-
-    Raises:
-        SystemExit: help was asked for, or the command line can't be understood.
-    """
+    """Run ``clarus`` with these arguments, or those of the process, and return the exit status."""
     streams.reserve_descriptors()
     debug = False
     try:

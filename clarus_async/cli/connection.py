@@ -14,10 +14,6 @@ from clarus_async.resources.table import RESOURCES
 def connect(args: argparse.Namespace, *, max_connections: int = 64) -> ClarusClient:
     """Make a client; options win over the environment.
 
-    Args:
-        args: the command line.
-        max_connections: requests on the wire at once.
-
     Raises:
         ConfigurationError: a setting is missing or bad; every one is named.
     """

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import Awaitable, Callable
-from types import TracebackType
 from typing import Final, Self
 
 from clarus_async.cli.output import Results
@@ -66,9 +65,7 @@ class Interrupt:
                 loop.add_signal_handler(signum, self._on_signal, signum)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._timer is not None:
             self._timer.cancel()
         loop = asyncio.get_running_loop()
@@ -80,13 +77,10 @@ class Interrupt:
 async def deliver(
     stop: Callable[[], None], view: ProgressView, grace: float, work: Callable[[Results], Awaitable[None]]
 ) -> int | None:
-    """Write the results of some work that can be interrupted; return the exit status where it was.
+    """Write the results of some work; return the exit status where that was interrupted.
 
-    Args:
-        stop: lets no further record begin.
-        view: shows what is happening, and takes the results.
-        grace: seconds that what is in flight has after the first signal.
-        work: writes results, and is cancelled when everything is to stop.
+    After the first signal ``stop`` lets no further record begin, and what is in flight has ``grace`` seconds; then, or
+    after the second, ``work`` is cancelled.
 
     Raises:
         OSError: the results could not be written.

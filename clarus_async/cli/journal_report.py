@@ -18,11 +18,7 @@ from clarus_async.provisioning.review import differing, report_of, troubled
 
 
 def main(args: argparse.Namespace) -> int:
-    """Run ``clarus report``.
-
-    Raises:
-        ClarusError: the journal can't be read, or the server can't be asked.
-    """
+    """Run ``clarus report``."""
     return asyncio.run(_main(args, connect(args) if args.look else None))
 
 

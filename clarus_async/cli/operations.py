@@ -27,12 +27,7 @@ _WRITES: Final = frozenset({"create", "update", "delete", "sync"})
 
 
 def main(args: argparse.Namespace) -> int:
-    """Run a command that makes a call and writes its results.
-
-    Raises:
-        ClarusError: what keeps it from being done.
-        OSError: the results can't be written.
-    """
+    """Run a command that makes a call and writes its results."""
     # What is given is checked before anything is opened.
     action = _ACTIONS[args.command](args)
     client = connect(args)
@@ -96,30 +91,16 @@ def _update(args: argparse.Namespace) -> _Action:
     return action
 
 
-def _delete(args: argparse.Namespace) -> _Action:
-    _require("delete", args)
-
-    async def action(client: ClarusClient, results: Results) -> None:
-        await resource_of(client, args).delete(args.id)
-        await results.write(orjson.dumps({"id": args.id, "deleted": True}))
-
-    return action
-
-
-def _sync(args: argparse.Namespace) -> _Action:
-    _require("synchronize", args)
-
-    async def action(client: ClarusClient, results: Results) -> None:
-        await resource_of(client, args).synchronize(args.id)
-        await results.write(orjson.dumps({"id": args.id, "synchronizing": True}))
-
-    return action
-
-
-def _require(operation: str, args: argparse.Namespace) -> None:
-    """Refuse an operation that the API does not have for a resource."""
+def _do_to_one(args: argparse.Namespace) -> _Action:
+    operation, said = {"delete": ("delete", "deleted"), "sync": ("synchronize", "synchronizing")}[args.command]
     if not hasattr(getattr(ClarusClient, args.resource), operation):
         raise ConfigurationError(f"{args.command}: the API has no such operation for {args.resource}")
+
+    async def action(client: ClarusClient, results: Results) -> None:
+        await getattr(resource_of(client, args), operation)(args.id)
+        await results.write(orjson.dumps({"id": args.id, said: True}))
+
+    return action
 
 
 def _ping(_: argparse.Namespace) -> _Action:
@@ -136,8 +117,8 @@ _ACTIONS: Final[Mapping[str, Callable[[argparse.Namespace], _Action]]] = {
     "list": _list,
     "create": _create,
     "update": _update,
-    "delete": _delete,
-    "sync": _sync,
+    "delete": _do_to_one,
+    "sync": _do_to_one,
     "ping": _ping,
 }
 

@@ -11,7 +11,7 @@ from enum import IntEnum
 from types import TracebackType
 from typing import Final, Self
 
-from clarus_async.cli.streams import write_results
+from clarus_async.cli.streams import say, write_results
 from clarus_async.errors import ClarusError, ConfigurationError, InputProblem, InvalidInputError
 from clarus_async.provisioning.files.numbered import BadRow
 
@@ -37,10 +37,17 @@ def _named(problem: InputProblem) -> str:
     return f"{name}: {problem.reason}"
 
 
-def describe(row: BadRow) -> list[str]:
-    """Name what is wrong with a row, a line for each field."""
+def describe(row: BadRow, say: Callable[[str], None] = say) -> None:
+    """Say what is wrong with a row, a line for each field."""
     where = f"line {row.line}" if row.place is None else f"line {row.line}, element {row.place}"
-    return [f"{where}: {_named(problem)}" for problem in row.problems]
+    for problem in row.problems:
+        say(f"{where}: {_named(problem)}")
+
+
+def refuse_rows(name: str, bad: int, where: str = "") -> Exit:
+    """Say that nothing of an input is sent because of its bad rows."""
+    say(f"clarus: error: {name}: {bad:,} bad {'row' if bad == 1 else 'rows'}{where}; nothing was sent")
+    return Exit.USAGE
 
 
 def explain(error: Exception) -> tuple[str, Exit]:
@@ -57,12 +64,8 @@ def explain(error: Exception) -> tuple[str, Exit]:
 class Results:
     """Result lines, written by a thread: a slow reader must not stall the requests that are on the wire.
 
-    The thread is a daemon, for a write may block for ever. As a context manager, it raises what kept lines from being
-    written.
-
-    Args:
-        write: writes a line with its end, and may block.
-        on_lost: called once, on the event loop, when a line could not be written.
+    The thread is a daemon, for a write may block for ever. Where a line can't be written, ``on_lost`` is called once,
+    on the event loop. As a context manager, it raises what kept lines from being written.
     """
 
     def __init__(

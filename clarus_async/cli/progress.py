@@ -11,8 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from types import TracebackType
-from typing import TYPE_CHECKING, Final, Protocol, Self, TextIO
+from typing import TYPE_CHECKING, Final, Self, TextIO
 
 from clarus_async.cli.streams import STDOUT, encode, is_terminal, printable, readable, say, write, write_results
 from clarus_async.provisioning.run import Progress
@@ -30,7 +29,7 @@ _NARROWEST: Final = 60
 _GAPS: Final = 12  # columns of the time that has passed, and between what a bar's line is made of
 
 
-class Drawing(Protocol):
+class Drawing:
     """How progress is shown; each method may block."""
 
     def at(self, progress: Progress) -> None:
@@ -38,15 +37,17 @@ class Drawing(Protocol):
 
     def say(self, text: str) -> None:
         """Show one line of its own."""
+        say(text)
 
     def write_results(self, lines: bytes) -> None:
         """Write result lines to standard output; called by another thread."""
+        write_results(lines)
 
-    def __enter__(self) -> Self: ...
+    def __enter__(self) -> Self:
+        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None: ...
+    def __exit__(self, *_: object) -> None:
+        pass
 
 
 class ProgressView:
@@ -71,11 +72,7 @@ class ProgressView:
         self._lines.put(text)
 
     def write_results(self, lines: bytes) -> None:
-        """Write result lines to standard output; may block.
-
-        Raises:
-            OSError: they can't be written.
-        """
+        """Write result lines to standard output; may block."""
         self._drawing.write_results(lines)
 
     def __enter__(self) -> Self:
@@ -83,9 +80,7 @@ class ProgressView:
         logging.getLogger().addHandler(self._log)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         logging.getLogger().removeHandler(self._log)
         self._lines.put(None)
         self._thread.join()
@@ -119,13 +114,8 @@ class _Log(logging.Handler):
             self._say(line)
 
 
-class PlainProgress:
-    """Lines on standard error, at most one a second, and one every ten seconds while something is waited for.
-
-    Args:
-        total: records, where it is known.
-        clock: returns seconds.
-    """
+class PlainProgress(Drawing):
+    """Lines on standard error, at most one a second, and one every ten seconds while something is waited for."""
 
     def __init__(self, total: int | None, clock: Callable[[], float] = time.monotonic) -> None:
         self._total = total
@@ -144,22 +134,6 @@ class PlainProgress:
         not_ok = f", {progress.report.not_ok:,} not ok" if progress.report.not_ok else ""
         pace = ", ".join(_pace(progress, self._total))
         self.say(f"clarus: {progress.report.total:,}{of_total} done{not_ok}, {pace}")
-
-    def say(self, text: str) -> None:
-        """Show one line of its own."""
-        say(text)
-
-    def write_results(self, lines: bytes) -> None:
-        """Write result lines to standard output."""
-        write_results(lines)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        pass
 
 
 class _Terminal(io.BufferedIOBase):
@@ -190,13 +164,10 @@ class _Terminal(io.BufferedIOBase):
         return self._stream.fileno()
 
 
-class BarProgress:
+class BarProgress(Drawing):
     """A bar on a terminal, under the lines that are written meanwhile.
 
-    Args:
-        total: records, where it is known.
-        stream: of the terminal.
-        owns_stdout: results go to the same terminal, and so above the bar.
+    Where it ``owns_stdout``, results go to the same terminal, and so above the bar.
     """
 
     def __init__(self, total: int | None, stream: TextIO, *, owns_stdout: bool) -> None:
@@ -268,9 +239,7 @@ class BarProgress:
         self._progress.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
 

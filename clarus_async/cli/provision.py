@@ -5,22 +5,18 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import time
-from collections.abc import Callable
 from typing import Final
 
 from clarus_async.cli.connection import connect, resource_of, spec_of
 from clarus_async.cli.interrupt import deliver
-from clarus_async.cli.output import Exit, Results, describe
+from clarus_async.cli.output import Results, describe, refuse_rows
 from clarus_async.cli.progress import ProgressView, open_progress
 from clarus_async.cli.record_input import Input, InputRecords, open_input
 from clarus_async.cli.simulate import TRIAL_TENANT, trial_simulator
-from clarus_async.cli.streams import STDOUT, say
 from clarus_async.cli.summary import Summary
 from clarus_async.client import ClarusClient
 from clarus_async.config import Timeouts
 from clarus_async.errors import ConfigurationError
-from clarus_async.provisioning.files.numbered import BadRow
 
 _GRACE: Final = 10.0  # seconds that what is in flight has after Ctrl-C
 # Seconds after which this simulator applies nothing any more; a server's is longer, and so is the wait for it.
@@ -33,11 +29,7 @@ _UNSTEADY: Final = 3.0
 
 
 def main(args: argparse.Namespace) -> int:
-    """Run ``clarus provision``.
-
-    Raises:
-        ClarusError: what keeps every record from being sent.
-    """
+    """Run ``clarus provision``."""
     if args.simulate and (args.subdomain is not None or args.base_url is not None):
         raise ConfigurationError("--simulate has a tenant and a URL of its own: leave --subdomain and --base-url out")
     # What is wrong with the settings is said before a long file is read.
@@ -45,36 +37,18 @@ def main(args: argparse.Namespace) -> int:
     if args.simulate and args.journal is not None:
         raise ConfigurationError("--simulate ends with what it holds: a journal of it could never be resumed")
     with open_input(args.file, spec_of(args), args.format) as source:
-        checked = source.check(lambda row: _report(row, say))
+        checked = source.check(describe)
         if checked.bad:
-            rows = f"{checked.bad:,} bad {'row' if checked.bad == 1 else 'rows'}"
-            far = "" if checked.is_whole else " in its beginning"
-            say(f"clarus: error: {source.name}: {rows}{far}; nothing was sent")
-            return Exit.USAGE
+            return refuse_rows(source.name, checked.bad, "" if checked.is_whole else " in its beginning")
         return asyncio.run(_main(args, client, source, checked.good if checked.is_whole else None))
-
-
-def _report(row: BadRow, write: Callable[[str], None]) -> None:
-    for line in describe(row):
-        write(line)
 
 
 async def _main(args: argparse.Namespace, client: ClarusClient | None, source: Input, total: int | None) -> int:
     async with contextlib.AsyncExitStack() as stack:
         client = await stack.enter_async_context(client or await _trial(stack, args))
         summary = Summary(spec=spec_of(args), total=total)
-        started_at = time.monotonic()
-        try:
-            with open_progress(total) as view:
-                return await _provision(client, source, args, view, summary)
-        except OSError as error:
-            summary.unwritten = error.filename == STDOUT
-            raise
-        finally:
-            for line in summary.lines(time.monotonic() - started_at):
-                say(line)
-            if summary.unfinished:
-                say(_how_to_resume(args))
+        with summary.told_at_the_end(_how_to_resume(args)), open_progress(total) as view:
+            return await _provision(client, source, args, view, summary)
 
 
 def _how_to_resume(args: argparse.Namespace) -> str:
@@ -103,7 +77,7 @@ async def _trial(stack: contextlib.AsyncExitStack, args: argparse.Namespace) -> 
 async def _provision(
     client: ClarusClient, source: Input, args: argparse.Namespace, view: ProgressView, summary: Summary
 ) -> int:
-    records = InputRecords(source, lambda row: _report(row, view.say))
+    records = InputRecords(source, lambda row: describe(row, view.say))
     run = resource_of(client, args).provision(
         records,
         concurrency=args.concurrency,

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 from clarus_async.cli.connection import connect, resource_of, spec_of
 from clarus_async.cli.interrupt import deliver
-from clarus_async.cli.output import Exit, Results, describe
+from clarus_async.cli.output import Results, describe, refuse_rows
 from clarus_async.cli.progress import ProgressView, open_progress
-from clarus_async.cli.streams import STDOUT, say
 from clarus_async.cli.summary import Summary
 from clarus_async.client import ClarusClient
 from clarus_async.errors import ConfigurationError, InvalidInputError
@@ -23,7 +22,6 @@ from clarus_async.fleet.coordinator import Coordinator
 from clarus_async.fleet.redis_url import RedisAddress, read_redis_url
 from clarus_async.fleet.split_file import SplitFile, split_file
 from clarus_async.fleet.worker import EXISTING
-from clarus_async.provisioning.files.numbered import BadRow
 from clarus_async.provisioning.files.reader import Format
 from clarus_async.provisioning.report import Outcome
 from clarus_async.provisioning.run import Progress
@@ -37,11 +35,7 @@ _LOST_AFTER: Final = 60.0  # seconds that a shard may be out without an owner
 
 
 def main(args: argparse.Namespace) -> int:
-    """Run ``clarus provision --celery``.
-
-    Raises:
-        ClarusError: what keeps every record from being sent.
-    """
+    """Run ``clarus provision --celery``."""
     for option, given in (
         ("--simulate", args.simulate),
         ("--journal", args.journal is not None),
@@ -70,11 +64,6 @@ def main(args: argparse.Namespace) -> int:
     return asyncio.run(_main(args, client, app, address))
 
 
-def _report(row: BadRow) -> None:
-    for line in describe(row):
-        say(line)
-
-
 async def _main(args: argparse.Namespace, client: ClarusClient, app: Celery, address: RedisAddress | str) -> int:
     async with shard_store.connect(address) as redis:
         await shard_store.probe(redis)
@@ -93,25 +82,17 @@ async def _main(args: argparse.Namespace, client: ClarusClient, app: Celery, add
         size=args.shard_size,
         existing=args.existing,
         concurrency=args.concurrency,
-        report=_report,
+        report=describe,
     )
     if split.bad:
-        say(f"clarus: error: {args.file}: {split.bad:,} bad {'row' if split.bad == 1 else 'rows'}; nothing was sent")
-        return Exit.USAGE
+        return refuse_rows(args.file, split.bad)
     summary = Summary(spec=spec_of(args), total=len(split.lines))
-    began = time.monotonic()
-    try:
-        with open_progress(summary.total) as view:
-            async with shard_store.connect(address) as redis:
-                return await _coordinate(split, app, redis, view, summary, terms.settle)
-    except OSError as error:
-        summary.unwritten = error.filename == STDOUT
-        raise
-    finally:
-        for line in summary.lines(time.monotonic() - began):
-            say(line)
-        if summary.unfinished:
-            say("clarus: to go on, run the same command again")
+    with (
+        summary.told_at_the_end("clarus: to go on, run the same command again"),
+        open_progress(summary.total) as view,
+    ):
+        async with shard_store.connect(address) as redis:
+            return await _coordinate(split, app, redis, view, summary, terms.settle)
 
 
 async def _coordinate(

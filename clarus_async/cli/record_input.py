@@ -11,7 +11,6 @@ import stat
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from types import TracebackType
 from typing import Any, BinaryIO, Final, NamedTuple, Self
 
 import attrs
@@ -55,11 +54,7 @@ class _Pipe(io.RawIOBase):
         self._is_at_end = False
 
     def read_ahead(self) -> io.BytesIO:
-        """Read what there is, up to a limit, and keep it.
-
-        Raises:
-            OSError: it can't be read.
-        """
+        """Read what there is, up to a limit, and keep it."""
         parts: list[bytes] = []
         length = 0
         until = None
@@ -99,13 +94,7 @@ class _Pipe(io.RawIOBase):
 
 
 class Checked(NamedTuple):
-    """What is known of an input before anything of it is sent.
-
-    Args:
-        good: how many rows are records.
-        bad: how many are not.
-        is_whole: whether it was read to its end.
-    """
+    """How many rows of an input are records and how many are not, and whether it was read to its end."""
 
     good: int
     bad: int
@@ -114,35 +103,21 @@ class Checked(NamedTuple):
 
 @attrs.define
 class Input:
-    """Where records come from.
-
-    Args:
-        name: what it is called where it can't be read.
-        spec: what the records are.
-        stream: as it was opened.
-        format: ``None``: as the content is.
-        pipe: what is below the stream, where that can't be rewound.
-        is_handed_over: a thread reads it, and closes it at its end: until then, it may be blocked in it.
-    """
+    """Where records come from; an error of reading names it."""
 
     name: str
     spec: AnySpec
     stream: BinaryIO
     format: Format | None
     pipe: _Pipe | None = None
+    """What is below the stream, where that can't be rewound."""
     is_handed_over: bool = False
+    """A thread reads it, and closes it at its end: until then, it may be blocked in it."""
 
-    def rows(self) -> Iterator[Row]:
-        """Read from where the stream stands.
-
-        Raises:
-            OSError: it can't be read; it says of what.
-        """
-        return self._rows(self.stream)
-
-    def _rows(self, stream: BinaryIO) -> Iterator[Row]:
+    def rows(self, stream: BinaryIO | None = None) -> Iterator[Row]:
+        """Read from where the stream stands, or what was read ahead of it."""
         try:
-            yield from read_records(stream, self.spec, self.format)
+            yield from read_records(stream or self.stream, self.spec, self.format)
         except OSError as error:
             error.filename = self.name
             raise
@@ -150,9 +125,7 @@ class Input:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if not (self.pipe and self.is_handed_over):
             self.stream.close()
 
@@ -160,9 +133,6 @@ class Input:
         """Read to the end, or as far as that is possible without waiting for what is not there, and go back.
 
         Each bad row is given to ``report``.
-
-        Raises:
-            OSError: it can't be read; it says of what.
         """
         try:
             start = 0 if self.pipe else self.stream.tell()
@@ -173,7 +143,7 @@ class Input:
         good = bad = 0
         is_whole = not isinstance(stream, _Beginning)
         try:
-            for row in self._rows(stream):
+            for row in self.rows(stream):
                 if isinstance(row, BadRow):
                     bad += 1
                     report(row)

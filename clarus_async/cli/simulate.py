@@ -23,11 +23,7 @@ _KEPT_REQUESTS: Final = 10_000
 
 
 def trial_simulator() -> Simulator:
-    """Build what ``provision --simulate`` runs against: with a quota, and faults that are met every day.
-
-    Raises:
-        ConfigurationError: what it needs is not installed.
-    """
+    """Build what ``provision --simulate`` runs against: with a quota, and faults that are met every day."""
     from clarus_async.simulator import Endpoint, Fault, FaultKind, Quota, Simulator
 
     try:
@@ -48,11 +44,7 @@ def trial_simulator() -> Simulator:
 
 
 def serve(args: argparse.Namespace) -> int:
-    """Run ``clarus simulator`` until it is told to end.
-
-    Raises:
-        ConfigurationError: an option is out of range, what it needs is not installed, or it can't listen there.
-    """
+    """Run ``clarus simulator`` until it is told to end."""
     from clarus_async.simulator import Simulator
 
     tenants = tuple(args.tenant or [TRIAL_TENANT])

@@ -76,11 +76,7 @@ def is_terminal(stream: TextIO | None) -> bool:
 
 
 def write_to_stdout(content: bytes) -> None:
-    """Write to standard output, as ``write`` does.
-
-    Raises:
-        OSError: it is closed, full, or nobody reads it any more; it names standard output.
-    """
+    """Write to standard output, as ``write`` does; an error names it."""
     try:
         write(sys.stdout, content)
     except OSError as error:
@@ -89,11 +85,7 @@ def write_to_stdout(content: bytes) -> None:
 
 
 def write_results(lines: bytes) -> None:
-    """Write result lines to standard output: in UTF-8, as JSON is, but to a terminal as it can show them.
-
-    Raises:
-        OSError: they can't be written.
-    """
+    """Write result lines to standard output: in UTF-8, as JSON is, but to a terminal as it can show them."""
     write_to_stdout(encode(readable(lines), sys.stdout) if is_terminal(sys.stdout) else lines)
 
 

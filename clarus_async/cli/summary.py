@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections import Counter
 from collections.abc import Iterator
 from typing import Final
@@ -9,6 +11,7 @@ from typing import Final
 import attrs
 
 from clarus_async.cli.output import Exit
+from clarus_async.cli.streams import STDOUT, say
 from clarus_async.provisioning.files.attribute_types import attribute_types
 from clarus_async.provisioning.report import Outcome, Report
 from clarus_async.resources.spec import AnySpec
@@ -19,25 +22,20 @@ SHOWN: Final = 20
 
 @attrs.define(kw_only=True)
 class Summary:
-    """Counts that add up to the input.
-
-    Args:
-        spec: what the records are.
-        total: records of the input, where that is known.
-        report: the outcomes.
-        taken: records that the run has begun, as far as it could: it has an outcome of each, or it may have been sent.
-        bad: rows that could not be read as a record.
-        differing: how many records are there with other attributes than were given, by those attributes.
-        unwritten: whether the results of some could not be written.
-    """
+    """Counts that add up to the input."""
 
     spec: AnySpec
     total: int | None = None
+    """Records of the input, where that is known."""
     report: Report = attrs.field(factory=Report)
     taken: int = 0
+    """Records that the run has begun, as far as it could: it has an outcome of each, or it may have been sent."""
     bad: int = 0
+    """Rows that could not be read as a record."""
     differing: Counter[tuple[str, ...]] = attrs.field(factory=Counter)
+    """How many records are there with other attributes than were given, by those attributes."""
     unwritten: bool = False
+    """Whether the results of some could not be written."""
     _not_ok: list[str] = attrs.field(factory=list, init=False)
 
     def add(self, outcome: Outcome, line: int) -> None:
@@ -52,6 +50,21 @@ class Summary:
         if not outcome.status.ok and len(self._not_ok) < SHOWN:
             reason = "" if outcome.error is None else f": {outcome.error.message}"
             self._not_ok.append(f"{where}{outcome.key}: {outcome.status}{reason}")
+
+    @contextlib.contextmanager
+    def told_at_the_end(self, how_to_go_on: str) -> Iterator[None]:
+        """Say what a run came to, however it ends, and how to go on with it where it is unfinished."""
+        started_at = time.monotonic()
+        try:
+            yield
+        except OSError as error:
+            self.unwritten = error.filename == STDOUT
+            raise
+        finally:
+            for line in self.lines(time.monotonic() - started_at):
+                say(line)
+            if self.unfinished:
+                say(how_to_go_on)
 
     @property
     def unfinished(self) -> bool:

@@ -1,13 +1,9 @@
-"""Provisioning by Celery workers, with Redis (extra ``celery``).
+"""Provisioning by Celery workers, with Redis (extra ``celery``); the chapter ``clarus_async.fleet`` shows how.
 
-``celery -A clarus_async.fleet.celery worker --pool prefork`` starts one: ``CLARUS_CELERY_BROKER`` is the URL of Redis,
-and the rest of ``CLARUS_*`` is the client's, as for ``ClarusClient.from_env``. What goes through Redis is where records
-stand in a file that every machine sees, and what became of each: never a record, a configuration or a credential. The
-workers share the tenant's pace through it.
-
-A task is acknowledged when it is done, so whatever kills a worker gives its shard to another one: when Redis gives out
-the message again (``visibility_timeout``), or before that, when the coordinator misses it. A task that takes longer
-than that is given out twice. Either way, the lease of the shard decides who works on it.
+The workers share the tenant's pace through Redis. A task is acknowledged when it is done, so whatever kills a worker
+gives its shard to another one: when Redis gives out the message again (``visibility_timeout``), or before that, when
+the coordinator misses it. A task that takes longer than that is given out twice. Either way, the lease of the shard
+decides who works on it.
 """
 
 from __future__ import annotations
@@ -18,6 +14,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any, Final, TypeVar, cast
 
 # Only a worker, and whoever sends to one, imports this module.
@@ -54,17 +51,13 @@ VISIBILITY: Final = 3600
 class _WorkerThread(threading.local):
     """What a thread of a worker keeps from one task to the next: an event loop, and a client that knows its pace."""
 
-    def __init__(self) -> None:
-        self.runner: asyncio.Runner | None = None
-        self.client: ClarusClient | None = None
+    def __init__(self, make: Callable[[], ClarusClient]) -> None:
+        self._make = make
+        self.runner = asyncio.Runner()
 
-    def run(self, broker: RedisAddress, make: Callable[[], ClarusClient], shard: Shard, lease: float) -> float | None:
-        """Work on a shard for as long as its lease is held; return when to do so again, in seconds."""
-        if self.runner is None:
-            self.runner = asyncio.Runner()
-        if self.client is None:
-            self.client = make()
-        return self.runner.run(_work(broker, self.client, shard, lease))
+    @cached_property
+    def client(self) -> ClarusClient:
+        return self._make()
 
 
 async def _work(broker: RedisAddress, client: ClarusClient, shard: Shard, lease: float) -> float | None:
@@ -116,10 +109,10 @@ def make_app(
         # A message that waits in a worker is one that no other worker can have.
         worker_prefetch_multiplier=1,
     )
-    thread = _WorkerThread()
+    thread = _WorkerThread(make)
 
     def work(task: Any, message: dict[str, Any]) -> None:  # noqa: ANN401  Celery has no types
-        again = thread.run(address, make, Shard.from_dict(message), lease)
+        again = thread.runner.run(_work(address, thread.client, Shard.from_dict(message), lease))
         if again is not None:
             # Redis gives out again what a worker keeps for later, too.
             raise task.retry(countdown=min(again, visibility / 2))

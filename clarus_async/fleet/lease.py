@@ -1,8 +1,8 @@
 """The lease of a shard: whoever has it works on the shard, and nobody else does.
 
-Nothing is sent without a check: right before a request is written, the lease must still be valid, by a
-clock of this machine that does not stand still while the process is stopped or the machine asleep. It counts from
-before the lease was asked for, so the lease expires here before it expires in Redis.
+Right before a request is written, the lease must still be valid, by a clock of this machine that goes on while the
+process is stopped or the machine asleep. It counts from before the lease was asked for, so the lease expires here
+before it expires in Redis.
 """
 
 from __future__ import annotations
@@ -30,13 +30,7 @@ def now() -> float:
 class Lease:
     """A lease that is renewed, and the outcomes that are written under it.
 
-    Args:
-        store: of the run.
-        number: of the shard.
-        grant: as it was given.
-        seconds: how long it runs.
-        since: when it was asked for.
-        written: how many outcomes are there already.
+    It runs ``seconds`` from ``since``, when it was asked for; ``written`` outcomes are there already.
     """
 
     def __init__(

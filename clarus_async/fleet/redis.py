@@ -1,17 +1,9 @@
 """One quota for many processes: a pace that they share through Redis (``pip install "clarus-async[redis]"``).
 
-``ClarusClient(…, pacing=RedisPacing(url="redis://…"))`` in each of them. One process at a time, by a lease in Redis,
-decides for all when they may send, by Redis's clock: the others tell it what they want and what came of it, and are
-granted slots. A pause that the server asks one of them for is a pause for all, and the rate that refusals teach is one
-for all. What was learned is kept in Redis: where the leader dies another goes on within two seconds, and who begins
-within an hour after the last has left begins near the limit.
-
-The token of ``clarus_async.ClientCredentials`` is shared, too, encrypted by a key that is made of the client's
-secret: see ``clarus_async.auth.shared_tokens``.
-
-Where Redis can't be reached, each process keeps to its part of the last rate by itself, says so once, and comes back.
-Where it refuses, and waiting transient nothing (its password, its ACL, its certificate), every call raises
-``clarus_async.ConfigurationError``, and nothing is sent, until it no longer does.
+The chapter ``clarus_async.fleet`` says what is shared, and what happens where Redis can't be used. A pause that the
+server asks one process for is a pause for all, and the rate that refusals teach is one for all. What was learned is
+kept in Redis: a process that begins within an hour after the last has left begins near the limit. How the token is
+encrypted, ``clarus_async.auth.shared_tokens`` says.
 """
 
 from __future__ import annotations
@@ -120,11 +112,7 @@ class RedisPacing(PacingPolicy):
         _require_redis()
 
     def share(self, base_url: str) -> RedisSharing:
-        """Begin to share; what ``clarus_async.ClarusClient`` calls.
-
-        Args:
-            base_url: the API's.
-        """
+        """Begin to share; what ``clarus_async.ClarusClient`` calls with the API's base URL."""
         return RedisSharing(self, base_url)
 
 
@@ -137,12 +125,7 @@ def _require_redis() -> None:
 
 
 class RedisSharing:
-    """What one client shares with others through Redis.
-
-    Args:
-        policy: where Redis is, and what the caller knows of the quota.
-        base_url: the API's.
-    """
+    """What one client shares with others through Redis."""
 
     def __init__(self, policy: RedisPacing, base_url: str) -> None:
         self._policy = policy

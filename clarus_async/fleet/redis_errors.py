@@ -95,13 +95,7 @@ def _at(where: object) -> str:
 
 
 class RedisLog:
-    """Logs what is wrong with Redis, each problem once until Redis is back.
-
-    Args:
-        where: the place, which is no secret.
-        meanwhile: what is done about it.
-        back: what is said when it is over.
-    """
+    """Logs what is wrong with Redis at a place and what is done meanwhile, each problem once until Redis is back."""
 
     def __init__(self, where: object, meanwhile: str, back: str) -> None:
         self._where = where

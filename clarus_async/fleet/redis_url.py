@@ -45,17 +45,7 @@ _ENCODE: Final = (
 # No repr: it holds what must not show.
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class RedisAddress:
-    """Where a Redis is, and how to get in.
-
-    Args:
-        host: its name or address; empty where it is a socket in the file system.
-        port: its port.
-        path: of a socket in the file system.
-        database: its number.
-        username: as whom.
-        password: with what.
-        tls: redis-py's options for TLS; ``None`` without.
-    """
+    """Where a Redis is, by its host or the ``path`` of a socket, and how to get in; ``tls`` is redis-py's options."""
 
     host: str = ""
     port: int = _PORT
@@ -108,7 +98,8 @@ def read_redis_url(url: object) -> RedisAddress | str:
     scheme, separator, rest = url.partition("://")
     if not separator or scheme not in {"redis", "rediss", "unix"}:
         return _FORM
-    authority, tail = _split_authority(rest)
+    authority, *_ = re.split(r"[/?#]", rest, maxsplit=1)
+    tail = rest.removeprefix(authority)
     userinfo, at, place = authority.rpartition("@")
     # A password that is not encoded may end up in what looks like the host, the path or the query.
     if not re.fullmatch(_USERINFO, userinfo) or "@" in tail or "#" in tail:
@@ -122,23 +113,14 @@ def read_redis_url(url: object) -> RedisAddress | str:
         # An empty user name is the default one; an empty password is none, unless a user has it.
         fields["username"] = unquote(username) or None
         fields["password"] = unquote(password) if username or password else None
-    problem = _read_socket(place, path, fields) if scheme == "unix" else _read_place(place, path, fields)
-    return problem or _with_options(scheme, fields, query)
+    return _read_place(scheme, place, path, fields) or _with_options(scheme, fields, query)
 
 
-def _split_authority(rest: str) -> tuple[str, str]:
-    found = re.search(r"[/?#]", rest)
-    return (rest, "") if found is None else (rest[: found.start()], rest[found.start() :])
-
-
-def _read_socket(place: str, path: str, fields: dict[str, Any]) -> str | None:
-    if place or not path:
-        return "must have three slashes before the path of its socket: unix:///path"
-    fields["path"] = unquote(path)
-    return None
-
-
-def _read_place(place: str, path: str, fields: dict[str, Any]) -> str | None:
+def _read_place(scheme: str, place: str, path: str, fields: dict[str, Any]) -> str | None:
+    if scheme == "unix":
+        fields["path"] = unquote(path)
+        wrong = place or not path
+        return "must have three slashes before the path of its socket: unix:///path" if wrong else None
     found = re.fullmatch(_HOST, place)
     if found is None:
         host, _, port = place.rpartition(":")

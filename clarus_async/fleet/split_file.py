@@ -78,14 +78,7 @@ _SURER_KEY: Final = 1
 
 
 class _FileSplitter:
-    """Reads a file once, and puts its records into shards.
-
-    Args:
-        spec: what they are.
-        size: records that a shard has.
-        references: the tenant's list can be searched by every natural key.
-        together: names, which are values of the last natural key, whose records belong together.
-    """
+    """Reads a file once, and puts its records into shards; those of each name in ``together`` go into the same one."""
 
     def __init__(self, spec: AnySpec, size: int, *, references: bool, together: Collection[str] = ()) -> None:
         self._spec = spec

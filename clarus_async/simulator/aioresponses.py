@@ -53,23 +53,7 @@ class aioresponses(core.aioresponses):  # noqa: N801  it stands in for theirs
         reason: str | None = None,
         callback: Callable[..., Any] | None = None,
     ) -> None:
-        """Answer a request; see aioresponses.
-
-        Args:
-            url: where to, or what that matches.
-            method: the HTTP method.
-            status: the HTTP status.
-            body: the answer's.
-            exception: is raised instead of an answer.
-            content_type: the body's.
-            payload: the body, as JSON.
-            headers: the answer's.
-            response_class: of the answer.
-            repeat: answer any further one as well, or so many.
-            timeout: raise a timeout instead of an answer.
-            reason: the reason phrase.
-            callback: is called with the request, and may return a ``CallbackResult``.
-        """
+        """Answer a request; the arguments are those of aioresponses."""
         super().add(
             url,
             method,

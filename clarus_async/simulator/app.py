@@ -8,7 +8,6 @@ import random
 import ssl
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from types import TracebackType
 from typing import Any, Final, Self
 
 from clarus_async import ClientCredentials
@@ -97,7 +96,7 @@ class Simulator:
             seed=seed,
         )
         self._service = Service(
-            tenants,
+            tenants={name: Tenant(name) for name in tenants},
             tokens=self._tokens,
             quotas=self._quotas,
             clock=self._clock,
@@ -148,9 +147,7 @@ class Simulator:
         await self.start()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Stop."""
         await self.stop()
 

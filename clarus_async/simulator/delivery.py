@@ -1,4 +1,4 @@
-"""How an answer travels, or fails to: the one place that touches a connection."""
+"""The faults that befall an answer on its way: the connection is cut, or carries half of it, or far too much."""
 
 from __future__ import annotations
 
@@ -20,11 +20,6 @@ from clarus_async.simulator.faults import Fault
 _CHUNK: Final = 256 * 1024
 
 
-def is_gone(request: web.BaseRequest) -> bool:
-    """Tell whether the connection can carry no answer any more."""
-    return request.transport is None or request.transport.is_closing()
-
-
 def reset(request: web.BaseRequest) -> web.StreamResponse:
     """Cut the connection with a TCP RST, so that the client sees a reset and no orderly end."""
     transport = request.transport
@@ -38,11 +33,6 @@ def reset(request: web.BaseRequest) -> web.StreamResponse:
                 duplicate.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         transport.abort()
     return web.Response()  # the server insists on one; it goes nowhere
-
-
-def whole(answer: Answer, headers: CIMultiDict[str]) -> web.StreamResponse:
-    """Return the answer for the server to send."""
-    return web.Response(status=answer.status, body=answer.body or None, headers=headers)
 
 
 async def truncated(request: web.BaseRequest, answer: Answer, headers: CIMultiDict[str]) -> web.StreamResponse:

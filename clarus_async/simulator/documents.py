@@ -8,7 +8,7 @@ from typing import Any, Final
 import attrs
 import orjson
 
-from clarus_async.simulator.resources import SimulatedResource
+from clarus_async.simulator.resources import Attribute, SimulatedResource
 
 JSON: Final = "application/json; charset=utf-8"
 
@@ -34,14 +34,7 @@ _CODES: Final = {
 
 @attrs.frozen(kw_only=True)
 class Answer:
-    """An answer.
-
-    Attributes:
-        status: The HTTP status.
-        body: Empty if there is none.
-        content_type: Of the body.
-        headers: Beside ``Content-Type``, ``Date`` and ``X-Request-Id``.
-    """
+    """An answer; its headers come beside ``Content-Type``, ``Date`` and ``X-Request-Id``."""
 
     status: int
     body: bytes = b""
@@ -50,11 +43,7 @@ class Answer:
 
 
 class RefusedError(Exception):
-    """A request that is not applied.
-
-    Args:
-        answer: The refusal.
-    """
+    """A request that is not applied; ``answer`` says why."""
 
     def __init__(self, answer: Answer) -> None:
         super().__init__(answer.status)
@@ -98,49 +87,37 @@ def not_found(what: str) -> Answer:
     return problems(404, problem("not_found", "not_found", f"{what} does not exist"))
 
 
-def read_create(resource: SimulatedResource, body: bytes) -> dict[str, Any]:
-    """Return the attributes of a create request.
+def read_attributes(resource: SimulatedResource, body: bytes, *, patch: bool = False) -> dict[str, Any]:
+    """Return the attributes of a create request or of a PATCH, where ``None`` clears one.
 
     Raises:
         RefusedError: 400 if there is no envelope to read, 422 for what is in it.
     """
-    attributes = _attributes(resource, body)
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise RefusedError(_malformed("the body is not JSON")) from None
+    match document:
+        case {"data": {"type": resource.name, "attributes": dict(attributes)}}:
+            pass
+        case _:
+            form = f'{{"data": {{"type": "{resource.name}", "attributes": {{…}}}}}}'
+            raise RefusedError(_malformed(f"the body is not {form}"))
+    absent = "" if patch else None
     found = [
-        problem("blank", f"{name}_blank", f"{name} can't be blank", name)
+        _blank(name)
         for name, attribute in resource.attributes.items()
-        if attribute.required and attributes.get(name) is None
-    ]
-    found += [trouble for name, value in attributes.items() for trouble in _check(resource, name, value)]
-    return _accepted(attributes, found)
-
-
-def read_update(resource: SimulatedResource, body: bytes) -> dict[str, Any]:
-    """Return the attributes of a PATCH; ``None`` clears one.
-
-    Raises:
-        RefusedError: 400 if there is no envelope to read, 422 for what is in it.
-    """
-    attributes = _attributes(resource, body)
-    found = [
-        problem("blank", f"{name}_blank", f"{name} can't be blank", name)
-        for name, attribute in resource.attributes.items()
-        if attribute.required and attribute.patchable and attributes.get(name, "") is None
+        if attribute.required and (attribute.patchable or not patch) and attributes.get(name, absent) is None
     ]
     for name, value in attributes.items():
-        if name in resource.attributes and not resource.attributes[name].patchable:
+        attribute = resource.attributes.get(name)
+        if patch and attribute is not None and not attribute.patchable:
             found.append(problem("not_permitted", "attribute_not_permitted", f"{name} can't be changed", name))
         else:
-            found += _check(resource, name, value)
-    return _accepted(attributes, found)
-
-
-def check_attributes(resource: SimulatedResource, attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return attributes as a create would store them.
-
-    Raises:
-        RefusedError: A create with them would be refused.
-    """
-    return read_create(resource, orjson.dumps({"data": {"type": resource.name, "attributes": dict(attributes)}}))
+            found += _check(name, attribute, value)
+    if found:
+        raise RefusedError(problems(422, *found))
+    return attributes
 
 
 def refers_to_nothing(attribute: str, value: int) -> Answer:
@@ -173,34 +150,15 @@ def render(resource: SimulatedResource, record_id: int, attributes: Mapping[str,
     return json_answer({"data": {"id": record_id, "type": resource.name, "attributes": shown}})
 
 
-def render_sync(resource: SimulatedResource, record_id: int) -> Answer:
-    """Return what synchronize answers (CLARUS_API.md §1)."""
-    return json_answer({"data": {"id": record_id, "type": resource.name, "attributes": {}}})
-
-
-def _attributes(resource: SimulatedResource, body: bytes) -> dict[str, Any]:
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        raise RefusedError(_malformed("the body is not JSON")) from None
-    match document:
-        case {"data": {"type": resource.name, "attributes": dict(attributes)}}:
-            return attributes
-    raise RefusedError(_malformed(f'the body is not {{"data": {{"type": "{resource.name}", "attributes": {{…}}}}}}'))
-
-
 def _malformed(text: str) -> Answer:
     return problems(400, problem("malformed", "malformed_body", text))
 
 
-def _accepted(attributes: dict[str, Any], found: list[dict[str, object]]) -> dict[str, Any]:
-    if found:
-        raise RefusedError(problems(422, *found))
-    return attributes
+def _blank(name: str) -> dict[str, object]:
+    return problem("blank", f"{name}_blank", f"{name} can't be blank", name)
 
 
-def _check(resource: SimulatedResource, name: str, value: object) -> list[dict[str, object]]:
-    attribute = resource.attributes.get(name)
+def _check(name: str, attribute: Attribute | None, value: object) -> list[dict[str, object]]:
     if attribute is None:
         return [problem("unknown", "attribute_unknown", f"{name} is not an attribute", name)]
     if value is None:
@@ -210,7 +168,7 @@ def _check(resource: SimulatedResource, name: str, value: object) -> list[dict[s
         return [problem("invalid", f"{name}_invalid", f"{name} must be {wording}", name, {"value": value})]
     if isinstance(value, str) and not value.strip():
         # "Empty strings cause validation noise" (CLARUS_API.md §4).
-        return [problem("blank", f"{name}_blank", f"{name} can't be blank", name)]
+        return [_blank(name)]
     if attribute.one_of is not None and value not in attribute.one_of:
         wording = f"one of {', '.join(attribute.one_of)}"
         return [problem("invalid", f"{name}_invalid", f"{name} must be {wording}", name, {"value": value})]

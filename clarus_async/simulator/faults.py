@@ -196,14 +196,9 @@ def possible(kind: FaultKind) -> frozenset[Endpoint]:
 class FaultPlan:
     """Decides which fault, if any, a request gets: the next one of the script, else a random one.
 
-    Args:
-        faults: Drawn by probability. One roll decides among those that fit, so that each keeps its own
-            probability exactly as long as they add up to at most 1.
-        seed: The n-th request of one tenant to one endpoint gets the same fault in every run with this seed,
-            whatever other requests come between.
-
-    Raises:
-        ValueError: The probabilities of faults that one request may meet add up to more than 1.
+    One roll decides among the faults that fit, so that each keeps its own probability exactly as long as they add up to
+    at most 1. With one seed, the n-th request of one tenant to one endpoint gets the same fault in every run, whatever
+    other requests come between.
     """
 
     def __init__(self, faults: Iterable[Fault], seed: int) -> None:
@@ -214,7 +209,11 @@ class FaultPlan:
         self.replace(faults)
 
     def replace(self, faults: Iterable[Fault]) -> None:
-        """Draw from ``faults`` from now on; scripts stay."""
+        """Draw from ``faults`` from now on; scripts stay.
+
+        Raises:
+            ValueError: The probabilities of faults that one request may meet add up to more than 1.
+        """
         faults = tuple(faults)
         for endpoint in Endpoint:
             for tenant in {fault.tenant for fault in faults}:

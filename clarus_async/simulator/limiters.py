@@ -6,9 +6,12 @@ Each one counts the requests of one key. Unless its docstring says otherwise, a 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Sequence
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
+
+import attrs
 
 # Requests. Who waits exactly as long as it was told must not fail by a rounding error.
 _TOLERANCE: Final = 1e-6
@@ -28,64 +31,53 @@ class Verdict(NamedTuple):
     """For which the limiter itself holds a request that it admitted."""
 
 
-class Limiter(Protocol):
+class Limiter(ABC):
     """Counts the requests of one key."""
-
-    def wait(self, now: float, /) -> float:
-        """Return the seconds until a request would be admitted, if nothing else arrives; counts nothing."""
-
-    def take(self, now: float, /) -> Verdict:
-        """Count a request that arrives at ``now``."""
-
-    def leave(self, now: float, /) -> None:
-        """Note that a request that was admitted has been answered."""
-
-
-class _Rate:
-    """A limiter that does not count what is under way."""
 
     __slots__ = ()
 
-    def leave(self, _now: float, /) -> None:
-        """Count nothing: it matters when a request arrives, not when it is answered."""
+    @abstractmethod
+    def wait(self, now: float, /) -> float:
+        """Return the seconds until a request would be admitted, if nothing else arrives; counts nothing."""
+
+    @abstractmethod
+    def take(self, now: float, /) -> Verdict:
+        """Count a request that arrives at ``now``."""
+
+    def leave(self, _now: float, /) -> None:  # noqa: B027 - only what counts requests under way has to know
+        """Note that a request that was admitted has been answered."""
 
 
-class Unlimited(_Rate):
+class Unlimited(Limiter):
     """Admits everything."""
 
     __slots__ = ()
     _VERDICT: Final = Verdict(True, 10**9, 1.0, 0.0)
 
     def wait(self, _now: float, /) -> float:
-        """Return 0."""
         return 0.0
 
     def take(self, _now: float, /) -> Verdict:
-        """Admit a request."""
         return self._VERDICT
 
 
-class FixedWindow(_Rate):
+@attrs.define(eq=False)
+class FixedWindow(Limiter):
     """``limit`` requests between two multiples of ``window`` on the clock.
 
     rack-attack: ``lib/rack/attack/cache.rb``, ``key_and_expiry`` (windows are aligned to the epoch).
     """
 
-    __slots__ = ("_index", "_used", "limit", "window")
-
-    def __init__(self, limit: int, window: float) -> None:
-        self.limit: int = limit
-        self.window: float = window
-        self._index = -1
-        self._used = 0
+    limit: int
+    window: float
+    _index: int = attrs.field(default=-1, init=False)
+    _used: int = attrs.field(default=0, init=False)
 
     def wait(self, now: float, /) -> float:
-        """Return the seconds until a request would be admitted."""
         index = math.floor(now / self.window)
         return 0.0 if index != self._index or self._used < self.limit else (index + 1) * self.window - now
 
     def take(self, now: float, /) -> Verdict:
-        """Count a request that arrives at ``now`` if it is admitted."""
         index = math.floor(now / self.window)
         if index != self._index:
             self._index, self._used = index, 0
@@ -96,7 +88,8 @@ class FixedWindow(_Rate):
         return Verdict(admitted, remaining, reset, 0.0 if remaining else reset)
 
 
-class FirstRequestWindow(_Rate):
+@attrs.define(eq=False)
+class FirstRequestWindow(Limiter):
     """``limit`` requests in ``window`` seconds from the first one; the next one after that begins a new window.
 
     express-rate-limit: ``source/memory-store.ts``; rate-limiter-flexible: ``lib/RateLimiterMemory.js``; limits:
@@ -106,22 +99,17 @@ class FirstRequestWindow(_Rate):
     (rate-limiter-flexible: ``lib/RateLimiterMemory.js``, ``blockDuration``).
     """
 
-    __slots__ = ("_blocked", "_ends", "_used", "block", "limit", "window")
-
-    def __init__(self, limit: int, window: float, block: float = 0.0) -> None:
-        self.limit: int = limit
-        self.window: float = window
-        self.block: float = block
-        self._ends = -math.inf
-        self._used = 0
-        self._blocked = False
+    limit: int
+    window: float
+    block: float = 0.0
+    _ends: float = attrs.field(default=-math.inf, init=False)
+    _used: int = attrs.field(default=0, init=False)
+    _blocked: bool = attrs.field(default=False, init=False)
 
     def wait(self, now: float, /) -> float:
-        """Return the seconds until a request would be admitted."""
         return self._ends - now if now < self._ends and (self._blocked or self._used >= self.limit) else 0.0
 
     def take(self, now: float, /) -> Verdict:
-        """Count a request that arrives at ``now`` if it is admitted."""
         if now >= self._ends:
             self._ends, self._used, self._blocked = now + self.window, 0, False
         admitted = not self._blocked and self._used < self.limit
@@ -134,7 +122,7 @@ class FirstRequestWindow(_Rate):
         return Verdict(admitted, remaining, reset, 0.0 if remaining else reset)
 
 
-class Bursty(_Rate):
+class Bursty(Limiter):
     """Two windows from their first requests: what the first refuses, the second may admit.
 
     rate-limiter-flexible: ``lib/BurstyRateLimiter.js``. Both count what they refuse.
@@ -147,11 +135,9 @@ class Bursty(_Rate):
         self.burst: FirstRequestWindow = FirstRequestWindow(burst, burst_window)
 
     def wait(self, now: float, /) -> float:
-        """Return the seconds until a request would be admitted."""
         return min(self.steady.wait(now), self.burst.wait(now))
 
     def take(self, now: float, /) -> Verdict:
-        """Count a request that arrives at ``now`` if it is admitted."""
         verdict = self.steady.take(now)
         if verdict.admitted:
             return verdict
@@ -161,26 +147,22 @@ class Bursty(_Rate):
         )
 
 
-class SlidingLog(_Rate):
+@attrs.define(eq=False)
+class SlidingLog(Limiter):
     """``limit`` requests in any ``window`` seconds.
 
     limits: ``limits/storage/memory.py``, ``acquire_entry`` (its moving window).
     """
 
-    __slots__ = ("_at", "limit", "window")
-
-    def __init__(self, limit: int, window: float) -> None:
-        self.limit: int = limit
-        self.window: float = window
-        self._at: deque[float] = deque()
+    limit: int
+    window: float
+    _at: deque[float] = attrs.field(factory=deque, init=False)
 
     def wait(self, now: float, /) -> float:
-        """Return the seconds until a request would be admitted."""
         at = self._at
         return max(0.0, at[-self.limit] + self.window - now) if len(at) >= self.limit else 0.0
 
     def take(self, now: float, /) -> Verdict:
-        """Count a request that arrives at ``now`` if it is admitted."""
         at, window = self._at, self.window
         while at and at[0] + window <= now:
             at.popleft()
@@ -191,23 +173,21 @@ class SlidingLog(_Rate):
         return Verdict(admitted, remaining, at[0] + window - now, 0.0 if remaining else self.wait(now))
 
 
-class SlidingCounter(_Rate):
+@attrs.define(eq=False)
+class SlidingCounter(Limiter):
     """A request is admitted while fewer than ``limit`` count: this window's, and the last one's as if evenly spread.
 
     limits: ``limits/storage/memory.py``, ``acquire_sliding_window_entry``; Cloudflare: "How we built rate limiting
     capable of scaling to millions of domains". Windows are on multiples of ``window``.
     """
 
-    __slots__ = ("_index", "_last", "_used", "limit", "window")
-
-    def __init__(self, limit: int, window: float) -> None:
-        self.limit: int = limit
-        self.window: float = window
-        self._index = -1
-        self._used = self._last = 0
+    limit: int
+    window: float
+    _index: int = attrs.field(default=-1, init=False)
+    _used: int = attrs.field(default=0, init=False)
+    _last: int = attrs.field(default=0, init=False)
 
     def wait(self, now: float, /) -> float:
-        """Return the seconds until a request would be admitted."""
         self._turn(now)
         window, limit = self.window, self.limit - _TOLERANCE
         begin = self._index * window
@@ -220,7 +200,6 @@ class SlidingCounter(_Rate):
         return begin + window * (2.0 - limit / self._used) - now
 
     def take(self, now: float, /) -> Verdict:
-        """Count a request that arrives at ``now`` if it is admitted."""
         self._turn(now)
         elapsed = now / self.window - self._index
         estimate = self._used + self._last * (1.0 - elapsed)
@@ -239,7 +218,8 @@ class SlidingCounter(_Rate):
             self._index = index
 
 
-class HAProxyRate(_Rate):
+@attrs.define(eq=False)
+class HAProxyRate(Limiter):
     """At most ``limit`` by a counter over ``window`` seconds; **a refused request counts**.
 
     HAProxy: ``include/haproxy/freq_ctr.h``, ``update_freq_ctr_period``, and ``src/freq_ctr.c``,
@@ -247,16 +227,13 @@ class HAProxyRate(_Rate):
     ``track-sc0`` with ``http_req_rate(window)``. Whole milliseconds; a period begins with the first request.
     """
 
-    __slots__ = ("_begin", "_last", "_used", "limit", "window")
-
-    def __init__(self, limit: int, window: float) -> None:
-        self.limit: int = limit
-        self.window: float = window
-        self._begin = -1
-        self._used = self._last = 0
+    limit: int
+    window: float
+    _begin: int = attrs.field(default=-1, init=False)
+    _used: int = attrs.field(default=0, init=False)
+    _last: int = attrs.field(default=0, init=False)
 
     def wait(self, now: float, /) -> float:
-        """Return the seconds until a request would be admitted."""
         ms, period = int(now * 1000), round(self.window * 1000)
         begin, used, last = self._begin, self._used, self._last
         if begin < 0:
@@ -273,7 +250,6 @@ class HAProxyRate(_Rate):
             begin, used, last = begin + period, 0, used
 
     def take(self, now: float, /) -> Verdict:
-        """Count a request that arrives at ``now``, admitted or not."""
         ms, period = int(now * 1000), round(self.window * 1000)
         if self._begin < 0 or ms - self._begin >= 2 * period:
             self._begin, self._last, self._used = ms & ~1, 0, 0
@@ -287,27 +263,23 @@ class HAProxyRate(_Rate):
         return Verdict(count <= self.limit, remaining, left / 1000, 0.0 if remaining else self.wait(now))
 
 
-class TokenBucket(_Rate):
+@attrs.define(eq=False)
+class TokenBucket(Limiter):
     """Up to ``depth`` requests at once, ``rate`` a second in the long run. It starts full.
 
     AWS: "Throttle requests to your REST APIs" (API Gateway), and Stripe's and others' token buckets.
     """
 
-    __slots__ = ("_at", "_tokens", "depth", "rate")
-
-    def __init__(self, rate: float, depth: float) -> None:
-        self.rate: float = rate
-        self.depth: float = float(depth)
-        self._tokens = self.depth
-        self._at = -math.inf
+    rate: float
+    depth: float
+    _tokens: float = attrs.field(default=0.0, init=False)
+    _at: float = attrs.field(default=-math.inf, init=False)
 
     def wait(self, now: float, /) -> float:
-        """Return the seconds until a request would be admitted."""
         tokens = min(self.depth, self._tokens + (now - self._at) * self.rate)
         return 0.0 if tokens >= 1 - _TOLERANCE else (1 - tokens) / self.rate
 
     def take(self, now: float, /) -> Verdict:
-        """Count a request that arrives at ``now`` if it is admitted."""
         tokens = min(self.depth, self._tokens + (now - self._at) * self.rate)
         self._at = now
         admitted = tokens >= 1 - _TOLERANCE
@@ -323,26 +295,22 @@ class TokenBucket(_Rate):
         )
 
 
-class Gcra(_Rate):
+@attrs.define(eq=False)
+class Gcra(Limiter):
     """The generic cell rate algorithm: ``depth`` requests at once, one each ``1 / rate`` seconds in the long run.
 
     throttled: ``rate.go``, ``RateLimitCtx``; redis-cell: ``src/cell/mod.rs``, where ``depth`` is ``max_burst + 1``.
     """
 
-    __slots__ = ("_arrival", "depth", "rate")
-
-    def __init__(self, rate: float, depth: int) -> None:
-        self.rate: float = rate
-        self.depth: int = depth
-        self._arrival = -math.inf  # theoretical arrival time of the next one
+    rate: float
+    depth: int
+    _arrival: float = attrs.field(default=-math.inf, init=False)  # theoretical arrival time of the next one
 
     def wait(self, now: float, /) -> float:
-        """Return the seconds until a request would be admitted."""
         early = max(now, self._arrival) - now - (self.depth - 1) / self.rate
         return early if early > _TOLERANCE / self.rate else 0.0
 
     def take(self, now: float, /) -> Verdict:
-        """Count a request that arrives at ``now`` if it is admitted."""
         spacing = 1.0 / self.rate
         tolerance = self.depth * spacing
         arrival = max(now, self._arrival) + spacing
@@ -354,7 +322,8 @@ class Gcra(_Rate):
         return Verdict(admitted, remaining, ahead, 0.0 if remaining else self.wait(now))
 
 
-class NginxLimitReq(_Rate):
+@attrs.define(eq=False)
+class NginxLimitReq(Limiter):
     """A leaky bucket in whole milliseconds and thousandths of a request.
 
     nginx: ``src/http/modules/ngx_http_limit_req_module.c``, ``ngx_http_limit_req_lookup`` and ``_account``.
@@ -362,17 +331,13 @@ class NginxLimitReq(_Rate):
     waits for its slot (nginx's default).
     """
 
-    __slots__ = ("_excess", "_last", "burst", "delay", "rate")
-
-    def __init__(self, rate: float, burst: int, delay: int | None = None) -> None:
-        self.rate: float = rate
-        self.burst: int = burst
-        self.delay: int | None = delay
-        self._excess = 0
-        self._last = -1
+    rate: float
+    burst: int
+    delay: int | None = None
+    _excess: int = attrs.field(default=0, init=False)
+    _last: int = attrs.field(default=-1, init=False)
 
     def wait(self, now: float, /) -> float:
-        """Return the seconds until a request would be admitted."""
         over = self._excess + 1000 - self.burst * 1000
         if self._last < 0 or over <= 0:
             return 0.0
@@ -381,7 +346,6 @@ class NginxLimitReq(_Rate):
         return max(0.0, (self._last + flowed) / 1000 - now)
 
     def take(self, now: float, /) -> Verdict:
-        """Count a request that arrives at ``now`` if it is admitted."""
         ms, rate = int(now * 1000), self._thousandths()
         excess = 0
         if self._last >= 0:
@@ -400,47 +364,39 @@ class NginxLimitReq(_Rate):
         return int(self.rate * 1000 + 1e-6)
 
 
-class Connections:
+@attrs.define(eq=False)
+class Connections(Limiter):
     """``limit`` requests under way at a time.
 
     nginx: ``src/http/modules/ngx_http_limit_conn_module.c``.
     """
 
-    __slots__ = ("_under_way", "limit")
-
-    def __init__(self, limit: int) -> None:
-        self.limit: int = limit
-        self._under_way = 0
+    limit: int
+    _under_way: int = attrs.field(default=0, init=False)
 
     def wait(self, _now: float, /) -> float:
-        """Return 0, or a second: nothing tells when another will have been answered."""
+        # Nothing tells when another will have been answered.
         return 0.0 if self._under_way < self.limit else 1.0
 
     def take(self, now: float, /) -> Verdict:
-        """Count a request that arrives at ``now`` if it is admitted."""
         admitted = self._under_way < self.limit
         self._under_way += admitted
         return Verdict(admitted, self.limit - self._under_way, 0.0, self.wait(now))
 
     def leave(self, _now: float, /) -> None:
-        """Note that a request that was admitted has been answered."""
         self._under_way -= 1
 
 
-class AllOf:
+@attrs.define(eq=False)
+class AllOf(Limiter):
     """Several limiters that all have to admit a request; one that is refused counts in none of them."""
 
-    __slots__ = ("limiters",)
-
-    def __init__(self, limiters: Sequence[Limiter]) -> None:
-        self.limiters: Sequence[Limiter] = limiters
+    limiters: Sequence[Limiter]
 
     def wait(self, now: float, /) -> float:
-        """Return the seconds until a request would be admitted."""
         return max(limiter.wait(now) for limiter in self.limiters)
 
     def take(self, now: float, /) -> Verdict:
-        """Count a request that arrives at ``now`` if all admit it."""
         if (wait := self.wait(now)) > 0:
             return Verdict(False, 0, wait, wait)
         verdicts = [limiter.take(now) for limiter in self.limiters]
@@ -451,6 +407,5 @@ class AllOf:
         )
 
     def leave(self, now: float, /) -> None:
-        """Note that a request that was admitted has been answered."""
         for limiter in self.limiters:
             limiter.leave(now)

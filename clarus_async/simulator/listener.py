@@ -9,6 +9,7 @@ import os
 import socket
 import ssl
 from collections.abc import Callable
+from typing import Any
 
 # A thousand callers may connect in one tick; a full queue would cost each of them a second.
 _BACKLOG = 4096
@@ -17,13 +18,7 @@ _TURNS = 4
 
 
 class Listener:
-    """A listening socket that keeps its port.
-
-    Args:
-        host: An IP address.
-        port: 0: any free one, chosen when it first opens.
-        ssl_context: For TLS; ``None``: plain.
-    """
+    """A listening socket that keeps its port; 0 is any free one, chosen when it first opens."""
 
     def __init__(self, host: str, port: int, ssl_context: ssl.SSLContext | None) -> None:
         self.host = host
@@ -85,15 +80,11 @@ class Listener:
         if self._server is not None or self._factory is None:
             return
         loop = asyncio.get_running_loop()
+        at: dict[str, Any] = {"host": self.host, "port": self.port}
         if self._reserved is not None:
-            server = await loop.create_server(
-                self._factory, sock=self._reserved, ssl=self._ssl, backlog=_BACKLOG, start_serving=False
-            )
-            self._reserved = None
-        else:
-            server = await loop.create_server(
-                self._factory, self.host, self.port, ssl=self._ssl, backlog=_BACKLOG, start_serving=False
-            )
+            at = {"sock": self._reserved}
+        server = await loop.create_server(self._factory, **at, ssl=self._ssl, backlog=_BACKLOG, start_serving=False)
+        self._reserved = None
         # Kept before it serves, so that a cancellation in between leaves nothing open behind our back.
         self._server = server
         self.port = server.sockets[0].getsockname()[1]

@@ -48,11 +48,7 @@ class LoggedRequest:
 
 
 class RequestLog:
-    """The requests in the order in which they arrived.
-
-    Args:
-        keep: How many of the latest are kept; ``None``: all of them. Counts are never forgotten.
-    """
+    """The requests in the order in which they arrived: all, or the latest ``keep``. Counts are never forgotten."""
 
     def __init__(self, keep: int | None) -> None:
         self._keep = keep

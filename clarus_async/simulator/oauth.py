@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import math
 import random
 from collections.abc import Mapping
 from typing import Final
@@ -15,24 +16,19 @@ from urllib.parse import parse_qs, parse_qsl, unquote_plus, urlencode
 
 import attrs
 
+from clarus_async.simulator.documents import RefusedError, json_answer
+
 CODE_LIFETIME: Final = 600.0
 """Seconds an authorization code is good: the most RFC 6749 §4.1.2 recommends."""
 
 
-class OAuthError(Exception):
-    """A refusal as RFC 6749 §5.2 words it.
-
-    Args:
-        error: The code that the RFC names.
-        description: For a person.
-        status: 401 for a client that isn't recognized, else 400.
-    """
+class OAuthError(RefusedError):
+    """A refusal as RFC 6749 §5.2 words it; its status is 401 for a client that isn't recognized."""
 
     def __init__(self, error: str, description: str, status: int = 400) -> None:
-        super().__init__(error, description)
+        super().__init__(json_answer({"error": error, "error_description": description}, status))
+        self.args = (error, description)
         self.error = error
-        self.description = description
-        self.status = status
 
 
 @attrs.frozen
@@ -51,16 +47,7 @@ class _Refresh:
 
 
 class TokenIssuer:
-    """Issues and checks tokens for the one client that the simulator knows.
-
-    Args:
-        client_id: The client's name.
-        client_secret: Its secret.
-        lifetime: Seconds an access token lives; ``None``: for ever, and answers carry no ``expires_in``.
-        one_live: Whether a new access token ends those before it.
-        rotate: Whether each refresh returns a new refresh token.
-        seed: Tokens are the same in every run with this seed, in the order in which they are issued.
-    """
+    """Issues and checks tokens for the one client that the simulator knows; see ``Simulator`` for the options."""
 
     def __init__(
         self,
@@ -73,20 +60,17 @@ class TokenIssuer:
         one_live: bool = False,
     ) -> None:
         self._client = (client_id, client_secret)
-        self._lifetime = lifetime
+        self._lifetime = math.inf if lifetime is None else lifetime
         self._one_live = one_live
         self._rotate = rotate
         self._random = random.Random(f"{seed}/tokens")  # noqa: S311 - reproducible, not secret
-        self._access: dict[str, float | None] = {}
+        self._access: dict[str, float] = {}
         self._refresh: dict[str, _Refresh] = {}
         self._codes: dict[str, _Code] = {}
 
     def is_good(self, token: str, now: float) -> bool:
         """Return whether ``token`` is an access token that is alive at ``now``."""
-        if token not in self._access:
-            return False
-        expires_at = self._access[token]
-        return expires_at is None or now < expires_at
+        return now < self._access.get(token, -math.inf)
 
     def expire_all(self) -> None:
         """End every access token: a front-end login ended the session (CLARUS_API.md §2)."""
@@ -127,13 +111,7 @@ class TokenIssuer:
         return f"{target}{'&' if '?' in target else '?'}{urlencode(answer | state)}"
 
     def exchange(self, body: bytes, content_type: str, authorization: str, now: float) -> dict[str, object]:
-        """Answer ``POST /oauth/token``.
-
-        Args:
-            body: Form-encoded.
-            content_type: The request's.
-            authorization: The request's ``Authorization`` header, or "".
-            now: Seconds.
+        """Answer ``POST /oauth/token``; ``authorization`` is "" without such a header.
 
         Raises:
             OAuthError: No token for this request.
@@ -191,10 +169,8 @@ class TokenIssuer:
         answer: dict[str, object] = {"access_token": token, "token_type": "Bearer"}
         if self._one_live:
             self.expire_all()
-        if self._lifetime is None:
-            self._access[token] = None
-        else:
-            self._access[token] = now + self._lifetime
+        self._access[token] = now + self._lifetime
+        if self._lifetime < math.inf:
             whole = float(self._lifetime).is_integer()
             answer["expires_in"] = int(self._lifetime) if whole else self._lifetime
         if refresh is not None:

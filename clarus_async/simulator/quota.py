@@ -90,28 +90,25 @@ class Quota:
 
     def __attrs_post_init__(self) -> None:
         """Refuse a quota that can't be counted."""
-        least = 0 if self.kind == "nginx" else 1
+        nginx, least = self.kind == "nginx", 0 if self.kind == "nginx" else 1
         is_window = 0 < self.window < math.inf
-        problems = [
-            *(["limit must be 1 or more"] if self.limit < 1 else []),
-            *([] if is_window else ["window must be seconds, more than 0"]),
-            *([] if self.burst is None or self.burst >= least else [f"burst must be {least} or more"]),
-            *([f"burst is for {', '.join(_DEEP)}"] if self.burst is not None and self.kind not in _DEEP else []),
-            *([] if self.delay is None or self.delay >= 0 else ["delay must be 0 or more"]),
-            *(
-                ["an nginx admits 1 a minute or more"]
-                if self.kind == "nginx" and is_window and self.rate < 1 / 60
-                else []
-            ),
-            *(["delay is for nginx"] if self.delay is not None and self.kind != "nginx" else []),
-            *([] if 0 <= self.block < math.inf else ["block must be seconds, 0 or more"]),
-            *(["block is for first-request"] if self.block and self.kind != "first-request" else []),
+        rules = [
+            (self.limit < 1, "limit must be 1 or more"),
+            (not is_window, "window must be seconds, more than 0"),
+            (self.burst is not None and self.burst < least, f"burst must be {least} or more"),
+            (self.burst is not None and self.kind not in _DEEP, f"burst is for {', '.join(_DEEP)}"),
+            (self.delay is not None and self.delay < 0, "delay must be 0 or more"),
+            (nginx and is_window and self.rate < 1 / 60, "an nginx admits 1 a minute or more"),
+            (self.delay is not None and not nginx, "delay is for nginx"),
+            (not 0 <= self.block < math.inf, "block must be seconds, 0 or more"),
+            (self.block and self.kind != "first-request", "block is for first-request"),
         ]
         for name, allowed in (("kind", QuotaKind), ("headers", QuotaHeaders), ("scope", QuotaScope)):
-            if getattr(self, name) not in get_args(allowed):
-                problems.append(f"{name} must be one of {', '.join(get_args(allowed))}")
-        if self.status not in {429, 503}:
-            problems.append("status must be 429 or 503")
+            rules.append(
+                (getattr(self, name) not in get_args(allowed), f"{name} must be one of {', '.join(get_args(allowed))}")
+            )
+        rules.append((self.status not in {429, 503}, "status must be 429 or 503"))
+        problems = [text for broken, text in rules if broken]
         if problems:
             msg = f"Quota: {'; '.join(problems)}"
             raise ValueError(msg)
@@ -144,87 +141,66 @@ def limiter(quota: Quota) -> Limiter:
     return counter if quota.also is None else AllOf([counter, limiter(quota.also)])
 
 
+_X_RATE_LIMIT: Final = {"X-RateLimit-Limit": "{limit}", "X-RateLimit-Remaining": "{remaining}"}
+_TOLD: Final[Mapping[QuotaHeaders, Mapping[str, str]]] = {
+    "x-ratelimit": _X_RATE_LIMIT | {"X-RateLimit-Reset": "{at}"},
+    "x-ratelimit-ms": _X_RATE_LIMIT | {"X-RateLimit-Reset": "{at_ms}"},
+    "x-ratelimit-seconds": _X_RATE_LIMIT | {"X-RateLimit-Reset": "{reset}"},
+    "draft-6": {
+        "RateLimit-Policy": "{limit};w={window}",
+        "RateLimit-Limit": "{limit}",
+        "RateLimit-Remaining": "{remaining}",
+        "RateLimit-Reset": "{reset}",
+    },
+    "draft-7": {
+        "RateLimit-Policy": "{limit};w={window}",
+        "RateLimit": "limit={limit}, remaining={remaining}, reset={reset}",
+    },
+    "draft-8": {
+        # The partition key is a Byte Sequence (RFC 9651): base64 of part of a hash.
+        "RateLimit-Policy": '"default"; q={limit}; w={window}; pk=:NmIxZjI5YjM3OTBk:',
+        "RateLimit": '"default"; r={remaining}; t={reset}',
+    },
+    "ietf": {"RateLimit-Policy": '"default";q={limit};w={window}', "RateLimit": '"default";r={remaining};t={reset}'},
+}
+
+
 def headers(quota: Quota, verdict: Verdict, unix_time: float) -> dict[str, str]:
     """Return the headers that show ``verdict``, on an answer sent at ``unix_time`` (seconds)."""
-    style = quota.headers
-    if style == "none":
+    if quota.headers == "none":
         return {}
-    shown = {} if style == "retry-after" else _state(quota, verdict, unix_time)
+    until = unix_time + verdict.reset
+    values = {
+        "limit": quota.limit,
+        "window": math.ceil(quota.window),
+        "remaining": verdict.remaining,
+        "reset": math.ceil(verdict.reset),
+        "at": math.ceil(until),
+        "at_ms": math.ceil(until * 1000),
+    }
+    shown = {name: form.format_map(values) for name, form in _TOLD.get(quota.headers, {}).items()}
     if not verdict.admitted:
         # RFC 9110: whole seconds; 0 would ask for a retry that is refused again.
         shown["Retry-After"] = str(max(1, math.ceil(verdict.retry_after)))
     return shown
 
 
-def _state(quota: Quota, verdict: Verdict, unix_time: float) -> dict[str, str]:
-    limit, remaining, reset = quota.limit, verdict.remaining, math.ceil(verdict.reset)
-    window = math.ceil(quota.window)
-    match quota.headers:
-        case "draft-6":
-            return {
-                "RateLimit-Policy": f"{limit};w={window}",
-                "RateLimit-Limit": str(limit),
-                "RateLimit-Remaining": str(remaining),
-                "RateLimit-Reset": str(reset),
-            }
-        case "draft-7":
-            return {
-                "RateLimit-Policy": f"{limit};w={window}",
-                "RateLimit": f"limit={limit}, remaining={remaining}, reset={reset}",
-            }
-        case "draft-8":
-            return {
-                # The partition key is a Byte Sequence (RFC 9651): base64 of part of a hash.
-                "RateLimit-Policy": f'"default"; q={limit}; w={window}; pk=:NmIxZjI5YjM3OTBk:',
-                "RateLimit": f'"default"; r={remaining}; t={reset}',
-            }
-        case "ietf":
-            return {
-                "RateLimit-Policy": f'"default";q={limit};w={window}',
-                "RateLimit": f'"default";r={remaining};t={reset}',
-            }
-        case "x-ratelimit-seconds":
-            until = reset
-        case "x-ratelimit-ms":
-            until = math.ceil((unix_time + verdict.reset) * 1000)
-        case _:
-            until = math.ceil(unix_time + verdict.reset)
-    return {
-        "X-RateLimit-Limit": str(limit),
-        "X-RateLimit-Remaining": str(remaining),
-        "X-RateLimit-Reset": str(until),
-    }
-
-
+@attrs.frozen
 class CountedRequest:
-    """A request that a quota counted, until it is answered.
+    """A request that a quota counted, until it is answered."""
 
-    Args:
-        quota: The quota.
-        verdict: The decision of its limiter.
-        counter: The limiter.
-    """
-
-    __slots__ = ("_counter", "quota", "verdict")
-
-    def __init__(self, quota: Quota, verdict: Verdict, counter: Limiter) -> None:
-        self.quota: Quota = quota
-        self.verdict: Verdict = verdict
-        self._counter: Limiter | None = counter if verdict.admitted else None
+    quota: Quota
+    verdict: Verdict
+    _limiter: Limiter
 
     def leave(self, now: float) -> None:
-        """Note that the request has been answered; the second time, nothing."""
-        if self._counter is not None:
-            self._counter.leave(now)
-            self._counter = None
+        """Note that the request has been answered."""
+        if self.verdict.admitted:
+            self._limiter.leave(now)
 
 
 class Quotas:
-    """The quota of every tenant, and the counters behind them.
-
-    Raises:
-        ValueError: An account's quota was given for one tenant only.
-    """
+    """The quota of every tenant, and the counters behind them."""
 
     def __init__(self) -> None:
         self._shared: Quota | None = None
@@ -232,7 +208,11 @@ class Quotas:
         self._limiters: dict[str | None, Limiter] = {}
 
     def set(self, quota: Quota | None, tenant: str | None = None) -> None:
-        """Apply ``quota`` (``None``: no limit) to ``tenant``, or to every tenant, with fresh counters."""
+        """Apply ``quota`` (``None``: no limit) to ``tenant``, or to every tenant, with fresh counters.
+
+        Raises:
+            ValueError: An account's quota was given for one tenant alone.
+        """
         if tenant is None:
             self._shared, self._own, self._limiters = quota, {}, {}
             return

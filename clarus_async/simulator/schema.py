@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, cast
 
@@ -171,25 +171,26 @@ def _a_time(text: object) -> datetime:
 _VALUES: Final[Mapping[str, Callable[[Any], Any]]] = {"IdInputType": _an_id, "DatetimeInputType": _a_time}
 
 
-class _Page(NamedTuple):
-    rows: list[Any]
-    more: bool
+class _Schema(NamedTuple):
+    """A schema, what its lists are read by, and the documents that were read for it."""
+
+    schema: GraphQLSchema
+    root: dict[str, dict[str, Callable[..., dict[str, Any]]]]
+    documents: dict[str, DocumentNode | list[GraphQLError]]
 
 
 class GraphQLApi:
     """Answers GraphQL requests.
 
-    Args:
-        searchable_references: Whether the schema has what only some tenants' have: they differ in what introspection
-            shows (CLARUS_API.md §1).
-        max_page_size: Records in one answer at most, whatever ``first`` asks for.
+    Tenants differ in what introspection shows (CLARUS_API.md §1): with ``searchable_references``, the schema has what
+    only some tenants' have.
     """
 
     def __init__(self, *, searchable_references: bool, max_page_size: int) -> None:
-        resources = (*RESOURCES.values(),)
-        self._schema = _build(resources, searchable_references=searchable_references)
+        self._schema, self._root, self._documents = _build(
+            (*RESOURCES.values(),), searchable_references=searchable_references
+        )
         self._max_page_size = max_page_size
-        self._documents = _documents(resources, searchable_references=searchable_references)
 
     def execute(self, tenant: Tenant, body: bytes, as_of: datetime | None) -> dict[str, Any]:
         """Answer a request's body for ``tenant``, as things are or as they were at ``as_of``."""
@@ -210,7 +211,7 @@ class GraphQLApi:
         result = execute_sync(
             self._schema,
             document,
-            root_value=tenant,
+            root_value=self._root,
             context_value=_Context(tenant=tenant, as_of=as_of, max_page_size=self._max_page_size),
             variable_values=variables,
             operation_name=operation,
@@ -234,18 +235,9 @@ def _failure(message: str) -> dict[str, Any]:
     return {"errors": [{"message": message}]}
 
 
+# Shared by all simulators: a client sends the same documents to each.
 @functools.cache
-def _documents(
-    resources: tuple[SimulatedResource, ...],  # noqa: ARG001
-    *,
-    searchable_references: bool,  # noqa: ARG001
-) -> dict[str, DocumentNode | list[GraphQLError]]:
-    """Return the documents that were read for a schema: a client sends the same ones to every simulator."""
-    return {}
-
-
-@functools.cache
-def _build(resources: tuple[SimulatedResource, ...], *, searchable_references: bool) -> GraphQLSchema:
+def _build(resources: tuple[SimulatedResource, ...], *, searchable_references: bool) -> _Schema:
     fields_of = {
         resource.name: {
             field: described
@@ -258,29 +250,14 @@ def _build(resources: tuple[SimulatedResource, ...], *, searchable_references: b
     lists = [f"  {resource.name}: {resource.node}List!" for resource in resources]
     parts += ["type Query {", *lists, "  sites: Sites!", "}"]
     schema = build_schema("\n".join(parts))
-    resolvers: dict[str, dict[str, Callable[..., Any]]] = {
-        "Query": dict.fromkeys((*fields_of, "sites"), _itself),
-        "Sites": {"all": _list_sites},
-        "SiteConnection": {"edges": lambda page, _: page.rows, "pageInfo": _itself},
-        "PageInfo": {
-            "hasNextPage": lambda page, _: page.more,
-            "endCursor": lambda page, _: _cursor(page.rows[-1]) if page.rows else None,
-        },
-        "SiteEdge": {"cursor": lambda row, _: _cursor(row), "node": _itself},
-    }
+    root: dict[str, dict[str, Callable[..., dict[str, Any]]]] = {"sites": {"all": _list_sites}}
     for resource in resources:
-        node, fields = resource.node, fields_of[resource.name]
-        resolvers[f"{node}List"] = {"all": functools.partial(_list, resource, fields)}
-        resolvers[f"{node}Connection"] = resolvers["SiteConnection"]
-        resolvers[f"{node}Edge"] = resolvers["SiteEdge"]
-        resolvers[node] = {
-            field: _resolver(described.read) for field, described in fields.items() if described.type is not None
-        }
-    for type_name, by_field in resolvers.items():
-        type_ = cast("GraphQLObjectType", schema.type_map[type_name])
-        for field_name, resolve in by_field.items():
-            type_.fields[field_name].resolve = resolve
-    return schema
+        node = cast("GraphQLObjectType", schema.type_map[resource.node])
+        for name, field in fields_of[resource.name].items():
+            if field.type is not None:
+                node.fields[name].resolve = _resolver(field.read)
+        root[resource.name] = {"all": functools.partial(_list, resource, fields_of[resource.name])}
+    return _Schema(schema, root, {})
 
 
 def _describe(resource: SimulatedResource, fields: Mapping[str, Field]) -> str:
@@ -302,19 +279,14 @@ def _resolver(read: Callable[[StoredRecord, Tenant], Any]) -> Callable[[Any, Gra
     return resolve
 
 
-def _itself(source: object, _info: GraphQLResolveInfo[Any]) -> object:
-    return source
-
-
 def _list(
     resource: SimulatedResource,
     fields: Mapping[str, Field],
-    _source: object,
     info: GraphQLResolveInfo[Any],
     filter: dict[str, dict[str, Any]] | None = None,  # noqa: A002 - the schema's name for it
     first: int | None = None,
     after: str | None = None,
-) -> _Page:
+) -> dict[str, Any]:
     context: _Context = info.context
     conditions = [
         (field, operator, wanted)
@@ -337,7 +309,7 @@ def _list(
         equal=equal,
         as_of=context.as_of,
     )
-    return _Page(list(rows), more)
+    return _connection(rows, more=more)
 
 
 def _condition(
@@ -351,13 +323,15 @@ def _condition(
     return field.read, _OPERATORS[operator], wanted
 
 
-def _list_sites(
-    _source: object, info: GraphQLResolveInfo[Any], first: int | None = None, after: str | None = None
-) -> _Page:
-    context: _Context = info.context
-    size, position = _page_size(first, context.max_page_size), _position(after)
+def _list_sites(info: GraphQLResolveInfo[Any], first: int | None = None, after: str | None = None) -> dict[str, Any]:
+    size, position = _page_size(first, info.context.max_page_size), _position(after)
     rows = [site for site in _SITES if int(site["id"]) > position]
-    return _Page(rows[:size], len(rows) > size)
+    return _connection(rows[:size], more=len(rows) > size)
+
+
+def _connection(rows: Sequence[StoredRecord] | Sequence[dict[str, str]], *, more: bool) -> dict[str, Any]:
+    edges = [{"cursor": _cursor(row), "node": row} for row in rows]
+    return {"edges": edges, "pageInfo": {"hasNextPage": more, "endCursor": edges[-1]["cursor"] if edges else None}}
 
 
 def _page_size(first: int | None, largest: int) -> int:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
 import attrs
+import orjson
 
 from clarus_async.simulator import documents
 from clarus_async.simulator.clock import Clock
@@ -25,13 +26,7 @@ _WITH_BODY = frozenset({Endpoint.CREATE, Endpoint.UPDATE, Endpoint.GRAPHQL})
 
 @attrs.frozen
 class Admission:
-    """Whether a request is admitted.
-
-    Attributes:
-        refusal: The answer, if it is not.
-        headers: Headers with the state of the quota, which its answer gets.
-        counted: The request as a quota counted it; ``None``: no quota did.
-    """
+    """Whether a request is admitted: the answer if it is not, the quota's headers, and what the quota counted."""
 
     refusal: Answer | None
     headers: Mapping[str, str] = attrs.field(factory=dict)
@@ -52,40 +47,20 @@ class Admission:
         return attrs.evolve(answer, headers={**answer.headers, **self.headers}) if self.headers else answer
 
 
+@attrs.define(kw_only=True, eq=False)
 class Service:
-    """The server behind the sockets.
+    """The server behind the sockets."""
 
-    Args:
-        tenants: The subdomains it knows.
-        tokens: Checks access tokens.
-        quotas: Limit the requests.
-        clock: What time it is.
-        graphql: Answers a GraphQL body for a tenant, as of a time in the past or now.
-        unique_references: Whether a taken ``external_system_reference1`` is refused; the vendor doesn't say
-            (CLARUS_API.md §1).
-        check_ids: Whether the id of a record of another resource is refused where there is no such record.
-    """
-
-    def __init__(
-        self,
-        tenants: Sequence[str],
-        *,
-        tokens: TokenIssuer,
-        quotas: Quotas,
-        clock: Clock,
-        graphql: Callable[[Tenant, bytes, datetime | None], dict[str, Any]],
-        unique_references: bool,
-        check_ids: bool,
-    ) -> None:
-        self._tenants = {name: Tenant(name) for name in tenants}
-        self._tokens = tokens
-        self._quotas = quotas
-        self._clock = clock
-        self._graphql = graphql
-        self._unique_references = unique_references
-        self._check_ids = check_ids
-        self._last_ids: Counter[str] = Counter()
-        self._sends: Counter[tuple[str, str]] = Counter()
+    _tenants: dict[str, Tenant]
+    _tokens: TokenIssuer
+    _quotas: Quotas
+    _clock: Clock
+    _graphql: Callable[[Tenant, bytes, datetime | None], dict[str, Any]]
+    """Answers a body for a tenant, as of a time in the past or now."""
+    _unique_references: bool
+    _check_ids: bool
+    _last_ids: Counter[str] = attrs.field(factory=Counter, init=False)
+    _sends: Counter[tuple[str, str]] = attrs.field(factory=Counter, init=False)
 
     def tenant(self, name: str) -> Tenant:
         """Return a tenant.
@@ -120,7 +95,8 @@ class Service:
         stored: list[StoredRecord] = []
         for record in records:
             try:
-                attributes = documents.check_attributes(resource, record)
+                body = orjson.dumps({"data": {"type": resource.name, "attributes": dict(record)}})
+                attributes = documents.read_attributes(resource, body)
                 self._check_references(tenant, resource, attributes)
             except RefusedError as error:
                 msg = f"preload, record {len(stored)}: {error.answer.body.decode()}"
@@ -148,20 +124,15 @@ class Service:
                 entry.body, asked.get("Content-Type", ""), asked.get("Authorization", ""), at
             )
         except OAuthError as error:
-            if error.status == 401 and "Authorization" in asked:
+            answer = error.answer
+            if answer.status == 401 and "Authorization" in asked:
                 extra["WWW-Authenticate"] = 'Basic realm="clarus"'
-            answer = json_answer({"error": error.error, "error_description": error.description}, error.status)
         else:
             answer = json_answer(granted)
         return attrs.evolve(answer, headers=extra)
 
     def admit(self, entry: LoggedRequest, at: float) -> Admission:
-        """Check token, tenant and quota.
-
-        Args:
-            entry: The request.
-            at: Seconds on the loop's clock.
-        """
+        """Check token, tenant and quota; ``at`` is seconds on the loop's clock."""
         scheme, _, token = entry.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not self._tokens.is_good(token, at):
             return Admission(documents.unauthorized("The access token is missing, unknown or expired"))
@@ -206,11 +177,11 @@ class Service:
         try:
             location = self._tokens.redirect(entry.path.partition("?")[2], at)
         except OAuthError as error:
-            return json_answer({"error": error.error, "error_description": error.description}, error.status)
+            return error.answer
         return Answer(status=302, headers={"Location": location})
 
     def _create(self, tenant: Tenant, resource: SimulatedResource, entry: LoggedRequest, at: float) -> Answer:
-        attributes = documents.read_create(resource, entry.body)
+        attributes = documents.read_attributes(resource, entry.body)
         self._check_references(tenant, resource, attributes)
         ledger = tenant.ledger(resource.name)
         reference = attributes.get(_REFERENCE)
@@ -240,8 +211,8 @@ class Service:
             return Answer(status=204)
         if entry.endpoint is Endpoint.SYNCHRONIZE:
             tenant.syncs.append((record.id, at))
-            return documents.render_sync(resource, record.id)
-        changes = documents.read_update(resource, entry.body)
+            return json_answer({"data": {"id": record.id, "type": resource.name, "attributes": {}}})
+        changes = documents.read_attributes(resource, entry.body, patch=True)
         self._check_references(tenant, resource, changes)
         patched = ledger.update(record, changes, self._clock.wall(at))
         return documents.render(resource, patched.id, patched.attributes)

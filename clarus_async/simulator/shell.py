@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+import attrs
 from aiohttp import web
 from multidict import CIMultiDict
 
@@ -49,37 +50,21 @@ def route(method: str, target: str) -> Route:
     return Route(endpoint if endpoint in resource.operations else None, resource.name, int(record) if is_id else None)
 
 
+@attrs.define(kw_only=True, eq=False)
 class Shell:
-    """Handles requests, and owns everything that has to end when the simulator stops.
+    """Handles requests, and owns everything that has to end when the simulator stops."""
 
-    Args:
-        service: Serves requests.
-        plan: Which fault it gets.
-        log: Where requests are logged.
-        clock: The simulator's clock.
-        listener: The listening socket, which a fault may close.
-        latency: Returns the seconds to wait before an answer.
-    """
-
-    def __init__(
-        self,
-        *,
-        service: Service,
-        plan: FaultPlan,
-        log: RequestLog,
-        clock: Clock,
-        listener: Listener,
-        latency: Callable[[], float],
-    ) -> None:
-        self._service = service
-        self._plan = plan
-        self._log = log
-        self._clock = clock
-        self._listener = listener
-        self._latency = latency
-        self._server: web.Server | None = None
-        self._serving: dict[web.RequestHandler, asyncio.Task[None]] = {}
-        self._late: set[asyncio.TimerHandle] = set()
+    _service: Service
+    _plan: FaultPlan
+    _log: RequestLog
+    _clock: Clock
+    _listener: Listener
+    """The listening socket, which a fault may close."""
+    _latency: Callable[[], float]
+    """Returns the seconds to wait before an answer."""
+    _server: web.Server | None = attrs.field(default=None, init=False)
+    _serving: dict[web.RequestHandler, asyncio.Task[None]] = attrs.field(factory=dict, init=False)
+    _late: set[asyncio.TimerHandle] = attrs.field(factory=set, init=False)
 
     def open(self) -> web.Server:
         """Return a fresh factory of connections."""
@@ -238,7 +223,7 @@ class Shell:
     ) -> web.StreamResponse:
         if wait := self._latency():
             await asyncio.sleep(wait)
-        if delivery.is_gone(request):
+        if request.transport is None or request.transport.is_closing():
             return delivery.reset(request)
         headers = CIMultiDict(answer.headers)
         headers["Date"] = self._clock.http_date(self._clock.now())
@@ -252,7 +237,7 @@ class Shell:
         if fault is not None and fault.kind is FaultKind.OVERSIZED:
             response = await delivery.oversized(request, fault, answer, headers)
         else:
-            response = delivery.whole(answer, headers)
+            response = web.Response(status=answer.status, body=answer.body or None, headers=headers)
         if not self._listener.is_open:
             # A refusing server keeps no connection alive on which it could be reached.
             response.force_close()

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from email.utils import format_datetime
 from typing import Any, Final
 
+import attrs
 import orjson
 
 from clarus_async.simulator.documents import Answer, json_answer, page, problem, problems, unauthorized
@@ -29,7 +30,7 @@ def _retry_after(fault: Fault, now: datetime) -> dict[str, str]:
 def _server_error(fault: Fault, now: datetime) -> Answer:
     status = fault.status or 500
     answer = json_answer({"status": status, "error": "Something went wrong"}, status)
-    return Answer(status=status, body=answer.body, headers=_retry_after(fault, now))
+    return attrs.evolve(answer, headers=_retry_after(fault, now))
 
 
 def _json_api_error(entry: LoggedRequest) -> Answer:
@@ -53,31 +54,28 @@ def _json_api_error(entry: LoggedRequest) -> Answer:
     )
 
 
-_INSTEAD: Final[Mapping[FaultKind, Callable[[Fault, LoggedRequest, datetime], Answer]]] = {
-    FaultKind.ERROR_BEFORE: lambda fault, _entry, now: _server_error(fault, now),
-    FaultKind.HTML_502: lambda _fault, _entry, _now: page(502, "Bad Gateway"),
-    FaultKind.GATEWAY_TIMEOUT: lambda fault, _entry, now: page(
-        fault.status or 503, "Backend fetch failed", _retry_after(fault, now)
-    ),
-    FaultKind.UNAVAILABLE: lambda fault, _entry, now: page(
-        503, "Service Temporarily Unavailable", _retry_after(fault, now)
-    ),
-    FaultKind.RATE_LIMITED: lambda fault, _entry, now: page(429, "Too Many Requests", _retry_after(fault, now)),
-    FaultKind.REDIRECT: lambda fault, _entry, _now: page(
-        fault.status or 302, "Moved", {"Location": fault.location or "/elsewhere"}
-    ),
-    FaultKind.UNAUTHORIZED: lambda _fault, _entry, _now: unauthorized("The session has ended"),
-    FaultKind.FORBIDDEN: lambda _fault, _entry, _now: problems(
-        403, problem("forbidden", "forbidden", "You are not allowed to do this")
-    ),
-    FaultKind.JSON_API_ERROR: lambda _fault, entry, _now: _json_api_error(entry),
-}
-
-
 def answer_instead(fault: Fault, entry: LoggedRequest, now: datetime) -> Answer | None:
     """Return the answer of a fault that keeps a request from being served; ``None`` for any other fault."""
-    say = _INSTEAD.get(fault.kind)
-    return None if say is None else say(fault, entry, now)
+    match fault.kind:
+        case FaultKind.ERROR_BEFORE:
+            return _server_error(fault, now)
+        case FaultKind.HTML_502:
+            return page(502, "Bad Gateway")
+        case FaultKind.GATEWAY_TIMEOUT:
+            return page(fault.status or 503, "Backend fetch failed", _retry_after(fault, now))
+        case FaultKind.UNAVAILABLE:
+            return page(503, "Service Temporarily Unavailable", _retry_after(fault, now))
+        case FaultKind.RATE_LIMITED:
+            return page(429, "Too Many Requests", _retry_after(fault, now))
+        case FaultKind.REDIRECT:
+            return page(fault.status or 302, "Moved", {"Location": fault.location or "/elsewhere"})
+        case FaultKind.UNAUTHORIZED:
+            return unauthorized("The session has ended")
+        case FaultKind.FORBIDDEN:
+            return problems(403, problem("forbidden", "forbidden", "You are not allowed to do this"))
+        case FaultKind.JSON_API_ERROR:
+            return _json_api_error(entry)
+    return None
 
 
 def answer_after(fault: Fault, answer: Answer, now: datetime) -> Answer:
@@ -86,26 +84,21 @@ def answer_after(fault: Fault, answer: Answer, now: datetime) -> Answer:
         return _server_error(fault, now)
     # An answer that has no body becomes one that could have; a refusal stays one.
     status = 200 if answer.status == 204 else answer.status
-    if fault.kind is FaultKind.NOT_JSON:
-        return Answer(status=status, body=b"OK, that is done.", headers=answer.headers)
-    if fault.kind is FaultKind.OVERSIZED:
-        return Answer(status=status, body=answer.body, headers=answer.headers)
-    if fault.kind is FaultKind.GRAPHQL_ERRORS:
-        return _partial(answer)
-    if fault.kind is FaultKind.ODD_ROWS:
-        document = orjson.loads(answer.body)
-        _in_edges(document.get("data"), _spoil_rows)
-        return Answer(status=answer.status, body=orjson.dumps(document), headers=answer.headers)
+    match fault.kind:
+        case FaultKind.NOT_JSON:
+            return Answer(status=status, body=b"OK, that is done.", headers=answer.headers)
+        case FaultKind.OVERSIZED:
+            return Answer(status=status, body=answer.body, headers=answer.headers)
+        case FaultKind.GRAPHQL_ERRORS | FaultKind.ODD_ROWS:
+            document = orjson.loads(answer.body)
+            data = document.get("data")
+            if fault.kind is FaultKind.GRAPHQL_ERRORS:
+                path = [next(iter(data or ()), None), "all", "edges"]
+                error = {"message": "Something went wrong while reading", "path": path}
+                document["errors"] = [*document.get("errors", ()), error]
+            _in_edges(data, _halve if fault.kind is FaultKind.GRAPHQL_ERRORS else _spoil_rows)
+            return attrs.evolve(answer, body=orjson.dumps(document))
     return answer
-
-
-def _partial(answer: Answer) -> Answer:
-    document = orjson.loads(answer.body)
-    root = next(iter(document.get("data") or ()), None)
-    error = {"message": "Something went wrong while reading", "path": [root, "all", "edges"]}
-    document["errors"] = [*document.get("errors", ()), error]
-    _in_edges(document.get("data"), _halve)
-    return Answer(status=answer.status, body=orjson.dumps(document), headers=answer.headers)
 
 
 def _halve(edges: list[Any]) -> list[Any]:

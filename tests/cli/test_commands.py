@@ -18,6 +18,7 @@ from clarus_async.cli.progress import PlainProgress
 from clarus_async.provisioning.report import Outcome, OutcomeStatus, Report
 from clarus_async.provisioning.run import Progress
 from clarus_async.simulator import Endpoint, FaultKind, Simulator
+from tests.support.builders import environment_of
 
 SECRET = "canary-3f9c"
 
@@ -30,12 +31,7 @@ async def simulator():
 
 @pytest.fixture
 def environment(simulator, monkeypatch):
-    for name, value in {
-        "CLARUS_SUBDOMAIN": "acme",
-        "CLARUS_BASE_URL": simulator.url,
-        "CLARUS_CLIENT_ID": simulator.client_id,
-        "CLARUS_CLIENT_SECRET": simulator.client_secret,
-    }.items():
+    for name, value in environment_of(simulator).items():
         monkeypatch.setenv(name, value)
 
 

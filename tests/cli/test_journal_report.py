@@ -40,14 +40,6 @@ class TestProvision:
         assert len(simulator.requests) == sent
         assert len(simulator.created("acme")) == 3
 
-    async def test_without_a_journal_what_is_there_is_adopted(self, clarus, simulator, shops):  # noqa: F811
-        await clarus("provision", shops)
-        status, results, _ = await clarus("provision", shops)
-
-        assert status == 0
-        assert {result["status"] for result in results} == {"adopted"}
-        assert len(simulator.created("acme")) == 3
-
     @pytest.mark.parametrize(
         ("existing", "status", "outcomes", "stored"),
         [

@@ -19,13 +19,16 @@ import pytest
 import clarus_async
 from clarus_async import ClarusClient, ClientCredentials
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Simulator
+from tests.support import builders
 from tests.support import forked as forked_module
+from tests.support.builders import environment_of
 
 SECRET = "canary-3f9c"
 SAMPLE = Path(clarus_async.__file__).parent / "cli" / "sample.csv"
 FORKED = Path(forked_module.__file__)
 PATIENCE = 30.0
 """Seconds that a process may take to start and to do what is asked of it; none that works needs them."""
+until = functools.partial(builders.until, pause=0.01)  # another process fulfils the condition
 BARE = {name: value for name, value in os.environ.items() if not name.startswith("CLARUS_")}
 
 
@@ -74,13 +77,7 @@ async def simulator():
 @pytest.fixture
 async def start(simulator, forks):
     """Start ``python -m clarus_async``, or a fork that is as good; whatever still runs in the end is killed."""
-    environment = BARE | {
-        "CLARUS_SUBDOMAIN": "acme",
-        "CLARUS_BASE_URL": simulator.url,
-        "CLARUS_CLIENT_ID": simulator.client_id,
-        "CLARUS_CLIENT_SECRET": simulator.client_secret,
-        "PYTHONWARNINGS": "error",
-    }
+    environment = BARE | environment_of(simulator) | {"PYTHONWARNINGS": "error"}
     started: list[asyncio.subprocess.Process] = []
 
     async def start(
@@ -122,10 +119,16 @@ async def next_line(process) -> str:
             return line.decode()
 
 
-async def until(condition) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not condition():  # noqa: ASYNC110  another process fulfils it
-            await asyncio.sleep(0.01)
+@pytest.fixture
+def records_file(tmp_path):
+    """Write a file of so many records, and return its name."""
+
+    def write(count: int) -> str:
+        path = tmp_path / "shops.jsonl"
+        path.write_bytes(b"".join(map(record, range(count))))
+        return str(path)
+
+    return write
 
 
 def record(n: int) -> bytes:
@@ -250,11 +253,10 @@ class TestSignals:
         assert [line.split()[:2] for line in counts] == [["unfinished", "1"], ["total", "1"]]
         assert how_to_go_on.startswith("clarus: to go on, run the same command again")
 
-    async def test_records_that_were_not_sent_are_counted(self, start, simulator, tmp_path):
+    async def test_records_that_were_not_sent_are_counted(self, start, simulator, records_file):
         simulator.set_faults([Fault(FaultKind.STALL_AFTER, endpoint=Endpoint.CREATE, delay=0.25)])
-        path = tmp_path / "shops.jsonl"
-        path.write_bytes(b"".join(map(record, range(100))))
-        process = await start("provision", str(path), "--concurrency", "4")
+        path = records_file(100)
+        process = await start("provision", path, "--concurrency", "4")
         await until(lambda: simulator.count(Endpoint.CREATE) >= 4)
         process.send_signal(signal.SIGINT)
         status, outcomes, said = await finish(process)

@@ -33,10 +33,12 @@ from tests.cli.test_process import (  # noqa: F401  fixtures
     forks,
     lines_of,
     record,
+    records_file,
     simulator,
     start,
     until,
 )
+from tests.support.builders import environment_of
 
 NAME = "Café ☃ 名😀"
 ENCODINGS = ["ascii", "latin-1", "cp1252", "cp437", "koi8-r", "utf-8"]
@@ -155,10 +157,7 @@ class TestEncoding:
             b"".join(orjson.dumps({"name": f"{NAME} {n}", "integration_type": "t"}) + b"\n" for n in range(3))
         )
         there = terminal()
-        environment = BARE | setting | {
-            "CLARUS_SUBDOMAIN": "acme", "CLARUS_BASE_URL": simulator.url, "TERM": "xterm",
-            "CLARUS_CLIENT_ID": simulator.client_id, "CLARUS_CLIENT_SECRET": simulator.client_secret,
-        }  # fmt: skip
+        environment = BARE | setting | environment_of(simulator) | {"TERM": "xterm"}
         process = await start(
             *("provision", str(path)), env=environment, forked=False,
             stdin=there.descriptor, stdout=there.descriptor, stderr=there.descriptor,
@@ -173,9 +172,8 @@ class TestEncoding:
 
 class TestStandardError:
     @pytest.mark.parametrize("what", ["full", "for reading", "a pipe without a reader"])
-    async def test_results_go_on_without_it(self, start, simulator, tmp_path, request, what):
-        path = tmp_path / "shops.jsonl"
-        path.write_bytes(b"".join(map(record, range(3))))
+    async def test_results_go_on_without_it(self, start, simulator, records_file, request, what):
+        path = records_file(3)
         if what == "a pipe without a reader":
             reading, descriptor = os.pipe()
             os.close(reading)
@@ -190,19 +188,16 @@ class TestStandardError:
             return process.returncode, out
 
         try:
-            status, out = await run("provision", str(path))
+            status, out = await run("provision", path)
             assert (status, out.count(b'"status":"created"')) == (0, 3)
             assert (await run("provision"))[0] == 2
             assert (await run("--version"))[0] == 0
         finally:
             os.close(descriptor)
 
-    async def test_results_go_on_where_it_was_closed(self, simulator, tmp_path):
-        path = tmp_path / "shops.jsonl"
-        path.write_bytes(b"".join(map(record, range(3))))
-        status, out, _ = await shell(
-            'exec "$@" 2>&-', simulator, "provision", str(path), "--journal", str(tmp_path / "j")
-        )
+    async def test_results_go_on_where_it_was_closed(self, simulator, tmp_path, records_file):
+        path = records_file(3)
+        status, out, _ = await shell('exec "$@" 2>&-', simulator, "provision", path, "--journal", str(tmp_path / "j"))
         assert (status, len(out.splitlines())) == (0, 3)
 
         # A usage error is no result.
@@ -238,30 +233,29 @@ class TestStandardError:
 
 class TestStandardOutput:
     @pytest.mark.parametrize("command", ["provision", "create", "list", "ping", "report", "simulator", "--version"])
-    async def test_nothing_is_begun_where_it_can_not_be_written(self, start, simulator, tmp_path, full, command):
-        path = tmp_path / "shops.jsonl"
-        path.write_bytes(record(0))
-        given = {"provision": [str(path)], "create": ["--name", "A", "--type", "t"], "report": [str(path)]}
+    async def test_nothing_is_begun_where_it_can_not_be_written(self, start, simulator, records_file, full, command):
+        path = records_file(1)
+        given = {"provision": [path], "create": ["--name", "A", "--type", "t"], "report": [path]}
         process = await start(command, *given.get(command, []), stdout=full)
         status, _, said = await finish(process)
 
         assert (status, said) == (1, ["clarus: error: standard output: No space left on device"])
         assert not simulator.requests
 
-    async def test_nothing_is_begun_where_it_was_closed(self, simulator, tmp_path):
-        path = tmp_path / "shops.jsonl"
-        path.write_bytes(record(0))
-        status, _, said = await shell('exec "$@" >&-', simulator, "provision", str(path))
+    async def test_nothing_is_begun_where_it_was_closed(self, simulator, records_file):
+        path = records_file(1)
+        status, _, said = await shell('exec "$@" >&-', simulator, "provision", path)
 
         assert (status, said) == (1, b"clarus: error: standard output: it is closed\n")
         assert not simulator.requests
 
-    async def test_a_run_whose_results_no_longer_fit_ends_and_says_how_to_go_on(self, simulator, tmp_path):
-        path = tmp_path / "shops.jsonl"
-        path.write_bytes(b"".join(map(record, range(40))))
+    async def test_a_run_whose_results_no_longer_fit_ends_and_says_how_to_go_on(
+        self, simulator, tmp_path, records_file
+    ):
+        path = records_file(40)
         results = tmp_path / "results"
         limited = f'ulimit -f 1; exec "$@" >{results}'
-        status, _, said = await shell(limited, simulator, "provision", str(path), "--concurrency", "4")
+        status, _, said = await shell(limited, simulator, "provision", path, "--concurrency", "4")
 
         *_, how_to_go_on, error = said.decode().splitlines()
         assert status == 1
@@ -269,15 +263,14 @@ class TestStandardOutput:
         assert how_to_go_on.startswith("clarus: to go on, run the same command again")
 
         # Nothing is lost, and nothing is there twice.
-        status, out, _ = await shell('exec "$@"', simulator, "provision", str(path))
+        status, out, _ = await shell('exec "$@"', simulator, "provision", path)
         assert (status, len(out.splitlines())) == (0, 40)
         assert len(simulator.integrations("acme")) == 40
 
-    async def test_results_that_nobody_reads_make_no_report_a_success(self, start, tmp_path):
+    async def test_results_that_nobody_reads_make_no_report_a_success(self, start, tmp_path, records_file):
         journal = tmp_path / "run.db"
-        path = tmp_path / "shops.jsonl"
-        path.write_bytes(record(0))
-        assert (await finish(await start("provision", str(path), "--journal", str(journal))))[0] == 0
+        path = records_file(1)
+        assert (await finish(await start("provision", path, "--journal", str(journal))))[0] == 0
         reading, writing = os.pipe()
         os.close(reading)
         process = await start("report", str(journal), stdout=writing)
@@ -413,10 +406,7 @@ async def shell(line: str, simulator, *arguments: str) -> tuple[int, bytes, byte
     """Run a command under a shell that redirects its streams."""
     process = await asyncio.create_subprocess_exec(
         *("bash", "-c", line, "bash", sys.executable, "-m", "clarus_async", *arguments),
-        env=BARE | {
-            "CLARUS_SUBDOMAIN": "acme", "CLARUS_BASE_URL": simulator.url, "PYTHONWARNINGS": "error",
-            "CLARUS_CLIENT_ID": simulator.client_id, "CLARUS_CLIENT_SECRET": simulator.client_secret,
-        },
+        env=BARE | environment_of(simulator) | {"PYTHONWARNINGS": "error"},
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     try:

@@ -15,7 +15,6 @@ from clarus_async.fleet.worker import run_to_end
 from tests.support.builders import collect
 from tests.support.fleet import (  # noqa: F401  some are fixtures
     LEASE,
-    TIMEOUTS,
     client_of,
     coordinators_look_often,
     grown_up_fixture,
@@ -24,9 +23,10 @@ from tests.support.fleet import (  # noqa: F401  some are fixtures
     shops,
     simulator,
     split_of,
-    store_of,
     stored,
 )
+
+pytestmark = pytest.mark.usefixtures("grown_up")
 
 
 class Machines:
@@ -68,7 +68,6 @@ class Machines:
         return Coordinator(store, split.shards, self.send, self.is_queued, settle=0.2, lost_after=lost_after)
 
 
-@pytest.mark.usefixtures("grown_up")
 async def test_a_message_that_is_lost_is_sent_again(redis, tmp_path):
     # A lease that ran out on a busy machine would have a shard sent again whose message was not lost.
     async with simulator() as sim, client_of(sim) as clarus, Machines(redis, clarus, lose=1, lease=60.0) as machines:
@@ -79,7 +78,6 @@ async def test_a_message_that_is_lost_is_sent_again(redis, tmp_path):
         assert not await redis.keys(f"clarus:{{{split.run}*")
 
 
-@pytest.mark.usefixtures("grown_up")
 async def test_a_run_that_is_stopped_goes_on_where_it_was(redis, tmp_path):
     async with simulator(latency=0.05) as sim, client_of(sim) as clarus, Machines(redis, clarus) as machines:
         split = split_of(sim, tmp_path, shops(120), size=60)
@@ -96,7 +94,6 @@ async def test_a_run_that_is_stopped_goes_on_where_it_was(redis, tmp_path):
         assert stored(sim) == Counter(f"ref-{n}" for n in range(120))
 
 
-@pytest.mark.usefixtures("grown_up")
 async def test_a_changed_file_ends_the_run_of_what_it_was(redis, tmp_path):
     async with simulator(latency=0.02) as sim, client_of(sim) as clarus, Machines(redis, clarus) as machines:
         split = split_of(sim, tmp_path, shops(100))
@@ -110,7 +107,6 @@ async def test_a_changed_file_ends_the_run_of_what_it_was(redis, tmp_path):
         assert not await redis.keys(f"clarus:{{{split.run}*")
 
 
-@pytest.mark.usefixtures("grown_up")
 async def test_what_would_fail_every_record_ends_the_run(redis, tmp_path):
     async with simulator() as sim, client_of(sim) as clarus, Machines(redis, clarus) as machines:
         split = split_of(sim, tmp_path, shops(3), tenant="globex")
@@ -119,7 +115,6 @@ async def test_what_would_fail_every_record_ends_the_run(redis, tmp_path):
         assert not sim.created("acme")
 
 
-@pytest.mark.usefixtures("grown_up")
 async def test_a_resource_that_the_workers_do_not_know_ends_the_run(redis, tmp_path):
     async with simulator() as sim, client_of(sim) as clarus, Machines(redis, clarus) as machines:
         split = split_of(sim, tmp_path, shops(3))
@@ -129,7 +124,6 @@ async def test_a_resource_that_the_workers_do_not_know_ends_the_run(redis, tmp_p
         assert not sim.created("acme")
 
 
-@pytest.mark.usefixtures("grown_up")
 async def test_what_was_put_right_goes_on(redis, tmp_path):
     async with simulator() as sim, client_of(sim) as clarus, Machines(redis, clarus) as machines:
         split = split_of(sim, tmp_path, shops(6), size=3)

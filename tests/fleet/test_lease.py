@@ -16,12 +16,12 @@ from clarus_async.fleet.worker import run_leased
 from clarus_async.simulator import Endpoint, Fault, FaultKind
 from tests.support.fleet import (  # noqa: F401  some are fixtures
     LEASE,
-    TIMEOUTS,
     client_of,
     coordinators_look_often,
     grown_up_fixture,
     redis_fixture,
     redis_server_fixture,
+    registered,
     shops,
     simulator,
     split_of,
@@ -31,10 +31,11 @@ from tests.support.fleet import (  # noqa: F401  some are fixtures
     until_done,
 )
 
+pytestmark = pytest.mark.usefixtures("grown_up")
+
 # --- the store
 
 
-@pytest.mark.usefixtures("grown_up")
 async def test_a_shard_has_one_owner(redis):
     store = store_of(redis, "one-owner")
     assert await store.acquire(0, LEASE, 1.0) is None  # nobody knows of the run
@@ -59,7 +60,6 @@ async def test_a_shard_has_one_owner(redis):
     assert [(s.outcomes, s.done, s.lease_left > 0) for s in await store.states([0])] == [(0, False, True)]
 
 
-@pytest.mark.usefixtures("grown_up")
 async def test_what_is_told_twice_is_told_once(redis):
     store = store_of(redis, "told-once")
     await store.register(1)
@@ -73,7 +73,6 @@ async def test_what_is_told_twice_is_told_once(redis):
     assert await store.acquire(0, LEASE, 1.0) is None
 
 
-@pytest.mark.usefixtures("grown_up")
 async def test_a_run_that_is_stopped_or_forgotten_has_no_owners(redis):
     store = store_of(redis, "stopped")
     await store.register(2)
@@ -117,12 +116,10 @@ async def test_a_url_that_is_none_is_not_repeated():
 # --- whoever has the lease
 
 
-@pytest.mark.usefixtures("grown_up")
 async def test_an_owner_brings_its_shard_to_its_end(redis, tmp_path):
     async with simulator() as sim, client_of(sim) as clarus:
         split = split_of(sim, tmp_path, shops(9))
-        store = ShardStore(redis, split.run)
-        await store.register(1)
+        store = await registered(redis, split)
         await until_done(store, clarus, split.shards[0])
         told = await store.outcomes(0)
         assert sorted(outcome.index for outcome in told) == list(range(9))
@@ -131,15 +128,13 @@ async def test_an_owner_brings_its_shard_to_its_end(redis, tmp_path):
         assert stored(sim) == Counter(f"ref-{n}" for n in range(9))
 
 
-@pytest.mark.usefixtures("grown_up")
 async def test_a_schema_that_can_not_be_read_for_once_changes_nothing(redis, tmp_path):
     async with simulator() as sim, client_of(sim) as clarus:
         sim.script(Endpoint.GRAPHQL, FaultKind.GRAPHQL_ERRORS)
         with pytest.raises(GraphQLError):
             await clarus.integrations.searches_references()
         split = split_of(sim, tmp_path, shops(4, name="Shop"))
-        store = ShardStore(redis, split.run)
-        await store.register(1)
+        store = await registered(redis, split)
         await until_done(store, clarus, split.shards[0])
         assert stored(sim) == Counter(f"ref-{n}" for n in range(4))
         asked = [orjson.loads(e.body)["variables"]["filter"] for e in sim.requests if b'"filter":' in e.body]
@@ -156,12 +151,10 @@ async def gone(task):
     await asyncio.wait([task])
 
 
-@pytest.mark.usefixtures("grown_up")
 async def test_what_a_lost_owner_sent_is_not_sent_again(redis, tmp_path):
     async with simulator() as sim:
         split = split_of(sim, tmp_path, shops(30))
-        shard, store = split.shards[0], ShardStore(redis, split.run)
-        await store.register(1)
+        shard, store = split.shards[0], await registered(redis, split)
         # Its last creates are applied late, after the lease is over.
         late = Fault(FaultKind.LATE_APPLY, delay=LEASE + 0.9)
         stalls = Fault(FaultKind.STALL_BEFORE, delay=60.0)
@@ -181,12 +174,10 @@ async def test_what_a_lost_owner_sent_is_not_sent_again(redis, tmp_path):
         assert sum(outcome.status == "adopted" for outcome in told) >= 4
 
 
-@pytest.mark.usefixtures("grown_up")
 async def test_what_a_run_left_in_doubt_at_its_end_is_not_told(redis, tmp_path):
     async with simulator() as sim, client_of(sim, pacing=PacingPolicy(max_wait=0.2)) as clarus:
         split = split_of(sim, tmp_path, shops(8), concurrency=1)
-        store = ShardStore(redis, split.run)
-        await store.register(1)
+        store = await registered(redis, split)
         limited = Fault(FaultKind.RATE_LIMITED, retry_after=0.4)
         sim.script(Endpoint.CREATE, FaultKind.ERROR_BEFORE, None, limited)
         assert await run_leased(store, clarus, split.shards[0], seconds=LEASE) > 0
@@ -196,12 +187,10 @@ async def test_what_a_run_left_in_doubt_at_its_end_is_not_told(redis, tmp_path):
         assert stored(sim) == Counter(f"ref-{n}" for n in range(8))
 
 
-@pytest.mark.usefixtures("grown_up")
 async def test_whose_a_record_of_the_same_name_is_outlives_its_owner(redis, tmp_path):
     async with simulator(searchable_references=False) as sim:
         split = split_of(sim, tmp_path, shops(2, name="Shop"), references=False)
-        shard, store = split.shards[0], ShardStore(redis, split.run)
-        await store.register(1)
+        shard, store = split.shards[0], await registered(redis, split)
         sim.script(Endpoint.CREATE, None, Fault(FaultKind.STALL_BEFORE, delay=60.0))
         async with client_of(sim) as first:
             owner = asyncio.create_task(run_leased(store, first, shard, seconds=LEASE))
@@ -217,11 +206,10 @@ async def test_whose_a_record_of_the_same_name_is_outlives_its_owner(redis, tmp_
         }
 
 
-async def test_nothing_is_told_or_sent_when_the_lease_is_over(redis, redis_server, tmp_path, grown_up):
+async def test_nothing_is_told_or_sent_when_the_lease_is_over(redis, redis_server, tmp_path):
     async with simulator(latency=0.05) as sim, client_of(sim) as clarus:
         split = split_of(sim, tmp_path, shops(120))
-        shard, store = split.shards[0], ShardStore(redis, split.run)
-        await store.register(1)
+        shard, store = split.shards[0], await registered(redis, split)
         owner = asyncio.create_task(run_leased(store, clarus, shard, seconds=LEASE))
         await until(lambda: creates(sim) >= 8, owner)
         stopped = time.monotonic()
@@ -263,7 +251,6 @@ class SwallowingAppends(Swallowing):
         return await super().append(*args)
 
 
-@pytest.mark.usefixtures("grown_up")
 async def test_a_cancellation_that_the_driver_swallows_keeps_no_owner_alive(redis, tmp_path):
     async with simulator(latency=0.05) as sim, client_of(sim) as clarus:
         split = split_of(sim, tmp_path, shops(60))
@@ -277,7 +264,6 @@ async def test_a_cancellation_that_the_driver_swallows_keeps_no_owner_alive(redi
         assert store.swallowed
 
 
-@pytest.mark.usefixtures("grown_up")
 async def test_a_cancellation_that_the_driver_swallows_keeps_no_shard_from_its_end(redis, tmp_path):
     async with simulator(latency=0.05) as sim, client_of(sim) as clarus:
         split = split_of(sim, tmp_path, shops(60))

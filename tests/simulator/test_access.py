@@ -1,36 +1,10 @@
 """Who may come in and how often: tokens, tenants and quotas, as CLARUS_API.md has them."""
 
-import asyncio
-from urllib.parse import parse_qs, urlsplit
-
 import pytest
 
-from clarus_async.simulator import Endpoint, Quota, Simulator
+from clarus_async.simulator import Quota, Simulator
 from clarus_async.simulator.oauth import s256
 from tests.simulator.test_lifecycle import FORM, Api
-
-
-@pytest.fixture
-async def simulator():
-    async with Simulator(tenants=("acme", "other")) as simulator:
-        yield simulator
-
-
-@pytest.fixture
-async def api(simulator):
-    async with Api(simulator) as api:
-        yield api
-
-
-async def test_tenants_do_not_see_each_other(simulator, api):
-    await api.create("mine")
-    async with Api(simulator, tenant="other") as other:
-        assert (await other.update(1, name="stolen")).status == 404
-        assert (await other.create("theirs")).json["data"]["id"] == 2
-
-    assert [record.name for record in simulator.integrations("acme")] == ["mine"]
-    assert [record.name for record in simulator.integrations("other")] == ["theirs"]
-    assert simulator.count(Endpoint.CREATE, "other") == 1
 
 
 @pytest.mark.parametrize("tenant", ["unknown", ""])
@@ -54,25 +28,6 @@ async def test_without_a_good_token_it_is_a_401_with_one_error_string(simulator,
     assert answer.status == 401
     assert list(answer.json) == ["error"]
     assert isinstance(answer.json["error"], str)
-
-
-async def test_a_token_expires():
-    async with Simulator(token_lifetime=0.02) as simulator, Api(simulator) as api:
-        assert (await api.login()).json["expires_in"] == 0.02
-        first = api.token
-        await asyncio.sleep(0.02)
-        assert (await api.create()).status == 401
-        await api.login()
-        assert api.token != first
-
-
-async def test_a_front_end_login_ends_every_token(simulator, api):
-    await api.create()
-    simulator.expire_tokens()
-
-    assert (await api.create()).status == 401
-    await api.login()
-    assert (await api.create()).status == 200
 
 
 async def test_the_token_answer_is_the_rfc_s(api):
@@ -106,13 +61,6 @@ async def test_a_client_refused_by_its_header_is_challenged(api):
     assert (answer.status, answer.headers["WWW-Authenticate"]) == (401, 'Basic realm="clarus"')
 
 
-async def test_a_refresh_token_is_exchanged(simulator, api):
-    answer = await api.login(grant_type="refresh_token", refresh_token=simulator.refresh_token())
-
-    assert (await api.create()).status == 200
-    assert answer.json["refresh_token"]
-
-
 async def test_refresh_tokens_stay_if_asked():
     async with Simulator(rotate_refresh_tokens=False) as simulator, Api(simulator) as api:
         token = simulator.refresh_token()
@@ -131,32 +79,6 @@ async def test_a_code_from_consent_is_exchanged_with_pkce(simulator, api):
     assert (await api.create()).status == 200
 
 
-async def test_the_authorization_page_redirects_with_a_code(simulator, api):
-    answer = await api.send(
-        "GET",
-        "/oauth/authorize",
-        params={
-            "response_type": "code",
-            "client_id": simulator.client_id,
-            "redirect_uri": "https://me/cb",
-            "state": "xyz",
-            "code_challenge": s256("verifier"),
-            "code_challenge_method": "S256",
-        },
-    )
-    target = urlsplit(answer.headers["Location"])
-    query = parse_qs(target.query)
-
-    assert (answer.status, target.netloc, query["state"]) == (302, "me", ["xyz"])
-    granted = await api.login(
-        grant_type="authorization_code",
-        code=query["code"][0],
-        redirect_uri="https://me/cb",
-        code_verifier="verifier",
-    )
-    assert granted.status == 200
-
-
 async def test_the_authorization_page_trusts_no_stranger(api):
     answer = await api.send("GET", "/oauth/authorize", params={"client_id": "stranger"})
 
@@ -172,30 +94,17 @@ async def test_the_same_seed_gives_the_same_server():
     assert await run(1) == await run(1) != await run(2)
 
 
-STYLES = {
-    "none": (set(), set()),
-    "retry-after": (set(), {"Retry-After"}),
-    "x-ratelimit": (
-        {"X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"},
-        {"X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "Retry-After"},
-    ),
-    "ietf": ({"RateLimit-Policy", "RateLimit"}, {"RateLimit-Policy", "RateLimit", "Retry-After"}),
-}
-
-
-@pytest.mark.parametrize("kind", ["fixed", "sliding", "bucket"])
-@pytest.mark.parametrize("style", STYLES)
-async def test_over_quota_is_a_429_and_nothing_is_applied(kind, style):
+async def test_over_quota_is_a_429_and_nothing_is_applied():
     # A window that no test outlives: the loop's clock counts from the machine's start.
-    quota = Quota(limit=2, window=1e9, kind=kind, headers=style)
+    quota = Quota(limit=2, window=1e9, headers="ietf")
     async with Simulator(quota=quota) as simulator, Api(simulator) as api:
         answers = [await api.create() for _ in range(4)]
 
-    told = set().union(*(sides[1] for sides in STYLES.values()))
     assert [answer.status for answer in answers] == [200, 200, 429, 429]
     assert answers[2].symbols == ["rate_limited"]
-    assert {name for name in told if name in answers[0].headers} == STYLES[style][0]
-    assert {name for name in told if name in answers[2].headers} == STYLES[style][1]
+    told = {"RateLimit-Policy", "RateLimit", "Retry-After"}
+    assert [told & answer.headers.keys() == told for answer in answers] == [False, False, True, True]
+    assert all({"RateLimit-Policy", "RateLimit"} <= answer.headers.keys() for answer in answers)
     assert len(simulator.created("acme")) == 2
     assert [entry.applied_at is None for entry in simulator.requests[-4:]] == [False, False, True, True]
 
@@ -239,14 +148,3 @@ async def test_a_quota_by_tenant_and_a_new_one_on_the_way():
         simulator.set_quota(Quota(limit=1, window=1e9), "other")
         assert (await acme.create()).status == 200
         assert [(await other.create()).status for _ in range(2)] == [200, 429]
-
-
-async def test_an_account_s_quota_is_shared():
-    quota = Quota(limit=1, window=1e9, scope="account")
-    async with (
-        Simulator(tenants=("acme", "other"), quota=quota) as simulator,
-        Api(simulator) as acme,
-        Api(simulator, "other") as other,
-    ):
-        assert (await acme.create()).status == 200
-        assert (await other.create()).status == 429

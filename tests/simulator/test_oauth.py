@@ -23,7 +23,7 @@ def exchange(tokens, now=0.0, authorization="", **form):
 def refusal(tokens, now=0.0, authorization="", **form):
     with pytest.raises(OAuthError) as caught:
         exchange(tokens, now, authorization, **form)
-    return caught.value.error, caught.value.status
+    return caught.value.error, caught.value.answer.status
 
 
 def basic(name, secret):

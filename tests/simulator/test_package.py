@@ -1,7 +1,5 @@
 """The package: what importing it costs, what its plugin does, and what it says when something is missing."""
 
-import importlib
-import subprocess
 import sys
 
 import pytest
@@ -18,19 +16,6 @@ def test_every_public_name_is_there():
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'Nonsense'"):
         _ = clarus_async.simulator.Nonsense
-
-
-def test_the_pytest_plugin_imports_nothing_heavy_of_its_own():
-    # What the top of the package imports is not the plugin's doing.
-    code = (
-        "import sys, pytest, clarus_async; before = set(sys.modules);"
-        "import clarus_async.simulator.pytest_plugin; print(*sorted(set(sys.modules) - before))"
-    )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    own = {name for name in run.stdout.split() if name.startswith("clarus_async")}
-
-    assert own == {"clarus_async.simulator", "clarus_async.simulator.pytest_plugin"}
-    assert not {"aiohttp", "attrs", "attr", "graphql", "orjson"} & set(run.stdout.split())
 
 
 def test_without_graphql_core_it_says_what_to_install(monkeypatch):
@@ -85,9 +70,3 @@ def test_a_preloaded_record_must_be_acceptable():
                 {"name": "", "integration_type": "shopify"},
             ],
         )
-
-
-def test_the_plugin_is_an_entry_point():
-    plugin = importlib.import_module("clarus_async.simulator.pytest_plugin")
-
-    assert callable(plugin.clarus_simulator_options)

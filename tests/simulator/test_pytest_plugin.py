@@ -68,10 +68,12 @@ def loaded_in(project, test):
     return line.partition("LOADED ")[2]
 
 
-def test_a_project_that_does_not_use_it_loads_none_of_it(tmp_path):
-    assert loaded_in(tmp_path, "def test_theirs(): pass") == "[]"
-
-
-def test_one_that_overrides_an_option_alone_does_not_either(tmp_path):
-    test = "def test_theirs(clarus_simulator_options): assert clarus_simulator_options == {}"
+@pytest.mark.parametrize(
+    "test",
+    [
+        "def test_theirs(): pass",
+        "def test_theirs(clarus_simulator_options): assert clarus_simulator_options == {}",
+    ],
+)
+def test_a_project_that_does_not_use_it_loads_none_of_it(tmp_path, test):
     assert loaded_in(tmp_path, test) == "[]"

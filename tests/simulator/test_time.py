@@ -26,18 +26,23 @@ def raw(method, path, body, *headers):
     return "\r\n".join([*lines, "", body]).encode()
 
 
+async def login(simulator):
+    """Return the answer to a login, and the headers of requests after it."""
+    form = "&".join(f"{name}={value}" for name, value in FORM.items())
+    request = raw("POST", "/oauth/token", form, "Content-Type: application/x-www-form-urlencoded")
+    answer = await exchange(simulator, request)
+    token = json.loads(answer.partition("\r\n\r\n")[2])["access_token"]
+    return answer, [f"Authorization: Bearer {token}", "X-Clarus-Subdomain: acme", "Content-Type: application/json"]
+
+
 async def in_virtual_time():
     loop = asyncio.get_running_loop()
     async with Simulator(seed=1) as simulator:
-        form = "&".join(f"{name}={value}" for name, value in FORM.items())
-        request = raw("POST", "/oauth/token", form, "Content-Type: application/x-www-form-urlencoded")
-        answer = await exchange(simulator, request)
+        answer, sent = await login(simulator)
         date = parsedate_to_datetime(answer.partition("Date: ")[2].partition("\r\n")[0])
-        token = json.loads(answer.partition("\r\n\r\n")[2])["access_token"]
 
         simulator.script(Endpoint.CREATE, Fault("late_apply", delay=1800.0))
         document = {"data": {"type": "integrations", "attributes": {"name": "Late", "integration_type": "shopify"}}}
-        sent = [f"Authorization: Bearer {token}", "X-Clarus-Subdomain: acme", "Content-Type: application/json"]
         assert await exchange(simulator, raw("POST", "/api/integrations", json.dumps(document), *sent)) == ""
         await simulator.refuse()
         await simulator.accept()
@@ -66,10 +71,7 @@ async def asked(quota, *, at, latency=0.0):
     """Ask at each of these times; return the statuses, and how long each answer took."""
     loop = asyncio.get_running_loop()
     async with Simulator(quota=quota, latency=latency) as simulator:
-        form = "&".join(f"{name}={value}" for name, value in FORM.items())
-        request = raw("POST", "/oauth/token", form, "Content-Type: application/x-www-form-urlencoded")
-        token = json.loads((await exchange(simulator, request)).partition("\r\n\r\n")[2])["access_token"]
-        sent = [f"Authorization: Bearer {token}", "X-Clarus-Subdomain: acme", "Content-Type: application/json"]
+        _, sent = await login(simulator)
 
         async def ask(after):
             await asyncio.sleep(after)

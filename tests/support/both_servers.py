@@ -19,26 +19,16 @@ SERVERS = ("simulator", "plain", "other")
 TENANTS = ("acme", "globex")
 
 
-@dataclasses.dataclass(frozen=True)
-class Wanted:
-    """How a server is to be; the rest is its own way."""
-
-    life: int | None = None
-    unique: bool = False
-    references: bool | None = None
-    dialect: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # of the second server
-
-
 class Simulated:
     """The library's simulator."""
 
     redirect_uri = "https://app.example/back"
     unknown_tenant = 403
 
-    def __init__(self, server: Simulator, wanted: Wanted) -> None:
+    def __init__(self, server: Simulator, *, searchable: bool) -> None:
         self._server = server
         self.url, self.credentials = server.url, server.credentials
-        self.searchable = bool(wanted.references)
+        self.searchable = searchable
 
     def created(self, tenant: str = "acme") -> dict[int, dict[str, Any]]:
         return {record.id: record.attributes for record in self._server.created(tenant)}
@@ -123,24 +113,29 @@ class Second:
 
 
 @contextlib.asynccontextmanager
-async def serve(which: str, **wanted: Any) -> AsyncIterator[Simulated | Second]:
-    """Start a server of :data:`SERVERS`; see :class:`Wanted`."""
-    want = Wanted(**wanted)
+async def serve(
+    which: str,
+    *,
+    life: int | None = None,
+    unique: bool = False,
+    references: bool | None = None,
+    dialect: Mapping[str, Any] | None = None,
+) -> AsyncIterator[Simulated | Second]:
+    """Start a server of :data:`SERVERS`: what is not said is its own way, and a dialect is the second server's."""
     if which == "simulator":
-        options = {} if want.life is None else {"token_lifetime": float(want.life)}
-        simulator = Simulator(
-            tenants=TENANTS, unique_references=want.unique, searchable_references=bool(want.references), **options
-        )
+        options = {} if life is None else {"token_lifetime": float(life)}
+        searchable = bool(references)
+        simulator = Simulator(tenants=TENANTS, unique_references=unique, searchable_references=searchable, **options)
         async with simulator:
-            yield (face := Simulated(simulator, want))
+            yield (face := Simulated(simulator, searchable=searchable))
     else:
-        dialect = dataclasses.replace({"plain": PLAIN, "other": OTHER}[which], unique_references=want.unique)
-        if want.life is not None:
-            dialect = dataclasses.replace(dialect, expires_in=want.life if which == "plain" else str(want.life))
-        if want.references is not None:
-            dialect = dataclasses.replace(dialect, references=want.references)
-        dialect = dataclasses.replace(dialect, **want.dialect)
-        async with SecondServer(dialect, TENANTS) as second:
+        wanted: dict[str, Any] = {"unique_references": unique}
+        if life is not None:
+            wanted["expires_in"] = life if which == "plain" else str(life)
+        if references is not None:
+            wanted["references"] = references
+        spoken = dataclasses.replace({"plain": PLAIN, "other": OTHER}[which], **wanted | dict(dialect or {}))
+        async with SecondServer(spoken, TENANTS) as second:
             yield (face := Second(second))
     assert face.broken_rules() == []
 

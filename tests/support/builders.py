@@ -14,6 +14,16 @@ def client_of(server: Any, credentials: Any = None, *, subdomain: str = "acme", 
     return ClarusClient(subdomain, credentials or server.credentials, base_url=server.url, **options)
 
 
+def environment_of(simulator: Any) -> dict[str, str]:
+    """The variables that a command line reads, for the tenant ``acme`` of a simulator."""
+    return {
+        "CLARUS_SUBDOMAIN": "acme",
+        "CLARUS_BASE_URL": simulator.url,
+        "CLARUS_CLIENT_ID": simulator.client_id,
+        "CLARUS_CLIENT_SECRET": simulator.client_secret,
+    }
+
+
 def shop(number: int | str = 0, **more: Any) -> NewIntegration:
     """Make a record that has nothing but a name of its own, and what is asked for."""
     return NewIntegration(**{"name": f"Shop {number}", "integration_type": "shopify"} | more)

@@ -52,6 +52,12 @@ def store_of(redis, name):
     return ShardStore(redis, f"{name}.1")
 
 
+async def registered(redis, split):
+    store = ShardStore(redis, split.run)
+    await store.register(len(split.shards))
+    return store
+
+
 def simulator(**options):
     return Simulator(**{"searchable_references": True, "latency": 0.002} | options)
 

@@ -38,7 +38,7 @@ class Entities:
         if match is None:
             raise self._integrations.refusal(404, "not_found", "There is nothing here")
         if asked.method != ("POST" if match[1] is None else "PATCH"):
-            raise self._integrations.refusal(self._dialect.unknown_method, "not_allowed", "There is no such operation")
+            raise self._integrations.refusal(404, "not_allowed", "There is no such operation")
         if match[1] is None:
             number = len(self.records) + 1
             self.records[number] = tenant, self._attributes(asked, tenant, patch=False)

@@ -30,7 +30,6 @@ class Dialect:
     unique_references: bool = False
     jsonapi_errors: bool = False  # status, title, detail, source.pointer
     unknown_tenant: int = 403
-    unknown_method: int = 405
     idle_synchronize: bool = True  # of an integration that is not active, else 422
     default_page: int = 100
     largest_page: int = 100
@@ -64,7 +63,6 @@ OTHER = Dialect(
     configuration_merges=True,
     jsonapi_errors=True,
     unknown_tenant=404,
-    unknown_method=404,
     idle_synchronize=False,
     default_page=7,
     largest_page=50,
@@ -160,7 +158,7 @@ class Integrations:
         else:
             calls = {"PATCH": self._update, "DELETE": self._delete}
         if asked.method not in calls:
-            raise self.refusal(self.dialect.unknown_method, "not_allowed", "There is no such operation")
+            raise self.refusal(404, "not_allowed", "There is no such operation")
         if match[1] is None:
             return calls[asked.method](asked, tenant)
         record = self.find(int(match[1]), tenant)
@@ -217,8 +215,6 @@ class Integrations:
             raise self.refusal(422, "data_invalid", "The body has no data with attributes") from None
         if resource.get("type") != "integrations":
             raise self.refusal(422, "type_invalid", "The type must be integrations")
-        if patch and str(resource.get("id", asked.path.rpartition("/")[2])) != asked.path.rpartition("/")[2]:
-            raise self.refusal(409, "id_mismatch", "The ids of the path and the body differ")
         for name in () if patch else ("name", "integration_type"):
             given.setdefault(name, None)
         for name, value in given.items():
@@ -276,8 +272,6 @@ class Integrations:
                     rows = [row for row in rows if _OPERATORS[operator](row[field], wanted)]
         if self.dialect.newest_first:
             rows.reverse()
-        if first is not None and first < 0:
-            raise RefusedError("first must not be negative")
         size = self.dialect.default_page if first is None else min(first, self.dialect.largest_page)
         before = 0 if after is None else self._place(rows, after)
         edges = [{"cursor": _cursor(row), "node": row} for row in rows[before : before + size]]
