@@ -28,8 +28,7 @@ from clarus_async import (
     Timeouts,
 )
 from tests.support.redis_server import free_port
-from tests.support.streams import listening
-from tests.support.stub_server import StubServer, reply
+from tests.support.stub_server import StubServer, listening, reply
 from tests.support.tls import authority_fixture, client_context, server_context  # noqa: F401  one is a fixture
 
 NEW = NewIntegration(name="Shop", integration_type="shopify")

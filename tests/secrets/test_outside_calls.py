@@ -32,8 +32,8 @@ from clarus_async.simulator import Endpoint, Fault, FaultKind
 from clarus_async.simulator.faults import possible
 from tests.secrets.test_calls import BACK, CALLS, CHANGES, CONFIGURATION, HURRIED, NEW, SECRETS, Watch, faults_of
 from tests.secrets.test_calls import CanarySimulator as _CanarySimulator
-from tests.support.inline_journal import journals_inline
 from tests.support.virtual import virtual
+from tests.support.virtual_world import journals_inline
 
 
 class CanarySimulator(_CanarySimulator):

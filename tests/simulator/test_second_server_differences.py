@@ -291,6 +291,7 @@ async def test_what_every_server_says(row):
     assert {which: await said(which, asked, show) for which in SERVERS} == dict.fromkeys(SERVERS, expected)
 
 
+PARTS = ("server", "integrations", "entities", "graphql", "parser")
 HEAD = b"POST /graphql HTTP/1.1\r\nHost: x\r\n"
 
 
@@ -321,7 +322,8 @@ async def test_the_second_server_keeps_to_http(sent, statuses):
 
 
 @pytest.mark.parametrize(
-    "module", ["second_server", "second_integrations", "second_entities", "second_graphql", "second_parser", "streams"]
+    "module",
+    ["second_server", "second_integrations", "second_entities", "second_graphql", "second_parser", "stub_server"],
 )
 def test_the_second_server_shares_no_code_with_the_library(module):
     tree = ast.parse((Path(second_server.__file__).parent / f"{module}.py").read_text())
@@ -329,5 +331,5 @@ def test_the_second_server_shares_no_code_with_the_library(module):
     imports |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     for name in imports:
         assert name.partition(".")[0] in sys.stdlib_module_names or name.startswith(
-            ("tests.support.second_", "tests.support.streams")
+            ("tests.support.second_", "tests.support.stub_server")
         )

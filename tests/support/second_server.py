@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote_plus, urlencode, urlsplit
 
 from tests.support.second_integrations import PLAIN, Asked, Dialect, Integrations, Record, Reply
-from tests.support.streams import StreamServer
+from tests.support.stub_server import StreamServer
 
 
 class SecondServer(StreamServer):
