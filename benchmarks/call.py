@@ -82,12 +82,7 @@ async def _seen(url: str) -> AsyncIterator[Create]:
 
 
 def by_hand(session: aiohttp.ClientSession, address: str | URL) -> Create:
-    """Return what creates a record by a plain call.
-
-    Args:
-        session: sends it.
-        address: where to.
-    """
+    """Return what creates a record by a plain call."""
 
     async def create(_: object) -> Any:
         async with session.post(address, data=_envelope(), headers=_HEADERS) as response:
@@ -250,14 +245,7 @@ PEERS: Final = {
 
 
 async def measured(server: CannedServer, names: list[str], rounds: int, count: int) -> dict[str, list[Spent]]:
-    """Measure some of the peers, side by side.
-
-    Args:
-        server: where.
-        names: which; those that are not installed are left out.
-        rounds: slices of each.
-        count: creates of a slice.
-    """
+    """Measure some of the peers, side by side."""
     async with contextlib.AsyncExitStack() as stack:
         works = {}
         for name in names:
@@ -273,11 +261,7 @@ async def _work(create: Create, count: int) -> None:
 
 
 def figures(*, quick: bool) -> list[Figure]:
-    """Measure, and return the table.
-
-    Args:
-        quick: with fewer rounds.
-    """
+    """Measure, and return the table."""
     rounds, count = (9, 320) if quick else (41, 640)
     with canned_server(apart=True) as server:
         before = server.spent()

@@ -46,31 +46,17 @@ class Pace(NamedTuple):
 
 
 class Run(NamedTuple):
-    """What a client told of its records, and when.
+    """What a client told of its records, and when."""
 
-    Args:
-        told: of each record.
-        told_at: the moment of each, on the event loop's clock.
-        began_at: when the first call was made.
-        attempts: the requests, where the client tells of them.
-        paces: what it believed, from time to time.
-    """
-
-    told: list[Told]
-    told_at: list[float]
-    began_at: float
-    attempts: list[AttemptEvent]
-    paces: list[Pace]
+    told: list[Told]  # of each record
+    told_at: list[float]  # the moment of each, on the event loop's clock
+    began_at: float  # when the first call was made
+    attempts: list[AttemptEvent]  # the requests, where the client tells of them
+    paces: list[Pace]  # what it believed, from time to time
 
 
 async def provision(server: Server, creates: int, within: float) -> Run:
-    """Create records with this package's client and its defaults, in one run.
-
-    Args:
-        server: where.
-        creates: how many.
-        within: seconds after which it is given up.
-    """
+    """Create records with this package's client and its defaults, in one run."""
     attempts: list[AttemptEvent] = []
 
     class Observer:
@@ -107,14 +93,7 @@ async def provision(server: Server, creates: int, within: float) -> Run:
 
 
 async def create_with(peer: Peer, server: Server, creates: int, within: float) -> Run:
-    """Create the same records with another client.
-
-    Args:
-        peer: which.
-        server: where.
-        creates: how many.
-        within: seconds after which it is given up.
-    """
+    """Create the same records with another client."""
     headers = {
         "Authorization": f"Bearer {await _token(server)}",
         "X-Clarus-Subdomain": TENANT,

@@ -50,15 +50,7 @@ async def cost() -> float:
 def simulated(
     make: Callable[[], ServersLimiter], creates: int, quota: float, latency: float, seeds: int
 ) -> tuple[float, float]:
-    """Goodput and share of 429s, each as the mean over the seeds.
-
-    Args:
-        make: makes the limiter.
-        creates: how many.
-        quota: requests a second.
-        latency: seconds of a round trip.
-        seeds: how many.
-    """
+    """Goodput and share of 429s, each as the mean over the seeds."""
     goodputs, shares = [], []
     for seed in range(seeds):
         client = Client(AdaptiveRateLimiter(PacingPolicy()), creates)
@@ -71,11 +63,7 @@ def simulated(
 
 
 def figures(*, quick: bool) -> list[Figure]:
-    """Measure, and return the table; ``python -m benchmarks.pacing`` does so over real sockets, beside other clients.
-
-    Args:
-        quick: with fewer seeds.
-    """
+    """Measure, and return the table; ``python -m benchmarks.pacing`` does so beside others, over real sockets."""
     asyncio.run(cost())
     table = [
         Figure(name="a call in the queue", value=statistics.median(asyncio.run(cost()) for _ in range(5)), unit="us")

@@ -86,11 +86,7 @@ def _flush(folder: str) -> float:
 
 
 def figures(*, quick: bool) -> list[Figure]:
-    """Measure, and return the table.
-
-    Args:
-        quick: with fewer rounds.
-    """
+    """Measure, and return the table."""
     rounds, count = (3, 1000) if quick else (15, 3000)
     # The journal's thread has the client's core to itself as little as in a service.
     with canned_server() as server, tempfile.TemporaryDirectory(dir=os.environ.get("JOURNAL_DIR")) as folder:

@@ -37,19 +37,12 @@ _SPAWN = multiprocessing.get_context("spawn")
 
 
 class Simulated(NamedTuple):
-    """A simulator in a process of its own.
+    """A simulator in a process of its own."""
 
-    Args:
-        url: where it is.
-        client_id: of its credentials.
-        client_secret: of the same.
-        pipe: to ask it.
-    """
-
-    url: str
-    client_id: str
+    url: str  # where it is
+    client_id: str  # of its credentials
     client_secret: str
-    pipe: Connection
+    pipe: Connection  # to ask it
 
     def ledger(self) -> list[tuple[int, str]]:
         """Return the id and the reference of every record that was ever created."""
@@ -91,14 +84,7 @@ def _simulate(pipe: Connection, share: float, seed: int, references: bool, laten
 def simulated(
     *, share: float = 0.0, seed: int = 1, references: bool = True, latency: float = 0.003
 ) -> Iterator[Simulated]:
-    """Run a simulator.
-
-    Args:
-        share: of the requests that meet a fault.
-        seed: of the faults.
-        references: whether the tenant can be searched by them.
-        latency: seconds that an answer takes.
-    """
+    """Run a simulator."""
     ours, theirs = _SPAWN.Pipe()
     process = _SPAWN.Process(target=_simulate, args=(theirs, share, seed, references, latency), daemon=True)
     process.start()
@@ -127,16 +113,7 @@ def write_file(path: Path, records: int) -> None:
 
 
 class Workers:
-    """Celery workers that are started again when they were killed.
-
-    Args:
-        sim: what they send to.
-        redis: the URL of Redis.
-        number: how many.
-        folder: for their logs.
-        lease: seconds.
-        visibility: seconds.
-    """
+    """Celery workers that are started again when they were killed."""
 
     def __init__(self, sim: Simulated, redis: str, number: int, folder: Path, *, lease: float, visibility: int) -> None:
         self._folder = folder
@@ -186,23 +163,14 @@ class Workers:
 
 
 class Verdict(NamedTuple):
-    """What the simulator's ledger says of a run.
+    """What the simulator's ledger says of a run."""
 
-    Args:
-        lost: records that are not there.
-        twice: records that are there more than once.
-        untold: records without exactly one outcome.
-        untrue: outcomes that the ledger contradicts.
-        leaks: secrets in Redis, in results or in logs.
-        off: by how much the report does not add up.
-    """
-
-    lost: int
-    twice: int
-    untold: int
-    untrue: int
-    leaks: int
-    off: int
+    lost: int  # records that are not there
+    twice: int  # records that are there more than once
+    untold: int  # records without exactly one outcome
+    untrue: int  # outcomes that the ledger contradicts
+    leaks: int  # secrets in Redis, in results or in logs
+    off: int  # by how much the report does not add up
 
     @property
     def kept(self) -> bool:
@@ -243,16 +211,7 @@ def dump(url: str) -> bytes:
 
 
 class Run:
-    """A run that is led from this process.
-
-    Args:
-        sim: what it sends to.
-        redis: the URL of Redis.
-        file: the records.
-        shard_size: records a task.
-        concurrency: records at once in a task.
-        lost_after: seconds that a shard may be out without an owner.
-    """
+    """A run that is led from this process; a shard without an owner for ``lost_after`` seconds is given out again."""
 
     def __init__(
         self, sim: Simulated, redis: str, file: Path, *, shard_size: int, concurrency: int, lost_after: float

@@ -25,25 +25,15 @@ LEASE = 2.0
 
 
 class Result(NamedTuple):
-    """What a run came to.
+    """What a run came to."""
 
-    Args:
-        kills: workers that were killed.
-        stops: workers that were stopped for longer than their lease.
-        seconds: from the first message to the last outcome.
-        attempts: requests of the outcomes.
-        adopted: records whose answer was lost with a worker, or in a fault.
-        verdict: whether the promise was kept.
-        not_ok: outcomes of records that are not there as they should be.
-    """
-
-    kills: int
-    stops: int
-    seconds: float
-    attempts: int
-    adopted: int
-    verdict: Verdict
-    not_ok: list[bytes]
+    kills: int  # workers that were killed
+    stops: int  # workers that were stopped for longer than their lease
+    seconds: float  # from the first message to the last outcome
+    attempts: int  # requests of the outcomes
+    adopted: int  # records whose answer was lost with a worker, or in a fault
+    verdict: Verdict  # whether the promise was kept
+    not_ok: list[bytes]  # outcomes of records that are not there as they should be
 
 
 async def killed(

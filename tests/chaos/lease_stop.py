@@ -36,23 +36,14 @@ LEASE = 0.5
 
 
 class Rounds(NamedTuple):
-    """What came of it.
+    """What came of it."""
 
-    Args:
-        rounds: how often an owner was stopped.
-        stopped: of those, when it had sent something and was not done.
-        late: creates that arrived after the owner went on.
-        lost: records that are not there.
-        twice: records that are there more than once.
-        untold: records without exactly one outcome.
-    """
-
-    rounds: int
-    stopped: int
-    late: int
-    lost: int
-    twice: int
-    untold: int
+    rounds: int  # how often an owner was stopped
+    stopped: int  # of those, when it had sent something and was not done
+    late: int  # creates that arrived after the owner went on
+    lost: int  # records that are not there
+    twice: int  # records that are there more than once
+    untold: int  # records without exactly one outcome
 
 
 async def _own(message: bytes, url: str, lease: float) -> None:
@@ -108,13 +99,7 @@ def _creates(sim: Simulator, tenant: str) -> int:
 
 
 async def stopped(rounds: int, *, records: int = 200, seed: int = 1) -> Rounds:
-    """Stop owners at random moments, one after the other.
-
-    Args:
-        rounds: how many.
-        records: of each one's shard.
-        seed: of the moments.
-    """
+    """Stop owners at random moments, one after the other."""
     dice = random.Random(seed)
     tenants = [f"t{number}" for number in range(rounds)]
     total = Rounds(0, 0, 0, 0, 0, 0)

@@ -48,49 +48,28 @@ _FORK.set_forkserver_preload([__name__, "aiohttp", "tenacity", "clarus_async.cli
 
 
 class Job(NamedTuple):
-    """What a child needs to know.
+    """What a child needs to know."""
 
-    Args:
-        url: of the simulator.
-        tenant: whose records they are.
-        client_id: of the credentials.
-        client_secret: of the same.
-        records: how many.
-        concurrency: of the run.
-        existing: of the run.
-        journal: its path.
-        outcomes: where the child writes what it was told.
-        text: an attribute of every record.
-        resource: what its records are.
-    """
-
-    url: str
-    tenant: str
-    client_id: str
+    url: str  # of the simulator
+    tenant: str  # whose records they are
+    client_id: str  # of the credentials
     client_secret: str
     records: int
     concurrency: int
     existing: str
-    journal: str
-    outcomes: str
-    text: str | None = None
-    resource: str = "integrations"
+    journal: str  # its path
+    outcomes: str  # where the child writes what it was told
+    text: str | None = None  # an attribute of every record
+    resource: str = "integrations"  # what its records are
 
 
 class Verdict(NamedTuple):
-    """What the simulator's ledger says of a job.
+    """What the simulator's ledger says of a job."""
 
-    Args:
-        lost: records that are not there.
-        twice: records that are there more than once.
-        untold: records without exactly one outcome in the last run.
-        untrue: outcomes that the ledger contradicts.
-    """
-
-    lost: int
-    twice: int
-    untold: int
-    untrue: int
+    lost: int  # records that are not there
+    twice: int  # records that are there more than once
+    untold: int  # records without exactly one outcome in the last run
+    untrue: int  # outcomes that the ledger contradicts
 
     @property
     def kept(self) -> bool:
@@ -99,11 +78,7 @@ class Verdict(NamedTuple):
 
 
 def faults(share: float) -> list[Fault]:
-    """Return every fault that a run gets over by itself, each with the same probability.
-
-    Args:
-        share: of the requests that meet one.
-    """
+    """Return every fault that a run gets over by itself, each with the same probability."""
     delays = {"stall_before": ATTEMPT * 1.2, "stall_after": ATTEMPT * 1.2, "late_apply": LATE, "refuse": 0.02}
     more = {"rate_limited": {"retry_after": 0.02}, "unavailable": {"retry_after": 0.02}, "oversized": {"size": 4096}}
     both = [
@@ -170,9 +145,6 @@ class Steps:
     """Counts the steps that a journal takes, and kills this process before one of them.
 
     A step lies before and after whatever is asked of SQLite or of the file system, and within each statement.
-
-    Args:
-        last: the step at which to kill; ``None``: none.
     """
 
     def __init__(self, last: int | None) -> None:
@@ -296,36 +268,19 @@ async def finish(job: Job) -> int:
 
 
 class Killed(NamedTuple):
-    """How a job was killed at random.
+    """How a job was killed at random."""
 
-    Args:
-        kills: how often.
-        lives: how many children it took.
-        early: children that came to their end before they were killed.
-        seconds: how long it took.
-        verdict: what it came to.
-    """
-
-    kills: int
-    lives: int
-    early: int
-    seconds: float
-    verdict: Verdict
+    kills: int  # how often
+    lives: int  # how many children it took
+    early: int  # children that came to their end before they were killed
+    seconds: float  # how long it took
+    verdict: Verdict  # what it came to
 
 
 async def killed_at_random(
     sim: Simulator, job: Job, kills: int, *, seed: int, longest: float, most_seconds: float
 ) -> Killed:
-    """Kill a job again and again, then let it come to its end.
-
-    Args:
-        sim: the simulator.
-        job: the job.
-        kills: how often.
-        seed: of the moments.
-        longest: seconds that a child lives at most before it is killed.
-        most_seconds: no more kills after this.
-    """
+    """Kill a job again and again, then let it come to its end."""
     dice = random.Random(seed)
     began = time.monotonic()
     done = lives = early = 0
@@ -393,16 +348,7 @@ async def killed_at_steps(
 async def corrected_at_steps(
     sim: Simulator, folder: Path, tenants: Sequence[str], *, at_once: int = 8, every: int = 1, **options: Any
 ) -> dict[int, Verdict]:
-    """Kill the update of a corrected job once at each step of its journal, and correct it back; a tenant for each.
-
-    Args:
-        sim: the simulator.
-        folder: for the journals.
-        tenants: of the simulator, more than there are steps.
-        at_once: how many jobs go on side by side.
-        every: of so many steps, one is tried.
-        options: of the job.
-    """
+    """Kill the update of a corrected job once at each step of its journal, and correct it back; a tenant for each."""
 
     async def created(tenant: str) -> tuple[Job, Job]:
         job = job_of(sim, tenant, folder, text="before", existing="update", **options)

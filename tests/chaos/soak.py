@@ -132,13 +132,7 @@ class Soaked(NamedTuple):
 
 
 async def soak(seconds: float, seed: int, folder: Path) -> Soaked:
-    """Do it, and return what was seen.
-
-    Args:
-        seconds: for how long, quiet times not counted.
-        seed: of calls, faults and quotas.
-        folder: for what callers were told, and for journals.
-    """
+    """Do it, and return what was seen."""
     loop = asyncio.get_running_loop()
     refreshes = Refreshes()
     told = folder / "told"
@@ -178,11 +172,7 @@ async def _all_work(calls: Calls, until: float) -> None:
 
 
 def figures(soaked: Soaked) -> list[Figure]:
-    """Return the promises, and whether they were kept.
-
-    Args:
-        soaked: what was seen.
-    """
+    """Return the promises, and whether they were kept."""
     bare, warm, after, closed, seen, verdict, calls, refreshes = soaked
     grown = Counter({name: after.types[name] - warm.types[name] for name in after.types})
     worst = grown.most_common(1)[0]

@@ -111,11 +111,7 @@ def _seen(simulator: Simulator) -> dict[str, Any]:
 
 
 async def serve(seed: int) -> None:
-    """Serve until the end of the input.
-
-    Args:
-        seed: of the faults and quotas.
-    """
+    """Serve until the end of the input."""
     async with Simulator(tenants=TENANTS, faults=faults(), seed=seed, latency=0.01, token_lifetime=TOKEN_LIFE) as sim:
         changing = [asyncio.create_task(_change(sim, seed)), asyncio.create_task(_log_in(sim))]
         _say({"url": sim.url, "client_id": sim.client_id, "client_secret": sim.client_secret})

@@ -48,42 +48,25 @@ sys.exit(main())
 
 @attrs.define
 class Row:
-    """What stands in a file.
+    """What stands in a file."""
 
-    Args:
-        text: as it is written, with its line end.
-        wanted: what is to be sent of it; ``None``: nothing, for it is no record that could be.
-        key: by which it would be found.
-        place: in its array.
-        first: its first line.
-        last: its last line.
-    """
-
-    text: bytes
-    wanted: dict[str, Any] | None
-    key: str = ""
-    place: int | None = None
-    first: int = 0
-    last: int = 0
+    text: bytes  # as it is written, with its line end
+    wanted: dict[str, Any] | None  # what is to be sent of it; ``None``: nothing, for it is no record that could be
+    key: str = ""  # by which it would be found
+    place: int | None = None  # in its array
+    first: int = 0  # its first line
+    last: int = 0  # its last line
 
 
 @attrs.define
 class Spoilt:
-    """A file.
+    """A file."""
 
-    Args:
-        name: says how it was spoilt.
-        suffix: of its name.
-        rows: in their order; brackets and headers are rows of which nothing is wanted.
-        is_other: it is refused whole.
-        encoding: of its bytes.
-    """
-
-    name: str
-    suffix: str
-    rows: list[Row]
-    is_other: bool = False
-    encoding: str = "utf-8"
+    name: str  # says how it was spoilt
+    suffix: str  # of its name
+    rows: list[Row]  # in their order; brackets and headers are rows of which nothing is wanted
+    is_other: bool = False  # it is refused whole
+    encoding: str = "utf-8"  # of its bytes
 
     def lines(self) -> None:
         """Say of each row where it stands."""

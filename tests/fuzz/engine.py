@@ -37,39 +37,25 @@ HAS_ATHERIS: Final = importlib.util.find_spec("atheris") is not None
 
 @attrs.frozen
 class Target:
-    """Something that reads what it can't trust.
+    """Something that reads what it can't trust."""
 
-    Args:
-        name: what it is called on the command line.
-        inputs: what it is given; values whose ``repr`` is a Python literal.
-        check: raises where a promise is broken.
-        most: seconds of processor time that any input may take: what is bounded takes milliseconds, and what is not
-            takes for ever.
-    """
-
-    name: str
-    inputs: st.SearchStrategy[Any]
-    check: Callable[[Any], None]
+    name: str  # what it is called on the command line
+    inputs: st.SearchStrategy[Any]  # what it is given; values whose ``repr`` is a Python literal
+    check: Callable[[Any], None]  # raises where a promise is broken
+    # Seconds of processor time that any input may take: what is bounded takes milliseconds, and what is not takes for
+    # ever
     most: float = 1.0
 
 
 @attrs.define
 class Result:
-    """What came of a target.
+    """What came of a target."""
 
-    Args:
-        cases: how many inputs it was given.
-        seconds: that it took.
-        slowest: processor time of the slowest input.
-        failed: the input that broke a promise, as a Python literal; ``None`` where none did.
-        error: what happened then.
-    """
-
-    cases: int = 0
-    seconds: float = 0.0
-    slowest: float = 0.0
-    failed: str | None = None
-    error: str | None = None
+    cases: int = 0  # how many inputs it was given
+    seconds: float = 0.0  # that it took
+    slowest: float = 0.0  # processor time of the slowest input
+    failed: str | None = None  # the input that broke a promise, as a Python literal; ``None`` where none did
+    error: str | None = None  # what happened then
 
 
 class _Watched:
@@ -106,13 +92,7 @@ def _test(target: Target, result: Result) -> Any:
 
 
 def with_hypothesis(target: Target, seconds: float, seed: int) -> Result:
-    """Give a target what hypothesis draws, in batches.
-
-    Args:
-        target: which.
-        seconds: for how long.
-        seed: of the first batch.
-    """
+    """Give a target what hypothesis draws, in batches."""
     result = Result()
     began = time.monotonic()
     while result.failed is None and (left := seconds - (time.monotonic() - began)) > 0:
@@ -132,13 +112,7 @@ def with_hypothesis(target: Target, seconds: float, seed: int) -> Result:
 
 
 def with_atheris(target: Target, seconds: float, seed: int) -> Result:
-    """Give a target what atheris finds by coverage, in a process of its own: it takes the whole one.
-
-    Args:
-        target: which.
-        seconds: for how long.
-        seed: of libFuzzer.
-    """
+    """Give a target what atheris finds by coverage, in a process of its own: it takes the whole one."""
     result = Result()
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
@@ -156,14 +130,7 @@ def with_atheris(target: Target, seconds: float, seed: int) -> Result:
 
 
 def guided(target: Target, seconds: int, seed: int, folder: Path) -> None:
-    """Fuzz a target by its coverage until the time is over; never returns.
-
-    Args:
-        target: which, imported with instrumentation.
-        seconds: for how long.
-        seed: of libFuzzer.
-        folder: where the result is left.
-    """
+    """Fuzz a target by its coverage until the time is over; never returns."""
     import atheris
 
     result = Result()

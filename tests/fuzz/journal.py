@@ -30,15 +30,10 @@ _ERROR: Final = {"type": "ServerError", "message": "no", "applied": "maybe", "re
 
 
 class Base(NamedTuple):
-    """A journal as a run left it.
+    """A journal as a run left it."""
 
-    Args:
-        file: its bytes.
-        wal: those of its WAL; ``None`` where there is none.
-    """
-
-    file: bytes
-    wal: bytes | None
+    file: bytes  # its bytes
+    wal: bytes | None  # those of its WAL; ``None`` where there is none
 
 
 @functools.cache

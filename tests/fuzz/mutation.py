@@ -52,23 +52,12 @@ def spoil(content: bytes, changes: list[tuple[str, int, int, bytes]]) -> bytes:
 
 
 def spoilt(valid: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
-    """Documents of which most are not valid any more.
-
-    Args:
-        valid: those that are.
-    """
+    """Documents of which most are not valid any more."""
     return st.builds(spoil, valid, edits)
 
 
 def deep(opening: bytes, closing: bytes, inner: bytes, depth: int) -> bytes:
-    """Nest something.
-
-    Args:
-        opening: of each level.
-        closing: of each level.
-        inner: what is in the midst of it.
-        depth: how many levels.
-    """
+    """Nest something."""
     return opening * depth + inner + closing * depth
 
 
@@ -82,10 +71,5 @@ nested: st.SearchStrategy[bytes] = st.builds(
 
 
 def same(one: Any, other: Any) -> bool:
-    """Whether two values of JSON are the same, and of the same types.
-
-    Args:
-        one: the one.
-        other: the other.
-    """
+    """Whether two values of JSON are the same, and of the same types."""
     return repr(one) == repr(other)

@@ -265,23 +265,14 @@ async def rounds(relay: Relay, url: str, n: str) -> list[str]:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Hostile:
-    """A server whose answers are spoilt.
+    """A server whose answers are spoilt."""
 
-    Args:
-        name: what the table calls it.
-        server: as in ``servers.NEEDS``.
-        path: under which it has the API.
-        every: of so many spoilings one is tried.
-        width: at a time.
-        part: the smallest part of the scenarios that it belongs to.
-    """
-
-    name: str
-    server: str
-    path: str = ""
-    every: int = 1
-    width: int = 32
-    part: Part = Part.FULL
+    name: str  # what the table calls it
+    server: str  # as in ``servers.NEEDS``
+    path: str = ""  # under which it has the API
+    every: int = 1  # of so many spoilings one is tried
+    width: int = 32  # at a time
+    part: Part = Part.FULL  # the smallest part of the scenarios that it belongs to
     quota: ClassVar[float] = 0.0
 
     @property

@@ -68,104 +68,61 @@ class Told(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Right:
-    """What a run should come to; ``None``: nothing is asked. Machines are shared: what misses it is marked, no more.
+    """What a run should come to; ``None``: nothing is asked. Machines are shared: what misses it is marked, no more."""
 
-    Args:
-        goodput: at least.
-        refused: at most.
-        wall: at most.
-    """
-
-    goodput: float | None = None
-    refused: float | None = None
-    wall: float | None = None
+    goodput: float | None = None  # at least
+    refused: float | None = None  # at most
+    wall: float | None = None  # at most
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Row:
-    """What one run came to.
+    """What one run came to."""
 
-    Args:
-        peer: the scenario's name.
-        records: how many were given.
-        goodput: records that are there a second, by the requests a second that the limiter admits; ``None`` without a
-            limiter.
-        refused: 429 and 503, of all requests.
-        wall: those of the second after the first refusal, by what was answered before it; ``None`` where none was.
-        failed: records that were told neither as there, nor as there more than once by the id of each.
-        untold: records of which nothing was told before the run was given up.
-        lost: records that were told as there and are not, at least not under that id.
-        twice: records that are stored more than once.
-        untrue: records that were told as there once, and are there twice, or as not there, and are.
-        seconds: until the last record was told of.
-        pace: what ``client.pace`` said then.
-        errors: texts of the errors that were told, most frequent first.
-        told: what was told of each record.
-        attempts: the requests for records.
-        right: what it should have come to.
-    """
-
-    peer: str
-    records: int
+    peer: str  # the scenario's name
+    records: int  # how many were given
+    # Records that are there a second, by the requests a second that the limiter admits; ``None`` without a limiter
     goodput: float | None
-    refused: float
-    seconds: float
-    pace: str
-    failed: int = 0
-    untold: int = 0
-    lost: int = 0
-    twice: int = 0
-    untrue: int = 0
-    errors: tuple[str, ...] = ()
-    told: Sequence[Told] = dataclasses.field(default=(), repr=False)
+    refused: float  # 429 and 503, of all requests
+    seconds: float  # until the last record was told of
+    pace: str  # what ``client.pace`` said then
+    failed: int = 0  # records that were told neither as there, nor as there more than once by the id of each
+    untold: int = 0  # records of which nothing was told before the run was given up
+    lost: int = 0  # records that were told as there and are not, at least not under that id
+    twice: int = 0  # records that are stored more than once
+    untrue: int = 0  # records that were told as there once, and are there twice, or as not there, and are
+    errors: tuple[str, ...] = ()  # texts of the errors that were told, most frequent first
+    told: Sequence[Told] = dataclasses.field(default=(), repr=False)  # what was told of each record
+    # Those of the second after the first refusal, by what was answered before it; ``None`` where none was
     wall: float | None = None
-    attempts: Sequence[AttemptEvent] = dataclasses.field(default=(), repr=False)
-    right: Right = Right()
+    attempts: Sequence[AttemptEvent] = dataclasses.field(default=(), repr=False)  # the requests for records
+    right: Right = Right()  # what it should have come to
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Scenario:
-    """What is run.
+    """What is run."""
 
-    Args:
-        name: what the table calls it.
-        peer: what stands before the origin.
-        records: how many are created.
-        call: ``provision`` in one run, or a ``create`` for each.
-        width: records at a time.
-        quota: requests a second that the limiter admits.
-        late: seconds, from and to, that the origin takes to apply a create.
-        late_share: of the creates; the others are applied at once.
-        timeouts: the client's.
-        retry: the client's.
-        pacing: the client's.
-        begins: part of a second of Unix time after which the run begins, for limiters whose windows begin with seconds;
-            ``None``: at once.
-        right: what it should come to.
-        within: seconds after which the run is given up.
-        meanwhile: what is done while the run goes on.
-        gateway_repeats: the peer itself sends a create twice; nobody can know of a second record that comes after the
-            first was found.
-        part: the smallest part that it belongs to.
-    """
-
-    name: str
-    peer: Peer
-    records: int
-    call: Literal["provision", "create"] = "provision"
-    width: int = 64
-    quota: float | None = None
-    late: tuple[float, float] = (0.0, 0.0)
-    late_share: float = 1.0
+    name: str  # what the table calls it
+    peer: Peer  # what stands before the origin
+    records: int  # how many are created
+    call: Literal["provision", "create"] = "provision"  # ``provision`` in one run, or a ``create`` for each
+    width: int = 64  # records at a time
+    quota: float | None = None  # requests a second that the limiter admits
+    late: tuple[float, float] = (0.0, 0.0)  # seconds, from and to, that the origin takes to apply a create
+    late_share: float = 1.0  # of the creates; the others are applied at once
     timeouts: Timeouts = Timeouts()
     retry: RetryPolicy = RetryPolicy()
     pacing: PacingPolicy = PacingPolicy()
+    # Part of a second of Unix time after which the run begins, for limiters whose windows begin with seconds; ``None``:
+    # at once
     begins: float | None = None
-    right: Right = Right()
-    within: float = 900.0
-    meanwhile: Callable[[Entrance], Coroutine[None, None, None]] | None = None
+    right: Right = Right()  # what it should come to
+    within: float = 900.0  # seconds after which the run is given up
+    meanwhile: Callable[[Entrance], Coroutine[None, None, None]] | None = None  # what is done while the run goes on
+    # The peer itself sends a create twice; nobody can know of a second record that comes after the first was found
     gateway_repeats: bool = False
-    part: Part = Part.FULL
+    part: Part = Part.FULL  # the smallest part that it belongs to
 
     @property
     def needs(self) -> tuple[Need, ...]:

@@ -43,12 +43,7 @@ NEEDS: dict[str, tuple[Need, ...]] = {
 
 
 def server(name: str, **env: str) -> Process:
-    """Return one of them, not started, or skip the test.
-
-    Args:
-        name: as in ``NEEDS``.
-        env: what it is told by its environment; the files say what they read.
-    """
+    """Return one of them, not started, or skip the test."""
     skip_unless(*NEEDS[name])
     env = {"SECRET": SECRET, **env}
     if name in {"yoga", "apollo"}:

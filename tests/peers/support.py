@@ -92,10 +92,6 @@ class Process:
     """A server in a process group of its own, with a folder and a port of its own; started again, it keeps both.
 
     Its output is in ``log``. It must stay in the foreground, and listen on 127.0.0.1.
-
-    Args:
-        command: given the folder and the port, writes what the server reads and returns its command line.
-        env: what is added to the environment.
     """
 
     def __init__(self, command: Callable[[Path, int], Sequence[str]], env: Mapping[str, str] | None = None) -> None:

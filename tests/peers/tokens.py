@@ -32,27 +32,16 @@ CREDENTIALS = ClientCredentials("peer", SECRET)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Runs:
-    """Several processes that provision at the same time, each its own records, with one account.
+    """Several processes that provision at the same time, each its own records, with one account."""
 
-    Args:
-        name: what the table calls it.
-        server: as in ``servers.NEEDS``.
-        env: what the server is told.
-        processes: how many.
-        records: of each.
-        login: seconds from one login on the front end to the next.
-        within: seconds after which all is given up.
-        part: the smallest part of the scenarios that it belongs to.
-    """
-
-    name: str
-    server: str
-    env: dict[str, str]
+    name: str  # what the table calls it
+    server: str  # as in ``servers.NEEDS``
+    env: dict[str, str]  # what the server is told
     processes: int = 2
-    records: int = 500
-    login: float | None = None
-    within: float = 600.0
-    part: Part = Part.FULL
+    records: int = 500  # of each
+    login: float | None = None  # seconds from one login on the front end to the next
+    within: float = 600.0  # seconds after which all is given up
+    part: Part = Part.FULL  # the smallest part of the scenarios that it belongs to
     # There is no limit to measure, and yet it is run alone.
     quota: ClassVar[float] = 0.0
 
@@ -100,23 +89,14 @@ class Runs:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Calls:
-    """Calls of every kind of one client, whose tokens live for a few seconds.
+    """Calls of every kind of one client, whose tokens live for a few seconds."""
 
-    Args:
-        name: what the table calls it.
-        server: as in ``servers.NEEDS``.
-        life: seconds.
-        calls: how many.
-        width: at a time.
-        part: the smallest part of the scenarios that it belongs to.
-    """
-
-    name: str
-    server: str
-    life: int
+    name: str  # what the table calls it
+    server: str  # as in ``servers.NEEDS``
+    life: int  # seconds
     calls: int = 5_000
-    width: int = 64
-    part: Part = Part.FULL
+    width: int = 64  # at a time
+    part: Part = Part.FULL  # the smallest part of the scenarios that it belongs to
     quota: ClassVar[float] = 0.0
 
     @property

@@ -83,25 +83,15 @@ async def provision(clarus: ClarusClient, records: int) -> dict[str, str]:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Tour:
-    """A server that is to take the whole tour.
+    """A server that is to take the whole tour."""
 
-    Args:
-        name: what the table calls it.
-        server: as in ``servers.NEEDS``.
-        path: under which it has the API.
-        env: what it is told.
-        records: how many are provisioned.
-        searchable: it says that its list can be searched by reference.
-        part: the smallest part of the scenarios that it belongs to.
-    """
-
-    name: str
-    server: str
-    path: str = ""
-    env: dict[str, str] = dataclasses.field(default_factory=dict)
-    records: int = 200
-    searchable: bool = True
-    part: Part = Part.FULL
+    name: str  # what the table calls it
+    server: str  # as in ``servers.NEEDS``
+    path: str = ""  # under which it has the API
+    env: dict[str, str] = dataclasses.field(default_factory=dict)  # what it is told
+    records: int = 200  # how many are provisioned
+    searchable: bool = True  # it says that its list can be searched by reference
+    part: Part = Part.FULL  # the smallest part of the scenarios that it belongs to
     quota: ClassVar[float | None] = None
 
     @property

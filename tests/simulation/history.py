@@ -15,37 +15,20 @@ from tests.simulation.tap import Tap
 
 @attrs.define(eq=False, kw_only=True)
 class Op:
-    """Something that was asked of the client, and how it ended.
+    """Something that was asked of the client, and how it ended."""
 
-    Args:
-        number: its place among all.
-        life: of the process.
-        tenant: whose.
-        act: what was asked.
-        what: the act's, or ``resolve``, or ``job``.
-        target: the id that it was asked for.
-        began: when.
-        ended: when; ``None``: never.
-        result: what was returned.
-        error: what was raised.
-        cancelled_at: when it was told to stop.
-        crashed: its process ended.
-        doubtful: an earlier write to its record may still come.
-    """
-
-    number: int
+    number: int  # its place among all
     life: int
     tenant: str
     act: Act
-    what: str
-    target: int | None = None
+    what: str  # the act's, or ``resolve``, or ``job``
+    target: int | None = None  # the id that it was asked for
     began: float = 0.0
-    ended: float | None = None
+    ended: float | None = None  # when; ``None``: never
     result: Any = None
     error: BaseException | None = None
-    cancelled_at: float | None = None
-    crashed: bool = False
-    doubtful: bool = False
+    cancelled_at: float | None = None  # when it was told to stop
+    crashed: bool = False  # its process ended
 
     def __str__(self) -> str:
         ended = f"{type(self.error).__name__}: {self.error}" if self.error is not None else repr(self.result)

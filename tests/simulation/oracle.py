@@ -38,11 +38,7 @@ PROMISES: Final[dict[str, Callable[[Facts], Iterator[str]]]] = {
 
 
 def judge(history: History) -> list[Broken]:
-    """Return what was broken.
-
-    Args:
-        history: of a world that came to its end.
-    """
+    """Return what was broken."""
     facts = Facts(history)
     return [
         *(Broken("nothing is left behind", text) for text in history.troubles),

@@ -39,16 +39,10 @@ class _State:
     actor: Actor
     next: int = 0
     owned: list[int] = attrs.field(factory=list)
-    doubted: set[int] = attrs.field(factory=set)
 
 
 class World:
-    """One world.
-
-    Args:
-        plan: what is to happen in it.
-        folder: where journals go.
-    """
+    """One world."""
 
     def __init__(self, plan: Plan, folder: Path, clock: Any) -> None:
         self._plan = plan
@@ -205,7 +199,7 @@ class World:
         if what in {"update", "delete", "synchronize"}:
             target = state.owned[-1] if state.owned else _UNKNOWN_ID
         op = Op(number=len(history.ops) + 1, life=history.tap.life, tenant=tenant, act=act, what=what, target=target)
-        op.began, op.doubtful = now(), target in state.doubted
+        op.began = now()
         history.ops.append(op)
         history.tap.say(f"op {op.number} begins: {what} {act.marker} {target}")
         doing.set(op.number)
@@ -244,8 +238,6 @@ class World:
             state.owned.append(op.result.id)
         if op.what == "delete" and op.target in state.owned:
             state.owned.remove(op.target)
-        if op.what == "update" and op.error is not None:
-            state.doubted.add(op.target)
 
     async def _ask(self, op: Op, error: OutcomeUnknownError | None) -> Any:
         records = getattr(self._client.for_subdomain(op.tenant), self._plan.resource)
@@ -304,11 +296,7 @@ class World:
 
 
 def run_plan(plan: Plan) -> History:
-    """Run a world in virtual time.
-
-    Args:
-        plan: what is to happen.
-    """
+    """Run a world in virtual time."""
     history: list[History] = []
     keys = random.Random(f"keys {plan.seed}")
 

@@ -62,11 +62,7 @@ Handler = Callable[[Asked], Reply | None | Awaitable[Reply | None]]
 
 
 class StreamServer:
-    """Answers the requests of each connection one after the other, as :meth:`answer_one` does.
-
-    Args:
-        tls: speaks TLS.
-    """
+    """Answers the requests of each connection one after the other, as :meth:`answer_one` does."""
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self._tls = tls
