@@ -19,9 +19,10 @@ import aiohttp
 
 from benchmarks.measuring import in_a_pool
 from benchmarks.pacing_limiters import Server
-from clarus_async import ClarusClient, ClientCredentials, NewIntegration
-from clarus_async.events import AttemptEvent, Event
-from tests.peers.scenario import TENANT, Told
+from clarus_async import ClarusClient, ClientCredentials
+from clarus_async.events import AttemptEvent
+from tests.peers.scenario import TENANT, Told, specs
+from tests.support.recorder import Recorder
 
 WIDTH = 64
 
@@ -57,39 +58,32 @@ class Run(NamedTuple):
 
 async def provision(server: Server, creates: int, within: float) -> Run:
     """Create records with this package's client and its defaults, in one run."""
-    attempts: list[AttemptEvent] = []
-
-    class Observer:
-        def on_event(self, event: Event) -> None:
-            if isinstance(event, AttemptEvent):
-                attempts.append(event)
+    recorder = Recorder()
 
     async def sample() -> None:
         while True:
             paces.append(Pace(time.monotonic(), client.pace.rate))
             await asyncio.sleep(_SAMPLED_EVERY)
 
-    specs = [
-        NewIntegration(name=f"Shop {n}", integration_type="shopify", external_system_reference1=f"shop-{n}")
-        for n in range(creates)
-    ]
     credentials = ClientCredentials(server.client_id, server.client_secret)
     told: list[Told] = []
     told_at: list[float] = []
     paces: list[Pace] = []
-    async with ClarusClient(TENANT, credentials, base_url=server.url, observer=Observer()) as client:
+    async with ClarusClient(TENANT, credentials, base_url=server.url, observer=recorder) as client:
         began_at = time.monotonic()
         sampling = asyncio.create_task(sample())
         try:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(within), client.integrations.provision(specs, concurrency=WIDTH) as run:
+                async with (
+                    asyncio.timeout(within),
+                    client.integrations.provision(specs(0, creates), concurrency=WIDTH) as run,
+                ):
                     async for outcome in run:
-                        error = outcome.error.message if outcome.error else ""
-                        told.append(Told(outcome.key, str(outcome.status), outcome.id, error))
+                        told.append(Told.of(outcome))
                         told_at.append(time.monotonic())
         finally:
             sampling.cancel()
-    return Run(told, told_at, began_at, attempts, paces)
+    return Run(told, told_at, began_at, recorder.attempts, paces)
 
 
 async def create_with(peer: Peer, server: Server, creates: int, within: float) -> Run:

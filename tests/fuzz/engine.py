@@ -58,35 +58,24 @@ class Result:
     error: str | None = None  # what happened then
 
 
-class _Watched:
-    """A target's check, which counts, takes the time, and keeps the last input that failed."""
-
-    def __init__(self, target: Target, result: Result) -> None:
-        self._target = target
-        self._result = result
-
-    def __call__(self, value: Any) -> None:
-        self._result.cases += 1
-        began = time.process_time()
-        try:
-            self._target.check(value)
-            took = time.process_time() - began
-            self._result.slowest = max(self._result.slowest, took)
-            assert took < self._target.most, f"took {took:.1f} s"
-        except hypothesis.errors.UnsatisfiedAssumption:
-            raise
-        except BaseException as error:
-            self._result.failed = repr(value)
-            self._result.error = f"{type(error).__name__}: {error}"
-            raise
-
-
 def _test(target: Target, result: Result) -> Any:
-    watched = _Watched(target, result)
+    """Make a test of a target, which counts, takes the time, and keeps the last input that failed."""
 
     @given(target.inputs)
     def test(value: Any) -> None:
-        watched(value)
+        result.cases += 1
+        began = time.process_time()
+        try:
+            target.check(value)
+            took = time.process_time() - began
+            result.slowest = max(result.slowest, took)
+            assert took < target.most, f"took {took:.1f} s"
+        except hypothesis.errors.UnsatisfiedAssumption:
+            raise
+        except BaseException as error:
+            result.failed = repr(value)
+            result.error = f"{type(error).__name__}: {error}"
+            raise
 
     return test
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from hypothesis import strategies as st
 
 # What JSON, CSV, HTTP and GraphQL are made of, and what breaks readers of them.
@@ -56,20 +54,10 @@ def spoilt(valid: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
     return st.builds(spoil, valid, edits)
 
 
-def deep(opening: bytes, closing: bytes, inner: bytes, depth: int) -> bytes:
-    """Nest something."""
-    return opening * depth + inner + closing * depth
-
-
 nested: st.SearchStrategy[bytes] = st.builds(
-    deep,
+    lambda opening, closing, inner, depth: opening * depth + inner + closing * depth,
     st.sampled_from([b"[", b'{"a":', b'{"errors":', b'{"data":', b'{"errors":[', b'{"context":']),
     st.sampled_from([b"]", b"}", b"]}", b""]),
     st.sampled_from([b"1", b'"x"', b"null", b"", b"{}"]),
     st.integers(0, 1500) | st.just(100_000),
 )
-
-
-def same(one: Any, other: Any) -> bool:
-    """Whether two values of JSON are the same, and of the same types."""
-    return repr(one) == repr(other)

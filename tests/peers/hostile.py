@@ -11,7 +11,7 @@ import json
 import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import aiohttp
 from aiohttp import web
@@ -25,9 +25,8 @@ from clarus_async import (
     NewIntegration,
     Timeouts,
 )
-from tests.peers.scenario import TENANT, Part, Row
-from tests.peers.servers import NEEDS, SECRET, server
-from tests.peers.support import Need
+from tests.peers.scenario import TENANT, Row
+from tests.peers.servers import SECRET, ServerScenario, server
 
 TIMEOUTS = Timeouts(connect=2.0, attempt=2.0, settle=2.0, deadline=4.0)
 # A call and its settling, on a busy machine.
@@ -264,20 +263,12 @@ async def rounds(relay: Relay, url: str, n: str) -> list[str]:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Hostile:
+class Hostile(ServerScenario):
     """A server whose answers are spoilt."""
 
-    name: str  # what the table calls it
-    server: str  # as in ``servers.NEEDS``
     path: str = ""  # under which it has the API
     every: int = 1  # of so many spoilings one is tried
     width: int = 32  # at a time
-    part: Part = Part.FULL  # the smallest part of the scenarios that it belongs to
-    quota: ClassVar[float] = 0.0
-
-    @property
-    def needs(self) -> tuple[Need, ...]:
-        return NEEDS[self.server]
 
     async def run(self) -> Row:
         """Try all; a row's records are spoilings, and what failed is what was not as it should be."""
@@ -303,10 +294,6 @@ class Hostile:
             seconds=time.monotonic() - began, pace="",
             errors=tuple(f"{text} ({len(where)}): {'; '.join(where[:3])}" for text, where in wrong.items()),
         )  # fmt: skip
-
-    def wrong(self, row: Row) -> list[str]:
-        """Say what of a row must not be."""
-        return list(row.errors)
 
 
 SCENARIOS: tuple[Hostile, ...] = (

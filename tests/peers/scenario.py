@@ -13,7 +13,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from enum import IntEnum
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -24,14 +24,16 @@ from clarus_async import (
     ClarusError,
     ClientCredentials,
     NewIntegration,
+    Outcome,
     PaceState,
     PacingPolicy,
     RetryPolicy,
     Timeouts,
 )
-from clarus_async.events import AttemptEvent, Event
+from clarus_async.events import AttemptEvent
 from tests.peers.software import Peer
 from tests.peers.support import Need, Process
+from tests.support.recorder import Recorder
 from tests.support.second_integrations import PLAIN, Record
 from tests.support.second_server import SecondServer
 
@@ -56,6 +58,11 @@ class Told(NamedTuple):
     id: int | None = None
     error: str = ""
     others: Sequence[int] = ()
+
+    @classmethod
+    def of(cls, outcome: Outcome) -> Self:
+        error = outcome.error.message if outcome.error else ""
+        return cls(outcome.key, str(outcome.status), outcome.id, error, outcome.others)
 
     @property
     def ok(self) -> bool:
@@ -98,6 +105,11 @@ class Row:
     attempts: Sequence[AttemptEvent] = dataclasses.field(default=(), repr=False)  # the requests for records
     right: Right = Right()  # what it should have come to
 
+    def wrong(self, *but: str) -> list[str]:
+        """Say what of it must not be."""
+        counts = {name: getattr(self, name) for name in ("failed", "untold", "lost", "twice", "untrue")}
+        return [f"{count} {what}" for what, count in counts.items() if count and what not in but]
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Scenario:
@@ -130,11 +142,11 @@ class Scenario:
 
     async def run(self) -> Row:
         """Run it once, and hold what was told against what the origin has stored."""
-        attempts: list[AttemptEvent] = []
+        recorder = Recorder()
         async with before_origin(self.peer) as entrance:
             entrance.origin.create_takes = self._create_takes
             async with entrance.client(
-                timeouts=self.timeouts, retry=self.retry, pacing=self.pacing, observer=_Attempts(attempts)
+                timeouts=self.timeouts, retry=self.retry, pacing=self.pacing, observer=recorder
             ) as clarus:
                 if self.begins is not None:
                     await asyncio.sleep((self.begins - time.time()) % 1.0)
@@ -144,7 +156,7 @@ class Scenario:
                 pace = clarus.pace
             await entrance.settled()
             stored = entrance.origin.created(TENANT)
-        there = sum(one.ok for one in told)
+        there, attempts = sum(one.ok for one in told), recorder.attempts
         return judge(
             Row(
                 peer=self.name, records=self.records, seconds=seconds, told=told, attempts=attempts, right=self.right,
@@ -158,10 +170,7 @@ class Scenario:
 
     def wrong(self, row: Row) -> list[str]:
         """Say what of a row must not be."""
-        never = {"failed": row.failed, "untold": row.untold, "lost": row.lost}
-        if not self.gateway_repeats:
-            never |= {"twice": row.twice, "untrue": row.untrue}
-        return [f"{count} {what}" for what, count in never.items() if count] + list(
+        return row.wrong(*(("twice", "untrue") if self.gateway_repeats else ())) + list(
             row.errors[:1] if row.failed else ()
         )
 
@@ -169,16 +178,12 @@ class Scenario:
         return random.uniform(*self.late) if random.random() < self.late_share else 0.0
 
     async def _told(self, clarus: ClarusClient, entrance: Entrance) -> list[Told]:
-        specs = [
-            NewIntegration(name=f"Shop {n}", integration_type="shopify", external_system_reference1=f"shop-{n}")
-            for n in range(self.records)
-        ]
         told: list[Told] = []
         disturbance = asyncio.create_task(self.meanwhile(entrance)) if self.meanwhile else None
         try:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self.within):
-                    await (self._provision if self.call == "provision" else self._create)(clarus, specs, told)
+                    await (self._provision if self.call == "provision" else self._create)(clarus, told)
         finally:
             if disturbance is not None:
                 disturbance.cancel()
@@ -186,13 +191,12 @@ class Scenario:
                     await disturbance
         return told
 
-    async def _provision(self, clarus: ClarusClient, specs: list[NewIntegration], told: list[Told]) -> None:
-        async with clarus.integrations.provision(specs, concurrency=self.width) as run:
+    async def _provision(self, clarus: ClarusClient, told: list[Told]) -> None:
+        async with clarus.integrations.provision(specs(0, self.records), concurrency=self.width) as run:
             async for outcome in run:
-                error = outcome.error.message if outcome.error else ""
-                told.append(Told(outcome.key, str(outcome.status), outcome.id, error, outcome.others))
+                told.append(Told.of(outcome))
 
-    async def _create(self, clarus: ClarusClient, specs: list[NewIntegration], told: list[Told]) -> None:
+    async def _create(self, clarus: ClarusClient, told: list[Told]) -> None:
         at_a_time = asyncio.Semaphore(self.width)
 
         async def one(spec: NewIntegration) -> None:
@@ -207,8 +211,16 @@ class Scenario:
                     told.append(Told(key, "created", record.id))
 
         async with asyncio.TaskGroup() as group:
-            for spec in specs:
+            for spec in specs(0, self.records):
                 group.create_task(one(spec))
+
+
+def specs(first: int, end: int, **more: Any) -> list[NewIntegration]:
+    """Return the records from one number to another; a name is the reference, which is all that some lists tell."""
+    return [
+        NewIntegration(name=f"shop-{n}", integration_type="shopify", external_system_reference1=f"shop-{n}", **more)
+        for n in range(first, end)
+    ]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -282,14 +294,3 @@ def judge(row: Row, stored: Iterable[Record]) -> Row:
 
 def _untrue(told: Told, ids: list[int]) -> bool:
     return len(ids) > 1 if told.ok else told.status == "failed" and bool(ids)
-
-
-class _Attempts:
-    """Keeps the requests that the client tells of, those for a token aside."""
-
-    def __init__(self, attempts: list[AttemptEvent]) -> None:
-        self._attempts = attempts
-
-    def on_event(self, event: Event) -> None:
-        if isinstance(event, AttemptEvent):
-            self._attempts.append(event)
