@@ -12,8 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -28,7 +27,7 @@ from clarus_async.fleet.shard_store import ShardStore, connect
 from clarus_async.fleet.split_file import SplitFile, split_file
 from clarus_async.resources.integrations import INTEGRATIONS
 from clarus_async.simulator import Endpoint, FaultKind, Simulator
-from tests.chaos.provision_kill import SETTLE, faults
+from tests.chaos.provision_kill import SETTLE, Verdict, faults, judged
 
 CANARY = "c4n4ry-secret"
 TENANT = "acme"
@@ -162,38 +161,6 @@ class Workers:
         return b"".join(path.read_bytes() for path in sorted(self._folder.glob("worker-*.log")))
 
 
-class Verdict(NamedTuple):
-    """What the simulator's ledger says of a run."""
-
-    lost: int  # records that are not there
-    twice: int  # records that are there more than once
-    untold: int  # records without exactly one outcome
-    untrue: int  # outcomes that the ledger contradicts
-    leaks: int  # secrets in Redis, in results or in logs
-    off: int  # by how much the report does not add up
-
-    @property
-    def kept(self) -> bool:
-        """Whether the promise was."""
-        return not any(self)
-
-
-def judged(sim: Simulated, records: int, told: Sequence[Outcome], report: Report, leaks: int) -> Verdict:
-    """Compare what was told with what the simulator has stored."""
-    stored = sim.ledger()
-    there = Counter(reference for _, reference in stored)
-    ids = dict(stored)
-    heard = Counter(outcome.index for outcome in told)
-    return Verdict(
-        lost=sum(not there[f"ref-{number}"] for number in range(records)),
-        twice=sum(number > 1 for number in there.values()),
-        untold=sum(heard[number] != 1 for number in range(records)) + abs(len(told) - records),
-        untrue=sum(not outcome.status.ok or ids.get(outcome.id) != outcome.key for outcome in told),
-        leaks=leaks,
-        off=abs(report.total - records) + report.not_ok,
-    )
-
-
 def dump(url: str) -> bytes:
     """Return every key and value of a Redis, with the bodies of Celery's messages as they are and in clear."""
     read = {"string": "get", "hash": "hgetall", "list": "lrange", "set": "smembers", "zset": "zrange"}
@@ -268,7 +235,9 @@ class Run:
         tokens = {token.partition(" ")[2] for _, token in self._sim.creates()}
         leaks = self.leaks + self._secrets_in(logs) + sum(logs.count(token.encode()) for token in tokens)
         leaks += sum(self._secrets_in(outcome.to_json()) for outcome in self.told)
-        return judged(self._sim, len(self.split.lines), self.told, self.report, leaks)
+        records = len(self.split.lines)
+        verdict = judged(dict(self._sim.ledger()), [f"ref-{number}" for number in range(records)], self.told)
+        return verdict._replace(leaks=leaks, off=abs(self.report.total - records) + self.report.not_ok)
 
 
 def client_of(sim: Simulated | Simulator, tenant: str = TENANT, **options: Any) -> ClarusClient:

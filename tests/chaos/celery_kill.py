@@ -18,7 +18,8 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.chaos.celery_fleet import Run, Verdict, Workers, simulated, write_file
+from tests.chaos.celery_fleet import Run, Workers, simulated, write_file
+from tests.chaos.provision_kill import Verdict
 from tests.support.redis_server import RedisServer
 
 LEASE = 2.0

@@ -15,7 +15,6 @@ import random
 import signal
 import sys
 import tempfile
-from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,7 +28,7 @@ from clarus_async.fleet.worker import run_to_end
 from clarus_async.resources.integrations import INTEGRATIONS
 from clarus_async.simulator import Endpoint, Simulator
 from tests.chaos.celery_fleet import client_of, write_file
-from tests.chaos.provision_kill import TIMEOUTS
+from tests.chaos.provision_kill import TIMEOUTS, judged
 from tests.support.redis_server import RedisServer
 
 LEASE = 0.5
@@ -82,16 +81,10 @@ async def _round(sim: Simulator, redis_url: str, tenant: str, folder: Path, reco
         finally:
             with contextlib.suppress(ProcessLookupError):
                 owner.kill()
-        told = Counter(outcome.index for outcome in await store.outcomes(0) if outcome.status.ok)
-    there = Counter(record.external_system_reference1 for record in sim.created(tenant))
-    return Rounds(
-        1,
-        int(stopped),
-        _creates(sim, tenant) - before,
-        sum(not there[f"ref-{number}"] for number in range(records)),
-        sum(number > 1 for number in there.values()),
-        sum(told[number] != 1 for number in range(records)),
-    )
+        told = [outcome for outcome in await store.outcomes(0) if outcome.status.ok]
+    ids = {record.id: record.external_system_reference1 for record in sim.created(tenant)}
+    verdict = judged(ids, [f"ref-{number}" for number in range(records)], told)
+    return Rounds(1, int(stopped), _creates(sim, tenant) - before, verdict.lost, verdict.twice, abs(verdict.untold))
 
 
 def _creates(sim: Simulator, tenant: str) -> int:

@@ -25,7 +25,8 @@ from clarus_async.provisioning.files.reader import Format
 from clarus_async.simulator import Simulator
 from tests.ratelimit.test_shared_pace_redis import creates, keep_busy
 from tests.support import stub_server
-from tests.support.redis_server import RedisServer, free_port
+from tests.support.process import free_port
+from tests.support.redis_server import RedisServer
 from tests.support.tls import authority_fixture, server_context  # noqa: F401  one is a fixture
 
 CANARY = "canary-redis-password"

@@ -13,7 +13,7 @@ from typing import Any
 from clarus_async import PacingPolicy, Timeouts
 from tests.peers.scenario import TENANT, Entrance, Part, Scenario
 from tests.peers.software import Haproxy, Nginx, Peer, Squid, Varnish
-from tests.peers.support import Process
+from tests.support.process import Process
 
 # The built-in VCL answers for an origin that takes too long: 503, "Retry-After: 5". Many set their own.
 SOONER = 'sub vcl_backend_error { set beresp.http.Retry-After = "1"; return (deliver); }'

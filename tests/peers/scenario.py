@@ -32,7 +32,8 @@ from clarus_async import (
 )
 from clarus_async.events import AttemptEvent
 from tests.peers.software import Peer
-from tests.peers.support import Need, Process
+from tests.peers.support import Need
+from tests.support.process import Process
 from tests.support.recorder import Recorder
 from tests.support.second_integrations import PLAIN, Record
 from tests.support.second_server import SecondServer

@@ -13,7 +13,6 @@ from tests.peers.support import (
     NODE_JS,
     RUBY,
     Need,
-    Process,
     gem,
     node,
     node_package,
@@ -21,6 +20,7 @@ from tests.peers.support import (
     python_package,
     skip_unless,
 )
+from tests.support.process import Process
 
 SECRET = "peer's secret: +/%20?&="
 """A client's secret with signs that each way to send one writes differently; oidc-provider takes ASCII alone."""

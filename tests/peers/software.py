@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from tests.peers.support import NODE_JS, RUBY, Need, Process, gem, node, node_package, program, python_package
+from tests.peers.support import NODE_JS, RUBY, Need, gem, node, node_package, program, python_package
+from tests.support.process import Process
 
 
 class Peer(Protocol):

@@ -105,10 +105,28 @@ class World:
                 with contextlib.suppress(asyncio.CancelledError):
                     await running
                 self._start()
-            await self._client.close()
         finally:
             happening.cancel()
             await asyncio.gather(happening, return_exceptions=True)
+        await self._as_good_as_new()
+        await self._client.close()
+
+    async def _as_good_as_new(self) -> None:
+        """See that whatever happened, no connection is kept, nobody waits, and every tenant can be asked again."""
+        core = self._client._caller.core
+        if core.connections.busy:
+            self._history.troubles.append(f"{core.connections.busy} connections were not given back")
+        self._sim.set_faults([])
+        self._sim.set_quota(None)
+        await self._sim.accept()
+        # A tenant may be closed for as long as a Retry-After says, and no token be asked for as long.
+        await asyncio.sleep(60.0)
+        for tenant in self._plan.tenants:
+            view = self._client.for_subdomain(tenant)
+            await view.ping()
+            out = core.tenants.get(tenant).queue.pace._out
+            if view.pace.waiting or view.pace.queued or out:
+                self._history.troubles.append(f"{tenant}: {view.pace} is left, and {out} on the wire")
 
     # --- the process
 
