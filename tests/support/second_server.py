@@ -1,4 +1,5 @@
-"""A Clarus API written from ``CLARUS_API.md`` alone, with no code and no HTTP library of the simulator's; stdlib only.
+"""A Clarus API written from ``CLARUS_API.md`` alone, with no code and no HTTP library of the simulator's: of
+packages it has graphql-core alone.
 
 Where the document is silent, a :class:`Dialect` says what this server does.
 """
