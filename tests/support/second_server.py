@@ -1,7 +1,6 @@
-"""A Clarus API written from ``CLARUS_API.md`` alone, with no code and no HTTP library of the simulator's: of
-packages it has graphql-core alone.
+"""A Clarus API written from ``CLARUS_API.md`` alone, with no code and no HTTP library of the simulator's.
 
-Where the document is silent, a :class:`Dialect` says what this server does.
+Of packages it has graphql-core alone. Where the document is silent, a :class:`Dialect` says what this server does.
 """
 
 from __future__ import annotations
