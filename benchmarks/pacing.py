@@ -27,9 +27,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.pacing_clients import PEERS, WIDTH, Run, create_with, provision
+from benchmarks.pacing_clients import Run, create_with, provision
 from benchmarks.pacing_limiters import LIMITERS, Limiter, serving
 from benchmarks.pacing_plot import Picture, Point, svg
+from benchmarks.peers import PEERS, WIDTH
 from tests.peers.scenario import Row, judge
 
 OURS = "clarus_async"

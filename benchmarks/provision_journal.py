@@ -15,9 +15,9 @@ import time
 from pathlib import Path
 from typing import Final
 
-from benchmarks.call import WIDTH
 from benchmarks.canned_server import canned_server
 from benchmarks.measuring import Figure, in_a_pool, interleaved, median, ratio
+from benchmarks.peers import WIDTH
 from clarus_async import AccessToken, ClarusClient, NewIntegration
 
 _CONFIGURATION: Final = {"api_key": "your-api-key", "shop_domain": "mystore.myshopify.com"}
