@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
-import multiprocessing
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from multiprocessing.connection import Connection
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import orjson
 import redis as redis_package
@@ -26,77 +23,19 @@ from clarus_async.fleet.coordinator import Coordinator
 from clarus_async.fleet.shard_store import ShardStore, connect
 from clarus_async.fleet.split_file import SplitFile, split_file
 from clarus_async.resources.integrations import INTEGRATIONS
-from clarus_async.simulator import Endpoint, FaultKind, Simulator
+from clarus_async.simulator import FaultKind, Simulator
 from tests.chaos.provision_kill import SETTLE, Verdict, faults, judged
+from tests.chaos.simulated import TENANT, Simulated, simulated_apart
 
 CANARY = "c4n4ry-secret"
-TENANT = "acme"
 ROOT = Path(__file__).parents[2]
-_SPAWN = multiprocessing.get_context("spawn")
 
 
-class Simulated(NamedTuple):
-    """A simulator in a process of its own."""
-
-    url: str  # where it is
-    client_id: str  # of its credentials
-    client_secret: str
-    pipe: Connection  # to ask it
-
-    def ledger(self) -> list[tuple[int, str]]:
-        """Return the id and the reference of every record that was ever created."""
-        self.pipe.send("ledger")
-        return self.pipe.recv()
-
-    def creates(self) -> list[tuple[float, str]]:
-        """Return when each create arrived, on this machine's monotonic clock, and with what token."""
-        self.pipe.send("creates")
-        return self.pipe.recv()
-
-    def environment(self) -> dict[str, str]:
-        """Return what tells a client of it."""
-        return {
-            "CLARUS_SUBDOMAIN": TENANT, "CLARUS_BASE_URL": self.url,
-            "CLARUS_CLIENT_ID": self.client_id, "CLARUS_CLIENT_SECRET": self.client_secret,
-        }  # fmt: skip
-
-
-def _simulate(pipe: Connection, share: float, seed: int, references: bool, latency: float) -> None:
+def simulated(*, share: float = 0.0, seed: int = 1, latency: float = 0.003) -> AbstractContextManager[Simulated]:
+    """Run a simulator; ``share`` of the requests meet a fault, and an answer takes ``latency`` seconds."""
     # Sessions that end again and again would have a client wait for a minute.
     chosen = [fault for fault in faults(share) if fault.kind is not FaultKind.UNAUTHORIZED] if share else []
-
-    async def main() -> None:
-        async with Simulator(faults=chosen, seed=seed, latency=latency, searchable_references=references) as sim:
-            pipe.send((sim.url, sim.client_id, sim.client_secret))
-            while (asked := await asyncio.to_thread(pipe.recv)) != "end":
-                if asked == "ledger":
-                    pipe.send([(record.id, record.external_system_reference1) for record in sim.created(TENANT)])
-                else:
-                    pipe.send(
-                        [(e.at, e.headers["Authorization"]) for e in sim.requests if e.endpoint is Endpoint.CREATE]
-                    )
-
-    asyncio.run(main())
-
-
-@contextlib.contextmanager
-def simulated(
-    *, share: float = 0.0, seed: int = 1, references: bool = True, latency: float = 0.003
-) -> Iterator[Simulated]:
-    """Run a simulator."""
-    ours, theirs = _SPAWN.Pipe()
-    process = _SPAWN.Process(target=_simulate, args=(theirs, share, seed, references, latency), daemon=True)
-    process.start()
-    try:
-        theirs.close()
-        yield Simulated(*ours.recv(), ours)
-        ours.send("end")
-        process.join(10)
-    finally:
-        process.kill()
-        process.join()
-        process.close()
-        ours.close()
+    return simulated_apart(faults=chosen, seed=seed, latency=latency, searchable_references=True)
 
 
 def write_file(path: Path, records: int) -> None:
