@@ -27,7 +27,7 @@ from clarus_async.fleet.split_file import split_file
 from clarus_async.fleet.worker import run_to_end
 from clarus_async.resources.integrations import INTEGRATIONS
 from clarus_async.simulator import Endpoint, Simulator
-from tests.chaos.celery_fleet import client_of, write_file
+from tests.chaos.celery_kill import client_of, write_file
 from tests.chaos.provision_kill import TIMEOUTS, judged
 from tests.support.redis_server import RedisServer
 

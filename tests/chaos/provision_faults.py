@@ -386,18 +386,15 @@ def _one(scenario: Scenario, way: Way) -> dict[str, Any]:
     return row | {name: getattr(way, name) for name in ("seed", "journal", "references", "records")}
 
 
-_COLUMNS: Final = (
-    "duplicates", "lost", "failed_though_stored", "unresolved", "misnamed", "failed", "troubles", "later", "runs",
-    "creates", "unknown", "queries",
-)  # fmt: skip
+_COLUMNS: Final = {
+    "duplicates": "dup", "lost": "lost", "failed_though_stored": "f.stored", "unresolved": "unres",
+    "misnamed": "misnamed", "failed": "failed", "troubles": "trouble", "later": "later", "runs": "runs",
+    "creates": "creates", "unknown": "unknown", "queries": "queries",
+}  # fmt: skip
 
 
 def _print_table(rows: Sequence[Mapping[str, Any]]) -> None:
-    heads = (
-        "dup", "lost", "f.stored", "unres", "misnamed", "failed", "trouble", "later", "runs", "creates", "unknown",
-        "queries",
-    )  # fmt: skip
-    print(f"{'scenario':40} {'n':>3} " + " ".join(f"{head:>8}" for head in heads) + "  outcomes")
+    print(f"{'scenario':40} {'n':>3} " + " ".join(f"{head:>8}" for head in _COLUMNS.values()) + "  outcomes")
     for name in dict.fromkeys(row["scenario"] for row in rows):
         mine = [row for row in rows if row["scenario"] == name]
         counts: Counter[str] = Counter()

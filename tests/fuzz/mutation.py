@@ -25,12 +25,7 @@ edits = st.lists(
 
 
 def spoil(content: bytes, changes: list[tuple[str, int, int, bytes]]) -> bytes:
-    """Change bytes.
-
-    Args:
-        content: a valid document.
-        changes: kind, place as a share of 2**16, length, and what is put there.
-    """
+    """Change bytes: how, where as a share of 2**16, how many, and what is put there."""
     for kind, share, length, new in changes:
         at = share * (len(content) + 1) // 2**16
         head, tail = content[:at], content[at:]

@@ -28,15 +28,7 @@ NEXT_SERVER = "proxy_next_upstream error timeout non_idempotent;"
 
 
 def late(name: str, peer: Peer, by: tuple[float, float], *, patience: float = 2.0, **options: Any) -> Scenario:
-    """Describe an origin that applies a create late.
-
-    Args:
-        name: the scenario's.
-        peer: the gateway.
-        by: seconds, from and to, after the gateway has given the origin up.
-        patience: seconds that the gateway has for the origin.
-        options: the scenario's other ones.
-    """
+    """Describe an origin that applies a create late: from and to so many seconds after the gateway has given it up."""
     return Scenario(name=name, peer=peer, late=(patience + by[0], patience + by[1]), **options)
 
 

@@ -99,42 +99,10 @@ _HEADERS = {
     "X-RateLimit-Reset": ("1",),
     "X-Request-Id": (),
 }
-_STATUSES = (
-    200,
-    201,
-    202,
-    204,
-    206,
-    301,
-    304,
-    400,
-    401,
-    403,
-    404,
-    407,
-    408,
-    409,
-    418,
-    422,
-    429,
-    500,
-    502,
-    503,
-    504,
-    599,
-)
-_BODIES = (
-    None,
-    b"null",
-    b"[]",
-    b'""',
-    b"0",
-    b"{}",
-    b"\xff\xfe",
-    b"[" * 5000,
-    b"<html><title>Oops</title>",
-    b" " * 70_000,
-)
+_STATUSES = (200, 201, 202, 204, 206, 301, 304, 400, 401, 403, 404, 407, 408, 409, 418, 422, 429, 500, 502, 503, 504,
+             599)  # fmt: skip
+_BODIES = (None, b"null", b"[]", b'""', b"0", b"{}", b"\xff\xfe", b"[" * 5000, b"<html><title>Oops</title>",
+           b" " * 70_000)  # fmt: skip
 _LEAVES: tuple[Any, ...] = (None, True, 0, -1, 1e300, 10**30, "", "x" * 5000, [], {}, [None], {"a": None}, SECRET)
 
 

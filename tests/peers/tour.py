@@ -21,13 +21,7 @@ from tests.peers.servers import SECRET, ServerScenario, server
 
 
 async def tour(clarus: ClarusClient, *, records: int = 25, searchable: bool = True) -> None:
-    """Create, update, list, find, provision twice and delete.
-
-    Args:
-        clarus: of a tenant that has no records.
-        records: how many are provisioned.
-        searchable: the server says that its list can be searched by reference.
-    """
+    """Create, update, list, find, provision twice and delete, for a tenant that has no records."""
     made = await clarus.integrations.create(
         NewIntegration(name="Größter Laden", integration_type="shopify", external_system_reference1="first")
     )

@@ -10,18 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clarus_async.errors import InvalidInputError
-from clarus_async.resources.integrations import IntegrationChanges, NewIntegration
+from clarus_async.resources.integrations import NewIntegration
 from clarus_async.validation import plain_or_problem
 from tests.support.strategies import (
-    HERE,
     NEW_ATTRIBUTES,
-    REQUIRED,
     any_texts,
-    holding,
     json_of,
     json_scalars,
     json_values,
-    new_attributes,
     quick,
     secrets,
     thorough,
@@ -102,23 +98,6 @@ def test_what_is_refused_is_never_shown(given_):
     assert secret not in f"{error}{error!r}{error.problems}"
 
 
-@given(new_attributes, st.sets(st.sampled_from(sorted(NEW_ATTRIBUTES)), min_size=1))
-@quick
-def test_every_attribute_of_a_wrong_type_is_named(attributes, wrong):
-    error = refused(NewIntegration, **attributes | dict.fromkeys(wrong, b"x"))
-
-    assert {problem.field for problem in error.problems} == wrong
-
-
-@given(st.data(), new_attributes)
-@quick
-def test_from_mapping_is_the_constructor(data, attributes):
-    left_out = data.draw(st.sets(st.sampled_from(sorted(set(NEW_ATTRIBUTES) - set(REQUIRED)))))
-    attributes = attributes | dict.fromkeys(left_out)
-
-    assert NewIntegration.from_mapping(attributes) == NewIntegration(**attributes)
-
-
 @given(st.dictionaries(any_texts | st.sampled_from(sorted(NEW_ATTRIBUTES)) | st.integers(), json_scalars, max_size=6))
 @thorough
 def test_from_mapping_makes_a_record_or_names_what_is_wrong(attributes):
@@ -132,14 +111,3 @@ def test_from_mapping_makes_a_record_or_names_what_is_wrong(attributes):
     else:
         assert set(attributes) <= set(NEW_ATTRIBUTES)
         assert record.key
-
-
-@given(holding(json_of(st.just(HERE))), new_attributes)
-@quick
-def test_no_repr_shows_a_configuration(given_, attributes):
-    secret, value = given_
-    for record in (
-        NewIntegration(**attributes | {"configuration": {"a": value}}),
-        IntegrationChanges(configuration={"a": value}),
-    ):
-        assert secret not in f"{record}{record!r}"

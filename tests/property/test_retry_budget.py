@@ -18,13 +18,7 @@ positive = st.floats(1e-3, 1e6)
 
 
 def minute(budget, start, bursts, most, delays):
-    """Make a minute's calls, all of which fail; return how many retries went out.
-
-    Args:
-        bursts: how many moments the calls are spread over.
-        most: retries that a call wants.
-        delays: seconds before each retry, in turn.
-    """
+    """Make a minute's calls at so many moments, all of which fail; return how many retries went out, after delays."""
     due = []
     for n in range(CALLS):
         at = start + 60.0 * (n * bursts // CALLS) / bursts

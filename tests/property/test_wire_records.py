@@ -257,7 +257,6 @@ def test_what_is_odd_in_a_row_costs_no_other_row(data, nodes, wrong):
         assert canary not in repr(read)
 
 
-ENVELOPE = {"data": {"id": 1, "attributes": {"name": "x"}}}
 LIST = rows({"id": 1, "name": "x", "created_at": "2026-01-10T12:00:00Z"})
 LIST["data"]["integrations"]["all"]["pageInfo"] = {"hasNextPage": True, "endCursor": "x"}
 
@@ -270,18 +269,6 @@ def replaced(document, pointer, value):
     holder = resolve(document, parent)
     holder[int(name) if isinstance(holder, list) else name] = value
     return document
-
-
-@pytest.mark.parametrize("pointer", ["", "/data"])
-@given(wrong=wrong_values)
-@few
-def test_a_wrong_type_in_the_envelope_is_named_where_it_stands(pointer, wrong):
-    canary, value = wrong
-    if isinstance(value, dict):
-        value = [value]
-    document = replaced(ENVELOPE, pointer, value)
-
-    check_unreadable(read_created(INTEGRATIONS, orjson.dumps(document)), document, pointer, canary)
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 from tests.simulation import manners, truth
-from tests.simulation.facts import Facts
-from tests.simulation.history import History
+from tests.simulation.history import Facts, History
 
 
 class Broken(NamedTuple):
