@@ -135,10 +135,10 @@ def test_a_bare_resource_comes_back_whole_too(record, identifier, bare, as_text)
     assert read_created(EXTERNAL_ENTITIES, orjson.dumps(document)) == expected
 
 
-@given(new_entities, ids, st.none() | texts)
+@given(new_entities, ids, st.none() | texts, st.sampled_from([{}, {"status": "active"}]))
 @thorough
-def test_a_row_of_a_bare_resource_is_the_record_as_far_as_the_list_tells(record, identifier, name):
-    integration = None if record.integration_id is None else {"id": str(record.integration_id), "name": name}
+def test_a_row_of_a_bare_resource_is_the_record_as_far_as_the_list_tells(record, identifier, name, more):
+    integration = None if record.integration_id is None else {"id": str(record.integration_id), "name": name} | more
     listed = {"code", "description", "entity_type", "external_system_reference1"}
     node = {name: getattr(record, name) for name in listed} | {"id": str(identifier), "integration": integration}
     page = read_page(EXTERNAL_ENTITIES.listing, {"external_entities": {"all": {"edges": [{"node": node}]}}})
@@ -146,7 +146,7 @@ def test_a_row_of_a_bare_resource_is_the_record_as_far_as_the_list_tells(record,
     assert page.unreadable == ()
     assert {name: getattr(page.rows[0], name) for name in listed} == {name: getattr(record, name) for name in listed}
     assert (page.rows[0].id, page.rows[0].integration_id) == (identifier, record.integration_id)
-    assert page.rows[0].extra == {}
+    assert page.rows[0].extra == ({"integration": integration} if integration and more else {})
 
 
 @given(integration_changes, ids)
