@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
 import aiohttp
@@ -15,9 +16,9 @@ from yarl import URL
 
 from benchmarks.canned_server import CannedServer, canned_server
 from benchmarks.measuring import Figure, Spent, in_a_pool, interleaved, median, ratio
-from clarus_async import AccessToken, ClarusClient, NewIntegration
+from benchmarks.peers import WIDTH, Peer, aiohttp_retry, httpx_retries, openai_base
+from clarus_async import AccessToken, ClarusClient, NewIntegration, Observer
 
-WIDTH: Final = 64
 _PATH: Final = "/api/integrations"
 _HEADERS: Final = {
     "Authorization": "Bearer t",
@@ -52,8 +53,8 @@ def _envelope() -> bytes:
 
 
 @contextlib.asynccontextmanager
-async def _ours(url: str) -> AsyncIterator[Create]:
-    async with ClarusClient("acme", AccessToken("t"), base_url=url) as client:
+async def _ours(url: str, observer: Observer | None = None) -> AsyncIterator[Create]:
+    async with ClarusClient("acme", AccessToken("t"), base_url=url, observer=observer) as client:
 
         async def create(_: object) -> None:
             await client.integrations.create(NEW)
@@ -73,21 +74,12 @@ async def _seen(url: str) -> AsyncIterator[Create]:
     observer = OpenTelemetryObserver(
         tracer_provider=TracerProvider(), meter_provider=MeterProvider([InMemoryMetricReader()])
     )
-    async with ClarusClient("acme", AccessToken("t"), base_url=url, observer=observer) as client:
-
-        async def create(_: object) -> None:
-            await client.integrations.create(NEW)
-
+    async with _ours(url, observer) as create:
         yield create
 
 
 def by_hand(session: aiohttp.ClientSession, address: str | URL) -> Create:
-    """Return what creates a record by a plain call.
-
-    Args:
-        session: sends it.
-        address: where to.
-    """
+    """Return what creates a record by a plain call."""
 
     async def create(_: object) -> Any:
         async with session.post(address, data=_envelope(), headers=_HEADERS) as response:
@@ -164,49 +156,21 @@ async def _usual(url: str) -> AsyncIterator[Create]:
         yield create
 
 
-@contextlib.asynccontextmanager
-async def _retry(url: str) -> AsyncIterator[Create]:
-    from aiohttp_retry import JitterRetry, RetryClient  # noqa: PLC0415
+def _taken(peer: Peer) -> Callable[[str], AbstractAsyncContextManager[Create]]:
+    """Return what opens a client that is taken as it is."""
 
-    async with aiohttp.ClientSession() as session:
-        client = RetryClient(client_session=session, retry_options=JitterRetry(attempts=4))
+    @contextlib.asynccontextmanager
+    async def opened(url: str) -> AsyncIterator[Create]:
+        async with peer(url + _PATH, _HEADERS) as send:
 
-        async def create(_: object) -> Any:
-            async with client.post(url + _PATH, data=_envelope(), headers=_HEADERS) as response:
-                response.raise_for_status()
-                return orjson.loads(await response.read())["data"]
+            async def create(_: object) -> Any:
+                document = await send({"data": {"type": "integrations", "attributes": dict(_ATTRIBUTES)}})
+                assert document is not None
+                return document["data"]
 
-        yield create
+            yield create
 
-
-@contextlib.asynccontextmanager
-async def _httpx(url: str) -> AsyncIterator[Create]:
-    import httpx  # noqa: PLC0415
-    from httpx_retries import Retry, RetryTransport  # noqa: PLC0415
-
-    transport = RetryTransport(retry=Retry(total=3, allowed_methods=["POST"]))
-    async with httpx.AsyncClient(transport=transport, headers=_HEADERS) as client:
-
-        async def create(_: object) -> Any:
-            response = await client.post(url + _PATH, content=_envelope())
-            response.raise_for_status()
-            return orjson.loads(response.content)["data"]
-
-        yield create
-
-
-@contextlib.asynccontextmanager
-async def _openai(url: str) -> AsyncIterator[Create]:
-    from openai import AsyncOpenAI  # noqa: PLC0415
-
-    headers = {name: value for name, value in _HEADERS.items() if name != "Authorization"}
-    async with AsyncOpenAI(base_url=url, api_key="t", default_headers=headers, max_retries=3) as client:
-
-        async def create(_: object) -> Any:
-            body = {"data": {"type": "integrations", "attributes": dict(_ATTRIBUTES)}}
-            return await client.post(_PATH, body=body, cast_to=object)
-
-        yield create
+    return opened
 
 
 @contextlib.asynccontextmanager
@@ -242,22 +206,15 @@ PEERS: Final = {
     TUNED: _tuned,
     OURS: _ours,
     SEEN: _seen,
-    RETRY: _retry,
+    RETRY: _taken(aiohttp_retry),
     USUAL: _usual,
-    HTTPX: _httpx,
-    OPENAI: _openai,
+    HTTPX: _taken(httpx_retries),
+    OPENAI: _taken(openai_base),
 }
 
 
 async def measured(server: CannedServer, names: list[str], rounds: int, count: int) -> dict[str, list[Spent]]:
-    """Measure some of the peers, side by side.
-
-    Args:
-        server: where.
-        names: which; those that are not installed are left out.
-        rounds: slices of each.
-        count: creates of a slice.
-    """
+    """Measure some of the peers, side by side."""
     async with contextlib.AsyncExitStack() as stack:
         works = {}
         for name in names:
@@ -273,11 +230,7 @@ async def _work(create: Create, count: int) -> None:
 
 
 def figures(*, quick: bool) -> list[Figure]:
-    """Measure, and return the table.
-
-    Args:
-        quick: with fewer rounds.
-    """
+    """Measure, and return the table."""
     rounds, count = (9, 320) if quick else (41, 640)
     with canned_server(apart=True) as server:
         before = server.spent()

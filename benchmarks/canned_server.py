@@ -115,12 +115,7 @@ def _serve(pipe: Connection, rows: int, core: int | None) -> None:
 
 
 class CannedServer:
-    """A server that runs.
-
-    Args:
-        url: where.
-        pipe: to its process.
-    """
+    """A server that runs."""
 
     def __init__(self, url: str, pipe: Connection) -> None:
         self.url = url

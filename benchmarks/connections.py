@@ -62,9 +62,5 @@ async def _work(create: Callable[[object], Awaitable[object]], count: int) -> No
 
 
 def figures(*, quick: bool) -> list[Figure]:
-    """Measure, and return the table. Client and server are one process here, so the figures are those of both.
-
-    Args:
-        quick: with fewer rounds.
-    """
+    """Measure, and return the table. Client and server are one process here, so the figures are those of both."""
     return asyncio.run(_measure(5 if quick else 21))

@@ -44,11 +44,7 @@ class _Record:
 
 
 def figures(*, quick: bool) -> list[Figure]:
-    """Measure, and return the table.
-
-    Args:
-        quick: with fewer rounds.
-    """
+    """Measure, and return the table."""
     prepare(INTEGRATIONS)
     usual = make_converter()
     given = _Record(name=NEW.name, integration_type=NEW.integration_type, configuration=dict(NEW.configuration))

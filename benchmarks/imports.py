@@ -23,11 +23,7 @@ def _cpu_milliseconds(program: str) -> float:
 
 
 def figures(*, quick: bool) -> list[Figure]:
-    """Measure, and return the table.
-
-    Args:
-        quick: with fewer rounds.
-    """
+    """Measure, and return the table."""
     # The bytecode is written first.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     for program in _PROGRAMS.values():

@@ -74,11 +74,7 @@ async def _measure(url: str, rows: int, rounds: int) -> list[Figure]:
 
 
 def figures(*, quick: bool) -> list[Figure]:
-    """Measure, and return the table.
-
-    Args:
-        quick: a shorter list, with fewer rounds.
-    """
+    """Measure, and return the table."""
     rows, rounds = (20_000, 7) if quick else (100_000, 15)
     with canned_server(rows=rows, apart=True) as server:
         return asyncio.run(_measure(server.url, rows, rounds))

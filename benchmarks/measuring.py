@@ -20,23 +20,15 @@ VERSIONS = ("aiohttp", "aiohttp-retry", "attrs", "cattrs", "httpx", "httpx-retri
 
 @attrs.frozen(kw_only=True)
 class Figure:
-    """One line of a table.
+    """One line of a table."""
 
-    Args:
-        name: what was measured.
-        value: what came out.
-        unit: of the value; a ratio has none.
-        most: what it may be at the most, where there is a target.
-        fails: above this, something is wrong, on whatever machine: for ratios and counts, never for times.
-        note: more, in words.
-    """
-
-    name: str
-    value: float
-    unit: str = ""
-    most: float | None = None
+    name: str  # what was measured
+    value: float  # what came out
+    unit: str = ""  # of the value; a ratio has none
+    most: float | None = None  # what it may be at the most, where there is a target
+    # Above this, something is wrong, on whatever machine: for ratios and counts, never for times
     fails: float | None = None
-    note: str = ""
+    note: str = ""  # more, in words
 
     @property
     def verdict(self) -> str:
@@ -56,13 +48,7 @@ class Spent(NamedTuple):
 async def interleaved(
     peers: Mapping[str, Callable[[int], Awaitable[None]]], rounds: int, counts: Mapping[str, int]
 ) -> dict[str, list[Spent]]:
-    """Have each do a slice of work, one after the other, again and again.
-
-    Args:
-        peers: given a count, each does so many operations.
-        rounds: how often.
-        counts: how many operations a slice of each has.
-    """
+    """Have each do a slice of work, one after the other, again and again."""
     spent: dict[str, list[Spent]] = {name: [] for name in peers}
     names = list(peers)
     for name, work in peers.items():
@@ -79,34 +65,17 @@ async def interleaved(
 
 
 def median(spent: Sequence[Spent], of: str = "cpu") -> float:
-    """Return the median of slices, in microseconds.
-
-    Args:
-        spent: the slices.
-        of: ``cpu`` or ``wall``.
-    """
+    """Return the median of slices, in microseconds."""
     return statistics.median(getattr(slice_, of) for slice_ in spent)
 
 
 def ratio(one: Sequence[Spent], other: Sequence[Spent], of: str = "cpu") -> float:
-    """Return the median of how much more one takes than another, slice by slice.
-
-    Args:
-        one: the slices of the one.
-        other: those of the other, in the same rounds.
-        of: ``cpu`` or ``wall``.
-    """
+    """Return the median of how much more one takes than another, slice by slice."""
     return statistics.median(getattr(a, of) / getattr(b, of) for a, b in zip(one, other, strict=True))
 
 
 async def in_a_pool(work: Callable[[Any], Awaitable[object]], items: Sequence[Any], width: int) -> None:
-    """Work on items with so many workers.
-
-    Args:
-        work: is given an item.
-        items: all of them.
-        width: how many at once.
-    """
+    """Work on items with so many workers."""
     waiting = iter(items)
 
     async def worker() -> None:

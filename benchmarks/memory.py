@@ -248,11 +248,7 @@ def _hour(count: int) -> list[Figure]:
 
 
 def figures(*, quick: bool) -> list[Figure]:
-    """Measure, and return the table.
-
-    Args:
-        quick: fewer calls.
-    """
+    """Measure, and return the table."""
     table = asyncio.run(_waiters()) + _views(5_000 if quick else 100_000)
     if Path("/proc/self/statm").exists():
         table += _hour(5_000 if quick else 1_000_000)

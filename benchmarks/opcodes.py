@@ -52,11 +52,7 @@ async def _counted(url: str, rounds: int) -> list[int]:
 
 
 def figures(*, quick: bool) -> list[Figure]:
-    """Measure, and return the table.
-
-    Args:
-        quick: with fewer rounds.
-    """
+    """Measure, and return the table."""
     with canned_server(apart=True) as server:
         counts = asyncio.run(_counted(server.url, 9 if quick else 41))
     # Versions of Python differ by some tenths.

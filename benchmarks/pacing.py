@@ -27,9 +27,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.pacing_clients import PEERS, WIDTH, Run, create_with, provision
+from benchmarks.pacing_clients import Run, create_with, provision
 from benchmarks.pacing_limiters import LIMITERS, Limiter, serving
 from benchmarks.pacing_plot import Picture, Point, svg
+from benchmarks.peers import PEERS, WIDTH
 from tests.peers.scenario import Row, judge
 
 OURS = "clarus_async"
@@ -40,33 +41,18 @@ _WITHIN = 300.0
 
 
 class Result(NamedTuple):
-    """What a client came to before a limiter.
+    """What a client came to before a limiter."""
 
-    Args:
-        quota: the part of it that was used; ``None`` where more than a tenth of the records failed.
-        refused: of all answers.
-        failed: records that were given up, or told as there and are not.
-        twice: records that are stored more than once.
-        most: seconds until 99 of 100 records were there.
-        seconds: until the last one was.
-    """
-
-    quota: float | None
-    refused: float
-    failed: int
-    twice: int
-    most: float
-    seconds: float
+    quota: float | None  # the part of it that was used; ``None`` where more than a tenth of the records failed
+    refused: float  # of all answers
+    failed: int  # records that were given up, or told as there and are not
+    twice: int  # records that are stored more than once
+    most: float  # seconds until 99 of 100 records were there
+    seconds: float  # until the last one was
 
 
 async def measured(limiter: str, client: str, creates: int) -> tuple[Result, Run]:
-    """Have a client do the job once.
-
-    Args:
-        limiter: a name of :data:`LIMITERS`.
-        client: a name of :data:`CLIENTS`.
-        creates: how many.
-    """
+    """Have a client do the job once."""
     async with serving(LIMITERS[limiter]) as server:
         if client == OURS:
             run = await provision(server, creates, _WITHIN)
@@ -92,14 +78,7 @@ async def measured(limiter: str, client: str, creates: int) -> tuple[Result, Run
 
 
 def picture(limiter: Limiter, run: Run, result: Result, creates: int) -> Picture:
-    """Say what of a run is drawn.
-
-    Args:
-        limiter: what it was before.
-        run: of this package's client.
-        result: what it came to.
-        creates: how many records it was given.
-    """
+    """Say what of a run is drawn."""
     created = creates - result.failed
     return Picture(
         title=limiter.title,
@@ -216,11 +195,7 @@ async def _main(options: argparse.Namespace) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the benchmark and return its exit status.
-
-    Args:
-        arguments: the command line's.
-    """
+    """Run the benchmark and return its exit status."""
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.list:

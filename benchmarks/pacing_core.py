@@ -1,8 +1,4 @@
-"""What the pace costs a call that nothing limits, and what it comes to in simulation.
-
-``python -m benchmarks.pacing_core`` prints both. The simulation runs the pure core against limiters in virtual time, at
-round trips of 2, 20 and 150 ms, with as many seeds as the first argument says (20 if there is none).
-"""
+"""What the pace costs a call that nothing limits, and what the pure core comes to in simulation, in virtual time."""
 
 from __future__ import annotations
 
@@ -23,7 +19,6 @@ from tests.zoo.runner import Client, play
 from tests.zoo.worlds import plain
 
 _CALLS = 100_000
-_LATENCIES = (0.002, 0.02, 0.15)
 _SCENARIOS: dict[str, tuple[Callable[[], ServersLimiter], int, float]] = {
     "100/s sliding, 20,000 creates": (lambda: SlidingLog(100, 1.0), 20_000, 100),
     "the same, 1,000 creates": (lambda: SlidingLog(100, 1.0), 1_000, 100),
@@ -50,15 +45,7 @@ async def cost() -> float:
 def simulated(
     make: Callable[[], ServersLimiter], creates: int, quota: float, latency: float, seeds: int
 ) -> tuple[float, float]:
-    """Goodput and share of 429s, each as the mean over the seeds.
-
-    Args:
-        make: makes the limiter.
-        creates: how many.
-        quota: requests a second.
-        latency: seconds of a round trip.
-        seeds: how many.
-    """
+    """Goodput and share of 429s, each as the mean over the seeds."""
     goodputs, shares = [], []
     for seed in range(seeds):
         client = Client(AdaptiveRateLimiter(PacingPolicy()), creates)
@@ -71,11 +58,7 @@ def simulated(
 
 
 def figures(*, quick: bool) -> list[Figure]:
-    """Measure, and return the table; ``python -m benchmarks.pacing`` does so over real sockets, beside other clients.
-
-    Args:
-        quick: with fewer seeds.
-    """
+    """Measure, and return the table; ``python -m benchmarks.pacing`` does so beside others, over real sockets."""
     asyncio.run(cost())
     table = [
         Figure(name="a call in the queue", value=statistics.median(asyncio.run(cost()) for _ in range(5)), unit="us")
@@ -85,24 +68,3 @@ def figures(*, quick: bool) -> list[Figure]:
         table.append(Figure(name=f"left unused of {name}, at 20 ms", value=1.0 - goodput, fails=0.25))
         table.append(Figure(name="429s of that", value=share, fails=0.1))
     return table
-
-
-def _cell(goodput: float, share: float) -> str:
-    return f"{goodput:.3f}, {share:.2%}"
-
-
-def main() -> None:
-    """Print both."""
-    asyncio.run(cost())
-    print(f"in the queue: {statistics.median(asyncio.run(cost()) for _ in range(5)):.2f} µs a call\n")
-    seeds = int(sys.argv[1]) if len(sys.argv) > 1 else 20
-    print("| hidden quota | " + " | ".join(f"{latency * 1000:g} ms" for latency in _LATENCIES) + " |")
-    print("|---" * (len(_LATENCIES) + 1) + "|")
-    for name, scenario in _SCENARIOS.items():
-        print(
-            f"| {name} | " + " | ".join(_cell(*simulated(*scenario, latency, seeds)) for latency in _LATENCIES) + " |"
-        )
-
-
-if __name__ == "__main__":
-    main()

@@ -19,21 +19,13 @@ from tests.support.second_integrations import Record
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Limiter:
-    """What limits the requests, and what stands behind it.
+    """What limits the requests, and what stands behind it."""
 
-    Args:
-        title: what a table and a plot call it.
-        rate: requests a second that it admits in the long run.
-        front: a server in front of the origin, or a quota that the simulator keeps itself.
-        takes: seconds that the origin takes for a create.
-        slow: seconds that it takes instead for one create in fifty.
-    """
-
-    title: str
-    rate: float
-    front: Nginx | Haproxy | Quota
-    takes: float = 0.0
-    slow: float | None = None
+    title: str  # what a table and a plot call it
+    rate: float  # requests a second that it admits in the long run
+    front: Nginx | Haproxy | Quota  # a server in front of the origin, or a quota that the simulator keeps itself
+    takes: float = 0.0  # seconds that the origin takes for a create
+    slow: float | None = None  # seconds that it takes instead for one create in fifty
 
     def create_takes(self) -> float:
         """Draw the seconds for one create."""
@@ -50,20 +42,13 @@ class Limiter:
 
 @dataclasses.dataclass(frozen=True)
 class Server:
-    """A limiter that runs.
-
-    Args:
-        url: where.
-        client_id: of the credentials that the origin knows.
-        client_secret: of the same.
-        statuses: how often it has answered with each status, by its own account.
-        stored: waits until the origin has applied what came, and returns what it has.
-    """
+    """A limiter that runs."""
 
     url: str
-    client_id: str
+    client_id: str  # of the credentials that the origin knows
     client_secret: str
-    statuses: Callable[[], Counter[int]]
+    statuses: Callable[[], Counter[int]]  # how often it has answered with each status, by its own account
+    # Waits until the origin has applied what came, and returns what it has
     stored: Callable[[], Awaitable[list[Record]]]
 
 
@@ -106,11 +91,7 @@ LIMITERS = {
 
 @contextlib.asynccontextmanager
 async def serving(limiter: Limiter) -> AsyncIterator[Server]:
-    """Start a limiter and what is behind it, and end both.
-
-    Args:
-        limiter: which.
-    """
+    """Start a limiter and what is behind it, and end both."""
     if isinstance(limiter.front, Quota):
         async with Simulator(tenants=[TENANT], quota=limiter.front) as simulator:
             yield _simulated(simulator)

@@ -23,7 +23,7 @@ from benchmarks.measuring import in_a_pool
 from clarus_async import ClarusClient, ClientCredentials, NewIntegration, PacingPolicy
 from clarus_async.events import AttemptEvent, Event
 from clarus_async.simulator import Quota, Simulator
-from tests.peers.support import Process
+from tests.support.process import Process
 
 Slice: TypeAlias = tuple[Sequence[ClarusClient], Callable[[], AbstractAsyncContextManager[object]]]
 """Whose creates are counted, and what goes on beside them."""

@@ -54,27 +54,16 @@ class Point(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """What is drawn.
+    """What is drawn."""
 
-    Args:
-        title: the limiter in words.
-        subtitle: what the run came to.
-        quota: requests a second in the long run.
-        seconds: that the run took.
-        attempts: its requests.
-        began_at: when the first call was made, on the clock of the requests.
-        believed: the client's rate, from time to time.
-        turns: when a new window of the quota began, where it has windows.
-    """
-
-    title: str
-    subtitle: str
-    quota: float
+    title: str  # the limiter in words
+    subtitle: str  # what the run came to
+    quota: float  # requests a second in the long run
     seconds: float
     attempts: Sequence[AttemptEvent]
-    began_at: float
-    believed: Sequence[Point]
-    turns: Sequence[float] = ()
+    began_at: float  # when the first call was made, on the clock of the requests
+    believed: Sequence[Point]  # the client's rate, from time to time
+    turns: Sequence[float] = ()  # when a new window of the quota began, where it has windows
 
 
 class _Bar(NamedTuple):
@@ -100,11 +89,7 @@ class _Scale(NamedTuple):
 
 
 def svg(picture: Picture) -> str:
-    """Draw it.
-
-    Args:
-        picture: what.
-    """
+    """Draw it."""
     widths = (width for width in _BAR_WIDTHS if picture.seconds / width <= _MOST_BARS)
     width = next(widths, _BAR_WIDTHS[-1])
     bars = _bars(picture, width)

@@ -15,9 +15,9 @@ import time
 from pathlib import Path
 from typing import Final
 
-from benchmarks.call import WIDTH
 from benchmarks.canned_server import canned_server
 from benchmarks.measuring import Figure, in_a_pool, interleaved, median, ratio
+from benchmarks.peers import WIDTH
 from clarus_async import AccessToken, ClarusClient, NewIntegration
 
 _CONFIGURATION: Final = {"api_key": "your-api-key", "shop_domain": "mystore.myshopify.com"}
@@ -86,11 +86,7 @@ def _flush(folder: str) -> float:
 
 
 def figures(*, quick: bool) -> list[Figure]:
-    """Measure, and return the table.
-
-    Args:
-        quick: with fewer rounds.
-    """
+    """Measure, and return the table."""
     rounds, count = (3, 1000) if quick else (15, 3000)
     # The journal's thread has the client's core to itself as little as in a service.
     with canned_server() as server, tempfile.TemporaryDirectory(dir=os.environ.get("JOURNAL_DIR")) as folder:

@@ -26,7 +26,8 @@ from clarus_async import ClarusClient, ClientCredentials, NewIntegration
 from clarus_async.fleet.redis import RedisPacing
 from clarus_async.fleet.shard_store import connect
 from clarus_async.simulator import Endpoint, Quota, Simulator
-from tests.support.redis_server import RedisServer, free_port
+from tests.support.process import free_port
+from tests.support.redis_server import RedisServer
 
 _WIDTH: Final = 16
 _COLD: Final = 3  # seconds in which the limit is found

@@ -11,7 +11,8 @@ import pytest
 from clarus_async import AccessToken, ClarusClient, ClientCredentials, NewIntegration, RefreshToken, Token
 from clarus_async.auth.shared_tokens import derive_keys
 from clarus_async.fleet.redis import RedisPacing
-from tests.support.redis_server import RedisServer, free_port
+from tests.support.process import free_port
+from tests.support.redis_server import RedisServer
 from tests.support.stub_server import StubServer, bearer, created, reply
 
 SHOP = NewIntegration(name="Shop", integration_type="shopify")

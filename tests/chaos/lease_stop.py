@@ -15,7 +15,6 @@ import random
 import signal
 import sys
 import tempfile
-from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,31 +27,22 @@ from clarus_async.fleet.split_file import split_file
 from clarus_async.fleet.worker import run_to_end
 from clarus_async.resources.integrations import INTEGRATIONS
 from clarus_async.simulator import Endpoint, Simulator
-from tests.chaos.celery_fleet import client_of, write_file
-from tests.chaos.provision_kill import TIMEOUTS
+from tests.chaos.celery_kill import client_of, write_file
+from tests.chaos.provision_kill import TIMEOUTS, judged
 from tests.support.redis_server import RedisServer
 
 LEASE = 0.5
 
 
 class Rounds(NamedTuple):
-    """What came of it.
+    """What came of it."""
 
-    Args:
-        rounds: how often an owner was stopped.
-        stopped: of those, when it had sent something and was not done.
-        late: creates that arrived after the owner went on.
-        lost: records that are not there.
-        twice: records that are there more than once.
-        untold: records without exactly one outcome.
-    """
-
-    rounds: int
-    stopped: int
-    late: int
-    lost: int
-    twice: int
-    untold: int
+    rounds: int  # how often an owner was stopped
+    stopped: int  # of those, when it had sent something and was not done
+    late: int  # creates that arrived after the owner went on
+    lost: int  # records that are not there
+    twice: int  # records that are there more than once
+    untold: int  # records without exactly one outcome
 
 
 async def _own(message: bytes, url: str, lease: float) -> None:
@@ -91,16 +81,10 @@ async def _round(sim: Simulator, redis_url: str, tenant: str, folder: Path, reco
         finally:
             with contextlib.suppress(ProcessLookupError):
                 owner.kill()
-        told = Counter(outcome.index for outcome in await store.outcomes(0) if outcome.status.ok)
-    there = Counter(record.external_system_reference1 for record in sim.created(tenant))
-    return Rounds(
-        1,
-        int(stopped),
-        _creates(sim, tenant) - before,
-        sum(not there[f"ref-{number}"] for number in range(records)),
-        sum(number > 1 for number in there.values()),
-        sum(told[number] != 1 for number in range(records)),
-    )
+        told = [outcome for outcome in await store.outcomes(0) if outcome.status.ok]
+    ids = {record.id: record.external_system_reference1 for record in sim.created(tenant)}
+    verdict = judged(ids, [f"ref-{number}" for number in range(records)], told)
+    return Rounds(1, int(stopped), _creates(sim, tenant) - before, verdict.lost, verdict.twice, abs(verdict.untold))
 
 
 def _creates(sim: Simulator, tenant: str) -> int:
@@ -108,13 +92,7 @@ def _creates(sim: Simulator, tenant: str) -> int:
 
 
 async def stopped(rounds: int, *, records: int = 200, seed: int = 1) -> Rounds:
-    """Stop owners at random moments, one after the other.
-
-    Args:
-        rounds: how many.
-        records: of each one's shard.
-        seed: of the moments.
-    """
+    """Stop owners at random moments, one after the other."""
     dice = random.Random(seed)
     tenants = [f"t{number}" for number in range(rounds)]
     total = Rounds(0, 0, 0, 0, 0, 0)

@@ -63,46 +63,27 @@ _MOST_RUNS: Final = 2000
 
 @attrs.frozen(kw_only=True)
 class Scenario:
-    """What goes wrong in a run.
+    """What goes wrong in a run."""
 
-    Args:
-        name: of the fault, and where it strikes.
-        faults: as the simulator takes them.
-        fatal: some of them end a run by contract.
-        late: the server applies later than it may.
-        refuses: the server says no to some records for good.
-    """
-
-    name: str
-    faults: tuple[Fault, ...]
-    fatal: bool = False
-    late: bool = False
-    refuses: bool = False
+    name: str  # of the fault, and where it strikes
+    faults: tuple[Fault, ...]  # as the simulator takes them
+    fatal: bool = False  # some of them end a run by contract
+    late: bool = False  # the server applies later than it may
+    refuses: bool = False  # the server says no to some records for good
 
 
 @attrs.frozen(kw_only=True)
 class Way:
-    """How a scenario is run.
-
-    Args:
-        records: how many.
-        seed: of the faults.
-        journal: with one.
-        references: the schema can be searched by reference.
-        latency: seconds to each answer.
-        concurrency: of the run.
-        existing: of the run.
-        timeouts: of the client.
-    """
+    """How a scenario is run."""
 
     records: int
-    seed: int = 1
+    seed: int = 1  # of the faults
     journal: bool = False
-    references: bool = False
-    latency: float = 0.05
+    references: bool = False  # the schema can be searched by reference
+    latency: float = 0.05  # seconds to each answer
     concurrency: int = 64
     existing: str = "adopt"
-    timeouts: Timeouts = TIMEOUTS
+    timeouts: Timeouts = TIMEOUTS  # of the client
 
 
 PROMISES: Final = ("duplicates", "lost", "failed_though_stored", "unresolved", "misnamed", "troubles")
@@ -111,41 +92,23 @@ PROMISES: Final = ("duplicates", "lost", "failed_though_stored", "unresolved", "
 
 @attrs.define(kw_only=True)
 class Verdict:
-    """What the oracle found.
+    """What the oracle found."""
 
-    Args:
-        duplicates: records of the server beyond the first of their key, that no outcome names.
-        lost: records without an outcome, with two, or said to be there and not there under that id.
-        failed_though_stored: said to be ``failed`` or ``conflict``, and there.
-        unresolved: left so.
-        misnamed: said to be ``duplicated`` and not so, or not with all ids that the last look could find.
-        failed: said to be ``failed``, and not there, though the server refuses nothing for good.
-        troubles: tasks that were left behind, and errors that nobody took.
-        later: duplicates that were not there at the last look, which nobody can name.
-        counts: outcomes by status.
-        runs: how often the run had to be started.
-        creates: requests that create.
-        queries: GraphQL requests.
-        unknown: creates with an unknown outcome.
-        seconds: virtual ones.
-        notes: the first findings, in words.
-    """
-
-    duplicates: int = 0
-    lost: int = 0
-    failed_though_stored: int = 0
-    unresolved: int = 0
-    misnamed: int = 0
-    failed: int = 0
-    troubles: int = 0
-    later: int = 0
-    counts: dict[str, int] = attrs.field(factory=dict)
-    runs: int = 0
-    creates: int = 0
-    queries: int = 0
-    unknown: int = 0
-    seconds: float = 0.0
-    notes: list[str] = attrs.field(factory=list)
+    duplicates: int = 0  # records of the server beyond the first of their key, that no outcome names
+    lost: int = 0  # records without an outcome, with two, or said to be there and not there under that id
+    failed_though_stored: int = 0  # said to be ``failed`` or ``conflict``, and there
+    unresolved: int = 0  # left so
+    misnamed: int = 0  # said to be ``duplicated`` and not so, or not with all ids that the last look could find
+    failed: int = 0  # said to be ``failed``, and not there, though the server refuses nothing for good
+    troubles: int = 0  # tasks that were left behind, and errors that nobody took
+    later: int = 0  # duplicates that were not there at the last look, which nobody can name
+    counts: dict[str, int] = attrs.field(factory=dict)  # outcomes by status
+    runs: int = 0  # how often the run had to be started
+    creates: int = 0  # requests that create
+    queries: int = 0  # GraphQL requests
+    unknown: int = 0  # creates with an unknown outcome
+    seconds: float = 0.0  # virtual ones
+    notes: list[str] = attrs.field(factory=list)  # the first findings, in words
 
     @property
     def broken(self) -> int:
@@ -423,18 +386,15 @@ def _one(scenario: Scenario, way: Way) -> dict[str, Any]:
     return row | {name: getattr(way, name) for name in ("seed", "journal", "references", "records")}
 
 
-_COLUMNS: Final = (
-    "duplicates", "lost", "failed_though_stored", "unresolved", "misnamed", "failed", "troubles", "later", "runs",
-    "creates", "unknown", "queries",
-)  # fmt: skip
+_COLUMNS: Final = {
+    "duplicates": "dup", "lost": "lost", "failed_though_stored": "f.stored", "unresolved": "unres",
+    "misnamed": "misnamed", "failed": "failed", "troubles": "trouble", "later": "later", "runs": "runs",
+    "creates": "creates", "unknown": "unknown", "queries": "queries",
+}  # fmt: skip
 
 
 def _print_table(rows: Sequence[Mapping[str, Any]]) -> None:
-    heads = (
-        "dup", "lost", "f.stored", "unres", "misnamed", "failed", "trouble", "later", "runs", "creates", "unknown",
-        "queries",
-    )  # fmt: skip
-    print(f"{'scenario':40} {'n':>3} " + " ".join(f"{head:>8}" for head in heads) + "  outcomes")
+    print(f"{'scenario':40} {'n':>3} " + " ".join(f"{head:>8}" for head in _COLUMNS.values()) + "  outcomes")
     for name in dict.fromkeys(row["scenario"] for row in rows):
         mine = [row for row in rows if row["scenario"] == name]
         counts: Counter[str] = Counter()

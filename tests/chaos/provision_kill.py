@@ -19,7 +19,7 @@ import sqlite3
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -48,49 +48,30 @@ _FORK.set_forkserver_preload([__name__, "aiohttp", "tenacity", "clarus_async.cli
 
 
 class Job(NamedTuple):
-    """What a child needs to know.
+    """What a child needs to know."""
 
-    Args:
-        url: of the simulator.
-        tenant: whose records they are.
-        client_id: of the credentials.
-        client_secret: of the same.
-        records: how many.
-        concurrency: of the run.
-        existing: of the run.
-        journal: its path.
-        outcomes: where the child writes what it was told.
-        text: an attribute of every record.
-        resource: what its records are.
-    """
-
-    url: str
-    tenant: str
-    client_id: str
+    url: str  # of the simulator
+    tenant: str  # whose records they are
+    client_id: str  # of the credentials
     client_secret: str
     records: int
     concurrency: int
     existing: str
-    journal: str
-    outcomes: str
-    text: str | None = None
-    resource: str = "integrations"
+    journal: str  # its path
+    outcomes: str  # where the child writes what it was told
+    text: str | None = None  # an attribute of every record
+    resource: str = "integrations"  # what its records are
 
 
 class Verdict(NamedTuple):
-    """What the simulator's ledger says of a job.
+    """What the simulator's ledger says of a job."""
 
-    Args:
-        lost: records that are not there.
-        twice: records that are there more than once.
-        untold: records without exactly one outcome in the last run.
-        untrue: outcomes that the ledger contradicts.
-    """
-
-    lost: int
-    twice: int
-    untold: int
-    untrue: int
+    lost: int  # records that are not there
+    twice: int  # records that are there more than once
+    untold: int  # records without exactly one outcome in the last run
+    untrue: int  # outcomes that the ledger contradicts
+    leaks: int = 0  # secrets in Redis, in results or in logs
+    off: int = 0  # by how much the report does not add up
 
     @property
     def kept(self) -> bool:
@@ -99,11 +80,7 @@ class Verdict(NamedTuple):
 
 
 def faults(share: float) -> list[Fault]:
-    """Return every fault that a run gets over by itself, each with the same probability.
-
-    Args:
-        share: of the requests that meet one.
-    """
+    """Return every fault that a run gets over by itself, each with the same probability."""
     delays = {"stall_before": ATTEMPT * 1.2, "stall_after": ATTEMPT * 1.2, "late_apply": LATE, "refuse": 0.02}
     more = {"rate_limited": {"retry_after": 0.02}, "unavailable": {"retry_after": 0.02}, "oversized": {"size": 4096}}
     both = [
@@ -170,9 +147,6 @@ class Steps:
     """Counts the steps that a journal takes, and kills this process before one of them.
 
     A step lies before and after whatever is asked of SQLite or of the file system, and within each statement.
-
-    Args:
-        last: the step at which to kill; ``None``: none.
     """
 
     def __init__(self, last: int | None) -> None:
@@ -270,21 +244,24 @@ def told_in(job: Job) -> list[Outcome]:
     return [Outcome.from_json(line) for line in Path(job.outcomes).read_bytes().splitlines()]
 
 
-def judged(sim: Simulator, job: Job) -> Verdict:
-    """Compare what the last run said with what the simulator has stored."""
-    stored = sim.created(job.tenant, job.resource)
-    keys = [spec.key for spec in specs(job)]
-    key_of = dict(zip((f"ref-{number}" for number in range(job.records)), keys, strict=True))
-    ids = {record.id: key_of[record.external_system_reference1] for record in stored}
+def judged(ids: Mapping[int, str], keys: Sequence[str], told: Sequence[Outcome]) -> Verdict:
+    """Compare what was said of some keys with the keys that are stored, by id."""
     there = Counter(ids.values())
-    told = told_in(job)
     heard = Counter(outcome.key for outcome in told)
     return Verdict(
         lost=sum(not there[key] for key in keys),
         twice=sum(number > 1 for number in there.values()),
-        untold=sum(heard[key] != 1 for key in keys) + len(told) - job.records,
+        untold=sum(heard[key] != 1 for key in keys) + len(told) - len(keys),
         untrue=sum(not outcome.status.ok or ids.get(outcome.id) != outcome.key for outcome in told),
     )
+
+
+def judged_job(sim: Simulator, job: Job) -> Verdict:
+    """Compare what the last run of a job said with what the simulator has stored."""
+    keys = {spec.external_system_reference1: spec.key for spec in specs(job)}
+    stored = sim.created(job.tenant, job.resource)
+    ids = {record.id: keys[record.external_system_reference1] for record in stored}
+    return judged(ids, list(keys.values()), told_in(job))
 
 
 async def finish(job: Job) -> int:
@@ -296,36 +273,19 @@ async def finish(job: Job) -> int:
 
 
 class Killed(NamedTuple):
-    """How a job was killed at random.
+    """How a job was killed at random."""
 
-    Args:
-        kills: how often.
-        lives: how many children it took.
-        early: children that came to their end before they were killed.
-        seconds: how long it took.
-        verdict: what it came to.
-    """
-
-    kills: int
-    lives: int
-    early: int
-    seconds: float
-    verdict: Verdict
+    kills: int  # how often
+    lives: int  # how many children it took
+    early: int  # children that came to their end before they were killed
+    seconds: float  # how long it took
+    verdict: Verdict  # what it came to
 
 
 async def killed_at_random(
     sim: Simulator, job: Job, kills: int, *, seed: int, longest: float, most_seconds: float
 ) -> Killed:
-    """Kill a job again and again, then let it come to its end.
-
-    Args:
-        sim: the simulator.
-        job: the job.
-        kills: how often.
-        seed: of the moments.
-        longest: seconds that a child lives at most before it is killed.
-        most_seconds: no more kills after this.
-    """
+    """Kill a job again and again, then let it come to its end."""
     dice = random.Random(seed)
     began = time.monotonic()
     done = lives = early = 0
@@ -337,19 +297,31 @@ async def killed_at_random(
         if code == ENDED and early > kills:
             break
     lives += 1 + await finish(job)
-    return Killed(done, lives, early, time.monotonic() - began, judged(sim, job))
-
-
-async def steps_of(sim: Simulator, job: Job) -> int:
-    """Return how many steps the journal of a job takes."""
-    code = await life(work_in_steps, job, None)
-    if code != ENDED:
-        raise RuntimeError(f"the job left with {code}: {_text(job.outcomes)[-500:]}")
-    return int(_text(job.outcomes + ".steps"))
+    return Killed(done, lives, early, time.monotonic() - began, judged_job(sim, job))
 
 
 def _text(path: str) -> str:
     return Path(path).read_text()
+
+
+async def _at_each_step(
+    first: Job, tenants: Sequence[str], one: Callable[[str, int], Awaitable[Verdict]], *, at_once: int, every: int
+) -> dict[int, Verdict]:
+    """Count the steps that the journal of a job takes, and do something at one of so many, a tenant for each."""
+    code = await life(work_in_steps, first, None)
+    if code != ENDED:
+        raise RuntimeError(f"the job left with {code}: {_text(first.outcomes)[-500:]}")
+    number = int(_text(first.outcomes + ".steps"))
+    if number >= len(tenants):
+        raise RuntimeError(f"there are {number} steps")
+    room = asyncio.Semaphore(at_once)
+
+    async def in_turn(step: int) -> Verdict:
+        async with room:
+            return await one(tenants[step], step)
+
+    steps = range(1, number + 1, every)
+    return dict(zip(steps, await asyncio.gather(*map(in_turn, steps)), strict=True))
 
 
 async def killed_at_steps(
@@ -362,63 +334,32 @@ async def killed_at_steps(
     every: int = 1,
     **options: Any,
 ) -> dict[int, Verdict]:
-    """Kill a job once at each step of its journal, and resume it; a tenant for each.
+    """Kill a job once at each step of its journal, and resume it; ``twice``: the resumed run at its own, too."""
 
-    Args:
-        sim: the simulator.
-        folder: for the journals.
-        tenants: of the simulator, more than there are steps.
-        at_once: how many jobs go on side by side.
-        twice: kill the resumed run at the same step of its own, too.
-        every: of so many steps, one is tried.
-        options: of the job.
-    """
-    number = await steps_of(sim, job_of(sim, tenants[0], folder, **options))
-    if number >= len(tenants):
-        raise RuntimeError(f"there are {number} steps")
-    room = asyncio.Semaphore(at_once)
+    async def one(tenant: str, step: int) -> Verdict:
+        job = job_of(sim, tenant, folder, **options)
+        for _ in range(1 + twice):
+            await life(work_in_steps, job, step, seconds=30.0)
+        await finish(job)
+        return judged_job(sim, job)
 
-    async def one(step: int) -> Verdict:
-        job = job_of(sim, tenants[step], folder, **options)
-        async with room:
-            for _ in range(1 + twice):
-                await life(work_in_steps, job, step, seconds=30.0)
-            await finish(job)
-        return judged(sim, job)
-
-    steps = range(1, number + 1, every)
-    return dict(zip(steps, await asyncio.gather(*map(one, steps)), strict=True))
+    return await _at_each_step(job_of(sim, tenants[0], folder, **options), tenants, one, at_once=at_once, every=every)
 
 
 async def corrected_at_steps(
     sim: Simulator, folder: Path, tenants: Sequence[str], *, at_once: int = 8, every: int = 1, **options: Any
 ) -> dict[int, Verdict]:
-    """Kill the update of a corrected job once at each step of its journal, and correct it back; a tenant for each.
-
-    Args:
-        sim: the simulator.
-        folder: for the journals.
-        tenants: of the simulator, more than there are steps.
-        at_once: how many jobs go on side by side.
-        every: of so many steps, one is tried.
-        options: of the job.
-    """
+    """Kill the update of a corrected job once at each step of its journal, and correct it back."""
 
     async def created(tenant: str) -> tuple[Job, Job]:
         job = job_of(sim, tenant, folder, text="before", existing="update", **options)
         await finish(job)
         return job, job._replace(text="after")
 
-    number = await steps_of(sim, (await created(tenants[0]))[1])
-    if number >= len(tenants):
-        raise RuntimeError(f"there are {number} steps")
-    room = asyncio.Semaphore(at_once)
-
-    async def one(step: int) -> Verdict:
-        async with room:
-            job, corrected = await created(tenants[step])
-            await life(work_in_steps, corrected, step, seconds=30.0)
-            await finish(job)
+    async def one(tenant: str, step: int) -> Verdict:
+        job, corrected = await created(tenant)
+        await life(work_in_steps, corrected, step, seconds=30.0)
+        await finish(job)
         # On a busy machine a change may time out: what is said to be unresolved is no untruth.
         ok = {outcome.key for outcome in told_in(job) if outcome.status.ok}
         right = {
@@ -427,10 +368,9 @@ async def corrected_at_steps(
             if record.attributes[TEXT[job.resource]] == "before"
         }
         untrue = sum(spec.key in ok and spec.external_system_reference1 not in right for spec in specs(job))
-        return judged(sim, job)._replace(untrue=untrue)
+        return judged_job(sim, job)._replace(untrue=untrue)
 
-    steps = range(1, number + 1, every)
-    return dict(zip(steps, await asyncio.gather(*map(one, steps)), strict=True))
+    return await _at_each_step((await created(tenants[0]))[1], tenants, one, at_once=at_once, every=every)
 
 
 async def _main(options: argparse.Namespace) -> bool:

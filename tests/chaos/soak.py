@@ -23,11 +23,12 @@ import threading
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple
 
 from benchmarks.measuring import Figure
 from clarus_async import ClarusClient, ClientCredentials, RetryPolicy, Timeouts
 from clarus_async.events import Event, TokenEvent
+from tests.chaos import soak_server
 from tests.chaos.soak_calls import Calls, Verdict
 from tests.chaos.soak_server import SETTLE, TENANTS
 
@@ -36,7 +37,6 @@ _WARM_UP: Final = 0.2  # of the time, at most a minute
 # Idle connections are kept for 4 seconds.
 _QUIET: Final = 8.0
 _SAME: Final = 2e-3
-_LINE: Final = 2**28
 # Caches that have their limits: a type may grow by so many objects, and no more however long it takes.
 _MOST_OF_A_TYPE: Final = 500
 
@@ -89,35 +89,6 @@ class Refreshes:
             self._ended = now
 
 
-class Server:
-    """The simulator's process."""
-
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
-
-    async def __aenter__(self) -> Self:
-        command = [sys.executable, "-m", "tests.chaos.soak_server", str(self._seed)]
-        pipe = asyncio.subprocess.PIPE
-        self._process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, limit=_LINE)
-        self.about = await self._said()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        await self._process.wait()
-
-    async def ask(self, what: str) -> dict[str, Any]:
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"{what}\n".encode())
-        return await self._said()
-
-    async def _said(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        said: dict[str, Any] = json.loads(await self._process.stdout.readline())
-        return said
-
-
 class Soaked(NamedTuple):
     """What was seen."""
 
@@ -132,23 +103,17 @@ class Soaked(NamedTuple):
 
 
 async def soak(seconds: float, seed: int, folder: Path) -> Soaked:
-    """Do it, and return what was seen.
-
-    Args:
-        seconds: for how long, quiet times not counted.
-        seed: of calls, faults and quotas.
-        folder: for what callers were told, and for journals.
-    """
+    """Do it, and return what was seen."""
     loop = asyncio.get_running_loop()
     refreshes = Refreshes()
     told = folder / "told"
-    async with Server(seed) as server:
+    with soak_server.simulated(seed) as server:
         bare = held()
         with told.open("w", encoding="utf-8") as out:
             client = ClarusClient(
                 TENANTS[0],
-                ClientCredentials(server.about["client_id"], server.about["client_secret"]),
-                base_url=server.about["url"],
+                ClientCredentials(server.client_id, server.client_secret),
+                base_url=server.url,
                 timeouts=Timeouts(connect=2.0, attempt=1.5, settle=SETTLE, deadline=30.0),
                 retry=RetryPolicy(base=0.2, cap=2.0),
                 observer=refreshes,
@@ -162,11 +127,11 @@ async def soak(seconds: float, seed: int, folder: Path) -> Soaked:
                 await _all_work(calls, loop.time() + seconds - warm_up)
                 after = held()
                 del views
-            await server.ask("quiet")
+            server.ask(soak_server.be_quiet)
         # The server sees the end of connections when the kernel says so; what it applies late, it has applied.
         await asyncio.sleep(SETTLE)
         closed = held()
-        seen = await server.ask("what did you see")
+        seen = server.ask(soak_server.seen)
         verdict = Verdict(seen.pop("ledger"))
         verdict.judge(told)
     return Soaked(bare, warm, after, closed, seen, verdict, calls, refreshes)
@@ -178,11 +143,7 @@ async def _all_work(calls: Calls, until: float) -> None:
 
 
 def figures(soaked: Soaked) -> list[Figure]:
-    """Return the promises, and whether they were kept.
-
-    Args:
-        soaked: what was seen.
-    """
+    """Return the promises, and whether they were kept."""
     bare, warm, after, closed, seen, verdict, calls, refreshes = soaked
     grown = Counter({name: after.types[name] - warm.types[name] for name in after.types})
     worst = grown.most_common(1)[0]

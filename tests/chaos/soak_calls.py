@@ -29,14 +29,7 @@ _BATCH: Final = 25
 
 
 class Calls:
-    """A mix of calls for some tenants, and what they were told.
-
-    Args:
-        views: a client for each tenant.
-        told: where each answer is written, one JSON array a line.
-        folder: for journals.
-        seed: of the mix.
-    """
+    """A mix of calls for some tenants, and what they were told."""
 
     def __init__(self, views: dict[str, ClarusClient], told: TextIO, folder: Path, seed: int) -> None:
         self._views = views
@@ -60,11 +53,7 @@ class Calls:
         ]
 
     async def work(self, until: float) -> None:
-        """Make one call after the other.
-
-        Args:
-            until: when to stop, on the loop's clock.
-        """
+        """Make one call after the other."""
         weights, calls = zip(*self._mix, strict=True)
         while asyncio.get_running_loop().time() < until:
             tenant = self._dice.choice(list(self._views))
@@ -202,11 +191,7 @@ class Verdict:
             self._by_id[number] = (deleted, text)
 
     def judge(self, told: Path) -> None:
-        """Compare everything that was told.
-
-        Args:
-            told: what :class:`Calls` wrote.
-        """
+        """Compare everything that was told."""
         asked = set()
         for line in told.read_text(encoding="utf-8").splitlines():
             kind, tenant, *what = json.loads(line)

@@ -1,19 +1,16 @@
-"""The server of ``tests.chaos.soak``: a simulator in a process of its own, which changes its mind all the time.
-
-Writes one JSON object a line: where it is, and for each line it reads, what it saw since it started.
-"""
+"""The server of ``tests.chaos.soak``: a simulator in a process of its own, which changes its mind all the time."""
 
 from __future__ import annotations
 
 import asyncio
-import itertools
-import json
 import random
-import sys
 from collections import defaultdict
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, Final
 
-from clarus_async.simulator import Endpoint, Fault, FaultKind, Quota, Simulator
+from clarus_async.simulator import Fault, FaultKind, Quota, Simulator
+from tests.chaos.simulated import Simulated, simulated_apart
 
 TENANTS: Final = ("acme", "globex", "initech")
 TOKEN_LIFE: Final = 20.0
@@ -53,17 +50,40 @@ def faults() -> list[Fault]:
     return [Fault(kind, probability=_SHARE / len(_FAULTS), **options) for kind, options in _FAULTS.items()]
 
 
-async def _change(simulator: Simulator, seed: int) -> None:
-    dice = random.Random(seed)
-    while True:
-        await asyncio.sleep(_QUOTA_EVERY)
-        simulator.set_quota(dice.choice(_QUOTAS))
+class Restless:
+    """Changes the quota again and again, and ends all tokens now and then, until it is to be quiet."""
+
+    quiet = False
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+
+    async def __call__(self, simulator: Simulator) -> None:
+        dice = random.Random(self._seed)
+        await asyncio.gather(
+            self._every(_QUOTA_EVERY, lambda: simulator.set_quota(dice.choice(_QUOTAS))),
+            self._every(_LOGIN_EVERY, simulator.expire_tokens),
+        )
+
+    async def _every(self, seconds: float, act: Callable[[], object]) -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            if not Restless.quiet:
+                act()
 
 
-async def _log_in(simulator: Simulator) -> None:
-    while True:
-        await asyncio.sleep(_LOGIN_EVERY)
-        simulator.expire_tokens()
+def simulated(seed: int) -> AbstractContextManager[Simulated]:
+    """Run the server."""
+    return simulated_apart(
+        Restless(seed), tenants=TENANTS, faults=faults(), seed=seed, latency=0.01, token_lifetime=TOKEN_LIFE
+    )
+
+
+def be_quiet(simulator: Simulator) -> None:
+    """Let nothing more befall the requests."""
+    Restless.quiet = True
+    simulator.set_faults([])
+    simulator.set_quota(None)
 
 
 def _dead_tokens(simulator: Simulator) -> tuple[int, int]:
@@ -94,7 +114,8 @@ def _ledger(simulator: Simulator) -> list[list[Any]]:
     ]
 
 
-def _seen(simulator: Simulator) -> dict[str, Any]:
+def seen(simulator: Simulator) -> dict[str, Any]:
+    """Return what it saw since it started."""
     dead, tokens = _dead_tokens(simulator)
     befallen = sum(entry.fault is not None for entry in simulator.requests)
     refused = sum(entry.status == 429 for entry in simulator.requests)
@@ -106,37 +127,4 @@ def _seen(simulator: Simulator) -> dict[str, Any]:
         "refused": refused,
         "tokens": tokens,
         "dead": dead,
-        "token_requests": simulator.count(Endpoint.TOKEN),
     }
-
-
-async def serve(seed: int) -> None:
-    """Serve until the end of the input.
-
-    Args:
-        seed: of the faults and quotas.
-    """
-    async with Simulator(tenants=TENANTS, faults=faults(), seed=seed, latency=0.01, token_lifetime=TOKEN_LIFE) as sim:
-        changing = [asyncio.create_task(_change(sim, seed)), asyncio.create_task(_log_in(sim))]
-        _say({"url": sim.url, "client_id": sim.client_id, "client_secret": sim.client_secret})
-        for _ in itertools.count():
-            line = await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
-            if not line:
-                break
-            if line.strip() == "quiet":
-                for task in changing:
-                    task.cancel()
-                sim.set_faults([])
-                sim.set_quota(None)
-                _say({})
-            else:
-                _say(_seen(sim))
-
-
-def _say(what: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(what) + "\n")
-    sys.stdout.flush()
-
-
-if __name__ == "__main__":
-    asyncio.run(serve(int(sys.argv[1])))

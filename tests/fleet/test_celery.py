@@ -12,8 +12,7 @@ import pytest
 from clarus_async import ConfigurationError
 from clarus_async.cli.commands import main
 from clarus_async.fleet import celery
-from tests.chaos.celery_fleet import CANARY, Workers, dump, simulated, write_file
-from tests.chaos.celery_kill import killed
+from tests.chaos.celery_kill import CANARY, Workers, dump, killed, simulated, write_file
 from tests.support.redis_server import RedisServer
 
 LEASE = 0.8

@@ -25,8 +25,9 @@ from clarus_async.fleet.shards import Shard
 from clarus_async.provisioning.files.reader import Format
 from clarus_async.simulator import Simulator
 from tests.ratelimit.test_shared_pace_redis import creates, keep_busy
-from tests.support import streams
-from tests.support.redis_server import RedisServer, free_port
+from tests.support import stub_server
+from tests.support.process import free_port
+from tests.support.redis_server import RedisServer
 from tests.support.tls import authority_fixture, server_context  # noqa: F401  one is a fixture
 
 CANARY = "canary-redis-password"
@@ -82,7 +83,7 @@ async def listening(answer, context=None):
                 break
         writer.close()
 
-    async with streams.listening(serve, context) as port:
+    async with stub_server.listening(serve, context) as port:
         yield asked, port
 
 

@@ -48,42 +48,25 @@ sys.exit(main())
 
 @attrs.define
 class Row:
-    """What stands in a file.
+    """What stands in a file."""
 
-    Args:
-        text: as it is written, with its line end.
-        wanted: what is to be sent of it; ``None``: nothing, for it is no record that could be.
-        key: by which it would be found.
-        place: in its array.
-        first: its first line.
-        last: its last line.
-    """
-
-    text: bytes
-    wanted: dict[str, Any] | None
-    key: str = ""
-    place: int | None = None
-    first: int = 0
-    last: int = 0
+    text: bytes  # as it is written, with its line end
+    wanted: dict[str, Any] | None  # what is to be sent of it; ``None``: nothing, for it is no record that could be
+    key: str = ""  # by which it would be found
+    place: int | None = None  # in its array
+    first: int = 0  # its first line
+    last: int = 0  # its last line
 
 
 @attrs.define
 class Spoilt:
-    """A file.
+    """A file."""
 
-    Args:
-        name: says how it was spoilt.
-        suffix: of its name.
-        rows: in their order; brackets and headers are rows of which nothing is wanted.
-        is_other: it is refused whole.
-        encoding: of its bytes.
-    """
-
-    name: str
-    suffix: str
-    rows: list[Row]
-    is_other: bool = False
-    encoding: str = "utf-8"
+    name: str  # says how it was spoilt
+    suffix: str  # of its name
+    rows: list[Row]  # in their order; brackets and headers are rows of which nothing is wanted
+    is_other: bool = False  # it is refused whole
+    encoding: str = "utf-8"  # of its bytes
 
     def lines(self) -> None:
         """Say of each row where it stands."""
@@ -103,20 +86,8 @@ class Spoilt:
 
 COLUMNS = ("name", "integration_type", "external_system_reference1", "is_active", "account_id", "string1",
            "configuration.api_key", "configuration.shop.domain")  # fmt: skip
-_NAMES = (
-    "Café",
-    "Łódź",
-    "東京",
-    "Shop",
-    "O'Brien & Søn",
-    'The "Best"',
-    "a,b",
-    "emoji 🛒",
-    " padded ",
-    "=cmd()",
-    "null",
-    "NULL",
-)
+_NAMES = ("Café", "Łódź", "東京", "Shop", "O'Brien & Søn", 'The "Best"', "a,b", "emoji 🛒", " padded ", "=cmd()",
+          "null", "NULL")  # fmt: skip
 
 
 def record(dice: random.Random, number: int) -> dict[str, Any]:
@@ -156,6 +127,8 @@ def csv_text(cells: list[str], end: str, *, delimiter: str = ",", quoting: int =
 
 _CSV_SPOILS = ("blank", "commas", "header", "twice", "huge", "too long", "extra", "missing", "latin", "quoted", "mark",
                "zero", "number", "yes", "nul", "unnamed")  # fmt: skip
+
+_WRONG_CELLS = {"zero": ("account_id", "123.0"), "number": ("account_id", "1" * 25), "yes": ("is_active", "yes")}
 
 
 def csv_file(dice: random.Random, count: int, share: float) -> Spoilt:
@@ -208,14 +181,9 @@ def csv_file(dice: random.Random, count: int, share: float) -> Spoilt:
                 row.text = text(cells, quoting=csv.QUOTE_ALL)
             case "mark":
                 row.text, row.wanted = b"\xef\xbb\xbf" + row.text, None
-            case "zero":
-                cells[COLUMNS.index("account_id")] = "123.0"
-                row.text, row.wanted = text(cells), None
-            case "number":
-                cells[COLUMNS.index("account_id")] = "1" * 25
-                row.text, row.wanted = text(cells), None
-            case "yes":
-                cells[COLUMNS.index("is_active")] = "yes"
+            case "zero" | "number" | "yes":
+                column, cell = _WRONG_CELLS[kind]
+                cells[COLUMNS.index(column)] = cell
                 row.text, row.wanted = text(cells), None
             case "nul":
                 new["name"] = cells[0] = f"A\x00B {number}"
@@ -331,18 +299,30 @@ class Verdict:
         return ", ".join(f"{name} {value:,}" for name, value in attrs.asdict(self).items() if name != "wrong")
 
 
-def names(row: Row, said: set[tuple[int, int | None]], until: int | None) -> bool:
-    """Whether a row was named, or stands where nothing was read."""
-    if until is not None and row.last >= until:
-        return True
-    return any(row.first <= line <= row.last and place in {None, row.place} for line, place in said)
+@attrs.frozen
+class Named:
+    """The lines that were named, with the places in their array, and the line from which on nothing was read."""
+
+    places: set[tuple[int, int | None]]
+    until: int | None
+
+    @classmethod
+    def heard(cls, heard: str) -> Named:
+        """Find them in what the command said."""
+        found = _NAMED.findall(heard)
+        ends = [int(line) for line, _, reason in found if "nothing after it was read" in reason]
+        return cls({(int(line), int(place) if place else None) for line, place, _ in found}, min(ends, default=None))
+
+    def has(self, row: Row) -> bool:
+        """Whether a row was named, or stands where nothing was read."""
+        if self.until is not None and row.last >= self.until:
+            return True
+        return any(row.first <= line <= row.last and place in {None, row.place} for line, place in self.places)
 
 
 def judge(file: Spoilt, rows: list[Row], stored: list[Any], heard: str, verdict: Verdict) -> None:
     """Compare what was said with the ledger, for each row."""
-    said = {(int(line), int(place) if place else None) for line, place, _ in _NAMED.findall(heard)}
-    ends = [int(line) for line, _, reason in _NAMED.findall(heard) if "nothing after it was read" in reason]
-    until = min(ends) if ends else None
+    named = Named.heard(heard)
     there: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for one in stored:
         there[one.external_system_reference1 or one.attributes["name"]].append(dict(one.attributes))
@@ -355,14 +335,13 @@ def judge(file: Spoilt, rows: list[Row], stored: list[Any], heard: str, verdict:
         if any(each not in wanted[key] for each in found):
             verdict.changed += 1
             verdict.wrong.append(f"{file.name}: {key}: sent as {sorted(found[0])}")
-    by_line = sorted(said, key=lambda each: each[0])
     for row in rows:
         if not row.key:
             continue
         verdict.rows += 1
         if row.wanted is not None and row.wanted in there[row.key]:
             verdict.sent += 1
-        elif names(row, {each for each in by_line if row.first <= each[0] <= row.last}, until):
+        elif named.has(row):
             verdict.named += 1
         else:
             verdict.lost += 1
@@ -413,15 +392,7 @@ async def live(
 ) -> Life:  # fmt: skip
     """Run the command; kill it when so many records are stored, or when it hangs.
 
-    Args:
-        simulator: where records are stored.
-        tenant: whose.
-        arguments: of the command.
-        content: what it reads from its standard input: the second part is written when there is an outcome.
-        encoding: of its pseudo-terminals.
-        is_shared: it has one for both its streams.
-        kill_at: how many records.
-        patience: seconds after which it hangs.
+    ``content`` is what it reads from its standard input: the second part is written when there is an outcome.
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("CLARUS_")} | {
         "CLARUS_SUBDOMAIN": tenant, "CLARUS_BASE_URL": simulator.url, "CLARUS_CLIENT_ID": simulator.client_id,
@@ -515,9 +486,8 @@ async def try_file(simulator: Simulator, tenant: str, file: Spoilt, folder: Path
             judged = Verdict()
             judge(file, rows, [], heard, judged)
             verdict.named, verdict.rows = judged.named, judged.named
-            said = {(int(line), int(place) if place else None) for line, place, _ in _NAMED.findall(heard)}
-            ends = [int(line) for line, _, reason in _NAMED.findall(heard) if "nothing after it was read" in reason]
-            rows = [row for row in rows if not (row.key and names(row, said, min(ends, default=None)))]
+            named = Named.heard(heard)
+            rows = [row for row in rows if not (row.key and named.has(row))]
             if not any(row.wanted for row in rows):
                 verdict.wrong.append(f"{file.name}: refused without a row that could be sent, {heard[-300:]!r}")
                 return verdict

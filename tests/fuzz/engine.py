@@ -37,82 +37,51 @@ HAS_ATHERIS: Final = importlib.util.find_spec("atheris") is not None
 
 @attrs.frozen
 class Target:
-    """Something that reads what it can't trust.
+    """Something that reads what it can't trust."""
 
-    Args:
-        name: what it is called on the command line.
-        inputs: what it is given; values whose ``repr`` is a Python literal.
-        check: raises where a promise is broken.
-        most: seconds of processor time that any input may take: what is bounded takes milliseconds, and what is not
-            takes for ever.
-    """
-
-    name: str
-    inputs: st.SearchStrategy[Any]
-    check: Callable[[Any], None]
+    name: str  # what it is called on the command line
+    inputs: st.SearchStrategy[Any]  # what it is given; values whose ``repr`` is a Python literal
+    check: Callable[[Any], None]  # raises where a promise is broken
+    # Seconds of processor time that any input may take: what is bounded takes milliseconds, and what is not takes for
+    # ever
     most: float = 1.0
 
 
 @attrs.define
 class Result:
-    """What came of a target.
+    """What came of a target."""
 
-    Args:
-        cases: how many inputs it was given.
-        seconds: that it took.
-        slowest: processor time of the slowest input.
-        failed: the input that broke a promise, as a Python literal; ``None`` where none did.
-        error: what happened then.
-    """
-
-    cases: int = 0
-    seconds: float = 0.0
-    slowest: float = 0.0
-    failed: str | None = None
-    error: str | None = None
-
-
-class _Watched:
-    """A target's check, which counts, takes the time, and keeps the last input that failed."""
-
-    def __init__(self, target: Target, result: Result) -> None:
-        self._target = target
-        self._result = result
-
-    def __call__(self, value: Any) -> None:
-        self._result.cases += 1
-        began = time.process_time()
-        try:
-            self._target.check(value)
-            took = time.process_time() - began
-            self._result.slowest = max(self._result.slowest, took)
-            assert took < self._target.most, f"took {took:.1f} s"
-        except hypothesis.errors.UnsatisfiedAssumption:
-            raise
-        except BaseException as error:
-            self._result.failed = repr(value)
-            self._result.error = f"{type(error).__name__}: {error}"
-            raise
+    cases: int = 0  # how many inputs it was given
+    seconds: float = 0.0  # that it took
+    slowest: float = 0.0  # processor time of the slowest input
+    failed: str | None = None  # the input that broke a promise, as a Python literal; ``None`` where none did
+    error: str | None = None  # what happened then
 
 
 def _test(target: Target, result: Result) -> Any:
-    watched = _Watched(target, result)
+    """Make a test of a target, which counts, takes the time, and keeps the last input that failed."""
 
     @given(target.inputs)
     def test(value: Any) -> None:
-        watched(value)
+        result.cases += 1
+        began = time.process_time()
+        try:
+            target.check(value)
+            took = time.process_time() - began
+            result.slowest = max(result.slowest, took)
+            assert took < target.most, f"took {took:.1f} s"
+        except hypothesis.errors.UnsatisfiedAssumption:
+            raise
+        except BaseException as error:
+            result.failed = repr(value)
+            result.error = f"{type(error).__name__}: {error}"
+            raise
 
     return test
 
 
 def with_hypothesis(target: Target, seconds: float, seed: int) -> Result:
-    """Give a target what hypothesis draws, in batches.
-
-    Args:
-        target: which.
-        seconds: for how long.
-        seed: of the first batch.
-    """
+    """Give a target what hypothesis draws, in batches."""
     result = Result()
     began = time.monotonic()
     while result.failed is None and (left := seconds - (time.monotonic() - began)) > 0:
@@ -132,13 +101,7 @@ def with_hypothesis(target: Target, seconds: float, seed: int) -> Result:
 
 
 def with_atheris(target: Target, seconds: float, seed: int) -> Result:
-    """Give a target what atheris finds by coverage, in a process of its own: it takes the whole one.
-
-    Args:
-        target: which.
-        seconds: for how long.
-        seed: of libFuzzer.
-    """
+    """Give a target what atheris finds by coverage, in a process of its own: it takes the whole one."""
     result = Result()
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
@@ -156,14 +119,7 @@ def with_atheris(target: Target, seconds: float, seed: int) -> Result:
 
 
 def guided(target: Target, seconds: int, seed: int, folder: Path) -> None:
-    """Fuzz a target by its coverage until the time is over; never returns.
-
-    Args:
-        target: which, imported with instrumentation.
-        seconds: for how long.
-        seed: of libFuzzer.
-        folder: where the result is left.
-    """
+    """Fuzz a target by its coverage until the time is over; never returns."""
     import atheris
 
     result = Result()

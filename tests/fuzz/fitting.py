@@ -12,11 +12,7 @@ import attrs
 
 
 def assert_fits(record: Any) -> None:
-    """Fail where a field of an attrs record or a named tuple is of another type than it says.
-
-    Args:
-        record: which.
-    """
+    """Fail where a field of an attrs record or a named tuple is of another type than it says."""
     for name, kind in _kinds(type(record)).items():
         value = getattr(record, name)
         assert fits(value, kind), f"{type(record).__name__}.{name}: {value!r} is no {kind}"
@@ -30,12 +26,7 @@ def _kinds(cls: type) -> dict[str, Any]:
 
 
 def fits(value: Any, kind: Any) -> bool:
-    """Whether a value is of a type.
-
-    Args:
-        value: which.
-        kind: an annotation.
-    """
+    """Whether a value is of a type."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if kind is Any or isinstance(kind, typing.TypeVar):
         return True

@@ -21,6 +21,7 @@ from clarus_async.provisioning.review import differing, report_of, troubled
 from tests.fuzz.engine import Target
 from tests.fuzz.fitting import assert_fits
 from tests.fuzz.mutation import spoil
+from tests.support.virtual_world import memory
 
 TENANT: Final = "acme"
 URL: Final = "https://clarus.test"
@@ -30,21 +31,16 @@ _ERROR: Final = {"type": "ServerError", "message": "no", "applied": "maybe", "re
 
 
 class Base(NamedTuple):
-    """A journal as a run left it.
+    """A journal as a run left it."""
 
-    Args:
-        file: its bytes.
-        wal: those of its WAL; ``None`` where there is none.
-    """
-
-    file: bytes
-    wal: bytes | None
+    file: bytes  # its bytes
+    wal: bytes | None  # those of its WAL; ``None`` where there is none
 
 
 @functools.cache
 def bases() -> dict[str, Base]:
     """A journal that was closed, and what a kill left of one."""
-    with tempfile.TemporaryDirectory(dir=_memory()) as folder:
+    with tempfile.TemporaryDirectory(dir=memory()) as folder:
         path = Path(folder) / "run.db"
         journal = JournalFile(path, TENANT, URL, "integrations")
         journal.open()
@@ -55,10 +51,6 @@ def bases() -> dict[str, Base]:
         running = Base(path.read_bytes(), path.with_name("run.db-wal").read_bytes())
         journal.close()
         return {"killed": running, "closed": Base(path.read_bytes(), None)}
-
-
-def _memory() -> str | None:
-    return "/dev/shm" if Path("/dev/shm").is_dir() else None
 
 
 def _entry(n: int) -> Intent:
@@ -86,7 +78,7 @@ def check(given: tuple[str, str, list[tuple[str, int, int, bytes]]]) -> None:
     """Change bytes, and open."""
     state, which, changes = given
     base = bases()[state]
-    with tempfile.TemporaryDirectory(dir=_memory()) as folder:
+    with tempfile.TemporaryDirectory(dir=memory()) as folder:
         path = Path(folder) / "run.db"
         path.write_bytes(spoil(base.file, changes) if which == "file" else base.file)
         if base.wal is not None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from hypothesis import strategies as st
 
 # What JSON, CSV, HTTP and GraphQL are made of, and what breaks readers of them.
@@ -27,12 +25,7 @@ edits = st.lists(
 
 
 def spoil(content: bytes, changes: list[tuple[str, int, int, bytes]]) -> bytes:
-    """Change bytes.
-
-    Args:
-        content: a valid document.
-        changes: kind, place as a share of 2**16, length, and what is put there.
-    """
+    """Change bytes: how, where as a share of 2**16, how many, and what is put there."""
     for kind, share, length, new in changes:
         at = share * (len(content) + 1) // 2**16
         head, tail = content[:at], content[at:]
@@ -52,40 +45,14 @@ def spoil(content: bytes, changes: list[tuple[str, int, int, bytes]]) -> bytes:
 
 
 def spoilt(valid: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
-    """Documents of which most are not valid any more.
-
-    Args:
-        valid: those that are.
-    """
+    """Documents of which most are not valid any more."""
     return st.builds(spoil, valid, edits)
 
 
-def deep(opening: bytes, closing: bytes, inner: bytes, depth: int) -> bytes:
-    """Nest something.
-
-    Args:
-        opening: of each level.
-        closing: of each level.
-        inner: what is in the midst of it.
-        depth: how many levels.
-    """
-    return opening * depth + inner + closing * depth
-
-
 nested: st.SearchStrategy[bytes] = st.builds(
-    deep,
+    lambda opening, closing, inner, depth: opening * depth + inner + closing * depth,
     st.sampled_from([b"[", b'{"a":', b'{"errors":', b'{"data":', b'{"errors":[', b'{"context":']),
     st.sampled_from([b"]", b"}", b"]}", b""]),
     st.sampled_from([b"1", b'"x"', b"null", b"", b"{}"]),
     st.integers(0, 1500) | st.just(100_000),
 )
-
-
-def same(one: Any, other: Any) -> bool:
-    """Whether two values of JSON are the same, and of the same types.
-
-    Args:
-        one: the one.
-        other: the other.
-    """
-    return repr(one) == repr(other)

@@ -1,15 +1,31 @@
-"""What runs the fuzz targets finds what is broken, and keeps it so that it can be tried again."""
+"""The fuzz targets hold for some inputs; and what runs them finds what is broken, and keeps it to be tried again."""
 
 from __future__ import annotations
 
 import ast
 
 import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.fuzz.engine import Target, with_hypothesis
 from tests.fuzz.fitting import fits
 from tests.fuzz.mutation import spoil
+from tests.fuzz.targets import TARGETS
+from tests.support.strategies import thorough
+
+
+@pytest.mark.parametrize("target", TARGETS.values(), ids=lambda target: target.name)
+def test_no_input_breaks_a_promise(target):
+    # A quarter of a million rows take seconds.
+    examples = 4 if target.name == "long" else thorough.max_examples
+
+    @given(target.inputs)
+    @settings(thorough, max_examples=examples)
+    def check(value):
+        target.check(value)
+
+    check()
 
 
 def fails_on_a_nul(value):

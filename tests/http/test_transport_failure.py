@@ -27,9 +27,8 @@ from clarus_async import (
     RetryPolicy,
     Timeouts,
 )
-from tests.support.redis_server import free_port
-from tests.support.streams import listening
-from tests.support.stub_server import StubServer, reply
+from tests.support.process import free_port
+from tests.support.stub_server import StubServer, listening, reply
 from tests.support.tls import authority_fixture, client_context, server_context  # noqa: F401  one is a fixture
 
 NEW = NewIntegration(name="Shop", integration_type="shopify")

@@ -20,8 +20,9 @@ from typing import TypeAlias
 
 from tests.peers import gateways, hostile, limiters, tokens, tour
 from tests.peers.scenario import Part, Row, Scenario
+from tests.peers.servers import ServerScenario
 
-AnyScenario: TypeAlias = Scenario | tokens.Runs | tokens.Calls | tour.Tour | hostile.Hostile
+AnyScenario: TypeAlias = Scenario | ServerScenario
 SCENARIOS: tuple[AnyScenario, ...] = (
     *gateways.SCENARIOS,
     *limiters.SCENARIOS,

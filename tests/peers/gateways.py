@@ -13,7 +13,7 @@ from typing import Any
 from clarus_async import PacingPolicy, Timeouts
 from tests.peers.scenario import TENANT, Entrance, Part, Scenario
 from tests.peers.software import Haproxy, Nginx, Peer, Squid, Varnish
-from tests.peers.support import Process
+from tests.support.process import Process
 
 # The built-in VCL answers for an origin that takes too long: 503, "Retry-After: 5". Many set their own.
 SOONER = 'sub vcl_backend_error { set beresp.http.Retry-After = "1"; return (deliver); }'
@@ -28,15 +28,7 @@ NEXT_SERVER = "proxy_next_upstream error timeout non_idempotent;"
 
 
 def late(name: str, peer: Peer, by: tuple[float, float], *, patience: float = 2.0, **options: Any) -> Scenario:
-    """Describe an origin that applies a create late.
-
-    Args:
-        name: the scenario's.
-        peer: the gateway.
-        by: seconds, from and to, after the gateway has given the origin up.
-        patience: seconds that the gateway has for the origin.
-        options: the scenario's other ones.
-    """
+    """Describe an origin that applies a create late: from and to so many seconds after the gateway has given it up."""
     return Scenario(name=name, peer=peer, late=(patience + by[0], patience + by[1]), **options)
 
 

@@ -11,7 +11,7 @@ import json
 import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import aiohttp
 from aiohttp import web
@@ -25,9 +25,8 @@ from clarus_async import (
     NewIntegration,
     Timeouts,
 )
-from tests.peers.scenario import TENANT, Part, Row
-from tests.peers.servers import NEEDS, SECRET, server
-from tests.peers.support import Need
+from tests.peers.scenario import TENANT, Row
+from tests.peers.servers import SECRET, ServerScenario, server
 
 TIMEOUTS = Timeouts(connect=2.0, attempt=2.0, settle=2.0, deadline=4.0)
 # A call and its settling, on a busy machine.
@@ -100,42 +99,10 @@ _HEADERS = {
     "X-RateLimit-Reset": ("1",),
     "X-Request-Id": (),
 }
-_STATUSES = (
-    200,
-    201,
-    202,
-    204,
-    206,
-    301,
-    304,
-    400,
-    401,
-    403,
-    404,
-    407,
-    408,
-    409,
-    418,
-    422,
-    429,
-    500,
-    502,
-    503,
-    504,
-    599,
-)
-_BODIES = (
-    None,
-    b"null",
-    b"[]",
-    b'""',
-    b"0",
-    b"{}",
-    b"\xff\xfe",
-    b"[" * 5000,
-    b"<html><title>Oops</title>",
-    b" " * 70_000,
-)
+_STATUSES = (200, 201, 202, 204, 206, 301, 304, 400, 401, 403, 404, 407, 408, 409, 418, 422, 429, 500, 502, 503, 504,
+             599)  # fmt: skip
+_BODIES = (None, b"null", b"[]", b'""', b"0", b"{}", b"\xff\xfe", b"[" * 5000, b"<html><title>Oops</title>",
+           b" " * 70_000)  # fmt: skip
 _LEAVES: tuple[Any, ...] = (None, True, 0, -1, 1e300, 10**30, "", "x" * 5000, [], {}, [None], {"a": None}, SECRET)
 
 
@@ -264,29 +231,12 @@ async def rounds(relay: Relay, url: str, n: str) -> list[str]:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Hostile:
-    """A server whose answers are spoilt.
+class Hostile(ServerScenario):
+    """A server whose answers are spoilt."""
 
-    Args:
-        name: what the table calls it.
-        server: as in ``servers.NEEDS``.
-        path: under which it has the API.
-        every: of so many spoilings one is tried.
-        width: at a time.
-        part: the smallest part of the scenarios that it belongs to.
-    """
-
-    name: str
-    server: str
-    path: str = ""
-    every: int = 1
-    width: int = 32
-    part: Part = Part.FULL
-    quota: ClassVar[float] = 0.0
-
-    @property
-    def needs(self) -> tuple[Need, ...]:
-        return NEEDS[self.server]
+    path: str = ""  # under which it has the API
+    every: int = 1  # of so many spoilings one is tried
+    width: int = 32  # at a time
 
     async def run(self) -> Row:
         """Try all; a row's records are spoilings, and what failed is what was not as it should be."""
@@ -312,10 +262,6 @@ class Hostile:
             seconds=time.monotonic() - began, pace="",
             errors=tuple(f"{text} ({len(where)}): {'; '.join(where[:3])}" for text, where in wrong.items()),
         )  # fmt: skip
-
-    def wrong(self, row: Row) -> list[str]:
-        """Say what of a row must not be."""
-        return list(row.errors)
 
 
 SCENARIOS: tuple[Hostile, ...] = (

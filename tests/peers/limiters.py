@@ -56,23 +56,14 @@ def flexible(block: int = 0) -> RateLimiterFlexible:
 
 
 class Limited(NamedTuple):
-    """A limiter, and a run against it.
+    """A limiter, and a run against it."""
 
-    Args:
-        peer: the limiter.
-        quota: requests a second that it admits in the long run.
-        records: some 20 s of the quota, and at least two windows.
-        right: what the run should come to.
-        takes: seconds that the origin takes for a create.
-        more: further options of the scenario.
-    """
-
-    peer: Peer
-    quota: float
-    records: int
-    right: Right
-    takes: float = 0.0
-    more: Mapping[str, Any] = MappingProxyType({})
+    peer: Peer  # the limiter
+    quota: float  # requests a second that it admits in the long run
+    records: int  # some 20 s of the quota, and at least two windows
+    right: Right  # what the run should come to
+    takes: float = 0.0  # seconds that the origin takes for a create
+    more: Mapping[str, Any] = MappingProxyType({})  # further options of the scenario
 
 
 # A 503 leaves a create in doubt for as long as ``settle``: with the client's own a run is as long as that. Where the

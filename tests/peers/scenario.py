@@ -13,7 +13,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from enum import IntEnum
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -24,14 +24,17 @@ from clarus_async import (
     ClarusError,
     ClientCredentials,
     NewIntegration,
+    Outcome,
     PaceState,
     PacingPolicy,
     RetryPolicy,
     Timeouts,
 )
-from clarus_async.events import AttemptEvent, Event
+from clarus_async.events import AttemptEvent
 from tests.peers.software import Peer
-from tests.peers.support import Need, Process
+from tests.peers.support import Need
+from tests.support.process import Process
+from tests.support.recorder import Recorder
 from tests.support.second_integrations import PLAIN, Record
 from tests.support.second_server import SecondServer
 
@@ -57,6 +60,11 @@ class Told(NamedTuple):
     error: str = ""
     others: Sequence[int] = ()
 
+    @classmethod
+    def of(cls, outcome: Outcome) -> Self:
+        error = outcome.error.message if outcome.error else ""
+        return cls(outcome.key, str(outcome.status), outcome.id, error, outcome.others)
+
     @property
     def ok(self) -> bool:
         return self.status in {"created", "adopted", "updated"}
@@ -68,104 +76,66 @@ class Told(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Right:
-    """What a run should come to; ``None``: nothing is asked. Machines are shared: what misses it is marked, no more.
+    """What a run should come to; ``None``: nothing is asked. Machines are shared: what misses it is marked, no more."""
 
-    Args:
-        goodput: at least.
-        refused: at most.
-        wall: at most.
-    """
-
-    goodput: float | None = None
-    refused: float | None = None
-    wall: float | None = None
+    goodput: float | None = None  # at least
+    refused: float | None = None  # at most
+    wall: float | None = None  # at most
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Row:
-    """What one run came to.
+    """What one run came to."""
 
-    Args:
-        peer: the scenario's name.
-        records: how many were given.
-        goodput: records that are there a second, by the requests a second that the limiter admits; ``None`` without a
-            limiter.
-        refused: 429 and 503, of all requests.
-        wall: those of the second after the first refusal, by what was answered before it; ``None`` where none was.
-        failed: records that were told neither as there, nor as there more than once by the id of each.
-        untold: records of which nothing was told before the run was given up.
-        lost: records that were told as there and are not, at least not under that id.
-        twice: records that are stored more than once.
-        untrue: records that were told as there once, and are there twice, or as not there, and are.
-        seconds: until the last record was told of.
-        pace: what ``client.pace`` said then.
-        errors: texts of the errors that were told, most frequent first.
-        told: what was told of each record.
-        attempts: the requests for records.
-        right: what it should have come to.
-    """
-
-    peer: str
-    records: int
+    peer: str  # the scenario's name
+    records: int  # how many were given
+    # Records that are there a second, by the requests a second that the limiter admits; ``None`` without a limiter
     goodput: float | None
-    refused: float
-    seconds: float
-    pace: str
-    failed: int = 0
-    untold: int = 0
-    lost: int = 0
-    twice: int = 0
-    untrue: int = 0
-    errors: tuple[str, ...] = ()
-    told: Sequence[Told] = dataclasses.field(default=(), repr=False)
+    refused: float  # 429 and 503, of all requests
+    seconds: float  # until the last record was told of
+    pace: str  # what ``client.pace`` said then
+    failed: int = 0  # records that were told neither as there, nor as there more than once by the id of each
+    untold: int = 0  # records of which nothing was told before the run was given up
+    lost: int = 0  # records that were told as there and are not, at least not under that id
+    twice: int = 0  # records that are stored more than once
+    untrue: int = 0  # records that were told as there once, and are there twice, or as not there, and are
+    errors: tuple[str, ...] = ()  # texts of the errors that were told, most frequent first
+    told: Sequence[Told] = dataclasses.field(default=(), repr=False)  # what was told of each record
+    # Those of the second after the first refusal, by what was answered before it; ``None`` where none was
     wall: float | None = None
-    attempts: Sequence[AttemptEvent] = dataclasses.field(default=(), repr=False)
-    right: Right = Right()
+    attempts: Sequence[AttemptEvent] = dataclasses.field(default=(), repr=False)  # the requests for records
+    right: Right = Right()  # what it should have come to
+
+    def wrong(self, *but: str) -> list[str]:
+        """Say what of it must not be."""
+        counts = {name: getattr(self, name) for name in ("failed", "untold", "lost", "twice", "untrue")}
+        return [f"{count} {what}" for what, count in counts.items() if count and what not in but]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Scenario:
-    """What is run.
+    """What is run."""
 
-    Args:
-        name: what the table calls it.
-        peer: what stands before the origin.
-        records: how many are created.
-        call: ``provision`` in one run, or a ``create`` for each.
-        width: records at a time.
-        quota: requests a second that the limiter admits.
-        late: seconds, from and to, that the origin takes to apply a create.
-        late_share: of the creates; the others are applied at once.
-        timeouts: the client's.
-        retry: the client's.
-        pacing: the client's.
-        begins: part of a second of Unix time after which the run begins, for limiters whose windows begin with seconds;
-            ``None``: at once.
-        right: what it should come to.
-        within: seconds after which the run is given up.
-        meanwhile: what is done while the run goes on.
-        gateway_repeats: the peer itself sends a create twice; nobody can know of a second record that comes after the
-            first was found.
-        part: the smallest part that it belongs to.
-    """
-
-    name: str
-    peer: Peer
-    records: int
-    call: Literal["provision", "create"] = "provision"
-    width: int = 64
-    quota: float | None = None
-    late: tuple[float, float] = (0.0, 0.0)
-    late_share: float = 1.0
+    name: str  # what the table calls it
+    peer: Peer  # what stands before the origin
+    records: int  # how many are created
+    call: Literal["provision", "create"] = "provision"  # ``provision`` in one run, or a ``create`` for each
+    width: int = 64  # records at a time
+    quota: float | None = None  # requests a second that the limiter admits
+    late: tuple[float, float] = (0.0, 0.0)  # seconds, from and to, that the origin takes to apply a create
+    late_share: float = 1.0  # of the creates; the others are applied at once
     timeouts: Timeouts = Timeouts()
     retry: RetryPolicy = RetryPolicy()
     pacing: PacingPolicy = PacingPolicy()
+    # Part of a second of Unix time after which the run begins, for limiters whose windows begin with seconds; ``None``:
+    # at once
     begins: float | None = None
-    right: Right = Right()
-    within: float = 900.0
-    meanwhile: Callable[[Entrance], Coroutine[None, None, None]] | None = None
+    right: Right = Right()  # what it should come to
+    within: float = 900.0  # seconds after which the run is given up
+    meanwhile: Callable[[Entrance], Coroutine[None, None, None]] | None = None  # what is done while the run goes on
+    # The peer itself sends a create twice; nobody can know of a second record that comes after the first was found
     gateway_repeats: bool = False
-    part: Part = Part.FULL
+    part: Part = Part.FULL  # the smallest part that it belongs to
 
     @property
     def needs(self) -> tuple[Need, ...]:
@@ -173,11 +143,11 @@ class Scenario:
 
     async def run(self) -> Row:
         """Run it once, and hold what was told against what the origin has stored."""
-        attempts: list[AttemptEvent] = []
+        recorder = Recorder()
         async with before_origin(self.peer) as entrance:
             entrance.origin.create_takes = self._create_takes
             async with entrance.client(
-                timeouts=self.timeouts, retry=self.retry, pacing=self.pacing, observer=_Attempts(attempts)
+                timeouts=self.timeouts, retry=self.retry, pacing=self.pacing, observer=recorder
             ) as clarus:
                 if self.begins is not None:
                     await asyncio.sleep((self.begins - time.time()) % 1.0)
@@ -187,7 +157,7 @@ class Scenario:
                 pace = clarus.pace
             await entrance.settled()
             stored = entrance.origin.created(TENANT)
-        there = sum(one.ok for one in told)
+        there, attempts = sum(one.ok for one in told), recorder.attempts
         return judge(
             Row(
                 peer=self.name, records=self.records, seconds=seconds, told=told, attempts=attempts, right=self.right,
@@ -201,10 +171,7 @@ class Scenario:
 
     def wrong(self, row: Row) -> list[str]:
         """Say what of a row must not be."""
-        never = {"failed": row.failed, "untold": row.untold, "lost": row.lost}
-        if not self.gateway_repeats:
-            never |= {"twice": row.twice, "untrue": row.untrue}
-        return [f"{count} {what}" for what, count in never.items() if count] + list(
+        return row.wrong(*(("twice", "untrue") if self.gateway_repeats else ())) + list(
             row.errors[:1] if row.failed else ()
         )
 
@@ -212,16 +179,12 @@ class Scenario:
         return random.uniform(*self.late) if random.random() < self.late_share else 0.0
 
     async def _told(self, clarus: ClarusClient, entrance: Entrance) -> list[Told]:
-        specs = [
-            NewIntegration(name=f"Shop {n}", integration_type="shopify", external_system_reference1=f"shop-{n}")
-            for n in range(self.records)
-        ]
         told: list[Told] = []
         disturbance = asyncio.create_task(self.meanwhile(entrance)) if self.meanwhile else None
         try:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self.within):
-                    await (self._provision if self.call == "provision" else self._create)(clarus, specs, told)
+                    await (self._provision if self.call == "provision" else self._create)(clarus, told)
         finally:
             if disturbance is not None:
                 disturbance.cancel()
@@ -229,13 +192,12 @@ class Scenario:
                     await disturbance
         return told
 
-    async def _provision(self, clarus: ClarusClient, specs: list[NewIntegration], told: list[Told]) -> None:
-        async with clarus.integrations.provision(specs, concurrency=self.width) as run:
+    async def _provision(self, clarus: ClarusClient, told: list[Told]) -> None:
+        async with clarus.integrations.provision(specs(0, self.records), concurrency=self.width) as run:
             async for outcome in run:
-                error = outcome.error.message if outcome.error else ""
-                told.append(Told(outcome.key, str(outcome.status), outcome.id, error, outcome.others))
+                told.append(Told.of(outcome))
 
-    async def _create(self, clarus: ClarusClient, specs: list[NewIntegration], told: list[Told]) -> None:
+    async def _create(self, clarus: ClarusClient, told: list[Told]) -> None:
         at_a_time = asyncio.Semaphore(self.width)
 
         async def one(spec: NewIntegration) -> None:
@@ -250,8 +212,16 @@ class Scenario:
                     told.append(Told(key, "created", record.id))
 
         async with asyncio.TaskGroup() as group:
-            for spec in specs:
+            for spec in specs(0, self.records):
                 group.create_task(one(spec))
+
+
+def specs(first: int, end: int, **more: Any) -> list[NewIntegration]:
+    """Return the records from one number to another; a name is the reference, which is all that some lists tell."""
+    return [
+        NewIntegration(name=f"shop-{n}", integration_type="shopify", external_system_reference1=f"shop-{n}", **more)
+        for n in range(first, end)
+    ]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -325,14 +295,3 @@ def judge(row: Row, stored: Iterable[Record]) -> Row:
 
 def _untrue(told: Told, ids: list[int]) -> bool:
     return len(ids) > 1 if told.ok else told.status == "failed" and bool(ids)
-
-
-class _Attempts:
-    """Keeps the requests that the client tells of, those for a token aside."""
-
-    def __init__(self, attempts: list[AttemptEvent]) -> None:
-        self._attempts = attempts
-
-    def on_event(self, event: Event) -> None:
-        if isinstance(event, AttemptEvent):
-            self._attempts.append(event)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import ClassVar
 
+from tests.peers.scenario import Part, Row
 from tests.peers.support import (
     NODE_JS,
     RUBY,
     Need,
-    Process,
     gem,
     node,
     node_package,
@@ -18,6 +20,7 @@ from tests.peers.support import (
     python_package,
     skip_unless,
 )
+from tests.support.process import Process
 
 SECRET = "peer's secret: +/%20?&="
 """A client's secret with signs that each way to send one writes differently; oidc-provider takes ASCII alone."""
@@ -43,12 +46,7 @@ NEEDS: dict[str, tuple[Need, ...]] = {
 
 
 def server(name: str, **env: str) -> Process:
-    """Return one of them, not started, or skip the test.
-
-    Args:
-        name: as in ``NEEDS``.
-        env: what it is told by its environment; the files say what they read.
-    """
+    """Return one of them, not started, or skip the test."""
     skip_unless(*NEEDS[name])
     env = {"SECRET": SECRET, **env}
     if name in {"yoga", "apollo"}:
@@ -68,3 +66,26 @@ def _app(name: str) -> Callable[[Path, int], Sequence[str]]:
         return [sys.executable, str(_HERE / "apps" / f"{name}_app.py"), str(port), str(folder)]
 
     return command
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ServerScenario:
+    """What is asked of one of them."""
+
+    name: str  # what the table calls it
+    server: str  # as in ``NEEDS``
+    part: Part = Part.FULL  # the smallest part of the scenarios that it belongs to
+    # There is no limit to measure, and yet it is run alone.
+    quota: ClassVar[float | None] = 0.0
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        return NEEDS[self.server]
+
+    async def run(self) -> Row:
+        """Run it once."""
+        raise NotImplementedError
+
+    def wrong(self, row: Row) -> list[str]:
+        """Say what of a row must not be."""
+        return [*row.wrong(), *row.errors]

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from tests.peers.support import NODE_JS, RUBY, Need, Process, gem, node, node_package, program, python_package
+from tests.peers.support import NODE_JS, RUBY, Need, gem, node, node_package, program, python_package
+from tests.support.process import Process
 
 
 class Peer(Protocol):
@@ -92,13 +93,9 @@ class Haproxy:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Varnish:
-    """Varnish with its built-in VCL after ``vcl``, fields of its backend, and run-time parameters.
+    """Varnish with its built-in VCL after ``vcl``, fields of its backend, and run-time parameters."""
 
-    Args:
-        first_byte_timeout: how many seconds the origin has.
-    """
-
-    first_byte_timeout: float = 60.0
+    first_byte_timeout: float = 60.0  # how many seconds the origin has
     backend: str = ""
     vcl: str = ""
     parameters: tuple[str, ...] = ()
@@ -159,13 +156,10 @@ class Squid:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ExpressRateLimit:
-    """express-rate-limit with these options of its own.
-
-    Args:
-        stray: the number of one request that is refused although the limiter let it through, for a second; 0: none.
-    """
+    """express-rate-limit with these options of its own."""
 
     options: dict[str, Any]
+    # The number of one request that is refused although the limiter let it through, for a second; 0: none
     stray: int = 0
     forward: ClassVar[bool] = False
     needs: ClassVar[tuple[Need, ...]] = (NODE_JS, node_package("express"), node_package("express-rate-limit"))

@@ -7,7 +7,7 @@ import pytest
 from clarus_async import AccessToken, ClarusClient, ClarusError, IntegrationChanges, RetryPolicy, Timeouts
 from tests.peers.software import Haproxy, Nginx, Squid, Varnish
 from tests.peers.support import skip_unless
-from tests.support.redis_server import free_port
+from tests.support.process import free_port
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from clarus_async import AccessToken, Applied, ClarusClient, ClarusError, GraphQLError, ServerError
+from tests.peers.scenario import specs
 from tests.peers.servers import server
-from tests.peers.tour import specs, tour
+from tests.peers.tour import tour
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +72,7 @@ class TestARefusalOfTheQuery:
     async def test_a_run_that_can_t_look_anything_up_creates_nothing_and_is_stopped(self, yoga):
         async with client(yoga, "persisted") as clarus:
             with pytest.raises(ClarusError, match="PersistedQueryOnly") as caught:
-                async with clarus.integrations.provision(specs(60)) as run:
+                async with clarus.integrations.provision(specs(0, 60)) as run:
                     assert [str(outcome.status) async for outcome in run] == []
 
         assert caught.value.applied is Applied.NO

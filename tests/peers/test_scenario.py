@@ -11,7 +11,8 @@ from clarus_async.events import AttemptEvent
 from tests.peers.__main__ import line, named
 from tests.peers.limiters import LIMITERS
 from tests.peers.scenario import Right, Row, Told, first_wall, in_words, judge
-from tests.peers.support import Process, program, python_package, skip_unless
+from tests.peers.support import program, python_package, skip_unless
+from tests.support.process import Process
 from tests.support.second_integrations import Record
 
 # Listens in two processes, and neither ends when it is asked to.
@@ -136,7 +137,7 @@ def test_a_test_whose_software_is_missing_is_skipped_with_the_commands_that_inst
 
 
 def test_a_server_that_does_not_end_is_killed_with_what_it_started(monkeypatch):
-    monkeypatch.setattr("tests.peers.support._STOP_WITHIN", 0.2)
+    monkeypatch.setattr("tests.support.process._STOP_WITHIN", 0.2)
 
     with Process(lambda folder, port: [sys.executable, "-c", STUBBORN, str(port)]) as server:
         socket.create_connection(("127.0.0.1", server.port)).close()

@@ -17,48 +17,26 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime
-from typing import ClassVar
 
 import aiohttp
 
 from clarus_async import ClarusClient, ClarusError, ClientCredentials, IntegrationChanges, NewIntegration
-from tests.peers.scenario import TENANT, Part, Row, Told, judge
-from tests.peers.servers import NEEDS, SECRET, server
-from tests.peers.support import Need
+from tests.peers.scenario import TENANT, Row, Told, judge, specs
+from tests.peers.servers import SECRET, ServerScenario, server
 from tests.support.second_integrations import Record
 
 CREDENTIALS = ClientCredentials("peer", SECRET)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Runs:
-    """Several processes that provision at the same time, each its own records, with one account.
+class Runs(ServerScenario):
+    """Several processes that provision at the same time, each its own records, with one account."""
 
-    Args:
-        name: what the table calls it.
-        server: as in ``servers.NEEDS``.
-        env: what the server is told.
-        processes: how many.
-        records: of each.
-        login: seconds from one login on the front end to the next.
-        within: seconds after which all is given up.
-        part: the smallest part of the scenarios that it belongs to.
-    """
-
-    name: str
-    server: str
-    env: dict[str, str]
+    env: dict[str, str]  # what the server is told
     processes: int = 2
-    records: int = 500
-    login: float | None = None
-    within: float = 600.0
-    part: Part = Part.FULL
-    # There is no limit to measure, and yet it is run alone.
-    quota: ClassVar[float] = 0.0
-
-    @property
-    def needs(self) -> tuple[Need, ...]:
-        return NEEDS[self.server]
+    records: int = 500  # of each
+    login: float | None = None  # seconds from one login on the front end to the next
+    within: float = 600.0  # seconds after which all is given up
 
     async def run(self) -> Row:
         """Run it once, and hold what was told against what the server lists."""
@@ -75,10 +53,6 @@ class Runs:
                     async for row in clarus.integrations.list()
                 ]
         return judge(_row(self.name, self.processes * self.records, seconds, told), stored)
-
-    def wrong(self, row: Row) -> list[str]:
-        """Say what of a row must not be."""
-        return _wrong(row)
 
     async def _process(self, url: str, number: int, told: list[Told]) -> None:
         first = number * self.records
@@ -99,29 +73,12 @@ class Runs:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Calls:
-    """Calls of every kind of one client, whose tokens live for a few seconds.
+class Calls(ServerScenario):
+    """Calls of every kind of one client, whose tokens live for a few seconds."""
 
-    Args:
-        name: what the table calls it.
-        server: as in ``servers.NEEDS``.
-        life: seconds.
-        calls: how many.
-        width: at a time.
-        part: the smallest part of the scenarios that it belongs to.
-    """
-
-    name: str
-    server: str
-    life: int
+    life: int  # seconds
     calls: int = 5_000
-    width: int = 64
-    part: Part = Part.FULL
-    quota: ClassVar[float] = 0.0
-
-    @property
-    def needs(self) -> tuple[Need, ...]:
-        return NEEDS[self.server]
+    width: int = 64  # at a time
 
     async def run(self) -> Row:
         """Run it once."""
@@ -134,10 +91,6 @@ class Calls:
             seconds = time.monotonic() - began
         row = _row(self.name, self.calls, seconds, told)
         return dataclasses.replace(row, failed=sum(not each.ok for each in told))
-
-    def wrong(self, row: Row) -> list[str]:
-        """Say what of a row must not be."""
-        return _wrong(row)
 
 
 async def calls(clarus: ClarusClient, number: int, width: int) -> list[Told]:
@@ -196,15 +149,9 @@ async def logins(url: str, seconds: float | None) -> AsyncIterator[None]:
 
 async def provision(clarus: ClarusClient, first: int, end: int) -> AsyncIterator[Told]:
     """Provision the records from one number to another, and say what became of each."""
-    # A record's name is its reference, which is all that some lists tell of it.
-    specs = [
-        NewIntegration(name=f"shop-{n}", integration_type="shopify", external_system_reference1=f"shop-{n}")
-        for n in range(first, end)
-    ]
-    async with clarus.integrations.provision(specs) as run:
+    async with clarus.integrations.provision(specs(first, end)) as run:
         async for outcome in run:
-            error = outcome.error.message if outcome.error else ""
-            yield Told(outcome.key, str(outcome.status), outcome.id, error)
+            yield Told.of(outcome)
 
 
 def _row(name: str, records: int, seconds: float, told: Sequence[Told]) -> Row:
@@ -212,11 +159,6 @@ def _row(name: str, records: int, seconds: float, told: Sequence[Told]) -> Row:
     return Row(
         peer=name, records=records, goodput=None, refused=0.0, seconds=seconds, pace="", errors=errors, told=told,
     )  # fmt: skip
-
-
-def _wrong(row: Row) -> list[str]:
-    counts = {"failed": row.failed, "untold": row.untold, "lost": row.lost, "twice": row.twice, "untrue": row.untrue}
-    return [f"{count} {what}" for what, count in counts.items() if count] + list(row.errors[:2])
 
 
 _ONE = {"ONE_TOKEN": "1"}

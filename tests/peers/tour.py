@@ -16,29 +16,12 @@ from clarus_async import (
     NewIntegration,
     NotFoundError,
 )
-from tests.peers.scenario import TENANT, Part, Row
-from tests.peers.servers import NEEDS, SECRET, server
-from tests.peers.support import Need
-
-
-def specs(records: int) -> list[NewIntegration]:
-    return [
-        NewIntegration(
-            name=f"Shop {n}", integration_type="shopify", external_system_reference1=f"shop-{n}",
-            configuration={"api_key": f"key-{n}"},
-        )
-        for n in range(records)
-    ]  # fmt: skip
+from tests.peers.scenario import TENANT, Part, Row, specs
+from tests.peers.servers import SECRET, ServerScenario, server
 
 
 async def tour(clarus: ClarusClient, *, records: int = 25, searchable: bool = True) -> None:
-    """Create, update, list, find, provision twice and delete.
-
-    Args:
-        clarus: of a tenant that has no records.
-        records: how many are provisioned.
-        searchable: the server says that its list can be searched by reference.
-    """
+    """Create, update, list, find, provision twice and delete, for a tenant that has no records."""
     made = await clarus.integrations.create(
         NewIntegration(name="Größter Laden", integration_type="shopify", external_system_reference1="first")
     )
@@ -77,36 +60,19 @@ async def told_by(clarus: ClarusClient, searchable: bool) -> list[int]:
 
 async def provision(clarus: ClarusClient, records: int) -> dict[str, str]:
     """Provision, and return what became of each record."""
-    async with clarus.integrations.provision(specs(records)) as run:
+    async with clarus.integrations.provision(specs(0, records, configuration={"api_key": "key"})) as run:
         return {outcome.key: str(outcome.status) async for outcome in run}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Tour:
-    """A server that is to take the whole tour.
+class Tour(ServerScenario):
+    """A server that is to take the whole tour."""
 
-    Args:
-        name: what the table calls it.
-        server: as in ``servers.NEEDS``.
-        path: under which it has the API.
-        env: what it is told.
-        records: how many are provisioned.
-        searchable: it says that its list can be searched by reference.
-        part: the smallest part of the scenarios that it belongs to.
-    """
-
-    name: str
-    server: str
-    path: str = ""
-    env: dict[str, str] = dataclasses.field(default_factory=dict)
-    records: int = 200
-    searchable: bool = True
-    part: Part = Part.FULL
+    path: str = ""  # under which it has the API
+    env: dict[str, str] = dataclasses.field(default_factory=dict)  # what it is told
+    records: int = 200  # how many are provisioned
+    searchable: bool = True  # it says that its list can be searched by reference
     quota: ClassVar[float | None] = None
-
-    @property
-    def needs(self) -> tuple[Need, ...]:
-        return NEEDS[self.server]
 
     async def run(self) -> Row:
         """Run it once; whatever is not as it should be counts as one failure, and says what."""
@@ -128,10 +94,6 @@ class Tour:
             peer=self.name, records=self.records, goodput=None, refused=0.0, failed=len(errors),
             seconds=seconds, pace=pace, errors=errors,
         )  # fmt: skip
-
-    def wrong(self, row: Row) -> list[str]:
-        """Say what of a row must not be."""
-        return list(row.errors)
 
 
 SCENARIOS: tuple[Tour, ...] = (

@@ -7,26 +7,11 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clarus_async.auth.token import HeldToken, Phase, TokenRefusals, life
+from clarus_async.auth.token import HeldToken, Phase, TokenRefusals
 from tests.support.strategies import quick, thorough
 
 ORDER = [Phase.FRESH, Phase.STALE, Phase.EXPIRED]
 lives = st.floats(0.001, 86_400)
-
-
-@given(st.none() | st.floats())
-@thorough
-def test_a_life_is_above_0_and_at_most_a_day(expires_in):
-    assert 0 < life(expires_in) <= 86_400
-
-
-@given(since=st.floats(0, 1e6), seconds=lives, moments=st.lists(st.floats(0, 2), min_size=2, max_size=20))
-@thorough
-def test_a_token_goes_from_fresh_to_stale_to_expired_and_never_back(since, seconds, moments):
-    token = HeldToken("t", since, seconds)
-    phases = [ORDER.index(token.phase(since + moment * seconds)) for moment in sorted(moments)]
-
-    assert phases == sorted(phases)
 
 
 @given(seconds=lives, part=st.floats(0, 2))

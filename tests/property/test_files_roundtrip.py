@@ -8,18 +8,16 @@ import json
 
 import attrs
 import orjson
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from clarus_async.provisioning.files.numbered import BadRow, NumberedRecord
+from clarus_async.provisioning.files.numbered import NumberedRecord
 from clarus_async.provisioning.files.reader import Format, read_records
 from clarus_async.resources.integrations import INTEGRATIONS, NewIntegration
+from tests.support.strategies import INT64, REFERENCES, STRINGS, json_objects, texts, thorough
 
-TEXTS = ("provider", "external_system_reference1", "external_system_reference2", "external_system_reference3")
-TEXTS += tuple(f"string{n}" for n in range(1, 6))
+TEXTS = ("provider", *REFERENCES, *STRINGS)
 
-characters = st.characters(exclude_categories=["Cs"])
-texts = st.text(characters, min_size=1, max_size=20).filter(str.strip)
 awkward = st.sampled_from(['"', '""', ",", "\n", "\r\n", '",\n"', "a\rb", "\ufeff", "\x00", "=1+1", "'", "\u2028"]).map(
     "a{}".format
 )
@@ -41,19 +39,7 @@ def records(configurations, numbers):
     )
 
 
-json_values = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**63), 2**63 - 1)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(characters, max_size=10),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(characters, max_size=5), inner, max_size=3),
-    max_leaves=5,
-)
-json_records = records(
-    st.none() | st.dictionaries(st.text(characters, max_size=5), json_values, max_size=4),
-    st.integers(-(2**63), 2**63 - 1),
-)
+json_records = records(st.none() | json_objects, INT64)
 
 # A key with a dot can't be told from two keys, and an empty cell is no value.
 keys = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="."), min_size=1, max_size=5)
@@ -87,7 +73,7 @@ def read(content: bytes, form: Format | None) -> list[NewIntegration]:
 
 
 @given(st.lists(json_records, max_size=5), st.sampled_from([b"\n", b"\r\n", b"\n\n"]), st.booleans())
-@settings(max_examples=60)
+@thorough
 def test_json_lines(news, end, bom):
     lines = [
         orjson.dumps({name: value for name, value in attrs.asdict(new).items() if value is not None}) for new in news
@@ -100,7 +86,7 @@ def test_json_lines(news, end, bom):
 
 
 @given(st.lists(json_records, max_size=5), st.sampled_from([None, 0, 2, "\t"]), st.booleans())
-@settings(max_examples=60)
+@thorough
 def test_json_over_several_lines(news, indent, is_array):
     records = [{name: value for name, value in attrs.asdict(new).items() if value is not None} for new in news]
     each = [json.dumps(record, indent=indent, ensure_ascii=is_array) for record in records]
@@ -114,7 +100,7 @@ styles = st.sampled_from([(csv.QUOTE_MINIMAL, "\r\n"), (csv.QUOTE_ALL, "\r\n"), 
 
 
 @given(st.lists(csv_records, max_size=4), styles, st.booleans())
-@settings(max_examples=60)
+@thorough
 def test_csv(news, style, bom):
     rows = [flat(new) for new in news]
     if conflicts({"name"}.union(*rows)):
@@ -131,28 +117,3 @@ def test_csv(news, style, bom):
     assume(not any(line.startswith(b"\xef\xbb\xbf") for line in content.removeprefix(b"\xef\xbb\xbf").splitlines()))
 
     assert read(content, Format.CSV) == news
-
-
-@given(st.binary(max_size=200), st.sampled_from([None, *Format]))
-@settings(max_examples=100)
-def test_no_bytes_break_the_reader(content, form):
-    lines = [row.line for row in read_records(io.BytesIO(content), INTEGRATIONS, form)]
-
-    assert lines == sorted(lines)
-
-
-@given(st.lists(st.sampled_from(['"', ",", "\n", "\r", "a", "name", "\u00e9"]), max_size=30).map("".join))
-@settings(max_examples=100)
-def test_a_row_is_read_as_the_standard_reader_reads_it(text):
-    content = "name,integration_type\n" + text
-    try:
-        expected = list(csv.reader(io.StringIO(content, newline=""), strict=True))
-    except csv.Error:
-        expected = None
-
-    for index, row in enumerate(read_records(io.BytesIO(content.encode()), INTEGRATIONS, Format.CSV)):
-        if isinstance(row, BadRow):
-            break
-        # Where we read a record, the standard reader reads the same one.
-        if expected is not None:
-            assert [row.new.name, row.new.integration_type] in expected[index + 1 :]

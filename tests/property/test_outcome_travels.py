@@ -8,12 +8,10 @@ import pickle
 import attrs
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from clarus_async.errors import ClarusError
-from clarus_async.provisioning.digests import Digests
-from clarus_async.provisioning.report import Outcome, Problem, Report
-from tests.support.strategies import any_texts, clarus_errors, error_details, outcomes, quick, secrets, thorough
+from clarus_async.provisioning.report import Outcome, Problem
+from tests.support.strategies import clarus_errors, error_details, outcomes, quick, secrets, thorough
 
 travels = pytest.mark.parametrize(
     "travel", [lambda it: pickle.loads(pickle.dumps(it)), copy.copy, copy.deepcopy], ids=["pickle", "copy", "deepcopy"]
@@ -56,13 +54,6 @@ def test_no_error_shows_the_context_of_its_details(detail, secret):
     assert secret not in f"{error}{error!r}"
 
 
-@travels
-@given(outcome=outcomes)
-@quick
-def test_an_outcome_travels_whole(travel, outcome):
-    assert travel(outcome) == outcome
-
-
 @given(outcomes)
 @thorough
 def test_an_outcome_goes_through_json(outcome):
@@ -79,25 +70,3 @@ def test_any_error_is_a_problem_that_an_outcome_carries(error):
     outcome = Outcome(index=0, key="k", status="failed", resource="integrations", error=Problem.of(error))
 
     assert Outcome.from_json(outcome.to_json()).error == outcome.error
-
-
-@given(st.lists(outcomes, max_size=10))
-@quick
-def test_a_report_adds_up(given_):
-    report = Report()
-    for outcome in given_:
-        report.add(outcome)
-
-    assert report.total == sum(report.counts.values()) == len(given_)
-    assert report.attempts == sum(outcome.attempts for outcome in given_)
-    assert report.ok is all(outcome.status.ok for outcome in given_)
-
-
-@given(st.lists(any_texts, max_size=20))
-@quick
-def test_keys_are_told_apart(keys):
-    digests = Digests()
-    for number, key in enumerate(keys):
-        digests.add(key, number)
-
-    assert all(digests.find(key) == [n for n, other in enumerate(keys) if other == key] for key in keys)

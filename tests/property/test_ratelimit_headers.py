@@ -1,4 +1,4 @@
-"""Whatever a server says of its rate limit, what is read of it is in range."""
+"""A rate limit is read back in each of the forms in which servers tell it."""
 
 from __future__ import annotations
 
@@ -7,56 +7,16 @@ from email.utils import format_datetime
 
 from hypothesis import given
 from hypothesis import strategies as st
-from multidict import CIMultiDict, CIMultiDictProxy
+from multidict import CIMultiDict
 
 from clarus_async.ratelimit.headers import RateLimitHeaders, read_rate_limit
-from tests.support.strategies import moments, quick, thorough
+from tests.support.strategies import quick
 
 NOW = datetime(2026, 1, 10, 12, tzinfo=UTC)
-NAMES = (
-    *("RateLimit", "RateLimit-Policy", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"),
-    *("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"),
-    *("X-Rate-Limit-Limit", "X-Rate-Limit-Remaining", "X-Rate-Limit-Reset"),
-)
-PIECES = st.sampled_from([
-    '"', "\\", ",", ";", "=", "a", '"a"', "q=", "w=", "r=", "t=", "qu=", "limit=", "remaining=", "reset=", "-", ".",
-    " ", "0", "1", "60", "86400", "1768042800", "1768042800000", "9" * 400, "\u0661", "\n", "\udc80", ":", "requests",
-])  # fmt: skip
-dates = moments.map(lambda moment: format_datetime(moment, usegmt=True))
-header_texts = (
-    st.text(max_size=60)
-    | st.lists(PIECES, max_size=20).map("".join)
-    | dates
-    | st.floats().map(str)
-    | st.integers().map(str)
-)
-any_headers = st.lists(st.tuples(st.sampled_from(NAMES), header_texts), max_size=8)
-now = st.datetimes(
-    min_value=datetime(1, 1, 2), max_value=datetime(9999, 12, 30), timezones=st.just(UTC)  # noqa: DTZ001
-)  # fmt: skip
-
 counts = st.integers(1, 10**9)
 windows = st.integers(1, 10**9)
 labels = st.text("ab c,;=", max_size=4)
 policies = st.dictionaries(labels, st.tuples(counts, windows), min_size=1, max_size=5)
-
-
-def in_range(told):
-    return (
-        (told.limit is None or 1 <= told.limit <= 10**9)
-        and (told.window is None or (told.limit is not None and 0 < told.window <= 3600))
-        and (told.remaining is None or 0 <= told.remaining <= 10**9)
-        and (told.reset is None or 0 <= told.reset <= 3600)
-    )
-
-
-@given(any_headers, st.none() | header_texts, now)
-@thorough
-def test_no_headers_are_too_strange(pairs, date, moment):
-    for headers in (dict(pairs), CIMultiDictProxy(CIMultiDict(pairs))):
-        told = read_rate_limit(headers, date, moment)
-
-        assert told is None or (in_range(told) and told != (None,) * 4)
 
 
 @given(policies, st.integers(0, 10**9), st.integers(0, 3600), st.booleans())

@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-import copy
 import math
-import pickle
 
-import attrs
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from clarus_async.errors import InvalidInputError
-from clarus_async.resources.integrations import IntegrationChanges, IntegrationFilter, NewIntegration
+from clarus_async.resources.integrations import NewIntegration
 from clarus_async.validation import plain_or_problem
 from tests.support.strategies import (
-    HERE,
     NEW_ATTRIBUTES,
-    REQUIRED,
     any_texts,
-    holding,
-    integration_changes,
-    integration_filters,
-    json_objects,
     json_of,
     json_scalars,
     json_values,
-    new_attributes,
-    new_integrations,
     quick,
     secrets,
     thorough,
@@ -109,33 +98,6 @@ def test_what_is_refused_is_never_shown(given_):
     assert secret not in f"{error}{error!r}{error.problems}"
 
 
-@given(new_attributes)
-@thorough
-def test_what_is_given_is_what_is_there(attributes):
-    record = NewIntegration(**attributes)
-
-    for name in NEW_ATTRIBUTES:
-        if name != "configuration":
-            assert getattr(record, name) == attributes.get(name)
-
-
-@given(new_attributes, st.sets(st.sampled_from(sorted(NEW_ATTRIBUTES)), min_size=1))
-@quick
-def test_every_attribute_of_a_wrong_type_is_named(attributes, wrong):
-    error = refused(NewIntegration, **attributes | dict.fromkeys(wrong, b"x"))
-
-    assert {problem.field for problem in error.problems} == wrong
-
-
-@given(st.data(), new_attributes)
-@quick
-def test_from_mapping_is_the_constructor(data, attributes):
-    left_out = data.draw(st.sets(st.sampled_from(sorted(set(NEW_ATTRIBUTES) - set(REQUIRED)))))
-    attributes = attributes | dict.fromkeys(left_out)
-
-    assert NewIntegration.from_mapping(attributes) == NewIntegration(**attributes)
-
-
 @given(st.dictionaries(any_texts | st.sampled_from(sorted(NEW_ATTRIBUTES)) | st.integers(), json_scalars, max_size=6))
 @thorough
 def test_from_mapping_makes_a_record_or_names_what_is_wrong(attributes):
@@ -149,55 +111,3 @@ def test_from_mapping_makes_a_record_or_names_what_is_wrong(attributes):
     else:
         assert set(attributes) <= set(NEW_ATTRIBUTES)
         assert record.key
-
-
-@given(json_objects)
-@quick
-def test_changing_the_callers_mapping_afterwards_changes_nothing(given_):
-    before = copy.deepcopy(given_)
-    records = (
-        NewIntegration(name="x", integration_type="y", configuration=given_),
-        IntegrationChanges(configuration=given_),
-    )
-
-    def spoil(value):
-        for item in value.values() if isinstance(value, dict) else value:
-            if isinstance(item, dict | list):
-                spoil(item)
-        value.clear()
-
-    spoil(given_)
-
-    assert [record.configuration for record in records] == [before, before]
-
-
-@given(new_integrations | integration_changes | integration_filters)
-@quick
-def test_a_record_travels(record):
-    assert pickle.loads(pickle.dumps(record)) == record
-    assert copy.deepcopy(record) == record
-    assert attrs.evolve(record) == record
-
-
-@given(holding(json_of(st.just(HERE))), new_attributes)
-@quick
-def test_no_repr_shows_a_configuration(given_, attributes):
-    secret, value = given_
-    for record in (
-        NewIntegration(**attributes | {"configuration": {"a": value}}),
-        IntegrationChanges(configuration={"a": value}),
-    ):
-        assert secret not in f"{record}{record!r}"
-
-
-@given(st.text(max_size=5) | st.lists(st.text(max_size=5) | st.integers(), max_size=3) | st.integers())
-@quick
-def test_a_filter_takes_texts_that_say_something(value):
-    values = value if isinstance(value, list) else [value]
-    fine = bool(values) and all(
-        isinstance(v, str) and v.strip() and v.isascii() | (v == v.encode("utf-8", "ignore").decode()) for v in values
-    )
-    if fine:
-        assert IntegrationFilter(name=value).name == (tuple(value) if isinstance(value, list) else value)
-    else:
-        assert [problem.field for problem in refused(IntegrationFilter, name=value).problems] == ["name"]

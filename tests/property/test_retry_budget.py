@@ -5,8 +5,6 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clarus_async.config import RetryPolicy
-from clarus_async.retry.backoff import backoff
 from clarus_async.retry.budget import RetryBudget
 from clarus_async.retry.deadline import LEAST_USEFUL, Deadline
 from tests.support.strategies import quick, thorough
@@ -19,26 +17,8 @@ draws = st.floats(0, 1, exclude_max=True)
 positive = st.floats(1e-3, 1e6)
 
 
-@given(policy=st.builds(RetryPolicy, base=positive, cap=positive), retry=st.integers(1, 10_000), drawn=draws)
-@thorough
-def test_a_backoff_is_within_0_and_the_cap(policy, retry, drawn):
-    assert 0 <= backoff(policy, retry, lambda: drawn) <= policy.cap
-
-
-@given(policy=st.builds(RetryPolicy, base=positive, cap=positive), retry=st.integers(1, 100), drawn=draws)
-@quick
-def test_a_backoff_never_gets_shorter_with_the_same_draw(policy, retry, drawn):
-    assert backoff(policy, retry, lambda: drawn) <= backoff(policy, retry + 1, lambda: drawn)
-
-
 def minute(budget, start, bursts, most, delays):
-    """Make a minute's calls, all of which fail; return how many retries went out.
-
-    Args:
-        bursts: how many moments the calls are spread over.
-        most: retries that a call wants.
-        delays: seconds before each retry, in turn.
-    """
+    """Make a minute's calls at so many moments, all of which fail; return how many retries went out, after delays."""
     due = []
     for n in range(CALLS):
         at = start + 60.0 * (n * bursts // CALLS) / bursts
@@ -166,13 +146,3 @@ def test_attempts_and_sleeps_never_exceed_the_deadline(length, start, most, step
         now += sleep
         # What a sleep is allowed for is an attempt with some time to it.
         assert deadline.attempt(now, 1e9) >= LEAST_USEFUL - 1e-6
-
-
-@given(at=st.floats(0, 1e6), now=st.floats(0, 1e6), most=st.floats(0.001, 1e4), sleep=st.floats(0, 1e4))
-@quick
-def test_no_time_is_ever_negative(at, now, most, sleep):
-    deadline = Deadline(at)
-
-    assert deadline.left(now) >= 0
-    assert 0 <= deadline.attempt(now, most) <= most
-    assert not (deadline.allows(now, sleep) and deadline.left(now) < sleep)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clarus_async.wire.graphql import only_reads
-from tests.support.strategies import quick, thorough
+from tests.support.strategies import thorough
 
 # What a string or a comment may hold to fool whoever looks for braces, quotes and words.
 BAIT = st.sampled_from([
@@ -100,17 +100,3 @@ def test_a_document_that_writes_is_never_taken_for_one_that_reads(document):
 def test_a_document_of_queries_is_known_as_one(document):
     assert not writes(document)
     assert only_reads(document)
-
-
-@given(documents(operations, fragments, selections), st.data())
-@quick
-def test_a_document_that_was_spoilt_is_never_taken_for_one_that_reads(document, data):
-    at = data.draw(st.integers(0, len(document)))
-    piece = data.draw(st.sampled_from(['"', '"""', "{", "}", "#", "\\", "mutation", "\n", "'"]))
-    spoilt = document[:at] + piece + document[at:]
-    try:
-        harmful = writes(spoilt)
-    except graphql.GraphQLError:
-        return  # a server refuses it as a whole
-
-    assert not (harmful and only_reads(spoilt))

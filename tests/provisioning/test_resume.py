@@ -22,8 +22,8 @@ from clarus_async.provisioning.journal.file import JournalFile
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Simulator, schema
 from tests.support import builders
 from tests.support.builders import referenced, shops, until
-from tests.support.inline_journal import inline_journal, journals_inline  # noqa: F401  a fixture
 from tests.support.virtual import Turns, now, run_virtually, settle, virtual
+from tests.support.virtual_world import inline_journal, journals_inline  # noqa: F401  a fixture
 
 TIMEOUTS = Timeouts(attempt=5.0, settle=20.0)
 STALL = Fault(FaultKind.STALL_AFTER, delay=1000.0)

@@ -31,8 +31,8 @@ from clarus_async.reconcile.reconciler import ChangedRecord, Creation, Terms
 from clarus_async.resources.integrations import INTEGRATIONS, Integration, IntegrationRow, NewIntegration
 from clarus_async.retry.circuit_breaker import FAILURES_TO_OPEN, CircuitBreaker
 from tests.support.builders import collect
-from tests.support.inline_journal import inline_journal  # noqa: F401  a fixture
 from tests.support.virtual import now, settle, virtual
+from tests.support.virtual_world import inline_journal  # noqa: F401  a fixture
 
 START = datetime(2026, 1, 10, 12, tzinfo=UTC)
 SETTLE = 60.0

@@ -17,7 +17,8 @@ from clarus_async import ClarusClient, InvalidInputError, NewIntegration, PaceSo
 from clarus_async.fleet.redis import RedisPacing
 from clarus_async.fleet.redis_url import RedisAddress
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Quota, Simulator
-from tests.support.redis_server import RedisServer, free_port
+from tests.support.process import free_port
+from tests.support.redis_server import RedisServer
 
 CANARY = "canary-redis-password"
 

@@ -19,8 +19,8 @@ from clarus_async.reconcile.single import resolve
 from clarus_async.resources.integrations import INTEGRATIONS, IntegrationRow
 from clarus_async.resources.spec import NaturalKey
 from tests.provisioning.test_run import Api, LostError, collect, provision
-from tests.support.inline_journal import inline_journal  # noqa: F401  a fixture
 from tests.support.virtual import virtual
+from tests.support.virtual_world import inline_journal  # noqa: F401  a fixture
 
 SCOPED = attrs.evolve(
     INTEGRATIONS,

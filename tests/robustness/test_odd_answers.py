@@ -25,10 +25,10 @@ from clarus_async import (
     Timeouts,
 )
 from tests.support.builders import shops
-from tests.support.inline_journal import inline_journal  # noqa: F401  a fixture
 from tests.support.strategies import quick
 from tests.support.stub_server import Reply, StubServer, reply
 from tests.support.virtual import now, virtual
+from tests.support.virtual_world import inline_journal  # noqa: F401  a fixture
 
 CREATED, ADOPTED, FAILED, CONFLICT = (
     OutcomeStatus.CREATED, OutcomeStatus.ADOPTED, OutcomeStatus.FAILED, OutcomeStatus.CONFLICT,

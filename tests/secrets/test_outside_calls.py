@@ -43,8 +43,8 @@ from tests.secrets.test_calls import (
     faults_of,
     watched,
 )
-from tests.support.inline_journal import journals_inline
 from tests.support.virtual import virtual
+from tests.support.virtual_world import journals_inline
 
 RECORD = {"name": "Shop", "integration_type": "shopify", "configuration": CONFIGURATION}
 BAD = RECORD | {"account_id": "canary-number"}

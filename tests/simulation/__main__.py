@@ -18,11 +18,7 @@ from tests.simulation.world import run_plan
 
 
 def run_seed(seed: int) -> dict[str, Any]:
-    """Run one world and judge it.
-
-    Args:
-        seed: which.
-    """
+    """Run one world and judge it."""
     began = time.perf_counter()
     try:
         history = run_plan(make_plan(seed))
@@ -42,11 +38,7 @@ def run_seed(seed: int) -> dict[str, Any]:
 
 
 def trace(seed: int) -> int:
-    """Print what happens in one world, and what it breaks.
-
-    Args:
-        seed: which.
-    """
+    """Print what happens in one world, and what it breaks."""
     history = run_plan(make_plan(seed))
     print(history.plan)
     print("\n".join(history.tap.trace))

@@ -11,7 +11,7 @@ from typing import Final
 from clarus_async import AuthenticationError, ClarusError
 from clarus_async.events import AttemptEvent, CallEvent
 from clarus_async.retry.budget import MOST_UNCOUNTED_ATTEMPTS
-from tests.simulation.facts import Facts
+from tests.simulation.history import Facts
 from tests.simulation.tap import TOKEN, Attempt
 
 LATE: Final = 0.05

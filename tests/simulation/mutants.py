@@ -17,19 +17,12 @@ _PATIENCE: Final = 900.0  # seconds; one that never ends has been noticed, too
 
 
 class Mutant(NamedTuple):
-    """A fault to plant.
+    """A fault to plant."""
 
-    Args:
-        fault: what it makes the client do.
-        module: where, below the package.
-        old: what stands there, once.
-        new: what stands there instead.
-    """
-
-    fault: str
-    module: str
-    old: str
-    new: str
+    fault: str  # what it makes the client do
+    module: str  # where, below the package
+    old: str  # what stands there, once
+    new: str  # what stands there instead
 
 
 MUTANTS: Final = (
@@ -117,12 +110,7 @@ MUTANTS: Final = (
 
 
 def catch(mutant: Mutant, seeds: int) -> str | None:
-    """Return which promise was broken first, and by which seed; ``None``: nobody noticed.
-
-    Args:
-        mutant: what to plant.
-        seeds: how many worlds to look at, at the most.
-    """
+    """Return which promise was broken first, and by which seed; ``None``: nobody noticed."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         for part in ("clarus_async", "tests"):
@@ -145,13 +133,7 @@ def catch(mutant: Mutant, seeds: int) -> str | None:
 
 
 def run_mutants(seeds: int, jobs: int, only: str | None = None) -> int:
-    """Plant every fault, and print what caught it.
-
-    Args:
-        seeds: how many worlds each is looked for in, at the most.
-        jobs: how many at a time.
-        only: those whose fault contains this.
-    """
+    """Plant every fault, and print what caught it."""
     chosen = [mutant for mutant in MUTANTS if only is None or only in mutant.fault]
     caught = 0
     with ThreadPoolExecutor(jobs) as pool:

@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 from tests.simulation import manners, truth
-from tests.simulation.facts import Facts
-from tests.simulation.history import History
+from tests.simulation.history import Facts, History
 
 
 class Broken(NamedTuple):
@@ -38,11 +37,7 @@ PROMISES: Final[dict[str, Callable[[Facts], Iterator[str]]]] = {
 
 
 def judge(history: History) -> list[Broken]:
-    """Return what was broken.
-
-    Args:
-        history: of a world that came to its end.
-    """
+    """Return what was broken."""
     facts = Facts(history)
     return [
         *(Broken("nothing is left behind", text) for text in history.troubles),

@@ -36,29 +36,17 @@ _HEADERS: Final = ("none", "retry-after", "x-ratelimit", "ietf")
 
 @attrs.frozen(kw_only=True)
 class Act:
-    """One thing that a caller does.
+    """One thing that a caller does."""
 
-    Args:
-        pause: seconds before it.
-        what: the operation.
-        marker: tells its record from all others; of an update, its value.
-        name: of its record.
-        reference: of its record.
-        cancelled: seconds after which the caller loses patience.
-        on_unknown: of a create.
-        repeatable: of a synchronization.
-        resolved: seconds after which a create that stays in doubt is resolved.
-    """
-
-    pause: float
+    pause: float  # seconds before it
     what: str
-    marker: str
+    marker: str  # tells its record from all others; of an update, its value
     name: str = ""
     reference: str | None = None
-    cancelled: float | None = None
-    on_unknown: str = "reconcile"
-    repeatable: bool = False
-    resolved: float = 0.0
+    cancelled: float | None = None  # seconds after which the caller loses patience
+    on_unknown: str = "reconcile"  # of a create
+    repeatable: bool = False  # of a synchronization
+    resolved: float = 0.0  # seconds after which a create that stays in doubt is resolved
 
 
 @attrs.frozen(kw_only=True)
@@ -71,42 +59,25 @@ class Actor:
 
 @attrs.frozen(kw_only=True)
 class Happening:
-    """Something that happens to everybody.
+    """Something that happens to everybody."""
 
-    Args:
-        at: seconds.
-        what: ``tokens end``, ``quota``, ``clock``, ``faults``, ``outage``, ``crash`` or ``stop``.
-        value: what that needs.
-    """
-
-    at: float
-    what: str
+    at: float  # seconds
+    what: str  # ``tokens end``, ``quota``, ``clock``, ``faults``, ``outage``, ``crash`` or ``stop``
     value: Any = None
 
 
 @attrs.frozen(kw_only=True)
 class Job:
-    """A provisioning run, which is started again until it comes to its end.
-
-    Args:
-        tenant: whose.
-        at: seconds, when it begins.
-        names: of its records.
-        references: of its records, or ``None``.
-        existing: as the run takes it.
-        journal: with one.
-        concurrency: as the run takes it.
-        there: which of its records are there before, by index.
-    """
+    """A provisioning run, which is started again until it comes to its end."""
 
     tenant: str
-    at: float
-    names: tuple[str, ...]
-    references: tuple[str | None, ...]
-    existing: str
+    at: float  # seconds, when it begins
+    names: tuple[str, ...]  # of its records
+    references: tuple[str | None, ...]  # of its records, or ``None``
+    existing: str  # as the run takes it
     journal: bool
-    concurrency: int
-    there: tuple[int, ...]
+    concurrency: int  # as the run takes it
+    there: tuple[int, ...]  # which of its records are there before, by index
 
 
 @attrs.frozen(kw_only=True)
@@ -134,11 +105,7 @@ class Plan:
 
 
 def make_plan(seed: int) -> Plan:
-    """Decide everything.
-
-    Args:
-        seed: which world.
-    """
+    """Decide everything."""
     dice = random.Random(f"world {seed}")
     resource = random.Random(f"resource {seed}").choice(["integrations"] * 3 + ["external_entities"])
     tenants = ("acme", "globex", "initech")[: dice.choice([1, 1, 2, 3])]

@@ -20,23 +20,15 @@ from clarus_async.simulator import StoredRecord
 
 @attrs.frozen(kw_only=True)
 class Subject:
-    """A resource, as worlds have it.
+    """A resource, as worlds have it."""
 
-    Args:
-        record: the class of what a create returns.
-        new: the class of what it is given.
-        attributes: of a record, by its name, its reference or ``None``, its marker, and the id of an integration.
-        changes: an update, by its marker.
-        name: the attribute that is the name by which a record is found.
-        found: what ``find`` calls that.
-    """
-
-    record: type
-    new: type
+    record: type  # the class of what a create returns
+    new: type  # the class of what it is given
+    # Of a record, by its name, its reference or ``None``, its marker, and the id of an integration
     attributes: Callable[[str, str | None, str, int], dict[str, Any]]
-    changes: Callable[[str], Any]
-    name: str
-    found: str
+    changes: Callable[[str], Any]  # an update, by its marker
+    name: str  # the attribute that is the name by which a record is found
+    found: str  # what ``find`` calls that
 
     def name_of(self, record: StoredRecord) -> str:
         """Return the name of what the server stored."""

@@ -32,34 +32,23 @@ doing: contextvars.ContextVar[int] = contextvars.ContextVar("doing", default=0)
 
 @attrs.define(eq=False, kw_only=True)
 class Attempt:
-    """One request as the client sent it, and what the client saw of its answer.
+    """One request as the client sent it, and what the client saw of its answer."""
 
-    Args:
-        number: counts up.
-        life: of the process that sent it.
-        op: the operation that it was made for.
-        started: when it was sent.
-        result: a status, why there was none, or that it was cancelled.
-        retry_after: seconds, where the answer said so.
-        granted: the token that the answer gave, and its life.
-        event: what the observer was told of it.
-    """
-
-    number: int
-    life: int
-    op: int
+    number: int  # counts up
+    life: int  # of the process that sent it
+    op: int  # the operation that it was made for
     method: str
     path: str
     tenant: str | None
     token: str | None
     key: str | None
     marker: str | None
-    started: float
+    started: float  # when it was sent
     ended: float | None = None
-    result: int | str | None = None
-    retry_after: float | None = None
-    granted: tuple[str, float | None] | None = None
-    event: AttemptEvent | None = None
+    result: int | str | None = None  # a status, why there was none, or that it was cancelled
+    retry_after: float | None = None  # seconds, where the answer said so
+    granted: tuple[str, float | None] | None = None  # the token that the answer gave, and its life
+    event: AttemptEvent | None = None  # what the observer was told of it
 
     def __str__(self) -> str:
         seen = f"{self.number} {self.method} {self.path} for {self.tenant} by {self.op}, marker {self.marker}"
@@ -67,11 +56,7 @@ class Attempt:
 
 
 class Tap:
-    """Notes everything.
-
-    Args:
-        width: requests that may be on the wire at once.
-    """
+    """Notes everything."""
 
     def __init__(self, width: int) -> None:
         self.trace: list[str] = []

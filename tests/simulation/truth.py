@@ -9,8 +9,7 @@ from itertools import pairwise
 from typing import Final
 
 from clarus_async import Applied, ClarusError, OutcomeStatus, OutcomeUnknownError
-from tests.simulation.facts import Facts, proves_that_nothing_was_done
-from tests.simulation.history import Given, Op
+from tests.simulation.history import Facts, Given, Op, proves_that_nothing_was_done
 from tests.support.virtual_world import VirtualDate
 
 _WRITES: Final = frozenset({"create", "update", "delete", "synchronize"})

@@ -39,16 +39,10 @@ class _State:
     actor: Actor
     next: int = 0
     owned: list[int] = attrs.field(factory=list)
-    doubted: set[int] = attrs.field(factory=set)
 
 
 class World:
-    """One world.
-
-    Args:
-        plan: what is to happen in it.
-        folder: where journals go.
-    """
+    """One world."""
 
     def __init__(self, plan: Plan, folder: Path, clock: Any) -> None:
         self._plan = plan
@@ -111,10 +105,28 @@ class World:
                 with contextlib.suppress(asyncio.CancelledError):
                     await running
                 self._start()
-            await self._client.close()
         finally:
             happening.cancel()
             await asyncio.gather(happening, return_exceptions=True)
+        await self._as_good_as_new()
+        await self._client.close()
+
+    async def _as_good_as_new(self) -> None:
+        """See that whatever happened, no connection is kept, nobody waits, and every tenant can be asked again."""
+        core = self._client._caller.core
+        if core.connections.busy:
+            self._history.troubles.append(f"{core.connections.busy} connections were not given back")
+        self._sim.set_faults([])
+        self._sim.set_quota(None)
+        await self._sim.accept()
+        # A tenant may be closed for as long as a Retry-After says, and no token be asked for as long.
+        await asyncio.sleep(60.0)
+        for tenant in self._plan.tenants:
+            view = self._client.for_subdomain(tenant)
+            await view.ping()
+            out = core.tenants.get(tenant).queue.pace._out
+            if view.pace.waiting or view.pace.queued or out:
+                self._history.troubles.append(f"{tenant}: {view.pace} is left, and {out} on the wire")
 
     # --- the process
 
@@ -205,7 +217,7 @@ class World:
         if what in {"update", "delete", "synchronize"}:
             target = state.owned[-1] if state.owned else _UNKNOWN_ID
         op = Op(number=len(history.ops) + 1, life=history.tap.life, tenant=tenant, act=act, what=what, target=target)
-        op.began, op.doubtful = now(), target in state.doubted
+        op.began = now()
         history.ops.append(op)
         history.tap.say(f"op {op.number} begins: {what} {act.marker} {target}")
         doing.set(op.number)
@@ -244,8 +256,6 @@ class World:
             state.owned.append(op.result.id)
         if op.what == "delete" and op.target in state.owned:
             state.owned.remove(op.target)
-        if op.what == "update" and op.error is not None:
-            state.doubted.add(op.target)
 
     async def _ask(self, op: Op, error: OutcomeUnknownError | None) -> Any:
         records = getattr(self._client.for_subdomain(op.tenant), self._plan.resource)
@@ -304,11 +314,7 @@ class World:
 
 
 def run_plan(plan: Plan) -> History:
-    """Run a world in virtual time.
-
-    Args:
-        plan: what is to happen.
-    """
+    """Run a world in virtual time."""
     history: list[History] = []
     keys = random.Random(f"keys {plan.seed}")
 

@@ -15,12 +15,7 @@ from clarus_async.opentelemetry import OpenTelemetryObserver
 
 
 class Exported:
-    """An observer, and what it made.
-
-    Args:
-        sampler: of spans; all are kept where there is none.
-        options: of the observer.
-    """
+    """An observer, and what it made."""
 
     def __init__(self, *, sampler=None, **options):
         # To find out what there is to say of a process takes longer than most tests.

@@ -35,11 +35,7 @@ class Exchange:
         self._writer = writer
 
     async def ask(self, dripping: float | None = None) -> tuple[bytes, bytes]:
-        """Forward the request whole, and return the answer's head, with its empty line, and body.
-
-        Args:
-            dripping: seconds between the bytes of the request.
-        """
+        """Forward the request whole, and return the answer's head, with its empty line, and body."""
         reader, writer = await asyncio.open_connection(*self._proxy.upstream)
         try:
             await _drip(writer, self._raw, dripping)

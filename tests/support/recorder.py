@@ -9,11 +9,7 @@ from clarus_async.events import AttemptEvent, CallEvent, Event, WaitEvent
 
 
 class Recorder:
-    """Keeps events in the order in which they came.
-
-    Args:
-        react: is given each of them.
-    """
+    """Keeps events in the order in which they came, and gives each to ``react``."""
 
     def __init__(self, react: Callable[[Event], object] = lambda _: None) -> None:
         self.events: list[Event] = []

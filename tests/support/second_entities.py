@@ -1,4 +1,4 @@
-"""The external entities of the second server (CLARUS_API.md §5); stdlib only."""
+"""The external entities of the second server (CLARUS_API.md §5)."""
 
 from __future__ import annotations
 

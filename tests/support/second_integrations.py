@@ -1,4 +1,4 @@
-"""The integrations of the second server over REST and GraphQL, and what may differ; stdlib only."""
+"""The integrations of the second server over REST and GraphQL, and what may differ."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, Literal, NamedTuple
 
 from tests.support.second_entities import Entities
-from tests.support.second_graphql import Schema
-from tests.support.second_parser import RefusedError
+from tests.support.second_graphql import RefusedError, Schema
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -243,9 +242,9 @@ class Integrations:
 
     def _graphql(self, asked: Asked, tenant: str) -> Reply:
         root = {
-            "integrations": {"all": lambda **given: self._list(self._rows(tenant), **given)},
-            "external_entities": {"all": lambda **given: self._list(self.entities.rows(tenant), **given)},
-            "sites": {"all": lambda **given: _SITES},
+            "integrations": {"all": lambda _, **given: self._list(self._rows(tenant), **given)},
+            "external_entities": {"all": lambda _, **given: self._list(self.entities.rows(tenant), **given)},
+            "sites": {"all": lambda _, **given: _SITES},
         }
         try:
             document = json.loads(asked.body)

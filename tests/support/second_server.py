@@ -1,6 +1,6 @@
-"""A Clarus API written from ``CLARUS_API.md`` alone, with no code and no HTTP library of the simulator's; stdlib only.
+"""A Clarus API written from ``CLARUS_API.md`` alone, with no code and no HTTP library of the simulator's.
 
-Where the document is silent, a :class:`Dialect` says what this server does.
+Of packages it has graphql-core alone. Where the document is silent, a :class:`Dialect` says what this server does.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote_plus, urlencode, urlsplit
 
 from tests.support.second_integrations import PLAIN, Asked, Dialect, Integrations, Record, Reply
-from tests.support.streams import StreamServer
+from tests.support.stub_server import StreamServer
 
 
 class SecondServer(StreamServer):

@@ -19,12 +19,7 @@ CUT_OFF = ConnectionProblem("the connection was lost")
 
 
 class Store:
-    """What Redis keeps, and its clock.
-
-    Args:
-        delay: seconds that a message takes each way.
-        jitter: seconds that it may take longer.
-    """
+    """What Redis keeps, and its clock; a message takes ``delay`` seconds each way, and up to ``jitter`` more."""
 
     def __init__(self, delay=0.0005, jitter=0.001):
         self.delay, self.jitter = delay, jitter
@@ -65,12 +60,7 @@ class Store:
 
 
 class Sharing(RedisSharing):
-    """A process's sharing by a store.
-
-    Args:
-        store: all have it.
-        policy: of the pace.
-    """
+    """A process's sharing by a store."""
 
     def __init__(self, store, **policy):
         super().__init__(RedisPacing(**policy), "https://clarus.test")
@@ -102,14 +92,7 @@ class Sharing(RedisSharing):
 
 
 class Server:
-    """Answers after a round trip, as a limiter has it.
-
-    Args:
-        limiter: on a Unix clock.
-        rtt: seconds of a round trip, with jitter of a tenth.
-        retry_after: seconds that a refusal tells.
-        told: says what an answer tells of the limit.
-    """
+    """Answers after a round trip, as a limiter on a Unix clock has it, ``rtt`` seconds long, give or take."""
 
     def __init__(self, limiter, rtt=0.02, retry_after=None, told=None):
         self.limiter, self.rtt, self.retry_after, self.told = limiter, rtt, retry_after, told
@@ -130,15 +113,7 @@ class Server:
 
 
 class Process:
-    """One of those that share: so many workers, each of which sends one request after the other.
-
-    Args:
-        store: all have it.
-        server: likewise.
-        name: of it.
-        width: how many connections it has.
-        policy: of the pace.
-    """
+    """One of those that share: so many workers, each of which sends one request after the other."""
 
     def __init__(self, store, server, name, width=64, **policy):
         self.server, self.name = server, name

@@ -27,7 +27,7 @@ from clarus_async.errors import (
 from clarus_async.provisioning.report import Outcome, OutcomeStatus, Problem
 from clarus_async.reconcile.pending import LookupKey, Moment, PendingCreate
 from clarus_async.resources.external_entities import NewExternalEntity
-from clarus_async.resources.integrations import UNSET, IntegrationChanges, IntegrationFilter, NewIntegration
+from clarus_async.resources.integrations import IntegrationChanges, IntegrationFilter, NewIntegration
 
 # Every run draws the same examples: what fails on one machine fails on all.
 quick = settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
@@ -122,7 +122,7 @@ change_attributes = st.fixed_dictionaries(
     },
 ).filter(bool)
 integration_changes = change_attributes.map(lambda attributes: IntegrationChanges(**attributes))
-unset_or = lambda values: st.just(UNSET) | values  # noqa: E731
+
 
 entity_attributes = st.fixed_dictionaries(
     {"entity_type": texts, "code": texts, "external_system_reference1": texts},

@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterator
+from concurrent.futures import Executor, Future
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Final, Self
 from unittest.mock import patch
 
-from tests.support.inline_journal import journals_inline
+import pytest
+
+from clarus_async.provisioning.journal import journal
+from clarus_async.provisioning.journal.file import JournalFile
 
 
 class VirtualDate(datetime):
@@ -55,6 +59,49 @@ def virtual_world(*, skew: float = 0.0) -> Iterator[type[VirtualDate]]:
         stack.enter_context(patch("clarus_async.simulator.clock.datetime", VirtualDate))
         stack.enter_context(journals_inline())
         yield client
+
+
+class InlineExecutor(Executor):
+    """Does what it is given at once, in the place of a journal's thread.
+
+    A virtual loop sees nothing that is due while a thread works, and jumps ahead. The answer comes in the loop's next
+    turn, and whoever waits for it can be cancelled, as with the thread.
+    """
+
+    def __init__(self, *args, **kwargs):
+        pass
+
+    def submit(self, function, /, *args, **kwargs):
+        done = Future()
+        try:
+            done.set_result(function(*args, **kwargs))
+        except Exception as error:  # noqa: BLE001  it is raised where the future is waited for
+            done.set_exception(error)
+        return done
+
+
+@contextlib.contextmanager
+def journals_inline():
+    """Have every journal work in the loop, and flush nothing to the disk."""
+    # The machine does not lose its power while a test runs, and a sweep commits thousands of times.
+    load = JournalFile._load
+
+    def unflushed(self, database):
+        known = load(self, database)
+        database.execute("PRAGMA synchronous = OFF")
+        return known
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(journal, "ThreadPoolExecutor", InlineExecutor)
+        patch.setattr(JournalFile, "_load", unflushed)
+        yield
+
+
+@pytest.fixture
+def inline_journal():
+    """Have every journal of a test work in the loop; import it where it is used."""
+    with journals_inline():
+        yield
 
 
 def memory() -> str | None:

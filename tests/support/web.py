@@ -24,13 +24,7 @@ _PATIENCE = 60.0
 
 
 class Service:
-    """One of them.
-
-    Args:
-        name: which.
-        url: where it listens.
-        process: what to send signals to.
-    """
+    """One of them."""
 
     def __init__(self, name, port, process, said):
         self.name = name

@@ -133,18 +133,14 @@ def _compressed(lines: list[Line]) -> list[str]:
     return told
 
 
-def trace(kind: str, seed: int, pacer: str, *, every: bool = False) -> None:
+def trace(kind: str, seed: int, pacer: str) -> None:
     """Print what happens in one world."""
     it = world(kind, seed)
     lines: list[Line] = []
     result = run(it, pacer_of(pacer)(it), lines)
     print(f"{kind} {seed}: {it.about}; round trip {it.rtt * 1000:.1f} ms ± {it.jitter:.0%}, {it.jobs} creates,"
           f" clock from {it.start:.1f}")  # fmt: skip
-    if every:
-        for line in lines:
-            print(f"{line.at:>10.4f} {line.event:<9} {line.under_way:>3} {line.rate}")
-    else:
-        print("\n".join(_compressed(lines)))
+    print("\n".join(_compressed(lines)))
     print(result)
 
 
@@ -163,10 +159,9 @@ def main() -> None:
     parser.add_argument("--worst", action="store_true", help="tell the worst worlds' parameters")
     parser.add_argument("--json", action="store_true", help="one line for each world")
     parser.add_argument("--trace", nargs=2, metavar=("KIND", "SEED"), help="tell what happens in one world")
-    parser.add_argument("--every", action="store_true", help="with --trace: each event")
     options = parser.parse_args()
     if options.trace:
-        trace(options.trace[0], int(options.trace[1]), options.pacer, every=options.every)
+        trace(options.trace[0], int(options.trace[1]), options.pacer)
         return
     kinds = [kind for kind in KINDS if not options.kinds or any(kind.startswith(name) for name in options.kinds)]
     kinds = [kind for kind in kinds if kind in options.kinds or not _exact(kind, options.kinds)]

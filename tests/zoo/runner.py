@@ -62,11 +62,7 @@ class Unpaced:
 
 
 class Clairvoyant:
-    """Knows the limiter and how it counts what was sent, but not how long the next request takes, nor what others send.
-
-    Args:
-        world: it is not used up.
-    """
+    """Knows the limiter and how it counts, but not how long the next request takes, nor what others send."""
 
     rate = None
 
@@ -104,11 +100,7 @@ class Clairvoyant:
 
 
 class Constant:
-    """Sends at one pace, whatever is answered, but not before a Retry-After.
-
-    Args:
-        pace: requests a second.
-    """
+    """Sends at one pace, requests a second, whatever is answered, but not before a Retry-After."""
 
     def __init__(self, pace: float) -> None:
         self.rate: float | None = pace
@@ -132,13 +124,7 @@ class Constant:
 
 
 class Client:
-    """A job of so many creates, so many at a time, behind one pacer. Times are seconds since the start.
-
-    Args:
-        pacer: is asked before each request.
-        jobs: creates; one that is refused is sent again.
-        width: requests that may be under way at a time.
-    """
+    """A job of so many creates, so many at a time, behind one pacer. Times are seconds since the start."""
 
     __slots__ = (
         "admitted", "answered", "ask", "contact", "early", "floor", "idle", "out", "pacer", "refused", "rejected",
@@ -158,27 +144,16 @@ class Client:
 
 
 class Result(NamedTuple):
-    """How a job went. Times are seconds since its start.
+    """How a job went. Times are seconds since its start."""
 
-    Args:
-        seconds: until the last admitted request's answer.
-        sent: requests.
-        admitted: of them.
-        refused: of them.
-        contact: requests under way when the first refusal came, with that one.
-        early: requests that went out before a Retry-After that was known had passed.
-        goodput: admitted, by what the quota held for them.
-        done: whether the job came to its end.
-    """
-
-    seconds: float
-    sent: int
-    admitted: int
-    refused: int
-    contact: int
-    early: int
-    goodput: float
-    done: bool
+    seconds: float  # until the last admitted request's answer
+    sent: int  # requests
+    admitted: int  # of them
+    refused: int  # of them
+    contact: int  # requests under way when the first refusal came, with that one
+    early: int  # requests that went out before a Retry-After that was known had passed
+    goodput: float  # admitted, by what the quota held for them
+    done: bool  # whether the job came to its end
 
 
 class Line(NamedTuple):
@@ -191,13 +166,7 @@ class Line(NamedTuple):
 
 
 def run(world: World, pacer: Pacer, trace: list[Line] | None = None) -> Result:
-    """Run a world's job with one client.
-
-    Args:
-        world: used up by it.
-        pacer: is asked before each request.
-        trace: collects what happens, if it is given.
-    """
+    """Run a world's job with one client."""
     client = Client(pacer, world.jobs)
     until = 60.0 + _HOPELESS * world.jobs / min(rate for _, rate in world.quotas)
     ended = play(world, [client], until=until, trace=trace)
@@ -221,28 +190,15 @@ def _read(headers: tuple[tuple[str, str], ...]) -> tuple[RateLimitHeaders | None
 
 
 class Ended(NamedTuple):
-    """How it ended.
+    """How it ended."""
 
-    Args:
-        seconds: since the start.
-        others: requests of others that were admitted.
-        strayed: whether a request was refused that no limiter refused.
-    """
-
-    seconds: float
-    others: int
-    strayed: bool
+    seconds: float  # since the start
+    others: int  # requests of others that were admitted
+    strayed: bool  # whether a request was refused that no limiter refused
 
 
 def play(world: World, clients: Sequence[Client], *, until: float = math.inf, trace: list[Line] | None = None) -> Ended:
-    """Run the jobs of clients that share a world's limiter.
-
-    Args:
-        world: used up by it.
-        clients: who sends.
-        until: seconds after which to stop in any case.
-        trace: collects what happens, if it is given.
-    """
+    """Run the jobs of clients that share a world's limiter."""
     start, skew = world.start, world.unix - world.start
     take, leave = world.limiter.take, world.limiter.leave
     half, spread, draw = world.rtt / 2 * (1 - world.jitter), world.rtt * world.jitter, world.draw.random

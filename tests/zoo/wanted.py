@@ -6,14 +6,10 @@ from typing import Final, NamedTuple
 
 
 class Wanted(NamedTuple):
-    """What is wanted of one kind.
+    """What is wanted of one kind."""
 
-    Args:
-        goodput: 5th percentile over the seeds; ``None``: nothing is promised.
-        refused: part of the requests that may be refused, beside what was under way at the first refusal and five more.
-    """
-
-    goodput: float | None
+    goodput: float | None  # 5th percentile over the seeds; ``None``: nothing is promised
+    # Part of the requests that may be refused, beside what was under way at the first refusal and five more
     refused: float = 0.02
 
 
@@ -55,15 +51,10 @@ WANTED: Final[dict[str, Wanted]] = {
 
 
 class Held(NamedTuple):
-    """What is held of one kind that is below what is wanted.
+    """What is held of one kind that is below what is wanted."""
 
-    Args:
-        goodput: 5th percentile over the seeds.
-        few: part of the seeds in which no more were refused than is wanted.
-    """
-
-    goodput: float
-    few: float
+    goodput: float  # 5th percentile over the seeds
+    few: float  # part of the seeds in which no more were refused than is wanted
 
 
 # What the limiter reaches of the kinds in which it is below what is wanted, a little less than it did over twenty seeds

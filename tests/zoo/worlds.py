@@ -40,47 +40,27 @@ Teller = Callable[[Verdict, float], dict[str, str]]
 
 @dataclass(slots=True)
 class World:
-    """One limiter, one network and one job. Times are seconds, since the start of the job unless said otherwise.
+    """One limiter, one network and one job. Times are seconds, since the start of the job unless said otherwise."""
 
-    Args:
-        kind: what it is an instance of.
-        seed: from which it was drawn.
-        about: its parameters, for a person.
-        limiter: who admits; its clock is a Unix time.
-        quotas: from when on how many a second the limiter admits in the long run.
-        rtt: of a round trip, half of it each way.
-        jitter: part of that by which each way differs at the most.
-        jobs: creates.
-        start: the client's clock when the job begins.
-        unix: the server's.
-        tell: what headers an answer has.
-        service: how long the server works on a request that was admitted, or ``None``: no time.
-        serial: for which the server works on one request after the other.
-        change: when the quota changes, and how.
-        others: when others' requests arrive, or ``None``.
-        stray: when one request is refused that no limiter refuses.
-        rate: what the client is given.
-        burst: what it is given beside.
-    """
-
-    kind: str
-    seed: int
-    about: str
-    limiter: Limiter
-    quotas: list[tuple[float, float]]
-    rtt: float
-    jitter: float
-    jobs: int
-    start: float
-    unix: float
-    tell: Teller | None = None
+    kind: str  # what it is an instance of
+    seed: int  # from which it was drawn
+    about: str  # its parameters, for a person
+    limiter: Limiter  # who admits; its clock is a Unix time
+    quotas: list[tuple[float, float]]  # from when on how many a second the limiter admits in the long run
+    rtt: float  # of a round trip, half of it each way
+    jitter: float  # part of that by which each way differs at the most
+    jobs: int  # creates
+    start: float  # the client's clock when the job begins
+    unix: float  # the server's
+    tell: Teller | None = None  # what headers an answer has
+    # How long the server works on a request that was admitted, or ``None``: no time
     service: Callable[[], float] | None = None
-    serial: float = 0.0
-    change: tuple[float, Callable[[], None]] | None = None
-    others: Iterator[float] | None = None
-    stray: float | None = None
-    rate: float | None = None
-    burst: int | None = None
+    serial: float = 0.0  # for which the server works on one request after the other
+    change: tuple[float, Callable[[], None]] | None = None  # when the quota changes, and how
+    others: Iterator[float] | None = None  # when others' requests arrive, or ``None``
+    stray: float | None = None  # when one request is refused that no limiter refuses
+    rate: float | None = None  # what the client is given
+    burst: int | None = None  # what it is given beside
     draw: random.Random = field(default_factory=random.Random)
 
     def admissible(self, seconds: float) -> float:
@@ -95,16 +75,7 @@ class World:
 def plain(
     limiter: Limiter, rtt: float, seed: int, *, quota: Quota | None = None, unix: float = _UNIX + 0.25, **more: Any
 ) -> World:
-    """Make a world by hand, for clients that bring their own jobs.
-
-    Args:
-        limiter: who admits.
-        rtt: seconds of a round trip.
-        seed: of the jitter.
-        quota: what answers tell of it.
-        unix: the server's clock when the job begins.
-        more: whatever else a world has.
-    """
+    """Make a world by hand, for clients that bring their own jobs."""
     tell = None if quota is None else _teller(quota)
     given: dict[str, Any] = {"quotas": [(0.0, math.inf)], "jitter": 0.05, "jobs": 0} | more
     return World(

@@ -20,8 +20,8 @@ from clarus_async.simulator import Endpoint, Simulator
 from tests.chaos.provision_kill import Steps, life
 from tests.data.journals.make import BASE_URL, at_base_url, shop
 from tests.provisioning.test_resume import VIRTUALLY, client_of, rows, run, sends, statuses
-from tests.support.inline_journal import inline_journal  # noqa: F401  a fixture
 from tests.support.virtual import virtual
+from tests.support.virtual_world import inline_journal  # noqa: F401  a fixture
 
 MADE = Path(__file__).parents[2] / "data" / "journals"
 TENANT = "acme"

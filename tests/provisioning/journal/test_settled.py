@@ -23,8 +23,8 @@ from tests.provisioning.test_resume import (
     statuses,
 )
 from tests.support.builders import referenced, shops
-from tests.support.inline_journal import inline_journal  # noqa: F401  a fixture
 from tests.support.virtual import virtual
+from tests.support.virtual_world import inline_journal  # noqa: F401  a fixture
 
 
 def there(number, **more):
