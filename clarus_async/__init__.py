@@ -57,8 +57,9 @@ if TYPE_CHECKING:
         WaitEvent,
         WaitReason,
     )
+    from clarus_async.provisioning.options import Progress
     from clarus_async.provisioning.report import Outcome, OutcomeStatus, Problem, Report
-    from clarus_async.provisioning.run import Progress, ProvisionRun
+    from clarus_async.provisioning.run import ProvisionRun
     from clarus_async.ratelimit.pace import LimitKind, PaceSource
     from clarus_async.resources.external_entities import (
         ENTITY_TYPES,
@@ -195,7 +196,8 @@ _HOMES = {
     ),
     "resources.typed": ("ExternalEntities", "Integrations"),
     "provisioning.report": ("Outcome", "OutcomeStatus", "Problem", "Report"),
-    "provisioning.run": ("Progress", "ProvisionRun"),
+    "provisioning.options": ("Progress",),
+    "provisioning.run": ("ProvisionRun",),
     "calls.queries": ("ResourceList",),
     "ratelimit.pace": ("LimitKind", "PaceSource"),
     "resources.external_entities": (

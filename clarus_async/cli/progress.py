@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final, Protocol, Self, TextIO
 
 from clarus_async.cli.streams import STDOUT, encode, is_terminal, printable, readable, say, write, write_results
-from clarus_async.provisioning.run import Progress
+from clarus_async.provisioning.options import Progress
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
