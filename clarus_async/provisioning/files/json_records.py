@@ -141,12 +141,10 @@ def _problems(field: str, value: object, depth: int = 1) -> Iterable[InputProble
     if isinstance(value, _Unfit):
         return [InputProblem(field, value.reason)]
     # What nests deeper is refused by the record's own check.
-    if depth > MAX_DEPTH:
-        return ()
     items: Iterable[tuple[str, object]] = ()
-    if isinstance(value, dict):
+    if isinstance(value, dict) and depth <= MAX_DEPTH:
         items = ((f"{field}.{key}", item) for key, item in value.items())
-    elif isinstance(value, list):
+    elif isinstance(value, list) and depth <= MAX_DEPTH:
         items = ((f"{field}[{place}]", item) for place, item in enumerate(value))
     return list(chain.from_iterable(_problems(name, item, depth + 1) for name, item in items))
 
