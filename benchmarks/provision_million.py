@@ -23,7 +23,8 @@ from pathlib import Path
 
 from clarus_async import Integration, IntegrationRow, NewIntegration, RetryPolicy
 from clarus_async.errors import Applied, ClarusError
-from clarus_async.provisioning.run import Options, ProvisionRun
+from clarus_async.provisioning.options import Options
+from clarus_async.provisioning.run import ProvisionRun
 from clarus_async.reconcile.decide import LookupResult
 from clarus_async.reconcile.pending import LookupKey, PendingCreate, lookup_keys
 from clarus_async.reconcile.reconciler import Creation, Terms

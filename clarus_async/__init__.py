@@ -57,8 +57,9 @@ if TYPE_CHECKING:
         WaitEvent,
         WaitReason,
     )
+    from clarus_async.provisioning.options import Progress
     from clarus_async.provisioning.report import Outcome, OutcomeStatus, Problem, Report
-    from clarus_async.provisioning.run import Progress, ProvisionRun
+    from clarus_async.provisioning.run import ProvisionRun
     from clarus_async.ratelimit.pace import LimitKind, PaceSource
     from clarus_async.resources.external_entities import (
         ENTITY_TYPES,
@@ -167,6 +168,7 @@ _MODULES = (
     "resources.external_entities",
     "resources.integrations",
     "provisioning.report",
+    "provisioning.options",
     "provisioning.run",
     "calls.queries",
     "resources.typed",

@@ -12,9 +12,10 @@ from clarus_async.cli.output import Exit, Results
 from clarus_async.cli.streams import say
 from clarus_async.cli.summary import SHOWN, Summary
 from clarus_async.client import ClarusClient
+from clarus_async.provisioning.journal.file import JournalFile
 from clarus_async.provisioning.journal.journal import Journal
 from clarus_async.provisioning.report import Outcome, Report
-from clarus_async.provisioning.review import differing, report_of, troubled
+from clarus_async.provisioning.review import report_of, troubled
 
 
 def main(args: argparse.Namespace) -> int:
@@ -39,9 +40,9 @@ async def _main(args: argparse.Namespace, client: ClarusClient | None) -> int:
 
 
 async def _read(path: str, resource: str) -> tuple[Report, list[Outcome], dict[tuple[str, ...], int]]:
-    journal = Journal(path, resource=resource)
+    journal = Journal(JournalFile(path, resource=resource))
     try:
         await journal.open(make=False)
-        return await report_of(journal), await troubled(journal, SHOWN), await differing(journal)
+        return await report_of(journal), await troubled(journal, SHOWN), await journal.run(journal.file.differing)
     finally:
         await journal.close()

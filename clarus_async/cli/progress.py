@@ -14,7 +14,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Self, TextIO
 
 from clarus_async.cli.streams import STDOUT, encode, is_terminal, printable, readable, say, write, write_results
-from clarus_async.provisioning.run import Progress
+from clarus_async.provisioning.options import Progress
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

@@ -23,8 +23,8 @@ from clarus_async.fleet.redis_url import RedisAddress, read_redis_url
 from clarus_async.fleet.split_file import SplitFile, split_file
 from clarus_async.fleet.worker import EXISTING
 from clarus_async.provisioning.files.reader import Format
+from clarus_async.provisioning.options import Progress
 from clarus_async.provisioning.report import Outcome
-from clarus_async.provisioning.run import Progress
 
 if TYPE_CHECKING:
     from celery import Celery

@@ -19,10 +19,11 @@ from clarus_async.errors import ClarusError, ConfigurationError, InvalidInputErr
 from clarus_async.fleet.lease import Lease, cancel, now
 from clarus_async.fleet.shard_store import LeaseHeld, ShardStore
 from clarus_async.fleet.shards import Shard
-from clarus_async.provisioning.existing import Existing
-from clarus_async.provisioning.job_index import completion_of, is_ours, other_name, scope_of
+from clarus_async.provisioning.job_index import completion_of, intent_of, is_ours
+from clarus_async.provisioning.journal.file import JournalFile
 from clarus_async.provisioning.journal.journal import Journal
 from clarus_async.provisioning.journal.rows import Completion, Intent
+from clarus_async.provisioning.options import Existing
 from clarus_async.provisioning.report import Outcome, OutcomeStatus
 from clarus_async.reconcile.pending import lookup_keys
 from clarus_async.resources.table import RESOURCES
@@ -116,7 +117,7 @@ async def _stop(stop: Callable[[], None], when: asyncio.Event) -> None:
 async def _write_journal(shard: Shard, known: Sequence[Outcome], path: str) -> None:
     """Write the outcomes of earlier owners into a journal: from it, a run knows whose a record is that a name finds."""
     outcomes = {outcome.index: outcome for outcome in known}
-    journal = Journal(path, shard.tenant, shard.base_url, shard.resource)
+    journal = Journal(JournalFile(path, shard.tenant, shard.base_url, shard.resource))
     try:
         earlier = await journal.open()
         last, journaled = max((row.n for row in earlier), default=0), {row.key for row in earlier}
@@ -128,7 +129,7 @@ async def _write_journal(shard: Shard, known: Sequence[Outcome], path: str) -> N
                 continue
             last += 1
             sends = 1 if outcome.attempts else 0
-            rows.append(Intent(last, keys[0].text, other_name(keys), sends=sends, scope=scope_of(keys)))
+            rows.append(intent_of(last, keys)._replace(sends=sends))
             rows.append(completion_of(last, outcome, sends=sends, ours=is_ours(outcome, sends)))
         await journal.write(rows)
     finally:

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Iterable
-from os import PathLike
+from collections.abc import AsyncIterable, Callable, Coroutine, Iterable
 from pathlib import Path
 from typing import Any, Final
 
 from clarus_async.errors import Applied, ClarusError, JournalError
-from clarus_async.provisioning.existing import Action, Existing
+from clarus_async.provisioning.existing import plan_existing
 from clarus_async.provisioning.in_doubt import InDoubtSettler
 from clarus_async.provisioning.input_buffer import InputBuffer
 from clarus_async.provisioning.job_index import JobIndex
+from clarus_async.provisioning.journal.file import JournalFile
 from clarus_async.provisioning.journal.journal import Journal
+from clarus_async.provisioning.options import Options
 from clarus_async.provisioning.planner import Batch, Planner
 from clarus_async.provisioning.report import Outcome, OutcomeStatus
 from clarus_async.provisioning.sender import RunEnd, Sender
@@ -36,62 +37,43 @@ _IN_DOUBT_AT_LEAST: Final = 1000
 
 
 class Engine:
-    """Brings the records of an input to their outcomes.
-
-    Args:
-        reconciler: what the client can do.
-        specs: the input.
-        hand_on: takes an outcome, and waits while there is no room for it.
-        concurrency: how many records are sent at once.
-        journal: the path of its journal, or none.
-        existing: what is done with what is there.
-        dry_run: nothing is sent.
-        max_failures: records that may fail before no further one is begun; ``None``: any number.
-    """
+    """Brings the records of an input to their outcomes. It does not know its run, so that one can be dropped."""
 
     def __init__(
-        self,
-        reconciler: Reconciler,
-        specs: Iterable[object] | AsyncIterable[object],
-        hand_on: Callable[[Outcome], Awaitable[None]],
-        *,
-        concurrency: int,
-        journal: str | PathLike[str] | None,
-        existing: Existing,
-        dry_run: bool,
-        max_failures: int | None,
+        self, reconciler: Reconciler, specs: Iterable[object] | AsyncIterable[object], options: Options
     ) -> None:
-        if journal is not None and dry_run and not Path(journal).exists():
-            journal = None
-        terms, spec = reconciler.terms, reconciler.spec
+        concurrency, existing, dry_run = options.concurrency, options.existing, options.dry_run
+        terms, path = reconciler.terms, options.journal
+        if path is not None and dry_run and not Path(path).exists():
+            path = None
         self._reconciler = reconciler
-        self._hand_on = hand_on
-        self._concurrency = concurrency
-        self._dry_run = dry_run
-        self._max_failures = max_failures
+        self._options = options
+        self._max_failures = options.max_failures
         self._failures = 0
         # Of a hundred keys a query and a flush to the disk each, the workers must never run out.
         self._ahead = max(2 * KEYS, 2 * concurrency)
         self._input = InputBuffer(specs, self._ahead)
+        spec = reconciler.spec
+        journal = None if path is None else Journal(JournalFile(path, terms.tenant, terms.base_url, spec.name))
         self._has_journal = journal is not None
-        opened = None if journal is None else Journal(journal, terms.tenant, terms.base_url, spec.name)
-        self._index = JobIndex(spec, opened, existing)
+        self._index = JobIndex(spec, journal, existing)
         self._lookups = LookupBatcher(reconciler)
         self._queue = WorkQueue(max(_IN_DOUBT * concurrency, _IN_DOUBT_AT_LEAST))
         self._planner = Planner(reconciler, self._index, self._lookups, existing, dry_run=dry_run)
         self._ending = RunEnd()
         self._sender = Sender(reconciler, self._ending, self._fail)
-        self._settler = InDoubtSettler(
-            reconciler, self._index, self._lookups, self._queue, self._sender.judge, self._ending
-        )
+        self.settler = InDoubtSettler(reconciler, self._index, self._lookups, self._queue, self._sender)
         self._begun: set[WorkItem] = set()
         self._unsent: list[WorkItem] = []
-        self._ended: list[tuple[WorkItem | None, Outcome, int]] = []
-        self._any_ended = asyncio.Event()
-        self._recorded = asyncio.Event()
-        self._not_handed_on = 0  # outcomes that are known, and not handed on
+        self._ended: asyncio.Queue[tuple[WorkItem | None, Outcome, int]] = asyncio.Queue(self._ahead)  # to be recorded
+        self._not_handed_on = 0  # outcomes that are known, and not in `outcomes`
+        self._handed_on = 0
         self._moved = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        self.outcomes: asyncio.Queue[Outcome | None] = asyncio.Queue(maxsize=concurrency)
+        """Those that are known, in their order; ``None`` is after the last."""
+        self.ended_at: float | None = None
+        """When it had brought all to their end, in seconds on the event loop's clock."""
         self.stopped: bool = False
         """Whether no further record is begun."""
         self._broken = False
@@ -102,14 +84,9 @@ class Engine:
         """Outcomes that a journal had."""
 
     @property
-    def under_way(self) -> int:
-        """Records that may have been sent, or have an outcome that was not handed on."""
-        return self._queue.under_way + self._not_handed_on
-
-    @property
-    def in_doubt(self) -> tuple[int, float]:
-        """How many records are in doubt, and when the last of them is due, in seconds on the event loop's clock."""
-        return self._settler.in_doubt
+    def begun(self) -> int:
+        """How many records of the input have their outcome, or may have been sent."""
+        return self._handed_on + self._not_handed_on + self._queue.under_way
 
     def stop(self) -> None:
         """Begin no further record."""
@@ -126,12 +103,21 @@ class Engine:
 
     async def run(self) -> None:
         """Work until every record has its outcome; ``error`` says what ended it before."""
+        try:
+            await self._run()
+        except Exception as error:  # noqa: BLE001  raised to whoever waits for the next outcome
+            self.end(error)
+        finally:
+            self.ended_at = asyncio.get_running_loop().time()
+        await self.outcomes.put(None)
+
+    async def _run(self) -> None:
         tasks: list[asyncio.Task[None]] = []
         try:
             await self._index.open()
             if self._has_journal:
                 tasks.append(_task(self._guarded(self._record), "recorder"))
-            tasks += [_task(self._work(), str(number)) for number in range(self._concurrency)]
+            tasks += [_task(self._work(), str(number)) for number in range(self._options.concurrency)]
             self._input.start()
             try:
                 await self._plan_all()
@@ -220,6 +206,7 @@ class Engine:
         for outcome in batch.restored:
             self.restored += 1
             self._count(outcome)
+            self._not_handed_on += 1
             await self._hand_on(outcome)
         for item in batch.in_doubt:
             while self._queue.full and not self.stopped:
@@ -263,29 +250,30 @@ class Engine:
         elif error is not None:
             await self._conclude(item, item.failed(error))
         else:
-            self._let_go(item)
+            # It was begun, and the run came to its end before it was sent.
+            self._leave(item)
+            self._unsent.append(item)
 
     async def _settle(self, item: WorkItem) -> None:
-        settled = await self._settler.settle(item)
+        settled = await self.settler.settle(item)
         there = settled.fate is Fate.THERE
         if there:
             self._sender.found()
             item.own_id, item.ours = settled.ids[0], True
             self._index.compare(item, settled.ids[0], item.creation.rows.get(settled.ids[0]))
-        if not item.left_otherwise or not (there or settled.fate is Fate.ABSENT):
+        left_otherwise = item.edited and item.left_as is not None
+        if not left_otherwise or not (there or settled.fate is Fate.ABSENT):
             await self._conclude(item, item.settled(settled))
             return
         # What was sent is not what is wanted now.
-        self._queue.ended()
-        self._begun.discard(item)
-        self._reconciler.end(item.creation)
+        self._leave(item)
         item.state, item.journaled = WorkState.PLANNED, False
         self._index.settled(item)
         if not there:
             await self._handle(await self._planner.begin_anew(item))
             return
-        plan = self._planner.found(item, settled.ids[0])
-        if plan.action is Action.UPDATE:
+        plan = plan_existing(item.lookup_key, settled.ids[0], self._options.existing)
+        if plan.status is OutcomeStatus.UPDATED:
             item.update_id = plan.id
             await self._handle(Batch(to_send=[item]))
         else:
@@ -334,24 +322,28 @@ class Engine:
             number = item.number
             if outcome.id is not None:
                 item.in_doubt.answered_id = outcome.id
-            if item in self._begun:
-                self._begun.discard(item)
-                self._reconciler.end(item.creation)
-            if item.begun:
-                self._queue.ended()
+            self._leave(item)
             item.state = WorkState.ENDED
             if (following := self._planner.release(item)) is not None:
                 self._start(self._follow, item, outcome, following)
-        if self._has_journal and not self._dry_run:
-            self._ended.append((item, outcome, number))
-            self._any_ended.set()
-            while len(self._ended) > self._ahead:
-                self._recorded.clear()
-                await self._recorded.wait()
+        if self._has_journal and not self._options.dry_run:
+            await self._ended.put((item, outcome, number))
         else:
             await self._hand_on(outcome)
-            self._not_handed_on -= 1
         self._moved.set()
+
+    async def _hand_on(self, outcome: Outcome) -> None:
+        await self.outcomes.put(outcome)
+        self._not_handed_on -= 1
+        self._handed_on += 1
+
+    def _leave(self, item: WorkItem) -> None:
+        """Note that a record is no more under way, if it was."""
+        if item in self._begun:
+            self._begun.discard(item)
+            self._reconciler.end(item.creation)
+        if item.begun:
+            self._queue.ended()
 
     async def _follow(self, before: WorkItem, outcome: Outcome, item: WorkItem) -> None:
         if self.stopped:
@@ -359,19 +351,11 @@ class Engine:
         else:
             await self._handle(await self._planner.follow(before, outcome, item))
 
-    def _let_go(self, item: WorkItem) -> None:
-        """Forget a record that was begun and never sent."""
-        self._begun.discard(item)
-        self._reconciler.end(item.creation)
-        self._queue.ended()
-        self._unsent.append(item)
-
     async def _record(self) -> None:
         while True:
-            await self._any_ended.wait()
-            self._any_ended.clear()
-            ended, self._ended = self._ended, []
-            self._recorded.set()
+            ended = [await self._ended.get()]
+            while not self._ended.empty():
+                ended.append(self._ended.get_nowait())
             try:
                 await self._index.record(ended)
             except JournalError as error:
@@ -379,7 +363,6 @@ class Engine:
                 self._fail(error)
             for _, outcome, _ in ended:
                 await self._hand_on(outcome)
-                self._not_handed_on -= 1
             self._moved.set()
 
 

@@ -3,41 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from enum import StrEnum
-from typing import Any, Final, Literal, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import attrs
 
 from clarus_async.errors import Applied
+from clarus_async.provisioning.options import Existing
 from clarus_async.provisioning.report import OutcomeStatus, Problem
 from clarus_async.reconcile.pending import LookupKey, folded
 from clarus_async.resources.spec import AnySpec
 from clarus_async.unset import UNSET
 
-Existing: TypeAlias = Literal["adopt", "update", "fail", "ignore"]
-EXISTING: Final = ("adopt", "update", "fail", "ignore")
-
-
-class Action(StrEnum):
-    """What follows a lookup before the first send."""
-
-    SEND = "send"
-    UPDATE = "update"
-    END = "end"
-
 
 class Plan(NamedTuple):
     """What a lookup before the first send came to.
 
-    Args:
-        action: what follows.
-        status: how it ends, where it does.
-        id: of the record that is there.
-        others: where there are several, the others' ids.
-        reason: why it is not as it should be.
+    The record is sent where there is no status, and what is there is changed where the status is ``UPDATED``. With any
+    other status, it is at its end.
     """
 
-    action: Action
     status: OutcomeStatus | None = None
     id: int | None = None
     others: tuple[int, ...] = ()
@@ -69,7 +53,7 @@ def plan_create(
         keys: the natural keys that it has, the surest first.
         key: the one that it was looked up by.
         rows: every record that has that.
-        existing: what the caller wants done.
+        existing: what to do with what is there.
         claimed: ids that are other records of the same job.
         unclear: which of them is whose was only told by that key, or can't be told yet.
         own_id: the id of the one that a send of this job made, whatever its key is now.
@@ -84,7 +68,7 @@ def plan_create(
         )
         return _conflict(reason, rows)
     if not found:
-        return Plan(Action.SEND)
+        return Plan()
     exact = [row for row in found if getattr(row, key.field, None) == key.value]
     if not exact and not (is_weak(spec, key) and all(_folds_alike(row, key) for row in found)):
         reason = f"the server takes the {key.called} of another record for equal to its own; nothing was sent"
@@ -101,7 +85,7 @@ def plan_create(
 
 
 def _conflict(reason: str, rows: Iterable[Any]) -> Plan:
-    return Plan(Action.END, OutcomeStatus.CONFLICT, others=tuple(row.id for row in rows), reason=reason)
+    return Plan(OutcomeStatus.CONFLICT, others=tuple(row.id for row in rows), reason=reason)
 
 
 def _folds_alike(row: object, key: LookupKey) -> bool:
@@ -120,19 +104,13 @@ def untold(spec: AnySpec, key: LookupKey) -> str:
 
 
 def plan_existing(key: LookupKey, found: int, existing: Existing) -> Plan:
-    """Decide about a record that is there.
-
-    Args:
-        key: what it was found by.
-        found: its id.
-        existing: what the caller wants done.
-    """
+    """Decide about the record with the id ``found``, which is there."""
     if existing == "fail":
         reason = f"a record with its {key.called} is there already; nothing was sent"
-        return Plan(Action.END, OutcomeStatus.FAILED, others=(found,), reason=reason)
+        return Plan(OutcomeStatus.FAILED, others=(found,), reason=reason)
     if existing == "update":
-        return Plan(Action.UPDATE, OutcomeStatus.UPDATED, found)
-    return Plan(Action.END, OutcomeStatus.ADOPTED, found)
+        return Plan(OutcomeStatus.UPDATED, found)
+    return Plan(OutcomeStatus.ADOPTED, found)
 
 
 def _fields(kind: type[Any]) -> list[str]:

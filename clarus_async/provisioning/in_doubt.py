@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from functools import partial
 from typing import Final
 
 from clarus_async.errors import ClarusError, JournalError
 from clarus_async.provisioning.existing import is_weak
 from clarus_async.provisioning.job_index import JobIndex
-from clarus_async.provisioning.sender import RunEnd
+from clarus_async.provisioning.sender import Sender
 from clarus_async.provisioning.work_item import WorkItem, WorkState
 from clarus_async.provisioning.work_queue import WorkQueue
-from clarus_async.reconcile.decide import LookupResult, Settled
+from clarus_async.reconcile.decide import Conclusion, LookupResult
 from clarus_async.reconcile.lookup_batcher import LookupBatcher
 from clarus_async.reconcile.loop import settle_create
 from clarus_async.reconcile.reconciler import Reconciler
@@ -23,32 +22,16 @@ _LATER: Final = 1 / 12
 
 
 class InDoubtSettler:
-    """Settles the records of a run that are in doubt.
-
-    Args:
-        reconciler: what the client can do.
-        index: what is known of the job's records.
-        lookups: looks many up at once.
-        queue: where a record goes that is to be sent again.
-        judge: is given an error, and ends the run where that would fail every record.
-        ending: set when the run comes to its end.
-    """
+    """Settles the records of a run that are in doubt."""
 
     def __init__(
-        self,
-        reconciler: Reconciler,
-        index: JobIndex,
-        lookups: LookupBatcher,
-        queue: WorkQueue,
-        judge: Callable[[ClarusError], None],
-        ending: RunEnd,
+        self, reconciler: Reconciler, index: JobIndex, lookups: LookupBatcher, queue: WorkQueue, sender: Sender
     ) -> None:
         self.reconciler = reconciler
         self.index = index
         self.lookups = lookups
         self.queue = queue
-        self.judge = judge
-        self.ending = ending
+        self.sender = sender
         self._due: dict[WorkItem, float] = {}
 
     @property
@@ -63,7 +46,7 @@ class InDoubtSettler:
         if item.in_doubt.sends:
             self._due[item] = item.in_doubt.given_up + self.reconciler.terms.settle
 
-    async def settle(self, item: WorkItem) -> Settled:
+    async def settle(self, item: WorkItem) -> Conclusion:
         """Settle a record."""
         terms = self.reconciler.terms
         item.state = WorkState.IN_DOUBT
@@ -87,14 +70,14 @@ class _ItemActions:
         seconds = at - asyncio.get_running_loop().time()
         terms = self._settler.reconciler.terms
         # What a server asks for with Retry-After may be hours.
-        return seconds <= max(terms.max_wait, terms.settle) and await self._settler.ending.pause(seconds)
+        return seconds <= max(terms.max_wait, terms.settle) and await self._settler.sender.ending.pause(seconds)
 
     async def look_up(self) -> LookupResult | str:
         """Look it up, together with others."""
         settler, item, key = self._settler, self._item, self._item.lookup_key
-        found = await settler.lookups.later(key)
+        found = await settler.lookups.look_up_with_others(key)
         if isinstance(found, ClarusError):
-            settler.judge(found)
+            settler.sender.judge(found)
             return f"looking it up failed: {found.reason}"
         weak = is_weak(settler.reconciler.spec, key)
         others = settler.index.claimed(key.folded, item.own_id).ids if weak else ()
@@ -106,7 +89,7 @@ class _ItemActions:
         try:
             return await settler.lookups.retried(search)
         except ClarusError as error:
-            settler.judge(error)
+            settler.sender.judge(error)
             return f"looking it up failed: {error.reason}"
 
     async def send(self) -> str | None:
@@ -115,13 +98,13 @@ class _ItemActions:
         # The server was not reached, or sent it away: other records show when it can be.
         later = not item.in_doubt.sends or item.creation.budget_exhausted
         wait = _LATER * settler.reconciler.terms.settle if later else 0.0
-        if settler.ending.is_set() or not await settler.ending.pause(wait):
+        if settler.sender.ending.is_set() or not await settler.sender.ending.pause(wait):
             return "the run came to its end before it could be sent again"
         # As often as it may be there is as often as it may have been sent, also after a crash.
         try:
             await settler.index.intend([item], settler.reconciler.server_time)
         except JournalError as error:
-            settler.judge(error)
+            settler.sender.judge(error)
             return f"it could not be written down that it is sent again: {error.reason}"
         item.resent = asyncio.get_running_loop().create_future()
         settler.queue.add_again(item)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
@@ -13,9 +14,10 @@ import orjson
 
 from clarus_async.errors import Applied
 from clarus_async.provisioning.digests import Digests
-from clarus_async.provisioning.existing import Existing, differences, unchangeable, unpatchable
+from clarus_async.provisioning.existing import differences, unchangeable, unpatchable
 from clarus_async.provisioning.journal.journal import Journal
 from clarus_async.provisioning.journal.rows import Change, Completion, Intent, Row
+from clarus_async.provisioning.options import Existing
 from clarus_async.provisioning.report import Outcome, OutcomeStatus, Problem
 from clarus_async.provisioning.work_item import WorkItem
 from clarus_async.reconcile.pending import InDoubt, LookupKey, Moment, PendingCreate
@@ -31,21 +33,8 @@ _IN_FLIGHT: Final = Problem(
 _FINISHED: Final = frozenset({"created", "adopted", "updated", "duplicated"})
 
 
-class Met(NamedTuple):
-    """The number of a record of the input, and whether the journal holds it already."""
-
-    number: int
-    journaled: bool
-
-
 class Earlier(NamedTuple):
-    """What a journal says of a record of the input.
-
-    Args:
-        spec: of what it is one.
-        row: as it was written.
-        same: the record is the same as then.
-    """
+    """What a journal says of a record of the input, and whether the record is the same as then."""
 
     spec: AnySpec
     row: Row
@@ -60,11 +49,6 @@ class Earlier(NamedTuple):
         sent = self.row.ours and not self.row.differs and existing != "update"
         return sent or self.row.existing == existing
 
-    @property
-    def in_doubt(self) -> bool:
-        """Whether it may have been sent as a new record, and nobody knows what became of that."""
-        return self.row.in_doubt
-
     def tell(self, item: WorkItem) -> None:
         """Tell what is known of a record that is to be decided anew."""
         row = self.row
@@ -73,6 +57,9 @@ class Earlier(NamedTuple):
         item.edited = not self.same and row.hash != ""
         last = item.last_key.value
         item.names = [name for name in dict.fromkeys((row.name or row.key, *row.names)) if name != last]
+        # Of a create that was brought to its end, another one is no repetition.
+        if (row.in_doubt or (self.same and not row.ours)) and row.idempotency_key:
+            item.pending.idempotency_key = row.idempotency_key
 
     def outcome(self, index: int, new: object) -> Outcome:
         """Build the outcome that it had."""
@@ -82,14 +69,15 @@ class Earlier(NamedTuple):
         return attrs.evolve(outcome, unpatched=unpatchable(self.spec, new))
 
 
-def outcome_of(row: Row, resource: str, index: int) -> Outcome:
+def outcome_of(row: Row, resource: str, index: int | None = None) -> Outcome:
     """Build the outcome that a journal holds; what is in flight is unresolved."""
     if row.error:
         error: Problem | None = Problem(**row.error | {"applied": Applied(row.error["applied"])})
     else:
         error = _IN_FLIGHT if row.status in {None, OutcomeStatus.UNRESOLVED} else None
     return Outcome(
-        index=index,
+        # A journal does not hold the record's place in the input; its number there tells one from another as well.
+        index=row.n - 1 if index is None else index,
         key=row.key,
         status=OutcomeStatus.UNRESOLVED if row.status is None else OutcomeStatus(row.status),
         id=row.id,
@@ -103,14 +91,7 @@ def outcome_of(row: Row, resource: str, index: int) -> Outcome:
 
 
 def restore(pending: PendingCreate, row: Row, now: float, *, same: bool) -> None:
-    """Take over what a journal says of a create that was left in doubt.
-
-    Args:
-        pending: the create.
-        row: as it was written.
-        now: seconds on the event loop's clock; ``settle`` counts from here.
-        same: the record is the same as then.
-    """
+    """Take over what a journal says of a create that was left in doubt; ``settle`` counts from ``now``."""
     pending.was_in_doubt = True
     pending.in_doubt = InDoubt(
         seen=None if row.seen is None else frozenset(row.seen),
@@ -133,19 +114,13 @@ class Claims(NamedTuple):
         in_doubt: an earlier run left one of which nobody knows whether it is there.
     """
 
-    ids: frozenset[int]
-    by_key_alone: bool
-    in_doubt: bool
+    ids: frozenset[int] = frozenset()
+    by_key_alone: bool = False
+    in_doubt: bool = False
 
 
 class JobIndex:
-    """The keys of a job's records, and its journal if it has one.
-
-    Args:
-        spec: of what they are.
-        journal: open, or none.
-        existing: what is to be done with what is there.
-    """
+    """The keys of a job's records, and its journal if it has one."""
 
     def __init__(self, spec: AnySpec, journal: Journal | None, existing: Existing) -> None:
         self._spec = spec
@@ -157,17 +132,14 @@ class JobIndex:
         self._claimed_by_key_alone = Digests()  # the same, of records that nothing else tells from others with that key
         self._in_doubt = Counter[str]()
         self._last_number = 0
+        self._last_journaled = 0  # the last number that the journal held when it was opened
 
     async def open(self) -> None:
-        """Open the journal, and take in what it holds.
-
-        Raises:
-            JournalError: it can't be used.
-        """
+        """Open the journal, and take in what it holds."""
         if self._journal is None:
             return
         for known in await self._journal.open():
-            self._last_number = max(self._last_number, known.n)
+            self._last_number = self._last_journaled = max(self._last_number, known.n)
             self._journaled.add(known.key, known.n)
             for name in (known.name, *known.names):
                 self._claim(self._shared(name, known.scope), known.id, by_key_alone=known.by_key_alone)
@@ -182,22 +154,17 @@ class JobIndex:
         try:
             # What is known of the others is what an earlier run wrote.
             if (journaled := [item.number for item in unsent if item.journaled]) and not self._journal.broken:
-                await self._journal.forget(journaled)
+                await self._journal.run(partial(self._journal.file.forget, journaled))
         finally:
             await self._journal.close()
 
-    def meet(self, key: str) -> Met | None:
-        """Note that a key is in the input; return its number, or ``None`` where it was met before.
-
-        Args:
-            key: a record's. One that is new to the journal gets a number.
-        """
+    def meet(self, key: str) -> int | None:
+        """Note that a key is in the input; return its number, or ``None`` where it was met before."""
         if self._met.find(key):
             return None
         self._met.add(key, 0)
-        if self._journal is not None and (numbers := self._journaled.find(key)):
-            return Met(numbers[-1], journaled=True)
-        return Met(self.next_number(), journaled=False)
+        numbers = self._journaled.find(key)
+        return numbers[-1] if numbers else self.next_number()
 
     def next_number(self) -> int:
         """Return a number for a record that the journal does not hold."""
@@ -206,14 +173,11 @@ class JobIndex:
         return self._last_number
 
     async def earlier(self, wanted: dict[int, object]) -> dict[int, Earlier]:
-        """Read what the journal says of records, by number.
-
-        Raises:
-            JournalError: it can't be read.
-        """
-        if self._journal is None or not wanted:
+        """Read what the journal says of records, by number."""
+        journaled = [number for number in wanted if number <= self._last_journaled]
+        if self._journal is None or not journaled:
             return {}
-        rows = await self._journal.fetch(list(wanted))
+        rows = await self._journal.run(partial(self._journal.file.fetch, journaled))
         return {n: self._earlier(row, wanted[n]) for n, row in rows.items()}
 
     def _earlier(self, row: Row, new: object) -> Earlier:
@@ -228,13 +192,13 @@ class JobIndex:
         if self._journal is None:
             return None
         content = orjson.dumps(unstructure(new), option=orjson.OPT_SORT_KEYS)
-        return blake2b(content, key=self._journal.salt, digest_size=12).hexdigest()
+        return blake2b(content, key=self._journal.file.salt, digest_size=12).hexdigest()
 
     def _digests(self, new: Any) -> dict[str, str]:  # noqa: ANN401
         """Return what tells which attributes of a record have changed, where there is a journal."""
         if self._journal is None:
             return {}
-        salt = self._journal.salt
+        salt = self._journal.file.salt
         return {
             name: blake2b(
                 name.encode() + orjson.dumps(value, option=orjson.OPT_SORT_KEYS), key=salt, digest_size=3
@@ -254,17 +218,10 @@ class JobIndex:
         item.differs = differences(self._spec, item.new, row, item.given, digests, ours=ours)
 
     def claimed(self, shared: str, own_id: int | None = None) -> Claims:
-        """Say which records with the same last natural key are others' of the job.
-
-        Args:
-            shared: what they have in common.
-            own_id: the id that the one that asks is known to have.
-        """
-        certain = {found for found in self._claimed.find(shared) if found != own_id}
-        by_key_alone = {found for found in self._claimed_by_key_alone.find(shared) if found != own_id}
-        return Claims(
-            frozenset(certain | by_key_alone), by_key_alone=bool(by_key_alone), in_doubt=self._in_doubt[shared] > 0
-        )
+        """Say which records with the same last natural key are others' of the job than the one with this id."""
+        certain = frozenset(self._claimed.find(shared)) - {own_id}
+        by_key_alone = frozenset(self._claimed_by_key_alone.find(shared)) - {own_id}
+        return Claims(certain | by_key_alone, by_key_alone=bool(by_key_alone), in_doubt=self._in_doubt[shared] > 0)
 
     def _shared(self, name: str, scope: Sequence[object] | None) -> str:
         """Return what records with the same last natural key have in common."""
@@ -276,15 +233,7 @@ class JobIndex:
             (self._claimed_by_key_alone if by_key_alone else self._claimed).add(shared, found)
 
     async def intend(self, items: Sequence[WorkItem], now: datetime | None) -> None:
-        """Write down what is about to be sent.
-
-        Args:
-            items: the records.
-            now: what time it is on the server's clock, or was a little earlier; ``None`` where nobody knows.
-
-        Raises:
-            JournalError: it can't be written.
-        """
+        """Write down what is about to be sent; ``now`` is on the server's clock, or ``None`` where nobody knows it."""
         if self._journal is None:
             return
         for item in items:
@@ -294,11 +243,7 @@ class JobIndex:
             item.journaled = True
 
     async def change(self, items: Sequence[WorkItem]) -> None:
-        """Write down that records are about to be changed.
-
-        Raises:
-            JournalError: it can't be written.
-        """
+        """Write down that records are about to be changed."""
         journal = self._journal
         if journal is not None and items:
             changes = [
@@ -306,7 +251,7 @@ class JobIndex:
                 for item in items
                 if item.update_id is not None
             ]
-            await journal.run(lambda: journal.file.change(changes))
+            await journal.run(partial(journal.file.change, changes))
 
     def ended(self, item: WorkItem, outcome: Outcome) -> None:
         """Note whose the record is that an outcome names."""
@@ -324,14 +269,7 @@ class JobIndex:
             item.left_as = None
 
     async def record(self, ended: Sequence[tuple[WorkItem | None, Outcome, int]]) -> None:
-        """Write down outcomes.
-
-        Args:
-            ended: the record, its outcome, and its number.
-
-        Raises:
-            JournalError: they can't be written.
-        """
+        """Write down outcomes, each with its record where it is one, and its number."""
         if self._journal is None:
             return
         rows: list[Intent | Completion] = []
@@ -343,8 +281,7 @@ class JobIndex:
             if not item.journaled:
                 names = () if outcome.status is OutcomeStatus.UPDATED else item.names
                 given = self._given(item, outcome)
-                name, scope = other_name(pending.keys), scope_of(pending.keys)
-                rows.append(Intent(number, item.key, name, item.hash, given=given, names=names, scope=scope))
+                rows.append(intent_of(number, pending.keys)._replace(hash=item.hash, given=given, names=names))
             sends = pending.in_doubt.sends
             ours = item.ours or is_ours(outcome, sends)
             completion = completion_of(
@@ -372,16 +309,11 @@ def _unchanged(item: WorkItem) -> dict[str, str] | None:
     return None if given is None else {name: given[name] for name in unchangeable(item.spec, given)}
 
 
-def other_name(keys: Sequence[LookupKey]) -> str | None:
-    """Return the value of the last of a record's natural keys, where that is not the record's key."""
-    last = keys[-1].value
-    return None if last == keys[0].text else last
-
-
-def scope_of(keys: Sequence[LookupKey]) -> Sequence[object] | None:
-    """Return the scope of the last of a record's natural keys, where it has one."""
-    scope = keys[-1].scope
-    return [value for _, value in scope] if scope else None
+def intent_of(number: int, keys: Sequence[LookupKey]) -> Intent:
+    """Build what a journal holds of a record with these natural keys, before it is said how it is sent."""
+    key, last = keys[0].text, keys[-1]
+    name = None if last.value == key else last.value
+    return Intent(number, key, name, scope=[value for _, value in last.scope] or None)
 
 
 def is_ours(outcome: Outcome, sends: int) -> bool:
@@ -394,18 +326,14 @@ def _intent(item: WorkItem, now: datetime | None) -> Intent:
     pending = item.pending
     seen = pending.in_doubt.seen
     first_sent = now if pending.first_sent is None else pending.first_sent.server
-    return Intent(
-        item.number,
-        item.key,
-        other_name(pending.keys),
-        item.hash,
-        pending.idempotency_key,
-        None if seen is None else sorted(seen),
-        None if first_sent is None else first_sent.timestamp(),
-        pending.in_doubt.sends + 1,
-        pending.was_in_doubt,
-        item.given,
-        scope=scope_of(pending.keys),
+    return intent_of(item.number, pending.keys)._replace(
+        hash=item.hash,
+        idempotency_key=pending.idempotency_key,
+        seen=None if seen is None else sorted(seen),
+        sent=None if first_sent is None else first_sent.timestamp(),
+        sends=pending.in_doubt.sends + 1,
+        unknown=pending.was_in_doubt,
+        given=item.given,
     )
 
 
@@ -418,27 +346,18 @@ def completion_of(
     existing: str | None = None,
     ours: bool | None = None,
 ) -> Completion:
-    """Build what a journal holds of an outcome.
-
-    Args:
-        number: the record's.
-        outcome: what became of it.
-        sends: how often it was sent as a new record; ``None``: as the journal says.
-        unknown: whether it was ever in doubt.
-        existing: what was to be done with what is there; ``None``: as the journal says.
-        ours: whether a send of the job made what is there; ``None``: as the journal says.
-    """
+    """Build what a journal holds of an outcome; see ``Completion``."""
     return Completion(
         number,
         outcome.status.value,
-        sends,
-        outcome.id,
-        outcome.matched_by,
-        outcome.attempts,
-        tuple(outcome.others),
-        None if outcome.error is None else attrs.asdict(outcome.error),
-        unknown,
-        existing,
-        ours,
-        tuple(outcome.differs),
+        id=outcome.id,
+        matched_by=outcome.matched_by,
+        attempts=outcome.attempts,
+        others=tuple(outcome.others),
+        error=None if outcome.error is None else attrs.asdict(outcome.error),
+        differs=tuple(outcome.differs),
+        sends=sends,
+        unknown=unknown,
+        existing=existing,
+        ours=ours,
     )

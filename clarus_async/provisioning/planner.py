@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
-from typing import Final, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import attrs
 
 from clarus_async.errors import ClarusError, InvalidInputError, RateLimitedError
-from clarus_async.provisioning.existing import Action, Existing, Plan, is_weak, plan_create, plan_existing, untold
+from clarus_async.provisioning.existing import Plan, is_weak, plan_create, untold
 from clarus_async.provisioning.input_buffer import Numbered
-from clarus_async.provisioning.job_index import Claims, Earlier, JobIndex, Met, restore
+from clarus_async.provisioning.job_index import Claims, Earlier, JobIndex, restore
+from clarus_async.provisioning.options import Existing
 from clarus_async.provisioning.report import Outcome, OutcomeStatus, Problem
 from clarus_async.provisioning.work_item import WorkItem
 from clarus_async.reconcile.lookup_batcher import LookupBatcher, LookupRows, fatal
@@ -22,27 +23,16 @@ from clarus_async.reconcile.reconciler import Creation, Reconciler
 
 @attrs.define(eq=False)
 class Batch:
-    """What came of some records of the input.
-
-    Args:
-        ended: outcomes, with the record where it is one, and its number in the journal.
-        restored: outcomes that the journal had.
-        to_send: records that are to be sent for the first time, or changed.
-        in_doubt: records that an earlier run may have sent.
-    """
+    """What came of some records of the input."""
 
     ended: list[tuple[WorkItem | None, Outcome, int]] = attrs.field(factory=list)
+    """Outcomes, with the record where it is one, and its number in the journal."""
     restored: list[Outcome] = attrs.field(factory=list)
+    """Outcomes that the journal had."""
     to_send: list[WorkItem] = attrs.field(factory=list)
+    """Records that are to be sent for the first time, or changed."""
     in_doubt: list[WorkItem] = attrs.field(factory=list)
-
-
-class _Record(NamedTuple):
-    """A record of the input that was not met before."""
-
-    place: int
-    creation: Creation
-    met: Met
+    """Records that an earlier run may have sent."""
 
 
 class Planner:
@@ -50,13 +40,6 @@ class Planner:
 
     Records that are looked up by a key that others of the job may have, too, are sent one after the other, so that what
     is found by it is certainly the one's that is in doubt.
-
-    Args:
-        reconciler: what the client can do.
-        index: what is known of the job's records.
-        lookups: finds what is there.
-        existing: what is done with it.
-        dry_run: nothing is sent, and every outcome says what would be.
     """
 
     def __init__(
@@ -73,38 +56,26 @@ class Planner:
         """Records that wait for another one with their last natural key."""
 
     async def prepare(self, records: Sequence[Numbered]) -> Batch:
-        """Say what is to be done with the next records of the input.
-
-        Raises:
-            ClarusError: what would fail every record.
-        """
+        """Say what is to be done with the next records of the input; raise what would fail every record."""
         batch = Batch()
         met = self._meet(records, batch)
-        known = {record.met.number: record.creation.new for record in met if record.met.journaled}
-        journaled = await self._index.earlier(known)
+        journaled = await self._index.earlier({number: creation.new for _, creation, number in met})
         fresh = []
-        for place, creation, (number, _) in met:
+        for place, creation, number in met:
             earlier = journaled.get(number)
             if earlier is not None and earlier.answers(self._existing):
                 batch.restored.append(earlier.outcome(place, creation.new))
                 continue
-            keys = creation.pending.keys
-            lookup_key = self._lookups.known(keys) or await self._choose(keys)
+            lookup_key = await self._choose(creation.pending.keys)
             item = WorkItem(self._spec, place, number, self._index.hash(creation.new), lookup_key, creation)
             if earlier is not None:
-                self._tell(item, earlier)
-            if earlier is not None and earlier.in_doubt:
+                earlier.tell(item)
+            if earlier is not None and earlier.row.in_doubt:
                 self._restore(item, earlier, batch)
             elif not self._hold(item):
                 fresh.append(item)
         await self._decide(fresh, batch)
         return batch
-
-    def _tell(self, item: WorkItem, earlier: Earlier) -> None:
-        earlier.tell(item)
-        # Of a create that was brought to its end, another one is no repetition.
-        if (earlier.in_doubt or (earlier.same and not earlier.row.ours)) and earlier.row.idempotency_key:
-            item.pending.idempotency_key = earlier.row.idempotency_key
 
     async def _choose(self, keys: Sequence[LookupKey]) -> LookupKey:
         try:
@@ -115,8 +86,9 @@ class Planner:
             # Nothing is looked up but what is in doubt, and by the key that works.
             return keys[-1]
 
-    def _meet(self, records: Sequence[Numbered], batch: Batch) -> list[_Record]:
-        records_met = []
+    def _meet(self, records: Sequence[Numbered], batch: Batch) -> list[tuple[int, Creation, int]]:
+        """Return the places, creates and numbers of the records that may be sent."""
+        met = []
         for index, new in records:
             if not isinstance(new, self._spec.new):
                 wanted, given = self._spec.new.__name__, type(new).__name__
@@ -124,12 +96,12 @@ class Planner:
                 batch.ended.append((None, _refused(index, "", self._spec.name, error), self._index.next_number()))
                 continue
             creation = self._reconciler.prepare(new)
-            if (met := self._index.meet(creation.pending.key)) is None:
+            if (number := self._index.meet(creation.pending.key)) is None:
                 refused = refused_key(index, creation.pending.key, self._spec.name)
                 batch.ended.append((None, refused, self._index.next_number()))
             else:
-                records_met.append(_Record(index, creation, met))
-        return records_met
+                met.append((index, creation, number))
+        return met
 
     def _restore(self, item: WorkItem, earlier: Earlier, batch: Batch) -> None:
         if self._dry_run:
@@ -160,80 +132,75 @@ class Planner:
         if self._existing == "ignore":
             for item in fresh:
                 if not _stays(item):
-                    self._do(item, Plan(Action.SEND), batch)
+                    self._do(item, Plan(), batch)
             fresh = [item for item in fresh if _stays(item)]
         if not fresh:
             return
+        found: Mapping[LookupKey, LookupRows | ClarusError]
+        keys = [key for item in fresh for key in (item.lookup_key, *self._former(item))]
         try:
-            found = await self._lookups.now(key for item in fresh for key in (item.lookup_key, *self._former(item)))
+            found = await self._lookups.look_up(keys)
         except ClarusError as error:
             if fatal(error) or isinstance(error, RateLimitedError):
                 raise
-            for item in fresh:
-                batch.ended.append((item, item.failed(error), item.number))
-            return
+            found = dict.fromkeys(keys, error)
         for item in fresh:
-            there = found[item.lookup_key]
-            if isinstance(there, ClarusError):
-                batch.ended.append((item, item.failed(there), item.number))
-                continue
-            for key in self._former(item):
-                former = found[key]
-                if isinstance(former, ClarusError):
-                    batch.ended.append((item, item.failed(former), item.number))
-                    break
-                made = (row for row in former.rows if row.id in {item.own_id, *item.others})
-                there.rows.extend(row for row in made if row not in there.rows)
+            rows = self._rows(item, found)
+            if isinstance(rows, ClarusError):
+                batch.ended.append((item, item.failed(rows), item.number))
             else:
-                self._decide_one(item, there, batch)
+                self._decide_one(item, rows, batch)
 
-    def _decide_one(self, item: WorkItem, there: LookupRows, batch: Batch) -> None:
+    def _rows(self, item: WorkItem, found: Mapping[LookupKey, LookupRows | ClarusError]) -> list[Any] | ClarusError:
+        """Return what may be a record: what has its key, and what this job made of it under another."""
+        there = found[item.lookup_key]
+        if isinstance(there, ClarusError):
+            return there
+        rows = [*there.rows]
+        for key in self._former(item):
+            former = found[key]
+            if isinstance(former, ClarusError):
+                return former
+            made = (row for row in former.rows if row.id in {item.own_id, *item.others})
+            rows.extend(row for row in made if row not in rows)
+        return rows
+
+    def _decide_one(self, item: WorkItem, rows: list[Any], batch: Batch) -> None:
         weak, last = is_weak(self._spec, item.lookup_key), item.last_key
-        claims = self._index.claimed(item.shared, item.own_id) if weak else _NO_CLAIMS
+        claims = self._index.claimed(item.shared, item.own_id) if weak else Claims()
         # What has a name that only the server takes for equal may be that of one which waits.
         line = self._lines.get(item.shared)
         another = (
-            weak
-            and bool(line and line.held)
-            and all(getattr(row, last.field, None) != last.value for row in there.rows)
+            weak and bool(line and line.held) and all(getattr(row, last.field, None) != last.value for row in rows)
         )
         plan = plan_create(
             self._spec,
             item.pending.keys,
             item.lookup_key,
-            there.rows,
+            rows,
             "adopt" if self._existing == "ignore" else self._existing,
             claimed=claims.ids,
             unclear=claims.by_key_alone or claims.in_doubt or another,
             own_id=item.own_id if item.ours and not item.others else None,
         )
-        item.pending.in_doubt = InDoubt(seen=frozenset(row.id for row in there.rows))
+        item.pending.in_doubt = InDoubt(seen=frozenset(row.id for row in rows))
         if plan.id is not None:
-            row = next(row for row in there.rows if row.id == plan.id)
-            self._index.compare(item, plan.id, row)
+            self._index.compare(item, plan.id, next(row for row in rows if row.id == plan.id))
         self._do(item, plan, batch)
 
     async def begin_anew(self, item: WorkItem) -> Batch:
-        """Say what is to be done with a record of which nothing is there of what it was before it was edited.
-
-        Raises:
-            ClarusError: what would fail every record.
-        """
+        """Say what is to be done with a record of which nothing is there of what it was before it was edited."""
         batch = Batch()
         item.creation = self._reconciler.prepare(item.new)
         item.lookup_key = await self._choose(item.pending.keys)
         await self._decide([item], batch)
         return batch
 
-    def found(self, item: WorkItem, found: int) -> Plan:
-        """Say what is to be done with a record that is there as it was before it was edited."""
-        return plan_existing(item.lookup_key, found, self._existing)
-
     def _do(self, item: WorkItem, plan: Plan, batch: Batch) -> None:
-        if plan.action is Action.END or self._dry_run:
+        if plan.status not in {None, OutcomeStatus.UPDATED} or self._dry_run:
             batch.ended.append((item, item.planned(plan), item.number))
             return
-        if plan.action is Action.UPDATE:
+        if plan.status is OutcomeStatus.UPDATED:
             item.update_id = plan.id
         else:
             item.own_id, item.ours = None, False
@@ -255,11 +222,7 @@ class Planner:
         return line.held.popleft()
 
     async def follow(self, before: WorkItem, outcome: Outcome, item: WorkItem) -> Batch:
-        """Say what is to be done with a record that waited for another one with its last natural key.
-
-        Raises:
-            ClarusError: what would fail every record.
-        """
+        """Say what is to be done with a record that waited for another one with its last natural key."""
         batch = Batch()
         claims = self._index.claimed(item.shared, item.own_id)
         seen = before.in_doubt.seen
@@ -272,11 +235,11 @@ class Planner:
                 f" {untold(self._spec, item.last_key)}, so whose a record of this {called} is can't be told;"
                 " nothing was sent"
             )
-            self._do(item, Plan(Action.END, OutcomeStatus.CONFLICT, reason=reason), batch)
+            self._do(item, Plan(OutcomeStatus.CONFLICT, reason=reason), batch)
         elif before.lookup_key == item.lookup_key and seen is not None and item.own_id is None:
             # What was there then, and what came since, is known: no need to look again.
             item.pending.in_doubt = InDoubt(seen=seen | claims.ids)
-            self._do(item, Plan(Action.SEND), batch)
+            self._do(item, Plan(), batch)
         else:
             await self._decide([item], batch)
         return batch
@@ -309,7 +272,6 @@ def _stays(item: WorkItem) -> bool:
     return item.ours and not item.edited
 
 
-_NO_CLAIMS: Final = Claims(frozenset(), by_key_alone=False, in_doubt=False)
 _UNCLEAR: Final = frozenset({OutcomeStatus.CONFLICT, OutcomeStatus.UNRESOLVED, OutcomeStatus.DUPLICATED})
 
 

@@ -102,11 +102,7 @@ class Outcome(PydanticRecord):
 
     @classmethod
     def from_json(cls, line: bytes | str) -> Outcome:
-        """Read what ``to_json`` wrote.
-
-        Args:
-            line: one line of JSON.
-        """
+        """Read what ``to_json`` wrote."""
         fields: dict[str, Any] = orjson.loads(line)
         error = fields.pop("error")
         return cls(
@@ -151,11 +147,7 @@ class Report(PydanticRecord):
         return not self.not_ok
 
     def add(self, outcome: Outcome) -> None:
-        """Count an outcome.
-
-        Args:
-            outcome: which.
-        """
+        """Count an outcome."""
         self.counts[outcome.status] += 1
         self.attempts += outcome.attempts
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from functools import partial
 from os import PathLike
 
@@ -10,6 +10,7 @@ import attrs
 
 from clarus_async.errors import Applied, ClarusError, OutcomeUnknownError
 from clarus_async.provisioning.job_index import completion_of, outcome_of, restore
+from clarus_async.provisioning.journal.file import JournalFile
 from clarus_async.provisioning.journal.journal import Journal
 from clarus_async.provisioning.journal.rows import Row
 from clarus_async.provisioning.report import Outcome, OutcomeStatus, Problem, Report
@@ -20,11 +21,7 @@ from clarus_async.resources.spec import AnySpec
 
 
 async def report_of(journal: Journal) -> Report:
-    """Count what a journal holds; what is in flight is unresolved.
-
-    Raises:
-        JournalError: it can't be read.
-    """
+    """Count what a journal holds; what is in flight is unresolved."""
     report = Report()
     for status, (records, attempts) in (await journal.run(journal.file.counts)).items():
         report.counts[OutcomeStatus(status or OutcomeStatus.UNRESOLVED)] += records
@@ -33,22 +30,9 @@ async def report_of(journal: Journal) -> Report:
 
 
 async def troubled(journal: Journal, most: int) -> list[Outcome]:
-    """Return the first outcomes of records that are not there as they should be.
-
-    Raises:
-        JournalError: it can't be read.
-    """
-    rows = await journal.run(lambda: journal.file.troubled(most))
-    return [outcome_of(row, journal.file.resource, row.n - 1) for row in rows.values()]
-
-
-async def differing(journal: Journal) -> dict[tuple[str, ...], int]:
-    """Count the records that are there with other attributes than were given, by those attributes.
-
-    Raises:
-        JournalError: it can't be read.
-    """
-    return await journal.run(journal.file.differing)
+    """Return the first outcomes of records that are not there as they should be."""
+    rows = await journal.run(partial(journal.file.troubled, most))
+    return [outcome_of(row, journal.file.resource) for row in rows.values()]
 
 
 async def review_journal(reconciler: Reconciler, path: str | PathLike[str]) -> AsyncGenerator[Outcome]:
@@ -59,7 +43,7 @@ async def review_journal(reconciler: Reconciler, path: str | PathLike[str]) -> A
         ClarusError: the server can't be asked.
     """
     terms = reconciler.terms
-    journal = Journal(path, terms.tenant, terms.base_url, reconciler.spec.name)
+    journal = Journal(JournalFile(path, terms.tenant, terms.base_url, reconciler.spec.name))
     try:
         await journal.open(make=False)
         async for outcome in _review(reconciler, journal):
@@ -76,7 +60,7 @@ async def _review(reconciler: Reconciler, journal: Journal) -> AsyncGenerator[Ou
         last = max(rows)
         keys = {n: keys_of(spec, row) for n, row in rows.items()}
         chosen = {n: await lookups.choose(its) for n, its in keys.items()}
-        found = await lookups.now(chosen.values())
+        found = await lookups.look_up(chosen.values())
         ids = sorted({row.id for there in found.values() if isinstance(there, LookupRows) for row in there.rows})
         owners = await journal.run(partial(journal.file.owners, ids))
         changed = []
@@ -84,11 +68,12 @@ async def _review(reconciler: Reconciler, journal: Journal) -> AsyncGenerator[Ou
             others = [i for i, key in owners.items() if key != row.key]
             there = found[chosen[n]]
             if isinstance(there, ClarusError):
-                yield attrs.evolve(_outcome(spec, row), status=OutcomeStatus.UNRESOLVED, error=Problem.of(there))
+                yield attrs.evolve(outcome_of(row, spec.name), status=OutcomeStatus.UNRESOLVED, error=Problem.of(there))
                 continue
             creation = Creation(None, PendingCreate(spec.name, keys[n], row.idempotency_key or ""))
-            answering = _answering(reconciler, creation, chosen[n], row, there, others)
-            outcome = _reviewed(answering, spec, row, chosen[n].called)
+            restore(creation.pending, row, there.at, same=True)
+            result = reconciler.sort_out(creation, chosen[n], there.rows, there.at, others)
+            outcome = _reviewed(result.ids, spec, row, chosen[n].called)
             if outcome.status.value != row.status and outcome.status is not OutcomeStatus.UNRESOLVED:
                 changed.append(completion_of(n, outcome, unknown=True, ours=True))
             yield outcome
@@ -107,16 +92,9 @@ def keys_of(spec: AnySpec, row: Row) -> list[LookupKey]:
     return keys
 
 
-def _answering(
-    reconciler: Reconciler, creation: Creation, key: LookupKey, row: Row, there: LookupRows, others: Sequence[int]
-) -> tuple[int, ...]:
-    restore(creation.pending, row, there.at, same=True)
-    ids = reconciler.sort_out(creation, key, there.rows, there.at, others).ids
-    return tuple(sorted(ids, key=lambda i: i != row.id))
-
-
-def _reviewed(ids: tuple[int, ...], spec: AnySpec, row: Row, called: str) -> Outcome:
-    before = _outcome(spec, row)
+def _reviewed(found: tuple[int, ...], spec: AnySpec, row: Row, called: str) -> Outcome:
+    ids = tuple(sorted(found, key=lambda i: i != row.id))
+    before = outcome_of(row, spec.name)
     if len(ids) > 1:
         error = OutcomeUnknownError(f"{len(ids)} records answer for it", applied=Applied.YES)
         return attrs.evolve(before, status=OutcomeStatus.DUPLICATED, id=ids[0], others=ids[1:], error=Problem.of(error))
@@ -127,8 +105,3 @@ def _reviewed(ids: tuple[int, ...], spec: AnySpec, row: Row, called: str) -> Out
         error = OutcomeUnknownError("it is not in the list now", applied=Applied.MAYBE)
         return attrs.evolve(before, status=OutcomeStatus.UNRESOLVED, error=Problem.of(error))
     return before
-
-
-def _outcome(spec: AnySpec, row: Row) -> Outcome:
-    # Where it stood in the input is not written down: its number in the journal tells one from another.
-    return outcome_of(row, spec.name, row.n - 1)

@@ -35,12 +35,12 @@ class Sender:
     Args:
         reconciler: what the client can do.
         ending: set when the run comes to its end.
-        fail: ends the run.
+        fail: ends the run with an error.
     """
 
     def __init__(self, reconciler: Reconciler, ending: RunEnd, fail: Callable[[BaseException], None]) -> None:
         self._reconciler = reconciler
-        self._ending = ending
+        self.ending = ending
         self._fail = fail
         self._breaker = reconciler.circuit_breaker()
         self._probe = asyncio.Lock()
@@ -51,10 +51,10 @@ class Sender:
             async with self._probe:
                 # One that went well while others stood in line frees them all, and they go side by side again.
                 if self._breaker.is_open:
-                    if await self._ending.pause(self._breaker.next_wait()):
+                    if await self.ending.pause(self._breaker.next_wait()):
                         await self._create(item)
                     return
-        if not self._ending.is_set():
+        if not self.ending.is_set():
             await self._create(item)
 
     async def _create(self, item: WorkItem) -> None:

@@ -12,7 +12,7 @@ import attrs
 from clarus_async.errors import Applied, ClarusError, ConnectionFailedError, OutcomeUnknownError, with_facts
 from clarus_async.provisioning.existing import Plan, unchangeable, unpatchable
 from clarus_async.provisioning.report import Outcome, OutcomeStatus, Problem
-from clarus_async.reconcile.decide import Fate, Settled
+from clarus_async.reconcile.decide import Conclusion, Fate
 from clarus_async.reconcile.pending import InDoubt, LookupKey, PendingCreate
 from clarus_async.reconcile.reconciler import Creation
 from clarus_async.resources.spec import AnySpec
@@ -34,13 +34,11 @@ class WorkItem:
     """A record that a run works on.
 
     Args:
-        spec: of what it is one.
         index: its place in the input.
         number: its number in the journal; 0 where there is no journal.
         hash: of all that is to be sent, where there is a journal.
         lookup_key: what it is looked up by.
         creation: what is sent, and what became of it so far.
-        state: where it is.
         update_id: the id of the record that is to be changed, where it is there already.
         resent: is told when another send of it has ended.
         journaled: the journal says how it is sent.
@@ -110,11 +108,6 @@ class WorkItem:
         """Whether it may have been sent, or changed, in this run, or is being settled."""
         return self.state is not WorkState.PLANNED
 
-    @property
-    def left_otherwise(self) -> bool:
-        """Whether an earlier run left it in doubt, and it was another record then."""
-        return self.edited and self.left_as is not None
-
     def outcome(self, status: OutcomeStatus, **more: object) -> Outcome:
         """Build its outcome; ``more`` is as in ``Outcome``."""
         fields = {"attempts": self.pending.attempts, **more}
@@ -139,7 +132,7 @@ class WorkItem:
         """Build the outcome of a record of which nothing was created."""
         return self.outcome(OutcomeStatus.FAILED, error=Problem.of(error))
 
-    def settled(self, settled: Settled) -> Outcome:
+    def settled(self, settled: Conclusion) -> Outcome:
         """Build the outcome of a record that was in doubt."""
         in_doubt, ids = self.in_doubt, settled.ids
         answered_id = in_doubt.answered_id
@@ -152,10 +145,9 @@ class WorkItem:
             absent = not_there(error) if in_doubt.sends else error
             return self.failed(with_facts(absent, attempts=self.pending.attempts))
         if settled.fate is Fate.SEVERAL:
-            why = f"it was sent {in_doubt.sends} times, and {len(ids)} records answer for it"
-            error = OutcomeUnknownError(why, applied=Applied.YES)
+            error = OutcomeUnknownError(settled.reason, applied=Applied.YES)
             return self.outcome(OutcomeStatus.DUPLICATED, id=ids[0], others=ids[1:], error=Problem.of(error))
-        error = OutcomeUnknownError(settled.reason or "it is not settled", applied=in_doubt.applied)
+        error = OutcomeUnknownError(settled.reason, applied=in_doubt.applied)
         return self.outcome(
             OutcomeStatus.UNRESOLVED,
             id=answered_id,

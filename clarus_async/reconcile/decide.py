@@ -64,21 +64,21 @@ class SendAgain(NamedTuple):
     """It is not there: send it again."""
 
 
-class Settled(NamedTuple):
-    """What became of the create is decided, as far as it can be.
+class Conclusion(NamedTuple):
+    """What became of the create, as far as that can be told.
 
     Args:
         fate: what became of it.
         ids: what was found; the one that an answer gave comes first.
-        reason: why it can't be decided, in words.
+        reason: why there is not one record for certain, in words.
     """
 
     fate: Fate
     ids: tuple[int, ...] = ()
-    reason: str | None = None
+    reason: str = ""
 
 
-Decision: TypeAlias = LookUp | SendAgain | Settled
+Decision: TypeAlias = LookUp | SendAgain | Conclusion
 
 _ABSENT_AFTER_ALL: Final = "the server said that it was created, and it is not in the list"
 _SOMEBODY_ELSE: Final = "a record that answers for it may be another create's"
@@ -86,20 +86,16 @@ _STRANGER: Final = "several records answer for it, though it was sent once"
 
 
 def decide(in_doubt: InDoubt, result: LookupResult | None, settle: float, *, may_send_again: bool) -> Decision:
-    """Say what is to be done next.
+    """Say what is to be done next, by the last lookup since the last send, if there was one.
 
-    Args:
-        in_doubt: what is known.
-        result: of the last lookup since the last send, if there was one.
-        settle: seconds after which the server applies nothing any more.
-        may_send_again: whether it may be sent once more.
+    Nothing is applied ``settle`` seconds after it was given up.
     """
     if in_doubt.sends == 0:
-        return SendAgain() if may_send_again else Settled(Fate.ABSENT)
-    due = max(in_doubt.given_up + settle, in_doubt.not_before)
+        return SendAgain() if may_send_again else Conclusion(Fate.ABSENT)
+    due = max(in_doubt.given_up + settle, in_doubt.retry_at)
     if result is None:
         # One send is worth a lookup at once: what it made is there in most cases. Of several, the last one counts.
-        return LookUp(due if in_doubt.sends > 1 else max(in_doubt.given_up, in_doubt.not_before))
+        return LookUp(due if in_doubt.sends > 1 else max(in_doubt.given_up, in_doubt.retry_at))
     known = in_doubt.answered_id
     ids = result.ids if known is None else (known, *(i for i in result.ids if i != known))
     late = result.at >= due
@@ -107,13 +103,15 @@ def decide(in_doubt: InDoubt, result: LookupResult | None, settle: float, *, may
         return LookUp(due)
     if not ids:
         if in_doubt.applied is Applied.YES:
-            return Settled(Fate.UNDECIDED, reason=_ABSENT_AFTER_ALL)
-        return SendAgain() if may_send_again and not in_doubt.refused else Settled(Fate.ABSENT)
+            return Conclusion(Fate.UNDECIDED, reason=_ABSENT_AFTER_ALL)
+        return SendAgain() if may_send_again and not in_doubt.refused else Conclusion(Fate.ABSENT)
     if not result.sure:
-        return Settled(Fate.UNDECIDED, ids, _SOMEBODY_ELSE)
+        return Conclusion(Fate.UNDECIDED, ids, _SOMEBODY_ELSE)
     if len(ids) == 1:
-        return Settled(Fate.THERE, ids)
-    return Settled(Fate.SEVERAL, ids) if in_doubt.sends > 1 else Settled(Fate.UNDECIDED, ids, _STRANGER)
+        return Conclusion(Fate.THERE, ids)
+    if in_doubt.sends == 1:
+        return Conclusion(Fate.UNDECIDED, ids, _STRANGER)
+    return Conclusion(Fate.SEVERAL, ids, f"it was sent {in_doubt.sends} times, and {len(ids)} records answer for it")
 
 
 def _at_the_latest(created_at: datetime) -> datetime:
@@ -152,7 +150,8 @@ def lookup_result(
         # What lies a little further back is ours only if clocks differ.
         whole = search_from(not_before)
         known = in_doubt.answered_id
-        times = {row.id: whole if row.id in created_since else _created_at(row) for row in ours}
+        # Not every resource's list tells when a row was created.
+        times = {row.id: whole if row.id in created_since else getattr(row, "created_at", None) for row in ours}
         after = [row for row in ours if row.id == known or ((time := times[row.id]) and time >= whole)]
         earliest = whole - timedelta(seconds=CLOCK_MARGIN)
         near = [row for row in ours if (time := times[row.id]) and _at_the_latest(time) >= earliest]
@@ -170,8 +169,3 @@ def lookup_result(
 def search_from(not_before: datetime) -> datetime:
     """Return from when on a record that was created may be ours: times may be cut to whole seconds."""
     return not_before.replace(microsecond=0)
-
-
-def _created_at(row: object) -> datetime | None:
-    """When a row was created; not every resource's list tells that."""
-    return getattr(row, "created_at", None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -44,23 +44,14 @@ _LONGEST_PAUSE: Final = 10.0
 
 
 class LookupRows(NamedTuple):
-    """What a lookup found.
-
-    Args:
-        at: when it began, in seconds on the event loop's clock.
-        rows: every record that has the key.
-    """
+    """Every record that has a key, and when their lookup began, in seconds on the event loop's clock."""
 
     at: float
     rows: list[Any]
 
 
 class LookupBatcher:
-    """Looks records of one tenant up, many a query.
-
-    Args:
-        reconciler: finds them.
-    """
+    """Looks records of one tenant up, many a query."""
 
     def __init__(self, reconciler: Reconciler) -> None:
         self._reconciler = reconciler
@@ -71,31 +62,21 @@ class LookupBatcher:
         self._searchable: bool | None = None
         self._linger = max(_SHORTEST_LINGER, min(_LONGEST_LINGER, _LINGER * reconciler.terms.settle))
 
-    def known(self, keys: Sequence[LookupKey]) -> LookupKey | None:
-        """Say by which of its keys a record is looked up; ``None`` where the schema has to be asked for first."""
-        if self._searchable is None and keys[0].field in self._optional:
-            return None
-        return surest(keys, self._optional, searchable=bool(self._searchable))
-
     async def choose(self, keys: Sequence[LookupKey]) -> LookupKey:
         """Say by which of its natural keys a record is looked up.
 
         Raises:
             ClarusError: the tenant's schema can't be had.
         """
-        if (key := self.known(keys)) is None:
+        if self._searchable is None and keys[0].field in self._optional:
             self._searchable = await self.retried(partial(self._reconciler.searches_optional_keys, wait_for_pace=True))
-            key = surest(keys, self._optional, searchable=self._searchable)
-        return key
+        return surest(keys, self._optional, searchable=bool(self._searchable))
 
-    async def now(self, keys: Iterable[LookupKey]) -> dict[LookupKey, LookupRows | ClarusError]:
-        """Look many up at once.
-
-        Returns:
-            What was found of each, or why that of this one can't be read.
+    async def look_up(self, keys: Iterable[LookupKey]) -> dict[LookupKey, LookupRows | ClarusError]:
+        """Look many up: what was found of each, or why that of this one can't be read.
 
         Raises:
-            ClarusError: it can't be read, though it was tried several times.
+            ClarusError: nothing can be read, though it was tried several times.
         """
         alike: dict[tuple[object, ...], list[LookupKey]] = {}
         for key in dict.fromkeys(keys):
@@ -109,15 +90,11 @@ class LookupBatcher:
             for read in reads:
                 found |= await read
         finally:
-            await _ended(reads)
+            await _end(reads)
         return found
 
-    async def later(self, key: LookupKey) -> LookupRows | ClarusError:
-        """Look a record in doubt up, together with others that are due about now.
-
-        Returns:
-            What was found, or why it can't be read, though it was tried several times.
-        """
+    async def look_up_with_others(self, key: LookupKey) -> LookupRows | ClarusError:
+        """Look a record in doubt up, together with others that are due about now; return an error, and raise none."""
         future = self._waiting.get(key)
         if future is None:
             loop = asyncio.get_running_loop()
@@ -144,7 +121,7 @@ class LookupBatcher:
         for future in self._waiting.values():
             future.cancel()
         self._waiting.clear()
-        await _ended(self._tasks)
+        await _end(self._tasks)
 
     def _begin(self) -> None:
         if self._timer is not None:
@@ -156,22 +133,20 @@ class LookupBatcher:
         task.add_done_callback(self._tasks.discard)
 
     async def _answer(self, waiting: dict[LookupKey, asyncio.Future[LookupRows | ClarusError]]) -> None:
-        found: dict[LookupKey, LookupRows | ClarusError] = {}
-        error: ClarusError | None = None
+        found: Mapping[LookupKey, LookupRows | ClarusError] = {}
         broken: Exception | None = None
         try:
-            found = await self.now(waiting)
-        except ClarusError as failed:
-            error = failed
-        except Exception as failed:  # noqa: BLE001  raised by the run, whose records must not wait for ever
-            broken = failed
+            found = await self.look_up(waiting)
+        except ClarusError as error:
+            found = dict.fromkeys(waiting, error)
+        except Exception as error:  # noqa: BLE001  raised by the run, whose records must not wait for ever
+            broken = error
         finally:
             for key, future in waiting.items():
-                answer = found.get(key, error)
                 if future.done():
                     continue
-                if answer is not None:
-                    future.set_result(answer)
+                if key in found:
+                    future.set_result(found[key])
                 elif broken is not None:
                     future.set_exception(broken)
                 else:
@@ -208,7 +183,7 @@ class LookupBatcher:
         await asyncio.sleep(max(floor, min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** (tries - 1))))
 
 
-async def _ended(tasks: Collection[asyncio.Task[object]] | Collection[asyncio.Task[None]]) -> None:
+async def _end(tasks: Collection[asyncio.Task[object]] | Collection[asyncio.Task[None]]) -> None:
     pending = [task for task in tasks if not task.done()]
     for task in pending:
         task.cancel()

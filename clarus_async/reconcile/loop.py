@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from clarus_async.reconcile.decide import Fate, LookUp, LookupResult, SendAgain, Settled, decide
+from clarus_async.reconcile.decide import Conclusion, Fate, LookupResult, SendAgain, decide
 from clarus_async.reconcile.pending import InDoubt
 from clarus_async.retry.budget import MOST_UNCOUNTED_ATTEMPTS
 
@@ -25,7 +25,7 @@ class SettleActions(Protocol):
         ...
 
 
-async def settle_create(in_doubt: InDoubt, actions: SettleActions, settle: float, *, most_sends: int) -> Settled:
+async def settle_create(in_doubt: InDoubt, actions: SettleActions, settle: float, *, most_sends: int) -> Conclusion:
     """Do what is to be done until it is known what became of a create.
 
     Args:
@@ -41,23 +41,18 @@ async def settle_create(in_doubt: InDoubt, actions: SettleActions, settle: float
     while True:
         spared = min(in_doubt.rate_limited + in_doubt.budget_exhausted, MOST_UNCOUNTED_ATTEMPTS)
         step = decide(in_doubt, result, settle, may_send_again=tries - spared < most_sends)
-        if isinstance(step, Settled):
+        if isinstance(step, Conclusion):
             return step
         if isinstance(step, SendAgain):
             tries += 1
             result = None
             if (reason := await actions.send()) is not None:
-                return Settled(Fate.UNDECIDED, reason=reason)
+                return Conclusion(Fate.UNDECIDED, reason=reason)
         else:
-            answer = await _look_up(step, result, actions)
-            if isinstance(answer, Settled):
-                return answer
+            found = () if result is None else result.ids
+            if not await actions.wait(step.at):
+                return Conclusion(Fate.UNDECIDED, found, "there was no time left to wait until it is settled")
+            answer = await actions.look_up()
+            if isinstance(answer, str):
+                return Conclusion(Fate.UNDECIDED, found, answer)
             result = answer
-
-
-async def _look_up(step: LookUp, last: LookupResult | None, actions: SettleActions) -> LookupResult | Settled:
-    found = () if last is None else last.ids
-    if not await actions.wait(step.at):
-        return Settled(Fate.UNDECIDED, found, "there was no time left to wait until it is settled")
-    result = await actions.look_up()
-    return Settled(Fate.UNDECIDED, found, result) if isinstance(result, str) else result

@@ -89,7 +89,7 @@ class InDoubt:
         applied: the most that they may have done. After ``YES``, it is never sent again.
         answered_id: the id that an answer gave, if one did.
         refused: the server said no to it, so that it is not to be sent again.
-        not_before: when the server takes requests again, as it said with its last 503; seconds on the same clock.
+        retry_at: when the server takes requests again, as it said with its last 503; seconds on the same clock.
         rate_limited: how many of its requests a rate limiter answered with 503.
         budget_exhausted: how many of its sends were certainly not applied, and had to end as the retry budget was
             empty.
@@ -101,18 +101,12 @@ class InDoubt:
     applied: Applied = Applied.NO
     answered_id: int | None = None
     refused: bool = False
-    not_before: float = 0.0
+    retry_at: float = 0.0
     rate_limited: int = 0
     budget_exhausted: int = 0
 
     def sent(self, applied: Applied, ended: float, answered_id: int | None = None) -> None:
-        """Note a send that may have been applied.
-
-        Args:
-            applied: the most that it may have done.
-            ended: when its answer came, or it was given up.
-            answered_id: the id that its answer gave.
-        """
+        """Note a send that may have been applied: when its answer came or it was given up, and the id that it gave."""
         self.sends += 1
         self.given_up = ended
         if self.answered_id is None:
@@ -165,11 +159,7 @@ class PendingCreate:
         return self.settles and self.settles.wall
 
     def resumed(self, now: float) -> PendingCreate:
-        """Return what is known of it where another process, or another call, goes on with it; it is not sent again.
-
-        Args:
-            now: seconds on the event loop's clock.
-        """
+        """Return what is known of it where another process, or another call, goes on with it; it is not sent again."""
         # What was answered may have been deleted since: what is there is what the list tells.
         in_doubt = InDoubt(
             seen=self.in_doubt.seen,

@@ -221,7 +221,7 @@ class Reconciler:
             in_doubt.sent(call.applied, now)
             pending.was_in_doubt = True
             in_doubt.rate_limited += call.limiter_503
-            in_doubt.not_before = now + (error.retry_after or 0.0)
+            in_doubt.retry_at = now + (error.retry_after or 0.0)
         elif error.retryable:
             in_doubt.budget_exhausted += call.budget_exhausted
         else:

@@ -10,7 +10,7 @@ import attrs
 
 from clarus_async.calls.caller import Caller
 from clarus_async.errors import ClarusError, ConnectionFailedError, InvalidInputError, OutcomeUnknownError, with_facts
-from clarus_async.reconcile.decide import Fate, LookupResult, Settled
+from clarus_async.reconcile.decide import Conclusion, Fate, LookupResult
 from clarus_async.reconcile.loop import settle_create
 from clarus_async.reconcile.pending import InDoubt, PendingCreate
 from clarus_async.reconcile.reconciler import Creation, Reconciler
@@ -85,7 +85,9 @@ def _left(creation: Creation, reconciler: Reconciler, found: tuple[int, ...] = (
     )
 
 
-def _ended(creation: Creation, settled: Settled, actions: _SingleActions, reconciler: Reconciler) -> Any | ClarusError:  # noqa: ANN401
+def _ended(
+    creation: Creation, settled: Conclusion, actions: _SingleActions, reconciler: Reconciler
+) -> Any | ClarusError:  # noqa: ANN401
     error, record = creation.error, creation.record
     if settled.fate is Fate.THERE:
         return record or _adopted(reconciler.spec, creation.new, creation.rows[settled.ids[0]])
@@ -99,7 +101,7 @@ def _ended(creation: Creation, settled: Settled, actions: _SingleActions, reconc
     return _unknown(creation, settled, reconciler)
 
 
-def _unknown(creation: Creation, settled: Settled, reconciler: Reconciler) -> OutcomeUnknownError:
+def _unknown(creation: Creation, settled: Conclusion, reconciler: Reconciler) -> OutcomeUnknownError:
     """Build the error that says what is known of a create that stays in doubt, and what would settle it."""
     in_doubt, last = creation.pending.in_doubt, creation.error
     known = in_doubt.answered_id
@@ -108,11 +110,11 @@ def _unknown(creation: Creation, settled: Settled, reconciler: Reconciler) -> Ou
     reason = f"last answer: {_cut(said.reason)}" if isinstance(said, ClarusError) else "no clear answer came"
     if settled.fate is Fate.SEVERAL:
         settled_by = "a person, who says which of them is to stay"
-        why = f"it was sent {in_doubt.sends} times, and {len(settled.ids)} records answer for it: {_listed(found)}"
+        why = f"{settled.reason}: {_listed(found)}"
     else:
         settled_by = "resolve(error), once the server had time to settle"
         may_be = f"; what may be it: {_listed(found)}" if found else ""
-        why = f"{_cut(settled.reason or 'it is not settled')}{may_be}"
+        why = f"{_cut(settled.reason)}{may_be}"
     error = OutcomeUnknownError(
         f"the outcome is unknown ({reason}); {why}; settled by {settled_by}",
         applied=in_doubt.applied,
@@ -131,7 +133,7 @@ def _unknown(creation: Creation, settled: Settled, reconciler: Reconciler) -> Ou
 
 def _floor(in_doubt: InDoubt) -> float | None:
     """Return the seconds until the server takes requests again, as it said with a 503."""
-    left = in_doubt.not_before - asyncio.get_running_loop().time()
+    left = in_doubt.retry_at - asyncio.get_running_loop().time()
     return left if left > 0 else None
 
 

@@ -10,9 +10,9 @@ from clarus_async.calls.caller import Caller
 from clarus_async.calls.queries import ResourceList
 from clarus_async.calls.request import Request
 from clarus_async.errors import ClarusError, ConfigurationError, InvalidInputError, OutcomeUnknownError
-from clarus_async.provisioning.existing import Existing
+from clarus_async.provisioning.options import Existing, Options, Progress
 from clarus_async.provisioning.report import Outcome
-from clarus_async.provisioning.run import Options, Progress, ProvisionRun
+from clarus_async.provisioning.run import ProvisionRun
 from clarus_async.reconcile.reconciler import Reconciler, Terms
 from clarus_async.reconcile.single import create, create_once, resolve
 from clarus_async.resources.spec import AnySpec, Changes, Filter, New, Record, Row

@@ -15,8 +15,8 @@ from clarus_async.cli import output, progress
 from clarus_async.cli.commands import main
 from clarus_async.cli.interrupt import Interrupt
 from clarus_async.cli.progress import PlainProgress
+from clarus_async.provisioning.options import Progress
 from clarus_async.provisioning.report import Outcome, OutcomeStatus, Report
-from clarus_async.provisioning.run import Progress
 from clarus_async.simulator import Endpoint, FaultKind, Simulator
 from tests.support.builders import environment_of
 

@@ -24,8 +24,8 @@ import pytest
 
 from clarus_async.cli import streams
 from clarus_async.cli.progress import BarProgress, PlainProgress, ProgressView, drawing_of
+from clarus_async.provisioning.options import Progress
 from clarus_async.provisioning.report import Report
-from clarus_async.provisioning.run import Progress
 from tests.cli.test_process import (  # noqa: F401  fixtures
     BARE,
     PATIENCE,

@@ -17,7 +17,7 @@ from clarus_async.provisioning.journal.file import JournalFile
 from clarus_async.provisioning.journal.journal import Journal
 from clarus_async.provisioning.journal.rows import Completion, Intent, Known, Row
 from clarus_async.provisioning.report import Outcome
-from clarus_async.provisioning.review import differing, report_of, troubled
+from clarus_async.provisioning.review import report_of, troubled
 from tests.fuzz.engine import Target
 from tests.fuzz.fitting import assert_fits
 from tests.fuzz.mutation import spoil
@@ -104,16 +104,16 @@ def check(given: tuple[str, str, list[tuple[str, int, int, bytes]]]) -> None:
 
 
 async def _read(path: Path) -> tuple[list[Known], dict[int, Row]]:
-    journal = Journal(path, TENANT, URL, "integrations")
+    journal = Journal(JournalFile(path, TENANT, URL, "integrations"))
     try:
         known = await journal.open()
-        rows = await journal.fetch([one.n for one in known])
+        rows = await journal.run(lambda: journal.file.fetch([one.n for one in known]))
         for outcome in [outcome_of(row, "integrations", 0) for row in rows.values()]:
             assert_fits(outcome)
             assert Outcome.from_json(outcome.to_json()) == outcome
         await report_of(journal)
         await troubled(journal, 50)
-        await differing(journal)
+        await journal.run(journal.file.differing)
         return known, rows
     finally:
         await journal.close()

@@ -17,9 +17,9 @@ from clarus_async.provisioning.job_index import restore
 from clarus_async.provisioning.journal.rows import Row
 from clarus_async.reconcile.decide import (
     CLOCK_MARGIN,
+    Conclusion,
     Fate,
     SendAgain,
-    Settled,
     decide,
     lookup_result,
 )
@@ -144,7 +144,7 @@ class OneCreate(RuleBasedStateMachine):
 
     def settle_if_decided(self):
         step = self.decided()
-        if isinstance(step, Settled):
+        if isinstance(step, Conclusion):
             self.end = step
 
     def sends(self):

@@ -46,23 +46,13 @@ async def unsettled(sim, fault):
 
 
 @STEPS
-def test_what_was_created_is_found_by_resolve(step):
+@pytest.mark.parametrize(
+    "fault", [Fault(FaultKind.RESET_AFTER), Fault(FaultKind.LATE_APPLY, delay=15.0)], ids=["at once", "late"]
+)
+def test_what_was_created_is_found_by_resolve_and_not_said_to_be_absent_before_it_has_come(step, fault):
     async def check(clock):
         async with Simulator() as sim:
-            error = await unsettled(sim, FaultKind.RESET_AFTER)
-            clock.skew += step
-            async with client_of(sim) as clarus:
-                found = await clarus.integrations.resolve(error)
-            assert [record.id for record in sim.created("acme")] == [found.id]
-
-    in_a_world_with_a_clock(check)
-
-
-@STEPS
-def test_what_comes_late_is_not_said_to_be_absent_before_it_has_come(step):
-    async def check(clock):
-        async with Simulator() as sim:
-            error = await unsettled(sim, Fault(FaultKind.LATE_APPLY, delay=15.0))
+            error = await unsettled(sim, fault)
             clock.skew += step
             async with client_of(sim) as clarus:
                 found = await clarus.integrations.resolve(error)

@@ -9,11 +9,11 @@ import pytest
 from clarus_async.errors import Applied
 from clarus_async.reconcile.decide import (
     CLOCK_MARGIN,
+    Conclusion,
     Fate,
     LookUp,
     LookupResult,
     SendAgain,
-    Settled,
     decide,
     lookup_result,
 )
@@ -23,6 +23,7 @@ from clarus_async.resources.integrations import IntegrationRow
 
 SETTLE = 60.0
 NOON = datetime(2026, 1, 10, 12, tzinfo=UTC)
+SENT_TWICE = "it was sent 2 times, and 2 records answer for it"
 
 
 def doubt(**fields):
@@ -67,7 +68,7 @@ class TestNothingSent:
         assert step(InDoubt()) == SendAgain()
 
     def test_where_it_may_not_be_it_is_absent(self):
-        assert step(InDoubt(), may_send_again=False) == Settled(Fate.ABSENT)
+        assert step(InDoubt(), may_send_again=False) == Conclusion(Fate.ABSENT)
 
 
 class TestFirstLook:
@@ -81,13 +82,13 @@ class TestFirstLook:
 class TestFound:
     @pytest.mark.parametrize("at", [101.0, 160.0, 500.0])
     def test_one_that_was_sent_once_is_there(self, at):
-        assert step(doubt(), LookupResult(at, (7,))) == Settled(Fate.THERE, (7,))
+        assert step(doubt(), LookupResult(at, (7,))) == Conclusion(Fate.THERE, (7,))
 
     def test_one_that_was_sent_twice_is_looked_up_once_more(self):
         assert step(doubt(sends=2), LookupResult(159.0, (7,))) == LookUp(160.0)
 
     def test_and_is_there_when_it_has_settled(self):
-        assert step(doubt(sends=2), LookupResult(160.0, (7,))) == Settled(Fate.THERE, (7,))
+        assert step(doubt(sends=2), LookupResult(160.0, (7,))) == Conclusion(Fate.THERE, (7,))
 
     def test_one_that_may_be_another_s_is_looked_up_once_more(self):
         assert step(doubt(), LookupResult(101.0, (7,), sure=False)) == LookUp(160.0)
@@ -98,7 +99,7 @@ class TestFound:
         assert "another create's" in settled.reason
 
     def test_several_of_several_sends_are_named(self):
-        assert step(doubt(sends=2), LookupResult(160.0, (7, 8))) == Settled(Fate.SEVERAL, (7, 8))
+        assert step(doubt(sends=2), LookupResult(160.0, (7, 8))) == Conclusion(Fate.SEVERAL, (7, 8), SENT_TWICE)
 
     def test_several_of_one_send_are_not_all_ours(self):
         settled = step(doubt(), LookupResult(101.0, (7, 8)))
@@ -106,10 +107,12 @@ class TestFound:
         assert "sent once" in settled.reason
 
     def test_the_one_that_an_answer_gave_comes_first(self):
-        assert step(doubt(sends=2, answered_id=8), LookupResult(160.0, (7, 8))) == Settled(Fate.SEVERAL, (8, 7))
+        assert step(doubt(sends=2, answered_id=8), LookupResult(160.0, (7, 8))) == Conclusion(
+            Fate.SEVERAL, (8, 7), SENT_TWICE
+        )
 
     def test_the_one_that_an_answer_gave_is_there_whatever_the_list_says(self):
-        assert step(doubt(sends=2, answered_id=8), LookupResult(160.0, ())) == Settled(Fate.THERE, (8,))
+        assert step(doubt(sends=2, answered_id=8), LookupResult(160.0, ())) == Conclusion(Fate.THERE, (8,))
 
 
 class TestAbsent:
@@ -121,10 +124,10 @@ class TestAbsent:
         assert step(doubt(), LookupResult(160.0, ())) == SendAgain()
 
     def test_where_it_may_not_be_sent_it_is_absent(self):
-        assert step(doubt(), LookupResult(160.0, ()), may_send_again=False) == Settled(Fate.ABSENT)
+        assert step(doubt(), LookupResult(160.0, ()), may_send_again=False) == Conclusion(Fate.ABSENT)
 
     def test_what_was_refused_is_not_sent_again(self):
-        assert step(doubt(refused=True), LookupResult(160.0, ())) == Settled(Fate.ABSENT)
+        assert step(doubt(refused=True), LookupResult(160.0, ())) == Conclusion(Fate.ABSENT)
 
     @pytest.mark.parametrize("may_send_again", [True, False])
     def test_what_was_applied_for_certain_is_not_sent_again(self, may_send_again):
@@ -244,5 +247,5 @@ async def test_a_send_that_had_fewer_attempts_than_it_was_due_costs_no_try(starv
     known = InDoubt()
     actions = Starving(known, starving)
 
-    assert await settle_create(known, actions, SETTLE, most_sends=4) == Settled(Fate.ABSENT)
+    assert await settle_create(known, actions, SETTLE, most_sends=4) == Conclusion(Fate.ABSENT)
     assert actions.sends == sends

@@ -12,7 +12,7 @@ from clarus_async.provisioning.journal.file import JournalFile
 from clarus_async.provisioning.journal.rows import Row
 from clarus_async.provisioning.review import keys_of, review_journal
 from clarus_async.reconcile import lookup
-from clarus_async.reconcile.decide import Fate, LookupResult, Settled, decide
+from clarus_async.reconcile.decide import Conclusion, Fate, LookupResult, decide
 from clarus_async.reconcile.lookup_batcher import LookupBatcher, LookupRows
 from clarus_async.reconcile.pending import InDoubt, LookupKey, PendingCreate, lookup_keys
 from clarus_async.reconcile.single import resolve
@@ -94,12 +94,12 @@ def test_what_has_no_value_is_not_asked_for_and_is_no_other_s():
     assert lookup._by_key(SCOPED, [key], [row(1), row(2, provider=None)]) == {key: [row(2, provider=None)]}
 
 
+@virtual
 class TestBatches:
-    @virtual
     async def test_a_query_is_of_one_scope(self):
         api = ScopedApi()
         keys = [key_of(f"r-{number}", provider=provider) for number in range(3) for provider in ("dhl", "ups")]
-        found = await LookupBatcher(api).now(keys)
+        found = await LookupBatcher(api).look_up(keys)
         assert sorted(api.looked_up) == [["r-0", "r-1", "r-2"]] * 2
         assert {key: answer.rows for key, answer in found.items()} == {key: [] for key in keys}
         assert all(isinstance(answer, LookupRows) for answer in found.values())
@@ -112,8 +112,8 @@ class TestBatches:
         assert await LookupBatcher(Unasked()).choose([key_of("r-1")]) == key_of("r-1")
 
 
+@virtual
 class TestRun:
-    @virtual
     async def test_the_same_value_in_two_scopes_is_two_records(self):
         api = ScopedApi()
         outcomes = await collect(provision(api, [thing("r-1"), thing("r-1", provider="ups"), thing("r-1")], 1))
@@ -122,14 +122,12 @@ class TestRun:
         ]  # fmt: skip
         assert {outcome.resource for outcome in outcomes} == {"scoped_things"}
 
-    @virtual
     async def test_one_in_doubt_is_found_in_its_scope(self):
         api = ScopedApi({"Lost": LostError(after=0.0)})
         api.store(thing("r-1", provider="ups"))
         [outcome] = await collect(provision(api, [thing("r-1", name="Lost")]))
         assert (outcome.status, outcome.id, outcome.matched_by) == ("adopted", 2, "reference")
 
-    @virtual
     async def test_a_journal_keeps_the_scope_and_a_review_asks_for_it(self, tmp_path, inline_journal):  # noqa: F811
         api, path = ScopedApi({"Lost": LostError(after=0.0)}), tmp_path / "run.db"
         things = [thing("r-1", name="Lost"), thing("r-1", provider="ups"), thing("r-2")]
@@ -170,11 +168,11 @@ def test_a_pending_create_holds_nothing_of_what_is_sent_but_its_keys():
 
 
 def test_what_is_resumed_is_not_sent_again():
-    in_doubt = InDoubt(sends=1, applied=Applied.MAYBE, rate_limited=3, budget_exhausted=2, not_before=1e9)
+    in_doubt = InDoubt(sends=1, applied=Applied.MAYBE, rate_limited=3, budget_exhausted=2, retry_at=1e9)
     pending = PendingCreate("integrations", [LookupKey("name", "A", "name")], "idempotency-key", in_doubt)
     resumed = pending.resumed(100.0).in_doubt
     for result in (LookupResult(160.0, ()), LookupResult(200.0, ())):
-        assert decide(resumed, result, 60.0, may_send_again=True) == Settled(Fate.ABSENT)
+        assert decide(resumed, result, 60.0, may_send_again=True) == Conclusion(Fate.ABSENT)
 
 
 async def test_the_error_of_another_resource_is_not_settled():

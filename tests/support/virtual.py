@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import inspect
 import random
 import selectors
 import warnings
@@ -71,8 +72,23 @@ class VirtualLoop(async_solipsism.EventLoop):
         return super().call_at(whole if whole >= when else round(whole + 1e-6, 6), callback, *args, context=context)
 
 
+def each_test(decorate: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Let a decorator of async tests be one of classes, too: it decorates each async test of the class."""
+
+    def apply(test: Any) -> Any:
+        if not isinstance(test, type):
+            return decorate(test)
+        for name, member in [*vars(test).items()]:
+            if name.startswith("test") and inspect.iscoroutinefunction(member):
+                setattr(test, name, decorate(member))
+        return test
+
+    return apply
+
+
+@each_test
 def virtual(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """Run an async test on a loop whose clock jumps to the next thing that happens.
+    """Run an async test, or those of a class, on a loop whose clock jumps to the next thing that happens.
 
     It fails where a callback raised, or where a task is left when the test is over.
     """

@@ -24,17 +24,12 @@ class ValueType(Enum):
 
 
 class AttributeType(NamedTuple):
-    """What an attribute takes.
-
-    Args:
-        value: what its value is.
-        is_required: there is no default.
-        takes_several: a list of such values, too.
-    """
+    """What an attribute takes."""
 
     value: ValueType
     is_required: bool
     takes_several: bool
+    """Whether it takes a list of such values, too."""
 
 
 _TYPES: Final[dict[type[Any], Mapping[str, AttributeType]]] = {}  # of the classes that were asked for
@@ -67,10 +62,7 @@ def _value_type(annotation: Any) -> ValueType:  # noqa: ANN401  an annotation ma
 def from_text(record: type[Any], attribute: str, text: str) -> object | InputProblem:
     """Read an attribute's value from text: true or false, digits, or the text as it stands.
 
-    Args:
-        record: the class whose attribute it is.
-        attribute: its name, dotted where it is nested; what the class does not have is text.
-        text: not empty.
+    What the class does not have, such as a dotted name, is text.
     """
     kind = attribute_types(record).get(attribute)
     match None if kind is None else kind.value:

@@ -7,7 +7,7 @@ set it; so cells are split here, as its strict reader splits them.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import attrs
@@ -20,7 +20,6 @@ from clarus_async.provisioning.files.numbered import (
     TOO_LONG,
     BadRow,
     LastRow,
-    Malformed,
     NumberedLine,
     Row,
     make_row,
@@ -37,7 +36,7 @@ MAX_HEADER_PARTS: Final = 64
 # --- lines to cells
 
 
-def join_lines(lines: Iterator[NumberedLine]) -> Iterator[tuple[int, bytes | Malformed]]:
+def join_lines(lines: Iterator[NumberedLine]) -> Iterator[tuple[int, bytes | LastRow]]:
     """Join the lines of each record; it has the number of its first line, and is truncated where it is too long.
 
     Quotes come in pairs, so a record ends on the line on which their number becomes even. A long line may come in
@@ -55,11 +54,11 @@ def join_lines(lines: Iterator[NumberedLine]) -> Iterator[tuple[int, bytes | Mal
             ends = more[1].endswith(b"\n")
         yield number, bytes(record)
         if len(record) > MAX_RECORD and (lost := _skip_rest(number, bytes(record), lines)) is not None:
-            yield lost
+            yield lost.line, lost
             return
 
 
-def _skip_rest(number: int, line: bytes, lines: Iterator[NumberedLine]) -> tuple[int, Malformed] | None:
+def _skip_rest(number: int, line: bytes, lines: Iterator[NumberedLine]) -> LastRow | None:
     """Read to the end of a record that is too long; say where its quotes leave no end that could be trusted."""
     # Its cells are not split, so what its quotes enclose is followed more closely than by their number.
     is_quoted = _follow_quotes(line, is_quoted=False)
@@ -70,8 +69,8 @@ def _skip_rest(number: int, line: bytes, lines: Iterator[NumberedLine]) -> tuple
         number, line = following
         is_quoted = _follow_quotes(line, is_quoted=is_quoted)
     if is_quoted is None:
-        return number, Malformed("has a quote that neither begins nor ends a cell")
-    return (number, Malformed(_OPEN)) if is_quoted else None
+        return LastRow.because(number, "has a quote that neither begins nor ends a cell")
+    return LastRow.because(number, _OPEN) if is_quoted else None
 
 
 _PLAIN: Final = re.compile(rb'[^"]*+')
@@ -95,25 +94,26 @@ _CELL: Final = re.compile(r'(?:"((?:[^"]++|"")*+)"|([^",\r\n][^,\r\n]*+)?+)(,|\r
 _ENCLOSED: Final = re.compile(r'"(?:[^"]++|"")*+"')
 
 
-def _split(record: bytes) -> list[str] | Malformed:
+def _split(number: int, record: bytes) -> list[str] | LastRow:
     """Split a record, with its line end and not too long; bytes that are no UTF-8 become U+FFFD."""
     text = record.decode(errors="replace")
     if '"' not in text:
         text = text.removesuffix("\n").removesuffix("\r")
-        return Malformed(_SEVERAL) if "\r" in text else text.split(",")
+        return LastRow.because(number, _SEVERAL) if "\r" in text else text.split(",")
     cells = []
     at = 0
     delimiter = ","
     while delimiter == ",":
         found = _CELL.match(text, at)
         if found is None:
-            return Malformed("is not CSV: text follows a closing quote" if _ENCLOSED.match(text, at) else _OPEN)
+            reason = "is not CSV: text follows a closing quote" if _ENCLOSED.match(text, at) else _OPEN
+            return LastRow.because(number, reason)
         quoted, plain, delimiter = found.groups()
         cells.append((plain or "") if quoted is None else quoted.replace('""', '"'))
         at = found.end()
     # The lines belong together by their quotes. Where several records are seen in them, a quote stands inside a cell
     # that is not quoted, or a line ends in a bare carriage return.
-    return Malformed(_SEVERAL) if at < len(text) else cells
+    return LastRow.because(number, _SEVERAL) if at < len(text) else cells
 
 
 _SEVERAL: Final = "has a quote inside a cell that is not quoted, or a bare carriage return"
@@ -132,30 +132,30 @@ def read_csv(lines: Iterator[NumberedLine], spec: AnySpec) -> Iterator[Row]:
     if isinstance(names, BadRow):
         yield names
         return
-    columns = [_Column.of(name, spec) for name in names[: MAX_COLUMNS + 1]]
-    if problems := _too_many(names) or tuple(_header_problems(columns, spec)):
+    if len(names) > MAX_COLUMNS:
+        yield BadRow.of(number, "", f"has {len(names):,} columns, and may have {MAX_COLUMNS:,}")
+        return
+    columns = [_Column.of(name, spec) for name in names]
+    if problems := tuple(_header_problems(columns, spec)):
         yield BadRow(number, problems)
         return
     for number, record in records:
-        row = _row(number, record, columns, spec)
-        yield row
-        if isinstance(row, LastRow):
-            return
+        yield _row(number, record, columns, spec)
 
 
-def _cells(number: int, record: bytes | Malformed) -> list[str] | BadRow:
-    if isinstance(record, Malformed):
-        return LastRow.because(number, record.reason)
+def _cells(number: int, record: bytes | LastRow) -> list[str] | BadRow:
+    if isinstance(record, LastRow):
+        return record
     if len(record) > MAX_RECORD:
         return BadRow.of(number, "", TOO_LONG)
-    cells = _split(record)
-    if isinstance(cells, Malformed):
-        return LastRow.because(number, cells.reason)
+    cells = _split(number, record)
+    if isinstance(cells, LastRow):
+        return cells
     reason = encoding_problem(record)
     return cells if reason is None else BadRow.of(number, "", reason)
 
 
-def _row(number: int, record: bytes | Malformed, columns: list[_Column], spec: AnySpec) -> Row:
+def _row(number: int, record: bytes | LastRow, columns: list[_Column], spec: AnySpec) -> Row:
     cells = _cells(number, record)
     if isinstance(cells, BadRow):
         return cells
@@ -170,7 +170,7 @@ def _row(number: int, record: bytes | Malformed, columns: list[_Column], spec: A
         return LastRow.because(number, f"{reason}, and only where their columns are the same")
     if len(cells) != len(columns):
         # Too few is how a file that was truncated ends.
-        field = _column_name(columns, min(len(cells), len(columns)))
+        field = columns[len(cells)].header if len(cells) < len(columns) else f"column {len(columns) + 1}"
         return BadRow.of(number, field, f"the row has {len(cells):,} cells, the header {len(columns):,}")
     attributes: dict[str, Any] = {}
     problems: tuple[InputProblem, ...] = ()
@@ -221,16 +221,6 @@ class _Column:
         return cls(header, parts if is_nested else (header,), is_nested)
 
 
-def _column_name(columns: list[_Column], index: int) -> str:
-    return columns[index].header if index < len(columns) else f"column {index + 1}"
-
-
-def _too_many(names: Sequence[object]) -> tuple[InputProblem, ...]:
-    if len(names) <= MAX_COLUMNS:
-        return ()
-    return (InputProblem("", f"has {len(names):,} columns, and may have {MAX_COLUMNS:,}"),)
-
-
 def _required(spec: AnySpec) -> list[str]:
     return [name for name, attribute in attribute_types(spec.new).items() if attribute.is_required]
 
@@ -240,8 +230,8 @@ def _is_header(cells: list[str], spec: AnySpec) -> bool:
     return set(_required(spec)).issubset(map(str.casefold, cells))
 
 
-def _delimiter_problem(header: bytes | Malformed, spec: AnySpec) -> str | None:
-    if isinstance(header, Malformed) or len(header) > MAX_RECORD:
+def _delimiter_problem(header: bytes | LastRow, spec: AnySpec) -> str | None:
+    if isinstance(header, LastRow) or len(header) > MAX_RECORD:
         return None
     known = attribute_types(spec.new).keys()
     text = header.decode(errors="replace").casefold()

@@ -20,7 +20,6 @@ from clarus_async.provisioning.files.numbered import (
     TOO_LONG,
     BadRow,
     LastRow,
-    Malformed,
     NumberedLine,
     Row,
     make_row,
@@ -34,7 +33,6 @@ _TOO_BIG: Final = 2**64
 # Far more than any float is written with.
 _LONGEST_FLOAT: Final = 400
 _INEXACT: Final = "must be a number that 64 bits hold as it is written; a string is sent as it stands"
-_NOT_CLOSED: Final = "is not JSON: what begins here is not closed"
 
 
 class _Unfit(Exception):  # noqa: N818
@@ -143,30 +141,23 @@ def _problems(field: str, value: object, depth: int = 1) -> Iterable[InputProble
     if isinstance(value, _Unfit):
         return [InputProblem(field, value.reason)]
     # What nests deeper is refused by the record's own check.
+    items: Iterable[tuple[str, object]] = ()
     if isinstance(value, dict) and depth <= MAX_DEPTH:
-        found = (_problems(f"{field}.{key}", item, depth + 1) for key, item in value.items())
-        return list(chain.from_iterable(found))
-    if isinstance(value, list) and depth <= MAX_DEPTH:
-        found = (_problems(f"{field}[{place}]", item, depth + 1) for place, item in enumerate(value))
-        return list(chain.from_iterable(found))
-    return ()
+        items = ((f"{field}.{key}", item) for key, item in value.items())
+    elif isinstance(value, list) and depth <= MAX_DEPTH:
+        items = ((f"{field}[{place}]", item) for place, item in enumerate(value))
+    return list(chain.from_iterable(_problems(name, item, depth + 1) for name, item in items))
 
 
 # --- JSON of several lines
 
 
 class Element(NamedTuple):
-    """A record of JSON that is not one object a line.
-
-    Args:
-        line: on which it starts.
-        place: in its array, from 1; ``None`` outside of one.
-        content: its text, truncated where it is too long, or why nothing after it can be read.
-    """
+    """A record of JSON: its first line, its place in an array from 1, and its text, truncated where it is too long."""
 
     line: int
     place: int | None
-    content: bytes | Malformed
+    content: bytes
 
 
 def begins_document(line: bytes) -> bool:
@@ -209,7 +200,7 @@ class _Splitter:
         self._place = 0
         self._element = bytearray()
 
-    def feed(self, line: int, piece: bytes) -> Iterator[Element]:
+    def feed(self, line: int, piece: bytes) -> Iterator[Element | LastRow]:
         """Take the next line, or a part of a long one, and yield what ends in it."""
         start = 0
         at = self._string_end(piece, int(self._escaped)) if self._in_string else 0
@@ -235,11 +226,11 @@ class _Splitter:
                     yield from self._end(line, piece[start : at - self._in_array], token)
                     start = at
         if at is None:
-            yield self._malformed(line, "is not JSON: a string is not closed on its line")
+            yield LastRow.because(line, "is not JSON: a string is not closed on its line")
         elif self.depth:
             self._add(line, piece[start:])
         elif piece[start:].strip():
-            yield self._malformed(line, "is not JSON: something stands between two records")
+            yield LastRow.because(line, "is not JSON: something stands between two records")
 
     def _string_end(self, piece: bytes, at: int) -> int | None:
         end = _end_of(_STRING, piece, at)
@@ -256,35 +247,32 @@ class _Splitter:
             self.began = line if content else self.began
         self._element += content[: MAX_RECORD + 1 - len(self._element)]
 
-    def _end(self, line: int, content: bytes, token: bytes) -> Iterator[Element]:
+    def _end(self, line: int, content: bytes, token: bytes) -> Iterator[Element | LastRow]:
         self._add(line, content)
         element, self._element = bytes(self._element), bytearray()
         if not self._in_array:
             yield Element(self.began, None, element)
         elif token == b"}":
-            yield self._malformed(line, "is not JSON: an array is closed by a brace")
+            yield LastRow.because(line, "is not JSON: an array is closed by a brace")
         elif element:
             self._place += 1
             yield Element(self.began, self._place, element)
         elif self._place or token == b",":
-            yield self._malformed(line, "is not JSON: a comma without an element")
-
-    def _malformed(self, line: int, reason: str) -> Element:
-        return Element(line, None, Malformed(reason))
+            yield LastRow.because(line, "is not JSON: a comma without an element")
 
 
-def split_documents(lines: Iterator[NumberedLine]) -> Iterator[Element]:
+def split_documents(lines: Iterator[NumberedLine]) -> Iterator[Element | LastRow]:
     """Split arrays and objects into records, up to the end of the line on which the last of them is closed."""
     splitter = _Splitter()
     for number, piece in lines:
         for element in splitter.feed(number, piece):
             yield element
-            if isinstance(element.content, Malformed):
+            if isinstance(element, LastRow):
                 return
         if not splitter.depth and piece.endswith(b"\n"):
             return
     if splitter.depth:
-        yield Element(splitter.began, None, Malformed(_NOT_CLOSED))
+        yield LastRow.because(splitter.began, "is not JSON: what begins here is not closed")
 
 
 # --- records
@@ -297,15 +285,9 @@ def read_json(lines: Iterator[NumberedLine], spec: AnySpec) -> Iterator[Row]:
             continue
         if begins_document(line):
             for element in split_documents(chain([(number, line)], lines)):
-                row = _json_row(element, spec, is_line=False)
-                yield row
-                if isinstance(row, LastRow):
-                    return
+                yield element if isinstance(element, LastRow) else _json_row(element, spec, is_line=False)
             continue
-        row = _json_row(Element(number, None, line), spec, is_line=True)
-        yield row
-        if isinstance(row, LastRow):
-            return
+        yield _json_row(Element(number, None, line), spec, is_line=True)
         while not line.endswith(b"\n") and (more := next(lines, None)) is not None:
             _, line = more  # noqa: PLW2901  the rest of a line that is too long
 
@@ -313,8 +295,6 @@ def read_json(lines: Iterator[NumberedLine], spec: AnySpec) -> Iterator[Row]:
 def _json_row(element: Element, spec: AnySpec, *, is_line: bool) -> Row:
     """Read a record; only where it is a line by itself, the next one is read whatever is wrong with its syntax."""
     number, place, content = element
-    if isinstance(content, Malformed):
-        return LastRow.because(number, content.reason)
     if len(content) > MAX_RECORD:
         return BadRow(number, (InputProblem("", TOO_LONG),), place)
     value, problems = parse(content, number)

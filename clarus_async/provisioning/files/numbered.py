@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import attrs
 
@@ -19,21 +19,9 @@ TOO_LONG: Final = f"is longer than {MAX_RECORD:,} bytes"
 NumberedLine: TypeAlias = tuple[int, bytes]
 
 
-class Malformed(NamedTuple):
-    """Why a record can't be read. Where the next one starts can then only be guessed."""
-
-    reason: str
-
-
 @attrs.frozen
 class NumberedRecord:
-    """A record and where it stands.
-
-    Args:
-        line: the line on which it starts, from 1.
-        new: the record, of the class that the resource creates.
-        place: its place in a JSON array, from 1; ``None`` outside of one.
-    """
+    """A record, the line on which it starts, and its place in a JSON array; both count from 1."""
 
     line: int
     new: Any
@@ -42,13 +30,7 @@ class NumberedRecord:
 
 @attrs.frozen
 class BadRow:
-    """What can't be read as a record, and where it stands.
-
-    Args:
-        line: the line on which it starts, from 1.
-        problems: every field that is wrong. A field without a name is the line as a whole.
-        place: its place in a JSON array, from 1; ``None`` outside of one.
-    """
+    """What can't be read as a record, and every field that is wrong; one without a name is the line as a whole."""
 
     line: int
     problems: tuple[InputProblem, ...]

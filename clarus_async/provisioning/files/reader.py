@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 from clarus_async.provisioning.files.csv_records import read_csv
 from clarus_async.provisioning.files.json_records import read_json
-from clarus_async.provisioning.files.numbered import MAX_RECORD, BadRow, NumberedLine, Row
+from clarus_async.provisioning.files.numbered import MAX_RECORD, BadRow, LastRow, NumberedLine, Row
 from clarus_async.resources.spec import AnySpec
 
 _BOM: Final = b"\xef\xbb\xbf"
@@ -51,19 +51,9 @@ def format_of_line(line: bytes) -> Format:
 def read_records(stream: BinaryLines, spec: AnySpec, format: Format | None = None) -> Iterator[Row]:  # noqa: A002
     """Read records as they come; what is wrong with one does not keep the next from being read.
 
-    JSON Lines hold one object a line; arrays of objects, and objects over several lines, are read as well. CSV has a
-    header row; ``configuration.api_key`` is ``api_key`` within ``configuration``. An empty cell, like ``null``, is left
-    out. A cell is read as the annotation of its attribute says: ``true`` or ``false``, digits, or text as it stands.
     Where the next record could only be guessed, nothing more is read: after a header that can't be used, quotes that
-    don't match, and an array or an object over several lines that is not JSON.
-
-    Args:
-        stream: UTF-8, with or without a byte order mark.
-        spec: what the records are.
-        format: ``None``: JSON if the first character that is no space is a brace or a bracket, else CSV.
-
-    Raises:
-        OSError: the stream can't be read.
+    don't match, and an array or an object over several lines that is not JSON. Without a format, the input is JSON if
+    its first character that is no space is a brace or a bracket, else CSV.
     """
     lines = number_lines(stream)
     first = next(((number, line) for number, line in lines if line.strip()), None)
@@ -72,7 +62,14 @@ def read_records(stream: BinaryLines, spec: AnySpec, format: Format | None = Non
             return iter([BadRow.of(first[0], "", reason)])
         format = format or format_of_line(first[1])  # noqa: A001
         lines = chain([first], lines)
-    return read_csv(lines, spec) if format is Format.CSV else read_json(lines, spec)
+    return _up_to_last(read_csv(lines, spec) if format is Format.CSV else read_json(lines, spec))
+
+
+def _up_to_last(rows: Iterator[Row]) -> Iterator[Row]:
+    for row in rows:
+        yield row
+        if isinstance(row, LastRow):
+            return
 
 
 def number_lines(stream: BinaryLines) -> Iterator[NumberedLine]:

@@ -19,26 +19,9 @@ import orjson
 
 from clarus_async.errors import JournalError
 from clarus_async.forking import watch
+from clarus_async.provisioning.journal import rows as sql
 from clarus_async.provisioning.journal.file_lock import FileLock, wal_problem
-from clarus_async.provisioning.journal.rows import (
-    CHANGE,
-    KNOWN,
-    READ,
-    REFUSED,
-    SCHEMA,
-    UPGRADE,
-    WRITE_COMPLETIONS,
-    WRITE_INTENTS,
-    WRITE_ONE_COMPLETION,
-    WRITE_ONE_INTENT,
-    Change,
-    Completion,
-    Intent,
-    Known,
-    Row,
-    are_texts,
-    is_status,
-)
+from clarus_async.provisioning.journal.rows import Change, Completion, Intent, Known, Row, are_texts
 
 _VERSION: Final = "2"
 _EARLIER: Final = "1"
@@ -128,7 +111,7 @@ class JournalFile:
         try:
             os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
             with contextlib.closing(sqlite3.connect(unfinished, isolation_level=None)) as database:
-                database.executescript(f"BEGIN;{SCHEMA}")
+                database.executescript(f"BEGIN;{sql.SCHEMA}")
                 job = {**self._job, "version": _VERSION, "salt": secrets.token_hex(8), "open": "0"}
                 database.executemany("INSERT INTO job VALUES (?, ?)", job.items())
                 database.execute("COMMIT")
@@ -200,7 +183,7 @@ class JournalFile:
             _upgrade(database)
         salt = bytes.fromhex(job["salt"])
         self.resource = job.get("resource", _RESOURCE_OF_VERSION_1)
-        known = [Known.of(values) for values in database.execute(KNOWN)]
+        known = [Known.of(values) for values in database.execute(sql.KNOWN)]
         database.execute("INSERT OR REPLACE INTO job VALUES ('open', '1')")
         # Not truncated: while it is open, its WAL is never without what was written last.
         database.execute("PRAGMA wal_checkpoint(PASSIVE)")
@@ -208,14 +191,7 @@ class JournalFile:
         return known
 
     def write(self, rows: Sequence[Intent | Completion]) -> None:
-        """Write rows, all or none, and return when they are on the disk.
-
-        Args:
-            rows: intents, and completions of records that have theirs, now or already.
-
-        Raises:
-            sqlite3.Error: they can't be written.
-        """
+        """Write intents, and completions of records that have theirs, all or none; return when they are on the disk."""
         # Of what is written together, a completion is the last word.
         intents = [tuple(row) for row in rows if type(row) is Intent]
         completions = [tuple(row) for row in rows if type(row) is Completion]
@@ -223,18 +199,18 @@ class JournalFile:
         whole = "\\u0000" not in texts[0] and "\\u0000" not in texts[1]
         database = self._connected()
         if whole and not completions:
-            database.execute(WRITE_INTENTS, texts[:1])
+            database.execute(sql.WRITE_INTENTS, texts[:1])
             return
         # It commits, or rolls back.
         with database:
             database.execute("BEGIN")
             if whole:
-                database.execute(WRITE_INTENTS, texts[:1])
-                ended = database.execute(WRITE_COMPLETIONS, texts[1:]).rowcount
+                database.execute(sql.WRITE_INTENTS, texts[:1])
+                ended = database.execute(sql.WRITE_COMPLETIONS, texts[1:]).rowcount
             else:
-                database.executemany(WRITE_ONE_INTENT, [[_cell(value) for value in row] for row in intents])
+                database.executemany(sql.WRITE_ONE_INTENT, [[_cell(value) for value in row] for row in intents])
                 named = [dict(zip(Completion._fields, map(_cell, row), strict=True)) for row in completions]
-                ended = database.executemany(WRITE_ONE_COMPLETION, named).rowcount
+                ended = database.executemany(sql.WRITE_ONE_COMPLETION, named).rowcount
             if completions and ended < len(completions):
                 raise sqlite3.IntegrityError("a completion has no intent")
 
@@ -257,7 +233,7 @@ class JournalFile:
             self._connected().execute("SELECT status, count(*), sum(attempts) FROM records GROUP BY status").fetchall()
         )
         for status, _, attempts in rows:
-            if not ((status is None or is_status(status)) and type(attempts) is int):
+            if not ((status is None or status in sql.STATUSES) and type(attempts) is int):
                 raise ValueError("a record has no sensible status or attempts")
         return {status: (records, attempts) for status, records, attempts in rows}
 
@@ -276,7 +252,7 @@ class JournalFile:
 
     def forget_refused(self) -> None:
         """Forget what was wrong with the input: it is said again when it is met again."""
-        self._connected().execute(f"DELETE FROM records WHERE {REFUSED}")  # noqa: S608  a constant
+        self._connected().execute(f"DELETE FROM records WHERE {sql.REFUSED}")  # noqa: S608  a constant
 
     def forget(self, numbers: Sequence[int]) -> None:
         """Forget records of which nothing was sent."""
@@ -289,11 +265,11 @@ class JournalFile:
         with database:
             database.execute("BEGIN")
             named = [{name: _cell(value) for name, value in change._asdict().items()} for change in changes]
-            database.executemany(CHANGE, named)
+            database.executemany(sql.CHANGE, named)
 
     def _fetch(self, where: str, *arguments: object) -> dict[int, Row]:
         # All of them first: a statement that had not come to its end would keep the file from being closed.
-        cells = self._connected().execute(f"{READ} {where}", arguments).fetchall()
+        cells = self._connected().execute(f"{sql.READ} {where}", arguments).fetchall()
         return {row.n: row for row in map(Row.of, cells)}
 
     def close(self) -> None:
@@ -342,7 +318,7 @@ _IN_USE: Final = "is in use by another run; wait for its end, or take another fi
 def _upgrade(database: sqlite3.Connection) -> None:
     """Make a journal of version 1 one of this version, or leave it as it is."""
     try:
-        database.executescript(f"BEGIN;{UPGRADE}COMMIT;")
+        database.executescript(f"BEGIN;{sql.UPGRADE}COMMIT;")
     except sqlite3.Error:
         if database.in_transaction:
             database.execute("ROLLBACK")

@@ -7,37 +7,24 @@ one statement and so by one flush to the disk.
 from __future__ import annotations
 
 import asyncio
-import os
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 from clarus_async.errors import JournalError
 from clarus_async.provisioning.journal.file import JournalFile
-from clarus_async.provisioning.journal.rows import Completion, Intent, Known, Row
+from clarus_async.provisioning.journal.rows import Completion, Intent, Known
 
 T = TypeVar("T")
 
 
 class Journal:
-    """One job's journal.
+    """One job's journal: its file, and the thread that all of it happens in."""
 
-    Args:
-        path: the file.
-        tenant: whose records they are; ``None``: whosever.
-        base_url: where its API is; ``None``: wherever.
-        resource: what they are; ``None``: whatever.
-    """
-
-    def __init__(
-        self,
-        path: str | os.PathLike[str],
-        tenant: str | None = None,
-        base_url: str | None = None,
-        resource: str | None = None,
-    ) -> None:
-        self.file: JournalFile = JournalFile(path, tenant, base_url, resource)
+    def __init__(self, file: JournalFile) -> None:
+        self.file = file
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="clarus_async journal")
         self._pending: list[Intent | Completion] = []
         self._written: asyncio.Future[None] | None = None
@@ -45,22 +32,13 @@ class Journal:
         self._error: str | None = None
 
     @property
-    def salt(self) -> bytes:
-        """Goes into every hash, so that journals can't be compared."""
-        return self.file.salt
-
-    @property
     def broken(self) -> bool:
         """Whether something could not be written."""
         return self._error is not None
 
     async def open(self, *, make: bool = True) -> list[Known]:
-        """Open it, or make it; return what it holds.
-
-        Raises:
-            JournalError: it is another job's, in use, damaged, or can't be opened.
-        """
-        return await self.run(lambda: self.file.open(make=make))
+        """Open it, or make it; return what it holds."""
+        return await self.run(partial(self.file.open, make=make))
 
     async def close(self) -> None:
         """Close it, with all that was to be written; it is closed also where nobody waits for that any more."""
@@ -79,11 +57,7 @@ class Journal:
             raise JournalError(self.file.explained(error)) from None
 
     async def write(self, rows: Iterable[Intent | Completion]) -> None:
-        """Write rows, and return when they are on the disk.
-
-        Raises:
-            JournalError: they can't be written; nothing more can be.
-        """
+        """Write rows, and return when they are on the disk; after one ``JournalError``, nothing more can be written."""
         if self._error is not None:
             raise JournalError(self._error)
         rows = list(rows)
@@ -99,28 +73,8 @@ class Journal:
             self._writing = asyncio.create_task(self._write_groups(), name="clarus_async journal")
         await asyncio.shield(written)
 
-    async def fetch(self, numbers: Sequence[int]) -> dict[int, Row]:
-        """Read records by number.
-
-        Raises:
-            JournalError: they can't be read.
-        """
-        return await self.run(lambda: self.file.fetch(numbers))
-
-    async def forget(self, numbers: Sequence[int]) -> None:
-        """Forget records of which nothing was sent.
-
-        Raises:
-            JournalError: they can't be forgotten.
-        """
-        await self.run(lambda: self.file.forget(numbers))
-
     async def run(self, work: Callable[[], T]) -> T:
-        """Do something with the file, in the thread.
-
-        Raises:
-            JournalError: it failed.
-        """
+        """Do something with the file, in the thread; raise ``JournalError`` where it failed."""
         try:
             # What was begun is done, also where nobody waits for it any more.
             return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._thread, work))
@@ -132,7 +86,7 @@ class Journal:
             rows, self._pending = self._pending, []
             written, self._written = self._written, None
             try:
-                await self._write(rows)
+                await self.run(partial(self.file.write, rows))
             except Exception as error:  # noqa: BLE001  whatever it is, what waits must hear that it is not written
                 self._error = error.message if isinstance(error, JournalError) else f"journal: {error}"
                 self._pending.clear()
@@ -143,6 +97,3 @@ class Journal:
                 if written is not None:
                     written.set_result(None)
         self._writing = None
-
-    async def _write(self, rows: Sequence[Intent | Completion]) -> None:
-        await self.run(lambda: self.file.write(rows))

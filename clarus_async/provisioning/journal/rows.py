@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from clarus_async.errors import Applied
-from clarus_async.provisioning.existing import EXISTING
+from clarus_async.provisioning.options import EXISTING
 from clarus_async.provisioning.report import OutcomeStatus
 
 
@@ -49,12 +49,7 @@ class Intent(NamedTuple):
 class Change(NamedTuple):
     """What is about to be changed; until it is known what became of that, it answers for no input.
 
-    Args:
-        n: its number in the journal.
-        id: of what is there.
-        ours: whether a send of this job made that.
-        given: digests of the attributes that stay as they are; ``None`` where nobody knows.
-        names: those that it may have.
+    Its fields are as in ``Row``; ``given`` has the attributes that stay as they are.
     """
 
     n: int
@@ -65,21 +60,14 @@ class Change(NamedTuple):
 
 
 class Completion(NamedTuple):
-    """What became of a record that has its intent.
+    """What became of a record that has its intent; the fields that are not named here are as in ``Outcome``.
 
     Args:
         n: its number in the journal.
         sends: how often it was sent as a new record; ``None``: as the intent says.
-        status: as in ``Outcome``, as are the fields up to ``error``.
-        id: where it is known.
-        matched_by: where it was found.
-        attempts: requests that went out.
-        others: ids of further records.
-        error: as plain data.
         unknown: whether it was ever in doubt; once said, it stays.
         existing: what was to be done with what is there; ``None``: as the journal says.
         ours: whether a send of this job made what is there; ``None``: as the journal says.
-        differs: as in ``Outcome``.
     """
 
     n: int
@@ -128,10 +116,9 @@ class Row(NamedTuple):
 
     @classmethod
     def of(cls, values: Sequence[Any]) -> Row:
-        """Build one of what SQLite gave, which keeps no checksums, and takes a value of any type in any column.
+        """Build one of what SQLite gave; raise ``ValueError`` where a value makes no sense.
 
-        Raises:
-            ValueError: a value makes no sense.
+        SQLite keeps no checksums, and takes a value of any type in any column.
         """
         row = cls(*values)
         read: dict[str, Any] = {
@@ -168,6 +155,7 @@ def _is_error(value: object) -> bool:
 _is_whole: Final = _one_of(int, NoneType)
 _is_text: Final = _one_of(str, NoneType)
 _APPLIED: Final = frozenset(Applied)
+STATUSES: Final = frozenset(OutcomeStatus)
 _ERROR: Final[dict[str, Callable[[Any], bool]]] = {
     "type": _one_of(str),
     "message": _one_of(str),
@@ -187,19 +175,11 @@ _MAKES_SENSE: Final[dict[str, Callable[[Any], bool]]] = {
     "scope": lambda value: value is None or isinstance(value, list),
     "existing": lambda value: value is None or value in EXISTING,
     **dict.fromkeys(("names", "differs"), are_texts),
-    "status": lambda value: value is None or is_status(value),
+    "status": lambda value: value is None or value in STATUSES,
     "attempts": _one_of(int),
     "others": _are_ids,
     "error": _is_error,
 }
-
-
-def is_status(value: object) -> bool:
-    """Whether this is what an outcome's status may be."""
-    return value in _STATUSES
-
-
-_STATUSES: Final = frozenset(status.value for status in OutcomeStatus)
 
 
 SCHEMA: Final = """
@@ -272,17 +252,12 @@ FROM records WHERE NOT {REFUSED}"""  # noqa: S608  made of constants
 
 
 class Known(NamedTuple):
-    """What of each record is kept at hand while a run goes on.
+    """What of each record is kept at hand while a run goes on; the fields that are not named here are as in ``Row``.
 
     Args:
-        n: its number.
-        key: the record's.
         name: the value of its last natural key.
-        id: where it is known.
         by_key_alone: it was found as it is, and nothing was sent for it.
         in_doubt: it may have been sent, and nobody knows what became of it.
-        names: others that it may have.
-        scope: of its last natural key, where that has one.
     """
 
     n: int
@@ -296,11 +271,7 @@ class Known(NamedTuple):
 
     @classmethod
     def of(cls, values: Sequence[Any]) -> Known:
-        """Build one of what SQLite gave.
-
-        Raises:
-            ValueError: a value makes no sense.
-        """
+        """Build one of what SQLite gave; raise ``ValueError`` where a value makes no sense."""
         n, key, name, found, by_key_alone, in_doubt, *cells = values
         names, scope = ((None if cell is None else orjson.loads(cell)) for cell in cells)
         names = () if names is None else names

@@ -14,14 +14,12 @@ import pytest
 
 from clarus_async.provisioning.journal.file import JournalFile
 from clarus_async.provisioning.journal.journal import Journal
-from clarus_async.provisioning.review import differing, report_of, troubled
+from clarus_async.provisioning.review import report_of, troubled
 from clarus_async.reconcile.reconciler import Reconciler
 from clarus_async.simulator import Endpoint, Simulator
 from tests.chaos.provision_kill import Steps, life
 from tests.data.journals.make import BASE_URL, at_base_url, shop
-from tests.provisioning.test_resume import VIRTUALLY, client_of, rows, run, sends, statuses
-from tests.support.virtual import virtual
-from tests.support.virtual_world import inline_journal  # noqa: F401  a fixture
+from tests.provisioning.test_resume import client_of, rows, run, sends, statuses, virtually
 
 MADE = Path(__file__).parents[2] / "data" / "journals"
 TENANT = "acme"
@@ -67,104 +65,84 @@ def stored(sim):
 ONCE = Counter({f"Shop {number}": 1 for number in range(RECORDS)} | {"Shop 4": 2, "Shop 5": 2})
 
 
-@VIRTUALLY
+@virtually
 class TestResumed:
-    def test_every_record_has_its_outcome(self, version, tmp_path):
-        @virtual
-        async def check():
-            async with server(version) as sim:
-                path = copy_of(version, "killed", tmp_path)
-                outcomes = await run(sim, map(shop, range(RECORDS)), path)
-                assert statuses(outcomes) == {
-                    "ref-0": "created", "ref-1": "adopted", "ref-2": "adopted", "ref-3": "created",
-                    "ref-4": "conflict", "ref-5": "duplicated", "ref-6": "adopted", "ref-7": "adopted",
-                    "ref-8": "created", "ref-9": "adopted", "ref-10": "created", "ref-11": "created",
-                    "ref-12": "created",
-                }  # fmt: skip
-                by_key = {outcome.key: outcome for outcome in outcomes}
-                assert (by_key["ref-5"].id, by_key["ref-5"].others) == (6, (7,))
-                assert by_key["ref-5"].error.message == "it was sent 2 times, and 2 records answer for it"
-                assert (by_key["ref-6"].matched_by, by_key["ref-6"].attempts) == ("name", 1)
-                assert all(not outcome.differs for outcome in outcomes)
-                assert stored(sim) == ONCE
-                assert [len(sends(sim, number)) for number in range(RECORDS)] == [
-                    number in NOT_THERE for number in range(RECORDS)
-                ]
-                again = await run(sim, map(shop, range(RECORDS)), path)
-                assert statuses(again) == statuses(outcomes)
-                assert stored(sim) == ONCE
-
-        check()
+    async def test_every_record_has_its_outcome(self, version, tmp_path):
+        async with server(version) as sim:
+            path = copy_of(version, "killed", tmp_path)
+            outcomes = await run(sim, map(shop, range(RECORDS)), path)
+            assert statuses(outcomes) == {
+                "ref-0": "created", "ref-1": "adopted", "ref-2": "adopted", "ref-3": "created",
+                "ref-4": "conflict", "ref-5": "duplicated", "ref-6": "adopted", "ref-7": "adopted",
+                "ref-8": "created", "ref-9": "adopted", "ref-10": "created", "ref-11": "created",
+                "ref-12": "created",
+            }  # fmt: skip
+            by_key = {outcome.key: outcome for outcome in outcomes}
+            assert (by_key["ref-5"].id, by_key["ref-5"].others) == (6, (7,))
+            assert by_key["ref-5"].error.message == "it was sent 2 times, and 2 records answer for it"
+            assert (by_key["ref-6"].matched_by, by_key["ref-6"].attempts) == ("name", 1)
+            assert all(not outcome.differs for outcome in outcomes)
+            assert stored(sim) == ONCE
+            assert [len(sends(sim, number)) for number in range(RECORDS)] == [
+                number in NOT_THERE for number in range(RECORDS)
+            ]
+            again = await run(sim, map(shop, range(RECORDS)), path)
+            assert statuses(again) == statuses(outcomes)
+            assert stored(sim) == ONCE
 
     @pytest.mark.parametrize("existing", ["fail", "ignore"])
-    def test_whatever_is_to_be_done_with_what_is_there_nothing_is_sent_twice(self, version, tmp_path, existing):
-        @virtual
-        async def check():
-            async with server(version) as sim:
-                path = copy_of(version, "killed", tmp_path)
-                outcomes = await run(sim, map(shop, range(RECORDS)), path, existing=existing)
-                assert len(outcomes) == RECORDS
-                assert not any(sends(sim, number) for number in (*OURS, *DOUBTFUL))
-                assert all(stored(sim)[f"Shop {number}"] == 1 for number in (*OURS, *DOUBTFUL) if number != 5)
+    async def test_whatever_is_to_be_done_with_what_is_there_nothing_is_sent_twice(self, version, tmp_path, existing):
+        async with server(version) as sim:
+            path = copy_of(version, "killed", tmp_path)
+            outcomes = await run(sim, map(shop, range(RECORDS)), path, existing=existing)
+            assert len(outcomes) == RECORDS
+            assert not any(sends(sim, number) for number in (*OURS, *DOUBTFUL))
+            assert all(stored(sim)[f"Shop {number}"] == 1 for number in (*OURS, *DOUBTFUL) if number != 5)
 
-        check()
+    async def test_an_update_sends_what_was_not_certainly_sent(self, version, tmp_path):
+        async with server(version) as sim:
+            path = copy_of(version, "killed", tmp_path)
+            outcomes = await run(sim, map(shop, range(RECORDS)), path, existing="update")
+            changed = {request.path for request in sim.requests if request.endpoint is Endpoint.UPDATE}
+            assert changed == {f"/api/integrations/{number}" for number in (1, 5, 8, 10)}
+            assert {o.key for o in outcomes if o.status == "updated"} == {
+                "ref-0",
+                "ref-1",
+                "ref-2",
+                "ref-6",
+                "ref-8",
+            }
+            [updated] = (outcome for outcome in outcomes if outcome.key == "ref-2")
+            assert updated.unpatched == ("integration_type", "external_system_reference1")
+            assert stored(sim) == ONCE
 
-    def test_an_update_sends_what_was_not_certainly_sent(self, version, tmp_path):
-        @virtual
-        async def check():
-            async with server(version) as sim:
-                path = copy_of(version, "killed", tmp_path)
-                outcomes = await run(sim, map(shop, range(RECORDS)), path, existing="update")
-                changed = {request.path for request in sim.requests if request.endpoint is Endpoint.UPDATE}
-                assert changed == {f"/api/integrations/{number}" for number in (1, 5, 8, 10)}
-                assert {o.key for o in outcomes if o.status == "updated"} == {
-                    "ref-0",
-                    "ref-1",
-                    "ref-2",
-                    "ref-6",
-                    "ref-8",
-                }
-                [updated] = (outcome for outcome in outcomes if outcome.key == "ref-2")
-                assert updated.unpatched == ("integration_type", "external_system_reference1")
-                assert stored(sim) == ONCE
+    async def test_a_corrected_row_may_differ_in_all_that_is_not_listed(self, version, tmp_path):
+        async with server(version) as sim:
+            path = copy_of(version, "killed", tmp_path)
+            corrected = [shop(0, string1="two"), shop(9, string1="two"), shop(1, is_active=True)]
+            outcomes = {outcome.key: outcome for outcome in await run(sim, corrected, path)}
+            assert {outcome.status for outcome in outcomes.values()} == {"adopted"}
+            assert "string1" in outcomes["ref-0"].differs
+            assert "string1" in outcomes["ref-9"].differs
+            assert outcomes["ref-1"].differs == ("is_active",)
 
-        check()
-
-    def test_a_corrected_row_may_differ_in_all_that_is_not_listed(self, version, tmp_path):
-        @virtual
-        async def check():
-            async with server(version) as sim:
-                path = copy_of(version, "killed", tmp_path)
-                corrected = [shop(0, string1="two"), shop(9, string1="two"), shop(1, is_active=True)]
-                outcomes = {outcome.key: outcome for outcome in await run(sim, corrected, path)}
-                assert {outcome.status for outcome in outcomes.values()} == {"adopted"}
-                assert "string1" in outcomes["ref-0"].differs
-                assert "string1" in outcomes["ref-9"].differs
-                assert outcomes["ref-1"].differs == ("is_active",)
-
-        check()
-
-    def test_it_is_reviewed(self, version, tmp_path):
-        @virtual
-        async def check():
-            async with server(version) as sim:
-                path = copy_of(version, "killed", tmp_path)
-                async with client_of(sim) as clarus:
-                    reviewed = {o.key: o.status.value async for o in clarus.integrations.review(path)}
-                assert reviewed == {
-                    "ref-5": "duplicated", "ref-6": "adopted", "ref-7": "adopted", "ref-9": "adopted",
-                    "ref-10": "unresolved", "ref-11": "unresolved", "ref-12": "unresolved",
-                }  # fmt: skip
-                assert statuses(await run(sim, map(shop, range(RECORDS)), path))["ref-7"] == "adopted"
-                assert stored(sim) == ONCE
-
-        check()
+    async def test_it_is_reviewed(self, version, tmp_path):
+        async with server(version) as sim:
+            path = copy_of(version, "killed", tmp_path)
+            async with client_of(sim) as clarus:
+                reviewed = {o.key: o.status.value async for o in clarus.integrations.review(path)}
+            assert reviewed == {
+                "ref-5": "duplicated", "ref-6": "adopted", "ref-7": "adopted", "ref-9": "adopted",
+                "ref-10": "unresolved", "ref-11": "unresolved", "ref-12": "unresolved",
+            }  # fmt: skip
+            assert statuses(await run(sim, map(shop, range(RECORDS)), path))["ref-7"] == "adopted"
+            assert stored(sim) == ONCE
 
 
 class TestUpgraded:
     @pytest.mark.parametrize("state", ["closed", "killed"])
     async def test_it_holds_what_it_held(self, version, tmp_path, state):
-        journal = Journal(copy_of(version, state, tmp_path), TENANT, BASE_URL)
+        journal = Journal(JournalFile(copy_of(version, state, tmp_path), TENANT, BASE_URL))
         await journal.open()
         try:
             report = await report_of(journal)
@@ -172,7 +150,7 @@ class TestUpgraded:
                 {"closed": 9, "killed": RECORDS}[state], 2, 1,
             )  # fmt: skip
             assert [outcome.key for outcome in await troubled(journal, 4)] == ["ref-3", "ref-5", "ref-4", "ref-7"]
-            assert await differing(journal) == {}
+            assert await journal.run(journal.file.differing) == {}
         finally:
             await journal.close()
 
