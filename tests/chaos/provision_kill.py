@@ -32,12 +32,15 @@ from clarus_async import (
     NewExternalEntity,
     NewIntegration,
     Outcome,
+    RetryPolicy,
     Timeouts,
 )
 from clarus_async.simulator import Fault, Simulator
 
 ATTEMPT, SETTLE = 0.3, 0.6
 TIMEOUTS = Timeouts(connect=0.3, attempt=ATTEMPT, settle=SETTLE, deadline=5.0)
+# Of thousands of records, some meet four faults one after the other, and are told as failed, which they are.
+RETRY = RetryPolicy(max_attempts=8)
 # What is applied late, and told later still, must be over within `settle`: that is what is promised.
 LATE, STALE = 0.25, 0.25
 ENDED, STOPPED = 0, 3  # how a child leaves that was not killed
@@ -134,7 +137,7 @@ def work(job: Job) -> None:
 
 async def _work(job: Job, tell: Callable[[bytes], object]) -> None:
     credentials = ClientCredentials(job.client_id, job.client_secret)
-    async with ClarusClient(job.tenant, credentials, base_url=job.url, timeouts=TIMEOUTS) as clarus:
+    async with ClarusClient(job.tenant, credentials, base_url=job.url, timeouts=TIMEOUTS, retry=RETRY) as clarus:
         run = getattr(clarus, job.resource).provision(
             specs(job), concurrency=job.concurrency, journal=job.journal, existing=job.existing
         )
