@@ -108,8 +108,10 @@ class World:
         finally:
             happening.cancel()
             await asyncio.gather(happening, return_exceptions=True)
-        await self._as_good_as_new()
-        await self._client.close()
+        try:
+            await self._as_good_as_new()
+        finally:
+            await self._client.close()
 
     async def _as_good_as_new(self) -> None:
         """See that whatever happened, no connection is kept, nobody waits, and every tenant can be asked again."""
