@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
+from email.utils import formatdate
 
 
 class Clock:
@@ -14,7 +14,6 @@ class Clock:
         self._wall = datetime.now(UTC)
         self._origin = 0.0
         self._time: Callable[[], float] = lambda: self._origin
-        self._http_date: tuple[int, str] = (-1, "")
 
     def start(self, time: Callable[[], float]) -> None:
         """Follow ``time``, an event loop's clock in seconds, from now on."""
@@ -32,8 +31,4 @@ class Clock:
 
     def http_date(self, at: float) -> str:
         """Return the wall time of ``at`` as a ``Date`` header (RFC 9110, whole seconds, rounded down)."""
-        wall = self.wall(at)
-        second = int(wall.timestamp())
-        if second != self._http_date[0]:
-            self._http_date = (second, format_datetime(wall, usegmt=True))
-        return self._http_date[1]
+        return formatdate(int(self.wall(at).timestamp()), usegmt=True)

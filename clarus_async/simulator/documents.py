@@ -88,11 +88,7 @@ def not_found(what: str) -> Answer:
 
 
 def read_attributes(resource: SimulatedResource, body: bytes, *, patch: bool = False) -> dict[str, Any]:
-    """Return the attributes of a create request or of a PATCH, where ``None`` clears one.
-
-    Raises:
-        RefusedError: 400 if there is no envelope to read, 422 for what is in it.
-    """
+    """Return the attributes of a create request or of a PATCH, where ``None`` clears one, or raise ``RefusedError``."""
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError:

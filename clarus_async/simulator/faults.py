@@ -209,11 +209,7 @@ class FaultPlan:
         self.replace(faults)
 
     def replace(self, faults: Iterable[Fault]) -> None:
-        """Draw from ``faults`` from now on; scripts stay.
-
-        Raises:
-            ValueError: The probabilities of faults that one request may meet add up to more than 1.
-        """
+        """Draw from ``faults`` from now on; scripts stay."""
         faults = tuple(faults)
         for endpoint in Endpoint:
             for tenant in {fault.tenant for fault in faults}:
@@ -224,13 +220,7 @@ class FaultPlan:
         self._faults = faults
 
     def script(self, endpoint: Endpoint, faults: Iterable[Fault | FaultKind | None]) -> None:
-        """Queue a fault for each of the next requests to ``endpoint``; ``None``: no fault.
-
-        A fault with a ``tenant`` waits at the head of the queue for that tenant's next request.
-
-        Raises:
-            ValueError: A fault makes no sense on this endpoint.
-        """
+        """Queue a fault for each of the next requests to ``endpoint``; ``None``: no fault."""
         scripted = [Fault(FaultKind(item)) if isinstance(item, str) else item for item in faults]
         for fault in scripted:
             if fault is not None and (fault.endpoint not in {None, endpoint} or endpoint not in possible(fault.kind)):

@@ -38,11 +38,7 @@ class Listener:
         return self._server is not None
 
     async def start(self, factory: Callable[[], asyncio.Protocol]) -> None:
-        """Open; ``factory`` makes the protocol of each connection.
-
-        Raises:
-            OSError: The address can't be had.
-        """
+        """Open; ``factory`` makes the protocol of each connection."""
         self._factory = factory
         await self._open()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Final, Literal, get_args, get_type_hints
+from typing import Final, Literal, NamedTuple, get_args, get_type_hints
 
 import attrs
 
@@ -185,18 +185,12 @@ def headers(quota: Quota, verdict: Verdict, unix_time: float) -> dict[str, str]:
     return shown
 
 
-@attrs.frozen
-class CountedRequest:
-    """A request that a quota counted, until it is answered."""
+class CountedRequest(NamedTuple):
+    """A request that a quota counted."""
 
     quota: Quota
+    limiter: Limiter
     verdict: Verdict
-    _limiter: Limiter
-
-    def leave(self, now: float) -> None:
-        """Note that the request has been answered."""
-        if self.verdict.admitted:
-            self._limiter.leave(now)
 
 
 class Quotas:
@@ -208,11 +202,7 @@ class Quotas:
         self._limiters: dict[str | None, Limiter] = {}
 
     def set(self, quota: Quota | None, tenant: str | None = None) -> None:
-        """Apply ``quota`` (``None``: no limit) to ``tenant``, or to every tenant, with fresh counters.
-
-        Raises:
-            ValueError: An account's quota was given for one tenant alone.
-        """
+        """Apply ``quota`` to ``tenant``, or to every tenant, with fresh counters; ``None``: no limit."""
         if tenant is None:
             self._shared, self._own, self._limiters = quota, {}, {}
             return
@@ -231,4 +221,4 @@ class Quotas:
         counter = self._limiters.get(key)
         if counter is None:
             counter = self._limiters[key] = limiter(quota)
-        return CountedRequest(quota, counter.take(now), counter)
+        return CountedRequest(quota, counter, counter.take(now))

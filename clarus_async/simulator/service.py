@@ -39,8 +39,8 @@ class Admission:
 
     def leave(self, at: float) -> None:
         """Note that it has been answered."""
-        if self.counted is not None:
-            self.counted.leave(at)
+        if self.counted is not None and self.counted.verdict.admitted:
+            self.counted.limiter.leave(at)
 
     def with_headers(self, answer: Answer) -> Answer:
         """Return an answer with the headers of the quota."""
@@ -63,22 +63,14 @@ class Service:
     _sends: Counter[tuple[str, str]] = attrs.field(factory=Counter, init=False)
 
     def tenant(self, name: str) -> Tenant:
-        """Return a tenant.
-
-        Raises:
-            ValueError: There is no such tenant.
-        """
+        """Return a tenant, or raise ``ValueError`` where there is no such one."""
         if name not in self._tenants:
             msg = f"this simulator has no tenant {name!r}, only {', '.join(self._tenants)}"
             raise ValueError(msg)
         return self._tenants[name]
 
     def resource(self, name: str) -> SimulatedResource:
-        """Return a resource.
-
-        Raises:
-            ValueError: There is no such resource.
-        """
+        """Return a resource, or raise ``ValueError`` where there is no such one."""
         if name not in RESOURCES:
             msg = f"this simulator has no resource {name!r}, only {', '.join(RESOURCES)}"
             raise ValueError(msg)
@@ -87,11 +79,7 @@ class Service:
     def preload(
         self, tenant: Tenant, resource: SimulatedResource, records: Iterable[Mapping[str, Any]], created_at: datetime
     ) -> list[StoredRecord]:
-        """Store records without a request.
-
-        Raises:
-            ValueError: A create request with these attributes would be refused.
-        """
+        """Store records without a request, or raise ``ValueError`` where a create would be refused."""
         stored: list[StoredRecord] = []
         for record in records:
             try:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
-from email.utils import format_datetime
+from datetime import datetime
+from email.utils import formatdate
 from typing import Any, Final
 
 import attrs
@@ -21,8 +21,7 @@ def _retry_after(fault: Fault, now: datetime) -> dict[str, str]:
         return {}
     if fault.retry_after_date:
         # A date has whole seconds: rounded up, so that it is never sooner than asked for.
-        at = (now + timedelta(seconds=fault.retry_after)).timestamp()
-        return {"Retry-After": format_datetime(datetime.fromtimestamp(math.ceil(at), now.tzinfo), usegmt=True)}
+        return {"Retry-After": formatdate(math.ceil(now.timestamp() + fault.retry_after), usegmt=True)}
     seconds = fault.retry_after
     return {"Retry-After": str(int(seconds) if float(seconds).is_integer() else seconds)}
 
