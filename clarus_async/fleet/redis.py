@@ -14,13 +14,13 @@ import logging
 import math
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Final, Literal, NoReturn, Self  # noqa: F401  what attrs makes names Literal, for PacingPolicy
+from typing import Any, Final, Literal  # noqa: F401  what attrs makes names Literal, for PacingPolicy
 
 import attrs
 
 from clarus_async.auth.shared_tokens import RedisTokenStore, derive_keys
 from clarus_async.config import PacingPolicy
-from clarus_async.credentials import ClientCredentials, Credentials
+from clarus_async.credentials import ClientCredentials, Credentials, Secretive
 from clarus_async.fleet.redis_errors import NOT_REDIS, RedisLog, redis_error, redis_trouble
 from clarus_async.fleet.redis_url import RedisAddress, read_redis_url
 from clarus_async.http.connect_errors import ConnectionProblem
@@ -71,7 +71,7 @@ return {runs > 0 and lease or '', now, learned}
 
 @checked
 @attrs.frozen(kw_only=True, repr=False)
-class RedisPacing(PacingPolicy):
+class RedisPacing(Secretive, PacingPolicy):
     """A pace that processes share through Redis; all that share a quota are given the same.
 
     Args:
@@ -90,15 +90,6 @@ class RedisPacing(PacingPolicy):
     prefix: str = "clarus"
     timeout: float = 0.5
 
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("RedisPacing may hold a secret and refuses to be pickled")
-
-    def __copy__(self) -> Self:
-        return self
-
-    def __deepcopy__(self, memo: object) -> Self:
-        return self
-
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
         address = read_redis_url(self.url)
@@ -109,19 +100,14 @@ class RedisPacing(PacingPolicy):
             ("timeout", None if positive and math.isfinite(self.timeout) else "must be seconds above 0"),
         ]
         refuse("RedisPacing", problems)
-        _require_redis()
+        try:
+            import redis.asyncio  # noqa: F401, PLC0415  an optional dependency
+        except ImportError as error:
+            raise ImportError('a shared pace needs redis: pip install "clarus-async[redis]"', name="redis") from error
 
     def share(self, base_url: str) -> RedisSharing:
         """Begin to share; what ``clarus_async.ClarusClient`` calls with the API's base URL."""
         return RedisSharing(self, base_url)
-
-
-def _require_redis() -> None:
-    try:
-        import redis.asyncio  # noqa: F401, PLC0415  an optional dependency
-    except ImportError as error:
-        msg = 'a shared pace needs redis: pip install "clarus-async[redis]"'
-        raise ImportError(msg, name="redis") from error
 
 
 class RedisSharing:

@@ -153,8 +153,7 @@ class Fault:
         """Refuse a fault that makes no sense."""
         problems = [problem for broken, problem in self._rules() if broken]
         if problems:
-            msg = f"Fault {str(self.kind)!r}: {'; '.join(problems)}"
-            raise ValueError(msg)
+            raise ValueError(f"Fault {str(self.kind)!r}: {'; '.join(problems)}")
 
     def _rules(self) -> list[tuple[bool, str]]:
         kind, where, statuses = self.kind, possible(self.kind), _STATUSES.get(self.kind, range(0))
@@ -224,8 +223,7 @@ class FaultPlan:
         scripted = [Fault(FaultKind(item)) if isinstance(item, str) else item for item in faults]
         for fault in scripted:
             if fault is not None and (fault.endpoint not in {None, endpoint} or endpoint not in possible(fault.kind)):
-                msg = f"fault {str(fault.kind)!r} can't be scripted on {str(endpoint)!r}"
-                raise ValueError(msg)
+                raise ValueError(f"fault {str(fault.kind)!r} can't be scripted on {str(endpoint)!r}")
         self._scripts[endpoint].extend(scripted)
 
     def draw(self, endpoint: Endpoint, tenant: str | None) -> Fault | None:

@@ -151,11 +151,7 @@ class TokenIssuer:
         if form.get("redirect_uri") != code.redirect_uri:
             raise OAuthError("invalid_grant", "redirect_uri is not the one the code was issued for")
         verifier = form.get("code_verifier")
-        if code.challenge is None:
-            proved = verifier is None
-        else:
-            proved = verifier is not None and s256(verifier) == code.challenge
-        if not proved:
+        if (None if verifier is None else s256(verifier)) != code.challenge:
             raise OAuthError("invalid_grant", "code_verifier does not match the code_challenge")
         return self._answer(code.scope, now, self.new_refresh_token(code.scope))
 

@@ -110,8 +110,7 @@ class Quota:
         rules.append((self.status not in {429, 503}, "status must be 429 or 503"))
         problems = [text for broken, text in rules if broken]
         if problems:
-            msg = f"Quota: {'; '.join(problems)}"
-            raise ValueError(msg)
+            raise ValueError(f"Quota: {'; '.join(problems)}")
 
     @property
     def rate(self) -> float:
@@ -207,8 +206,7 @@ class Quotas:
             self._shared, self._own, self._limiters = quota, {}, {}
             return
         if quota is not None and quota.scope == "account":
-            msg = f"Quota: an account's quota can't be given to tenant {tenant!r} alone"
-            raise ValueError(msg)
+            raise ValueError(f"Quota: an account's quota can't be given to tenant {tenant!r} alone")
         self._own[tenant] = quota
         self._limiters.pop(tenant, None)
 

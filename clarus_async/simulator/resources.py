@@ -66,24 +66,16 @@ _STRINGS: Final = ("string1", "string2", "string3", "string4", "string5")
 
 # Integrations (§1).
 
-_CATEGORIES: Final = frozenset({"ecommerce", "carrier", "marketplace", "erp", "accounting", "custom"})
 # Which documented provider belongs to which documented category: the names' own meaning.
-_CATEGORY_OF: Final = {
-    "shopify": "ecommerce",
-    "woocommerce": "ecommerce",
-    "magento": "ecommerce",
-    "bigcommerce": "ecommerce",
-    "amazon": "marketplace",
-    "ebay": "marketplace",
-    "brightpearl": "erp",
-    "xero": "accounting",
-    "quickbooks": "accounting",
-    "dhl": "carrier",
-    "dpd": "carrier",
-    "fedex": "carrier",
-    "ups": "carrier",
-    "royal_mail": "carrier",
+_PROVIDERS: Final[Mapping[str, tuple[str, ...]]] = {
+    "ecommerce": ("shopify", "woocommerce", "magento", "bigcommerce"),
+    "carrier": ("dhl", "dpd", "fedex", "ups", "royal_mail"),
+    "marketplace": ("amazon", "ebay"),
+    "erp": ("brightpearl",),
+    "accounting": ("xero", "quickbooks"),
+    "custom": (),
 }
+_CATEGORY_OF: Final = {provider: category for category, providers in _PROVIDERS.items() for provider in providers}
 
 
 def _enabled(record: StoredRecord, _tenant: Tenant) -> bool | None:
@@ -96,13 +88,13 @@ def _provider(record: StoredRecord, _tenant: Tenant) -> str | None:
     """What a list reports as provider: create's ``provider``, else an ``integration_type`` that is no category."""
     provider: str | None = record.attributes.get("provider")
     given: str = record.attributes["integration_type"]
-    return provider if provider is not None or given in _CATEGORIES else given
+    return provider if provider is not None or given in _PROVIDERS else given
 
 
 def _category(record: StoredRecord, tenant: Tenant) -> str:
     """The category that a list reports, whatever create was given."""
     given: str = record.attributes["integration_type"]
-    return given if given in _CATEGORIES else _CATEGORY_OF.get(_provider(record, tenant) or "", "custom")
+    return given if given in _PROVIDERS else _CATEGORY_OF.get(_provider(record, tenant) or "", "custom")
 
 
 INTEGRATIONS: Final = SimulatedResource(

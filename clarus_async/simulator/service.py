@@ -42,10 +42,6 @@ class Admission:
         if self.counted is not None and self.counted.verdict.admitted:
             self.counted.limiter.leave(at)
 
-    def with_headers(self, answer: Answer) -> Answer:
-        """Return an answer with the headers of the quota."""
-        return attrs.evolve(answer, headers={**answer.headers, **self.headers}) if self.headers else answer
-
 
 @attrs.define(kw_only=True, eq=False)
 class Service:
@@ -65,15 +61,13 @@ class Service:
     def tenant(self, name: str) -> Tenant:
         """Return a tenant, or raise ``ValueError`` where there is no such one."""
         if name not in self._tenants:
-            msg = f"this simulator has no tenant {name!r}, only {', '.join(self._tenants)}"
-            raise ValueError(msg)
+            raise ValueError(f"this simulator has no tenant {name!r}, only {', '.join(self._tenants)}")
         return self._tenants[name]
 
     def resource(self, name: str) -> SimulatedResource:
         """Return a resource, or raise ``ValueError`` where there is no such one."""
         if name not in RESOURCES:
-            msg = f"this simulator has no resource {name!r}, only {', '.join(RESOURCES)}"
-            raise ValueError(msg)
+            raise ValueError(f"this simulator has no resource {name!r}, only {', '.join(RESOURCES)}")
         return RESOURCES[name]
 
     def preload(
@@ -87,8 +81,7 @@ class Service:
                 attributes = documents.read_attributes(resource, body)
                 self._check_references(tenant, resource, attributes)
             except RefusedError as error:
-                msg = f"preload, record {len(stored)}: {error.answer.body.decode()}"
-                raise ValueError(msg) from None
+                raise ValueError(f"preload, record {len(stored)}: {error.answer.body.decode()}") from None
             stored.append(tenant.ledger(resource.name).add(self._next_id(resource), attributes, created_at))
         return stored
 
