@@ -122,7 +122,6 @@ class RedisSharing:
         self._address = address
         self._inbox = f"{policy.prefix}:inbox:"
         self._client: Any = None
-        self._script: Any = None
         self._clock = SharedClock()
         self._paces: dict[str, SharedPace] = {}  # those that are served
         self._listener: asyncio.Task[None] | None = None
@@ -152,13 +151,12 @@ class RedisSharing:
 
     async def _evaluate(self, script: str, keys: list[str], arguments: list[Any]) -> Any:  # noqa: ANN401
         """Return the result of a script in Redis, or why there is none."""
-        redis = self._open()
-        return await self._in_time(lambda: redis.eval(script, len(keys), *keys, *arguments))
+        run = self._open().register_script(script)
+        return await self._in_time(lambda: run(keys=keys, args=arguments))
 
     def _open(self) -> Any:  # noqa: ANN401
         if self._client is None:
             self._client = self._address.client()
-            self._script = self._client.register_script(_EXCHANGE)
         return self._client
 
     def _start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
@@ -232,8 +230,7 @@ class RedisSharing:
             self._me, exchange.lease, exchange.learned, round(1000 * exchange.seconds), round(1000 * _KEPT),
             round(1000 * _MESSAGES_KEPT), *(part for message in exchange.messages for part in message),
         ]  # fmt: skip
-        self._open()
-        reply = await self._in_time(lambda: self._script(keys=keys, args=arguments))
+        reply = await self._evaluate(_EXCHANGE, keys, arguments)
         if isinstance(reply, ConnectionProblem):
             return reply
         try:

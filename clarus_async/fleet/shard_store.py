@@ -148,11 +148,6 @@ async def probe(redis: Redis) -> None:
     await ShardStore(redis, "probe").probe()
 
 
-def _place(redis: Any) -> str:  # noqa: ANN401  one of redis-py's
-    options = redis.connection_pool.connection_kwargs
-    return str(options["path"]) if "path" in options else host_port(options.get("host"), options.get("port"))
-
-
 class ShardStore:
     """The shards of one run: who owns each, and the outcomes of its records.
 
@@ -166,7 +161,8 @@ class ShardStore:
 
     def __init__(self, redis: Redis, run: str) -> None:
         self._redis: Any = redis  # its commands are typed as both synchronous and asynchronous
-        self.place: str = _place(redis)
+        at = self._redis.connection_pool.connection_kwargs
+        self.place: str = str(at["path"]) if "path" in at else host_port(at.get("host"), at.get("port"))
         """Where Redis is, which is no secret."""
         self._run = run
         self._subject = f"clarus:{run.partition('.')[0]}"

@@ -11,9 +11,7 @@ class Clock:
     """Wall time at ``start``, plus what the loop's clock has moved since: right under virtual time too."""
 
     def __init__(self) -> None:
-        self._wall = datetime.now(UTC)
-        self._origin = 0.0
-        self._time: Callable[[], float] = lambda: self._origin
+        self.start(lambda: 0.0)
 
     def start(self, time: Callable[[], float]) -> None:
         """Follow ``time``, an event loop's clock in seconds, from now on."""

@@ -262,7 +262,8 @@ def _describe(resource: SimulatedResource, fields: Mapping[str, Field]) -> str:
 def _resolver(read: Callable[[StoredRecord, Tenant], Any]) -> Callable[[Any, GraphQLResolveInfo[Any]], Any]:
     def resolve(record: StoredRecord, info: GraphQLResolveInfo[Any]) -> Any:  # noqa: ANN401 - whatever the field has
         value = read(record, info.context.tenant)
-        return _timestamp(value) if isinstance(value, datetime) else value
+        # Whole seconds and Z, as in the vendor's sample.
+        return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if isinstance(value, datetime) else value
 
     return resolve
 
@@ -345,8 +346,3 @@ def _position(cursor: str | None) -> int:
     except (binascii.Error, ValueError):
         pass
     raise GraphQLError("after is not a cursor of this list")
-
-
-def _timestamp(value: datetime) -> str:
-    # Whole seconds and Z, as in the vendor's sample.
-    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -88,20 +88,18 @@ def answer_after(fault: Fault, answer: Answer, now: datetime) -> Answer:
             return Answer(status=status, body=b"OK, that is done.", headers=answer.headers)
         case FaultKind.OVERSIZED:
             return Answer(status=status, body=answer.body, headers=answer.headers)
-        case FaultKind.GRAPHQL_ERRORS | FaultKind.ODD_ROWS:
+        case FaultKind.GRAPHQL_ERRORS:
             document = orjson.loads(answer.body)
-            data = document.get("data")
-            if fault.kind is FaultKind.GRAPHQL_ERRORS:
-                path = [next(iter(data or ()), None), "all", "edges"]
-                error = {"message": "Something went wrong while reading", "path": path}
-                document["errors"] = [*document.get("errors", ()), error]
-            _in_edges(data, _halve if fault.kind is FaultKind.GRAPHQL_ERRORS else _spoil_rows)
+            path = [next(iter(document.get("data") or ()), None), "all", "edges"]
+            error = {"message": "Something went wrong while reading", "path": path}
+            document["errors"] = [*document.get("errors", ()), error]
+            _in_edges(document.get("data"), lambda edges: edges[: len(edges) // 2])
+            return attrs.evolve(answer, body=orjson.dumps(document))
+        case FaultKind.ODD_ROWS:
+            document = orjson.loads(answer.body)
+            _in_edges(document.get("data"), _spoil_rows)
             return attrs.evolve(answer, body=orjson.dumps(document))
     return answer
-
-
-def _halve(edges: list[Any]) -> list[Any]:
-    return edges[: len(edges) // 2]
 
 
 def _spoil_rows(edges: list[Any]) -> list[Any]:
