@@ -157,7 +157,7 @@ class Fault:
 
     def _rules(self) -> list[tuple[bool, str]]:
         kind, where, statuses = self.kind, possible(self.kind), _STATUSES.get(self.kind, range(0))
-        sized = self.gzip or self.size != _DEFAULT_SIZE
+        sized, location = self.gzip or self.size != _DEFAULT_SIZE, self.location or ""
         return [
             (not 0 <= self.probability <= 1, "probability must be 0 to 1"),
             (not _are_seconds(self.delay), "delay must be seconds, 0 or more"),
@@ -171,7 +171,7 @@ class Fault:
             (not _are_seconds(self.retry_after or 0.0), "retry_after must be seconds, 0 or more"),
             (self.retry_after_date and self.retry_after is None, "retry_after_date needs retry_after"),
             (self.location is not None and kind is not FaultKind.REDIRECT, "location means nothing here"),
-            (not _is_header(self.location or ""), "location must be one line of ASCII"),
+            (not (location.isascii() and location.isprintable()), "location must be one line of ASCII"),
             (self.size < 1, "size must be bytes, 1 or more"),
             (sized and kind is not FaultKind.OVERSIZED, "size and gzip mean nothing here"),
         ]
@@ -249,7 +249,3 @@ class FaultPlan:
 
 def _are_seconds(value: float) -> bool:
     return 0 <= value < math.inf
-
-
-def _is_header(text: str) -> bool:
-    return text.isascii() and text.isprintable()
