@@ -1,9 +1,7 @@
 """Provisioning by Celery workers, with Redis (extra ``celery``); the chapter ``clarus_async.fleet`` shows how.
 
-The workers share the tenant's pace through Redis. A task is acknowledged when it is done, so whatever kills a worker
-gives its shard to another one: when Redis gives out the message again (``visibility_timeout``), or before that, when
-the coordinator misses it. A task that takes longer than that is given out twice. Either way, the lease of the shard
-decides who works on it.
+A task is acknowledged when it is done. The shard of a worker that was killed goes to another one when Redis gives out
+the message again (``visibility_timeout``), or before that, when the coordinator misses it.
 """
 
 from __future__ import annotations
@@ -91,8 +89,9 @@ def make_app(
         raise ConfigurationError(
             f"{BROKER}: must be the URL of Redis: redis://… or rediss://…; what is given {address}"
         )
-    make = client or _default_client(broker)
+    pacing = RedisPacing(url=broker)
     del broker
+    make = client or (lambda: ClarusClient.from_env(pacing=pacing))
     url, tls = address.for_celery()
     app = Celery("clarus", broker=url, set_as_current=False)
     app.conf.update(
@@ -135,11 +134,6 @@ def make_app(
     return app
 
 
-def _default_client(broker: str) -> Callable[[], ClarusClient]:
-    pacing = RedisPacing(url=broker)
-    return lambda: ClarusClient.from_env(pacing=pacing)
-
-
 async def _probe(address: RedisAddress) -> None:
     async with connect(address) as redis:
         with contextlib.suppress(ConnectionFailedError):
@@ -178,12 +172,7 @@ def send(app: Celery, shards: Sequence[Shard]) -> None:
 
 
 def queue_length(app: Celery) -> int:
-    """Return how many messages no worker has taken yet.
-
-    Raises:
-        ConfigurationError: Redis refuses, and waiting does not heal that.
-        ConnectionFailedError: Redis can't be asked now.
-    """
+    """Return how many messages no worker has taken yet; what is raised is what ``send`` raises."""
     return _with_broker(app, lambda connection: int(connection.default_channel.client.llen(QUEUE)))
 
 

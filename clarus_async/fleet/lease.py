@@ -88,12 +88,11 @@ class Lease:
     async def write_outcomes(self) -> None:
         """Write outcomes as they come, until the lease is lost."""
         while self.is_valid():
-            if not await self.flush():
-                return
+            await self.flush()
             await asyncio.sleep(_PAUSE)
 
-    async def flush(self) -> bool:
-        """Write the outcomes that wait; say whether that was possible."""
+    async def flush(self) -> None:
+        """Write the outcomes that wait, unless the lease is lost."""
         while self._lines and self.is_valid():
             lines = self._lines[:_AT_ONCE]
             try:
@@ -110,7 +109,6 @@ class Lease:
             del self._lines[: len(lines)]
             self._room.set()
         self._room.set()
-        return not self._lines
 
 
 async def cancel(task: asyncio.Task[None]) -> None:

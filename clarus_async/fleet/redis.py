@@ -14,13 +14,13 @@ import logging
 import math
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Final, Literal, NoReturn, Self  # noqa: F401  what attrs makes names Literal, for PacingPolicy
+from typing import Any, Final, Literal  # noqa: F401  what attrs makes names Literal, for PacingPolicy
 
 import attrs
 
 from clarus_async.auth.shared_tokens import RedisTokenStore, derive_keys
 from clarus_async.config import PacingPolicy
-from clarus_async.credentials import ClientCredentials, Credentials
+from clarus_async.credentials import ClientCredentials, Credentials, Secretive
 from clarus_async.fleet.redis_errors import NOT_REDIS, RedisLog, redis_error, redis_trouble
 from clarus_async.fleet.redis_url import RedisAddress, read_redis_url
 from clarus_async.http.connect_errors import ConnectionProblem
@@ -71,7 +71,7 @@ return {runs > 0 and lease or '', now, learned}
 
 @checked
 @attrs.frozen(kw_only=True, repr=False)
-class RedisPacing(PacingPolicy):
+class RedisPacing(Secretive, PacingPolicy):
     """A pace that processes share through Redis; all that share a quota are given the same.
 
     Args:
@@ -90,15 +90,6 @@ class RedisPacing(PacingPolicy):
     prefix: str = "clarus"
     timeout: float = 0.5
 
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("RedisPacing may hold a secret and refuses to be pickled")
-
-    def __copy__(self) -> Self:
-        return self
-
-    def __deepcopy__(self, memo: object) -> Self:
-        return self
-
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
         address = read_redis_url(self.url)
@@ -109,19 +100,14 @@ class RedisPacing(PacingPolicy):
             ("timeout", None if positive and math.isfinite(self.timeout) else "must be seconds above 0"),
         ]
         refuse("RedisPacing", problems)
-        _require_redis()
+        try:
+            import redis.asyncio  # noqa: F401, PLC0415  an optional dependency
+        except ImportError as error:
+            raise ImportError('a shared pace needs redis: pip install "clarus-async[redis]"', name="redis") from error
 
     def share(self, base_url: str) -> RedisSharing:
         """Begin to share; what ``clarus_async.ClarusClient`` calls with the API's base URL."""
         return RedisSharing(self, base_url)
-
-
-def _require_redis() -> None:
-    try:
-        import redis.asyncio  # noqa: F401, PLC0415  an optional dependency
-    except ImportError as error:
-        msg = 'a shared pace needs redis: pip install "clarus-async[redis]"'
-        raise ImportError(msg, name="redis") from error
 
 
 class RedisSharing:
@@ -136,7 +122,6 @@ class RedisSharing:
         self._address = address
         self._inbox = f"{policy.prefix}:inbox:"
         self._client: Any = None
-        self._script: Any = None
         self._clock = SharedClock()
         self._paces: dict[str, SharedPace] = {}  # those that are served
         self._listener: asyncio.Task[None] | None = None
@@ -166,13 +151,12 @@ class RedisSharing:
 
     async def _evaluate(self, script: str, keys: list[str], arguments: list[Any]) -> Any:  # noqa: ANN401
         """Return the result of a script in Redis, or why there is none."""
-        redis = self._open()
-        return await self._in_time(lambda: redis.eval(script, len(keys), *keys, *arguments))
+        run = self._open().register_script(script)
+        return await self._in_time(lambda: run(keys=keys, args=arguments))
 
     def _open(self) -> Any:  # noqa: ANN401
         if self._client is None:
             self._client = self._address.client()
-            self._script = self._client.register_script(_EXCHANGE)
         return self._client
 
     def _start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
@@ -246,8 +230,7 @@ class RedisSharing:
             self._me, exchange.lease, exchange.learned, round(1000 * exchange.seconds), round(1000 * _KEPT),
             round(1000 * _MESSAGES_KEPT), *(part for message in exchange.messages for part in message),
         ]  # fmt: skip
-        self._open()
-        reply = await self._in_time(lambda: self._script(keys=keys, args=arguments))
+        reply = await self._evaluate(_EXCHANGE, keys, arguments)
         if isinstance(reply, ConnectionProblem):
             return reply
         try:

@@ -14,41 +14,37 @@ from clarus_async.http.connect_errors import ConnectionProblem, connection_probl
 
 _log = logging.getLogger("clarus_async")
 
-# What Redis's answer begins with, or holds where it has no code of its own. redis-py cuts most codes off and raises a
-# class instead.
+# What Redis's answer begins with, or holds where it has no code of its own; redis-py cuts most codes off and raises a
+# class instead, whose name is put before the answer.
 _ANSWERS: Final = (
     (r"WRONGPASS|invalid username-password|invalid password", "it refuses the user name or the password", False),
     (r"without any password configured|no password is set", "the URL has a password, and Redis wants none", False),
     (r"NOAUTH|Authentication required|must be called with the client already auth", "it wants a password", False),
     (
-        r"NOPERM|[Nn]o permissions|ACL failure|executing the script can't",
+        r"NOPERM|NoPermissionError|[Nn]o permissions|ACL failure|executing the script can't",
         "its ACL forbids a command or a key that is needed",
         False,
     ),
     (r"DB index is out of range|invalid DB index", "it has no database of that number", False),
-    (r"MOVED|ASK\b|CROSSSLOT", "it is a node of a cluster, and only a single Redis will do", False),
+    (
+        r"MOVED|ASK\b|CROSSSLOT|MovedError|AskError|ClusterCrossSlotError",
+        "it is a node of a cluster, and only a single Redis will do",
+        False,
+    ),
     (r"[Uu]nknown (?:Redis )?command", "it does not have a command that is needed", False),
     (r"WRONGTYPE", "a key that is needed holds something else: let nobody else use the prefix", False),
-    (r"READONLY|read only replica", "it is a replica, which takes no writes", True),
-    (r"LOADING|loading the dataset", "it is loading its data", True),
-    (r"OOM|used memory", "its memory is full", True),
+    (r"READONLY|ReadOnlyError|read only replica", "it is a replica, which takes no writes", True),
+    (r"LOADING|BusyLoadingError|loading the dataset", "it is loading its data", True),
+    (r"OOM|OutOfMemoryError|used memory", "its memory is full", True),
     (r"MISCONF", "it can't save its data, and so takes no writes", True),
     (r"max number of clients", "it has as many clients as it takes", True),
-    (r"CLUSTERDOWN|MASTERDOWN|TRYAGAIN|NOREPLICAS|BUSY", "it can't work at the moment", True),
+    (
+        r"CLUSTERDOWN|MASTERDOWN|TRYAGAIN|NOREPLICAS|BUSY|ClusterDownError|MasterDownError|TryAgainError",
+        "it can't work at the moment",
+        True,
+    ),
 )
 NOT_REDIS: Final = ConnectionProblem("what answers there is not Redis", transient=False)
-_CLASSES: Final = {
-    "NoPermissionError": "NOPERM",
-    "ReadOnlyError": "READONLY",
-    "BusyLoadingError": "LOADING",
-    "OutOfMemoryError": "OOM",
-    "MovedError": "MOVED",
-    "AskError": "ASK",
-    "ClusterCrossSlotError": "CROSSSLOT",
-    "ClusterDownError": "CLUSTERDOWN",
-    "MasterDownError": "MASTERDOWN",
-    "TryAgainError": "TRYAGAIN",
-}
 
 
 def redis_trouble(error: BaseException) -> ConnectionProblem:
@@ -60,7 +56,7 @@ def redis_trouble(error: BaseException) -> ConnectionProblem:
         if name == "InvalidResponse":
             return NOT_REDIS
         if type(cause).__module__.startswith("redis."):
-            said = f"{_CLASSES.get(name, '')} {cause}"
+            said = f"{name} {cause}"
             for pattern, words, transient in _ANSWERS:
                 if re.search(rf"(?:^|\s)(?:{pattern})", said):
                     return ConnectionProblem(words, transient)

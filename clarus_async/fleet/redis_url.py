@@ -22,11 +22,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 _PORT: Final = 6379
-_REQUIREMENTS: Final = {
-    "required": ssl.CERT_REQUIRED,
-    "optional": ssl.CERT_OPTIONAL,
-    "none": ssl.CERT_NONE,
-}
+_REQUIREMENTS: Final = ("required", "optional", "none")
 _FLAGS: Final = {"true": True, "false": False}
 _FILES: Final = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 _TLS_OPTIONS: Final = frozenset({*_FILES, "ssl_cert_reqs", "ssl_check_hostname"})
@@ -171,7 +167,7 @@ def _tls(options: dict[str, str]) -> dict[str, Any] | str:
         return problem
     verified = requirement != "none"
     return {
-        "ssl_cert_reqs": _REQUIREMENTS[requirement],
+        "ssl_cert_reqs": ssl.VerifyMode[f"CERT_{requirement.upper()}"],
         # Said to both: redis-py before 6 did not look at the name, and kombu looks at nothing by itself.
         "ssl_check_hostname": verified and _FLAGS[flag],
         **files,

@@ -25,9 +25,8 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 
-_KEPT: Final = (
-    7 * 24 * 3600
-)  # seconds that a run is kept after it was last touched: one that stops on a Friday can go on
+# Seconds that a run is kept after it was last touched: one that stops on a Friday can go on.
+_KEPT: Final = 7 * 24 * 3600
 
 _NOW: Final = """
 local t = redis.call('TIME')
@@ -95,43 +94,29 @@ return 1
 
 
 class LeaseGranted(NamedTuple):
-    """A lease that was given.
-
-    Args:
-        token: names this lease; the number before the dot is greater than that of any earlier one of the run.
-        since: seconds for which it had no owner, or since which Redis can't have forgotten one.
-        taken_over: another worker may have owned it before.
-    """
+    """A lease that was given."""
 
     token: str
+    """Names this lease; the number before the dot is greater than that of any earlier one of the run."""
     since: float
+    """Seconds for which it had no owner, or since which Redis can't have forgotten one."""
     taken_over: bool
+    """Another worker may have owned it before."""
 
 
 class LeaseHeld(NamedTuple):
-    """Another worker may own the shard.
-
-    Args:
-        seconds: for how long, if it is not renewed.
-    """
+    """Another worker may own the shard, for so many seconds if the lease is not renewed."""
 
     seconds: float
 
 
 class ShardState(NamedTuple):
-    """How far a shard is.
+    """How far a shard is."""
 
-    Args:
-        outcomes: how many are known.
-        done: all are.
-        lease_left: seconds until its lease ends; 0 where it has no owner.
-        error: what ended its last owner's work.
-    """
-
-    outcomes: int
-    done: bool
-    lease_left: float
-    error: str | None
+    outcomes: int  # how many are known
+    done: bool  # all are
+    lease_left: float  # seconds until its lease ends; 0 where it has no owner
+    error: str | None  # what ended its last owner's work
 
 
 def connect(url: str | RedisAddress) -> Redis:
@@ -156,19 +141,11 @@ def connect(url: str | RedisAddress) -> Redis:
 async def probe(redis: Redis) -> None:
     """Ask Redis for what a run needs, and change nothing.
 
-    Args:
-        redis: from ``connect``.
-
     Raises:
         ConfigurationError: it refuses, and waiting does not heal that.
         ConnectionFailedError: it can't be asked now.
     """
     await ShardStore(redis, "probe").probe()
-
-
-def _place(redis: Any) -> str:  # noqa: ANN401  one of redis-py's
-    options = redis.connection_pool.connection_kwargs
-    return str(options["path"]) if "path" in options else host_port(options.get("host"), options.get("port"))
 
 
 class ShardStore:
@@ -184,7 +161,8 @@ class ShardStore:
 
     def __init__(self, redis: Redis, run: str) -> None:
         self._redis: Any = redis  # its commands are typed as both synchronous and asynchronous
-        self.place: str = _place(redis)
+        at = self._redis.connection_pool.connection_kwargs
+        self.place: str = str(at["path"]) if "path" in at else host_port(at.get("host"), at.get("port"))
         """Where Redis is, which is no secret."""
         self._run = run
         self._subject = f"clarus:{run.partition('.')[0]}"

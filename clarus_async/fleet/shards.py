@@ -7,9 +7,10 @@ not get into.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO, Final, Self
 
 import attrs
 
@@ -20,20 +21,16 @@ from clarus_async.resources.spec import AnySpec
 from clarus_async.resources.table import RESOURCES
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen
 class Range:
-    """Records that stand one after the other.
-
-    Args:
-        start: the byte at which the first begins, or blank lines before it.
-        end: the byte after the last.
-        index: the first one's place in the input, from 0.
-        records: how many there are.
-    """
+    """Records that stand one after the other."""
 
     start: int
+    """The byte at which the first begins, or blank lines before it."""
     end: int
+    """The byte after the last."""
     index: int
+    """The first one's place in the input, from 0."""
     records: int
 
 
@@ -56,7 +53,6 @@ class Shard:
         references: records are looked up by reference, where they have one.
         existing: what is done with what is there.
         concurrency: how many are sent at once.
-        journal: the path of its journal; none by default.
     """
 
     run: str
@@ -73,7 +69,6 @@ class Shard:
     references: bool
     existing: str = "adopt"
     concurrency: int = 64
-    journal: str | None = None
 
     @property
     def records(self) -> int:
@@ -98,7 +93,7 @@ class Shard:
         fields = attrs.asdict(self, recurse=False)
         return fields | {
             "format": self.format.value,
-            "ranges": [[part.start, part.end, part.index, part.records] for part in self.ranges],
+            "ranges": [list(attrs.astuple(part)) for part in self.ranges],
         }
 
     @classmethod
@@ -109,7 +104,7 @@ class Shard:
             InvalidInputError: another version wrote it.
         """
         try:
-            ranges = tuple(Range(start=a, end=b, index=i, records=n) for a, b, i, n in fields["ranges"])
+            ranges = tuple(Range(*part) for part in fields["ranges"])
             return cls(**fields | {"format": Format(fields["format"]), "ranges": ranges})
         except (KeyError, TypeError, ValueError):
             raise InvalidInputError("the shard was made by another version of clarus_async") from None
@@ -140,9 +135,9 @@ class Shard:
         Raises:
             InvalidInputError: they are not.
         """
-        keys = KeysDigest()
+        keys = new_keys_digest()
         for _, new in self.read():
-            keys.add(new.key)
+            add_key(keys, new.key)
         if keys.hexdigest() != self.keys or Path(self.path).stat().st_size != self.size:
             raise self._changed()
 
@@ -150,31 +145,17 @@ class Shard:
         return InvalidInputError(f"{self.path}: has changed since it was split into shards; start the run again")
 
 
-class KeysDigest:
-    """A digest of keys, in their order."""
+new_keys_digest: Final = partial(blake2b, digest_size=16)
 
-    def __init__(self) -> None:
-        self._hash = blake2b(digest_size=16)
 
-    def add(self, key: str) -> None:
-        """Add the next key."""
-        encoded = key.encode()
-        self._hash.update(len(encoded).to_bytes(8, "little") + encoded)
-
-    def hexdigest(self) -> str:
-        """Return the digest of all keys so far."""
-        return self._hash.hexdigest()
+def add_key(keys: blake2b, key: str) -> None:
+    """Add the next key to a digest of keys, in their order."""
+    encoded = key.encode()
+    keys.update(len(encoded).to_bytes(8, "little") + encoded)
 
 
 class SectionReader:
-    """The bytes of a file up to ``header``, then those from ``start`` to ``end``, as a stream.
-
-    Args:
-        stream: the file.
-        header: where what comes first ends.
-        start: where the rest begins.
-        end: where it ends; ``None``: at the end of the file.
-    """
+    """The bytes of a file up to ``header``, then those from ``start`` to ``end`` (``None``: to its end)."""
 
     def __init__(self, stream: BinaryIO, header: int = 0, start: int = 0, end: int | None = None) -> None:
         self._stream = stream

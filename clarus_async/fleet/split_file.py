@@ -23,7 +23,7 @@ from typing import Any, BinaryIO, Final
 import attrs
 
 from clarus_async.errors import InvalidInputError
-from clarus_async.fleet.shards import KeysDigest, Range, SectionReader, Shard
+from clarus_async.fleet.shards import Range, SectionReader, Shard, add_key, new_keys_digest
 from clarus_async.provisioning.digests import Digests
 from clarus_async.provisioning.files.csv_records import join_lines
 from clarus_async.provisioning.files.numbered import BadRow, NumberedRecord
@@ -58,11 +58,11 @@ class _ShardBuilder:
     """The records of a shard that is not full yet."""
 
     ranges: list[Range] = attrs.field(factory=list)
-    keys: KeysDigest = attrs.field(factory=KeysDigest)
+    keys: blake2b = attrs.field(factory=new_keys_digest)
     records: int = 0
 
     def add(self, start: int, end: int, index: int, key: str) -> None:
-        self.keys.add(key)
+        add_key(self.keys, key)
         self.records += 1
         last = self.ranges[-1] if self.ranges else None
         if last is not None and last.end == start and last.index + last.records == index:
@@ -99,9 +99,9 @@ class _FileSplitter:
         self.lines = array("Q")
         self.bad = 0
 
-    def read(self, file: SectionReader, format: Format, report: Callable[[BadRow], None]) -> None:  # noqa: A002
-        """Read all of a file, and report each bad row."""
-        start = file.position
+    def read(self, stream: BinaryIO, header: int, format: Format, report: Callable[[BadRow], None]) -> None:  # noqa: A002
+        """Read all of a file, whose first record begins behind its header, and report each bad row."""
+        file, start = SectionReader(stream), header
         for row in read_records(file, self._spec, format):
             if row.place is not None or file.position == start:
                 # A machine that is given some of the bytes has to find a record in them.
@@ -189,10 +189,10 @@ def split_file(
                 next(join_lines(number_lines(before)), None)
                 header = before.position
             splitter = _FileSplitter(spec, size, references=references)
-            splitter.read(_whole(stream, header), form, report)
+            splitter.read(stream, header, form, report)
             if splitter.shared_names and not splitter.bad:
                 splitter = _FileSplitter(spec, size, references=references, together=splitter.shared_names)
-                splitter.read(_whole(stream, header), form, report)
+                splitter.read(stream, header, form, report)
             total = stream.seek(0, 2)
             stream.seek(0)
             content = file_digest(stream, lambda: blake2b(digest_size=16)).hexdigest()
@@ -221,13 +221,6 @@ def split_file(
 
 def _digest(*parts: object) -> str:
     return blake2b(repr(parts).encode(), digest_size=8).hexdigest()
-
-
-def _whole(stream: BinaryIO, header: int) -> SectionReader:
-    """Read a whole file; its position before the first record is the end of its header."""
-    file = SectionReader(stream)
-    file.position = header
-    return file
 
 
 def _format_in(stream: BinaryIO) -> Format:

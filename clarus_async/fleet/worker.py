@@ -46,18 +46,11 @@ async def run_shard(
     wait: float = 0.0,
     stop: asyncio.Event | None = None,
 ) -> AsyncGenerator[Outcome]:
-    """Bring the records of a shard to their outcomes.
+    """Bring the records of a shard to their outcomes, but for those whose outcome is ``known`` from earlier owners.
 
     An earlier owner may have sent any record of which no outcome is known. The server applies what it got within
-    ``settle``, so who takes a shard over waits that long after the earlier owner can have sent anything (``wait``), and
-    then looks each record up before it is sent.
-
-    Args:
-        clarus: a client of the shard's tenant.
-        shard: which.
-        known: the outcomes of earlier owners: these records are not touched again.
-        wait: seconds before anything is done.
-        stop: where it is set, no further record is begun.
+    ``settle``, so who takes a shard over waits that long after the earlier owner can have sent anything (``wait``, in
+    seconds), and then looks each record up before it is sent. Once ``stop`` is set, no further record is begun.
 
     Raises:
         InvalidInputError: the file can't be read, or has changed; ``existing`` is neither adopt nor update; or the
@@ -82,11 +75,10 @@ async def run_shard(
         # Records that share a name may be in other shards: by the name, one could be taken for another.
         resource.trust_references()
     with contextlib.ExitStack() as stack:
-        journal = shard.journal
+        journal = None
         if known:
-            if journal is None:
-                folder = await asyncio.to_thread(TemporaryDirectory, prefix="clarus.")
-                journal = str(Path(stack.enter_context(folder)) / "known.db")
+            folder = await asyncio.to_thread(TemporaryDirectory, prefix="clarus.")
+            journal = str(Path(stack.enter_context(folder)) / "known.db")
             await _write_journal(shard, known, journal)
         places: list[int] = []
         records = _records(shard, {outcome.index for outcome in known}, places)
@@ -137,23 +129,11 @@ async def _write_journal(shard: Shard, known: Sequence[Outcome], path: str) -> N
 
 
 async def run_leased(store: ShardStore, clarus: ClarusClient, shard: Shard, *, seconds: float = 30.0) -> float | None:
-    """Work on a shard if nobody else does.
+    """Work on a shard if nobody else does, and return the seconds after which to call this again.
 
-    Whatever becomes of this process, another one can take the shard over when the lease has expired; it goes on as
-    ``run_shard`` says.
-
-    Args:
-        store: of the shard's run.
-        clarus: a client of the shard's tenant.
-        shard: which.
-        seconds: how long a lease runs that is not renewed.
-
-    Returns:
-        Seconds after which to call this again; ``None``: there is nothing more to do for the shard.
-
-    Raises:
-        ClarusError: what would fail every record; it is in the store, too, unless it is Redis that refuses.
-        ConnectionFailedError: Redis can't be asked now.
+    ``None`` is returned where there is nothing more to do for the shard. Whatever becomes of this process, another one
+    can take the shard over when the lease has expired; it goes on as ``run_shard`` says. Arguments and errors are those
+    of ``run_to_end``.
     """
     asked = now()
     # It is the client's, whatever the resource: one that this version does not know is refused under the lease.

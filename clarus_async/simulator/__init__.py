@@ -143,8 +143,7 @@ _HOMES = {
 def __getattr__(name: str) -> object:
     """Import a public name from its module the first time it is asked for."""
     if name not in _HOMES:
-        msg = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(msg)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value: object = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
     globals()[name] = value
     return value

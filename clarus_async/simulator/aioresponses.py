@@ -10,13 +10,11 @@ No connection, timeout or middleware runs under it: what comes of a lost answer,
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
-from re import Pattern
+from collections.abc import Callable
 from typing import Any
 from unittest.mock import Mock
 
-from aiohttp import ClientResponse, hdrs
-from yarl import URL
+from aiohttp import ClientResponse
 
 try:
     from aioresponses import CallbackResult, core
@@ -37,38 +35,12 @@ class Response(ClientResponse):
 class aioresponses(core.aioresponses):  # noqa: N801  it stands in for theirs
     """Theirs, whose answers aiohttp accepts."""
 
-    def add(
-        self,
-        url: URL | str | Pattern[str],
-        method: str = hdrs.METH_GET,
-        status: int = 200,
-        body: str | bytes = "",
-        exception: Exception | None = None,
-        content_type: str = "application/json",
-        payload: Any = None,  # noqa: ANN401  whatever JSON has
-        headers: Mapping[str, str] | None = None,
-        response_class: type[ClientResponse] | None = None,
-        repeat: bool | int = False,  # noqa: FBT001, FBT002, RUF100  as theirs
-        timeout: bool = False,  # noqa: FBT001, FBT002, RUF100  as theirs
-        reason: str | None = None,
-        callback: Callable[..., Any] | None = None,
-    ) -> None:
+    def add(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  whatever theirs takes
         """Answer a request; the arguments are those of aioresponses."""
-        super().add(
-            url,
-            method,
-            status=status,
-            body=body,
-            exception=exception,
-            content_type=content_type,
-            payload=payload,
-            headers=None if headers is None else dict(headers),
-            response_class=response_class or Response,
-            repeat=repeat,
-            timeout=timeout,
-            reason=reason,
-            callback=None if callback is None else _accepted(callback),
-        )
+        super().add(*args, **kwargs)
+        match = self._matches[next(reversed(self._matches))]
+        match.response_class = match.response_class or Response
+        match.callback = match.callback and _accepted(match.callback)
 
 
 def _accepted(callback: Callable[..., Any]) -> Callable[..., Any]:

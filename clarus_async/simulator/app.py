@@ -324,5 +324,4 @@ def _check(
     ]
     problems = [text for broken, text in rules if broken]
     if problems:
-        msg = f"Simulator: {'; '.join(problems)}"
-        raise ValueError(msg)
+        raise ValueError(f"Simulator: {'; '.join(problems)}")

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
+from email.utils import formatdate
 
 
 class Clock:
     """Wall time at ``start``, plus what the loop's clock has moved since: right under virtual time too."""
 
     def __init__(self) -> None:
-        self._wall = datetime.now(UTC)
-        self._origin = 0.0
-        self._time: Callable[[], float] = lambda: self._origin
-        self._http_date: tuple[int, str] = (-1, "")
+        self.start(lambda: 0.0)
 
     def start(self, time: Callable[[], float]) -> None:
         """Follow ``time``, an event loop's clock in seconds, from now on."""
@@ -32,8 +29,4 @@ class Clock:
 
     def http_date(self, at: float) -> str:
         """Return the wall time of ``at`` as a ``Date`` header (RFC 9110, whole seconds, rounded down)."""
-        wall = self.wall(at)
-        second = int(wall.timestamp())
-        if second != self._http_date[0]:
-            self._http_date = (second, format_datetime(wall, usegmt=True))
-        return self._http_date[1]
+        return formatdate(int(self.wall(at).timestamp()), usegmt=True)

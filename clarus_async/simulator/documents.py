@@ -88,11 +88,7 @@ def not_found(what: str) -> Answer:
 
 
 def read_attributes(resource: SimulatedResource, body: bytes, *, patch: bool = False) -> dict[str, Any]:
-    """Return the attributes of a create request or of a PATCH, where ``None`` clears one.
-
-    Raises:
-        RefusedError: 400 if there is no envelope to read, 422 for what is in it.
-    """
+    """Return the attributes of a create request or of a PATCH, where ``None`` clears one, or raise ``RefusedError``."""
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -122,20 +118,13 @@ def read_attributes(resource: SimulatedResource, body: bytes, *, patch: bool = F
 
 def refers_to_nothing(attribute: str, value: int) -> Answer:
     """Return a 422 for an id of another resource that does not exist."""
-    trouble = problem("invalid", f"{attribute}_invalid", f"{attribute} does not exist", attribute, {"value": value})
-    return problems(422, trouble)
+    return problems(422, _about(attribute, "invalid", f"{attribute} does not exist", {"value": value}))
 
 
 def already_exists(attribute: str, attributes: Mapping[str, Any]) -> Answer:
     """Return a 422 for a value that must be unique; its context repeats what was sent, secrets included."""
-    trouble = problem(
-        "exists",
-        f"{attribute}_exists",
-        f"{attribute} {attributes[attribute]!r} has already been taken",
-        attribute,
-        {"attributes": attributes},
-    )
-    return problems(422, trouble)
+    details = f"{attribute} {attributes[attribute]!r} has already been taken"
+    return problems(422, _about(attribute, "exists", details, {"attributes": attributes}))
 
 
 def render(resource: SimulatedResource, record_id: int, attributes: Mapping[str, Any]) -> Answer:
@@ -154,8 +143,12 @@ def _malformed(text: str) -> Answer:
     return problems(400, problem("malformed", "malformed_body", text))
 
 
+def _about(name: str, kind: str, details: str, context: object = None) -> dict[str, object]:
+    return problem(kind, f"{name}_{kind}", details, name, context)
+
+
 def _blank(name: str) -> dict[str, object]:
-    return problem("blank", f"{name}_blank", f"{name} can't be blank", name)
+    return _about(name, "blank", f"{name} can't be blank")
 
 
 def _check(name: str, attribute: Attribute | None, value: object) -> list[dict[str, object]]:
@@ -165,11 +158,11 @@ def _check(name: str, attribute: Attribute | None, value: object) -> list[dict[s
         return []
     if not isinstance(value, attribute.kind) or (attribute.kind is int and isinstance(value, bool)):
         wording = _WORDINGS[attribute.kind] + (" or null" if attribute.nullable else "")
-        return [problem("invalid", f"{name}_invalid", f"{name} must be {wording}", name, {"value": value})]
-    if isinstance(value, str) and not value.strip():
+    elif isinstance(value, str) and not value.strip():
         # "Empty strings cause validation noise" (CLARUS_API.md §4).
         return [_blank(name)]
-    if attribute.one_of is not None and value not in attribute.one_of:
+    elif attribute.one_of is not None and value not in attribute.one_of:
         wording = f"one of {', '.join(attribute.one_of)}"
-        return [problem("invalid", f"{name}_invalid", f"{name} must be {wording}", name, {"value": value})]
-    return []
+    else:
+        return []
+    return [_about(name, "invalid", f"{name} must be {wording}", {"value": value})]

@@ -153,12 +153,11 @@ class Fault:
         """Refuse a fault that makes no sense."""
         problems = [problem for broken, problem in self._rules() if broken]
         if problems:
-            msg = f"Fault {str(self.kind)!r}: {'; '.join(problems)}"
-            raise ValueError(msg)
+            raise ValueError(f"Fault {str(self.kind)!r}: {'; '.join(problems)}")
 
     def _rules(self) -> list[tuple[bool, str]]:
         kind, where, statuses = self.kind, possible(self.kind), _STATUSES.get(self.kind, range(0))
-        sized = self.gzip or self.size != _DEFAULT_SIZE
+        sized, location = self.gzip or self.size != _DEFAULT_SIZE, self.location or ""
         return [
             (not 0 <= self.probability <= 1, "probability must be 0 to 1"),
             (not _are_seconds(self.delay), "delay must be seconds, 0 or more"),
@@ -172,7 +171,7 @@ class Fault:
             (not _are_seconds(self.retry_after or 0.0), "retry_after must be seconds, 0 or more"),
             (self.retry_after_date and self.retry_after is None, "retry_after_date needs retry_after"),
             (self.location is not None and kind is not FaultKind.REDIRECT, "location means nothing here"),
-            (not _is_header(self.location or ""), "location must be one line of ASCII"),
+            (not (location.isascii() and location.isprintable()), "location must be one line of ASCII"),
             (self.size < 1, "size must be bytes, 1 or more"),
             (sized and kind is not FaultKind.OVERSIZED, "size and gzip mean nothing here"),
         ]
@@ -209,11 +208,7 @@ class FaultPlan:
         self.replace(faults)
 
     def replace(self, faults: Iterable[Fault]) -> None:
-        """Draw from ``faults`` from now on; scripts stay.
-
-        Raises:
-            ValueError: The probabilities of faults that one request may meet add up to more than 1.
-        """
+        """Draw from ``faults`` from now on; scripts stay."""
         faults = tuple(faults)
         for endpoint in Endpoint:
             for tenant in {fault.tenant for fault in faults}:
@@ -224,18 +219,11 @@ class FaultPlan:
         self._faults = faults
 
     def script(self, endpoint: Endpoint, faults: Iterable[Fault | FaultKind | None]) -> None:
-        """Queue a fault for each of the next requests to ``endpoint``; ``None``: no fault.
-
-        A fault with a ``tenant`` waits at the head of the queue for that tenant's next request.
-
-        Raises:
-            ValueError: A fault makes no sense on this endpoint.
-        """
+        """Queue a fault for each of the next requests to ``endpoint``; ``None``: no fault."""
         scripted = [Fault(FaultKind(item)) if isinstance(item, str) else item for item in faults]
         for fault in scripted:
             if fault is not None and (fault.endpoint not in {None, endpoint} or endpoint not in possible(fault.kind)):
-                msg = f"fault {str(fault.kind)!r} can't be scripted on {str(endpoint)!r}"
-                raise ValueError(msg)
+                raise ValueError(f"fault {str(fault.kind)!r} can't be scripted on {str(endpoint)!r}")
         self._scripts[endpoint].extend(scripted)
 
     def draw(self, endpoint: Endpoint, tenant: str | None) -> Fault | None:
@@ -261,7 +249,3 @@ class FaultPlan:
 
 def _are_seconds(value: float) -> bool:
     return 0 <= value < math.inf
-
-
-def _is_header(text: str) -> bool:
-    return text.isascii() and text.isprintable()

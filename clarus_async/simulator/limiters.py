@@ -48,19 +48,6 @@ class Limiter(ABC):
         """Note that a request that was admitted has been answered."""
 
 
-class Unlimited(Limiter):
-    """Admits everything."""
-
-    __slots__ = ()
-    _VERDICT: Final = Verdict(True, 10**9, 1.0, 0.0)
-
-    def wait(self, _now: float, /) -> float:
-        return 0.0
-
-    def take(self, _now: float, /) -> Verdict:
-        return self._VERDICT
-
-
 @attrs.define(eq=False)
 class FixedWindow(Limiter):
     """``limit`` requests between two multiples of ``window`` on the clock.
@@ -120,31 +107,6 @@ class FirstRequestWindow(Limiter):
         remaining = 0 if self._blocked else max(0, self.limit - self._used)
         reset = self._ends - now
         return Verdict(admitted, remaining, reset, 0.0 if remaining else reset)
-
-
-class Bursty(Limiter):
-    """Two windows from their first requests: what the first refuses, the second may admit.
-
-    rate-limiter-flexible: ``lib/BurstyRateLimiter.js``. Both count what they refuse.
-    """
-
-    __slots__ = ("burst", "steady")
-
-    def __init__(self, limit: int, window: float, burst: int, burst_window: float) -> None:
-        self.steady: FirstRequestWindow = FirstRequestWindow(limit, window)
-        self.burst: FirstRequestWindow = FirstRequestWindow(burst, burst_window)
-
-    def wait(self, now: float, /) -> float:
-        return min(self.steady.wait(now), self.burst.wait(now))
-
-    def take(self, now: float, /) -> Verdict:
-        verdict = self.steady.take(now)
-        if verdict.admitted:
-            return verdict
-        burst = self.burst.take(now)
-        return Verdict(
-            burst.admitted, burst.remaining, min(verdict.reset, burst.reset), 0.0 if burst.remaining else self.wait(now)
-        )
 
 
 @attrs.define(eq=False)

@@ -27,7 +27,6 @@ class Listener:
         self._factory: Callable[[], asyncio.Protocol] | None = None
         self._server: asyncio.Server | None = None
         self._reserved: socket.socket | None = None
-        self._by_hand = False
         self._refuse_until = -math.inf
         self._reopening: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -38,24 +37,19 @@ class Listener:
         return self._server is not None
 
     async def start(self, factory: Callable[[], asyncio.Protocol]) -> None:
-        """Open; ``factory`` makes the protocol of each connection.
-
-        Raises:
-            OSError: The address can't be had.
-        """
+        """Open; ``factory`` makes the protocol of each connection."""
         self._factory = factory
         await self._open()
 
     async def refuse(self) -> None:
         """Close until ``accept``: a client that connects is refused."""
-        self._by_hand = True
+        self._stay_closed(math.inf)
         self._close()
         await self._closed()
 
     async def accept(self) -> None:
         """Open again, whatever closed it."""
-        self._by_hand = False
-        self._forget_reopening()
+        self._stay_closed(-math.inf)
         await self._open()
 
     def refuse_for(self, delay: float) -> None:
@@ -63,17 +57,18 @@ class Listener:
         loop = asyncio.get_running_loop()
         self._refuse_until = max(self._refuse_until, loop.time() + delay)
         self._close()
-        if self._reopening is None:
+        if self._reopening is None and self._refuse_until < math.inf:
             self._reopening = loop.create_task(self._reopen())
 
     async def stop(self) -> None:
         """Close for good and give the port back."""
         self._factory = None
-        self._by_hand = False
-        self._forget_reopening()
+        self._stay_closed(-math.inf)
         self._close()
         await self._closed()
-        self._release()
+        if self._reserved is not None:
+            self._reserved.close()
+            self._reserved = None
 
     async def _open(self) -> None:
         await self._closed()
@@ -106,32 +101,22 @@ class Listener:
         family, real = listening.family, isinstance(listening.fileno(), int)
         server.close()
         if real and self._factory is not None:
-            self._reserve(family)
+            # A bound socket that doesn't listen: it refuses, and nobody else gets the port. Else a client that connects
+            # to the closed port could be given that very port, and meet itself.
+            self._reserved = socket.socket(family, socket.SOCK_STREAM)
+            self._reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self._reserved.setblocking(False)
+            self._reserved.bind((self.host, self.port))
 
     async def _closed(self) -> None:
         if self._closing is not None:
             # Whoever waits may be cancelled; what was begun ends all the same.
             await asyncio.shield(self._closing)
 
-    def _reserve(self, family: int) -> None:
-        """Hold the port with a bound socket that doesn't listen: it refuses, and nobody else gets the port.
-
-        Else a client that connects to the closed port could be given that very port, and meet itself.
-        """
-        self._reserved = socket.socket(family, socket.SOCK_STREAM)
-        self._reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._reserved.setblocking(False)
-        self._reserved.bind((self.host, self.port))
-
-    def _release(self) -> None:
-        if self._reserved is not None:
-            self._reserved.close()
-            self._reserved = None
-
     async def _reopen(self) -> None:
         loop = asyncio.get_running_loop()
         # A loop, because it may be closed for longer, or closed again, while this waits.
-        while self._server is None and not self._by_hand:
+        while self._server is None:
             wait = self._refuse_until - loop.time()
             if wait > 0:
                 await asyncio.sleep(wait)
@@ -141,8 +126,9 @@ class Listener:
                 await self._open()
         self._reopening = None
 
-    def _forget_reopening(self) -> None:
-        self._refuse_until = -math.inf
+    def _stay_closed(self, until: float) -> None:
+        """Replace what was said of opening again."""
+        self._refuse_until = until
         if self._reopening is not None:
             self._reopening.cancel()
             self._reopening = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -53,7 +54,7 @@ class RequestLog:
     def __init__(self, keep: int | None) -> None:
         self._keep = keep
         self._entries: list[LoggedRequest] = []
-        self._arrived = 0
+        self._numbers = itertools.count(1)
         self._counts: Counter[tuple[Endpoint | None, str | None]] = Counter()
 
     @property
@@ -63,11 +64,10 @@ class RequestLog:
 
     def next_id(self) -> str:
         """Return the id of the request that is arriving."""
-        return f"req-{self._arrived + 1:08d}"
+        return f"req-{next(self._numbers):08d}"
 
     def add(self, entry: LoggedRequest) -> None:
         """Note an arrival."""
-        self._arrived += 1
         self._counts[entry.endpoint, entry.tenant] += 1
         self._entries.append(entry)
         # Dropped by halves, so that no request pays for moving the whole list.

@@ -89,10 +89,9 @@ class TokenIssuer:
         return code
 
     def redirect(self, query: str, now: float) -> str:
-        """Answer ``GET /oauth/authorize?query`` for a user who consents: return where to redirect.
+        """Return where ``GET /oauth/authorize?query`` redirects a user who consents.
 
-        Raises:
-            OAuthError: The client or its redirect URI is not to be trusted, so no redirect is made.
+        A client or a redirect URI that is not to be trusted raises ``OAuthError``: there is no redirect.
         """
         asked = dict(parse_qsl(query))
         target = asked.get("redirect_uri", "")
@@ -111,11 +110,7 @@ class TokenIssuer:
         return f"{target}{'&' if '?' in target else '?'}{urlencode(answer | state)}"
 
     def exchange(self, body: bytes, content_type: str, authorization: str, now: float) -> dict[str, object]:
-        """Answer ``POST /oauth/token``; ``authorization`` is "" without such a header.
-
-        Raises:
-            OAuthError: No token for this request.
-        """
+        """Answer ``POST /oauth/token``, or raise ``OAuthError``; ``authorization`` is "" without such a header."""
         form = _form(body, content_type)
         self._authenticate(form, authorization)
         grant = form.get("grant_type")
@@ -156,11 +151,7 @@ class TokenIssuer:
         if form.get("redirect_uri") != code.redirect_uri:
             raise OAuthError("invalid_grant", "redirect_uri is not the one the code was issued for")
         verifier = form.get("code_verifier")
-        if code.challenge is None:
-            proved = verifier is None
-        else:
-            proved = verifier is not None and s256(verifier) == code.challenge
-        if not proved:
+        if (None if verifier is None else s256(verifier)) != code.challenge:
             raise OAuthError("invalid_grant", "code_verifier does not match the code_challenge")
         return self._answer(code.scope, now, self.new_refresh_token(code.scope))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Final, Literal, get_args, get_type_hints
+from typing import Final, Literal, NamedTuple, get_args, get_type_hints
 
 import attrs
 
@@ -110,8 +110,7 @@ class Quota:
         rules.append((self.status not in {429, 503}, "status must be 429 or 503"))
         problems = [text for broken, text in rules if broken]
         if problems:
-            msg = f"Quota: {'; '.join(problems)}"
-            raise ValueError(msg)
+            raise ValueError(f"Quota: {'; '.join(problems)}")
 
     @property
     def rate(self) -> float:
@@ -185,18 +184,12 @@ def headers(quota: Quota, verdict: Verdict, unix_time: float) -> dict[str, str]:
     return shown
 
 
-@attrs.frozen
-class CountedRequest:
-    """A request that a quota counted, until it is answered."""
+class CountedRequest(NamedTuple):
+    """A request that a quota counted."""
 
     quota: Quota
+    limiter: Limiter
     verdict: Verdict
-    _limiter: Limiter
-
-    def leave(self, now: float) -> None:
-        """Note that the request has been answered."""
-        if self.verdict.admitted:
-            self._limiter.leave(now)
 
 
 class Quotas:
@@ -208,17 +201,12 @@ class Quotas:
         self._limiters: dict[str | None, Limiter] = {}
 
     def set(self, quota: Quota | None, tenant: str | None = None) -> None:
-        """Apply ``quota`` (``None``: no limit) to ``tenant``, or to every tenant, with fresh counters.
-
-        Raises:
-            ValueError: An account's quota was given for one tenant alone.
-        """
+        """Apply ``quota`` to ``tenant``, or to every tenant, with fresh counters; ``None``: no limit."""
         if tenant is None:
             self._shared, self._own, self._limiters = quota, {}, {}
             return
         if quota is not None and quota.scope == "account":
-            msg = f"Quota: an account's quota can't be given to tenant {tenant!r} alone"
-            raise ValueError(msg)
+            raise ValueError(f"Quota: an account's quota can't be given to tenant {tenant!r} alone")
         self._own[tenant] = quota
         self._limiters.pop(tenant, None)
 
@@ -231,4 +219,4 @@ class Quotas:
         counter = self._limiters.get(key)
         if counter is None:
             counter = self._limiters[key] = limiter(quota)
-        return CountedRequest(quota, counter.take(now), counter)
+        return CountedRequest(quota, counter, counter.take(now))

@@ -15,72 +15,41 @@ from clarus_async.simulator.faults import Endpoint
 from clarus_async.simulator.state import StoredRecord, Tenant
 
 
-@attrs.frozen
-class Attribute:
-    """What REST takes.
-
-    Attributes:
-        kind: Its type.
-        required: Whether a create must have it.
-        patchable: Whether PATCH takes it.
-        nullable: Whether null clears it.
-        shown: Whether create and update answer it.
-        default: What is answered where nothing was given.
-        one_of: The only values that are accepted, if there are such.
-        refers_to: The resource whose id it is, if it is one.
-    """
+class Attribute(NamedTuple):
+    """What REST takes."""
 
     kind: type
-    required: bool = attrs.field(default=False, kw_only=True)
-    patchable: bool = attrs.field(default=True, kw_only=True)
-    nullable: bool = attrs.field(default=True, kw_only=True)
-    shown: bool = attrs.field(default=True, kw_only=True)
-    default: Any = attrs.field(default=None, kw_only=True)
-    one_of: tuple[str, ...] | None = attrs.field(default=None, kw_only=True)
-    refers_to: str | None = attrs.field(default=None, kw_only=True)
+    required: bool = False  # by create
+    patchable: bool = True
+    nullable: bool = True  # null clears it
+    shown: bool = True  # create and update answer it
+    default: Any = None  # what is answered where nothing was given
+    one_of: tuple[str, ...] | None = None
+    refers_to: str | None = None  # the resource whose id it is
 
 
 class Field(NamedTuple):
-    """What GraphQL has.
-
-    Attributes:
-        read: Its value, of a record.
-        type: As a field of the node; ``None``: it is none.
-        filter: Its input type as a filter; ``None``: it is none.
-        optional: Whether only some tenants' schemas have it.
-    """
+    """What GraphQL has: a field of the node, an input of the filter, or both."""
 
     read: Callable[[StoredRecord, Tenant], Any]
-    type: str | None = None
-    filter: str | None = None
-    optional: bool = False
+    type: str | None = None  # of the node's field
+    filter: str | None = None  # the filter's input type
+    optional: bool = False  # only some tenants' schemas have it
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class SimulatedResource:
-    """One resource.
+    """One resource."""
 
-    Attributes:
-        name: In paths and as the JSON:API type.
-        noun: One of it.
-        attributes: What create takes.
-        operations: What can be done to a record.
-        wrapped: Whether a record is answered in ``data``; else bare.
-        node: The name of its GraphQL type.
-        filter: The name of its filter's input type.
-        fields: Of the node and of the filter; every node has an ``id``, too.
-        unique_within: What else has to be equal for a taken ``external_system_reference1`` to be refused.
-    """
-
-    name: str
+    name: str  # in paths and as the JSON:API type
     noun: str
-    attributes: Mapping[str, Attribute]
-    operations: frozenset[Endpoint]
-    wrapped: bool
-    node: str
-    filter: str
-    fields: Mapping[str, Field]
-    unique_within: tuple[str, ...] = ()
+    attributes: Mapping[str, Attribute]  # what create takes
+    operations: frozenset[Endpoint]  # what can be done to a record
+    wrapped: bool  # a record is answered in `data`, else bare
+    node: str  # its GraphQL type
+    filter: str  # the input type of its filter
+    fields: Mapping[str, Field]  # every node has an `id`, too
+    unique_within: tuple[str, ...] = ()  # what else has to be equal for a taken reference to be refused
 
 
 def given(name: str, default: Any = None) -> Callable[[StoredRecord, Tenant], Any]:  # noqa: ANN401 - whatever JSON has
@@ -97,24 +66,16 @@ _STRINGS: Final = ("string1", "string2", "string3", "string4", "string5")
 
 # Integrations (§1).
 
-_CATEGORIES: Final = frozenset({"ecommerce", "carrier", "marketplace", "erp", "accounting", "custom"})
 # Which documented provider belongs to which documented category: the names' own meaning.
-_CATEGORY_OF: Final = {
-    "shopify": "ecommerce",
-    "woocommerce": "ecommerce",
-    "magento": "ecommerce",
-    "bigcommerce": "ecommerce",
-    "amazon": "marketplace",
-    "ebay": "marketplace",
-    "brightpearl": "erp",
-    "xero": "accounting",
-    "quickbooks": "accounting",
-    "dhl": "carrier",
-    "dpd": "carrier",
-    "fedex": "carrier",
-    "ups": "carrier",
-    "royal_mail": "carrier",
+_PROVIDERS: Final[Mapping[str, tuple[str, ...]]] = {
+    "ecommerce": ("shopify", "woocommerce", "magento", "bigcommerce"),
+    "carrier": ("dhl", "dpd", "fedex", "ups", "royal_mail"),
+    "marketplace": ("amazon", "ebay"),
+    "erp": ("brightpearl",),
+    "accounting": ("xero", "quickbooks"),
+    "custom": (),
 }
+_CATEGORY_OF: Final = {provider: category for category, providers in _PROVIDERS.items() for provider in providers}
 
 
 def _enabled(record: StoredRecord, _tenant: Tenant) -> bool | None:
@@ -127,13 +88,13 @@ def _provider(record: StoredRecord, _tenant: Tenant) -> str | None:
     """What a list reports as provider: create's ``provider``, else an ``integration_type`` that is no category."""
     provider: str | None = record.attributes.get("provider")
     given: str = record.attributes["integration_type"]
-    return provider if provider is not None or given in _CATEGORIES else given
+    return provider if provider is not None or given in _PROVIDERS else given
 
 
 def _category(record: StoredRecord, tenant: Tenant) -> str:
     """The category that a list reports, whatever create was given."""
     given: str = record.attributes["integration_type"]
-    return given if given in _CATEGORIES else _CATEGORY_OF.get(_provider(record, tenant) or "", "custom")
+    return given if given in _PROVIDERS else _CATEGORY_OF.get(_provider(record, tenant) or "", "custom")
 
 
 INTEGRATIONS: Final = SimulatedResource(

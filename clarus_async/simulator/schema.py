@@ -10,7 +10,7 @@ import binascii
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, cast
 
 import attrs
 import orjson
@@ -126,8 +126,6 @@ type {node}List {{
 """
 
 _SITES: Final = ({"id": "1", "code": "MAIN", "name": "Main warehouse"},)
-# More documents than a client has; what a test generates on top need not stay parsed.
-_MAX_DOCUMENTS: Final = 256
 
 _OPERATORS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
     "eq": lambda value, wanted: bool(value == wanted),
@@ -171,14 +169,6 @@ def _a_time(text: object) -> datetime:
 _VALUES: Final[Mapping[str, Callable[[Any], Any]]] = {"IdInputType": _an_id, "DatetimeInputType": _a_time}
 
 
-class _Schema(NamedTuple):
-    """A schema, what its lists are read by, and the documents that were read for it."""
-
-    schema: GraphQLSchema
-    root: dict[str, dict[str, Callable[..., dict[str, Any]]]]
-    documents: dict[str, DocumentNode | list[GraphQLError]]
-
-
 class GraphQLApi:
     """Answers GraphQL requests.
 
@@ -187,9 +177,7 @@ class GraphQLApi:
     """
 
     def __init__(self, *, searchable_references: bool, max_page_size: int) -> None:
-        self._schema, self._root, self._documents = _build(
-            (*RESOURCES.values(),), searchable_references=searchable_references
-        )
+        self._schema, self._root = _build((*RESOURCES.values(),), searchable_references=searchable_references)
         self._max_page_size = max_page_size
 
     def execute(self, tenant: Tenant, body: bytes, as_of: datetime | None) -> dict[str, Any]:
@@ -205,7 +193,7 @@ class GraphQLApi:
                 return _failure("No query string was present")
         if not isinstance(variables, dict | None) or not isinstance(operation, str | None):
             return _failure("variables must be an object, operationName a string")
-        document = self._documents.get(query) or self._read(query)
+        document = _read(self._schema, query)
         if isinstance(document, list):
             return {"errors": [error.formatted for error in document]}
         result = execute_sync(
@@ -218,17 +206,15 @@ class GraphQLApi:
         )
         return dict(result.formatted)
 
-    def _read(self, query: str) -> DocumentNode | list[GraphQLError]:
-        try:
-            parsed = parse(query)
-        except GraphQLError as error:
-            document: DocumentNode | list[GraphQLError] = [error]
-        else:
-            document = validate(self._schema, parsed) or parsed
-        if len(self._documents) >= _MAX_DOCUMENTS:
-            self._documents.clear()
-        self._documents[query] = document
-        return document
+
+# More documents than a client has; what a test generates on top need not stay parsed.
+@functools.lru_cache(256)
+def _read(schema: GraphQLSchema, query: str) -> DocumentNode | list[GraphQLError]:
+    try:
+        document = parse(query)
+    except GraphQLError as error:
+        return [error]
+    return validate(schema, document) or document
 
 
 def _failure(message: str) -> dict[str, Any]:
@@ -237,7 +223,9 @@ def _failure(message: str) -> dict[str, Any]:
 
 # Shared by all simulators: a client sends the same documents to each.
 @functools.cache
-def _build(resources: tuple[SimulatedResource, ...], *, searchable_references: bool) -> _Schema:
+def _build(
+    resources: tuple[SimulatedResource, ...], *, searchable_references: bool
+) -> tuple[GraphQLSchema, dict[str, dict[str, Callable[..., dict[str, Any]]]]]:
     fields_of = {
         resource.name: {
             field: described
@@ -257,7 +245,7 @@ def _build(resources: tuple[SimulatedResource, ...], *, searchable_references: b
             if field.type is not None:
                 node.fields[name].resolve = _resolver(field.read)
         root[resource.name] = {"all": functools.partial(_list, resource, fields_of[resource.name])}
-    return _Schema(schema, root, {})
+    return schema, root
 
 
 def _describe(resource: SimulatedResource, fields: Mapping[str, Field]) -> str:
@@ -274,7 +262,8 @@ def _describe(resource: SimulatedResource, fields: Mapping[str, Field]) -> str:
 def _resolver(read: Callable[[StoredRecord, Tenant], Any]) -> Callable[[Any, GraphQLResolveInfo[Any]], Any]:
     def resolve(record: StoredRecord, info: GraphQLResolveInfo[Any]) -> Any:  # noqa: ANN401 - whatever the field has
         value = read(record, info.context.tenant)
-        return _timestamp(value) if isinstance(value, datetime) else value
+        # Whole seconds and Z, as in the vendor's sample.
+        return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if isinstance(value, datetime) else value
 
     return resolve
 
@@ -357,8 +346,3 @@ def _position(cursor: str | None) -> int:
     except (binascii.Error, ValueError):
         pass
     raise GraphQLError("after is not a cursor of this list")
-
-
-def _timestamp(value: datetime) -> str:
-    # Whole seconds and Z, as in the vendor's sample.
-    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

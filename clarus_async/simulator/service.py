@@ -39,12 +39,8 @@ class Admission:
 
     def leave(self, at: float) -> None:
         """Note that it has been answered."""
-        if self.counted is not None:
-            self.counted.leave(at)
-
-    def with_headers(self, answer: Answer) -> Answer:
-        """Return an answer with the headers of the quota."""
-        return attrs.evolve(answer, headers={**answer.headers, **self.headers}) if self.headers else answer
+        if self.counted is not None and self.counted.verdict.admitted:
+            self.counted.limiter.leave(at)
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -63,35 +59,21 @@ class Service:
     _sends: Counter[tuple[str, str]] = attrs.field(factory=Counter, init=False)
 
     def tenant(self, name: str) -> Tenant:
-        """Return a tenant.
-
-        Raises:
-            ValueError: There is no such tenant.
-        """
+        """Return a tenant, or raise ``ValueError`` where there is no such one."""
         if name not in self._tenants:
-            msg = f"this simulator has no tenant {name!r}, only {', '.join(self._tenants)}"
-            raise ValueError(msg)
+            raise ValueError(f"this simulator has no tenant {name!r}, only {', '.join(self._tenants)}")
         return self._tenants[name]
 
     def resource(self, name: str) -> SimulatedResource:
-        """Return a resource.
-
-        Raises:
-            ValueError: There is no such resource.
-        """
+        """Return a resource, or raise ``ValueError`` where there is no such one."""
         if name not in RESOURCES:
-            msg = f"this simulator has no resource {name!r}, only {', '.join(RESOURCES)}"
-            raise ValueError(msg)
+            raise ValueError(f"this simulator has no resource {name!r}, only {', '.join(RESOURCES)}")
         return RESOURCES[name]
 
     def preload(
         self, tenant: Tenant, resource: SimulatedResource, records: Iterable[Mapping[str, Any]], created_at: datetime
     ) -> list[StoredRecord]:
-        """Store records without a request.
-
-        Raises:
-            ValueError: A create request with these attributes would be refused.
-        """
+        """Store records without a request, or raise ``ValueError`` where a create would be refused."""
         stored: list[StoredRecord] = []
         for record in records:
             try:
@@ -99,8 +81,7 @@ class Service:
                 attributes = documents.read_attributes(resource, body)
                 self._check_references(tenant, resource, attributes)
             except RefusedError as error:
-                msg = f"preload, record {len(stored)}: {error.answer.body.decode()}"
-                raise ValueError(msg) from None
+                raise ValueError(f"preload, record {len(stored)}: {error.answer.body.decode()}") from None
             stored.append(tenant.ledger(resource.name).add(self._next_id(resource), attributes, created_at))
         return stored
 

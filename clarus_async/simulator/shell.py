@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+import os
+import socket
+import struct
+import zlib
+from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 import attrs
 from aiohttp import web
 from multidict import CIMultiDict
 
-from clarus_async.simulator import delivery, spoil
+from clarus_async.simulator import spoil
 from clarus_async.simulator.clock import Clock
 from clarus_async.simulator.documents import Answer, not_found, problem, problems
 from clarus_async.simulator.faults import Endpoint, Fault, FaultKind, FaultPlan
@@ -25,6 +30,9 @@ _OF_A_RECORD: Final = {
     ("DELETE", ""): Endpoint.DELETE,
     ("POST", "synchronize"): Endpoint.SYNCHRONIZE,
 }
+
+
+_CHUNK: Final = 256 * 1024
 
 
 class Route(NamedTuple):
@@ -136,7 +144,7 @@ class Shell:
             return await self._send(request, entry, refusal, None)
         except (OSError, web.RequestPayloadError):
             # The client left in the middle of its request: nothing was asked.
-            return delivery.reset(request)
+            return _reset(request)
         if endpoint is None:
             return await self._send(request, entry, self._elsewhere(entry), None)
         self._service.arrived(entry)
@@ -167,7 +175,8 @@ class Shell:
                     await asyncio.sleep(admission.delay)
                 stale = fault.delay if fault is not None and fault.kind is FaultKind.STALE_LIST else 0.0
                 answer = self._service.apply(entry, self._clock.now(), stale=stale)
-            return await self._answer(request, entry, admission.with_headers(answer), fault)
+            answer = attrs.evolve(answer, headers={**answer.headers, **admission.headers})
+            return await self._answer(request, entry, answer, fault)
         finally:
             admission.leave(self._clock.now())
 
@@ -181,7 +190,7 @@ class Shell:
         if fault.kind is FaultKind.STALL_AFTER:
             await asyncio.sleep(fault.delay)
         if fault.kind in {FaultKind.STALL_AFTER, FaultKind.RESET_AFTER}:
-            return delivery.reset(request)
+            return _reset(request)
         return await self._send(request, entry, spoil.answer_after(fault, answer, self._clock.wall(now)), fault)
 
     async def _inject(self, request: web.BaseRequest, entry: LoggedRequest, fault: Fault) -> web.StreamResponse:
@@ -189,15 +198,15 @@ class Shell:
             case FaultKind.REFUSE:
                 self._listener.refuse_for(fault.delay)
                 self.drop_idle()
-                return delivery.reset(request)
+                return _reset(request)
             case FaultKind.RESET_BEFORE:
-                return delivery.reset(request)
+                return _reset(request)
             case FaultKind.STALL_BEFORE:
                 await asyncio.sleep(fault.delay)
-                return delivery.reset(request)
+                return _reset(request)
             case FaultKind.LATE_APPLY:
                 self._apply_later(entry, fault.delay)
-                return delivery.reset(request)
+                return _reset(request)
             case FaultKind.GATEWAY_TIMEOUT:
                 self._apply_later(entry, fault.delay)
         answer = spoil.answer_instead(fault, entry, self._clock.wall(self._clock.now()))
@@ -224,7 +233,7 @@ class Shell:
         if wait := self._latency():
             await asyncio.sleep(wait)
         if request.transport is None or request.transport.is_closing():
-            return delivery.reset(request)
+            return _reset(request)
         headers = CIMultiDict(answer.headers)
         headers["Date"] = self._clock.http_date(self._clock.now())
         headers["X-Request-Id"] = entry.request_id
@@ -233,12 +242,84 @@ class Shell:
             headers["Content-Type"] = answer.content_type
         entry.status = answer.status
         if fault is not None and fault.kind is FaultKind.TRUNCATED:
-            return await delivery.truncated(request, answer, headers)
+            return await _truncated(request, answer, headers)
         if fault is not None and fault.kind is FaultKind.OVERSIZED:
-            response = await delivery.oversized(request, fault, answer, headers)
+            response = await _oversized(request, fault, answer, headers)
         else:
             response = web.Response(status=answer.status, body=answer.body or None, headers=headers)
         if not self._listener.is_open:
             # A refusing server keeps no connection alive on which it could be reached.
             response.force_close()
         return response
+
+
+def _reset(request: web.BaseRequest) -> web.StreamResponse:
+    """Cut the connection with a TCP RST, so that the client sees a reset and no orderly end."""
+    transport = request.transport
+    if transport is not None:
+        connection = transport.get_extra_info("socket")
+        descriptor = None if connection is None else connection.fileno()
+        # A simulated network has no file descriptors, and no RST either.
+        if isinstance(descriptor, int) and descriptor >= 0:
+            # A duplicate, because not every event loop lets its own socket be touched.
+            with socket.socket(fileno=os.dup(descriptor)) as duplicate:
+                duplicate.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        transport.abort()
+    return web.Response()  # the server insists on one; it goes nowhere
+
+
+async def _truncated(request: web.BaseRequest, answer: Answer, headers: CIMultiDict[str]) -> web.StreamResponse:
+    """Send half of the answer, which promises all of it, and close the connection.
+
+    An answer without a body ends in the middle of its headers.
+    """
+    transport = request.transport
+    if transport is None:
+        return web.Response()
+    if not answer.body:
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        head = f"HTTP/1.1 {answer.status} No Content\r\n{lines}\r\n".encode()
+        transport.write(head[: len(head) // 2])
+        transport.close()
+        return web.Response()
+    response = web.StreamResponse(status=answer.status, headers=headers)
+    response.content_length = len(answer.body)
+    with contextlib.suppress(ConnectionError):
+        await response.prepare(request)
+        await response.write(answer.body[: len(answer.body) // 2])
+    transport.close()
+    return response
+
+
+async def _oversized(
+    request: web.BaseRequest, fault: Fault, answer: Answer, headers: CIMultiDict[str]
+) -> web.StreamResponse:
+    """Send the answer behind so many spaces that it is ``fault.size`` bytes long, without ever holding it."""
+    response = web.StreamResponse(status=answer.status, headers=headers)
+    chunks = _padded(answer.body, fault.size)
+    if fault.gzip:
+        response.headers["Content-Encoding"] = "gzip"
+        chunks = _gzipped(chunks)
+    else:
+        response.content_length = max(fault.size, len(answer.body))
+    # A client that has seen enough hangs up; that is what the fault is for.
+    with contextlib.suppress(ConnectionError):
+        await response.prepare(request)
+        for chunk in chunks:
+            if chunk:
+                await response.write(chunk)
+            await asyncio.sleep(0)
+    return response
+
+
+def _padded(body: bytes, size: int) -> Iterator[bytes]:
+    for left in range(size - len(body), 0, -_CHUNK):
+        yield b" " * min(left, _CHUNK)
+    yield body
+
+
+def _gzipped(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    packer = zlib.compressobj(wbits=31)
+    for chunk in chunks:
+        yield packer.compress(chunk)
+    yield packer.flush()

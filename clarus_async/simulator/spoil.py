@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
-from email.utils import format_datetime
+from datetime import datetime
+from email.utils import formatdate
 from typing import Any, Final
 
 import attrs
@@ -21,8 +21,7 @@ def _retry_after(fault: Fault, now: datetime) -> dict[str, str]:
         return {}
     if fault.retry_after_date:
         # A date has whole seconds: rounded up, so that it is never sooner than asked for.
-        at = (now + timedelta(seconds=fault.retry_after)).timestamp()
-        return {"Retry-After": format_datetime(datetime.fromtimestamp(math.ceil(at), now.tzinfo), usegmt=True)}
+        return {"Retry-After": formatdate(math.ceil(now.timestamp() + fault.retry_after), usegmt=True)}
     seconds = fault.retry_after
     return {"Retry-After": str(int(seconds) if float(seconds).is_integer() else seconds)}
 
@@ -89,20 +88,18 @@ def answer_after(fault: Fault, answer: Answer, now: datetime) -> Answer:
             return Answer(status=status, body=b"OK, that is done.", headers=answer.headers)
         case FaultKind.OVERSIZED:
             return Answer(status=status, body=answer.body, headers=answer.headers)
-        case FaultKind.GRAPHQL_ERRORS | FaultKind.ODD_ROWS:
+        case FaultKind.GRAPHQL_ERRORS:
             document = orjson.loads(answer.body)
-            data = document.get("data")
-            if fault.kind is FaultKind.GRAPHQL_ERRORS:
-                path = [next(iter(data or ()), None), "all", "edges"]
-                error = {"message": "Something went wrong while reading", "path": path}
-                document["errors"] = [*document.get("errors", ()), error]
-            _in_edges(data, _halve if fault.kind is FaultKind.GRAPHQL_ERRORS else _spoil_rows)
+            path = [next(iter(document.get("data") or ()), None), "all", "edges"]
+            error = {"message": "Something went wrong while reading", "path": path}
+            document["errors"] = [*document.get("errors", ()), error]
+            _in_edges(document.get("data"), lambda edges: edges[: len(edges) // 2])
+            return attrs.evolve(answer, body=orjson.dumps(document))
+        case FaultKind.ODD_ROWS:
+            document = orjson.loads(answer.body)
+            _in_edges(document.get("data"), _spoil_rows)
             return attrs.evolve(answer, body=orjson.dumps(document))
     return answer
-
-
-def _halve(edges: list[Any]) -> list[Any]:
-    return edges[: len(edges) // 2]
 
 
 def _spoil_rows(edges: list[Any]) -> list[Any]:

@@ -62,19 +62,8 @@ class StoredRecord:
         return self.attributes.get("external_system_reference1")
 
 
-Matches = Callable[[StoredRecord], bool]
-
-
-def _everything(_record: StoredRecord) -> bool:
-    return True
-
-
 class Tenant:
-    """What one tenant has.
-
-    Args:
-        name: Its subdomain.
-    """
+    """What one tenant has."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -155,21 +144,13 @@ class Ledger:
         first: int,
         *,
         after: int = 0,
-        matches: Matches = _everything,
+        matches: Callable[[StoredRecord], bool] = lambda _: True,
         equal: Mapping[str, Iterable[str]] | None = None,
         as_of: datetime | None = None,
     ) -> tuple[Sequence[StoredRecord], bool]:
-        """Walk the records in order of their ids.
+        """Return the ``first`` records that match behind an id, as of a time, and whether there are more.
 
-        Args:
-            first: How many at most.
-            after: Begin behind this id.
-            matches: Which ones.
-            equal: Values of ``INDEXED`` attributes of which ``matches`` demands one: saves the scan.
-            as_of: Look at the past; ``None``: now.
-
-        Returns:
-            The records, and whether there are more.
+        ``equal`` has values of ``INDEXED`` attributes of which ``matches`` demands one: they save the scan.
         """
         start = bisect_right(self._ids, after)
         rows: list[StoredRecord] = []

@@ -17,9 +17,9 @@ from clarus_async.simulator.limiters import (
     NginxLimitReq,
     SlidingLog,
     TokenBucket,
-    Unlimited,
 )
 from clarus_async.simulator.quota import Quota
+from tests.support.limiters import Unlimited
 from tests.zoo.runner import Client, Line, play, run
 from tests.zoo.worlds import plain, world
 

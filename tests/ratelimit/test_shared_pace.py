@@ -13,7 +13,8 @@ from clarus_async.config import PacingPolicy
 from clarus_async.ratelimit.pace import PaceSource, Sent
 from clarus_async.ratelimit.pace_leader import Leader, MemberEvent, MemberReport
 from clarus_async.ratelimit.shared_pace import SharedClock
-from clarus_async.simulator.limiters import FixedWindow, SlidingLog, Unlimited
+from clarus_async.simulator.limiters import FixedWindow, SlidingLog
+from tests.support.limiters import Unlimited
 from tests.support.sharing import Process, Server, Store, leader_of
 from tests.support.virtual import now, settle, virtual
 

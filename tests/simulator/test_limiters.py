@@ -6,7 +6,6 @@ import pytest
 
 from clarus_async.simulator.limiters import (
     AllOf,
-    Bursty,
     Connections,
     FirstRequestWindow,
     FixedWindow,
@@ -18,6 +17,7 @@ from clarus_async.simulator.limiters import (
     TokenBucket,
     Verdict,
 )
+from tests.support.limiters import Bursty
 
 # A clock may begin anywhere; all of these are multiples of a minute.
 origins = pytest.mark.parametrize("origin", [0.0, 60.0, 1e9 - 40.0, 1.7e9 - 20.0])

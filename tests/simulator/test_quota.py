@@ -9,6 +9,7 @@ from clarus_async.ratelimit.headers import RateLimitHeaders, read_rate_limit
 from clarus_async.simulator import Quota
 from clarus_async.simulator.limiters import Verdict
 from clarus_async.simulator.quota import QuotaHeaders, Quotas, headers, limiter
+from clarus_async.simulator.service import Admission
 
 
 @pytest.mark.parametrize(
@@ -119,9 +120,9 @@ def test_what_was_admitted_leaves_and_what_was_refused_never_came():
     first, second = quotas.take("a", 0.0), quotas.take("a", 0.0)
     assert (first.verdict.admitted, second.verdict.admitted) == (True, False)
 
-    second.leave(1.0)
+    Admission(None, {}, second).leave(1.0)
     assert not quotas.take("a", 1.0).verdict.admitted
-    first.leave(2.0)
+    Admission(None, {}, first).leave(2.0)
     assert [quotas.take("a", 2.0).verdict.admitted for _ in range(2)] == [True, False]
 
 

@@ -4,8 +4,9 @@ import math
 
 import pytest
 
-from clarus_async.simulator.limiters import FirstRequestWindow, FixedWindow, SlidingLog, TokenBucket, Unlimited
+from clarus_async.simulator.limiters import FirstRequestWindow, FixedWindow, SlidingLog, TokenBucket
 from clarus_async.simulator.quota import Quota
+from tests.support.limiters import Unlimited
 from tests.zoo.__main__ import measure, summary
 from tests.zoo.runner import Clairvoyant, Client, Unpaced, play, run
 from tests.zoo.wanted import BELOW, WANTED, Held

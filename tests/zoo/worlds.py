@@ -12,7 +12,6 @@ from typing import Any, Final
 
 from clarus_async.simulator.limiters import (
     AllOf,
-    Bursty,
     Connections,
     FirstRequestWindow,
     FixedWindow,
@@ -23,10 +22,10 @@ from clarus_async.simulator.limiters import (
     SlidingCounter,
     SlidingLog,
     TokenBucket,
-    Unlimited,
     Verdict,
 )
 from clarus_async.simulator.quota import Quota, QuotaHeaders, headers
+from tests.support.limiters import Bursty, Unlimited
 
 # What 64 in flight can carry, with room for jitter.
 _CARRIED: Final = 45
