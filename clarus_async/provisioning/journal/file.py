@@ -21,7 +21,7 @@ from clarus_async.errors import JournalError
 from clarus_async.forking import watch
 from clarus_async.provisioning.journal import rows as sql
 from clarus_async.provisioning.journal.file_lock import FileLock, wal_problem
-from clarus_async.provisioning.journal.rows import Change, Completion, Intent, Known, Row, are_texts
+from clarus_async.provisioning.journal.rows import Known, Row, are_texts
 
 _VERSION: Final = "2"
 _EARLIER: Final = "1"
@@ -190,11 +190,15 @@ class JournalFile:
         self.salt = salt
         return known
 
-    def write(self, rows: Sequence[Intent | Completion]) -> None:
-        """Write intents, and completions of records that have theirs, all or none; return when they are on the disk."""
+    def write(self, rows: Sequence[Row]) -> None:
+        """Write intents and completions, all or none; return when they are on the disk.
+
+        A row without a status is an intent, and replaces all that was there of the record but ``unknown``. Any other is
+        the completion of a record that has its intent.
+        """
         # Of what is written together, a completion is the last word.
-        intents = [tuple(row) for row in rows if type(row) is Intent]
-        completions = [tuple(row) for row in rows if type(row) is Completion]
+        intents = [row.intent for row in rows if row.status is None]
+        completions = [row.completion for row in rows if row.status is not None]
         texts = _json(intents), _json(completions)
         whole = "\\u0000" not in texts[0] and "\\u0000" not in texts[1]
         database = self._connected()
@@ -209,7 +213,7 @@ class JournalFile:
                 ended = database.execute(sql.WRITE_COMPLETIONS, texts[1:]).rowcount
             else:
                 database.executemany(sql.WRITE_ONE_INTENT, [[_cell(value) for value in row] for row in intents])
-                named = [dict(zip(Completion._fields, map(_cell, row), strict=True)) for row in completions]
+                named = [dict(zip(sql.COMPLETION, map(_cell, row), strict=True)) for row in completions]
                 ended = database.executemany(sql.WRITE_ONE_COMPLETION, named).rowcount
             if completions and ended < len(completions):
                 raise sqlite3.IntegrityError("a completion has no intent")
@@ -259,13 +263,16 @@ class JournalFile:
         statement = "DELETE FROM records WHERE n IN (SELECT value FROM json_each(?))"
         self._connected().execute(statement, (_json(numbers),))
 
-    def change(self, changes: Iterable[Change]) -> None:
-        """Note what is about to be changed, of records that have their intents."""
+    def change(self, rows: Iterable[Row]) -> None:
+        """Note what is about to be changed, of records that have their intents; their ``given`` is what stays.
+
+        Until it is known what became of that, it answers for no input.
+        """
         database = self._connected()
         with database:
             database.execute("BEGIN")
-            named = [{name: _cell(value) for name, value in change._asdict().items()} for change in changes]
-            database.executemany(sql.CHANGE, named)
+            values = [(row.id, row.ours, _cell(row.given), _cell(row.names), row.n) for row in rows]
+            database.executemany(sql.CHANGE, values)
 
     def _fetch(self, where: str, *arguments: object) -> dict[int, Row]:
         # All of them first: a statement that had not come to its end would keep the file from being closed.

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from clarus_async.errors import JournalError
 from clarus_async.provisioning.journal.file import JournalFile
-from clarus_async.provisioning.journal.rows import Completion, Intent, Known
+from clarus_async.provisioning.journal.rows import Known, Row
 
 T = TypeVar("T")
 
@@ -26,7 +26,7 @@ class Journal:
     def __init__(self, file: JournalFile) -> None:
         self.file = file
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="clarus_async journal")
-        self._pending: list[Intent | Completion] = []
+        self._pending: list[Row] = []
         self._written: asyncio.Future[None] | None = None
         self._writing: asyncio.Task[None] | None = None
         self._error: str | None = None
@@ -56,7 +56,7 @@ class Journal:
         except sqlite3.Error as error:
             raise JournalError(self.file.explained(error)) from None
 
-    async def write(self, rows: Iterable[Intent | Completion]) -> None:
+    async def write(self, rows: Iterable[Row]) -> None:
         """Write rows, and return when they are on the disk; after one ``JournalError``, nothing more can be written."""
         if self._error is not None:
             raise JournalError(self._error)
