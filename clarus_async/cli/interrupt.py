@@ -5,73 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Awaitable, Callable
-from typing import Final, Self
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Final
 
 from clarus_async.cli.output import Results
 from clarus_async.cli.progress import ProgressView
 
 _LAST_WORDS: Final = 1.0  # seconds that results have to be written once everything is to stop
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
-
-
-class Interrupt:
-    """The first signal lets no further record begin and gives what is in flight some time; the second stops at once.
-
-    To stop at once is to cancel the task that made this. What is in flight has ``grace`` seconds.
-    """
-
-    def __init__(self, stop: Callable[[], None], say: Callable[[str], None], grace: float) -> None:
-        self._stop = stop
-        self._say = say
-        self._grace = grace
-        self._task = asyncio.current_task()
-        self._timer: asyncio.TimerHandle | None = None
-        self.signum: int | None = None
-        """The first signal that came."""
-        self.cancelled: bool = False
-        """Whether it was stopped at once."""
-
-    def wind_down(self) -> None:
-        """Begin no further record, and stop everything when the time is up."""
-        self._stop()
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self._grace, self._cancel)
-
-    def absorb(self) -> bool:
-        """Whether a cancellation that arrived is ours, and so goes no further."""
-        if self.cancelled and self._task is not None:
-            self._task.uncancel()
-        return self.cancelled
-
-    def _cancel(self) -> None:
-        if self._task is not None and not self.cancelled:
-            self.cancelled = True
-            self._task.cancel()
-
-    def _on_signal(self, signum: int) -> None:
-        if self.signum is not None:
-            self._cancel()
-            return
-        self.signum = signum
-        self._say(f"clarus: stopping; what is in flight has {self._grace:g} s to finish, once more stops at once")
-        self.wind_down()
-
-    def __enter__(self) -> Self:
-        loop = asyncio.get_running_loop()
-        # Only the main thread of a Unix process can; elsewhere Ctrl-C stops at once.
-        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
-            for signum in _SIGNALS:
-                loop.add_signal_handler(signum, self._on_signal, signum)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        loop = asyncio.get_running_loop()
-        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
-            for signum in _SIGNALS:
-                loop.remove_signal_handler(signum)
 
 
 async def deliver(
@@ -85,18 +26,53 @@ async def deliver(
     Raises:
         OSError: the results could not be written.
     """
-    with Interrupt(stop, view.say, grace) as interrupt:
-        results = Results(view.write_results, on_lost=interrupt.wind_down)
+    loop = asyncio.get_running_loop()
+    first: int | None = None
+
+    def wind_down() -> None:
+        stop()
+        if limit.when() is None:
+            limit.reschedule(loop.time() + grace)
+
+    def on_signal(signum: int) -> None:
+        nonlocal first
+        if first is None:
+            first = signum
+            view.say(f"clarus: stopping; what is in flight has {grace:g} s to finish, once more stops at once")
+            wind_down()
+        elif not limit.expired():
+            limit.reschedule(loop.time())
+
+    with _handled(on_signal):
         try:
-            try:
-                await work(results)
-            finally:
-                await results.close(_LAST_WORDS if interrupt.cancelled else None)
-        except asyncio.CancelledError:
-            if not interrupt.absorb():
+            async with asyncio.timeout(None) as limit:
+                results = Results(view.write_results, on_lost=wind_down)
+                try:
+                    await work(results)
+                finally:
+                    await results.close(_LAST_WORDS if limit.expired() else None)
+        except TimeoutError as error:
+            # One that the work raised, such as that of a deadline, is a subclass.
+            if type(error) is not TimeoutError or not limit.expired():
                 raise
-    if interrupt.signum is not None:
-        return 128 + interrupt.signum
+    if first is not None:
+        return 128 + first
     if results.lost is not None:
         raise results.lost
     return None
+
+
+@contextlib.contextmanager
+def _handled(on_signal: Callable[[int], None]) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    # Only the main thread of a Unix process can; elsewhere Ctrl-C stops at once.
+    unable = NotImplementedError, RuntimeError, ValueError
+    with contextlib.suppress(*unable):
+        for signum in _SIGNALS:
+            loop.add_signal_handler(signum, on_signal, signum)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(*unable):
+            for signum in _SIGNALS:
+                loop.remove_signal_handler(signum)

@@ -20,7 +20,7 @@ class WorkQueue:
         self._most = most
         self._new: deque[WorkItem] = deque()
         self._again: deque[WorkItem] = deque()
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._changed = asyncio.Event()
         self._closed = False
         self.under_way: int = 0
         """Records that were begun and are not at their end."""
@@ -32,13 +32,13 @@ class WorkQueue:
     def add(self, items: Iterable[WorkItem]) -> None:
         """Put new records at the end."""
         self._new += items
-        self._wake()
+        self._changed.set()
 
     def add_again(self, item: WorkItem) -> None:
         """Put a record that was begun before to the front."""
         item.state = WorkState.RESENDING
         self._again.append(item)
-        self._wake()
+        self._changed.set()
 
     @property
     def full(self) -> bool:
@@ -48,7 +48,7 @@ class WorkQueue:
     def ended(self) -> None:
         """Note that a record that was begun is at its end."""
         self.under_way -= 1
-        self._wake()
+        self._changed.set()
 
     async def get(self) -> WorkItem | None:
         """Wait for the next record; ``None``: there will be none."""
@@ -62,14 +62,8 @@ class WorkQueue:
                 return item
             if self._closed:
                 return None
-            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append(future)
-            try:
-                await future
-            except asyncio.CancelledError:
-                if future.done() and not future.cancelled():
-                    self._wake()
-                raise
+            self._changed.clear()
+            await self._changed.wait()
 
     def drop(self) -> list[WorkItem]:
         """Let go of the records that were not begun."""
@@ -80,12 +74,4 @@ class WorkQueue:
     def close(self) -> None:
         """Tell who waits that there will be no more."""
         self._closed = True
-        self._wake()
-
-    def _wake(self) -> None:
-        ready = len(self._waiting) if self._closed else len(self._new) + len(self._again)
-        while self._waiting and ready > 0:
-            future = self._waiting.popleft()
-            if not future.done():
-                future.set_result(None)
-                ready -= 1
+        self._changed.set()
