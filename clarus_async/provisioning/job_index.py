@@ -249,7 +249,7 @@ class JobIndex:
             rows = [
                 Row(
                     item.number,
-                    item.key,
+                    item.pending.key,
                     id=item.update_id,
                     ours=item.ours,
                     given=_unchanged(item),

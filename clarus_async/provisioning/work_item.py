@@ -94,11 +94,6 @@ class WorkItem:
         return self.creation.pending.in_doubt
 
     @property
-    def key(self) -> str:
-        """The surest of the record's natural keys."""
-        return self.creation.pending.key
-
-    @property
     def last_key(self) -> LookupKey:
         """The last of the record's natural keys, which others of the job may have, too."""
         return self.creation.pending.keys[-1]
@@ -116,7 +111,7 @@ class WorkItem:
         elif status is OutcomeStatus.UPDATED:
             fields["unpatched"] = unpatchable(self.spec, self.new)
             fields["differs"] = unchangeable(self.spec, self.differs)
-        return Outcome(index=self.index, key=self.key, status=status, resource=self.spec.name, **fields)  # type: ignore[arg-type]
+        return Outcome(index=self.index, key=self.pending.key, status=status, resource=self.spec.name, **fields)  # type: ignore[arg-type]
 
     def planned(self, plan: Plan) -> Outcome:
         """Build the outcome of a record for which nothing was sent."""

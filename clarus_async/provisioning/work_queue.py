@@ -10,17 +10,13 @@ from clarus_async.provisioning.work_item import WorkItem, WorkState
 
 
 class WorkQueue:
-    """The queue between the planner, which prepares records, and the workers, which send them.
-
-    Args:
-        most: records that may be under way or in doubt before a new one is begun.
-    """
+    """The queue between the planner and the workers; a new record is begun where fewer than ``most`` are under way."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._new: deque[WorkItem] = deque()
         self._again: deque[WorkItem] = deque()
-        self._changed = asyncio.Event()
+        self._waiting: deque[asyncio.Future[None]] = deque()
         self._closed = False
         self.under_way: int = 0
         """Records that were begun and are not at their end."""
@@ -32,13 +28,13 @@ class WorkQueue:
     def add(self, items: Iterable[WorkItem]) -> None:
         """Put new records at the end."""
         self._new += items
-        self._changed.set()
+        self._wake()
 
     def add_again(self, item: WorkItem) -> None:
         """Put a record that was begun before to the front."""
         item.state = WorkState.RESENDING
         self._again.append(item)
-        self._changed.set()
+        self._wake()
 
     @property
     def full(self) -> bool:
@@ -48,7 +44,7 @@ class WorkQueue:
     def ended(self) -> None:
         """Note that a record that was begun is at its end."""
         self.under_way -= 1
-        self._changed.set()
+        self._wake()
 
     async def get(self) -> WorkItem | None:
         """Wait for the next record; ``None``: there will be none."""
@@ -62,8 +58,14 @@ class WorkQueue:
                 return item
             if self._closed:
                 return None
-            self._changed.clear()
-            await self._changed.wait()
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(future)
+            try:
+                await future
+            except asyncio.CancelledError:
+                if future.done() and not future.cancelled():
+                    self._wake()
+                raise
 
     def drop(self) -> list[WorkItem]:
         """Let go of the records that were not begun."""
@@ -74,4 +76,13 @@ class WorkQueue:
     def close(self) -> None:
         """Tell who waits that there will be no more."""
         self._closed = True
-        self._changed.set()
+        self._wake()
+
+    def _wake(self) -> None:
+        # No more of them than there is work for: of thousands that wait, each would cost something.
+        ready = len(self._waiting) if self._closed else len(self._new) + len(self._again)
+        while self._waiting and ready > 0:
+            future = self._waiting.popleft()
+            if not future.done():
+                future.set_result(None)
+                ready -= 1

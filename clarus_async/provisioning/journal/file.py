@@ -29,14 +29,7 @@ _RESOURCE_OF_VERSION_1: Final = "integrations"  # every journal of version 1 is 
 
 
 class JournalFile:
-    """One job's journal on disk.
-
-    Args:
-        path: the file.
-        tenant: whose records they are; ``None``: whosever.
-        base_url: where its API is; ``None``: wherever.
-        resource: what they are; ``None``: whatever.
-    """
+    """One job's journal on disk; with ``None`` for its tenant, base URL or resource, any job's."""
 
     def __init__(
         self,
@@ -69,11 +62,10 @@ class JournalFile:
         return self._database
 
     def open(self, *, make: bool = True) -> list[Known]:
-        """Open it, or make it; return what it holds.
+        """Open it, or make it; return what it holds. For errors of SQLite see ``explained``.
 
         Raises:
             JournalError: it is another job's, in use, damaged, not there, or can't be made.
-            sqlite3.Error: it can't be opened; see ``explained``.
         """
         try:
             # Where a link leads: SQLite keeps its WAL beside the file itself.
@@ -180,7 +172,9 @@ class JournalFile:
             raise JournalError(f"journal {self.path}: is damaged ({check}): {_WHAT_TO_DO}")
         job = dict(database.execute("SELECT name, value FROM job"))
         if job["version"] == _EARLIER:
-            _upgrade(database)
+            # It commits, or rolls back.
+            with database:
+                database.executescript(f"BEGIN;{sql.UPGRADE}")
         salt = bytes.fromhex(job["salt"])
         self.resource = job.get("resource", _RESOURCE_OF_VERSION_1)
         known = [Known.of(values) for values in database.execute(sql.KNOWN)]
@@ -320,16 +314,6 @@ _WHAT_TO_DO: Final = (
 
 
 _IN_USE: Final = "is in use by another run; wait for its end, or take another file"
-
-
-def _upgrade(database: sqlite3.Connection) -> None:
-    """Make a journal of version 1 one of this version, or leave it as it is."""
-    try:
-        database.executescript(f"BEGIN;{sql.UPGRADE}COMMIT;")
-    except sqlite3.Error:
-        if database.in_transaction:
-            database.execute("ROLLBACK")
-        raise
 
 
 def _can_not(what: str, path: Path, error: Exception) -> JournalError:
