@@ -42,20 +42,13 @@ def life(expires_in: float | None) -> float:
 # No repr: it holds a secret.
 @attrs.frozen(eq=False, repr=False)
 class HeldToken:
-    """A token and its life.
-
-    Args:
-        value: the bearer token.
-        since: when it was asked for, not when it came, in seconds on a monotonic clock.
-        life: seconds.
-        fresh_until: when it becomes stale: before the last tenth of its life, at least a second and at most a minute;
-            of a life under two seconds, before the second half. It is still served, while one caller gets the next.
-        expires_at: when it is served no more.
-    """
+    """A token and its life. Times are seconds on a monotonic clock."""
 
     value: str
-    since: float
+    since: float  # when it was asked for, not when it came
     life: float
+    # When it becomes stale: before the last tenth of its life, at least a second and at most a minute; of a life under
+    # two seconds, before the second half. It is still served, while one caller gets the next.
     fresh_until: float = attrs.field(init=False)
     expires_at: float = attrs.field(init=False)
 

@@ -8,8 +8,7 @@ import contextlib
 from typing import Final
 
 from clarus_async.cli.connection import connect, resource_of
-from clarus_async.cli.interrupt import deliver
-from clarus_async.cli.output import Results, describe, refuse_rows
+from clarus_async.cli.output import Results, deliver, describe, refuse_rows
 from clarus_async.cli.progress import ProgressView, drawing_of
 from clarus_async.cli.record_input import Input, InputRecords, open_input
 from clarus_async.cli.simulate import TRIAL_TENANT, trial_simulator

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from clarus_async.cli.connection import connect, resource_of
-from clarus_async.cli.interrupt import deliver
-from clarus_async.cli.output import Results, describe, refuse_rows
+from clarus_async.cli.output import Results, deliver, describe, refuse_rows
 from clarus_async.cli.progress import ProgressView, drawing_of
 from clarus_async.cli.summary import Summary
 from clarus_async.client import ClarusClient

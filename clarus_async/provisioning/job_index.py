@@ -106,17 +106,11 @@ def restore(pending: PendingCreate, row: Row, now: float, *, same: bool) -> None
 
 
 class Claims(NamedTuple):
-    """The records with the same last natural key that are others' of the job.
+    """The records with the same last natural key that are others' of the job."""
 
-    Args:
-        ids: of those that are known.
-        by_key_alone: one of them was only found by that key.
-        in_doubt: an earlier run left one of which nobody knows whether it is there.
-    """
-
-    ids: frozenset[int] = frozenset()
-    by_key_alone: bool = False
-    in_doubt: bool = False
+    ids: frozenset[int] = frozenset()  # of those that are known
+    by_key_alone: bool = False  # one of them was only found by that key
+    in_doubt: bool = False  # an earlier run left one of which nobody knows whether it is there
 
 
 class JobIndex:
@@ -153,7 +147,7 @@ class JobIndex:
             return
         try:
             # What is known of the others is what an earlier run wrote.
-            if (journaled := [item.number for item in unsent if item.journaled]) and not self._journal.broken:
+            if (journaled := [item.number for item in unsent if item.journaled]) and self._journal.error is None:
                 await self._journal.run(partial(self._journal.file.forget, journaled))
         finally:
             await self._journal.close()

@@ -14,7 +14,6 @@ import pytest
 
 from clarus_async.cli import output, progress
 from clarus_async.cli.commands import main
-from clarus_async.cli.interrupt import deliver
 from clarus_async.cli.progress import PlainProgress
 from clarus_async.errors import DeadlineExceededError
 from clarus_async.provisioning.options import Progress
@@ -468,7 +467,7 @@ class TestDeliver:
 
         view = SimpleNamespace(write_results=lose, say=stopped.append)
         with pytest.raises(BrokenPipeError):
-            await deliver(lambda: stopped.append("intake"), view, 0.01, work)
+            await output.deliver(lambda: stopped.append("intake"), view, 0.01, work)
         assert stopped == ["intake"]
 
     @pytest.mark.parametrize("error", [TimeoutError(), DeadlineExceededError("x"), asyncio.CancelledError()])
@@ -478,7 +477,7 @@ class TestDeliver:
 
         view = SimpleNamespace(write_results=lambda _: None, say=lambda _: None)
         with pytest.raises(type(error)):
-            await deliver(lambda: None, view, 10, work)
+            await output.deliver(lambda: None, view, 10, work)
 
 
 class TestResults:

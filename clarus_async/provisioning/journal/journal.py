@@ -29,12 +29,8 @@ class Journal:
         self._pending: list[Row] = []
         self._written: asyncio.Future[None] | None = None
         self._writing: asyncio.Task[None] | None = None
-        self._error: str | None = None
-
-    @property
-    def broken(self) -> bool:
-        """Whether something could not be written."""
-        return self._error is not None
+        self.error: str | None = None
+        """Why something could not be written, and nothing more can be."""
 
     async def open(self, *, make: bool = True) -> list[Known]:
         """Open it, or make it; return what it holds."""
@@ -58,8 +54,8 @@ class Journal:
 
     async def write(self, rows: Iterable[Row]) -> None:
         """Write rows, and return when they are on the disk; after one ``JournalError``, nothing more can be written."""
-        if self._error is not None:
-            raise JournalError(self._error)
+        if self.error is not None:
+            raise JournalError(self.error)
         rows = list(rows)
         if not rows:
             return
@@ -88,10 +84,10 @@ class Journal:
             try:
                 await self.run(partial(self.file.write, rows))
             except Exception as error:  # noqa: BLE001  whatever it is, what waits must hear that it is not written
-                self._error = error.message if isinstance(error, JournalError) else f"journal: {error}"
+                self.error = error.message if isinstance(error, JournalError) else f"journal: {error}"
                 self._pending.clear()
                 for future in filter(None, (written, self._written)):
-                    future.set_exception(JournalError(self._error))
+                    future.set_exception(JournalError(self.error))
                 self._written = None
             else:
                 if written is not None:

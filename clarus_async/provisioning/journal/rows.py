@@ -14,50 +14,34 @@ from clarus_async.provisioning.report import OutcomeStatus
 
 
 class Row(NamedTuple):
-    """What the journal holds of one record.
+    """What the journal holds of one record: its intent and its completion, whose other fields are as in ``Outcome``."""
 
-    Up to ``unknown`` it is the intent: what the record is, and how it is about to be sent. What became of it is its
-    completion, whose fields that are not named here are as in ``Outcome``.
-
-    Args:
-        n: its number in the journal, from 1.
-        key: the record's: the surest of its natural keys.
-        name: the value of its last natural key, where that is not its key.
-        hash: of all that was to be sent.
-        idempotency_key: the same for every send.
-        seen: ids that a lookup before the first send found; ``None`` where nobody looked.
-        sent: when it was first about to be sent, in seconds since 1970 on the server's clock, which no step of a local
-            clock moves; ``None`` where no answer had told of that.
-        given: digests of what the server was given last of each attribute; ``None`` where nobody knows.
-        names: others that it may have.
-        scope: of its last natural key, where that has one: the values of the attributes.
-        sends: how often it was, or is, to be sent as a new record.
-        unknown: whether it was ever in doubt; once said, it stays.
-        status: of its outcome; ``None`` in flight.
-        existing: what was to be done with what is there.
-        ours: whether a send of this job made what is there.
-    """
-
-    n: int
-    key: str
-    name: str | None = None
-    hash: str | None = None
-    idempotency_key: str | None = None
-    seen: Sequence[int] | None = None
+    # The intent: what the record is, and how it is about to be sent.
+    n: int  # its number in the journal, from 1
+    key: str  # the surest of its natural keys
+    name: str | None = None  # the value of its last natural key, where that is not its key
+    hash: str | None = None  # of all that was to be sent
+    idempotency_key: str | None = None  # the same for every send
+    seen: Sequence[int] | None = None  # ids that a lookup before the first send found; `None` where nobody looked
+    # When it was first about to be sent, in seconds since 1970 on the server's clock, which no step of a local clock
+    # moves; `None` where no answer had told of that.
     sent: float | None = None
+    # Digests of what the server was given last of each attribute; `None` where nobody knows.
     given: Mapping[str, str] | None = None
-    names: Sequence[str] = ()
-    scope: Sequence[object] | None = None
-    sends: int | None = None
-    unknown: bool = False
-    status: str | None = None
+    names: Sequence[str] = ()  # others that it may have
+    scope: Sequence[object] | None = None  # of its last natural key, where that has one: the attributes' values
+    # Both.
+    sends: int | None = None  # how often it was, or is, to be sent as a new record
+    unknown: bool = False  # whether it was ever in doubt; once said, it stays
+    # The completion: what became of it.
+    status: str | None = None  # `None` in flight
     id: int | None = None
     matched_by: str | None = None
     attempts: int = 0
     others: Sequence[int] = ()
     error: dict[str, Any] | None = None
-    existing: str | None = None
-    ours: bool = False
+    existing: str | None = None  # what was to be done with what is there
+    ours: bool = False  # whether a send of this job made what is there
     differs: Sequence[str] = ()
 
     @property
@@ -217,20 +201,14 @@ FROM records WHERE NOT {REFUSED}"""  # noqa: S608  made of constants
 
 
 class Known(NamedTuple):
-    """What of each record is kept at hand while a run goes on; the fields that are not named here are as in ``Row``.
-
-    Args:
-        name: the value of its last natural key.
-        by_key_alone: it was found as it is, and nothing was sent for it.
-        in_doubt: it may have been sent, and nobody knows what became of it.
-    """
+    """What of each record is kept at hand while a run goes on; the fields without a comment are as in ``Row``."""
 
     n: int
     key: str
-    name: str
+    name: str  # the value of its last natural key
     id: int | None
-    by_key_alone: bool
-    in_doubt: bool
+    by_key_alone: bool  # it was found as it is, and nothing was sent for it
+    in_doubt: bool  # it may have been sent, and nobody knows what became of it
     names: Sequence[str] = ()
     scope: Sequence[object] | None = None
 
