@@ -39,19 +39,12 @@ _LEAST_LIFE: Final = 1.0
 
 @attrs.frozen(repr=False)
 class Claim:
-    """What a process found in a token store; it has no repr, for it holds a secret.
+    """What a process found in a token store; it has no repr, for it holds a secret."""
 
-    Args:
-        owner: names the process.
-        ours: this process is to get the next token; no other does meanwhile.
-        token: the shared token, if any; beside ``ours``, one that is about to expire.
-        left: seconds that it has left to live.
-    """
-
-    owner: str
-    ours: bool
-    token: str | None
-    left: float
+    owner: str  # names the process
+    ours: bool  # this process is to get the next token; no other does meanwhile
+    token: str | None  # the shared one, if any; beside `ours`, one that is about to expire
+    left: float  # seconds that it has left to live
 
 
 # Milliseconds for which other processes wait for the one that asks for the next token: a few attempts of a healthy
@@ -136,11 +129,7 @@ class RedisTokenStore:
         self._start = start
 
     async def claim(self, refused: str | None) -> Claim | None:
-        """Look for a token; ``None`` where Redis can't be used.
-
-        Args:
-            refused: a token that was answered with 401; it is removed if it is the shared one.
-        """
+        """Look for another token than one that was answered with 401; ``None`` where Redis can't be used."""
         owner = uuid.uuid4().hex
         digest = "" if refused is None else _digest(self._keys.digest, refused.encode())
         reply = await self._evaluate(_CLAIM, [self._token, self._claim], [digest, owner, _CLAIM_LIFE])
@@ -167,14 +156,7 @@ class RedisTokenStore:
         return None if bearer_problem(token) else token
 
     async def share(self, claim: Claim, token: str, life: float, age: float) -> None:
-        """Share the token that a claim was for.
-
-        Args:
-            claim: what ``claim`` returned.
-            token: the bearer token.
-            life: seconds that it lives in all.
-            age: seconds since it was asked for.
-        """
+        """Share the token that a claim was for; ``life`` and ``age`` (since it was asked for) are in seconds."""
         stale = life - HeldToken(token, 0.0, life).fresh_until
         digest = _digest(self._keys.digest, token.encode())
         sealed = self._keys.seal.encrypt(token.encode()).decode()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from enum import Enum
 from typing import Final
 
 import attrs
@@ -33,14 +32,6 @@ ALWAYS_REFUSED: Final = (
 """The possible causes, where no token is accepted."""
 
 
-class Phase(Enum):
-    """Where a token is in its life."""
-
-    FRESH = "fresh"
-    STALE = "stale"  # still served, while one caller gets the next
-    EXPIRED = "expired"
-
-
 def life(expires_in: float | None) -> float:
     """Return the lifetime to assume for a server's ``expires_in``, both in seconds."""
     if expires_in is None or math.isnan(expires_in) or expires_in <= 0:
@@ -51,30 +42,20 @@ def life(expires_in: float | None) -> float:
 # No repr: it holds a secret.
 @attrs.frozen(eq=False, repr=False)
 class HeldToken:
-    """A token and its life.
-
-    Args:
-        value: the bearer token.
-        since: when it was asked for, not when it came, in seconds on a monotonic clock.
-        life: seconds.
-        fresh_until: when it becomes stale: before the last tenth of its life, at least a second and at most a minute;
-            of a life under two seconds, before the second half.
-    """
+    """A token and its life. Times are seconds on a monotonic clock."""
 
     value: str
-    since: float
+    since: float  # when it was asked for, not when it came
     life: float
+    # When it becomes stale: before the last tenth of its life, at least a second and at most a minute; of a life under
+    # two seconds, before the second half. It is still served, while one caller gets the next.
     fresh_until: float = attrs.field(init=False)
+    expires_at: float = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         stale = min(max(self.life * _STALE_PART, min(_ROUNDING, self.life / 2)), _LONGEST_STALE)
-        object.__setattr__(self, "fresh_until", self.since + self.life - stale)
-
-    def phase(self, now: float) -> Phase:
-        """Return where in its life it is."""
-        if now < self.fresh_until:
-            return Phase.FRESH
-        return Phase.STALE if now < self.since + self.life else Phase.EXPIRED
+        object.__setattr__(self, "expires_at", self.since + self.life)
+        object.__setattr__(self, "fresh_until", self.expires_at - stale)
 
 
 # Where no token is accepted, tries become ever rarer. Where some are, two clients end each other's tokens, and take

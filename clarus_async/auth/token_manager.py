@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
 
 from clarus_async.auth.shared_tokens import SharedGrant
-from clarus_async.auth.token import HeldToken, Phase, life
+from clarus_async.auth.token import HeldToken, life
 from clarus_async.config import Timeouts
 from clarus_async.credentials import AccessToken, ClientCredentials, Credentials, RefreshToken
 from clarus_async.errors import AuthenticationError, ClarusError, ConfigurationError, DeadlineExceededError, with_facts
@@ -65,30 +65,29 @@ class TokenManager:
 
     def has_usable(self, now: float) -> bool:
         """Whether there is a token that can be sent, be it while another is fetched."""
-        return self._held is not None and self._held.phase(now) is not Phase.EXPIRED
+        return self._held is not None and now < self._held.expires_at
 
     def is_current(self, token: str, now: float) -> bool:
         """Whether a token that was got a while ago is still the one to send."""
         held = self._held
-        return held is not None and held.value == token and held.phase(now) is not Phase.EXPIRED
+        return held is not None and held.value == token and now < held.expires_at
 
     async def get(self, timeout: float) -> str | ClarusError:
         """Return a token, fetched if need be within ``timeout`` seconds, or why there is none."""
         now = asyncio.get_running_loop().time()
-        held = self._held
-        phase = Phase.EXPIRED if held is None else held.phase(now)
-        if held is not None and phase is Phase.FRESH:
-            return held.value
+        usable = self._held if self.has_usable(now) else None
+        if usable is not None and now < usable.fresh_until:
+            return usable.value
         if self._refresh is None:
             if self._refused is not None and now < self._not_before:
-                if held is not None and phase is Phase.STALE:
-                    return held.value
+                if usable is not None:
+                    return usable.value
                 return with_facts(self._refused, retry_after=self._not_before - now)
             self._on_request(self)
             self._refresh = asyncio.create_task(self._fetch(), name="clarus_async token refresh")
-        if held is not None and phase is Phase.STALE:
+        if usable is not None:
             # It is good for a while yet, and the next one is on its way.
-            return held.value
+            return usable.value
         refresh = self._refresh
         # Waiting for the task, not in it: a caller's cancellation ends the caller's wait and nothing else.
         done, _ = await asyncio.wait([refresh], timeout=timeout)

@@ -34,11 +34,7 @@ def add_attribute_options(parser: argparse.ArgumentParser, record: type[Any], sp
 
 
 def given_attributes(args: argparse.Namespace, record: type[Any]) -> dict[str, Any]:
-    """Return the attributes that the options gave, as values of their types.
-
-    Raises:
-        InvalidInputError: some are of the wrong type; every one is named.
-    """
+    """Return the attributes that the options gave, as values of their types."""
     texts = {name: value for name in attribute_types(record) if (value := getattr(args, _dest(name), None)) is not None}
     return typed(record, texts)
 

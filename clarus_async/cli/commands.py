@@ -8,6 +8,8 @@ import io
 import sys
 import traceback
 from collections.abc import Sequence
+from importlib import import_module
+from typing import Final
 
 from clarus_async.cli import streams
 from clarus_async.cli.parser import build_parser
@@ -64,25 +66,13 @@ def _end(error: BaseException, *, debug: bool) -> int:
     return status
 
 
+_MODULES: Final = {"provision": "provision", "report": "journal_report", "simulator": "simulate"}
+
+
 def _run(args: argparse.Namespace) -> int:
-    match args.command:
-        case "provision" if args.celery is not None:
-            from clarus_async.cli import provision_fleet
-
-            return provision_fleet.main(args)
-        case "provision":
-            from clarus_async.cli import provision
-
-            return provision.main(args)
-        case "report":
-            from clarus_async.cli import journal_report
-
-            return journal_report.main(args)
-        case "simulator":
-            from clarus_async.cli import simulate
-
-            return simulate.serve(args)
-        case _:
-            from clarus_async.cli import operations
-
-            return operations.main(args)
+    name = _MODULES.get(args.command, "operations")
+    if name == "provision" and args.celery is not None:
+        name = "provision_fleet"
+    # Each is imported only where its command is given: what they need takes a while to import.
+    status: int = import_module(f"clarus_async.cli.{name}").main(args)
+    return status

@@ -7,16 +7,10 @@ from typing import Any
 
 from clarus_async.client import ClarusClient, ClientOptions
 from clarus_async.config import Timeouts
-from clarus_async.resources.spec import AnySpec
-from clarus_async.resources.table import RESOURCES
 
 
 def connect(args: argparse.Namespace, *, max_connections: int = 64) -> ClarusClient:
-    """Make a client; options win over the environment.
-
-    Raises:
-        ConfigurationError: a setting is missing or bad; every one is named.
-    """
+    """Make a client; options win over the environment."""
     options: ClientOptions = {"max_connections": max_connections, "allow_http": args.allow_http}
     if args.subdomain is not None:
         options["subdomain"] = args.subdomain
@@ -27,11 +21,6 @@ def connect(args: argparse.Namespace, *, max_connections: int = 64) -> ClarusCli
     return ClarusClient.from_env(**options)
 
 
-def spec_of(args: argparse.Namespace) -> AnySpec:
-    """Return what the records of a command are."""
-    return RESOURCES[args.resource]
-
-
 def resource_of(client: ClarusClient, args: argparse.Namespace) -> Any:  # noqa: ANN401  any resource's class
     """Return what makes the calls of a command."""
-    return getattr(client, args.resource)
+    return getattr(client, args.resource.name)

@@ -7,7 +7,7 @@ import asyncio
 from collections import Counter
 from contextlib import aclosing
 
-from clarus_async.cli.connection import connect, resource_of, spec_of
+from clarus_async.cli.connection import connect, resource_of
 from clarus_async.cli.output import Exit, Results
 from clarus_async.cli.streams import say
 from clarus_async.cli.summary import SHOWN, Summary
@@ -29,9 +29,9 @@ async def _main(args: argparse.Namespace, client: ClarusClient | None) -> int:
             async with client, aclosing(resource_of(client, args).review(args.journal)) as outcomes:
                 async for outcome in outcomes:
                     await results.write(outcome.to_json())
-        report, not_ok, differs = await _read(args.journal, args.resource)
+        report, not_ok, differs = await _read(args.journal, args.resource.name)
         await results.write(report.to_json())
-    summary = Summary(spec=spec_of(args), report=report, taken=report.total, differing=Counter(differs))
+    summary = Summary(spec=args.resource, report=report, taken=report.total, differing=Counter(differs))
     for outcome in not_ok:
         summary.note(outcome)
     for line in summary.lines(None):

@@ -13,7 +13,7 @@ import attrs
 import orjson
 
 from clarus_async.cli.attribute_options import given_attributes, typed
-from clarus_async.cli.connection import connect, resource_of, spec_of
+from clarus_async.cli.connection import connect, resource_of
 from clarus_async.cli.output import Exit, Results
 from clarus_async.cli.streams import open_stdin, say
 from clarus_async.client import ClarusClient
@@ -49,7 +49,7 @@ _Action = Callable[[ClarusClient, Results], Awaitable[None]]
 
 
 def _list(args: argparse.Namespace) -> _Action:
-    spec = spec_of(args)
+    spec: AnySpec = args.resource
     wanted = spec.listing.filter(**given_attributes(args, spec.listing.filter))
 
     async def action(client: ClarusClient, results: Results) -> None:
@@ -61,7 +61,7 @@ def _list(args: argparse.Namespace) -> _Action:
 
 
 def _create(args: argparse.Namespace) -> _Action:
-    spec = spec_of(args)
+    spec: AnySpec = args.resource
     given = _json_object(args.json)
     by_option = given_attributes(args, spec.new)
     _refuse_twice(given, by_option)
@@ -74,7 +74,7 @@ def _create(args: argparse.Namespace) -> _Action:
 
 
 def _update(args: argparse.Namespace) -> _Action:
-    spec = spec_of(args)
+    spec: AnySpec = args.resource
     given = _json_object(args.json)
     names = [name for name, _ in args.set]
     _refuse_twice(given, names, args.clear)
@@ -93,8 +93,8 @@ def _update(args: argparse.Namespace) -> _Action:
 
 def _do_to_one(args: argparse.Namespace) -> _Action:
     operation, said = {"delete": ("delete", "deleted"), "sync": ("synchronize", "synchronizing")}[args.command]
-    if not hasattr(getattr(ClarusClient, args.resource), operation):
-        raise ConfigurationError(f"{args.command}: the API has no such operation for {args.resource}")
+    if not hasattr(getattr(ClarusClient, args.resource.name), operation):
+        raise ConfigurationError(f"{args.command}: the API has no such operation for {args.resource.name}")
 
     async def action(client: ClarusClient, results: Results) -> None:
         await getattr(resource_of(client, args), operation)(args.id)

@@ -1,23 +1,29 @@
-"""What is said of what went wrong, and the results, whose reader may be slow or gone."""
+"""What is said of what went wrong, and the results: their reader may be slow or gone, and Ctrl-C may end them."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import queue
+import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterator
 from enum import IntEnum
 from types import TracebackType
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from clarus_async.cli.streams import say, write_results
 from clarus_async.errors import ClarusError, ConfigurationError, InputProblem, InvalidInputError
 from clarus_async.provisioning.files.numbered import BadRow
 
+if TYPE_CHECKING:
+    from clarus_async.cli.progress import ProgressView
+
 _LONGEST_NAME: Final = 100
 # Lines that wait for whoever reads the results.
 _AHEAD: Final = 256
+_LAST_WORDS: Final = 1.0  # seconds that results have to be written once everything is to stop
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 class Exit(IntEnum):
@@ -117,3 +123,66 @@ class Results:
                     self._loop.call_soon_threadsafe(self._on_lost)
                 self._loop.call_soon_threadsafe(self._room.release)
             self._loop.call_soon_threadsafe(self._done.set)
+
+
+async def deliver(
+    stop: Callable[[], None], view: ProgressView, grace: float, work: Callable[[Results], Awaitable[None]]
+) -> int | None:
+    """Write the results of some work; return the exit status where that was interrupted.
+
+    After the first signal ``stop`` lets no further record begin, and what is in flight has ``grace`` seconds; then, or
+    after the second, ``work`` is cancelled.
+
+    Raises:
+        OSError: the results could not be written.
+    """
+    loop = asyncio.get_running_loop()
+    first: int | None = None
+
+    def wind_down() -> None:
+        stop()
+        if limit.when() is None:
+            limit.reschedule(loop.time() + grace)
+
+    def on_signal(signum: int) -> None:
+        nonlocal first
+        if first is None:
+            first = signum
+            view.say(f"clarus: stopping; what is in flight has {grace:g} s to finish, once more stops at once")
+            wind_down()
+        elif not limit.expired():
+            limit.reschedule(loop.time())
+
+    with _handled(on_signal):
+        try:
+            async with asyncio.timeout(None) as limit:
+                results = Results(view.write_results, on_lost=wind_down)
+                try:
+                    await work(results)
+                finally:
+                    await results.close(_LAST_WORDS if limit.expired() else None)
+        except TimeoutError as error:
+            # One that the work raised, such as that of a deadline, is a subclass.
+            if type(error) is not TimeoutError or not limit.expired():
+                raise
+    if first is not None:
+        return 128 + first
+    if results.lost is not None:
+        raise results.lost
+    return None
+
+
+@contextlib.contextmanager
+def _handled(on_signal: Callable[[int], None]) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    # Only the main thread of a Unix process can; elsewhere Ctrl-C stops at once.
+    unable = NotImplementedError, RuntimeError, ValueError
+    with contextlib.suppress(*unable):
+        for signum in _SIGNALS:
+            loop.add_signal_handler(signum, on_signal, signum)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(*unable):
+            for signum in _SIGNALS:
+                loop.remove_signal_handler(signum)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from argparse import SUPPRESS, ArgumentError, ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from clarus_async._version import __version__
@@ -125,12 +126,12 @@ def build_parser(argv: Sequence[str]) -> ArgumentParser:
 _DEFAULT: Final = "integrations"
 
 
-def _resource(name: str) -> str:
+def _resource(name: str) -> AnySpec:
     from clarus_async.resources.table import RESOURCES
 
     if name not in RESOURCES:
         raise ArgumentTypeError(f"must be one of {', '.join(RESOURCES)}")
-    return name
+    return RESOURCES[name]
 
 
 def _named_spec(argv: Sequence[str]) -> AnySpec:
@@ -273,7 +274,7 @@ def _add_simulator(parser: ArgumentParser) -> None:
 
 
 def _add_id(parser: ArgumentParser) -> None:
-    parser.add_argument("id", metavar="ID", type=_id, help="its Clarus id")
+    parser.add_argument("id", metavar="ID", type=_count, help="its Clarus id")
 
 
 def _seconds(text: str) -> float:
@@ -305,18 +306,11 @@ def _integer(text: str, lowest: int, highest: int) -> int:
 
 
 def _from_1_to(highest: int) -> Callable[[str], int]:
-    return lambda text: _integer(text, 1, highest)
+    return partial(_integer, lowest=1, highest=highest)
 
 
-def _count(text: str) -> int:
-    return _integer(text, 0, 2**63 - 1)
-
-
-def _port(text: str) -> int:
-    return _integer(text, 0, 2**16 - 1)
-
-
-_id = _count
+_count = partial(_integer, lowest=0, highest=2**63 - 1)
+_port = partial(_integer, lowest=0, highest=2**16 - 1)
 
 
 def _quota(text: str) -> tuple[int, float]:

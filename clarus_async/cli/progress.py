@@ -256,13 +256,8 @@ def _pace(progress: Progress, total: int | None) -> list[str]:
     return parts
 
 
-def open_progress(total: int | None) -> ProgressView:
-    """Return a view with a bar where there is a terminal and rich to draw one, else with plain lines."""
-    return ProgressView(drawing_of(total))
-
-
 def drawing_of(total: int | None) -> Drawing:
-    """Return what ``open_progress`` shows progress with."""
+    """Return a bar where there is a terminal and rich to draw one, else plain lines."""
     if is_terminal(sys.stderr):
         shared = _same_terminal()
         try:

@@ -7,10 +7,9 @@ import asyncio
 import contextlib
 from typing import Final
 
-from clarus_async.cli.connection import connect, resource_of, spec_of
-from clarus_async.cli.interrupt import deliver
-from clarus_async.cli.output import Results, describe, refuse_rows
-from clarus_async.cli.progress import ProgressView, open_progress
+from clarus_async.cli.connection import connect, resource_of
+from clarus_async.cli.output import Results, deliver, describe, refuse_rows
+from clarus_async.cli.progress import ProgressView, drawing_of
 from clarus_async.cli.record_input import Input, InputRecords, open_input
 from clarus_async.cli.simulate import TRIAL_TENANT, trial_simulator
 from clarus_async.cli.summary import Summary
@@ -36,7 +35,7 @@ def main(args: argparse.Namespace) -> int:
     client = None if args.simulate else connect(args, max_connections=max(64, args.concurrency))
     if args.simulate and args.journal is not None:
         raise ConfigurationError("--simulate ends with what it holds: a journal of it could never be resumed")
-    with open_input(args.file, spec_of(args), args.format) as source:
+    with open_input(args.file, args.resource, args.format) as source:
         checked = source.check(describe)
         if checked.bad:
             return refuse_rows(source.name, checked.bad, "" if checked.is_whole else " in its beginning")
@@ -46,8 +45,8 @@ def main(args: argparse.Namespace) -> int:
 async def _main(args: argparse.Namespace, client: ClarusClient | None, source: Input, total: int | None) -> int:
     async with contextlib.AsyncExitStack() as stack:
         client = await stack.enter_async_context(client or await _trial(stack, args))
-        summary = Summary(spec=spec_of(args), total=total)
-        with summary.told_at_the_end(_how_to_resume(args)), open_progress(total) as view:
+        summary = Summary(spec=args.resource, total=total)
+        with summary.told_at_the_end(_how_to_resume(args)), ProgressView(drawing_of(total)) as view:
             return await _provision(client, source, args, view, summary)
 
 

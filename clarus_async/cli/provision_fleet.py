@@ -10,10 +10,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from clarus_async.cli.connection import connect, resource_of, spec_of
-from clarus_async.cli.interrupt import deliver
-from clarus_async.cli.output import Results, describe, refuse_rows
-from clarus_async.cli.progress import ProgressView, open_progress
+from clarus_async.cli.connection import connect, resource_of
+from clarus_async.cli.output import Results, deliver, describe, refuse_rows
+from clarus_async.cli.progress import ProgressView, drawing_of
 from clarus_async.cli.summary import Summary
 from clarus_async.client import ClarusClient
 from clarus_async.errors import ConfigurationError, InvalidInputError
@@ -74,7 +73,7 @@ async def _main(args: argparse.Namespace, client: ClarusClient, app: Celery, add
     split = await asyncio.to_thread(
         split_file,
         str(Path(args.file).resolve()),  # noqa: ASYNC240  once
-        spec_of(args),
+        args.resource,
         tenant=terms.tenant,
         base_url=terms.base_url,
         references=references,
@@ -86,10 +85,10 @@ async def _main(args: argparse.Namespace, client: ClarusClient, app: Celery, add
     )
     if split.bad:
         return refuse_rows(args.file, split.bad)
-    summary = Summary(spec=spec_of(args), total=len(split.lines))
+    summary = Summary(spec=args.resource, total=len(split.lines))
     with (
         summary.told_at_the_end("clarus: to go on, run the same command again"),
-        open_progress(summary.total) as view,
+        ProgressView(drawing_of(summary.total)) as view,
     ):
         async with shard_store.connect(address) as redis:
             return await _coordinate(split, app, redis, view, summary, terms.settle)

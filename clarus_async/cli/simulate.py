@@ -43,7 +43,7 @@ def trial_simulator() -> Simulator:
         raise ConfigurationError(str(error)) from None
 
 
-def serve(args: argparse.Namespace) -> int:
+def main(args: argparse.Namespace) -> int:
     """Run ``clarus simulator`` until it is told to end."""
     from clarus_async.simulator import Simulator
 

@@ -22,7 +22,7 @@ from clarus_async.fleet.shards import Shard
 from clarus_async.provisioning.job_index import completion_of, intent_of, is_ours
 from clarus_async.provisioning.journal.file import JournalFile
 from clarus_async.provisioning.journal.journal import Journal
-from clarus_async.provisioning.journal.rows import Completion, Intent
+from clarus_async.provisioning.journal.rows import Row
 from clarus_async.provisioning.options import Existing
 from clarus_async.provisioning.report import Outcome, OutcomeStatus
 from clarus_async.reconcile.pending import lookup_keys
@@ -113,7 +113,7 @@ async def _write_journal(shard: Shard, known: Sequence[Outcome], path: str) -> N
     try:
         earlier = await journal.open()
         last, journaled = max((row.n for row in earlier), default=0), {row.key for row in earlier}
-        rows: list[Intent | Completion] = []
+        rows: list[Row] = []
         for index, new in shard.read():
             outcome = outcomes.get(index)
             keys = lookup_keys(shard.spec, new)
@@ -121,7 +121,7 @@ async def _write_journal(shard: Shard, known: Sequence[Outcome], path: str) -> N
                 continue
             last += 1
             sends = 1 if outcome.attempts else 0
-            rows.append(intent_of(last, keys)._replace(sends=sends))
+            rows.append(intent_of(last, keys, sends=sends))
             rows.append(completion_of(last, outcome, sends=sends, ours=is_ours(outcome, sends)))
         await journal.write(rows)
     finally:

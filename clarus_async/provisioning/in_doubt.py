@@ -6,6 +6,8 @@ import asyncio
 from functools import partial
 from typing import Final
 
+import attrs
+
 from clarus_async.errors import ClarusError, JournalError
 from clarus_async.provisioning.existing import is_weak
 from clarus_async.provisioning.job_index import JobIndex
@@ -21,18 +23,16 @@ _LATER: Final = 1 / 12
 """Of ``settle``: so long a record waits which was certainly not applied, and may be later."""
 
 
+@attrs.define(eq=False)
 class InDoubtSettler:
     """Settles the records of a run that are in doubt."""
 
-    def __init__(
-        self, reconciler: Reconciler, index: JobIndex, lookups: LookupBatcher, queue: WorkQueue, sender: Sender
-    ) -> None:
-        self.reconciler = reconciler
-        self.index = index
-        self.lookups = lookups
-        self.queue = queue
-        self.sender = sender
-        self._due: dict[WorkItem, float] = {}
+    reconciler: Reconciler
+    index: JobIndex
+    lookups: LookupBatcher
+    queue: WorkQueue
+    sender: Sender
+    _due: dict[WorkItem, float] = attrs.field(factory=dict, init=False)
 
     @property
     def in_doubt(self) -> tuple[int, float]:
@@ -58,12 +58,12 @@ class InDoubtSettler:
             self._due.pop(item, None)
 
 
+@attrs.define(eq=False)
 class _ItemActions:
     """What can be done for one record of a run."""
 
-    def __init__(self, settler: InDoubtSettler, item: WorkItem) -> None:
-        self._settler = settler
-        self._item = item
+    _settler: InDoubtSettler
+    _item: WorkItem
 
     async def wait(self, at: float) -> bool:
         """Wait until a moment, unless the run comes to its end."""

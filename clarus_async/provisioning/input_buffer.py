@@ -17,19 +17,13 @@ class Numbered(NamedTuple):
 
 
 class InputBuffer:
-    """Pulls an input into a buffer of bounded size.
-
-    Args:
-        specs: the input.
-        ahead: how many records may lie in the buffer.
-    """
+    """Pulls an input into a buffer that holds at most ``ahead`` records."""
 
     def __init__(self, specs: Iterable[object] | AsyncIterable[object], ahead: int) -> None:
         self._specs = specs
         self._ahead = ahead
         self._buffer: list[Numbered] = []
         self._changed = asyncio.Event()
-        self._room = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._stopped = False
         self.error: BaseException | None = None
@@ -64,7 +58,7 @@ class InputBuffer:
             await self._changed.wait()
         taken = self._buffer[:most]
         del self._buffer[: len(taken)]
-        self._room.set()
+        self._changed.set()
         return taken
 
     async def _pull(self) -> None:
@@ -106,5 +100,5 @@ class InputBuffer:
 
     async def _wait_for_room(self) -> None:
         while len(self._buffer) >= self._ahead and not self._stopped:
-            self._room.clear()
-            await self._room.wait()
+            self._changed.clear()
+            await self._changed.wait()

@@ -16,7 +16,7 @@ from clarus_async.errors import Applied
 from clarus_async.provisioning.digests import Digests
 from clarus_async.provisioning.existing import differences, unchangeable, unpatchable
 from clarus_async.provisioning.journal.journal import Journal
-from clarus_async.provisioning.journal.rows import Change, Completion, Intent, Row
+from clarus_async.provisioning.journal.rows import Row
 from clarus_async.provisioning.options import Existing
 from clarus_async.provisioning.report import Outcome, OutcomeStatus, Problem
 from clarus_async.provisioning.work_item import WorkItem
@@ -106,17 +106,11 @@ def restore(pending: PendingCreate, row: Row, now: float, *, same: bool) -> None
 
 
 class Claims(NamedTuple):
-    """The records with the same last natural key that are others' of the job.
+    """The records with the same last natural key that are others' of the job."""
 
-    Args:
-        ids: of those that are known.
-        by_key_alone: one of them was only found by that key.
-        in_doubt: an earlier run left one of which nobody knows whether it is there.
-    """
-
-    ids: frozenset[int] = frozenset()
-    by_key_alone: bool = False
-    in_doubt: bool = False
+    ids: frozenset[int] = frozenset()  # of those that are known
+    by_key_alone: bool = False  # one of them was only found by that key
+    in_doubt: bool = False  # an earlier run left one of which nobody knows whether it is there
 
 
 class JobIndex:
@@ -153,7 +147,7 @@ class JobIndex:
             return
         try:
             # What is known of the others is what an earlier run wrote.
-            if (journaled := [item.number for item in unsent if item.journaled]) and not self._journal.broken:
+            if (journaled := [item.number for item in unsent if item.journaled]) and self._journal.error is None:
                 await self._journal.run(partial(self._journal.file.forget, journaled))
         finally:
             await self._journal.close()
@@ -246,12 +240,18 @@ class JobIndex:
         """Write down that records are about to be changed."""
         journal = self._journal
         if journal is not None and items:
-            changes = [
-                Change(item.number, item.update_id, item.ours, _unchanged(item), [item.last_key.value, *item.names])
+            rows = [
+                Row(
+                    item.number,
+                    item.pending.key,
+                    id=item.update_id,
+                    ours=item.ours,
+                    given=_unchanged(item),
+                    names=[item.last_key.value, *item.names],
+                )
                 for item in items
-                if item.update_id is not None
             ]
-            await journal.run(partial(journal.file.change, changes))
+            await journal.run(partial(journal.file.change, rows))
 
     def ended(self, item: WorkItem, outcome: Outcome) -> None:
         """Note whose the record is that an outcome names."""
@@ -272,24 +272,24 @@ class JobIndex:
         """Write down outcomes, each with its record where it is one, and its number."""
         if self._journal is None:
             return
-        rows: list[Intent | Completion] = []
+        rows: list[Row] = []
         for item, outcome, number in ended:
             if item is None:
-                rows += (Intent(number, outcome.key), completion_of(number, outcome))
+                rows += (Row(number, outcome.key), completion_of(number, outcome))
                 continue
             pending = item.pending
             if not item.journaled:
                 names = () if outcome.status is OutcomeStatus.UPDATED else item.names
                 given = self._given(item, outcome)
-                rows.append(intent_of(number, pending.keys)._replace(hash=item.hash, given=given, names=names))
+                rows.append(intent_of(number, pending.keys, hash=item.hash, given=given, names=names))
             sends = pending.in_doubt.sends
-            ours = item.ours or is_ours(outcome, sends)
-            completion = completion_of(
-                number, outcome, sends=sends, unknown=pending.was_in_doubt, existing=self._existing, ours=ours
-            )
             # What this job made stays known, also where a run could not say so.
             made = item.own_id if item.ours and outcome.id is None else outcome.id
-            rows.append(completion._replace(id=made))
+            ours = item.ours or is_ours(outcome, sends)
+            unknown, existing = pending.was_in_doubt, self._existing
+            rows.append(
+                completion_of(number, outcome, id=made, sends=sends, unknown=unknown, existing=existing, ours=ours)
+            )
         await self._journal.write(rows)
 
     def _given(self, item: WorkItem, outcome: Outcome) -> Mapping[str, str] | None:
@@ -309,11 +309,11 @@ def _unchanged(item: WorkItem) -> dict[str, str] | None:
     return None if given is None else {name: given[name] for name in unchangeable(item.spec, given)}
 
 
-def intent_of(number: int, keys: Sequence[LookupKey]) -> Intent:
-    """Build what a journal holds of a record with these natural keys, before it is said how it is sent."""
+def intent_of(number: int, keys: Sequence[LookupKey], **more: Any) -> Row:  # noqa: ANN401
+    """Build the intent of a record with these natural keys; ``more`` is as in ``Row``."""
     key, last = keys[0].text, keys[-1]
     name = None if last.value == key else last.value
-    return Intent(number, key, name, scope=[value for _, value in last.scope] or None)
+    return Row(number, key, name, scope=[value for _, value in last.scope] or None, **more)
 
 
 def is_ours(outcome: Outcome, sends: int) -> bool:
@@ -322,11 +322,13 @@ def is_ours(outcome: Outcome, sends: int) -> bool:
     return outcome.status in made or (outcome.status is OutcomeStatus.ADOPTED and sends > 0)
 
 
-def _intent(item: WorkItem, now: datetime | None) -> Intent:
+def _intent(item: WorkItem, now: datetime | None) -> Row:
     pending = item.pending
     seen = pending.in_doubt.seen
     first_sent = now if pending.first_sent is None else pending.first_sent.server
-    return intent_of(item.number, pending.keys)._replace(
+    return intent_of(
+        item.number,
+        pending.keys,
         hash=item.hash,
         idempotency_key=pending.idempotency_key,
         seen=None if seen is None else sorted(seen),
@@ -337,27 +339,17 @@ def _intent(item: WorkItem, now: datetime | None) -> Intent:
     )
 
 
-def completion_of(
-    number: int,
-    outcome: Outcome,
-    *,
-    sends: int | None = None,
-    unknown: bool = False,
-    existing: str | None = None,
-    ours: bool | None = None,
-) -> Completion:
-    """Build what a journal holds of an outcome; see ``Completion``."""
-    return Completion(
+def completion_of(number: int, outcome: Outcome, **more: Any) -> Row:  # noqa: ANN401
+    """Build the completion of a record; ``more`` is as in ``Row``."""
+    fields = {"id": outcome.id, **more}
+    return Row(
         number,
-        outcome.status.value,
-        id=outcome.id,
+        outcome.key,
+        status=outcome.status.value,
         matched_by=outcome.matched_by,
         attempts=outcome.attempts,
         others=tuple(outcome.others),
         error=None if outcome.error is None else attrs.asdict(outcome.error),
         differs=tuple(outcome.differs),
-        sends=sends,
-        unknown=unknown,
-        existing=existing,
-        ours=ours,
+        **fields,
     )

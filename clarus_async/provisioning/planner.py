@@ -19,6 +19,7 @@ from clarus_async.provisioning.work_item import WorkItem
 from clarus_async.reconcile.lookup_batcher import LookupBatcher, LookupRows, fatal
 from clarus_async.reconcile.pending import InDoubt, LookupKey
 from clarus_async.reconcile.reconciler import Creation, Reconciler
+from clarus_async.resources.spec import AnySpec
 
 
 @attrs.define(eq=False)
@@ -35,6 +36,7 @@ class Batch:
     """Records that an earlier run may have sent."""
 
 
+@attrs.define(eq=False)
 class Planner:
     """Prepares the records of a run.
 
@@ -42,18 +44,18 @@ class Planner:
     is found by it is certainly the one's that is in doubt.
     """
 
-    def __init__(
-        self, reconciler: Reconciler, index: JobIndex, lookups: LookupBatcher, existing: Existing, *, dry_run: bool
-    ) -> None:
-        self._reconciler = reconciler
-        self._spec = reconciler.spec
-        self._index = index
-        self._lookups = lookups
-        self._existing = existing
-        self._dry_run = dry_run
-        self._lines: dict[str, _Line] = {}
-        self.held: int = 0
-        """Records that wait for another one with their last natural key."""
+    _reconciler: Reconciler
+    _index: JobIndex
+    _lookups: LookupBatcher
+    _existing: Existing
+    _dry_run: bool = attrs.field(kw_only=True)
+    _lines: dict[str, _Line] = attrs.field(factory=dict, init=False)
+    held: int = attrs.field(default=0, init=False)
+    """Records that wait for another one with their last natural key."""
+
+    @property
+    def _spec(self) -> AnySpec:
+        return self._reconciler.spec
 
     async def prepare(self, records: Sequence[Numbered]) -> Batch:
         """Say what is to be done with the next records of the input; raise what would fail every record."""

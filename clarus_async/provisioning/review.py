@@ -75,7 +75,8 @@ async def _review(reconciler: Reconciler, journal: Journal) -> AsyncGenerator[Ou
             result = reconciler.sort_out(creation, chosen[n], there.rows, there.at, others)
             outcome = _reviewed(result.ids, spec, row, chosen[n].called)
             if outcome.status.value != row.status and outcome.status is not OutcomeStatus.UNRESOLVED:
-                changed.append(completion_of(n, outcome, unknown=True, ours=True))
+                kept = {"sends": row.sends, "existing": row.existing}
+                changed.append(completion_of(n, outcome, unknown=True, ours=True, **kept))
             yield outcome
         if changed:
             await journal.write(changed)

@@ -30,13 +30,7 @@ class RunEnd(asyncio.Event):
 
 
 class Sender:
-    """Sends the records of a run; one at a time where the server is in trouble.
-
-    Args:
-        reconciler: what the client can do.
-        ending: set when the run comes to its end.
-        fail: ends the run with an error.
-    """
+    """Sends the records of a run; one at a time where the server is in trouble. ``fail`` ends the run with an error."""
 
     def __init__(self, reconciler: Reconciler, ending: RunEnd, fail: Callable[[BaseException], None]) -> None:
         self._reconciler = reconciler

@@ -31,48 +31,28 @@ class WorkState(StrEnum):
 
 @attrs.define(eq=False)
 class WorkItem:
-    """A record that a run works on.
-
-    Args:
-        index: its place in the input.
-        number: its number in the journal; 0 where there is no journal.
-        hash: of all that is to be sent, where there is a journal.
-        lookup_key: what it is looked up by.
-        creation: what is sent, and what became of it so far.
-        update_id: the id of the record that is to be changed, where it is there already.
-        resent: is told when another send of it has ended.
-        journaled: the journal says how it is sent.
-        own_id: the id that an earlier run knew it to have.
-        left_as: the value of its last natural key under which an earlier run left it in doubt.
-        ours: a send of this job made what is there.
-        edited: it is known not to be what it was when an earlier run met it.
-        given: digests of what the server was given last of each attribute; ``None`` where nobody knows.
-        names: other values of its last natural key that what is there may have.
-        others: ids of further records that an earlier run knew of.
-        differs: attributes that are given and that what is there does not have.
-
-    Attributes:
-        shared: what it has in common with others whose last natural key a server may take for the same.
-    """
+    """A record that a run works on."""
 
     spec: AnySpec = attrs.field(repr=False)
-    index: int
-    number: int
-    hash: str | None
-    lookup_key: LookupKey
-    creation: Creation = attrs.field(repr=False)
+    index: int  # its place in the input
+    number: int  # its number in the journal; 0 where there is no journal
+    hash: str | None  # of all that is to be sent, where there is a journal
+    lookup_key: LookupKey  # what it is looked up by
+    creation: Creation = attrs.field(repr=False)  # what is sent, and what became of it so far
     state: WorkState = WorkState.PLANNED
-    update_id: int | None = None
-    resent: asyncio.Future[None] | None = None
-    journaled: bool = False
-    own_id: int | None = None
-    left_as: str | None = None
-    ours: bool = False
-    edited: bool = False
+    update_id: int | None = None  # of the record that is to be changed, where it is there already
+    resent: asyncio.Future[None] | None = None  # is told when another send of it has ended
+    journaled: bool = False  # the journal says how it is sent
+    own_id: int | None = None  # the id that an earlier run knew it to have
+    left_as: str | None = None  # the value of its last natural key under which an earlier run left it in doubt
+    ours: bool = False  # a send of this job made what is there
+    edited: bool = False  # it is known not to be what it was when an earlier run met it
+    # Digests of what the server was given last of each attribute; `None` where nobody knows.
     given: Mapping[str, str] | None = None
-    names: Sequence[str] = ()
-    others: Collection[int] = ()
-    differs: Sequence[str] = ()
+    names: Sequence[str] = ()  # other values of its last natural key that what is there may have
+    others: Collection[int] = ()  # ids of further records that an earlier run knew of
+    differs: Sequence[str] = ()  # attributes that are given and that what is there does not have
+    # What it has in common with others whose last natural key a server may take for the same.
     shared: str = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -94,11 +74,6 @@ class WorkItem:
         return self.creation.pending.in_doubt
 
     @property
-    def key(self) -> str:
-        """The surest of the record's natural keys."""
-        return self.creation.pending.key
-
-    @property
     def last_key(self) -> LookupKey:
         """The last of the record's natural keys, which others of the job may have, too."""
         return self.creation.pending.keys[-1]
@@ -116,7 +91,7 @@ class WorkItem:
         elif status is OutcomeStatus.UPDATED:
             fields["unpatched"] = unpatchable(self.spec, self.new)
             fields["differs"] = unchangeable(self.spec, self.differs)
-        return Outcome(index=self.index, key=self.key, status=status, resource=self.spec.name, **fields)  # type: ignore[arg-type]
+        return Outcome(index=self.index, key=self.pending.key, status=status, resource=self.spec.name, **fields)  # type: ignore[arg-type]
 
     def planned(self, plan: Plan) -> Outcome:
         """Build the outcome of a record for which nothing was sent."""

@@ -10,11 +10,7 @@ from clarus_async.provisioning.work_item import WorkItem, WorkState
 
 
 class WorkQueue:
-    """The queue between the planner, which prepares records, and the workers, which send them.
-
-    Args:
-        most: records that may be under way or in doubt before a new one is begun.
-    """
+    """The queue between the planner and the workers; a new record is begun where fewer than ``most`` are under way."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -83,6 +79,7 @@ class WorkQueue:
         self._wake()
 
     def _wake(self) -> None:
+        # No more of them than there is work for: of thousands that wait, each would cost something.
         ready = len(self._waiting) if self._closed else len(self._new) + len(self._again)
         while self._waiting and ready > 0:
             future = self._waiting.popleft()

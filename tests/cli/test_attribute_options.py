@@ -88,6 +88,6 @@ def test_a_command_takes_the_options_of_the_resource_that_it_names(monkeypatch):
     monkeypatch.setitem(RESOURCES, "moons", attrs.evolve(MOONS, listing=attrs.evolve(MOONS.listing, filter=MoonFilter)))
     line = ["list", "--resource", "moons", "--planet-id", "5"]
 
-    assert build_parser(line).parse_args(line).resource == "moons"
+    assert build_parser(line).parse_args(line).resource.name == "moons"
     with pytest.raises(SystemExit):
         build_parser(line).parse_args(["list", "--planet-id", "5", "--name", "A"])

@@ -7,14 +7,15 @@ import subprocess
 import sys
 import threading
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import orjson
 import pytest
 
 from clarus_async.cli import output, progress
 from clarus_async.cli.commands import main
-from clarus_async.cli.interrupt import Interrupt
 from clarus_async.cli.progress import PlainProgress
+from clarus_async.errors import DeadlineExceededError
 from clarus_async.provisioning.options import Progress
 from clarus_async.provisioning.report import Outcome, OutcomeStatus, Report
 from clarus_async.simulator import Endpoint, FaultKind, Simulator
@@ -453,22 +454,30 @@ class TestProgress:
         assert lines == ["clarus: 999 of 1,000 done, 100.0/s, 1 in doubt until 12:30:05 UTC"] * 6
 
 
-class TestInterrupt:
-    async def test_when_the_time_is_up_everything_stops(self):
+class TestDeliver:
+    async def test_results_that_nobody_reads_stop_everything_when_the_time_is_up(self):
         stopped: list[str] = []
-        with Interrupt(lambda: stopped.append("intake"), stopped.append, grace=0.01) as interrupt:
-            interrupt.wind_down()
-            interrupt.wind_down()
-            with pytest.raises(asyncio.CancelledError):
-                await asyncio.sleep(10)
-            assert interrupt.absorb()
-        assert stopped == ["intake", "intake"]
-        assert interrupt.signum is None
 
-    async def test_a_cancellation_that_is_not_its_own_goes_on(self):
-        with Interrupt(lambda: None, lambda _: None, grace=10) as interrupt:
-            interrupt.wind_down()
-            assert not interrupt.absorb()
+        def lose(_: bytes) -> None:
+            raise BrokenPipeError
+
+        async def work(results: output.Results) -> None:
+            await results.write(b"x")
+            await asyncio.sleep(30)
+
+        view = SimpleNamespace(write_results=lose, say=stopped.append)
+        with pytest.raises(BrokenPipeError):
+            await output.deliver(lambda: stopped.append("intake"), view, 0.01, work)
+        assert stopped == ["intake"]
+
+    @pytest.mark.parametrize("error", [TimeoutError(), DeadlineExceededError("x"), asyncio.CancelledError()])
+    async def test_what_the_work_raises_goes_on(self, error):
+        async def work(_: output.Results) -> None:
+            raise error
+
+        view = SimpleNamespace(write_results=lambda _: None, say=lambda _: None)
+        with pytest.raises(type(error)):
+            await output.deliver(lambda: None, view, 10, work)
 
 
 class TestResults:

@@ -15,7 +15,7 @@ from clarus_async.errors import JournalError
 from clarus_async.provisioning.job_index import outcome_of
 from clarus_async.provisioning.journal.file import JournalFile
 from clarus_async.provisioning.journal.journal import Journal
-from clarus_async.provisioning.journal.rows import Completion, Intent, Known, Row
+from clarus_async.provisioning.journal.rows import Known, Row
 from clarus_async.provisioning.report import Outcome
 from clarus_async.provisioning.review import report_of, troubled
 from tests.fuzz.engine import Target
@@ -53,21 +53,21 @@ def bases() -> dict[str, Base]:
         return {"killed": running, "closed": Base(path.read_bytes(), None)}
 
 
-def _entry(n: int) -> Intent:
-    return Intent(
-        n, f"key-{n}", f"Shop {n}" if n % 2 else None, "0" * 24, f"idem-{n}", [n, n + 1], 1.5 * n, 1, n % 7 == 0,
-        {"name": f"{n:06x}"},
+def _entry(n: int) -> Row:
+    return Row(
+        n, f"key-{n}", f"Shop {n}" if n % 2 else None, "0" * 24, f"idem-{n}", [n, n + 1], 1.5 * n, {"name": f"{n:06x}"},
+        sends=1, unknown=n % 7 == 0,
     )  # fmt: skip
 
 
-def _result(n: int) -> Completion:
+def _result(n: int) -> Row:
     status = ("created", "adopted", "unresolved", "failed", "duplicated")[n % 5]
     others = (n + 1000, n + 2000) if status == "duplicated" else ()
     error = _ERROR if status in {"failed", "unresolved"} else None
     differs = ("is_active",) if status == "adopted" else ()
-    return Completion(
-        n, status, 1, n + 10_000, "name" if n % 3 else None, 2, others, error,
-        existing="adopt", ours=n % 2 == 0, differs=differs,
+    return Row(
+        n, f"key-{n}", status=status, sends=1, id=n + 10_000, matched_by="name" if n % 3 else None, attempts=2,
+        others=others, error=error, existing="adopt", ours=n % 2 == 0, differs=differs,
     )  # fmt: skip
 
 

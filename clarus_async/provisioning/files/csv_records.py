@@ -200,17 +200,11 @@ _STAND_INS: Final[Mapping[ValueType, object]] = {
 
 @attrs.frozen
 class _Column:
-    """A column and where its cells go.
+    """A column and where its cells go."""
 
-    Args:
-        header: as it stands in the file.
-        path: the keys that lead to the value.
-        is_nested: its attribute is an object, so each cell is a value within it.
-    """
-
-    header: str
-    path: tuple[str, ...]
-    is_nested: bool
+    header: str  # as it stands in the file
+    path: tuple[str, ...]  # the keys that lead to the value
+    is_nested: bool  # its attribute is an object, so each cell is a value within it
 
     @classmethod
     def of(cls, header: str, spec: AnySpec) -> _Column:

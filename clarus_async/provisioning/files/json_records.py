@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from decimal import Decimal
 from itertools import chain
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, NoReturn
 
 import attrs
 
@@ -43,48 +43,40 @@ class _Unfit(Exception):  # noqa: N818
         self.reason = reason
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    attributes = dict(pairs)
-    if len(attributes) < len(pairs):
-        seen: set[str] = set()
-        for key, _ in pairs:
-            if key in seen:
-                attributes[key] = _Unfit("is given twice")
-            seen.add(key)
-    return attributes
+def _decoder(unfit: Callable[[str], Any]) -> json.JSONDecoder:
+    """Return a decoder that has ``unfit`` make what stands for a value that would not be sent as it is written."""
 
+    def read_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        attributes = dict(pairs)
+        if len(attributes) < len(pairs):
+            seen: set[str] = set()
+            for key, _ in pairs:
+                if key in seen:
+                    attributes[key] = unfit("is given twice")
+                seen.add(key)
+        return attributes
 
-def _sound_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    attributes = dict(pairs)
-    if len(attributes) < len(pairs):
-        raise _Unfit("is given twice")
-    return attributes
+    def read_float(text: str) -> object:
+        if len(text) > _LONGEST_FLOAT:
+            return unfit(_INEXACT)
+        value = float(text)
+        return unfit(_INEXACT) if math.isfinite(value) and Decimal(text) != Decimal(repr(value)) else value
+
+    # orjson lets the last of several equal keys win, and turns integers beyond 64 bits into floats.
+    return json.JSONDecoder(object_pairs_hook=read_object, parse_int=_integer, parse_float=read_float)
 
 
 def _integer(text: str) -> int:
     return int(text) if len(text) <= _LONGEST_INTEGER else _TOO_BIG
 
 
-def _float(text: str) -> float | _Unfit:
-    if len(text) > _LONGEST_FLOAT:
-        return _Unfit(_INEXACT)
-    value = float(text)
-    if math.isfinite(value) and Decimal(text) != Decimal(repr(value)):
-        return _Unfit(_INEXACT)
-    return value
+def _refuse(reason: str) -> NoReturn:
+    raise _Unfit(reason)
 
 
-def _sound_float(text: str) -> float:
-    value = _float(text)
-    if isinstance(value, _Unfit):
-        raise value
-    return value
-
-
-# orjson lets the last of several equal keys win, and turns integers beyond 64 bits into floats.
-_SOUND: Final = json.JSONDecoder(object_pairs_hook=_sound_object, parse_int=_integer, parse_float=_sound_float)
 # Walking through a value costs more than reading it, so that is done only where something is wrong.
-_MARKING: Final = json.JSONDecoder(object_pairs_hook=_object, parse_int=_integer, parse_float=_float)
+_SOUND: Final = _decoder(_refuse)
+_MARKING: Final = _decoder(_Unfit)
 
 
 def _decode(text: str) -> tuple[Any, bool]:

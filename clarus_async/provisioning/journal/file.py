@@ -21,7 +21,7 @@ from clarus_async.errors import JournalError
 from clarus_async.forking import watch
 from clarus_async.provisioning.journal import rows as sql
 from clarus_async.provisioning.journal.file_lock import FileLock, wal_problem
-from clarus_async.provisioning.journal.rows import Change, Completion, Intent, Known, Row, are_texts
+from clarus_async.provisioning.journal.rows import Known, Row, are_texts
 
 _VERSION: Final = "2"
 _EARLIER: Final = "1"
@@ -29,14 +29,7 @@ _RESOURCE_OF_VERSION_1: Final = "integrations"  # every journal of version 1 is 
 
 
 class JournalFile:
-    """One job's journal on disk.
-
-    Args:
-        path: the file.
-        tenant: whose records they are; ``None``: whosever.
-        base_url: where its API is; ``None``: wherever.
-        resource: what they are; ``None``: whatever.
-    """
+    """One job's journal on disk; with ``None`` for its tenant, base URL or resource, any job's."""
 
     def __init__(
         self,
@@ -69,11 +62,10 @@ class JournalFile:
         return self._database
 
     def open(self, *, make: bool = True) -> list[Known]:
-        """Open it, or make it; return what it holds.
+        """Open it, or make it; return what it holds. For errors of SQLite see ``explained``.
 
         Raises:
             JournalError: it is another job's, in use, damaged, not there, or can't be made.
-            sqlite3.Error: it can't be opened; see ``explained``.
         """
         try:
             # Where a link leads: SQLite keeps its WAL beside the file itself.
@@ -180,7 +172,9 @@ class JournalFile:
             raise JournalError(f"journal {self.path}: is damaged ({check}): {_WHAT_TO_DO}")
         job = dict(database.execute("SELECT name, value FROM job"))
         if job["version"] == _EARLIER:
-            _upgrade(database)
+            # It commits, or rolls back.
+            with database:
+                database.executescript(f"BEGIN;{sql.UPGRADE}")
         salt = bytes.fromhex(job["salt"])
         self.resource = job.get("resource", _RESOURCE_OF_VERSION_1)
         known = [Known.of(values) for values in database.execute(sql.KNOWN)]
@@ -190,11 +184,15 @@ class JournalFile:
         self.salt = salt
         return known
 
-    def write(self, rows: Sequence[Intent | Completion]) -> None:
-        """Write intents, and completions of records that have theirs, all or none; return when they are on the disk."""
+    def write(self, rows: Sequence[Row]) -> None:
+        """Write intents and completions, all or none; return when they are on the disk.
+
+        A row without a status is an intent, and replaces all that was there of the record but ``unknown``. Any other is
+        the completion of a record that has its intent.
+        """
         # Of what is written together, a completion is the last word.
-        intents = [tuple(row) for row in rows if type(row) is Intent]
-        completions = [tuple(row) for row in rows if type(row) is Completion]
+        intents = [row.intent for row in rows if row.status is None]
+        completions = [row.completion for row in rows if row.status is not None]
         texts = _json(intents), _json(completions)
         whole = "\\u0000" not in texts[0] and "\\u0000" not in texts[1]
         database = self._connected()
@@ -209,7 +207,7 @@ class JournalFile:
                 ended = database.execute(sql.WRITE_COMPLETIONS, texts[1:]).rowcount
             else:
                 database.executemany(sql.WRITE_ONE_INTENT, [[_cell(value) for value in row] for row in intents])
-                named = [dict(zip(Completion._fields, map(_cell, row), strict=True)) for row in completions]
+                named = [dict(zip(sql.COMPLETION, map(_cell, row), strict=True)) for row in completions]
                 ended = database.executemany(sql.WRITE_ONE_COMPLETION, named).rowcount
             if completions and ended < len(completions):
                 raise sqlite3.IntegrityError("a completion has no intent")
@@ -259,13 +257,16 @@ class JournalFile:
         statement = "DELETE FROM records WHERE n IN (SELECT value FROM json_each(?))"
         self._connected().execute(statement, (_json(numbers),))
 
-    def change(self, changes: Iterable[Change]) -> None:
-        """Note what is about to be changed, of records that have their intents."""
+    def change(self, rows: Iterable[Row]) -> None:
+        """Note what is about to be changed, of records that have their intents; their ``given`` is what stays.
+
+        Until it is known what became of that, it answers for no input.
+        """
         database = self._connected()
         with database:
             database.execute("BEGIN")
-            named = [{name: _cell(value) for name, value in change._asdict().items()} for change in changes]
-            database.executemany(sql.CHANGE, named)
+            values = [(row.id, row.ours, _cell(row.given), _cell(row.names), row.n) for row in rows]
+            database.executemany(sql.CHANGE, values)
 
     def _fetch(self, where: str, *arguments: object) -> dict[int, Row]:
         # All of them first: a statement that had not come to its end would keep the file from being closed.
@@ -313,16 +314,6 @@ _WHAT_TO_DO: Final = (
 
 
 _IN_USE: Final = "is in use by another run; wait for its end, or take another file"
-
-
-def _upgrade(database: sqlite3.Connection) -> None:
-    """Make a journal of version 1 one of this version, or leave it as it is."""
-    try:
-        database.executescript(f"BEGIN;{sql.UPGRADE}COMMIT;")
-    except sqlite3.Error:
-        if database.in_transaction:
-            database.execute("ROLLBACK")
-        raise
 
 
 def _can_not(what: str, path: Path, error: Exception) -> JournalError:

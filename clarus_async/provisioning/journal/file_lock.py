@@ -13,13 +13,7 @@ class FileLock:
     """An exclusive lock beside a file, which the operating system releases with the process.
 
     SQLite's own is a POSIX lock, which a process loses as soon as it closes any handle of the file, such as a backup's.
-
-    Args:
-        path: of the lock.
-
-    Raises:
-        BlockingIOError: somebody else has it.
-        OSError: it can't be made.
+    Where somebody else has the lock, ``BlockingIOError`` is raised.
     """
 
     def __init__(self, path: Path) -> None:

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from clarus_async.errors import JournalError
 from clarus_async.provisioning.journal.file import JournalFile
-from clarus_async.provisioning.journal.rows import Completion, Intent, Known
+from clarus_async.provisioning.journal.rows import Known, Row
 
 T = TypeVar("T")
 
@@ -26,15 +26,11 @@ class Journal:
     def __init__(self, file: JournalFile) -> None:
         self.file = file
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="clarus_async journal")
-        self._pending: list[Intent | Completion] = []
+        self._pending: list[Row] = []
         self._written: asyncio.Future[None] | None = None
         self._writing: asyncio.Task[None] | None = None
-        self._error: str | None = None
-
-    @property
-    def broken(self) -> bool:
-        """Whether something could not be written."""
-        return self._error is not None
+        self.error: str | None = None
+        """Why something could not be written, and nothing more can be."""
 
     async def open(self, *, make: bool = True) -> list[Known]:
         """Open it, or make it; return what it holds."""
@@ -56,10 +52,10 @@ class Journal:
         except sqlite3.Error as error:
             raise JournalError(self.file.explained(error)) from None
 
-    async def write(self, rows: Iterable[Intent | Completion]) -> None:
+    async def write(self, rows: Iterable[Row]) -> None:
         """Write rows, and return when they are on the disk; after one ``JournalError``, nothing more can be written."""
-        if self._error is not None:
-            raise JournalError(self._error)
+        if self.error is not None:
+            raise JournalError(self.error)
         rows = list(rows)
         if not rows:
             return
@@ -88,10 +84,10 @@ class Journal:
             try:
                 await self.run(partial(self.file.write, rows))
             except Exception as error:  # noqa: BLE001  whatever it is, what waits must hear that it is not written
-                self._error = error.message if isinstance(error, JournalError) else f"journal: {error}"
+                self.error = error.message if isinstance(error, JournalError) else f"journal: {error}"
                 self._pending.clear()
                 for future in filter(None, (written, self._written)):
-                    future.set_exception(JournalError(self._error))
+                    future.set_exception(JournalError(self.error))
                 self._written = None
             else:
                 if written is not None:

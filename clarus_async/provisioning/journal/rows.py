@@ -13,101 +13,46 @@ from clarus_async.provisioning.options import EXISTING
 from clarus_async.provisioning.report import OutcomeStatus
 
 
-class Intent(NamedTuple):
-    """What a record is, and how it is about to be sent; replaces all that was there of it but ``unknown``.
-
-    Args:
-        n: its number in the journal, from 1.
-        key: the record's: the surest of its natural keys.
-        name: the value of its last natural key, where that is not its key.
-        hash: of all that was to be sent.
-        idempotency_key: the same for every send.
-        seen: ids that a lookup before the first send found; ``None`` where nobody looked.
-        sent: when it was first about to be sent, in seconds since 1970 on the server's clock, which no step of a local
-            clock moves; ``None`` where no answer had told of that.
-        sends: how often it was to be sent as a new record.
-        unknown: whether it was ever in doubt; once said, it stays.
-        given: digests of what the server was given last of each attribute; ``None`` where nobody knows.
-        names: others that it may have.
-        scope: of its last natural key, where that has one: the values of the attributes.
-    """
-
-    n: int
-    key: str
-    name: str | None = None
-    hash: str | None = None
-    idempotency_key: str | None = None
-    seen: Sequence[int] | None = None
-    sent: float | None = None
-    sends: int | None = None
-    unknown: bool = False
-    given: Mapping[str, str] | None = None
-    names: Sequence[str] = ()
-    scope: Sequence[object] | None = None
-
-
-class Change(NamedTuple):
-    """What is about to be changed; until it is known what became of that, it answers for no input.
-
-    Its fields are as in ``Row``; ``given`` has the attributes that stay as they are.
-    """
-
-    n: int
-    id: int
-    ours: bool
-    given: Mapping[str, str] | None
-    names: Sequence[str]
-
-
-class Completion(NamedTuple):
-    """What became of a record that has its intent; the fields that are not named here are as in ``Outcome``.
-
-    Args:
-        n: its number in the journal.
-        sends: how often it was sent as a new record; ``None``: as the intent says.
-        unknown: whether it was ever in doubt; once said, it stays.
-        existing: what was to be done with what is there; ``None``: as the journal says.
-        ours: whether a send of this job made what is there; ``None``: as the journal says.
-    """
-
-    n: int
-    status: str
-    sends: int | None = None
-    id: int | None = None
-    matched_by: str | None = None
-    attempts: int = 0
-    others: Sequence[int] = ()
-    error: dict[str, Any] | None = None
-    unknown: bool = False
-    existing: str | None = None
-    ours: bool | None = None
-    differs: Sequence[str] = ()
-
-
 class Row(NamedTuple):
-    """What the journal holds of one record: its intent, and its completion; in flight, it has no status."""
+    """What the journal holds of one record: its intent and its completion, whose other fields are as in ``Outcome``."""
 
-    n: int
-    key: str
-    name: str | None = None
-    hash: str | None = None
-    idempotency_key: str | None = None
-    seen: Sequence[int] | None = None
+    # The intent: what the record is, and how it is about to be sent.
+    n: int  # its number in the journal, from 1
+    key: str  # the surest of its natural keys
+    name: str | None = None  # the value of its last natural key, where that is not its key
+    hash: str | None = None  # of all that was to be sent
+    idempotency_key: str | None = None  # the same for every send
+    seen: Sequence[int] | None = None  # ids that a lookup before the first send found; `None` where nobody looked
+    # When it was first about to be sent, in seconds since 1970 on the server's clock, which no step of a local clock
+    # moves; `None` where no answer had told of that.
     sent: float | None = None
-    sends: int | None = None
-    unknown: bool = False
+    # Digests of what the server was given last of each attribute; `None` where nobody knows.
     given: Mapping[str, str] | None = None
-    names: Sequence[str] = ()
-    scope: Sequence[object] | None = None
-    status: str | None = None
+    names: Sequence[str] = ()  # others that it may have
+    scope: Sequence[object] | None = None  # of its last natural key, where that has one: the attributes' values
+    # Both.
+    sends: int | None = None  # how often it was, or is, to be sent as a new record
+    unknown: bool = False  # whether it was ever in doubt; once said, it stays
+    # The completion: what became of it.
+    status: str | None = None  # `None` in flight
     id: int | None = None
     matched_by: str | None = None
     attempts: int = 0
     others: Sequence[int] = ()
     error: dict[str, Any] | None = None
-    existing: str | None = None
-    ours: bool = False
+    existing: str | None = None  # what was to be done with what is there
+    ours: bool = False  # whether a send of this job made what is there
     differs: Sequence[str] = ()
+
+    @property
+    def intent(self) -> tuple[object, ...]:
+        """The fields of ``INTENT``."""
+        return self[:_COMPLETED]
+
+    @property
+    def completion(self) -> tuple[object, ...]:
+        """The fields of ``COMPLETION``."""
+        return self.n, *self[_SENT:]
 
     @property
     def in_doubt(self) -> bool:
@@ -131,6 +76,12 @@ class Row(NamedTuple):
             if not _MAKES_SENSE.get(name, _is_whole)(value):
                 raise ValueError(f"record {row.n!r} has no sensible {name}")
         return row._replace(names=tuple(row.names), differs=tuple(row.differs))
+
+
+_SENT: Final = Row._fields.index("sends")
+_COMPLETED: Final = Row._fields.index("status")
+INTENT: Final = Row._fields[:_COMPLETED]
+COMPLETION: Final = ("n", *Row._fields[_SENT:])
 
 
 def _one_of(*kinds: type) -> Callable[[object], bool]:
@@ -209,9 +160,9 @@ UPDATE job SET value = '2' WHERE name = 'version';
 
 
 def _upsert_intent(source: str) -> str:
-    names = ", ".join(Intent._fields)
-    replaced = [f"{name} = excluded.{name}" for name in Intent._fields if name not in {"n", "unknown"}]
-    left = [name for name in Row._fields if name not in Intent._fields]
+    names = ", ".join(INTENT)
+    replaced = [f"{name} = excluded.{name}" for name in INTENT if name not in {"n", "unknown"}]
+    left = Row._fields[_COMPLETED:]
     emptied = [f"{name} = {0 if name in {'attempts', 'ours'} else 'NULL'}" for name in left]
     return (
         f"INSERT INTO records ({names}) {source} ON CONFLICT (n) DO UPDATE SET {', '.join(replaced + emptied)},"
@@ -220,11 +171,9 @@ def _upsert_intent(source: str) -> str:
 
 
 def _update_completion(value: Callable[[int], str], source: str) -> str:
-    values = {name: value(i) for i, name in enumerate(Completion._fields)}
-    del values["n"]
-    kept = {name: f"coalesce({values[name]}, {name})" for name in ("sends", "existing", "ours")}
-    sticky = {"unknown": f"max(unknown, {values['unknown']})"}
-    assignments = ", ".join(f"{name} = {new}" for name, new in (values | kept | sticky).items())
+    values = {name: value(i) for i, name in enumerate(COMPLETION) if name != "n"}
+    values["unknown"] = f"max(unknown, {values['unknown']})"
+    assignments = ", ".join(f"{name} = {new}" for name, new in values.items())
     return f"UPDATE records SET {assignments} {source} WHERE n = {value(0)}"  # noqa: S608
 
 
@@ -233,15 +182,15 @@ def _extracted(i: int) -> str:
 
 
 # A whole group in one statement: each statement that a thread runs may have to wait for the interpreter's lock.
-_ALL: Final = ", ".join(map(_extracted, range(len(Intent._fields))))
+_ALL: Final = ", ".join(map(_extracted, range(len(INTENT))))
 WRITE_INTENTS: Final = _upsert_intent(f"SELECT {_ALL} FROM json_each(?) WHERE true")  # noqa: S608  field names
 WRITE_COMPLETIONS: Final = _update_completion(_extracted, "FROM json_each(?)")
 # SQLite's JSON ends a text at a NUL.
-WRITE_ONE_INTENT: Final = _upsert_intent(f"VALUES ({', '.join('?' for _ in Intent._fields)})")
-WRITE_ONE_COMPLETION: Final = _update_completion(lambda i: f":{Completion._fields[i]}", "")
+WRITE_ONE_INTENT: Final = _upsert_intent(f"VALUES ({', '.join('?' for _ in INTENT)})")
+WRITE_ONE_COMPLETION: Final = _update_completion(lambda i: f":{COMPLETION[i]}", "")
 # Its hash becomes one that no record has. It is in doubt no more, for what is there is known.
 CHANGE: Final = """UPDATE records SET hash = '', status = coalesce(status, 'unresolved'), sends = 0,
-  id = :id, ours = :ours, given = :given, names = :names WHERE n = :n"""
+  id = ?, ours = ?, given = ?, names = ? WHERE n = ?"""
 READ: Final = f"SELECT {', '.join(Row._fields)} FROM records"  # noqa: S608  field names
 # What is wrong with the input itself, such as a key that is there twice.
 REFUSED: Final = "(coalesce(status, '') = 'failed' AND hash IS NULL)"
@@ -252,20 +201,14 @@ FROM records WHERE NOT {REFUSED}"""  # noqa: S608  made of constants
 
 
 class Known(NamedTuple):
-    """What of each record is kept at hand while a run goes on; the fields that are not named here are as in ``Row``.
-
-    Args:
-        name: the value of its last natural key.
-        by_key_alone: it was found as it is, and nothing was sent for it.
-        in_doubt: it may have been sent, and nobody knows what became of it.
-    """
+    """What of each record is kept at hand while a run goes on; the fields without a comment are as in ``Row``."""
 
     n: int
     key: str
-    name: str
+    name: str  # the value of its last natural key
     id: int | None
-    by_key_alone: bool
-    in_doubt: bool
+    by_key_alone: bool  # it was found as it is, and nothing was sent for it
+    in_doubt: bool  # it may have been sent, and nobody knows what became of it
     names: Sequence[str] = ()
     scope: Sequence[object] | None = None
 

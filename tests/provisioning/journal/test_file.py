@@ -21,7 +21,7 @@ from clarus_async import ClarusClient, NewIntegration, Timeouts
 from clarus_async.errors import JournalError
 from clarus_async.provisioning.journal.file import JournalFile
 from clarus_async.provisioning.journal.journal import Journal
-from clarus_async.provisioning.journal.rows import Change, Completion, Intent, Row
+from clarus_async.provisioning.journal.rows import Row
 from clarus_async.provisioning.review import report_of
 from clarus_async.simulator import Endpoint, Simulator
 
@@ -31,7 +31,7 @@ LINUX = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /pr
 
 def entry(n, **more):
     fields = {"key": f"key-{n}", "hash": "0" * 24, "idempotency_key": f"idem-{n}", "seen": [], "sent": 1.5}
-    return Intent(n=n, **fields | more)
+    return Row(n=n, **fields | more)
 
 
 def wal_of(path):
@@ -359,11 +359,11 @@ class TestOneAtATime:
         code = f"""
 import sys
 from clarus_async.provisioning.journal.file import JournalFile
-from clarus_async.provisioning.journal.rows import Intent
+from clarus_async.provisioning.journal.rows import Row
 file = JournalFile({str(tmp_path / "run.db")!r}, "acme", {URL!r}, "integrations")
 file.open()
 open({str(tmp_path / "run.db")!r}, "rb").close()
-file.write([Intent(n=n, key=f"key-{{n}}") for n in (1, 2)])
+file.write([Row(n=n, key=f"key-{{n}}") for n in (1, 2)])
 print("open", flush=True)
 sys.stdin.read()
 """
@@ -397,16 +397,16 @@ class TestForks:
         code = f"""
 import os, sys
 from clarus_async.provisioning.journal.file import JournalFile
-from clarus_async.provisioning.journal.rows import Intent
+from clarus_async.provisioning.journal.rows import Row
 file = JournalFile({str(path)!r}, "acme", {URL!r}, "integrations")
 file.open()
-file.write([Intent(n=1, key="key-1")])
+file.write([Row(n=1, key="key-1")])
 reading, writing = os.pipe()
 if os.fork() == 0:
     {child}
 os.close(writing)
 os.read(reading, 1)
-file.write([Intent(n=2, key="key-2")])
+file.write([Row(n=2, key="key-2")])
 print("written", flush=True)
 sys.stdin.read()
 """
@@ -463,36 +463,32 @@ class TestRows:
             "error": {"type": "X", "message": "é\n", "applied": "no", "retryable": False, "status": 422},
             "unknown": True, "existing": "adopt", "ours": True, "differs": ("name",),
         }  # fmt: skip
-        file.write([Intent(**entered, sends=3), Completion(7, **became)])
+        file.write([Row(**entered, sends=3), Row(**entered, **became)])
         assert file.fetch([7]) == {7: Row(**entered, **became)}
 
     @pytest.mark.parametrize("together", [True, False])
     @pytest.mark.parametrize("key", ["k", "k\0k"])
     def test_a_result_leaves_its_entry_as_it_is(self, file, together, key):
-        entered, result = Intent(1, key, "N", "h", "i", [3], 1.5, 2), Completion(1, "created", id=9)
+        entered, result = Row(1, key, "N", "h", "i", [3], 1.5), Row(1, "", status="created", id=9)
         for group in [[entered, result]] if together else [[entered], [result]]:
             file.write(group)
         row = file.fetch([1])[1]
         assert row[:8] == entered[:8]
         assert (row.status, row.id) == ("created", 9)
 
-    def test_a_result_that_does_not_say_leaves_what_was_said(self, file):
-        file.write([Intent(1, "k", given={"name": "0a"}), Completion(1, "created", 2, existing="adopt", ours=True)])
-        file.write([Completion(1, "duplicated", others=(8,))])
-        row = file.fetch([1])[1]
-        assert (row.sends, row.existing, row.ours, row.given) == (2, "adopt", True, {"name": "0a"})
-
     def test_what_is_about_to_be_changed_answers_for_nothing(self, file):
-        file.write([Intent(1, "k", hash="h", given={"name": "0a"}), Completion(1, "updated", 1, existing="update")])
-        file.write([Intent(2, "l", hash="h", sends=1)])
-        file.change([Change(n, n + 5, n == 2, {}, ["M"]) for n in (1, 2, 3)])
+        file.write(
+            [Row(1, "k", hash="h", given={"name": "0a"}), Row(1, "", status="updated", sends=1, existing="update")]
+        )
+        file.write([Row(2, "l", hash="h", sends=1)])
+        file.change([Row(n, "", id=n + 5, ours=n == 2, given={}, names=["M"]) for n in (1, 2, 3)])
         first, second = file.fetch([1, 2, 3]).values()
         assert (first.hash, first.given, first.status, first.ours, first.names) == ("", {}, "updated", False, ("M",))
         assert (second.status, second.id, second.ours, second.in_doubt) == ("unresolved", 7, True, False)
 
     def test_what_differs_is_counted(self, file):
         for n, differs in enumerate([(), ("name",), ("name", "string1"), ("name",)]):
-            file.write([Intent(n, f"k{n}"), Completion(n, "adopted", differs=differs)])
+            file.write([Row(n, f"k{n}"), Row(n, "", status="adopted", differs=differs)])
         assert file.differing() == {("name",): 2, ("name", "string1"): 1}
 
     @pytest.mark.parametrize(
@@ -500,21 +496,21 @@ class TestRows:
     )
     def test_a_result_is_replaced_as_a_whole(self, file, field, left_out):
         told = {"id": 9, "matched_by": "name", "error": {"type": "X"}, "attempts": 3}
-        file.write([entry(1), Completion(1, "unresolved", **told)])
-        file.write([Completion(1, "failed")])
+        file.write([entry(1), Row(1, "", status="unresolved", **told)])
+        file.write([Row(1, "", status="failed")])
         assert getattr(file.fetch([1])[1], field) == left_out
 
     @pytest.mark.parametrize("key", ["k", "k\0k"])
     def test_a_new_entry_ends_the_result_before_it(self, file, key):
         told = {"id": 9, "matched_by": "name", "others": [1], "error": {"type": "X"}, "attempts": 3}
-        file.write([entry(1), Completion(1, "failed", **told)])
+        file.write([entry(1), Row(1, "", status="failed", **told)])
         file.write([entry(1, key=key, name="M")])
-        assert file.fetch([1]) == {1: Row(*entry(1, key=key, name="M")[:8])}
+        assert file.fetch([1]) == {1: Row(*entry(1, key=key, name="M"))}
 
     @pytest.mark.parametrize("key", ["k", "k\0k"])
     def test_what_was_ever_in_doubt_stays_so(self, file, key):
-        file.write([entry(1, key=key), Completion(1, "unresolved", unknown=True)])
-        file.write([Completion(1, "created")])
+        file.write([entry(1, key=key), Row(1, "", status="unresolved", unknown=True)])
+        file.write([Row(1, "", status="created")])
         assert file.fetch([1])[1].unknown is True
         file.write([entry(1, key=key)])
         assert file.fetch([1])[1].unknown is True
@@ -522,12 +518,12 @@ class TestRows:
     @pytest.mark.parametrize("key", ["k", "k\0k"])
     def test_a_result_without_its_entry_is_refused(self, file, key):
         with pytest.raises(sqlite3.IntegrityError, match="no intent"):
-            file.write([entry(1, key=key), Completion(2, "created")])
+            file.write([entry(1, key=key), Row(2, "", status="created")])
         assert file.fetch([1, 2]) == {}
 
     def test_a_group_is_written_whole_or_not_at_all(self, file):
         with pytest.raises(sqlite3.IntegrityError):
-            file.write([entry(1), Intent(n=2, key=None)])
+            file.write([entry(1), Row(n=2, key=None)])
         assert file.fetch([1, 2]) == {}
 
     @pytest.mark.parametrize("key", ["ключ", "🛍" * 50, "'; DROP TABLE records; --", '"\\', "a\nb", "x" * 100_000])
@@ -600,13 +596,13 @@ class TestGroups:
         assert len(await opened(tmp_path / "run.db")) == 1
 
     async def test_a_failed_write_is_told_to_all_who_wait(self, journal):
-        writes = [journal.write([Intent(n=n, key=None)]) for n in range(1, 10)]
+        writes = [journal.write([Row(n=n, key=None)]) for n in range(1, 10)]
         told = await asyncio.gather(*writes, return_exceptions=True)
         assert {type(error) for error in told} == {JournalError}
 
     async def test_after_a_failed_write_nothing_more_is_written(self, journal):
         with pytest.raises(JournalError):
-            await journal.write([Intent(n=1, key=None)])
+            await journal.write([Row(n=1, key=None)])
         with pytest.raises(JournalError):
             await journal.write([entry(2)])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from clarus_async.provisioning.journal.file import JournalFile
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Simulator
 from tests.provisioning.test_existing import alike_server
 from tests.provisioning.test_resume import (
@@ -279,6 +280,20 @@ class TestReviewed:
             reviewed = [one async for one in clarus.integrations.review(tmp_path / "run.db")]
         assert [(one.key, one.differs) for one in reviewed] == [("ref-1", outcome.differs)] == [("ref-1", ("string1",))]
         assert rows(tmp_path / "run.db") == before
+
+    async def test_what_a_review_settles_is_kept_with_how_it_was_sent(self, sim, tmp_path):
+        sim.script(Endpoint.CREATE, Fault(FaultKind.STALL_AFTER, delay=1000.0))
+        await cut_off(sim, [referenced(0)], tmp_path / "run.db")
+        unresolved = rows(tmp_path / "run.db")["ref-0"]._replace(status="unresolved", unknown=True, existing="adopt")
+        file = JournalFile(tmp_path / "run.db")
+        file.open()
+        file.write([unresolved])
+        file.close()
+        async with client_of(sim) as clarus:
+            [reviewed] = [one async for one in clarus.integrations.review(tmp_path / "run.db")]
+        settled = rows(tmp_path / "run.db")["ref-0"]
+        assert (settled.status, settled.id, settled.ours) == ("adopted", reviewed.id, True)
+        assert (settled.sends, settled.existing, settled.hash) == (1, "adopt", unresolved.hash)
 
     async def test_what_a_review_settled_is_not_sent_again(self, sim, tmp_path):
         sim.script(Endpoint.CREATE, Fault(FaultKind.STALL_AFTER, delay=1000.0))
