@@ -25,7 +25,7 @@ No tenant, payload, name or id of a record is in them: that is also why there is
 attribute `clarus.tenant`, and the gauge `clarus.client.pace.rate`. Requests to the token endpoint have no spans.
 
 Both kinds of spans are made when the call has ended, with the times at which they began and ended. So no span is
-current while a request is under way, and no `traceparent` is sent. Where every call is sampled, a create costs 1.7
+current while a request is under way, and no `traceparent` is sent. Where every call is sampled, a create costs 2.2
 times the CPU (`python -m benchmarks call`).
 
 # Logs

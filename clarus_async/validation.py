@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeAlias, TypeVar
+from itertools import compress
+from operator import attrgetter, is_not
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 import attrs
 
@@ -19,6 +21,7 @@ C = TypeVar("C")
 MAX_DEPTH = 64
 SURROGATE = "must be valid Unicode (it holds a lone surrogate)"
 _INT64 = 2**63
+_TEXT_ONLY: Final = frozenset({str})
 
 
 def checked(cls: type[C]) -> type[C]:
@@ -80,12 +83,20 @@ def _exactly(value: bool | str | float) -> bool | str | int | float:
 
 def plain_or_problem(value: object, field: str) -> tuple[Any, InputProblem | None]:
     """Return a private copy of a JSON value, or what is wrong with it; ``field`` is its name in messages."""
+    if type(value) is dict and _is_flat(value):
+        return value.copy(), None
     try:
         return _plain(value, field), None
     except _NotJSONError as refused:
         return None, InputProblem(refused.field, refused.reason)
     except Exception as error:  # noqa: BLE001  raised by the caller's own class; its text may quote a secret
         return None, InputProblem(field, f"can't be read: it raised {describe_exception(error)}")
+
+
+def _is_flat(value: dict[Any, Any]) -> bool:
+    """Whether this is an object of ASCII texts, as most configurations are."""
+    texts = [*value, *value.values()]
+    return {*map(type, texts)} <= _TEXT_ONLY and "".join(texts).isascii()
 
 
 def _plain(value: Any, field: str, depth: int = 0) -> Any:  # noqa: ANN401
@@ -130,6 +141,8 @@ def shown(self: Any) -> str:  # noqa: ANN401
 
 def text_problem(value: object) -> str | None:
     """Return why this is not a usable text, or ``None``."""
+    if type(value) is str and value.isascii() and value.strip():
+        return None
     if not isinstance(value, str):
         return f"must be a string, not {type(value).__name__}"
     if not value.strip():
@@ -182,8 +195,9 @@ def _own_list(value: object, _field: str) -> tuple[Any, InputProblem | None]:
 
 
 _Check: TypeAlias = Callable[[object], str | None]
+_Copy: TypeAlias = Callable[[object, str], tuple[Any, InputProblem | None]]
 # A private copy of what the caller could change later, or what is wrong with it.
-_COPIES: Final[Mapping[_Check, Callable[[object, str], tuple[Any, InputProblem | None]]]] = {
+_COPIES: Final[Mapping[_Check, _Copy]] = {
     object_problem: plain_or_problem,
     texts_problem: _own_list,
     numbers_problem: _own_list,
@@ -211,23 +225,44 @@ def attributes_of(cls: type[Any]) -> Mapping[str, Any]:
     return fields
 
 
+class _Checks(NamedTuple):
+    """How the attributes of a record's class are checked: each with its name, its check and its copy."""
+
+    values_of: Callable[[object], tuple[object, ...]]
+    attributes: tuple[tuple[str, _Check, bool, _Copy | None], ...]
+    defaults: tuple[object, ...]
+
+
+@functools.cache
+def _checks_of(cls: type[Any]) -> _Checks:
+    fields = attrs.fields(cls)
+    names = [a.name for a in fields]
+    # Of a single name, attrgetter makes no tuple.
+    values_of = attrgetter(*names) if len(names) > 1 else lambda record: (getattr(record, names[0]),)
+    attributes = [
+        (a.name, a.metadata["check"], a.metadata["nullable"], _COPIES.get(a.metadata["check"])) for a in fields
+    ]
+    return _Checks(values_of, tuple(attributes), tuple(a.default for a in fields))
+
+
 def problems_of(record: Any) -> list[InputProblem]:  # noqa: ANN401
     """Check every attribute of a record, and make private copies of what the caller could change."""
     problems = []
-    # attrs.fields() would check its argument for every record.
-    for a in type(record).__attrs_attrs__:
-        value = getattr(record, a.name)
-        if value is a.default or (value is None and a.metadata["nullable"]):
+    checks = _checks_of(type(record))  # type: ignore[arg-type]  # a class is hashable
+    values = checks.values_of(record)
+    # Most attributes are left out: these cost no step of the loop.
+    given = compress(zip(checks.attributes, values, strict=True), map(is_not, values, checks.defaults))
+    for (name, check, nullable, copy), value in given:
+        if value is None and nullable:
             continue
-        check = a.metadata["check"]
         if (reason := check(value)) is not None:
-            problems.append(InputProblem(a.name, reason))
-        elif (copy := _COPIES.get(check)) is not None:
-            private, problem = copy(value, a.name)
+            problems.append(InputProblem(name, reason))
+        elif copy is not None:
+            private, problem = copy(value, name)
             if problem is not None:
                 problems.append(problem)
             else:
-                object.__setattr__(record, a.name, private)
+                object.__setattr__(record, name, private)
     return problems
 
 

@@ -14,6 +14,7 @@ import pytest
 from aiohttp import ClientResponse, ClientSession
 from hypothesis import HealthCheck, settings
 
+from clarus_async.http import session
 from clarus_async.simulator.aioresponses import aioresponses
 from tests.support.vendor import make_client
 
@@ -24,6 +25,7 @@ settings.load_profile("suite")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--uvloop", action="store_true", help="run async tests on uvloop, but for those in virtual time")
+    parser.addoption("--ordinary", action="store_true", help="send every request by aiohttp's session")
 
 
 class Uvloop:
@@ -42,6 +44,8 @@ class Uvloop:
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--uvloop"):
         config.pluginmanager.register(Uvloop())
+    if config.getoption("--ordinary"):
+        session.is_usable = lambda _: False
     # Before 3.12 the first look for "the" event loop makes one; pytest-asyncio looks, and leaves it unclosed.
     asyncio.set_event_loop(None)
     # Most of what is made while tests are collected and run lives to the end: looking for garbage in it takes long.

@@ -26,7 +26,9 @@ from clarus_async.auth.rfc6749 import (
 from clarus_async.config import RetryPolicy, Timeouts
 from clarus_async.credentials import AccessToken, ClientCredentials, Credentials, RefreshToken, Token, TokenSource
 from clarus_async.errors import AuthenticationError, ClarusError, ConfigurationError, ErrorDetail, with_facts
-from clarus_async.http.session import USER_AGENT, HttpResponse, Session
+from clarus_async.http.direct import RequestHeaders
+from clarus_async.http.response import HttpResponse
+from clarus_async.http.session import USER_AGENT, Session
 from clarus_async.http.transport_failure import TransportFailure
 from clarus_async.redaction import MISTAKES, describe_exception
 from clarus_async.retry.backoff import backoff
@@ -78,8 +80,10 @@ class TokenEndpoint:
         # A server must accept HTTP Basic, and may accept the secret in the form (RFC 6749, section 2.3.1).
         basics, rest = basic_forms(parameters)
         secrets += [*basics, *(quote(secret, safe="") for secret in secrets)]
-        ways = [(_HEADERS, token_form(parameters))]
-        ways += [({**_HEADERS, "Authorization": f"Basic {basic}"}, token_form(rest)) for basic in basics]
+        ways = [(RequestHeaders(_HEADERS), token_form(parameters))]
+        ways += [
+            (RequestHeaders({**_HEADERS, "Authorization": f"Basic {basic}"}), token_form(rest)) for basic in basics
+        ]
         way = self._way % len(ways)
         untried = len(ways) - 1
         refused = ""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
 
 from clarus_async.auth.shared_tokens import SharedGrant
@@ -142,10 +142,12 @@ class TokenManager:
         self._notify(TokenEvent(duration=now - since, expires_in=self._held.life, failure=None))
         return self._held
 
-    def close(self) -> None:
-        """End a refresh that is under way."""
-        if self._refresh is not None:
-            self._refresh.cancel()
+    def close(self) -> Iterable[asyncio.Task[Any]]:
+        """End a refresh that is under way, and return it."""
+        refreshes = () if self._refresh is None else (self._refresh,)
+        for refresh in refreshes:
+            refresh.cancel()
+        return refreshes
 
     def reset(self) -> object:
         """Begin afresh on another event loop, whose clock is another, and return the refresh of the last one."""
@@ -257,13 +259,13 @@ class TokenManagers:
         """Begin afresh, on another event loop or in a child process, and return the refreshes of the last one."""
         return [manager.reset() for manager in self]
 
-    def close(self) -> None:
-        """End the refreshes that are under way, and let go of every manager that no view holds."""
-        for manager in self:
-            manager.close()
+    def close(self) -> set[asyncio.Task[Any]]:
+        """End the refreshes that are under way and return them; let go of every manager that no view holds."""
+        refreshes = {refresh for manager in self for refresh in manager.close()}
         self._kept.clear()
         self._by_source.clear()
         self._irreplaceable.clear()
+        return refreshes
 
 
 class _Rotation:

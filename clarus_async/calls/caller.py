@@ -26,7 +26,9 @@ from clarus_async.config import RetryPolicy, Timeouts
 from clarus_async.credentials import Credentials
 from clarus_async.errors import Applied, AuthenticationError, ClarusError
 from clarus_async.events import WaitReason
-from clarus_async.http.session import BODY_CAP, USER_AGENT, HttpResponse
+from clarus_async.http.direct import RequestHeaders
+from clarus_async.http.response import HttpResponse
+from clarus_async.http.session import BODY_CAP, USER_AGENT
 from clarus_async.http.transport_failure import TransportFailure
 from clarus_async.ratelimit.headers import read_rate_limit
 from clarus_async.retry.budget import MOST_UNCOUNTED_ATTEMPTS
@@ -79,12 +81,13 @@ class Caller:
         self._permits = Permits(core, subdomain, self._token_manager, self._telemetry, timeouts.deadline)
         self._urls: dict[str, URL] = {}
         # Every request has these (CLARUS_API.md §2), and says what can be read.
-        self._headers = {
+        self._fields = {
             "X-Clarus-Subdomain": subdomain,
             "Content-Type": "application/json",
             "Accept": "application/json",
             "User-Agent": USER_AGENT,
         }
+        self._headers = "", RequestHeaders(self._fields)
 
     async def run(self, request: Request, deadline: Deadline | None = None) -> Call:
         """Make a call, and raise what ended it unless it succeeded; without a deadline, the view's timeout holds.
@@ -178,16 +181,14 @@ class Caller:
         call.limiter_503 = False
         call.attempts += 1
         call.counted_attempts += 1
-        headers = {**self._headers, "Authorization": f"Bearer {permit.token}"}
-        if request.idempotency_key is not None:
-            headers["Idempotency-Key"] = request.idempotency_key
         # 2. The request, and what its result proves.
         try:
             received = await self.core.session.send(
                 request.method,
                 self._url(request),
-                headers,
+                self._headers_with(permit.token),
                 request.body,
+                idempotency_key=request.idempotency_key,
                 now=call.sent_at,
                 connect=self.timeouts.connect,
                 attempt=call.deadline.attempt(call.sent_at, self.timeouts.attempt),
@@ -288,6 +289,15 @@ class Caller:
         call.details = read_error_body(received.body, [token, *secrets_in(request.secret)], challenge)
         wait = retry_after(received.headers.get("Retry-After"), received.headers.get("Date"), datetime.now(UTC))
         return ResponseSummary(received.status, wait)
+
+    def _headers_with(self, token: str) -> RequestHeaders:
+        # The session encodes them once for all requests with one token.
+        held, headers = self._headers
+        if held != token:
+            fields = {**self._fields, "Authorization": f"Bearer {token}"}
+            headers = RequestHeaders(fields)
+            self._headers = token, headers
+        return headers
 
     def _url(self, request: Request) -> URL:
         # Parsing a URL costs more than looking it up; those with an id in them are not kept.

@@ -7,7 +7,7 @@ import functools
 import random
 import uuid
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 from clarus_async.auth.shared_tokens import SharedGrant, TokenStores
 from clarus_async.auth.token_manager import OnRequest, TokenManager, TokenManagers
@@ -25,6 +25,9 @@ from clarus_async.wire.server_clock import Dated
 
 if TYPE_CHECKING:
     from clarus_async.ratelimit.shared_pace import SharedPace  # few clients share one, and it takes a while to import
+
+
+_REFRESHES_END: Final = 1.0  # seconds, thousands of times what giving a claim back takes
 
 
 class Sharing(TokenStores, Protocol):
@@ -218,11 +221,14 @@ class ClientCore:
             tenant.queue.close()
         for future in tuple(self._sleepers):
             _wake(future)
-        self.token_managers.close()
+        refreshes = self.token_managers.close()
         try:
             await self.connections.drain(self._longest_attempt)
         finally:
             await self.session.close()
+            if refreshes:
+                # Each gives back what it shares; a caller's own source may be deaf to its cancellation.
+                await asyncio.wait(refreshes, timeout=_REFRESHES_END)
             if self._sharing is not None:
                 await self._sharing.close()
 

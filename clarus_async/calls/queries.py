@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
-from typing import Any, Final, Generic, Self
+from typing import Any, Final, Generic
 
 import attrs
 
@@ -195,19 +195,19 @@ class ResourceList(AsyncIterator[Row]):
     ) -> None:
         self._query = ListQuery(caller, listing, wanted, optional=optional)
         self._page_size = page_size
-        self._pages: AsyncIterator[list[Row]] | None = None
-        self._rows: Iterator[Row] = iter(())
+        # The same one for all who ask, so that a second loop goes on where the first one was left.
+        self._rows = self._each()
 
-    def __aiter__(self) -> Self:
-        return self
+    def __aiter__(self) -> AsyncIterator[Row]:  # noqa: PYI034  a generator costs less for each row
+        return self._rows
 
     async def __anext__(self) -> Row:
-        if self._pages is None:
-            self._pages = self.pages()
-        while (row := next(self._rows, None)) is None:
-            # Raises StopAsyncIteration after the last page.
-            self._rows = iter(await anext(self._pages))
-        return row
+        return await anext(self._rows)
+
+    async def _each(self) -> AsyncIterator[Row]:
+        async for page in self.pages():
+            for row in page:
+                yield row
 
     async def pages(self) -> AsyncIterator[list[Row]]:
         """Read the list from its start, a page at a time.

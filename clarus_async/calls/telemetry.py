@@ -10,7 +10,7 @@ from typing import Final
 from clarus_async.calls.request import Call
 from clarus_async.calls.tenants import Tenants
 from clarus_async.events import AttemptEvent, CallEvent, Event, Observer, WaitEvent, WaitReason
-from clarus_async.http.session import HttpResponse
+from clarus_async.http.response import HttpResponse
 from clarus_async.http.transport_failure import TransportFailure
 from clarus_async.retry.effect import Effect
 

@@ -134,6 +134,7 @@ class RedisSharing:
         self.problem: str | None = None
         """Why nothing may be sent: Redis refuses, and waiting does not heal it."""
         self._tasks: set[asyncio.Task[None]] = set()
+        self._claims: set[asyncio.Task[Any]] = set()  # that are being given up
 
     def pacer(self, tenant: str | None) -> SharedPace:
         """Return the pacer of a tenant; ``None``: that of all tenants together."""
@@ -147,7 +148,13 @@ class RedisSharing:
         if not isinstance(credentials, ClientCredentials):
             return None
         keys = await asyncio.to_thread(derive_keys, credentials, self._base_url)
-        return None if keys is None else RedisTokenStore(self._policy.prefix, keys, self._evaluate, self._start)
+        return None if keys is None else RedisTokenStore(self._policy.prefix, keys, self._evaluate, self._give_up)
+
+    def _give_up(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        task = self._start(work)
+        self._claims.add(task)
+        task.add_done_callback(self._claims.discard)
+        return task
 
     async def _evaluate(self, script: str, keys: list[str], arguments: list[Any]) -> Any:  # noqa: ANN401
         """Return the result of a script in Redis, or why there is none."""
@@ -252,6 +259,9 @@ class RedisSharing:
 
     async def close(self) -> None:
         """Let another process lead, and close the connections."""
+        if self._claims:
+            # Other processes wait for what is claimed.
+            await asyncio.wait(self._claims)
         now = asyncio.get_running_loop().time()
         last = [(name, pace.step(now, leave=True)) for name, pace in self._paces.items()]
         await self._cancel_tasks()

@@ -10,25 +10,22 @@ import asyncio
 import contextlib
 import io
 from collections.abc import Callable, Mapping
-from contextvars import ContextVar
 from http import HTTPStatus
 from typing import Final, cast
-from weakref import WeakSet
 
 import aiohttp
-import attrs
 from aiohttp.abc import AbstractStreamWriter
-from aiohttp.connector import Connection
-from aiohttp.http import StreamWriter
-from aiohttp.tracing import Trace
+from aiohttp.http import HttpProcessingError, StreamWriter
 from yarl import URL
 
 from clarus_async._version import __version__
 from clarus_async.errors import ConfigurationError
 from clarus_async.http.connect_errors import host_port
+from clarus_async.http.direct import DirectSender, RequestHeaders, is_unwatched, is_usable
+from clarus_async.http.pool import Checkout, Connector, checkout_of_task
+from clarus_async.http.response import HttpResponse, read_response
 from clarus_async.http.transport_failure import (
     TransportFailure,
-    UnsolicitedDataError,
     refused_by_proxy,
     transport_failure,
     unexpected,
@@ -43,16 +40,9 @@ BODY_CAP: Final = 8 * 2**20
 
 USER_AGENT: Final = f"clarus-async/{__version__} aiohttp/{aiohttp.__version__}"
 
-# Seconds. A call on a new connection costs 2.5 times one on a pooled connection, and 11 times with TLS (python -m
-# benchmarks connections). But this is below the 5 s of Apache, Node and uvicorn: a POST on a connection that the server
-# is about to close has an unknown outcome, which costs far more than a handshake.
-_KEEP_ALIVE: Final = 4.0
-# Seconds. Resolving a name costs as much as a call; a minute is the usual TTL of cloud providers' names.
-_DNS_CACHE: Final = 60
 # A connection that takes longer than this part of an attempt leaves no time for a response. It also ends the wait for
 # a connection before the attempt's own timer, so that a timeout tells which of the two it was.
 _CONNECT_PART: Final = 0.95
-_READ_SIZE: Final = 64 * 2**10  # bytes, the limit of asyncio's own stream buffers
 _LARGEST_WRITE: Final = 2**20  # bytes; aiohttp warns of larger bodies, which it would write at once
 
 # aiohttp frames a request by these headers before a middleware can remove them.
@@ -78,18 +68,6 @@ class _GuardedBody(aiohttp.BytesIOPayload):
                 protocol.transport = transport
 
 
-# Not frozen, which would cost more for each attempt; nobody changes it.
-@attrs.define(eq=False)
-class HttpResponse:
-    """A response whose status line was received, and its decoded body as far as it was read."""
-
-    status: int
-    headers: Mapping[str, str] = attrs.field(repr=False)
-    body: bytes = attrs.field(repr=False)
-    whole: bool = True
-    too_large: bool = False
-
-
 class Session:
     """A pool of connections on one event loop.
 
@@ -107,6 +85,7 @@ class Session:
         # aiohttp has no public name for the middlewares of a session, and ours must not replace the caller's.
         self._middlewares: tuple[aiohttp.ClientMiddlewareType, ...] = tuple(getattr(session, "_middlewares", ()))
         self._timeouts: dict[float, aiohttp.ClientTimeout] = {}
+        self._direct: DirectSender | None = None
 
     @property
     def width(self) -> int:
@@ -124,20 +103,20 @@ class Session:
 
     def _open(self) -> ClientSession:
         if self._session is None:
-            self._session = aiohttp.ClientSession(
-                # One more than calls may use, so that a token request never waits for calls that wait for it.
-                connector=_Connector(self._max_connections + 1),
-                cookie_jar=aiohttp.DummyCookieJar(),
-            )
+            # One more than calls may use, so that a token request never waits for calls that wait for it.
+            connector = Connector(self._max_connections + 1)
+            self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+            self._direct = DirectSender(connector)
         return self._session
 
     async def send(
         self,
         method: str,
         url: URL,
-        headers: Mapping[str, str],
+        headers: RequestHeaders,
         body: bytes | None,
         *,
+        idempotency_key: str | None = None,
         now: float,
         connect: float,
         attempt: float,
@@ -150,45 +129,84 @@ class Session:
         ``may_send`` is asked before the request, and again right before a body is written. A new connection is one that
         was never used; the idle ones of our own pool are closed on the way to it.
         """
-        # On the hot path of a create. Nearly all of its cost is aiohttp's.
-        checkout = _Checkout(new_connection)
-        _checkout.set(checkout)
+        # On the hot path of a create.
+        checkout = Checkout(new_connection)
         session = self._open()
-        response: aiohttp.ClientResponse | None = None
-        once = self._send_once(method, headers)
         connect = min(connect, attempt * _CONNECT_PART)
+        once: _SendOnce | None = None
         try:
             if may_send is not None:
                 check_may_send(may_send)
-            # Not aiohttp's total timeout: if that expires as the task is cancelled, it swallows the cancellation, and
-            # the call goes on.
-            async with asyncio.timeout_at(now + attempt):
-                response = await session.request(
+            if self._direct is not None and is_usable(session) and (body is None or len(body) <= _LARGEST_WRITE):
+                return await self._direct.send(
                     method,
                     url,
-                    # aiohttp refuses this beside the session's own authentication; the middleware sets it afterwards.
-                    headers=headers if self._callers_session is None else _without_authorization(headers),
-                    data=_data(body, may_send),
-                    # A redirect would send the tenant's header and the body to wherever the server wants.
-                    allow_redirects=False,
-                    raise_for_status=False,
+                    headers,
+                    body or b"",
+                    idempotency_key=idempotency_key,
+                    checkout=checkout,
                     timeout=self._timeout(connect),
-                    auto_decompress=True,
-                    middlewares=None if once is None else (*self._middlewares, once),
+                    expires=now + attempt,
+                    cap=cap,
+                    may_send=may_send,
                 )
-                if response.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED and once is not None and once.proxy:
-                    return refused_by_proxy(host_port(url.host, url.port), once.proxy, response.status)
-                return await _read(response, cap)
-        except (aiohttp.ClientError, TimeoutError, OSError, UnicodeError) as error:
-            if response is not None:
-                return HttpResponse(response.status, response.headers, b"", whole=False)
+            fields = dict(headers.fields)
+            if idempotency_key is not None:
+                fields["Idempotency-Key"] = idempotency_key
+            once = self._send_once(method, fields)
+            checkout_of_task.set(checkout)
+            timeout = self._timeout(connect)
+            data = _data(body, may_send)
+            return await self._send_by_session(session, method, url, fields, data, timeout, now + attempt, cap, once)
+        except (aiohttp.ClientError, HttpProcessingError, TimeoutError, OSError, UnicodeError) as error:
             return transport_failure(error, url, None if once is None else once.proxy, connect, attempt)
         except WithheldError as error:
             return withheld(error)
         except Exception as error:  # noqa: BLE001  the traceback of whatever it is holds the token, so it ends here
             # With the caller's session, our middleware runs last, right before the request is sent.
-            sent = checkout.done if self._callers_session is None or once is None else once.sent
+            sent = checkout.done if self._callers_session is None else once is None or once.sent
             return unexpected(error, url, sent=sent)
+
+    async def _send_by_session(
+        self,
+        session: ClientSession,
+        method: str,
+        url: URL,
+        headers: Mapping[str, str],
+        data: bytes | io.BytesIO | _GuardedBody | None,
+        timeout: aiohttp.ClientTimeout,
+        expires: float,
+        cap: int,
+        once: _SendOnce | None,
+    ) -> HttpResponse | TransportFailure:
+        """Send by aiohttp's session: the caller's own, or ours where it is watched or mocked."""
+        response: aiohttp.ClientResponse | None = None
+        try:
+            # Not aiohttp's total timeout: if that expires as the task is cancelled, it swallows the cancellation, and
+            # the call goes on.
+            async with asyncio.timeout_at(expires):
+                response = await session.request(
+                    method,
+                    url,
+                    # aiohttp refuses this beside the session's own authentication; the middleware sets it afterwards.
+                    headers=headers if once is None or not once.replaces else _without_authorization(headers),
+                    data=data,
+                    # A redirect would send the tenant's header and the body to wherever the server wants.
+                    allow_redirects=False,
+                    raise_for_status=False,
+                    timeout=timeout,
+                    auto_decompress=True,
+                    middlewares=None if once is None else (*self._middlewares, once),
+                )
+                if response.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED and once is not None and once.proxy:
+                    return refused_by_proxy(host_port(url.host, url.port), once.proxy, response.status)
+                status, fields, content = response.status, response.headers, response.content
+                # By its own method, which the caller's traces hear of.
+                return await read_response(status, fields, content, cap, response.read)
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            if response is None:
+                raise
+            return HttpResponse(response.status, response.headers, b"", whole=False)
         finally:
             if response is not None:
                 # After a whole body the connection is back in the pool already; after anything else it can't be used
@@ -206,13 +224,20 @@ class Session:
         return timeout
 
     def _send_once(self, method: str, headers: Mapping[str, str]) -> _SendOnce | None:
-        if self._callers_session is not None:
-            return _SendOnce(headers, frozenset(self._callers_session.headers))
-        return _SendOnce() if method == "DELETE" else None
+        """Return what is needed where a session would add to a request, pass it on, tell of it, or send it twice."""
+        session = self._callers_session
+        if session is None:
+            return _SendOnce() if method == "DELETE" else None
+        adds = session.headers or session.auth or session.trust_env or getattr(session, "_default_proxy", None)
+        if method != "DELETE" and not adds and not self._middlewares and is_unwatched(session):
+            return None
+        return _SendOnce(headers, frozenset(session.headers))
 
     async def close(self) -> None:
         """Close the pool, unless it is the caller's."""
         if self._session is not None and self._callers_session is None:
+            if self._direct is not None:
+                self._direct.close()
             await self._session.close()
 
     def abandon(self) -> None:
@@ -220,58 +245,12 @@ class Session:
         if self._session is not None and self._callers_session is None:
             connector = self._session.connector
             self._session.detach()
-            self._session = None
+            self._session = self._direct = None
             if connector is not None:
                 # Nothing can be awaited on a loop that is gone; one step marks the pool as closed.
                 closing = connector.close()
                 with contextlib.suppress(StopIteration):
                     closing.__await__().__next__()
-
-
-class _Checkout:
-    """A request's checkout of a connection: what it wants of ``_Connector``, and whether it got one."""
-
-    __slots__ = ("done", "new_connection")
-
-    def __init__(self, new_connection: bool) -> None:
-        self.new_connection = new_connection
-        self.done = False
-
-
-# The checkout of the task's request: aiohttp has no other way to pass something to its connector.
-_checkout: ContextVar[_Checkout] = ContextVar("_checkout")
-
-
-class _Connector(aiohttp.TCPConnector):
-    """Hands out no connection that received something unasked, and no used one to a request that wants a new one.
-
-    aiohttp checks a connection when it is returned to the pool, and not again when it is handed out: what it received
-    in between, such as a response that a proxy sent twice, aiohttp takes for the response to the next request. And
-    where a gateway has closed one idle connection, it has closed the others: each would cost a request whose outcome is
-    unknown.
-    """
-
-    def __init__(self, limit: int) -> None:
-        super().__init__(limit=limit, keepalive_timeout=_KEEP_ALIVE, ttl_dns_cache=_DNS_CACHE)
-        self._used: WeakSet[object] = WeakSet()
-
-    async def connect(
-        self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
-    ) -> Connection:
-        while True:
-            connection = await super().connect(req, traces, timeout)
-            protocol = connection.protocol
-            if protocol is None:
-                return connection
-            if protocol.should_close:
-                connection.close()
-                raise UnsolicitedDataError
-            checkout = _checkout.get()
-            if not checkout.new_connection or protocol not in self._used:
-                self._used.add(protocol)
-                checkout.done = True
-                return connection
-            connection.close()
 
 
 def _data(body: bytes | None, may_send: Callable[[], bool] | None) -> bytes | io.BytesIO | _GuardedBody | None:
@@ -311,6 +290,8 @@ class _SendOnce:
         self.sent = False
         """Whether the request got past the caller's own middlewares."""
         self._headers = headers
+        self.replaces = headers is not None
+        """Whether it replaces the authentication of a caller's session."""
         kept = {name.lower() for name in headers or ()}
         self._dropped = [name for name in defaults if name.lower() not in kept]
 
@@ -330,21 +311,3 @@ class _SendOnce:
             if (authorization := self._headers.get("Authorization")) is not None:
                 request.headers["Authorization"] = authorization
         return await handler(request)
-
-
-async def _read(response: aiohttp.ClientResponse, cap: int) -> HttpResponse:
-    status, headers = response.status, response.headers
-    length = headers.get("Content-Length")
-    # The parser refuses a length that is not a number.
-    if length is not None and "Content-Encoding" not in headers and int(length) <= cap:
-        # The parser delivers no more than Content-Length says.
-        return HttpResponse(status, headers, await response.read())
-    chunks: list[bytes] = []
-    size = 0
-    # Decoding pauses while nobody reads, so no more than one chunk ahead of this loop is in memory.
-    while chunk := await response.content.read(_READ_SIZE):
-        size += len(chunk)
-        if size > cap:
-            return HttpResponse(status, headers, b"".join(chunks), whole=True, too_large=True)
-        chunks.append(chunk)
-    return HttpResponse(status, headers, b"".join(chunks))

@@ -12,6 +12,7 @@ from http.client import responses
 from typing import Final, NamedTuple
 
 import aiohttp
+from aiohttp.http import HttpProcessingError
 from yarl import URL
 
 from clarus_async.http.connect_errors import connection_problem, host_port
@@ -117,7 +118,7 @@ def refused_by_proxy(server: str, proxy: str | None, status: int) -> TransportFa
 def _lost(error: Exception, server: str, through: str) -> TransportFailure:
     # Of a TLS error, aiohttp keeps a number that is not the operating system's.
     cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
-    if isinstance(error, aiohttp.ClientResponseError):
+    if isinstance(error, aiohttp.ClientResponseError | HttpProcessingError):
         why = "what came is not HTTP"
     elif isinstance(cause, ssl.SSLError) or (isinstance(cause, OSError) and cause.errno is not None):
         why = connection_problem(cause).message

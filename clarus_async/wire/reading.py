@@ -16,7 +16,7 @@ import attrs
 import orjson
 
 from clarus_async.resources.spec import AnyListing, AnySpec, Listing, Nested
-from clarus_async.validation import number_problem
+from clarus_async.wire.shapes import ShapeReader
 
 if TYPE_CHECKING:
     from cattrs import Converter
@@ -26,6 +26,7 @@ T = TypeVar("T")
 _ID: Final = "an integer id, or one as a string of digits"
 # The length of a date with every part spelt out; a longer text is not parsed.
 _LONGEST_TIME: Final = 64
+_INT64: Final = 2**63
 
 
 class Unreadable(NamedTuple):
@@ -53,15 +54,20 @@ def _exactly(*kinds: type) -> Callable[[Any, object], Any]:
 def _time(value: object, _: object = None) -> datetime | None:
     if value is None:
         return None
-    moment = _moment(value) if isinstance(value, str) and len(value) <= _LONGEST_TIME else None
+    if not isinstance(value, str) or len(value) > _LONGEST_TIME:
+        raise _WrongTypeError
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        moment = _odd_moment(value)
     # Times without a timezone can't be compared.
-    if moment is None or moment.tzinfo is None:
+    if moment.tzinfo is None:
         raise _WrongTypeError
     return moment
 
 
-def _moment(text: str) -> datetime | None:
-    # ISO 8601 (CLARUS_API.md §4), in either case; or as HTTP and mail write it (RFC 5322).
+def _odd_moment(text: str) -> datetime:
+    # ISO 8601 (CLARUS_API.md §4) in lower case; or as HTTP and mail write it (RFC 5322).
     try:
         return datetime.fromisoformat(text.upper())
     except ValueError:
@@ -69,15 +75,15 @@ def _moment(text: str) -> datetime | None:
     try:
         return parsedate_to_datetime(text)
     except (ValueError, OverflowError, IndexError, TypeError):
-        return None
+        raise _WrongTypeError from None
 
 
 def _id(value: object, _: object = None) -> int:
     """Read an id; the same one is 123 in REST and "123" in GraphQL (CLARUS_API.md §1)."""
-    if isinstance(value, str) and len(value) <= 19 and value.isascii() and value.isdigit():
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 19:
         value = int(value)
     # SQLite, and so a journal, holds 64 bits.
-    if isinstance(value, int) and value >= 0 and number_problem(value) is None:
+    if type(value) is int and 0 <= value < _INT64:
         return value
     raise _WrongTypeError
 
@@ -86,16 +92,31 @@ def _optional_id(value: object, _: object = None) -> int | None:
     return None if value is None else _id(value)
 
 
+def _text_id(text: str) -> int:
+    if text.isascii() and text.isdigit() and len(text) < 19:
+        return int(text)
+    raise _WrongTypeError
+
+
+def _text_time(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise _WrongTypeError
+    return moment
+
+
+# What they read is what is usual; anything else is left to those above.
+_QUICK_ID: Final[Mapping[type, Callable[[Any], int]]] = {int: _id, str: _text_id}
+_QUICK_TIME: Final[Mapping[type, Callable[[Any], datetime]]] = {str: _text_time}
+
+
 @functools.cache
 def _converter() -> Converter:
     from cattrs.preconf.orjson import make_converter  # noqa: PLC0415  importing cattrs and compiling takes some 15 ms
 
     converter = make_converter(detailed_validation=False, omit_if_default=True)
     # The converter's own hooks for unions would inspect the union for every value.
-    unions: dict[object, Callable[[Any, object], Any]] = {
-        Mapping[str, Any] | None: _exactly(dict, NoneType),
-        datetime | None: _time,
-    }
+    unions: dict[object, Callable[[Any, object], Any]] = {Mapping[str, Any] | None: _exactly(dict, NoneType)}
     for kind in (str, bool, int):
         converter.register_structure_hook(kind, _exactly(kind))
         unions[kind | None] = _exactly(kind, NoneType)
@@ -105,55 +126,32 @@ def _converter() -> Converter:
 
 def _compile_reader(of: type[Any] | AnyListing) -> Callable[[Any], Any]:
     """Make a function that reads a class, and keeps unknown and unreadable attributes in ``extra``."""
-    from cattrs.gen import make_dict_structure_fn, override  # noqa: PLC0415  as above
+    cls: type[Any] = of.row if isinstance(of, Listing) else of
+    renamed, nested = (of.renamed, of.nested) if isinstance(of, Listing) else ({}, {})
+    attributes: tuple[attrs.Attribute[Any], ...] = attrs.fields(attrs.resolve_types(cls))
+    theirs = {a.name: renamed.get(a.name, a.name) for a in attributes if a.name != "extra"}
+    special: dict[str, Callable[..., Any]] = {"id": _id}
+    special |= {a.name: _optional_id for a in attributes if "id" in a.metadata}
+    times = {a.name: _time for a in attributes if a.type == datetime | None}
+    quick = dict.fromkeys(special, _QUICK_ID) | dict.fromkeys(times, _QUICK_TIME)
+    special |= times
+    hooks = {a.name: special.get(a.name) or _converter().get_structure_hook(a.type) for a in attributes}
 
-    cls: type[Any]
-    renamed: Mapping[str, str] = {}
-    nested: Mapping[str, Nested] = {}
-    if isinstance(of, Listing):
-        cls, renamed, nested = of.row, of.renamed, of.nested
-    else:
-        cls = of
-    converter = _converter()
-    attributes: tuple[attrs.Attribute[Any], ...] = attrs.fields(cls)
-    special = {a.name: _optional_id for a in attributes if "id" in a.metadata} | {"id": _id}
-    overrides: dict[str, Any] = {
-        a.name: override(rename=renamed.get(a.name), struct_hook=special.get(a.name)) for a in attributes
-    }
-    overrides["extra"] = override(omit=True)
-    known = frozenset(renamed.get(a.name, a.name) for a in attributes) - {"extra"}
-    read = make_dict_structure_fn(cls, converter, **overrides)
-    # Making that function has resolved the annotations, which are strings before.
-    hooks = {
-        a.name: special.get(a.name) or converter.get_structure_hook(a.type)
-        for a in attrs.fields(cls)
-        if a.name != "extra"
-    }
-
-    def attribute_by_attribute(data: Mapping[str, Any]) -> Any:  # noqa: ANN401
+    def read_strictly(data: Mapping[str, Any]) -> Any:  # noqa: ANN401
+        known = frozenset(theirs.values())
         values: dict[str, Any] = {}
         extra = {name: data[name] for name in data if name not in known}
-        for ours, hook in hooks.items():
-            theirs = renamed.get(ours, ours)
+        for ours, name in theirs.items():
             try:
-                values[ours] = hook(data.get(theirs), None)
+                values[ours] = hooks[ours](data.get(name), None)
             except Exception:
                 if ours == "id":
                     raise
-                extra[theirs] = data[theirs]
+                extra[name] = data[name]
         return cls(**values, extra=extra)
 
-    def read_flat(data: Any) -> Any:  # noqa: ANN401
-        try:
-            record = read(data, cls)
-        except Exception:  # noqa: BLE001  whatever it is, the slow way finds the attribute
-            return attribute_by_attribute(data)
-        if not data.keys() <= known:
-            # Nobody else has seen the record yet; it is frozen from here on.
-            object.__setattr__(record, "extra", {name: data[name] for name in data if name not in known})
-        return record
-
-    return (lambda data: read_flat(_flat(data, nested))) if nested else read_flat
+    read = ShapeReader(cls, read_strictly, theirs, quick)
+    return (lambda data: read(_flat(data, nested))) if nested else read
 
 
 def _flat(data: Mapping[str, Any], nested: Mapping[str, Nested]) -> dict[str, Any]:
@@ -184,14 +182,14 @@ def _compile_writer(cls: type[Any]) -> Callable[[Any], Any]:
 
 
 # Compiled when a record is first read or written; they serve for the life of the process.
-_reader: Final[Callable[[Any], Callable[[Any], Any]]] = functools.cache(_compile_reader)
+reader: Final[Callable[[Any], Callable[[Any], Any]]] = functools.cache(_compile_reader)
 _writer: Final[Callable[[Any], Callable[[Any], Any]]] = functools.cache(_compile_writer)
 
 
 def prepare(spec: AnySpec) -> None:
     """Compile what reads and writes the records of a resource now, so that no call waits for it."""
     for read in (spec.record, spec.listing):
-        _reader(read)
+        reader(read)
     for written in (spec.new, spec.changes):
         _writer(written)
 
@@ -209,7 +207,7 @@ def read_record(data: object, of: type[T] | Listing[T, Any], base: str) -> T | U
     if not isinstance(data, dict):
         return Unreadable(base, "an object")
     try:
-        record: T = _reader(of)(data)
+        record: T = reader(of)(data)
     except _WrongTypeError:
         return Unreadable(f"{base}/id", _ID if "id" in data else "to be there")
     return record

@@ -22,7 +22,8 @@ from clarus_async.errors import (
     ResponseError,
     ServerError,
 )
-from clarus_async.http.session import USER_AGENT, HttpResponse
+from clarus_async.http.response import HttpResponse
+from clarus_async.http.session import USER_AGENT
 from clarus_async.http.transport_failure import TransportFailure
 from clarus_async.retry.effect import NEVER_SENDABLE, NoResponse
 from tests.support.virtual import now, virtual
@@ -42,7 +43,7 @@ class Wire:
     async def send(self, method, url, headers, body, **options):
         self.asked_at.append(now())
         self.asked.append({name: value for name, [value] in parse_qs(body.decode()).items()})
-        self.sent.append((method, str(url), dict(headers), options))
+        self.sent.append((method, str(url), dict(headers.fields), options))
         await asyncio.sleep(0)
         given = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         return TransportFailure(given, f"{given} at x.test:443") if isinstance(given, NoResponse) else given

@@ -14,7 +14,7 @@ from clarus_async.auth.grants import TokenEndpoint, grant_for
 from clarus_async.config import RetryPolicy, Timeouts
 from clarus_async.credentials import ClientCredentials, RefreshToken, Token
 from clarus_async.errors import ClarusError
-from clarus_async.http.session import HttpResponse
+from clarus_async.http.response import HttpResponse
 from clarus_async.http.transport_failure import TransportFailure
 from clarus_async.retry.effect import NoResponse
 from tests.support.strategies import json_of, thorough
@@ -94,7 +94,7 @@ class Server:
         answer = self.answers[min(len(self.asked), len(self.answers) - 1)]
         # Four tries, and as many more as there are other ways to send the secret.
         assert len(self.asked) < 6
-        self.asked.append((now(), "Authorization" in headers, b"client_secret=" in body, answer))
+        self.asked.append((now(), "Authorization" in headers.fields, b"client_secret=" in body, answer))
         await asyncio.sleep(0)
         return answer
 

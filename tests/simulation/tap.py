@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import contextvars
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 from unittest.mock import patch
@@ -15,6 +15,7 @@ import attrs
 import orjson
 
 from clarus_async.events import AttemptEvent, Event
+from clarus_async.http.direct import RequestHeaders
 from clarus_async.http.session import Session
 from clarus_async.http.transport_failure import TransportFailure
 from clarus_async.ratelimit.queue import ConnectionLimiter, RequestQueue
@@ -124,9 +125,10 @@ class Tap:
             yield
 
     async def _send(self, send, session, method, url, headers, body, **options):
-        attempt = self._begin(method, url.path, headers, body)
+        attempt = self._begin(method, url.path, headers.fields, body, options.get("idempotency_key"))
         try:
-            received = await send(session, method, url, {**headers, MARK: str(attempt.number)}, body, **options)
+            marked = RequestHeaders({**headers.fields, MARK: str(attempt.number)})
+            received = await send(session, method, url, marked, body, **options)
         except BaseException as error:
             attempt.result = type(error).__name__
             raise
@@ -138,7 +140,9 @@ class Tap:
             self.say(f"ended {attempt}")
         return received
 
-    def _begin(self, method: str, path: str, headers: dict[str, str], body: bytes | None) -> Attempt:
+    def _begin(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes | None, key: str | None
+    ) -> Attempt:
         attempt = Attempt(
             number=len(self.attempts),
             life=self.life,
@@ -147,7 +151,7 @@ class Tap:
             path=path,
             tenant=headers.get("X-Clarus-Subdomain"),
             token=headers.get("Authorization", "").removeprefix("Bearer ") or None,
-            key=headers.get("Idempotency-Key"),
+            key=key,
             marker=_marker(body) if path != TOKEN else None,
             started=now(),
         )
