@@ -11,6 +11,7 @@ import asyncio
 import functools
 import inspect
 import math
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -249,7 +250,8 @@ class DirectSender:
         if self._timer is not None:
             self._timer.cancel()
         self._next_expiry = expires
-        self._timer = self._loop.call_at(expires, self._expire)
+        # By a weak reference: a client that nobody closed is to be collected, which says so.
+        self._timer = self._loop.call_at(expires, _expire_of, weakref.ref(self))
 
     def _expire(self) -> None:
         """End the exchanges whose time is over, and wake again for the next."""
@@ -268,6 +270,11 @@ class DirectSender:
         if self._timer is not None:
             self._timer.cancel()
         self._next_expiry = math.inf
+
+
+def _expire_of(sender: weakref.ref[DirectSender]) -> None:
+    if (alive := sender()) is not None:
+        alive._expire()  # noqa: SLF001
 
 
 def _checked(text: str) -> str:

@@ -2,8 +2,11 @@
 
 import asyncio
 import contextlib
+import gc
 import gzip
 import socket
+import warnings
+import weakref
 
 import aiohttp
 import pytest
@@ -169,6 +172,19 @@ async def test_one_timer_ends_each_attempt_at_its_own_time(way):
         await attempt(session, server.address, 0.1)
         # uvloop counts milliseconds.
         assert 0.09 <= asyncio.get_running_loop().time() - began < 0.3
+
+
+async def test_a_pool_that_nobody_closed_is_collected_at_once():
+    async with RawServer(OK) as server:
+        session = Session(4)
+        await send(session, server.address, attempt=600.0)
+        connector = weakref.ref(session._session.connector)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+            del session
+            gc.collect()
+        assert connector() is None
 
 
 async def test_an_answer_before_the_request_is_written_out_ends_the_connection(way):
