@@ -42,7 +42,7 @@ class RequestHeaders:
     __slots__ = ("fields",)
 
     def __init__(self, fields: Mapping[str, str]) -> None:
-        self.fields = fields
+        self.fields: Mapping[str, str] = fields
 
 
 class _Head:

@@ -26,8 +26,8 @@ class Checkout:
     __slots__ = ("done", "new_connection")
 
     def __init__(self, new_connection: bool) -> None:
-        self.new_connection = new_connection
-        self.done = False
+        self.new_connection: bool = new_connection
+        self.done: bool = False
 
 
 checkout_of_task: ContextVar[Checkout] = ContextVar("checkout_of_task")

@@ -62,7 +62,7 @@ class Engine:
         self._planner = Planner(reconciler, self._index, self._lookups, existing, dry_run=dry_run)
         self._ending = RunEnd()
         self._sender = Sender(reconciler, self._ending, self._fail)
-        self.settler = InDoubtSettler(reconciler, self._index, self._lookups, self._queue, self._sender)
+        self.settler: InDoubtSettler = InDoubtSettler(reconciler, self._index, self._lookups, self._queue, self._sender)
         self._begun: set[WorkItem] = set()
         self._unsent: list[WorkItem] = []
         self._ended: asyncio.Queue[tuple[WorkItem | None, Outcome, int]] = asyncio.Queue(self._ahead)  # to be recorded
