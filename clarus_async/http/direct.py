@@ -27,7 +27,8 @@ from clarus_async.http.write_guard import check_may_send
 
 # What mocks and instrumentation replace.
 _REQUEST: Final = aiohttp.ClientSession._request  # noqa: SLF001
-_WRITTEN_BY_AIOHTTP: Final = frozenset({"content-length", "transfer-encoding"})
+# They depend on the body, so they are no part of what is kept.
+_OF_THE_BODY: Final = frozenset({"content-length", "transfer-encoding"})
 # A client has one for each tenant and token.
 _MOST_HEADS: Final = 256
 
@@ -46,7 +47,7 @@ class RequestHeaders:
 
 
 class _Head:
-    """What is kept for the requests with the same headers: one of aiohttp's, and the lines that they all have."""
+    """What requests with the same headers share: an aiohttp request for the connector, and their header lines."""
 
     __slots__ = ("authority", "lines", "request", "scheme")
 
@@ -76,7 +77,7 @@ def is_unwatched(session: aiohttp.ClientSession) -> bool:
 
 
 def is_usable(session: aiohttp.ClientSession) -> bool:
-    """Whether a session of ours may be passed by: nobody mocks or watches it, and aiohttp is as it is known here."""
+    """Whether requests may bypass our session: nobody mocks or watches it, and this module knows this aiohttp."""
     return is_unwatched(session) and _is_known()
 
 
@@ -223,7 +224,7 @@ class DirectSender:
         lines = "".join(
             f"{_checked(name)}: {_checked(value)}\r\n"
             for name, value in request.headers.items()
-            if name.lower() not in _WRITTEN_BY_AIOHTTP
+            if name.lower() not in _OF_THE_BODY
         )
         if len(self._heads) >= _MOST_HEADS:
             self._heads.clear()
@@ -250,7 +251,7 @@ class DirectSender:
         if self._timer is not None:
             self._timer.cancel()
         self._next_expiry = expires
-        # By a weak reference: a client that nobody closed is to be collected, which says so.
+        # By a weak reference: a client that nobody closed must still be garbage-collected, which warns about it.
         self._timer = self._loop.call_at(expires, _expire_of, weakref.ref(self))
 
     def _expire(self) -> None:
