@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from clarus_async.errors import Applied, ClarusError, JournalError
+from clarus_async.provisioning.bounded_buffer import BoundedBuffer
 from clarus_async.provisioning.existing import plan_existing
 from clarus_async.provisioning.in_doubt import InDoubtSettler
 from clarus_async.provisioning.input_buffer import InputBuffer
@@ -51,33 +52,32 @@ class Engine:
         self._max_failures = options.max_failures
         self._failures = 0
         # Of a hundred keys a query and a flush to the disk each, the workers must never run out.
-        self._ahead = max(2 * KEYS, 2 * concurrency)
+        self._ahead = max(2 * KEYS, 4 * concurrency)
         self._input = InputBuffer(specs, self._ahead)
         spec = reconciler.spec
         journal = None if path is None else Journal(JournalFile(path, terms.tenant, terms.base_url, spec.name))
         self._has_journal = journal is not None
         self._index = JobIndex(spec, journal, existing)
-        self._lookups = LookupBatcher(reconciler)
-        self._queue = WorkQueue(max(_IN_DOUBT * concurrency, _IN_DOUBT_AT_LEAST))
+        self._queue = WorkQueue(max(_IN_DOUBT * concurrency, _IN_DOUBT_AT_LEAST), concurrency)
+        self._lookups = LookupBatcher(reconciler, self._queue.lookup_began, self._queue.lookup_ended)
         self._planner = Planner(reconciler, self._index, self._lookups, existing, dry_run=dry_run)
         self._ending = RunEnd()
         self._sender = Sender(reconciler, self._ending, self._fail)
         self.settler: InDoubtSettler = InDoubtSettler(reconciler, self._index, self._lookups, self._queue, self._sender)
         self._begun: set[WorkItem] = set()
         self._unsent: list[WorkItem] = []
-        self._ended: asyncio.Queue[tuple[WorkItem | None, Outcome, int]] = asyncio.Queue(self._ahead)  # to be recorded
+        self._ended: BoundedBuffer[tuple[WorkItem | None, Outcome, int]] = BoundedBuffer(self._ahead)  # to be recorded
         self._not_handed_on = 0  # outcomes that are known, and not in `outcomes`
         self._handed_on = 0
         self._moved = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
-        self.outcomes: asyncio.Queue[Outcome | None] = asyncio.Queue(maxsize=concurrency)
+        self.outcomes: BoundedBuffer[Outcome | None] = BoundedBuffer(concurrency)
         """Those that are known, in their order; ``None`` is after the last."""
         self.ended_at: float | None = None
         """When it had brought all to their end, in seconds on the event loop's clock."""
         self.stopped: bool = False
         """Whether no further record is begun."""
         self._broken = False
-        self._sending = 0
         self.error: BaseException | None = None
         """What ended the run, if it was not the end of its input."""
         self.restored: int = 0
@@ -167,7 +167,7 @@ class Engine:
     async def _wait_until_idle(self) -> None:
         """Wait until nothing is under way any more."""
         while not self._broken and self._busy:
-            if not self._sending and not len(self._queue):
+            if not self._queue.working and not len(self._queue):
                 self._lookups.hurry()
             await self._move()
 
@@ -224,11 +224,10 @@ class Engine:
     # --- sending
 
     async def _work(self) -> None:
-        while (item := await self._queue.get()) is not None:
-            self._sending += 1
-            self._moved.set()
+        queue = self._queue
+        while (item := queue.take() or await queue.get()) is not None:
             await self._guarded(self._bring, item)
-            self._sending -= 1
+            queue.working -= 1
             self._moved.set()
 
     async def _bring(self, item: WorkItem) -> None:
@@ -304,7 +303,7 @@ class Engine:
 
     def _count(self, outcome: Outcome) -> None:
         """Count a failure as soon as it is known: whoever reads the outcomes may be far behind."""
-        self._failures += outcome.status in {OutcomeStatus.FAILED, OutcomeStatus.CONFLICT}
+        self._failures += outcome.status is OutcomeStatus.FAILED or outcome.status is OutcomeStatus.CONFLICT
         if self._too_many_failed and self.error is None:
             self.end(
                 ClarusError(
@@ -327,13 +326,14 @@ class Engine:
             if (following := self._planner.release(item)) is not None:
                 self._start(self._follow, item, outcome, following)
         if self._has_journal and not self._options.dry_run:
-            await self._ended.put((item, outcome, number))
+            if not self._ended.try_put((item, outcome, number)):
+                await self._ended.put((item, outcome, number))
         else:
             await self._hand_on(outcome)
-        self._moved.set()
 
     async def _hand_on(self, outcome: Outcome) -> None:
-        await self.outcomes.put(outcome)
+        if not self.outcomes.try_put(outcome):
+            await self.outcomes.put(outcome)
         self._not_handed_on -= 1
         self._handed_on += 1
 
@@ -353,9 +353,7 @@ class Engine:
 
     async def _record(self) -> None:
         while True:
-            ended = [await self._ended.get()]
-            while not self._ended.empty():
-                ended.append(self._ended.get_nowait())
+            ended = await self._ended.get_all()
             try:
                 await self._index.record(ended)
             except JournalError as error:

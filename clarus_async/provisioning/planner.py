@@ -17,7 +17,7 @@ from clarus_async.provisioning.options import Existing
 from clarus_async.provisioning.report import Outcome, OutcomeStatus, Problem
 from clarus_async.provisioning.work_item import WorkItem
 from clarus_async.reconcile.lookup_batcher import LookupBatcher, LookupRows, fatal
-from clarus_async.reconcile.pending import InDoubt, LookupKey
+from clarus_async.reconcile.pending import LookupKey
 from clarus_async.reconcile.reconciler import Creation, Reconciler
 from clarus_async.resources.spec import AnySpec
 
@@ -49,7 +49,9 @@ class Planner:
     _lookups: LookupBatcher
     _existing: Existing
     _dry_run: bool = attrs.field(kw_only=True)
-    _lines: dict[str, _Line] = attrs.field(factory=dict, init=False)
+    # By what records with the same last natural key have in common: how many are under way, and who waits for them.
+    _under_way: dict[str, int] = attrs.field(factory=dict, init=False)
+    _waiting: dict[str, deque[WorkItem]] = attrs.field(factory=dict, init=False)
     held: int = attrs.field(default=0, init=False)
     """Records that wait for another one with their last natural key."""
 
@@ -68,7 +70,8 @@ class Planner:
             if earlier is not None and earlier.answers(self._existing):
                 batch.restored.append(earlier.outcome(place, creation.new))
                 continue
-            lookup_key = await self._choose(creation.pending.keys)
+            keys = creation.pending.keys
+            lookup_key = self._lookups.chosen(keys) or await self._choose(keys)
             item = WorkItem(self._spec, place, number, self._index.hash(creation.new), lookup_key, creation)
             if earlier is not None:
                 earlier.tell(item)
@@ -115,19 +118,19 @@ class Planner:
         if item.lookup_key.field == item.last_key.field:
             # It was sent under the name that it had then.
             item.lookup_key = item.last_key._replace(value=item.left_as)
-        self._lines.setdefault(item.shared, _Line()).under_way += 1
+        self._under_way[item.shared] = self._under_way.get(item.shared, 0) + 1
         batch.in_doubt.append(item)
 
     def _hold(self, item: WorkItem) -> bool:
         """Whether a record has to wait for another one with its last natural key."""
         if self._dry_run:
             return False
-        line = self._lines.setdefault(item.shared, _Line())
-        if line.under_way and is_weak(self._spec, item.lookup_key):
-            line.held.append(item)
+        under_way = self._under_way.get(item.shared, 0)
+        if under_way and is_weak(self._spec, item.lookup_key):
+            self._waiting.setdefault(item.shared, deque()).append(item)
             self.held += 1
             return True
-        line.under_way += 1
+        self._under_way[item.shared] = under_way + 1
         return False
 
     async def _decide(self, fresh: Sequence[WorkItem], batch: Batch) -> None:
@@ -139,7 +142,8 @@ class Planner:
         if not fresh:
             return
         found: Mapping[LookupKey, LookupRows | ClarusError]
-        keys = [key for item in fresh for key in (item.lookup_key, *self._former(item))]
+        keys = [item.lookup_key for item in fresh]
+        keys += [key for item in fresh if item.ours for key in self._former(item)]
         try:
             found = await self._lookups.look_up(keys)
         except ClarusError as error:
@@ -158,6 +162,8 @@ class Planner:
         there = found[item.lookup_key]
         if isinstance(there, ClarusError):
             return there
+        if not item.ours:
+            return there.rows
         rows = [*there.rows]
         for key in self._former(item):
             former = found[key]
@@ -168,13 +174,15 @@ class Planner:
         return rows
 
     def _decide_one(self, item: WorkItem, rows: list[Any], batch: Batch) -> None:
+        item.in_doubt.seen = frozenset(row.id for row in rows) if rows else _NOTHING
+        if not rows:
+            self._do(item, Plan(), batch)
+            return
         weak, last = is_weak(self._spec, item.lookup_key), item.last_key
         claims = self._index.claimed(item.shared, item.own_id) if weak else Claims()
         # What has a name that only the server takes for equal may be that of one which waits.
-        line = self._lines.get(item.shared)
-        another = (
-            weak and bool(line and line.held) and all(getattr(row, last.field, None) != last.value for row in rows)
-        )
+        waits = item.shared in self._waiting
+        another = weak and waits and all(getattr(row, last.field, None) != last.value for row in rows)
         plan = plan_create(
             self._spec,
             item.pending.keys,
@@ -185,7 +193,6 @@ class Planner:
             unclear=claims.by_key_alone or claims.in_doubt or another,
             own_id=item.own_id if item.ours and not item.others else None,
         )
-        item.pending.in_doubt = InDoubt(seen=frozenset(row.id for row in rows))
         if plan.id is not None:
             self._index.compare(item, plan.id, next(row for row in rows if row.id == plan.id))
         self._do(item, plan, batch)
@@ -199,7 +206,7 @@ class Planner:
         return batch
 
     def _do(self, item: WorkItem, plan: Plan, batch: Batch) -> None:
-        if plan.status not in {None, OutcomeStatus.UPDATED} or self._dry_run:
+        if self._dry_run or plan.status not in _SENT:
             batch.ended.append((item, item.planned(plan), item.number))
             return
         if plan.status is OutcomeStatus.UPDATED:
@@ -210,18 +217,19 @@ class Planner:
 
     def release(self, item: WorkItem) -> WorkItem | None:
         """Note that a record is at its end, and return the next one with its last natural key that waited for that."""
-        line = self._lines.get(item.shared)
-        if line is None:
+        under_way = self._under_way.get(item.shared, 0)
+        if under_way > 1:
+            self._under_way[item.shared] = under_way - 1
             return None
-        line.under_way -= 1
-        if line.under_way:
+        waiting = self._waiting.get(item.shared)
+        if waiting is None:
+            self._under_way.pop(item.shared, None)
             return None
-        if not line.held:
-            del self._lines[item.shared]
-            return None
-        line.under_way = 1
         self.held -= 1
-        return line.held.popleft()
+        following = waiting.popleft()
+        if not waiting:
+            del self._waiting[item.shared]
+        return following
 
     async def follow(self, before: WorkItem, outcome: Outcome, item: WorkItem) -> Batch:
         """Say what is to be done with a record that waited for another one with its last natural key."""
@@ -240,7 +248,7 @@ class Planner:
             self._do(item, Plan(OutcomeStatus.CONFLICT, reason=reason), batch)
         elif before.lookup_key == item.lookup_key and seen is not None and item.own_id is None:
             # What was there then, and what came since, is known: no need to look again.
-            item.pending.in_doubt = InDoubt(seen=seen | claims.ids)
+            item.in_doubt.seen = seen | claims.ids
             self._do(item, Plan(), batch)
         else:
             await self._decide([item], batch)
@@ -248,9 +256,8 @@ class Planner:
 
     def drop(self) -> list[WorkItem]:
         """Let go of what waits for another record with its last natural key."""
-        dropped = [item for line in self._lines.values() for item in line.held]
-        for line in self._lines.values():
-            line.held.clear()
+        dropped = [item for waiting in self._waiting.values() for item in waiting]
+        self._waiting.clear()
         self.held = 0
         return dropped
 
@@ -261,19 +268,13 @@ class Planner:
         return [item.last_key._replace(value=name) for name in item.names]
 
 
-@attrs.define(eq=False)
-class _Line:
-    """The records with one last natural key: how many are under way, and those that wait."""
-
-    under_way: int = 0
-    held: deque[WorkItem] = attrs.field(factory=deque)
-
-
 def _stays(item: WorkItem) -> bool:
     """Whether what is there is not to be ignored: this job made it, and the record may be what it was then."""
     return item.ours and not item.edited
 
 
+_NOTHING: Final = frozenset[int]()
+_SENT: Final = (None, OutcomeStatus.UPDATED)
 _UNCLEAR: Final = frozenset({OutcomeStatus.CONFLICT, OutcomeStatus.UNRESOLVED, OutcomeStatus.DUPLICATED})
 
 

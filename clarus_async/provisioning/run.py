@@ -104,11 +104,9 @@ class ProvisionRun(AsyncIterator[Outcome]):
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
-        outcomes = self._engine.outcomes
-        while not outcomes.empty():
-            outcomes.get_nowait()
+        self._engine.outcomes.clear()
         # Whoever waits for the next outcome is told that there is none.
-        outcomes.put_nowait(None)
+        self._engine.outcomes.put_anyway(None)
 
     def __del__(self) -> None:
         task: asyncio.Task[None] | None = getattr(self, "_task", None)
@@ -133,7 +131,7 @@ class ProvisionRun(AsyncIterator[Outcome]):
                 self._tell(self._options.on_progress)
             return outcome
         # Several may read one run: the next of those that wait is told, too.
-        self._engine.outcomes.put_nowait(None)
+        self._engine.outcomes.put_anyway(None)
         error, self._engine.error = self._engine.error, None
         if error is not None:
             raise error

@@ -7,8 +7,6 @@ from collections.abc import Collection, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
-import attrs
-
 from clarus_async.errors import Applied, ClarusError, ConnectionFailedError, OutcomeUnknownError, with_facts
 from clarus_async.provisioning.existing import Plan, unchangeable, unpatchable
 from clarus_async.provisioning.report import Outcome, OutcomeStatus, Problem
@@ -29,34 +27,50 @@ class WorkState(StrEnum):
     ENDED = "ended"
 
 
-@attrs.define(eq=False)
 class WorkItem:
-    """A record that a run works on."""
+    """A record that a run works on.
 
-    spec: AnySpec = attrs.field(repr=False)
-    index: int  # its place in the input
-    number: int  # its number in the journal; 0 where there is no journal
-    hash: str | None  # of all that is to be sent, where there is a journal
-    lookup_key: LookupKey  # what it is looked up by
-    creation: Creation = attrs.field(repr=False)  # what is sent, and what became of it so far
-    state: WorkState = WorkState.PLANNED
+    Args:
+        spec: of what.
+        index: its place in the input.
+        number: its number in the journal; 0 where there is no journal.
+        hash: of all that is to be sent, where there is a journal.
+        lookup_key: what it is looked up by.
+        creation: what is sent, and what became of it so far.
+    """
+
+    # Defaults stand here, so that a record costs what it comes to.
+    state = WorkState.PLANNED
     update_id: int | None = None  # of the record that is to be changed, where it is there already
     resent: asyncio.Future[None] | None = None  # is told when another send of it has ended
-    journaled: bool = False  # the journal says how it is sent
+    journaled = False  # the journal says how it is sent
     own_id: int | None = None  # the id that an earlier run knew it to have
     left_as: str | None = None  # the value of its last natural key under which an earlier run left it in doubt
-    ours: bool = False  # a send of this job made what is there
-    edited: bool = False  # it is known not to be what it was when an earlier run met it
+    ours = False  # a send of this job made what is there
+    edited = False  # it is known not to be what it was when an earlier run met it
     # Digests of what the server was given last of each attribute; `None` where nobody knows.
     given: Mapping[str, str] | None = None
     names: Sequence[str] = ()  # other values of its last natural key that what is there may have
     others: Collection[int] = ()  # ids of further records that an earlier run knew of
     differs: Sequence[str] = ()  # attributes that are given and that what is there does not have
-    # What it has in common with others whose last natural key a server may take for the same.
-    shared: str = attrs.field(init=False)
 
-    def __attrs_post_init__(self) -> None:
-        self.shared = self.creation.pending.keys[-1].folded
+    def __init__(
+        self,
+        spec: AnySpec,
+        index: int,
+        number: int,
+        hash: str | None,  # noqa: A002
+        lookup_key: LookupKey,
+        creation: Creation,
+    ) -> None:
+        self.spec = spec
+        self.index = index
+        self.number = number
+        self.hash = hash
+        self.lookup_key = lookup_key
+        self.creation = creation
+        # What it has in common with others whose last natural key a server may take for the same.
+        self.shared = creation.names[-1]
 
     @property
     def new(self) -> Any:  # noqa: ANN401

@@ -10,14 +10,23 @@ from clarus_async.provisioning.work_item import WorkItem, WorkState
 
 
 class WorkQueue:
-    """The queue between the planner and the workers; a new record is begun where fewer than ``most`` are under way."""
+    """The queue between the planner and the workers.
 
-    def __init__(self, most: int) -> None:
+    Args:
+        most: a new record is begun where fewer than these are under way.
+        width: requests that the run has on the wire at most, its lookups included; one of a worker always may be.
+    """
+
+    def __init__(self, most: int, width: int) -> None:
         self._most = most
+        self._width = width
         self._new: deque[WorkItem] = deque()
         self._again: deque[WorkItem] = deque()
         self._waiting: deque[asyncio.Future[None]] = deque()
+        self._lookups = 0
         self._closed = False
+        self.working: int = 0
+        """Workers that have a record."""
         self.under_way: int = 0
         """Records that were begun and are not at their end."""
 
@@ -44,20 +53,37 @@ class WorkQueue:
     def ended(self) -> None:
         """Note that a record that was begun is at its end."""
         self.under_way -= 1
+        if self._waiting:
+            self._wake()
+
+    def lookup_began(self) -> None:
+        """Note that a lookup is on the wire."""
+        self._lookups += 1
+
+    def lookup_ended(self) -> None:
+        """Note that a lookup is not on the wire any more."""
+        self._lookups -= 1
         self._wake()
+
+    def take(self) -> WorkItem | None:
+        """Take the next record, if there is one that may go out; ``working`` is counted down when it has."""
+        # Of more requests than the run has connections, each would wait for one: that is dear, and no faster.
+        if self.working and self.working + self._lookups >= self._width:
+            return None
+        if self._again:
+            self.working += 1
+            return self._again.popleft()
+        if self._new and self.under_way < self._most:
+            self.working += 1
+            self.under_way += 1
+            item = self._new.popleft()
+            item.state = WorkState.SENDING
+            return item
+        return None
 
     async def get(self) -> WorkItem | None:
         """Wait for the next record; ``None``: there will be none."""
-        while True:
-            if self._again:
-                return self._again.popleft()
-            if self._new and not self.full:
-                self.under_way += 1
-                item = self._new.popleft()
-                item.state = WorkState.SENDING
-                return item
-            if self._closed:
-                return None
+        while (item := self.take()) is None and not self._closed:
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append(future)
             try:
@@ -66,6 +92,7 @@ class WorkQueue:
                 if future.done() and not future.cancelled():
                     self._wake()
                 raise
+        return item
 
     def drop(self) -> list[WorkItem]:
         """Let go of the records that were not begun."""

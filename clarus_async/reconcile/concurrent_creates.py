@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Collection
-from typing import Final
+import math
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
+from typing import Final, NamedTuple
 
 _MEMORY: Final = 10.0
 """Seconds. For so long after a create ended, one that begins may be too close to it for the server's clock to tell."""
@@ -14,23 +15,12 @@ _RESOLVED: Final = 600.0
 ``resolve`` is called within minutes where a program calls it."""
 
 
-class _SameKey:
-    """The creates with one key.
+class _Given(NamedTuple):
+    """An id that an answer gave, to which create, and when."""
 
-    Args:
-        under_way: those that have not ended, and when they began; the oldest comes first.
-        ids: what answers gave, to which create, and when.
-        in_doubt: which ended in doubt, and until when that may be applied.
-        queued: it is in the queue of what is to be checked.
-    """
-
-    __slots__ = ("ids", "in_doubt", "queued", "under_way")
-
-    def __init__(self) -> None:
-        self.under_way: dict[str, float] = {}
-        self.ids: dict[int, tuple[str, float]] = {}
-        self.in_doubt: dict[str, float] = {}
-        self.queued = False
+    id: int
+    create: str
+    at: float
 
 
 class ConcurrentCreates:
@@ -40,54 +30,76 @@ class ConcurrentCreates:
     and not with what was ever created. Times are seconds on a monotonic clock.
     """
 
-    __slots__ = ("_by_key", "_queue")
+    __slots__ = ("_in_doubt", "_older", "_recent", "_turned_at", "_under_way")
 
     def __init__(self) -> None:
-        self._by_key: dict[str, _SameKey] = {}
-        self._queue: deque[tuple[float, str]] = deque()
+        self._under_way: dict[str, dict[str, float]] = {}  # by key: which, and when they began, the oldest first
+        self._in_doubt: dict[str, dict[str, float]] = {}  # by key: which, and until when they may be applied
+        # Ids in two halves, of which the older one is dropped as a whole: no id of thousands is looked at for that.
+        self._recent: defaultdict[str, list[_Given]] = defaultdict(list)
+        self._older: defaultdict[str, list[_Given]] = defaultdict(list)
+        self._turned_at = -math.inf  # when the recent ones became the older ones
 
     def __len__(self) -> int:
         """How many keys are kept."""
-        return len(self._by_key)
+        return len({*self._under_way, *self._in_doubt, *self._recent, *self._older})
 
-    def begin(self, key: str, now: float, create: str) -> None:
-        """Note that a create begins."""
-        self._check(now)
-        same = self._by_key.get(key)
-        if same is None:
-            same = self._by_key[key] = _SameKey()
-        same.under_way[create] = now
+    @property
+    def under_way(self) -> int:
+        """How many keys have creates that have not ended."""
+        return len(self._under_way)
 
-    def end(self, key: str, now: float, create: str, made: int | None = None, *, until: float | None = None) -> None:
+    def begin(self, keys: Sequence[str], now: float, create: str) -> None:
+        """Note that a create of a record with these keys begins."""
+        if now - self._turned_at > _MEMORY:
+            self._turn(now)
+        for key in keys:
+            under_way = self._under_way.get(key)
+            if under_way is None:
+                self._under_way[key] = {create: now}
+            else:
+                under_way[create] = now
+
+    def end(
+        self, keys: Sequence[str], now: float, create: str, made: int | None = None, *, until: float | None = None
+    ) -> None:
         """Note that a create has ended.
 
         Args:
-            key: the record's.
+            keys: the record's.
             now: what time it is.
             create: which.
             made: the record's id, where that is known.
             until: it ended in doubt, and may be applied until then.
         """
-        same = self._by_key.get(key)
-        if same is None:
-            return
-        same.under_way.pop(create, None)
-        if not same.under_way:
-            # Gives back what many at once had taken.
-            same.under_way.clear()
-        if same.in_doubt:
-            same.in_doubt.pop(create, None)
+        given = None if made is None else _Given(made, create, now)
+        for key in keys:
+            under_way = self._under_way.get(key)
+            if under_way is None:
+                continue
+            under_way.pop(create, None)
+            if not under_way:
+                del self._under_way[key]
+            if self._in_doubt or until is not None:
+                self._end_doubt(key, create, until)
+            if given is not None:
+                self._recent[key].append(given)
+
+    def _end_doubt(self, key: str, create: str, until: float | None) -> None:
+        in_doubt = self._in_doubt.setdefault(key, {})
+        in_doubt.pop(create, None)
         if until is not None:
-            same.in_doubt[create] = until
-        if made is not None:
-            same.ids[made] = (create, now)
-        if not same.queued:
-            self._keep(key, same, now)
+            in_doubt[create] = until
+        if not in_doubt:
+            del self._in_doubt[key]
 
     def given_to_others(self, key: str, create: str = "") -> Collection[int]:
         """Return the ids that answers gave to other creates with this key."""
-        same = self._by_key.get(key)
-        return () if same is None else [i for i, (other, _) in same.ids.items() if other != create]
+        return [given.id for given in self._given(key) if given.create != create]
+
+    def _given(self, key: str) -> Iterator[_Given]:
+        yield from self._older.get(key, ())
+        yield from self._recent.get(key, ())
 
     def contested(self, key: str, since: float, create: str = "") -> bool:
         """Whether another create with this key may have made what is found.
@@ -97,35 +109,38 @@ class ConcurrentCreates:
             since: when the one that asks was sent first: what ended in doubt, and could be applied after that, counts.
             create: the one that asks.
         """
-        same = self._by_key.get(key)
-        if same is None:
-            return False
-        if any(other != create for other in same.under_way):
+        if any(other != create for other in self._under_way.get(key, ())):
             return True
-        return any(since < until for other, until in same.in_doubt.items() if other != create)
+        return any(since < until for other, until in self._in_doubt.get(key, {}).items() if other != create)
 
     def idle(self, now: float) -> bool:
         """Whether nothing is under way, and nothing that ended could be taken for another's."""
-        self._check(now)
-        return not self._by_key
+        if now - self._turned_at > _MEMORY:
+            self._turn(now)
+        return not (self._under_way or self._in_doubt or self._recent or self._older)
 
-    def _check(self, now: float) -> None:
-        while self._queue and self._queue[0][0] < now - _MEMORY:
-            self._forget(self._queue.popleft()[1], now)
-
-    def _forget(self, key: str, now: float) -> None:
+    def _turn(self, now: float) -> None:
         """Forget what no create that is under way, or begins from now on, can take for its own."""
-        same = self._by_key[key]
-        same.queued = False
-        since = next(iter(same.under_way.values()), now)
-        same.in_doubt = {create: until for create, until in same.in_doubt.items() if until + _RESOLVED > since}
-        if not same.in_doubt:
-            same.ids = {made: (create, ended) for made, (create, ended) in same.ids.items() if ended + _MEMORY >= since}
-        self._keep(key, same, now)
-
-    def _keep(self, key: str, same: _SameKey, now: float) -> None:
-        if same.ids or same.in_doubt:
-            same.queued = True
-            self._queue.append((now, key))
-        elif not same.under_way:
-            del self._by_key[key]
+        since = {key: next(iter(self._under_way.get(key, {}).values()), now) for key in self._in_doubt}
+        for key, began in since.items():
+            doubts = {create: until for create, until in self._in_doubt[key].items() if until + _RESOLVED > began}
+            if doubts:
+                self._in_doubt[key] = doubts
+            else:
+                del self._in_doubt[key]
+        forgotten = [self._older]
+        if now - self._turned_at > 2 * _MEMORY:
+            forgotten.append(self._recent)
+            self._recent = defaultdict(list)
+        self._older, self._recent = self._recent, defaultdict(list)
+        for key in {*self._under_way, *self._in_doubt}:
+            began = next(iter(self._under_way.get(key, {}).values()), now)
+            kept = [
+                given
+                for ids in forgotten
+                for given in ids.get(key, ())
+                if key in self._in_doubt or given.at + _MEMORY >= began
+            ]
+            if kept:
+                self._older[key] = kept + self._older[key]
+        self._turned_at = now

@@ -223,6 +223,8 @@ def _by_key(spec: AnySpec, query: Sequence[LookupKey], rows: Sequence[Any]) -> d
     """Sort rows by the key that they have, or say that this can't be told of one."""
     first = query[0]
     found: dict[LookupKey, list[Any]] = {key: [] for key in query}
+    if not rows:
+        return found
     exact = {key.value: key for key in query}
     alike = {folded(key.value): key for key in query}
     for row in rows:

@@ -43,6 +43,10 @@ _FIRST_PAUSE: Final = 0.1  # seconds; doubled from one failure to the next
 _LONGEST_PAUSE: Final = 10.0
 
 
+def _nothing() -> None:
+    """Tell nobody."""
+
+
 class LookupRows(NamedTuple):
     """Every record that has a key, and when their lookup began, in seconds on the event loop's clock."""
 
@@ -51,10 +55,20 @@ class LookupRows(NamedTuple):
 
 
 class LookupBatcher:
-    """Looks records of one tenant up, many a query."""
+    """Looks records of one tenant up, many a query.
 
-    def __init__(self, reconciler: Reconciler) -> None:
+    Args:
+        reconciler: asks.
+        began: is called when a query goes out.
+        ended: is called when it has its answer.
+    """
+
+    def __init__(
+        self, reconciler: Reconciler, began: Callable[[], None] = _nothing, ended: Callable[[], None] = _nothing
+    ) -> None:
         self._reconciler = reconciler
+        self._began = began
+        self._ended = ended
         self._optional = optional_keys(reconciler.spec)
         self._waiting: dict[LookupKey, asyncio.Future[LookupRows | ClarusError]] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -62,15 +76,23 @@ class LookupBatcher:
         self._searchable: bool | None = None
         self._linger = max(_SHORTEST_LINGER, min(_LONGEST_LINGER, _LINGER * reconciler.terms.settle))
 
+    def chosen(self, keys: Sequence[LookupKey]) -> LookupKey | None:
+        """Say by which of its natural keys a record is looked up; ``None`` while the schema is not known for that."""
+        searchable = self._searchable
+        if searchable is None:
+            return None if keys[0].field in self._optional else keys[0]
+        return surest(keys, self._optional, searchable=searchable)
+
     async def choose(self, keys: Sequence[LookupKey]) -> LookupKey:
         """Say by which of its natural keys a record is looked up.
 
         Raises:
             ClarusError: the tenant's schema can't be had.
         """
-        if self._searchable is None and keys[0].field in self._optional:
-            self._searchable = await self.retried(partial(self._reconciler.searches_optional_keys, wait_for_pace=True))
-        return surest(keys, self._optional, searchable=bool(self._searchable))
+        if (chosen := self.chosen(keys)) is not None:
+            return chosen
+        self._searchable = await self.retried(partial(self._reconciler.searches_optional_keys, wait_for_pace=True))
+        return surest(keys, self._optional, searchable=self._searchable)
 
     async def look_up(self, keys: Iterable[LookupKey]) -> dict[LookupKey, LookupRows | ClarusError]:
         """Look many up: what was found of each, or why that of this one can't be read.
@@ -155,7 +177,11 @@ class LookupBatcher:
     async def _read(self, keys: Sequence[LookupKey]) -> dict[LookupKey, LookupRows | ClarusError]:
         async def read() -> dict[LookupKey, LookupRows | ClarusError]:
             at = asyncio.get_running_loop().time()
-            found = await self._reconciler.find(keys, wait_for_pace=True)
+            self._began()
+            try:
+                found = await self._reconciler.find(keys, wait_for_pace=True)
+            finally:
+                self._ended()
             return {key: rows if isinstance(rows, ClarusError) else LookupRows(at, rows) for key, rows in found.items()}
 
         return await self.retried(read)

@@ -40,7 +40,7 @@ class Creation:
         budget_exhausted: that would have been tried again, and the retry budget had nothing left.
         rows: what the last lookup found, by id.
         concurrent: where it is noted as under way.
-        noted: under what.
+        names: what its keys have in common with those that a server may take for equal.
     """
 
     # Defaults stand here, so that a create costs what it comes to.
@@ -49,11 +49,11 @@ class Creation:
     budget_exhausted: bool = False
     rows: Mapping[int, Any] = MappingProxyType({})
     concurrent: ConcurrentCreates | None = None
-    noted: Sequence[str] = ()
 
     def __init__(self, new: Any, pending: PendingCreate) -> None:  # noqa: ANN401
         self.new = new
         self.pending = pending
+        self.names = [key.folded for key in pending.keys]
 
 
 class ChangedRecord(NamedTuple):
@@ -154,10 +154,7 @@ class Reconciler:
         now = self._caller.core.time()
         # Kept, for at the end the tenant may have been forgotten.
         creates = creation.concurrent = state_of(self._caller, self.spec).creates
-        idempotency_key = creation.pending.idempotency_key
-        creation.noted = [key.folded for key in creation.pending.keys]
-        for name in creation.noted:
-            creates.begin(name, now, idempotency_key)
+        creates.begin(creation.names, now, creation.pending.idempotency_key)
         return now
 
     def end(self, creation: Creation) -> None:
@@ -169,15 +166,14 @@ class Reconciler:
         if answered_id is None and in_doubt.sends:
             until = in_doubt.given_up + self._caller.timeouts.settle
         if concurrent is not None:
-            for name in creation.noted:
-                concurrent.end(name, now, pending.idempotency_key, answered_id, until=until)
+            concurrent.end(creation.names, now, pending.idempotency_key, answered_id, until=until)
 
     def given_to_others(self, creation: Creation) -> tuple[int, ...]:
         """Return the ids that are known to be those of other creates with the same keys."""
         pending, concurrent = creation.pending, creation.concurrent
         if concurrent is None:
             return pending.not_ours
-        given = (i for name in creation.noted for i in concurrent.given_to_others(name, pending.idempotency_key))
+        given = (i for name in creation.names for i in concurrent.given_to_others(name, pending.idempotency_key))
         return tuple(dict.fromkeys((*pending.not_ours, *given)))
 
     async def send(self, creation: Creation, deadline: Deadline | None = None, *, wait_for_pace: bool = False) -> None:
@@ -408,9 +404,10 @@ class Reconciler:
 
 def surest(keys: Sequence[LookupKey], optional: Collection[str], *, searchable: bool) -> LookupKey:
     """Return what a record is looked up by."""
-    if searchable or keys[0].field not in optional:
-        return keys[0]
-    return next(key for key in keys if key.field not in optional)
+    for key in keys:
+        if searchable or key.field not in optional:
+            return key
+    return keys[-1]
 
 
 def _nothing(_: object) -> None:
