@@ -69,11 +69,10 @@ MUTANTS: Final = (
     Mutant("what was given to others answers for ours", "reconcile/decide.py",
            "if row.id not in given and row.id not in (in_doubt.seen or ())", "if row.id not in (in_doubt.seen or ())"),
     Mutant("others of the same name are no rivals", "reconcile/concurrent_creates.py",
-           "        if any(other != create for other in same.under_way):\n            return True\n"
-           "        return any(since < until for other, until in same.in_doubt.items() if other != create)",
-           "        return False"),
+           "        if any(other != create for other in self._under_way.get(key, ())):\n            return True\n"
+           "        return any(since < until for", "        return any(False for"),
     Mutant("ids that others were given are not kept", "reconcile/concurrent_creates.py",
-           "if made is not None:", "if False:"),
+           "if given is not None:", "if False:"),
     Mutant("an unknown outcome is reported as a definite failure", "retry/call_error.py",
            "if failed.applied is Applied.NO:", "if True:"),
     Mutant("the retry budget is never empty", "retry/budget.py", "if self._left < 1.0:", "if self._left < -1e9:"),
