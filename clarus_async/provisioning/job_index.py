@@ -19,7 +19,7 @@ from clarus_async.provisioning.journal.journal import Journal
 from clarus_async.provisioning.journal.rows import Row
 from clarus_async.provisioning.options import Existing
 from clarus_async.provisioning.report import Outcome, OutcomeStatus, Problem
-from clarus_async.provisioning.work_item import WorkItem
+from clarus_async.provisioning.work_item import Fingerprint, WorkItem
 from clarus_async.reconcile.pending import InDoubt, LookupKey, Moment, PendingCreate
 from clarus_async.resources.spec import AnySpec
 from clarus_async.wire.reading import unstructure
@@ -30,6 +30,7 @@ _IN_FLIGHT: Final = Problem(
     applied=Applied.MAYBE,
     retryable=False,
 )
+_UNTOLD: Final = Fingerprint()
 _FINISHED: Final = frozenset({"created", "adopted", "updated", "duplicated"})
 
 
@@ -175,29 +176,33 @@ class JobIndex:
         return {n: self._earlier(row, wanted[n]) for n, row in rows.items()}
 
     def _earlier(self, row: Row, new: object) -> Earlier:
-        same = row.hash == self.hash(new)
+        fields = unstructure(new)
+        same = row.hash == self._hash(fields)
         if same and row.given is None and (row.ours or row.in_doubt or row.status == OutcomeStatus.UPDATED):
             # A journal of version 1 does not hold them, and they are those of what was sent.
-            row = row._replace(given=self._digests(new))
+            row = row._replace(given=self._digests(fields))
         return Earlier(self._spec, row, same)
 
-    def hash(self, new: Any) -> str | None:  # noqa: ANN401
-        """Return what tells whether a record has changed, where there is a journal."""
+    def fingerprint(self, new: Any) -> Fingerprint:  # noqa: ANN401
+        """Return what tells whether a record has changed, and which of its attributes, where there is a journal."""
+        if self._journal is None:
+            return _UNTOLD
+        fields = unstructure(new)
+        return Fingerprint(self._hash(fields), self._digests(fields))
+
+    def _hash(self, fields: Mapping[str, Any]) -> str | None:
         if self._journal is None:
             return None
-        content = orjson.dumps(unstructure(new), option=orjson.OPT_SORT_KEYS)
+        content = orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)
         return blake2b(content, key=self._journal.file.salt, digest_size=12).hexdigest()
 
-    def _digests(self, new: Any) -> dict[str, str]:  # noqa: ANN401
-        """Return what tells which attributes of a record have changed, where there is a journal."""
+    def _digests(self, fields: Mapping[str, Any]) -> dict[str, str]:
         if self._journal is None:
             return {}
-        salt = self._journal.file.salt
+        salt, option = self._journal.file.salt, orjson.OPT_SORT_KEYS
         return {
-            name: blake2b(
-                name.encode() + orjson.dumps(value, option=orjson.OPT_SORT_KEYS), key=salt, digest_size=3
-            ).hexdigest()
-            for name, value in unstructure(new).items()
+            name: blake2b(name.encode() + orjson.dumps(value, option=option), key=salt, digest_size=3).hexdigest()
+            for name, value in fields.items()
         }
 
     def compare(self, item: WorkItem, found: int, row: object | None) -> None:
@@ -208,8 +213,7 @@ class JobIndex:
         last = item.last_key
         if row is not None and (listed := getattr(row, last.field, None)) is not None:
             item.names = [listed] if listed != last.value else []
-        digests = self._digests(item.new)
-        item.differs = differences(self._spec, item.new, row, item.given, digests, ours=ours)
+        item.differs = differences(self._spec, item.new, row, item.given, item.fingerprint.digests, ours=ours)
 
     def claimed(self, shared: str, own_id: int | None = None) -> Claims:
         """Say which records with the same last natural key are others' of the job than the one with this id."""
@@ -231,7 +235,7 @@ class JobIndex:
         if self._journal is None:
             return
         for item in items:
-            item.given = self._digests(item.new)
+            item.given = item.fingerprint.digests
         await self._journal.write([_intent(item, now) for item in items])
         for item in items:
             item.journaled = True
@@ -281,7 +285,7 @@ class JobIndex:
             if not item.journaled:
                 names = () if outcome.status is OutcomeStatus.UPDATED else item.names
                 given = self._given(item, outcome)
-                rows.append(intent_of(number, pending.keys, hash=item.hash, given=given, names=names))
+                rows.append(intent_of(number, pending.keys, hash=item.fingerprint.hash, given=given, names=names))
             sends = pending.in_doubt.sends
             # What this job made stays known, also where a run could not say so.
             made = item.own_id if item.ours and outcome.id is None else outcome.id
@@ -299,7 +303,7 @@ class JobIndex:
         kept = _unchanged(item)
         if outcome.status is OutcomeStatus.UNRESOLVED:
             return kept
-        digests = self._digests(item.new)
+        digests = item.fingerprint.digests
         fixed = unchangeable(self._spec, digests)
         return {name: digest for name, digest in digests.items() if name not in fixed} | (kept or {})
 
@@ -329,7 +333,7 @@ def _intent(item: WorkItem, now: datetime | None) -> Row:
     return intent_of(
         item.number,
         pending.keys,
-        hash=item.hash,
+        hash=item.fingerprint.hash,
         idempotency_key=pending.idempotency_key,
         seen=None if seen is None else sorted(seen),
         sent=None if first_sent is None else first_sent.timestamp(),

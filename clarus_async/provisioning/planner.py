@@ -72,7 +72,7 @@ class Planner:
                 continue
             keys = creation.pending.keys
             lookup_key = self._lookups.chosen(keys) or await self._choose(keys)
-            item = WorkItem(self._spec, place, number, self._index.hash(creation.new), lookup_key, creation)
+            item = WorkItem(self._spec, place, number, self._index.fingerprint(creation.new), lookup_key, creation)
             if earlier is not None:
                 earlier.tell(item)
             if earlier is not None and earlier.row.in_doubt:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from enum import StrEnum
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from clarus_async.errors import Applied, ClarusError, ConnectionFailedError, OutcomeUnknownError, with_facts
 from clarus_async.provisioning.existing import Plan, unchangeable, unpatchable
@@ -27,6 +28,13 @@ class WorkState(StrEnum):
     ENDED = "ended"
 
 
+class Fingerprint(NamedTuple):
+    """What tells whether a record has changed between two runs, where there is a journal."""
+
+    hash: str | None = None  # of all of it
+    digests: Mapping[str, str] = MappingProxyType({})  # of each attribute that is given
+
+
 class WorkItem:
     """A record that a run works on.
 
@@ -34,7 +42,7 @@ class WorkItem:
         spec: of what.
         index: its place in the input.
         number: its number in the journal; 0 where there is no journal.
-        hash: of all that is to be sent, where there is a journal.
+        fingerprint: of what is to be sent.
         lookup_key: what it is looked up by.
         creation: what is sent, and what became of it so far.
     """
@@ -59,14 +67,14 @@ class WorkItem:
         spec: AnySpec,
         index: int,
         number: int,
-        hash: str | None,  # noqa: A002
+        fingerprint: Fingerprint,
         lookup_key: LookupKey,
         creation: Creation,
     ) -> None:
         self.spec = spec
         self.index = index
         self.number = number
-        self.hash = hash
+        self.fingerprint = fingerprint
         self.lookup_key = lookup_key
         self.creation = creation
         # What it has in common with others whose last natural key a server may take for the same.
