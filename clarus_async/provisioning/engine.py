@@ -67,8 +67,8 @@ class Engine:
         self._begun: set[WorkItem] = set()
         self._unsent: list[WorkItem] = []
         self._ended: BoundedBuffer[tuple[WorkItem | None, Outcome, int]] = BoundedBuffer(self._ahead)  # to be recorded
-        self._not_handed_on = 0  # outcomes that are known, and not in `outcomes`
-        self._handed_on = 0
+        self._known = 0  # outcomes
+        self._handed_on = 0  # how many of those are in `outcomes`, or were
         self._moved = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self.outcomes: BoundedBuffer[Outcome | None] = BoundedBuffer(concurrency)
@@ -86,7 +86,7 @@ class Engine:
     @property
     def begun(self) -> int:
         """How many records of the input have their outcome, or may have been sent."""
-        return self._handed_on + self._not_handed_on + self._queue.under_way
+        return self._known + self._queue.under_way
 
     def stop(self) -> None:
         """Begin no further record."""
@@ -174,7 +174,7 @@ class Engine:
     @property
     def _busy(self) -> bool:
         waiting = self._queue.under_way or len(self._queue) or self._planner.held
-        return bool(waiting or self._not_handed_on or self._tasks)
+        return bool(waiting or self._known > self._handed_on or self._tasks)
 
     async def _move(self) -> None:
         self._moved.clear()
@@ -206,7 +206,7 @@ class Engine:
         for outcome in batch.restored:
             self.restored += 1
             self._count(outcome)
-            self._not_handed_on += 1
+            self._known += 1
             await self._hand_on(outcome)
         for item in batch.in_doubt:
             while self._queue.full and not self.stopped:
@@ -226,7 +226,10 @@ class Engine:
     async def _work(self) -> None:
         queue = self._queue
         while (item := queue.take() or await queue.get()) is not None:
-            await self._guarded(self._bring, item)
+            try:
+                await self._bring(item)
+            except Exception as error:  # noqa: BLE001  raised by the run
+                self._break(error)
             queue.working -= 1
             self._moved.set()
 
@@ -288,12 +291,16 @@ class Engine:
         self._moved.set()
 
     async def _guarded(self, work: Callable[..., Coroutine[Any, Any, None]], *arguments: Any) -> None:  # noqa: ANN401
-        """Do something for records that are under way; where it raises, nobody knows of them any more."""
+        """Do something for records that are under way."""
         try:
             await work(*arguments)
         except Exception as error:  # noqa: BLE001  raised by the run
-            self._broken = True
-            self._fail(error)
+            self._break(error)
+
+    def _break(self, error: Exception) -> None:
+        """End the run, as nobody knows of some that are under way any more."""
+        self._broken = True
+        self._fail(error)
 
     # --- at its end
 
@@ -315,7 +322,7 @@ class Engine:
 
     async def _conclude(self, item: WorkItem | None, outcome: Outcome, number: int = 0) -> None:
         self._count(outcome)
-        self._not_handed_on += 1
+        self._known += 1
         if item is not None:
             self._index.ended(item, outcome)
             number = item.number
@@ -334,7 +341,6 @@ class Engine:
     async def _hand_on(self, outcome: Outcome) -> None:
         if not self.outcomes.try_put(outcome):
             await self.outcomes.put(outcome)
-        self._not_handed_on -= 1
         self._handed_on += 1
 
     def _leave(self, item: WorkItem) -> None:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, Iterable
-from typing import NamedTuple
+from itertools import islice
+from typing import TypeAlias
 
 _YIELD_EVERY = 64  # records of a plain iterable, which would keep the event loop from all else
 
-
-class Numbered(NamedTuple):
-    """A record and its place in the input, from 0."""
-
-    place: int
-    record: object
+Numbered: TypeAlias = tuple[int, object]
+"""A record's place in the input, from 0, and the record."""
 
 
 class InputBuffer:
@@ -28,8 +25,7 @@ class InputBuffer:
         self._stopped = False
         self.error: BaseException | None = None
         """What the input raised, once it has ended."""
-        self.pulled: int = 0
-        """Records that were pulled so far."""
+        self._pulled = 0
 
     def start(self) -> None:
         """Begin to pull."""
@@ -76,27 +72,28 @@ class InputBuffer:
         self._changed.set()
 
     async def _pull_plain(self, specs: Iterable[object]) -> None:
-        for record in specs:
-            if not self._add(record):
+        numbered = enumerate(specs)
+        while True:
+            there = len(self._buffer)
+            # Where the input raises, what it gave before is in the buffer.
+            self._buffer.extend(islice(numbered, min(_YIELD_EVERY, self._ahead - there)))
+            if self._stopped:
+                self._buffer.clear()
                 return
-            if len(self._buffer) >= self._ahead:
-                await self._wait_for_room()
-            elif self.pulled % _YIELD_EVERY == 0:
-                await asyncio.sleep(0)
+            if len(self._buffer) == there:
+                return
+            self._changed.set()
+            await asyncio.sleep(0)
+            await self._wait_for_room()
 
     async def _pull_async(self, specs: AsyncIterable[object]) -> None:
         async for record in specs:
-            if not self._add(record):
+            if self._stopped:
                 return
+            self._buffer.append((self._pulled, record))
+            self._pulled += 1
+            self._changed.set()
             await self._wait_for_room()
-
-    def _add(self, record: object) -> bool:
-        if self._stopped:
-            return False
-        self._buffer.append(Numbered(self.pulled, record))
-        self.pulled += 1
-        self._changed.set()
-        return True
 
     async def _wait_for_room(self) -> None:
         while len(self._buffer) >= self._ahead and not self._stopped:

@@ -176,7 +176,7 @@ class Planner:
     def _decide_one(self, item: WorkItem, rows: list[Any], batch: Batch) -> None:
         item.in_doubt.seen = frozenset(row.id for row in rows) if rows else _NOTHING
         if not rows:
-            self._do(item, Plan(), batch)
+            self._do(item, _SEND, batch)
             return
         weak, last = is_weak(self._spec, item.lookup_key), item.last_key
         claims = self._index.claimed(item.shared, item.own_id) if weak else Claims()
@@ -273,6 +273,7 @@ def _stays(item: WorkItem) -> bool:
     return item.ours and not item.edited
 
 
+_SEND: Final = Plan()
 _NOTHING: Final = frozenset[int]()
 _SENT: Final = (None, OutcomeStatus.UPDATED)
 _UNCLEAR: Final = frozenset({OutcomeStatus.CONFLICT, OutcomeStatus.UNRESOLVED, OutcomeStatus.DUPLICATED})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from clarus_async.errors import ApiError, Applied, ClarusError, JournalError, RateLimitedError
@@ -39,15 +39,19 @@ class Sender:
         self._breaker = reconciler.circuit_breaker()
         self._probe = asyncio.Lock()
 
-    async def create(self, item: WorkItem) -> None:
+    def create(self, item: WorkItem) -> Awaitable[None]:
         """Send a record once, unless the run comes to its end; its creation says what became of it."""
-        if self._breaker.is_open:
-            async with self._probe:
-                # One that went well while others stood in line frees them all, and they go side by side again.
-                if self._breaker.is_open:
-                    if await self.ending.pause(self._breaker.next_wait()):
-                        await self._create(item)
-                    return
+        if self._breaker.is_open or self.ending.is_set():
+            return self._probe_with(item)
+        return self._create(item)
+
+    async def _probe_with(self, item: WorkItem) -> None:
+        async with self._probe:
+            # One that went well while others stood in line frees them all, and they go side by side again.
+            if self._breaker.is_open:
+                if await self.ending.pause(self._breaker.next_wait()):
+                    await self._create(item)
+                return
         if not self.ending.is_set():
             await self._create(item)
 

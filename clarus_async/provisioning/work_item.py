@@ -105,15 +105,22 @@ class WorkItem:
         """Whether it may have been sent, or changed, in this run, or is being settled."""
         return self.state is not WorkState.PLANNED
 
-    def outcome(self, status: OutcomeStatus, **more: object) -> Outcome:
+    def outcome(self, status: OutcomeStatus, **more: Any) -> Outcome:  # noqa: ANN401
         """Build its outcome; ``more`` is as in ``Outcome``."""
-        fields = {"attempts": self.pending.attempts, **more}
         if status is OutcomeStatus.ADOPTED:
-            fields["differs"] = self.differs
+            more["differs"] = self.differs
         elif status is OutcomeStatus.UPDATED:
-            fields["unpatched"] = unpatchable(self.spec, self.new)
-            fields["differs"] = unchangeable(self.spec, self.differs)
-        return Outcome(index=self.index, key=self.pending.key, status=status, resource=self.spec.name, **fields)  # type: ignore[arg-type]
+            more["unpatched"] = unpatchable(self.spec, self.new)
+            more["differs"] = unchangeable(self.spec, self.differs)
+        pending = self.creation.pending
+        return Outcome(
+            index=self.index,
+            key=pending.keys[0].text,
+            status=status,
+            resource=self.spec.name,
+            attempts=pending.attempts,
+            **more,
+        )
 
     def planned(self, plan: Plan) -> Outcome:
         """Build the outcome of a record for which nothing was sent."""

@@ -141,8 +141,8 @@ async def _check_source(
             source.stop()
         got = await source.take(most)
         assert len(got) <= most
-        taken += [one.place for one in got]
-        assert all(one.place == one.record for one in got)
+        taken += [place for place, _ in got]
+        assert all(place == record for place, record in got)
         assert len(given) - len(taken) <= ahead + 1
         if not got:
             break
