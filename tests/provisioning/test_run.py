@@ -458,6 +458,30 @@ class TestNothingPilesUp:
         await collect(provision(api, records(50), 7))
         assert api.most_at_once == 7
 
+    async def test_lookups_count_among_those_and_never_keep_the_last_worker_from_sending(self):
+        class Watched(Api):
+            looking = 0
+            most_together = 0
+
+            async def find(self, keys, *, wait_for_pace=False):
+                self.looking += 1
+                try:
+                    return await super().find(keys, wait_for_pace=wait_for_pace)
+                finally:
+                    self.looking -= 1
+
+            async def send(self, creation, *, wait_for_pace=False):
+                together = self.at_once + 1 + self.looking
+                self.most_together = max(self.most_together, together if self.at_once else 0)
+                await super().send(creation, wait_for_pace=wait_for_pace)
+
+        wide, narrow = Watched(look_seconds=1.0), Watched(look_seconds=3.0)
+        await collect(provision(wide, records(500), 7))
+        assert (wide.most_together, wide.most_at_once) == (7, 7)
+        await collect(provision(narrow, records(500), 1))
+        assert narrow.most_at_once == 1
+        assert now() < 500 / 6 + 500 + 30
+
     async def test_a_slow_reader_stops_the_pulling(self):
         api = Api(seconds=0.0)
         source = Source(record(number) for number in itertools.count())
@@ -622,6 +646,18 @@ class TestSourcesThatFail:
             with pytest.raises((asyncio.CancelledError, ClarusError, RuntimeError)):
                 await collect(run)
         assert now() < 1000.0
+
+    async def test_a_source_may_stop_the_run_that_it_feeds(self):
+        def source():
+            for number in itertools.count():
+                if number == 100:
+                    run.stop()
+                yield record(number)
+
+        api = Api()
+        run = provision(api, source(), 4)
+        outcomes = await collect(run)
+        assert len(outcomes) == len(api.names) <= 100
 
     async def test_an_iterator_that_can_not_be_made_is_raised(self):
         class Unopened:
