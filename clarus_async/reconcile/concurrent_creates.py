@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Collection, Sequence
+from typing import Final, TypeAlias
 
 _MEMORY: Final = 10.0
 """Seconds. For so long after a create ended, one that begins may be too close to it for the server's clock to tell."""
@@ -15,12 +14,9 @@ _RESOLVED: Final = 600.0
 ``resolve`` is called within minutes where a program calls it."""
 
 
-class _Given(NamedTuple):
-    """An id that an answer gave, to which create, and when."""
-
-    id: int
-    create: str
-    at: float
+# An id that an answer gave, to which create, and when. Plain tuples: there are many, and the garbage collector looks
+# at those of a class again and again.
+_Given: TypeAlias = tuple[int, str, float]
 
 
 class ConcurrentCreates:
@@ -36,8 +32,8 @@ class ConcurrentCreates:
         self._under_way: dict[str, dict[str, float]] = {}  # by key: which, and when they began, the oldest first
         self._in_doubt: dict[str, dict[str, float]] = {}  # by key: which, and until when they may be applied
         # Ids in two halves, of which the older one is dropped as a whole: no id of thousands is looked at for that.
-        self._recent: defaultdict[str, list[_Given]] = defaultdict(list)
-        self._older: defaultdict[str, list[_Given]] = defaultdict(list)
+        self._recent: dict[str, tuple[_Given, ...]] = {}
+        self._older: dict[str, tuple[_Given, ...]] = {}
         self._turned_at = -math.inf  # when the recent ones became the older ones
 
     def __len__(self) -> int:
@@ -72,7 +68,7 @@ class ConcurrentCreates:
             made: the record's id, where that is known.
             until: it ended in doubt, and may be applied until then.
         """
-        given = None if made is None else _Given(made, create, now)
+        given = None if made is None else ((made, create, now),)
         for key in keys:
             under_way = self._under_way.get(key)
             if under_way is None:
@@ -83,7 +79,7 @@ class ConcurrentCreates:
             if self._in_doubt or until is not None:
                 self._end_doubt(key, create, until)
             if given is not None:
-                self._recent[key].append(given)
+                self._recent[key] = self._recent.get(key, ()) + given
 
     def _end_doubt(self, key: str, create: str, until: float | None) -> None:
         in_doubt = self._in_doubt.setdefault(key, {})
@@ -95,11 +91,8 @@ class ConcurrentCreates:
 
     def given_to_others(self, key: str, create: str = "") -> Collection[int]:
         """Return the ids that answers gave to other creates with this key."""
-        return [given.id for given in self._given(key) if given.create != create]
-
-    def _given(self, key: str) -> Iterator[_Given]:
-        yield from self._older.get(key, ())
-        yield from self._recent.get(key, ())
+        given = self._older.get(key, ()) + self._recent.get(key, ())
+        return [made for made, other, _ in given if other != create]
 
     def contested(self, key: str, since: float, create: str = "") -> bool:
         """Whether another create with this key may have made what is found.
@@ -131,16 +124,13 @@ class ConcurrentCreates:
         forgotten = [self._older]
         if now - self._turned_at > 2 * _MEMORY:
             forgotten.append(self._recent)
-            self._recent = defaultdict(list)
-        self._older, self._recent = self._recent, defaultdict(list)
+            self._recent = {}
+        self._older, self._recent = self._recent, {}
         for key in {*self._under_way, *self._in_doubt}:
-            began = next(iter(self._under_way.get(key, {}).values()), now)
-            kept = [
-                given
-                for ids in forgotten
-                for given in ids.get(key, ())
-                if key in self._in_doubt or given.at + _MEMORY >= began
-            ]
+            kept = [given for half in forgotten for given in half.get(key, ())]
+            if key not in self._in_doubt:
+                began = next(iter(self._under_way[key].values()))
+                kept = [given for given in kept if given[2] + _MEMORY >= began]
             if kept:
-                self._older[key] = kept + self._older[key]
+                self._older[key] = (*kept, *self._older.get(key, ()))
         self._turned_at = now
