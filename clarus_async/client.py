@@ -193,7 +193,6 @@ from clarus_async.config import (
     subdomain_problem,
 )
 from clarus_async.credentials import Credentials, credentials_problem
-from clarus_async.environment import read_environment
 from clarus_async.errors import ConfigurationError, InvalidInputError
 from clarus_async.events import Observer
 from clarus_async.http.session import ClientSession
@@ -361,6 +360,8 @@ class ClarusClient:
         Raises:
             ConfigurationError: variables are missing or bad; the message names every one.
         """
+        from clarus_async.environment import read_environment  # noqa: PLC0415  only its callers pay for it
+
         settings = read_environment(overrides, allow_http=overrides.get("allow_http", False))
         overrides["subdomain"] = settings.subdomain
         overrides["credentials"] = settings.credentials
