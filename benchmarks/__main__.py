@@ -8,7 +8,6 @@ than a minute, and says less; it fails where a ratio is far off, and never for a
 from __future__ import annotations
 
 import argparse
-import asyncio
 import importlib
 import json
 import subprocess
@@ -19,7 +18,7 @@ from typing import Any, Final
 
 import attrs
 
-from benchmarks.measuring import Figure, machine
+from benchmarks.measuring import Figure, machine, use_loop
 
 SUITES: Final = (
     "call", "latency", "opcodes", "convert", "pacing", "provision", "list", "imports", "memory", "connections",
@@ -40,11 +39,7 @@ def _run(suite: str, loop: str, *, quick: bool) -> list[Figure]:
 
 
 def _here(suite: str, loop: str, *, quick: bool) -> list[dict[str, Any]]:
-    if loop == "uvloop":
-        import uvloop  # noqa: PLC0415  optional
-
-        # Of this process only: the servers, in processes of their own, are the same for all.
-        asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    use_loop(loop)
     module = importlib.import_module(_MODULES.get(suite, f"benchmarks.{suite}"))
     return [attrs.asdict(figure) for figure in module.figures(quick=quick)]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import gc
 import statistics
@@ -11,7 +10,7 @@ from typing import Any, Final
 
 from benchmarks.call import ANEW, PEERS, PLAIN, Create
 from benchmarks.canned_server import CannedServer, canned_server
-from benchmarks.measuring import Figure, in_a_pool
+from benchmarks.measuring import Figure, in_a_pool, run
 from benchmarks.peers import WIDTH
 
 # Of a slice's calls, the slowest hundredth has to be more than one or two.
@@ -51,7 +50,7 @@ def figures(*, quick: bool) -> list[Figure]:
     table = []
     with canned_server(apart=True) as server:
         for width in (1, WIDTH):
-            slices = asyncio.run(_measured(server, width, rounds, count))
+            slices = run(_measured(server, width, rounds, count))
             for part, most in _TARGETS:
                 ours, theirs = ([slice_[part] for slice_ in slices[name]] for name in (ANEW, PLAIN))
                 table.append(

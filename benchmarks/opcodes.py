@@ -16,7 +16,7 @@ import aiohttp
 import clarus_async
 from benchmarks.call import ATTRIBUTES, PATH, Create, by_hand
 from benchmarks.canned_server import canned_server
-from benchmarks.measuring import Figure, in_a_pool
+from benchmarks.measuring import Figure, in_a_pool, run
 from clarus_async import AccessToken, ClarusClient, NewIntegration
 
 _PACKAGE: Final = str(Path(clarus_async.__file__).parent)
@@ -79,8 +79,8 @@ def figures(*, quick: bool) -> list[Figure]:
     """Measure, and return the table."""
     rounds = 3 if quick else 9
     with canned_server(apart=True) as server:
-        ours = asyncio.run(_counted(_ours(server.url), rounds))
-        by_hand = asyncio.run(_counted(_by_hand(server.url), rounds))
+        ours = run(_counted(_ours(server.url), rounds))
+        by_hand = run(_counted(_by_hand(server.url), rounds))
     return [
         Figure(name="a create, the record made anew: of this package", value=ours.ours, unit="opcodes"),
         Figure(name="the same, of all Python code", value=ours.all, unit="opcodes"),
