@@ -18,7 +18,6 @@ import attrs
 
 VERSIONS = ("aiohttp", "aiohttp-retry", "attrs", "cattrs", "httpx", "httpx-retries", "openai", "orjson", "tenacity")
 
-
 T = TypeVar("T")
 
 _new_loop: Callable[[], asyncio.AbstractEventLoop] | None = None
@@ -28,6 +27,11 @@ def use_loop(name: str) -> None:
     """Have ``run`` use asyncio's own event loop, or uvloop's. Servers, in processes of their own, use asyncio's."""
     global _new_loop  # noqa: PLW0603  what the command line says of the whole process
     _new_loop = importlib.import_module("uvloop").new_event_loop if name == "uvloop" else None
+
+
+def on_uvloop() -> bool:
+    """Whether ``run`` uses uvloop's event loop."""
+    return _new_loop is not None
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
