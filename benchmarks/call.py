@@ -15,7 +15,7 @@ import orjson
 from yarl import URL
 
 from benchmarks.canned_server import CannedServer, canned_server
-from benchmarks.measuring import Figure, Spent, in_a_pool, interleaved, median, ratio
+from benchmarks.measuring import Figure, Spent, in_a_pool, interleaved, median, ratio, run
 from benchmarks.peers import WIDTH, Peer, aiohttp_retry, httpx_retries, openai_base
 from clarus_async import AccessToken, ClarusClient, NewIntegration, Observer
 
@@ -259,7 +259,7 @@ def figures(*, quick: bool) -> list[Figure]:
     rounds, count = (9, 320) if quick else (41, 640)
     with canned_server(apart=True) as server:
         before = server.spent()
-        spent = asyncio.run(measured(server, list(PEERS), rounds, count))
+        spent = run(measured(server, list(PEERS), rounds, count))
         after = server.spent()
     served = (after[0] - before[0]) / (after[1] - before[1]) * 1e6
     table = [

@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
+from typing import cast
 
 _PAGE = 100
 _ATTRIBUTES = {
@@ -64,8 +65,8 @@ class Canned(asyncio.Protocol):
     rows = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's is none of asyncio's.
+        self._transport = cast("asyncio.Transport", transport)
         self._received = b""
 
     def data_received(self, data: bytes) -> None:

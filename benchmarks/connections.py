@@ -20,7 +20,7 @@ import trustme
 
 from benchmarks.call import by_hand
 from benchmarks.canned_server import Canned
-from benchmarks.measuring import Figure, in_a_pool, interleaved, median, ratio
+from benchmarks.measuring import Figure, in_a_pool, interleaved, median, ratio, run
 
 _WIDTH: Final = 8
 # Whether each request has a connection of its own, and whether names are remembered.
@@ -63,4 +63,4 @@ async def _work(create: Callable[[object], Awaitable[object]], count: int) -> No
 
 def figures(*, quick: bool) -> list[Figure]:
     """Measure, and return the table. Client and server are one process here, so the figures are those of both."""
-    return asyncio.run(_measure(5 if quick else 21))
+    return run(_measure(5 if quick else 21))

@@ -41,7 +41,8 @@ def figures(*, quick: bool) -> list[Figure]:
     over = least["clarus_async"] - least["aiohttp"]
     return [
         Figure(name="import aiohttp", value=least["aiohttp"], unit="ms CPU"),
-        Figure(name="import clarus_async over that", value=over, unit="ms CPU", most=40.0, note=f"median {middle:.0f}"),
-        Figure(name="the same, as a part of aiohttp's", value=over / least["aiohttp"], fails=1.0),
+        Figure(name="import clarus_async over that", value=over, unit="ms CPU", note=f"median {middle:.0f}"),
+        # 30 ms where aiohttp takes 170.
+        Figure(name="the same, as a part of aiohttp's", value=over / least["aiohttp"], most=0.18, fails=1.0),
         Figure(name="optional packages that it imports", value=len(loaded), most=0, fails=0, note=" ".join(loaded)),
     ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import functools
 import resource
@@ -14,7 +13,7 @@ import aiohttp
 import orjson
 
 from benchmarks.canned_server import canned_server
-from benchmarks.measuring import Figure, interleaved, median, ratio
+from benchmarks.measuring import Figure, interleaved, median, ratio, run
 from clarus_async import AccessToken, ClarusClient
 from clarus_async.resources.integrations import INTEGRATIONS
 from clarus_async.wire.graphql import list_document
@@ -77,4 +76,4 @@ def figures(*, quick: bool) -> list[Figure]:
     """Measure, and return the table."""
     rows, rounds = (20_000, 7) if quick else (100_000, 15)
     with canned_server(rows=rows, apart=True) as server:
-        return asyncio.run(_measure(server.url, rows, rounds))
+        return run(_measure(server.url, rows, rounds))

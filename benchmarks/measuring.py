@@ -4,18 +4,40 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import importlib
 import importlib.metadata
 import os
 import platform
 import statistics
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import attrs
 
 VERSIONS = ("aiohttp", "aiohttp-retry", "attrs", "cattrs", "httpx", "httpx-retries", "openai", "orjson", "tenacity")
+
+T = TypeVar("T")
+
+_new_loop: Callable[[], asyncio.AbstractEventLoop] | None = None
+
+
+def use_loop(name: str) -> None:
+    """Have ``run`` use asyncio's own event loop, or uvloop's. Servers, in processes of their own, use asyncio's."""
+    global _new_loop  # noqa: PLW0603  what the command line says of the whole process
+    _new_loop = importlib.import_module("uvloop").new_event_loop if name == "uvloop" else None
+
+
+def on_uvloop() -> bool:
+    """Whether ``run`` uses uvloop's event loop."""
+    return _new_loop is not None
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine on the event loop that measurements are made on."""
+    with asyncio.Runner(loop_factory=_new_loop) as runner:
+        return runner.run(main)
 
 
 @attrs.frozen(kw_only=True)

@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from benchmarks.measuring import Figure
+from benchmarks.measuring import Figure, run
 from clarus_async import AccessToken, ClarusClient, ClarusError, IntegrationChanges, NewIntegration
 from tests.support.virtual import run_virtually, settle
 
@@ -249,7 +249,7 @@ def _hour(count: int) -> list[Figure]:
 
 def figures(*, quick: bool) -> list[Figure]:
     """Measure, and return the table."""
-    table = asyncio.run(_waiters()) + _views(5_000 if quick else 100_000)
+    table = run(_waiters()) + _views(5_000 if quick else 100_000)
     if Path("/proc/self/statm").exists():
         table += _hour(5_000 if quick else 1_000_000)
     return table

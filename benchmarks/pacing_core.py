@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from benchmarks.measuring import Figure
+from benchmarks.measuring import Figure, run
 from clarus_async.config import PacingPolicy
 from clarus_async.ratelimit.limiter import AdaptiveRateLimiter
 from clarus_async.ratelimit.queue import ConnectionLimiter, RequestQueue
@@ -59,10 +59,8 @@ def simulated(
 
 def figures(*, quick: bool) -> list[Figure]:
     """Measure, and return the table; ``python -m benchmarks.pacing`` does so beside others, over real sockets."""
-    asyncio.run(cost())
-    table = [
-        Figure(name="a call in the queue", value=statistics.median(asyncio.run(cost()) for _ in range(5)), unit="us")
-    ]
+    run(cost())
+    table = [Figure(name="a call in the queue", value=statistics.median(run(cost()) for _ in range(5)), unit="us")]
     for name, scenario in _SCENARIOS.items():
         goodput, share = simulated(*scenario, latency=0.02, seeds=2 if quick else 20)
         table.append(Figure(name=f"left unused of {name}, at 20 ms", value=1.0 - goodput, fails=0.25))

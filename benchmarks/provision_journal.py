@@ -6,7 +6,6 @@ disk is measured beside it, for it is what a journal waits for; ``JOURNAL_DIR`` 
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import itertools
 import os
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.canned_server import canned_server
-from benchmarks.measuring import Figure, in_a_pool, interleaved, median, ratio
+from benchmarks.measuring import Figure, in_a_pool, interleaved, median, ratio, run
 from benchmarks.peers import WIDTH
 from clarus_async import AccessToken, ClarusClient, NewIntegration
 
@@ -90,4 +89,4 @@ def figures(*, quick: bool) -> list[Figure]:
     rounds, count = (3, 1000) if quick else (15, 3000)
     # The journal's thread has the client's core to itself as little as in a service.
     with canned_server() as server, tempfile.TemporaryDirectory(dir=os.environ.get("JOURNAL_DIR")) as folder:
-        return asyncio.run(_measure(server.url, folder, rounds, count))
+        return run(_measure(server.url, folder, rounds, count))

@@ -79,7 +79,8 @@ if TYPE_CHECKING:
         NewIntegration,
         ShopifyConfiguration,
     )
-    from clarus_async.resources.typed import ExternalEntities, Integrations
+    from clarus_async.resources.typed_external_entities import ExternalEntities
+    from clarus_async.resources.typed_integrations import Integrations
     from clarus_async.unset import UNSET, Unset
 
 __all__ = [
@@ -165,14 +166,15 @@ _MODULES = (
     "credentials",
     "events",
     "ratelimit.pace",
-    "resources.external_entities",
     "resources.integrations",
     "provisioning.report",
     "provisioning.options",
     "provisioning.run",
     "calls.queries",
-    "resources.typed",
     "client",
+    "resources.typed_integrations",
+    "resources.external_entities",
+    "resources.typed_external_entities",
     "auth.authorization_code",
 )
 

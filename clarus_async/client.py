@@ -178,7 +178,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from types import MethodType, TracebackType
-from typing import Any, Generic, NamedTuple, Self, TypedDict, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypedDict, TypeVar, Unpack, overload
 
 from clarus_async.calls.caller import Caller
 from clarus_async.calls.core import ClientCore
@@ -193,18 +193,21 @@ from clarus_async.config import (
     subdomain_problem,
 )
 from clarus_async.credentials import Credentials, credentials_problem
-from clarus_async.environment import read_environment
 from clarus_async.errors import ConfigurationError, InvalidInputError
 from clarus_async.events import Observer
 from clarus_async.http.session import ClientSession
 from clarus_async.ratelimit.pace import LimitKind, PaceSource
-from clarus_async.resources.typed import ExternalEntities, Integrations
+from clarus_async.resources.resource import Resource
 from clarus_async.validation import plain_or_problem
 from clarus_async.wire.graphql import PING
 
+if TYPE_CHECKING:
+    from clarus_async.resources.typed_external_entities import ExternalEntities
+    from clarus_async.resources.typed_integrations import Integrations
+
 __all__ = ["ClarusClient", "ClientOptions", "PaceState"]
 
-R = TypeVar("R")
+R = TypeVar("R", bound=Resource[Any, Any, Any, Any, Any])
 
 
 class ClientOptions(TypedDict, total=False):
@@ -258,11 +261,14 @@ PaceState.__new__.__module__ = __name__
 class ResourceProperty(Generic[R]):
     """A resource of a client, made at first access.
 
-    Accessed on the class, it is the resource's class, from which ``autospec`` makes a mock with the same methods.
+    It decorates a function that imports the resource's class: few clients use every resource, and the record classes of
+    one take some milliseconds to make. Accessed on the client's class, it is that class, from which ``autospec`` makes
+    a mock with the same methods.
     """
 
-    def __init__(self, kind: type[R]) -> None:
-        self._kind: Any = kind
+    def __init__(self, resource_class: Callable[[Any], type[R]]) -> None:
+        self._class = resource_class
+        self.__doc__ = resource_class.__doc__
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
@@ -276,8 +282,8 @@ class ResourceProperty(Generic[R]):
     def __get__(self, client: ClarusClient | None, owner: type) -> Any:
         """Return the resource, or its class."""
         if client is None:
-            return self._kind
-        resource = vars(client)[self._name] = self._kind(client._caller)  # noqa: SLF001  a part of the client
+            return self._class(None)
+        resource = vars(client)[self._name] = self._class(client)(client._caller)  # noqa: SLF001  a part of the client
         return resource
 
 
@@ -304,8 +310,19 @@ class ClarusClient:
         ConfigurationError: a setting is wrong.
     """
 
-    integrations: ResourceProperty[Integrations] = ResourceProperty(Integrations)
-    external_entities: ResourceProperty[ExternalEntities] = ResourceProperty(ExternalEntities)
+    @ResourceProperty
+    def integrations(self) -> type[Integrations]:
+        """The tenant's integrations."""
+        from clarus_async.resources.typed_integrations import Integrations  # noqa: PLC0415  see ResourceProperty
+
+        return Integrations
+
+    @ResourceProperty
+    def external_entities(self) -> type[ExternalEntities]:
+        """The tenant's external entities."""
+        from clarus_async.resources.typed_external_entities import ExternalEntities  # noqa: PLC0415  as above
+
+        return ExternalEntities
 
     def __init__(
         self,
@@ -361,6 +378,8 @@ class ClarusClient:
         Raises:
             ConfigurationError: variables are missing or bad; the message names every one.
         """
+        from clarus_async.environment import read_environment  # noqa: PLC0415  only its callers pay for it
+
         settings = read_environment(overrides, allow_http=overrides.get("allow_http", False))
         overrides["subdomain"] = settings.subdomain
         overrides["credentials"] = settings.credentials

@@ -50,6 +50,16 @@ def test_what_only_some_programs_need_is_imported_when_it_is_asked_for():
     assert done.stdout.splitlines() == ["set()", there]
 
 
+def test_a_resource_is_imported_when_it_is_first_used():
+    code = (
+        "import sys; from clarus_async import AccessToken, ClarusClient, NewIntegration; client = ClarusClient('acme',"
+        "AccessToken('t')); name = 'clarus_async.resources.external_entities'; client.integrations;"
+        "print(name in sys.modules, type(client.external_entities).__name__, name in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False ExternalEntities True\n"
+
+
 def test_its_modules_are_attributes():
     code = "import clarus_async; print(clarus_async.errors.ClarusError is clarus_async.ClarusError)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -6,8 +6,6 @@ import math
 from collections.abc import Callable
 from typing import Final
 
-import attrs
-
 from clarus_async.config import RetryPolicy
 from clarus_async.retry.backoff import backoff
 
@@ -39,23 +37,23 @@ def life(expires_in: float | None) -> float:
     return max(_SHORTEST_LIFE, min(expires_in, _LONGEST_LIFE))
 
 
-# No repr: it holds a secret.
-@attrs.frozen(eq=False, repr=False)
 class HeldToken:
-    """A token and its life. Times are seconds on a monotonic clock."""
+    """A token and its life; ``since`` is when it was asked for, not when it came.
 
-    value: str
-    since: float  # when it was asked for, not when it came
-    life: float
-    # When it becomes stale: before the last tenth of its life, at least a second and at most a minute; of a life under
-    # two seconds, before the second half. It is still served, while one caller gets the next.
-    fresh_until: float = attrs.field(init=False)
-    expires_at: float = attrs.field(init=False)
+    Times are seconds on a monotonic clock.
+    """
 
-    def __attrs_post_init__(self) -> None:
-        stale = min(max(self.life * _STALE_PART, min(_ROUNDING, self.life / 2)), _LONGEST_STALE)
-        object.__setattr__(self, "expires_at", self.since + self.life)
-        object.__setattr__(self, "fresh_until", self.expires_at - stale)
+    __slots__ = ("expires_at", "fresh_until", "life", "since", "value")
+
+    def __init__(self, value: str, since: float, life: float) -> None:
+        self.value: str = value
+        self.since: float = since
+        self.life: float = life
+        self.expires_at: float = since + life
+        # When it becomes stale: before the last tenth of its life, at least a second and at most a minute; of a life
+        # under two seconds, before the second half. It is still served, while one caller gets the next.
+        stale = min(max(life * _STALE_PART, min(_ROUNDING, life / 2)), _LONGEST_STALE)
+        self.fresh_until: float = self.expires_at - stale
 
 
 # Where no token is accepted, tries become ever rarer. Where some are, two clients end each other's tokens, and take

@@ -14,7 +14,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
 
-from clarus_async.auth.shared_tokens import SharedGrant
 from clarus_async.auth.token import HeldToken, life
 from clarus_async.config import Timeouts
 from clarus_async.credentials import AccessToken, ClientCredentials, Credentials, RefreshToken
@@ -37,7 +36,10 @@ _ALIASES: Final = 3
 
 
 class TokenManager:
-    """The token of one set of credentials. Times are seconds on the loop's clock."""
+    """The token of one set of credentials. Times are seconds on the loop's clock.
+
+    ``on_reject`` is told of a token that was answered with 401.
+    """
 
     def __init__(
         self,
@@ -46,12 +48,14 @@ class TokenManager:
         static: bool,
         notify: Callable[[TokenEvent], None],
         on_request: OnRequest,
+        on_reject: Callable[[str], None] | None = None,
     ) -> None:
         # There is no next token: what is refused once stays refused.
         self.static = static
         self._grant = grant
         self._notify = notify
         self._on_request = on_request
+        self._on_reject = on_reject
         self._held: HeldToken | None = None
         self._refresh: asyncio.Task[HeldToken | ClarusError] | None = None
         self._refused: ClarusError | None = None
@@ -105,8 +109,8 @@ class TokenManager:
         if held is None or held.value != token:
             return None
         self._held = None
-        if isinstance(self._grant, SharedGrant):
-            self._grant.refuse(token)
+        if self._on_reject is not None:
+            self._on_reject(token)
         return held
 
     async def _fetch(self) -> HeldToken | ClarusError:

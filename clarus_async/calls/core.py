@@ -9,7 +9,6 @@ import uuid
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
-from clarus_async.auth.shared_tokens import SharedGrant, TokenStores
 from clarus_async.auth.token_manager import OnRequest, TokenManager, TokenManagers
 from clarus_async.calls.telemetry import Notifier
 from clarus_async.calls.tenants import Tenants, not_bound
@@ -24,13 +23,14 @@ from clarus_async.ratelimit.queue import ConnectionLimiter, RequestQueue
 from clarus_async.wire.server_clock import Dated
 
 if TYPE_CHECKING:
+    from clarus_async.auth.shared_tokens import RedisTokenStore
     from clarus_async.ratelimit.shared_pace import SharedPace  # few clients share one, and it takes a while to import
 
 
 _REFRESHES_END: Final = 1.0  # seconds, thousands of times what giving a claim back takes
 
 
-class Sharing(TokenStores, Protocol):
+class Sharing(Protocol):
     """What one client shares with other processes: its tenants' paces and its credentials' tokens."""
 
     @property
@@ -40,6 +40,10 @@ class Sharing(TokenStores, Protocol):
 
     def pacer(self, tenant: str | None) -> SharedPace:
         """Return the pacer of a tenant, or of all together (``None``)."""
+        ...
+
+    async def tokens(self, credentials: Credentials) -> RedisTokenStore | None:
+        """Return the store of these credentials' token; ``None`` where it is not shared."""
         ...
 
     async def close(self) -> None:
@@ -164,13 +168,18 @@ class ClientCore:
             on_date=self.note_date,
         )
         grant = grant_for(credentials, endpoint)
+        on_reject: Callable[[str], None] | None = None
         if self._sharing is not None and isinstance(credentials, ClientCredentials):
-            grant = SharedGrant(grant, credentials, lambda: self._sharing)
+            from clarus_async.auth.shared_tokens import SharedGrant  # noqa: PLC0415  few clients share
+
+            grant = shared = SharedGrant(grant, credentials, lambda: self._sharing)
+            on_reject = shared.refuse
         return TokenManager(
             grant,
             static=isinstance(credentials, AccessToken),
             notify=functools.partial(self.notifier.notify, observer=self.notifier.observer),
             on_request=on_request,
+            on_reject=on_reject,
         )
 
     def note_date(self, dated: Dated) -> None:

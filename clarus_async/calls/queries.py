@@ -5,9 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
-from typing import Any, Final, Generic
-
-import attrs
+from typing import Any, Final, Generic, NamedTuple
 
 from clarus_async.calls.caller import Caller
 from clarus_async.calls.request import Request
@@ -64,8 +62,7 @@ def graphql_request(
     )
 
 
-@attrs.frozen(eq=False)
-class ListQuery(Generic[Row]):
+class ListQuery(NamedTuple, Generic[Row]):
     """What is asked of a list, a page at a time."""
 
     caller: Caller

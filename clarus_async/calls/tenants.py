@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
-import attrs
-
 from clarus_async.auth.token import TokenRefusals
 from clarus_async.ratelimit.queue import RequestQueue
 from clarus_async.retry.budget import RetryBudget
@@ -15,17 +13,18 @@ from clarus_async.retry.budget import RetryBudget
 _MOST_TENANTS: Final = 4096
 
 
-@attrs.define(eq=False, repr=False)
 class TenantState:
     """What is known of one tenant, on one event loop."""
 
-    queue: RequestQueue
-    budget: RetryBudget
-    lookup_budget: RetryBudget  # of its own: creates that fail must not use up what settles them
-    called_at: float = 0.0  # when it was asked for last, in seconds on the loop's clock
-    refusals: TokenRefusals = attrs.field(factory=TokenRefusals)
-    most_rows: int | None = None  # of a page, once more were refused for their cost
-    resources: dict[str, Any] = attrs.field(factory=dict)  # what reconcile knows of its resources, by name
+    def __init__(self, queue: RequestQueue, now: float) -> None:
+        self.queue: RequestQueue = queue
+        self.budget: RetryBudget = RetryBudget(now)
+        # Of its own: creates that fail must not use up what settles them.
+        self.lookup_budget: RetryBudget = RetryBudget(now)
+        self.called_at: float = now  # when it was asked for last, in seconds on the loop's clock
+        self.refusals: TokenRefusals = TokenRefusals()
+        self.most_rows: int | None = None  # of a page, once more were refused for their cost
+        self.resources: dict[str, Any] = {}  # what reconcile knows of its resources, by name
 
     def forgettable(self, name: str, now: float) -> bool:
         """Whether all that is known of it would be learned again: nothing is under way, in doubt or held back."""
@@ -83,7 +82,7 @@ class Tenants:
         now = self.clock()
         if state is None:
             self._forget_idle(now)
-            state = self._states[subdomain] = TenantState(self._queue(subdomain), RetryBudget(now), RetryBudget(now))
+            state = self._states[subdomain] = TenantState(self._queue(subdomain), now)
         state.called_at = now
         return state
 

@@ -173,6 +173,9 @@ class DirectSender:
             if may_send is not None:
                 check_may_send(may_send)
                 self._write(exchange)
+            elif not self._on_the_wire:
+                # Nothing else may be there to be written with it.
+                self._write(exchange)
             else:
                 if not self._unwritten:
                     self._loop.call_soon(self._write_all)

@@ -5,22 +5,28 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
-import attrs
 from aiohttp.streams import StreamReader
 
 _READ_SIZE: Final = 64 * 2**10  # bytes, the limit of asyncio's own stream buffers
 
 
-# Not frozen, which would cost more for each attempt; nobody changes it.
-@attrs.define(eq=False)
 class HttpResponse:
     """A response whose status line was received, and its decoded body as far as it was read."""
 
-    status: int
-    headers: Mapping[str, str] = attrs.field(repr=False)
-    body: bytes = attrs.field(repr=False)
-    whole: bool = True
-    too_large: bool = False
+    __slots__ = ("body", "headers", "status", "too_large", "whole")
+
+    def __init__(
+        self, status: int, headers: Mapping[str, str], body: bytes, whole: bool = True, too_large: bool = False
+    ) -> None:
+        self.status: int = status
+        self.headers: Mapping[str, str] = headers
+        self.body: bytes = body
+        self.whole: bool = whole
+        self.too_large: bool = too_large
+
+    def __repr__(self) -> str:
+        # The rest may hold secrets.
+        return f"{type(self).__name__}({self.status})"
 
 
 async def read_response(

@@ -24,8 +24,7 @@ class Envelope(StrEnum):
     BARE = "bare"  # the record itself
 
 
-@attrs.frozen(kw_only=True)
-class NaturalKey:
+class NaturalKey(NamedTuple):
     """An attribute by which a record can be found again.
 
     Args:
@@ -54,7 +53,7 @@ class Nested(NamedTuple):
 
 
 # Compared by identity, and so hashable: there is one of each.
-@attrs.frozen(kw_only=True, eq=False)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Listing(Generic[Row, Filter]):
     """How a resource is listed over GraphQL.
 
@@ -88,7 +87,7 @@ class Listing(Generic[Row, Filter]):
         return self.renamed.get(attribute, attribute)
 
 
-@attrs.frozen(kw_only=True, eq=False)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class ResourceSpec(Generic[New, Changes, Record, Row, Filter]):
     """A resource of the API.
 

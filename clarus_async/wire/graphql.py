@@ -7,8 +7,6 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Generic, NamedTuple
 
-import attrs
-
 from clarus_async.errors import ErrorDetail
 from clarus_async.resources.spec import AnyListing, Filter, Listing, Row
 from clarus_async.validation import attributes_of
@@ -72,14 +70,16 @@ def filter_variable(listing: Listing[Any, Filter], wanted: Filter) -> dict[str, 
     return operators
 
 
-# No repr: the data may hold secrets.
-@attrs.frozen(eq=False, repr=False)
-class GraphQLAnswer:
+class GraphQLAnswer(NamedTuple):
     """The answer to a GraphQL request."""
 
     data: Mapping[str, Any] | None  # partial where there are errors
     errors: tuple[ErrorDetail, ...]
     executed: bool = True  # something of the document may have been executed
+
+    def __repr__(self) -> str:
+        # The data may hold secrets.
+        return object.__repr__(self)
 
 
 def read_answer(body: bytes) -> GraphQLAnswer | Unreadable:

@@ -244,12 +244,15 @@ def alerting(context):
                 while True:
                     connection, _ = listening.accept()
                     connection.settimeout(5.0)
-                    with connection, contextlib.suppress(OSError):
-                        with context.wrap_socket(connection, server_side=True) as tls:
+                    # A handshake that fails closes the socket; what was not read would have the kernel reset the
+                    # connection.
+                    with connection, connection.dup() as same:
+                        same.settimeout(5.0)
+                        with contextlib.suppress(OSError), context.wrap_socket(connection, server_side=True) as tls:
                             asked.append(tls.recv(100))
-                        # What was not read would have the kernel reset the connection.
-                        while connection.recv(2**16):
-                            pass
+                        with contextlib.suppress(OSError):
+                            while same.recv(2**16):
+                                pass
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()

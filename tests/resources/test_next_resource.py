@@ -17,7 +17,7 @@ from clarus_async.simulator.resources import RESOURCES, Field, given
 from clarus_async.unset import UNSET
 from clarus_async.validation import checked, checked_by, checked_field, number_problem, text_problem
 
-# A module of clarus_async/resources/, and its class in typed.py.
+# A module of clarus_async/resources/, and its class in one of its own.
 
 
 @checked
