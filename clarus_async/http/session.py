@@ -104,11 +104,10 @@ class Session:
         return self._callers_session is not None and self._callers_session.closed
 
     def _open(self) -> ClientSession:
-        if self._session is None:
-            # One more than calls may use, so that a token request never waits for calls that wait for it.
-            connector = Connector(self._max_connections + 1)
-            self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
-            self._direct = DirectSender(connector, self._timer) if is_known() else None
+        # One more than calls may use, so that a token request never waits for calls that wait for it.
+        connector = Connector(self._max_connections + 1)
+        self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+        self._direct = DirectSender(connector, self._timer) if is_known() else None
         return self._session
 
     async def send(
@@ -133,8 +132,9 @@ class Session:
         """
         # On the hot path of a create.
         checkout = Checkout(new_connection)
-        session = self._open()
+        session = self._open() if self._session is None else self._session
         connect = min(connect, attempt * _CONNECT_PART)
+        timeout = self._timeouts.get(connect) or self._new_timeout(connect)
         once: _SendOnce | None = None
         try:
             if may_send is not None:
@@ -147,7 +147,7 @@ class Session:
                     body or b"",
                     idempotency_key=idempotency_key,
                     checkout=checkout,
-                    timeout=self._timeout(connect),
+                    timeout=timeout,
                     expires=now + attempt,
                     cap=cap,
                     may_send=may_send,
@@ -157,7 +157,6 @@ class Session:
                 fields["Idempotency-Key"] = idempotency_key
             once = self._send_once(method, fields)
             checkout_of_task.set(checkout)
-            timeout = self._timeout(connect)
             data = _data(body, may_send)
             return await self._send_by_session(session, method, url, fields, data, timeout, now + attempt, cap, once)
         except (aiohttp.ClientError, HttpProcessingError, TimeoutError, OSError, UnicodeError) as error:
@@ -215,14 +214,12 @@ class Session:
                 # again.
                 response.close()
 
-    def _timeout(self, connect: float) -> aiohttp.ClientTimeout:
-        timeout = self._timeouts.get(connect)
-        if timeout is None:
-            # aiohttp rounds timeouts above the threshold up to a whole second.
-            timeout = aiohttp.ClientTimeout(total=None, connect=connect, ceil_threshold=2 * connect)
-            # Views rarely have more different ones; the last attempts of calls have any number.
-            if len(self._timeouts) < 16:
-                self._timeouts[connect] = timeout
+    def _new_timeout(self, connect: float) -> aiohttp.ClientTimeout:
+        # aiohttp rounds timeouts above the threshold up to a whole second.
+        timeout = aiohttp.ClientTimeout(total=None, connect=connect, ceil_threshold=2 * connect)
+        # Views rarely have more different ones; the last attempts of calls have any number.
+        if len(self._timeouts) < 16:
+            self._timeouts[connect] = timeout
         return timeout
 
     def _send_once(self, method: str, headers: Mapping[str, str]) -> _SendOnce | None:
