@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
@@ -39,6 +40,7 @@ OURS: Final = "clarus_async"
 ANEW: Final = "clarus_async, the record made anew"
 THEIRS: Final = "clarus_async, by the caller's session"
 SEEN: Final = "clarus_async, seen by OpenTelemetry"
+SDK: Final = "clarus_async + OpenTelemetry by hand"
 PLAIN: Final = "aiohttp + orjson, by hand"
 TUNED: Final = "the same, with our session's settings"
 USUAL: Final = "aiohttp + tenacity + cattrs, by hand"
@@ -98,6 +100,42 @@ async def _seen(url: str) -> AsyncIterator[Create]:
         tracer_provider=TracerProvider(), meter_provider=MeterProvider([InMemoryMetricReader()])
     )
     async with _ours(url, observer) as create:
+        yield create
+
+
+@contextlib.asynccontextmanager
+async def _sdk(url: str) -> AsyncIterator[Create]:
+    """Open a client, beside which OpenTelemetry's SDK is called as often as its observer does: that is its share."""
+    from opentelemetry import trace  # noqa: PLC0415
+    from opentelemetry.sdk.metrics import MeterProvider  # noqa: PLC0415
+    from opentelemetry.sdk.metrics.export import InMemoryMetricReader  # noqa: PLC0415
+    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
+
+    tracer = TracerProvider().get_tracer("by hand")
+    meter = MeterProvider([InMemoryMetricReader()]).get_meter("by hand")
+    calls, requests = meter.create_histogram("calls", "s"), meter.create_histogram("requests", "s")
+    server = {"server.address": "127.0.0.1", "server.port": URL(url).port or 80}
+    of_call = {**server, "clarus.operation": "create"}
+    of_request = {
+        **server, "http.request.method": "POST", "url.template": PATH, "http.response.status_code": 200,
+    }  # fmt: skip
+    of_request_span = {**of_request, "clarus.proves": "done"}
+    async with _ours(url) as create_unseen:
+
+        async def create(new: object) -> None:
+            began = time.time_ns()
+            await create_unseen(new)
+            ended = time.time_ns()
+            call = tracer.start_span("clarus create", attributes=of_call, start_time=began)
+            within = trace.set_span_in_context(call)
+            calls.record((ended - began) / 1e9, of_call, within)
+            requests.record((ended - began) / 1e9, of_request, within)
+            request = tracer.start_span(
+                f"POST {PATH}", within, trace.SpanKind.CLIENT, of_request_span, start_time=began
+            )
+            request.end(ended)
+            call.end(ended)
+
         yield create
 
 
@@ -231,6 +269,7 @@ PEERS: Final = {
     ANEW: _anew,
     THEIRS: _theirs,
     SEEN: _seen,
+    SDK: _sdk,
     RETRY: _taken(aiohttp_retry),
     USUAL: _usual,
     HTTPX: _taken(httpx_retries),
@@ -279,6 +318,8 @@ def figures(*, quick: bool) -> list[Figure]:
         (ANEW, HTTPX, "cpu", 1 / 15, 0.4),
         (ANEW, OPENAI, "cpu", 1 / 15, 0.4),
         (SEEN, OURS, "cpu", 1.5, 4.0),
+        (SDK, OURS, "cpu", None, None),
+        (SEEN, SDK, "cpu", 1.15, 2.0),
     )
     table += [
         Figure(name=f"{one} / {other}, {of}", value=ratio(spent[one], spent[other], of), most=most, fails=fails)

@@ -45,7 +45,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--uvloop"):
         config.pluginmanager.register(Uvloop())
     if config.getoption("--ordinary"):
-        session.is_usable = lambda _: False
+        session.is_known = lambda: False
     # Before 3.12 the first look for "the" event loop makes one; pytest-asyncio looks, and leaves it unclosed.
     asyncio.set_event_loop(None)
     # Most of what is made while tests are collected and run lives to the end: looking for garbage in it takes long.

@@ -10,8 +10,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-import math
-import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -21,6 +19,7 @@ from aiohttp.connector import BaseConnector, Connection
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from yarl import URL
 
+from clarus_async.http.attempt_timer import AttemptTimer
 from clarus_async.http.pool import Checkout, Connector
 from clarus_async.http.response import HttpResponse, read_response
 from clarus_async.http.write_guard import check_may_send
@@ -67,8 +66,13 @@ class _Exchange:
         self.protocol = protocol
         self.transport = transport
         self.data: bytes | None = data
-        self.expires = expires
+        self.expires: float = expires
         self.timed_out = False
+
+    def expire(self) -> None:
+        self.timed_out = True
+        # Not the protocol's abort(), which leaves those waiting that read a body.
+        self.transport.abort()
 
 
 def is_unwatched(session: aiohttp.ClientSession) -> bool:
@@ -76,13 +80,9 @@ def is_unwatched(session: aiohttp.ClientSession) -> bool:
     return type(session)._request is _REQUEST and not session.trace_configs  # noqa: SLF001
 
 
-def is_usable(session: aiohttp.ClientSession) -> bool:
-    """Whether requests may bypass our session: nobody mocks or watches it, and this module knows this aiohttp."""
-    return is_unwatched(session) and _is_known()
-
-
 @functools.cache
-def _is_known() -> bool:
+def is_known() -> bool:
+    """Whether aiohttp is as this module knows it."""
     try:
         return (
             _takes(BaseConnector.connect, "req", "traces", "timeout")
@@ -108,17 +108,15 @@ class DirectSender:
 
     Args:
         connector: the pool.
+        timer: ends attempts.
     """
 
-    def __init__(self, connector: Connector) -> None:
+    def __init__(self, connector: Connector, timer: AttemptTimer) -> None:
         self._connector = connector
+        self._timer = timer
         self._loop = asyncio.get_running_loop()
         self._heads: dict[RequestHeaders, _Head] = {}
         self._unwritten: list[_Exchange] = []
-        # One timer for all: one for each request costs more than the rest of its bookkeeping.
-        self._on_the_wire: set[_Exchange] = set()
-        self._timer: asyncio.TimerHandle | None = None
-        self._next_expiry = math.inf
 
     async def send(
         self,
@@ -180,13 +178,11 @@ class DirectSender:
                 if not self._unwritten:
                     self._loop.call_soon(self._write_all)
                 self._unwritten.append(exchange)
-            self._on_the_wire.add(exchange)
-            if expires < self._next_expiry:
-                self._wake_at(expires)
+            self._timer.add(exchange)
             try:
                 response = await self._receive(protocol, exchange, cap)
             finally:
-                self._on_the_wire.discard(exchange)
+                self._timer.discard(exchange)
                 exchange.data = None
             # A response that came before the request was written leaves a rest of it in the buffer.
             if response.whole and not response.too_large and not transport.is_closing():
@@ -249,36 +245,6 @@ class DirectSender:
         if exchange.data is not None and not cancelled and not exchange.transport.is_closing():
             exchange.transport.write(exchange.data)
         exchange.data = None
-
-    def _wake_at(self, expires: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._next_expiry = expires
-        # By a weak reference: a client that nobody closed must still be garbage-collected, which warns about it.
-        self._timer = self._loop.call_at(expires, _expire_of, weakref.ref(self))
-
-    def _expire(self) -> None:
-        """End the exchanges whose time is over, and wake again for the next."""
-        now, self._next_expiry = self._next_expiry, math.inf
-        for exchange in self._on_the_wire:
-            if exchange.expires <= now:
-                exchange.timed_out = True
-                # Not the protocol's abort(), which leaves those waiting that read a body.
-                exchange.transport.abort()
-        left = [exchange.expires for exchange in self._on_the_wire if not exchange.timed_out]
-        if left:
-            self._wake_at(min(left))
-
-    def close(self) -> None:
-        """Stop the timer."""
-        if self._timer is not None:
-            self._timer.cancel()
-        self._next_expiry = math.inf
-
-
-def _expire_of(sender: weakref.ref[DirectSender]) -> None:
-    if (alive := sender()) is not None:
-        alive._expire()  # noqa: SLF001
 
 
 def _checked(text: str) -> str:

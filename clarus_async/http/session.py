@@ -20,8 +20,9 @@ from yarl import URL
 
 from clarus_async._version import __version__
 from clarus_async.errors import ConfigurationError
+from clarus_async.http.attempt_timer import AttemptTimer, TaskTimeout
 from clarus_async.http.connect_errors import host_port
-from clarus_async.http.direct import DirectSender, RequestHeaders, is_unwatched, is_usable
+from clarus_async.http.direct import DirectSender, RequestHeaders, is_known, is_unwatched
 from clarus_async.http.pool import Checkout, Connector, checkout_of_task
 from clarus_async.http.response import HttpResponse, read_response
 from clarus_async.http.transport_failure import (
@@ -85,6 +86,7 @@ class Session:
         # aiohttp has no public name for the middlewares of a session, and ours must not replace the caller's.
         self._middlewares: tuple[aiohttp.ClientMiddlewareType, ...] = tuple(getattr(session, "_middlewares", ()))
         self._timeouts: dict[float, aiohttp.ClientTimeout] = {}
+        self._timer = AttemptTimer()
         self._direct: DirectSender | None = None
 
     @property
@@ -102,11 +104,10 @@ class Session:
         return self._callers_session is not None and self._callers_session.closed
 
     def _open(self) -> ClientSession:
-        if self._session is None:
-            # One more than calls may use, so that a token request never waits for calls that wait for it.
-            connector = Connector(self._max_connections + 1)
-            self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
-            self._direct = DirectSender(connector)
+        # One more than calls may use, so that a token request never waits for calls that wait for it.
+        connector = Connector(self._max_connections + 1)
+        self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+        self._direct = DirectSender(connector, self._timer) if is_known() else None
         return self._session
 
     async def send(
@@ -131,13 +132,14 @@ class Session:
         """
         # On the hot path of a create.
         checkout = Checkout(new_connection)
-        session = self._open()
+        session = self._open() if self._session is None else self._session
         connect = min(connect, attempt * _CONNECT_PART)
+        timeout = self._timeouts.get(connect) or self._new_timeout(connect)
         once: _SendOnce | None = None
         try:
             if may_send is not None:
                 check_may_send(may_send)
-            if self._direct is not None and is_usable(session) and (body is None or len(body) <= _LARGEST_WRITE):
+            if self._direct is not None and is_unwatched(session) and (body is None or len(body) <= _LARGEST_WRITE):
                 return await self._direct.send(
                     method,
                     url,
@@ -145,7 +147,7 @@ class Session:
                     body or b"",
                     idempotency_key=idempotency_key,
                     checkout=checkout,
-                    timeout=self._timeout(connect),
+                    timeout=timeout,
                     expires=now + attempt,
                     cap=cap,
                     may_send=may_send,
@@ -155,7 +157,6 @@ class Session:
                 fields["Idempotency-Key"] = idempotency_key
             once = self._send_once(method, fields)
             checkout_of_task.set(checkout)
-            timeout = self._timeout(connect)
             data = _data(body, may_send)
             return await self._send_by_session(session, method, url, fields, data, timeout, now + attempt, cap, once)
         except (aiohttp.ClientError, HttpProcessingError, TimeoutError, OSError, UnicodeError) as error:
@@ -184,7 +185,7 @@ class Session:
         try:
             # Not aiohttp's total timeout: if that expires as the task is cancelled, it swallows the cancellation, and
             # the call goes on.
-            async with asyncio.timeout_at(expires):
+            with TaskTimeout(self._timer, expires):
                 response = await session.request(
                     method,
                     url,
@@ -213,14 +214,12 @@ class Session:
                 # again.
                 response.close()
 
-    def _timeout(self, connect: float) -> aiohttp.ClientTimeout:
-        timeout = self._timeouts.get(connect)
-        if timeout is None:
-            # aiohttp rounds timeouts above the threshold up to a whole second.
-            timeout = aiohttp.ClientTimeout(total=None, connect=connect, ceil_threshold=2 * connect)
-            # Views rarely have more different ones; the last attempts of calls have any number.
-            if len(self._timeouts) < 16:
-                self._timeouts[connect] = timeout
+    def _new_timeout(self, connect: float) -> aiohttp.ClientTimeout:
+        # aiohttp rounds timeouts above the threshold up to a whole second.
+        timeout = aiohttp.ClientTimeout(total=None, connect=connect, ceil_threshold=2 * connect)
+        # Views rarely have more different ones; the last attempts of calls have any number.
+        if len(self._timeouts) < 16:
+            self._timeouts[connect] = timeout
         return timeout
 
     def _send_once(self, method: str, headers: Mapping[str, str]) -> _SendOnce | None:
@@ -235,13 +234,13 @@ class Session:
 
     async def close(self) -> None:
         """Close the pool, unless it is the caller's."""
+        self._timer.close()
         if self._session is not None and self._callers_session is None:
-            if self._direct is not None:
-                self._direct.close()
             await self._session.close()
 
     def abandon(self) -> None:
         """Drop a pool whose event loop is gone; its sockets were closed with the loop."""
+        self._timer = AttemptTimer()
         if self._session is not None and self._callers_session is None:
             connector = self._session.connector
             self._session.detach()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 import attrs
 import orjson
 
-from clarus_async.resources.spec import AnyListing, AnySpec, Listing, Nested
+from clarus_async.resources.spec import AnyListing, AnySpec, Listing
 from clarus_async.wire.shapes import ShapeReader
 
 if TYPE_CHECKING:
@@ -92,6 +92,12 @@ def _optional_id(value: object, _: object = None) -> int | None:
     return None if value is None else _id(value)
 
 
+def _int_id(number: int) -> int:
+    if 0 <= number < _INT64:
+        return number
+    raise _WrongTypeError
+
+
 def _text_id(text: str) -> int:
     if text.isascii() and text.isdigit() and len(text) < 19:
         return int(text)
@@ -106,7 +112,7 @@ def _text_time(text: str) -> datetime:
 
 
 # What they read is what is usual; anything else is left to those above.
-_QUICK_ID: Final[Mapping[type, Callable[[Any], int]]] = {int: _id, str: _text_id}
+_QUICK_ID: Final[Mapping[type, Callable[[Any], int]]] = {int: _int_id, str: _text_id}
 _QUICK_TIME: Final[Mapping[type, Callable[[Any], datetime]]] = {str: _text_time}
 
 
@@ -150,23 +156,24 @@ def _compile_reader(of: type[Any] | AnyListing) -> Callable[[Any], Any]:
                 extra[name] = data[name]
         return cls(**values, extra=extra)
 
-    read = ShapeReader(cls, read_strictly, theirs, quick)
-    return (lambda data: read(_flat(data, nested))) if nested else read
+    read = ShapeReader(cls, read_strictly, theirs, quick).read
+    nodes: dict[str, dict[str, str]] = {}
+    for ours, (node, field) in nested.items():
+        nodes.setdefault(node, {})[field] = ours
+    return (lambda data: read(_flat(data, nodes))) if nodes else read
 
 
-def _flat(data: Mapping[str, Any], nested: Mapping[str, Nested]) -> dict[str, Any]:
+def _flat(data: Mapping[str, Any], nodes: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
     """Lift the fields of nested nodes; a node that has further fields, or is not an object, is kept for ``extra``."""
     flat = dict(data)
-    lifted: dict[str, set[str]] = {}
-    for ours, (name, field) in nested.items():
-        lifted.setdefault(name, set()).add(field)
-        node = data.get(name)
-        if isinstance(node, dict) and field in node:
-            flat[ours] = node[field]
-    for name, fields in lifted.items():
-        node = data.get(name)
-        if node is None or (isinstance(node, dict) and node.keys() <= fields):
-            flat.pop(name, None)
+    for name, fields in nodes.items():
+        node = flat.pop(name, None)
+        if isinstance(node, dict):
+            for field, ours in fields.items():
+                if field in node:
+                    flat[ours] = node[field]
+        if node is not None and not (isinstance(node, dict) and node.keys() <= fields.keys()):
+            flat[name] = node
     return flat
 
 

@@ -7,7 +7,6 @@ the judge: only what it has read without finding anything odd is filled the next
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from types import NoneType
 from typing import Any, Final, Generic, TypeVar
 
 T = TypeVar("T")
@@ -18,6 +17,8 @@ _MOST_MEMBERS: Final = 100
 _MOST_SHAPES: Final = 64
 
 Hook = Callable[[Any], Any]
+# Fills a record; returns None, or raises, where the object is of another shape.
+_Filler = Callable[[Mapping[str, Any]], T | None]
 
 
 class ShapeReader(Generic[T]):
@@ -42,54 +43,68 @@ class ShapeReader(Generic[T]):
         self._unfrozen = _unfrozen(cls)
         self._theirs = theirs
         self._hooks = hooks
-        self._fillers: dict[tuple[object, ...], Callable[[Any], T]] = {}
-        self._last: tuple[object, ...] = ()
-        self._fill: Callable[[Any], T] = strict
+        self._fillers: dict[tuple[object, ...], _Filler[T]] = {}
+        # That of the last object: the rows of a list are alike.
+        self._fill: _Filler[T] = _fill_nothing
 
-    def __call__(self, data: dict[str, Any]) -> T:
+    def read(self, data: dict[str, Any]) -> T:
         """Read an object."""
-        shape = (*data, *map(type, data.values()))
-        # The rows of a list are alike, and comparing is cheaper than hashing.
-        if shape != self._last:
-            fill = self._fillers.get(shape)
-            if fill is None:
-                return self._learn(data, shape)
-            self._last, self._fill = shape, fill
         try:
-            return self._fill(data)
-        except Exception:  # noqa: BLE001  a hook's: the strict way says what it means
-            return self._strict(data)
+            record = self._fill(data)
+        except Exception:  # noqa: BLE001  a member is missing, or a hook can't read its value
+            record = None
+        return self._read_by_shape(data) if record is None else record
+
+    def _read_by_shape(self, data: dict[str, Any]) -> T:
+        shape = (*data, *map(type, data.values()))
+        fill = self._fillers.get(shape)
+        if fill is None:
+            return self._learn(data, shape)
+        tried, self._fill = self._fill, fill
+        # Where it was tried already, a hook can't read a value: the strict way says what that means.
+        return self._strict(data) if fill is tried else self.read(data)
 
     def _learn(self, data: dict[str, Any], shape: tuple[object, ...]) -> T:
         record = self._strict(data)
-        unknown = data.keys() - self._theirs.values()
+        unknown = set(data).difference(self._theirs.values())
         extra: Mapping[str, Any] = record.extra  # type: ignore[attr-defined]
         # An attribute that was not as expected is in ``extra``, too.
         if extra.keys() == unknown and len(data) <= _MOST_MEMBERS and len(self._fillers) < _MOST_SHAPES:
-            kinds = {name: type(value) for name, value in data.items()}
-            self._fillers[shape] = self._filler(kinds, [name for name in data if name in unknown])
+            self._fillers[shape] = self._fill = self._filler(data, unknown)
         return record
 
-    def _filler(self, kinds: Mapping[str, type], unknown: list[str]) -> Callable[[Any], T]:
-        """Write the function that fills a record from objects with these members, as attrs writes ``__init__``."""
-        values: dict[str, Any] = {"new": self._unfrozen.__new__, "unfrozen": self._unfrozen, "frozen": self._cls}
-        lines = ["def fill(data):", "    record = new(unfrozen)"]
-        for ours, theirs in self._theirs.items():
-            value = f"data[{theirs!r}]" if theirs in kinds else "None"
-            if (hook := self._hooks.get(ours, {}).get(kinds.get(theirs, NoneType))) is not None:
-                values[f"read_{ours}"] = hook
-                value = f"read_{ours}({value})"
-            lines.append(f"    record.{ours} = {value}")
-        extra = ", ".join(f"{name!r}: data[{name!r}]" for name in unknown)
-        lines += [f"    record.extra = {{{extra}}}", "    record.__class__ = frozen", "    return record"]
+    def _filler(self, example: Mapping[str, Any], unknown: set[str]) -> _Filler[T]:
+        """Write the function that fills a record from objects of this shape, as attrs writes ``__init__``."""
+        known = {ours: theirs for ours, theirs in self._theirs.items() if theirs in example}
+        kinds = {ours: type(example[theirs]) for ours, theirs in known.items()}
+        hooks = {ours: self._hooks[ours][kind] for ours, kind in kinds.items() if kind in self._hooks.get(ours, ())}
+        values = dict.fromkeys(self._theirs, "None") | {ours: f"value_{ours}" for ours in known}
+        values |= {ours: f"read_{ours}(value_{ours})" for ours in hooks}
+        values["extra"] = f"{{{', '.join(f'{name!r}: data[{name!r}]' for name in example if name in unknown)}}}"
+        types = "".join(f"type(value_{ours} := data[{theirs!r}]), " for ours, theirs in known.items())
+        lines = [
+            "def fill(data):",
+            f"    if len(data) != {len(example)} or ({types}) != kinds:",
+            "        return None",
+            "    record = unfrozen()",
+            *(f"    record.{ours} = {value}" for ours, value in values.items()),
+            "    record.__class__ = frozen",
+            "    return record",
+        ]
         code = compile("\n".join(lines), f"<clarus_async fill {self._cls.__name__}>", "exec")
-        exec(code, values)  # noqa: S102  of our attributes' names, and of the members' as literals
-        fill: Callable[[Any], T] = values["fill"]
+        names: dict[str, Any] = {"unfrozen": self._unfrozen, "frozen": self._cls, "kinds": tuple(kinds.values())}
+        names |= {f"read_{ours}": hook for ours, hook in hooks.items()}
+        exec(code, names)  # noqa: S102  of our attributes' names, and of the members' as literals
+        fill: _Filler[T] = names["fill"]
         return fill
+
+
+def _fill_nothing(_: object) -> None:
+    return None
 
 
 def _unfrozen(cls: type[Any]) -> type[Any]:
     """Make a class whose instances take attributes, and can become the frozen class's."""
     # Both: with either of a frozen class's, Python looks methods up for every attribute that is set.
-    methods = {"__setattr__": object.__setattr__, "__delattr__": object.__delattr__}
+    methods = {"__setattr__": object.__setattr__, "__delattr__": object.__delattr__, "__init__": object.__init__}
     return type(cls.__name__, (cls,), {"__slots__": (), **methods})

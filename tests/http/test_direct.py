@@ -34,7 +34,7 @@ def _both(request):
 def way(request, monkeypatch):
     """Which way a request takes."""
     if request.param == "aiohttp":
-        monkeypatch.setattr(module, "is_usable", lambda _: False)
+        monkeypatch.setattr(module, "is_known", lambda: False)
     return request.param
 
 
@@ -93,10 +93,10 @@ async def send(session, url, body=b"{}", method="POST", headers=HEADERS, attempt
 @pytest.mark.parametrize("method", ["POST", "PATCH", "DELETE"])
 @pytest.mark.parametrize("body", [None, b"{}", b"x" * 100_000], ids=["no body", "a body", "a long body"])
 @pytest.mark.parametrize("key", [None, "0123-abcd"])
-async def test_both_ways_send_the_same_bytes(monkeypatch, method, body, key):
+async def test_both_ways_send_the_same_bytes(method, body, key):
     async with RawServer(OK) as server, pool() as session:
         await send(session, server.address, body, method, idempotency_key=key)
-        monkeypatch.setattr(module, "is_usable", lambda _: False)
+        session._direct = None
         await send(session, server.address, body, method, idempotency_key=key)
 
     def sorted_lines(request):
@@ -259,29 +259,52 @@ async def test_a_body_over_the_cap_is_not_read_on(way, encoded):
         assert len((await send(session, server.address, cap=300_000)).body) == 300_000
 
 
-async def test_a_session_that_is_watched_or_mocked_takes_the_ordinary_way(monkeypatch):
+async def test_a_session_that_is_watched_takes_the_ordinary_way():
+    watched = []
+    trace = aiohttp.TraceConfig()
+
+    async def on_request_end(_, __, params):
+        watched.append(params.response.status)
+
+    trace.on_request_end.append(on_request_end)
+    trace.freeze()
     async with RawServer(OK) as server, pool() as session:
         await send(session, server.address)
-        assert direct.is_usable(session._session)
-        session._session._trace_configs.append(aiohttp.TraceConfig())
-        assert not direct.is_usable(session._session)
-        session._session._trace_configs.clear()
-        monkeypatch.setattr(aiohttp.ClientSession, "_request", lambda *_, **__: None)
-        assert not direct.is_usable(session._session)
+        session._session._trace_configs.append(trace)
+        assert (await send(session, server.address)).body == b"{}"
+    assert watched == [200]
 
 
-async def test_an_aiohttp_that_is_not_as_it_is_known_is_used_in_the_ordinary_way(monkeypatch):
-    direct._is_known.cache_clear()
+async def test_a_session_that_is_mocked_takes_the_ordinary_way(monkeypatch):
+    async def refuse(*_, **__):
+        raise aiohttp.ClientConnectionError
+
+    async with RawServer(OK) as server, pool() as session:
+        await send(session, server.address)
+        monkeypatch.setattr(aiohttp.ClientSession, "_request", refuse)
+        assert (await send(session, server.address)).reason is NoResponse.CONNECTION_LOST
+    assert len(server.received) == 1
+
+
+@pytest.mark.parametrize("other", ["parameters", "methods"])
+async def test_an_aiohttp_that_is_not_as_it_is_known_is_used_in_the_ordinary_way(monkeypatch, other):
+    def is_known():
+        direct.is_known.cache_clear()
+        return direct.is_known()
+
+    assert is_known()
     try:
-        assert direct._is_known()
-        direct._is_known.cache_clear()
-        monkeypatch.setattr(direct.ResponseHandler, "set_response_params", lambda self, timer: None)
-        assert not direct._is_known()
-        direct._is_known.cache_clear()
-        monkeypatch.delattr(direct.StreamReader, "read_nowait")
-        assert not direct._is_known()
+        with monkeypatch.context() as patched:
+            if other == "parameters":
+                patched.setattr(direct.ResponseHandler, "set_response_params", lambda self, timer: None)
+            else:
+                patched.delattr(direct.StreamReader, "read_nowait")
+            assert not is_known()
+        async with RawServer(OK) as server, pool() as session:
+            assert (await send(session, server.address)).body == b"{}"
+            assert session._direct is None
     finally:
-        direct._is_known.cache_clear()
+        direct.is_known.cache_clear()
 
 
 async def test_many_tokens_are_not_kept_for_ever():
