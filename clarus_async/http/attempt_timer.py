@@ -26,15 +26,16 @@ class AttemptTimer:
     # about it.
 
     def __init__(self) -> None:
-        self._attempts: set[Attempt] = set()
-        self.discard: Callable[[Attempt], None] = self._attempts.discard
+        self.attempts: set[Attempt] = set()
+        """Those that have not ended."""
+        self.discard: Callable[[Attempt], None] = self.attempts.discard
         """Forgets an attempt, which has ended. The timer goes on: the next attempt is hardly ever due earlier."""
         self._timer: asyncio.TimerHandle | None = None
         self._next_expiry = math.inf
 
     def add(self, attempt: Attempt) -> None:
         """Watch an attempt."""
-        self._attempts.add(attempt)
+        self.attempts.add(attempt)
         if attempt.expires < self._next_expiry:
             self._wake_at(attempt.expires)
 
@@ -47,16 +48,16 @@ class AttemptTimer:
     def _expire(self) -> None:
         """End the attempts whose time is over, and wake again for the next."""
         now, self._next_expiry = self._next_expiry, math.inf
-        over = [attempt for attempt in self._attempts if attempt.expires <= now]
+        over = [attempt for attempt in self.attempts if attempt.expires <= now]
         for attempt in over:
-            self._attempts.discard(attempt)
+            self.attempts.discard(attempt)
             attempt.expire()
-        if self._attempts:
-            self._wake_at(min(attempt.expires for attempt in self._attempts))
+        if self.attempts:
+            self._wake_at(min(attempt.expires for attempt in self.attempts))
 
     def close(self) -> None:
         """Stop the timer, unless there are attempts left to end."""
-        if self._timer is not None and not self._attempts:
+        if self._timer is not None and not self.attempts:
             self._timer.cancel()
             self._next_expiry = math.inf
 

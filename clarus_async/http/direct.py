@@ -171,7 +171,7 @@ class DirectSender:
             if may_send is not None:
                 check_may_send(may_send)
                 self._write(exchange)
-            elif not self._on_the_wire:
+            elif not self._timer.attempts:
                 # Nothing else may be there to be written with it.
                 self._write(exchange)
             else:
