@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Collection, Sequence
 from typing import Final, TypeAlias
 
@@ -14,8 +15,7 @@ _RESOLVED: Final = 600.0
 ``resolve`` is called within minutes where a program calls it."""
 
 
-# An id that an answer gave, to which create, and when. Plain tuples: there are many, and the garbage collector looks
-# at those of a class again and again.
+# An id that an answer gave, to which create, and when.
 _Given: TypeAlias = tuple[int, str, float]
 
 
@@ -32,8 +32,8 @@ class ConcurrentCreates:
         self._under_way: dict[str, dict[str, float]] = {}  # by key: which, and when they began, the oldest first
         self._in_doubt: dict[str, dict[str, float]] = {}  # by key: which, and until when they may be applied
         # Ids in two halves, of which the older one is dropped as a whole: no id of thousands is looked at for that.
-        self._recent: dict[str, tuple[_Given, ...]] = {}
-        self._older: dict[str, tuple[_Given, ...]] = {}
+        self._recent: defaultdict[str, list[_Given]] = defaultdict(list)
+        self._older: defaultdict[str, list[_Given]] = defaultdict(list)
         self._turned_at = -math.inf  # when the recent ones became the older ones
 
     def __len__(self) -> int:
@@ -68,7 +68,7 @@ class ConcurrentCreates:
             made: the record's id, where that is known.
             until: it ended in doubt, and may be applied until then.
         """
-        given = None if made is None else ((made, create, now),)
+        given = None if made is None else (made, create, now)
         for key in keys:
             under_way = self._under_way.get(key)
             if under_way is None:
@@ -79,7 +79,7 @@ class ConcurrentCreates:
             if self._in_doubt or until is not None:
                 self._end_doubt(key, create, until)
             if given is not None:
-                self._recent[key] = self._recent.get(key, ()) + given
+                self._recent[key].append(given)
 
     def _end_doubt(self, key: str, create: str, until: float | None) -> None:
         in_doubt = self._in_doubt.setdefault(key, {})
@@ -91,8 +91,8 @@ class ConcurrentCreates:
 
     def given_to_others(self, key: str, create: str = "") -> Collection[int]:
         """Return the ids that answers gave to other creates with this key."""
-        given = self._older.get(key, ()) + self._recent.get(key, ())
-        return [made for made, other, _ in given if other != create]
+        halves = self._older, self._recent
+        return [made for half in halves for made, other, _ in half.get(key, ()) if other != create]
 
     def contested(self, key: str, since: float, create: str = "") -> bool:
         """Whether another create with this key may have made what is found.
@@ -124,13 +124,13 @@ class ConcurrentCreates:
         forgotten = [self._older]
         if now - self._turned_at > 2 * _MEMORY:
             forgotten.append(self._recent)
-            self._recent = {}
-        self._older, self._recent = self._recent, {}
+            self._recent = defaultdict(list)
+        self._older, self._recent = self._recent, defaultdict(list)
         for key in {*self._under_way, *self._in_doubt}:
             kept = [given for half in forgotten for given in half.get(key, ())]
             if key not in self._in_doubt:
                 began = next(iter(self._under_way[key].values()))
                 kept = [given for given in kept if given[2] + _MEMORY >= began]
             if kept:
-                self._older[key] = (*kept, *self._older.get(key, ()))
+                self._older[key] = kept + self._older[key]
         self._turned_at = now

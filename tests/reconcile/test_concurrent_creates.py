@@ -191,3 +191,11 @@ def test_one_that_came_to_nothing_leaves_the_other_under_way():
     assert len(names) == 1
     assert names.contested("A", 1.0, "three")
     assert not names.contested("A", 1.0, "one")
+
+
+def test_a_hundred_thousand_creates_of_one_name_cost_each_no_more_than_the_first():
+    names = begun(("A", "one"))
+    for number in range(100_000):
+        names.begin(["A"], 1.0, str(number))
+        names.end(["A"], 1.0, str(number), number)
+    assert len(names.given_to_others("A", "one")) == 100_000
