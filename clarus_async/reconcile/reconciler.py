@@ -53,7 +53,7 @@ class Creation:
     def __init__(self, new: Any, pending: PendingCreate) -> None:  # noqa: ANN401
         self.new = new
         self.pending = pending
-        self.names = [key.folded for key in pending.keys]
+        self.names: list[str] = [key.folded for key in pending.keys]
 
 
 class ChangedRecord(NamedTuple):
