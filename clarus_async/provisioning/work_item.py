@@ -48,14 +48,14 @@ class WorkItem:
     """
 
     # Defaults stand here, so that a record costs what it comes to.
-    state = WorkState.PLANNED
+    state: WorkState = WorkState.PLANNED
     update_id: int | None = None  # of the record that is to be changed, where it is there already
     resent: asyncio.Future[None] | None = None  # is told when another send of it has ended
-    journaled = False  # the journal says how it is sent
+    journaled: bool = False  # the journal says how it is sent
     own_id: int | None = None  # the id that an earlier run knew it to have
     left_as: str | None = None  # the value of its last natural key under which an earlier run left it in doubt
-    ours = False  # a send of this job made what is there
-    edited = False  # it is known not to be what it was when an earlier run met it
+    ours: bool = False  # a send of this job made what is there
+    edited: bool = False  # it is known not to be what it was when an earlier run met it
     # Digests of what the server was given last of each attribute; `None` where nobody knows.
     given: Mapping[str, str] | None = None
     names: Sequence[str] = ()  # other values of its last natural key that what is there may have
@@ -71,14 +71,14 @@ class WorkItem:
         lookup_key: LookupKey,
         creation: Creation,
     ) -> None:
-        self.spec = spec
-        self.index = index
-        self.number = number
-        self.fingerprint = fingerprint
-        self.lookup_key = lookup_key
-        self.creation = creation
+        self.spec: AnySpec = spec
+        self.index: int = index
+        self.number: int = number
+        self.fingerprint: Fingerprint = fingerprint
+        self.lookup_key: LookupKey = lookup_key
+        self.creation: Creation = creation
         # What it has in common with others whose last natural key a server may take for the same.
-        self.shared = creation.names[-1]
+        self.shared: str = creation.names[-1]
 
     @property
     def new(self) -> Any:  # noqa: ANN401
