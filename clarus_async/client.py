@@ -262,8 +262,8 @@ class ResourceProperty(Generic[R]):
     """A resource of a client, made at first access.
 
     It decorates a function that imports the resource's class: few clients use every resource, and the record classes of
-    one take some milliseconds to make. Accessed on the client's class, it is that class, from which ``autospec`` makes
-    a mock with the same methods.
+    one take some milliseconds to make. Accessed on the client's class, it is the resource's class, from which
+    ``autospec`` makes a mock with the same methods.
     """
 
     def __init__(self, resource_class: Callable[[Any], type[R]]) -> None:

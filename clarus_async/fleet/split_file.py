@@ -8,7 +8,7 @@ which records belong together:
   the same value there. Whose a record is that is found by its name can be told only by whoever knows of all creates of
   that name.
 
-The file is read once, and once more where there are such records. In memory are two digests and a line number for each
+The file is read once, and once more where there are such records. In memory are two hashes and a line number for each
 record.
 """
 
@@ -24,12 +24,12 @@ import attrs
 
 from clarus_async.errors import InvalidInputError
 from clarus_async.fleet.shards import Range, SectionReader, Shard, add_key, new_keys_digest
-from clarus_async.provisioning.digests import Digests
 from clarus_async.provisioning.files.csv_records import join_lines
 from clarus_async.provisioning.files.numbered import BadRow, NumberedRecord
 from clarus_async.provisioning.files.reader import Format, format_of, format_of_line, number_lines, read_records
 from clarus_async.provisioning.planner import refused_key
 from clarus_async.provisioning.report import Outcome
+from clarus_async.provisioning.text_numbers import TextNumbers
 from clarus_async.reconcile.pending import folded
 from clarus_async.resources.spec import AnySpec
 
@@ -87,8 +87,8 @@ class _FileSplitter:
         self._surer_keys = [key.field for key in surer if key.searchable or references]
         self._name = last.field if surer else None
         self._together = together
-        self._keys = Digests()
-        self._names = Digests()
+        self._keys = TextNumbers()
+        self._names = TextNumbers()
         self._current = _ShardBuilder()
         self._by_name: dict[str, _ShardBuilder] = {}
         self._current_of_names = _ShardBuilder()

@@ -29,7 +29,7 @@ class AttemptTimer:
         self.attempts: set[Attempt] = set()
         """Those that have not ended."""
         self.discard: Callable[[Attempt], None] = self.attempts.discard
-        """Forgets an attempt, which has ended. The timer goes on: the next attempt is hardly ever due earlier."""
+        """Forgets an attempt, which has ended. The timer goes on: to cancel it costs more than to wake for nothing."""
         self._timer: asyncio.TimerHandle | None = None
         self._next_expiry = math.inf
 
@@ -47,13 +47,13 @@ class AttemptTimer:
 
     def _expire(self) -> None:
         """End the attempts whose time is over, and wake again for the next."""
-        now, self._next_expiry = self._next_expiry, math.inf
-        over = [attempt for attempt in self.attempts if attempt.expires <= now]
-        for attempt in over:
-            self.attempts.discard(attempt)
-            attempt.expire()
+        due, self._next_expiry = self._next_expiry, math.inf
+        over = [attempt for attempt in self.attempts if attempt.expires <= due]
+        self.attempts.difference_update(over)
         if self.attempts:
             self._wake_at(min(attempt.expires for attempt in self.attempts))
+        for attempt in over:
+            attempt.expire()
 
     def close(self) -> None:
         """Stop the timer, unless there are attempts left to end."""
@@ -63,7 +63,7 @@ class AttemptTimer:
 
 
 class TaskTimeout:
-    """Cancels the current task when an attempt's time is over, as ``asyncio.timeout_at`` does, and with its ends.
+    """Cancels the current task when an attempt's time is over, and raises what ``asyncio.timeout_at`` raises.
 
     Args:
         timer: the client's.

@@ -172,7 +172,7 @@ class DirectSender:
                 check_may_send(may_send)
                 self._write(exchange)
             elif not self._timer.attempts:
-                # Nothing else may be there to be written with it.
+                # Nothing else is on the wire, so hardly anything is about to be written with it.
                 self._write(exchange)
             else:
                 if not self._unwritten:

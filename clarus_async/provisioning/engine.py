@@ -51,7 +51,7 @@ class Engine:
         self._options = options
         self._max_failures = options.max_failures
         self._failures = 0
-        # Of a hundred keys a query and a flush to the disk each, the workers must never run out.
+        # So far ahead that the workers have records while the next ones are looked up, and written to the journal.
         self._ahead = max(2 * KEYS, 4 * concurrency)
         self._input = InputBuffer(specs, self._ahead)
         spec = reconciler.spec
@@ -226,6 +226,7 @@ class Engine:
     async def _work(self) -> None:
         queue = self._queue
         while (item := queue.take() or await queue.get()) is not None:
+            self._moved.set()
             try:
                 await self._bring(item)
             except Exception as error:  # noqa: BLE001  raised by the run

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, Iterable
-from itertools import islice
+from itertools import islice, takewhile
 from typing import TypeAlias
 
 _YIELD_EVERY = 64  # records of a plain iterable, which would keep the event loop from all else
@@ -72,7 +72,8 @@ class InputBuffer:
         self._changed.set()
 
     async def _pull_plain(self, specs: Iterable[object]) -> None:
-        numbered = enumerate(specs)
+        # An input may stop the run that it feeds, and is pulled no further then.
+        numbered = takewhile(lambda _: not self._stopped, enumerate(specs))
         while True:
             there = len(self._buffer)
             # Where the input raises, what it gave before is in the buffer.

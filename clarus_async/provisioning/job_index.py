@@ -13,12 +13,12 @@ import attrs
 import orjson
 
 from clarus_async.errors import Applied
-from clarus_async.provisioning.digests import Digests
 from clarus_async.provisioning.existing import differences, unchangeable, unpatchable
 from clarus_async.provisioning.journal.journal import Journal
 from clarus_async.provisioning.journal.rows import Row
 from clarus_async.provisioning.options import Existing
 from clarus_async.provisioning.report import Outcome, OutcomeStatus, Problem
+from clarus_async.provisioning.text_numbers import TextNumbers
 from clarus_async.provisioning.work_item import Fingerprint, WorkItem
 from clarus_async.reconcile.pending import InDoubt, LookupKey, Moment, PendingCreate
 from clarus_async.resources.spec import AnySpec
@@ -121,10 +121,11 @@ class JobIndex:
         self._spec = spec
         self._journal = journal
         self._existing = existing
-        self._met = Digests()  # the keys that were in this input
-        self._journaled = Digests()  # those that the journal held when it was opened, with their numbers
-        self._claimed = Digests()  # last natural keys, with the ids of the records that are known to have them
-        self._claimed_by_key_alone = Digests()  # the same, of records that nothing else tells from others with that key
+        self._met = TextNumbers()  # the keys that were in this input
+        self._journaled = TextNumbers()  # those that the journal held when it was opened, with their numbers
+        self._claimed = TextNumbers()  # last natural keys, with the ids of the records that are known to have them
+        # The same, of records that nothing else tells from others with that key.
+        self._claimed_by_key_alone = TextNumbers()
         self._in_doubt = Counter[str]()
         self._last_number = 0
         self._last_journaled = 0  # the last number that the journal held when it was opened

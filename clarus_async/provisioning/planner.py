@@ -49,8 +49,8 @@ class Planner:
     _lookups: LookupBatcher
     _existing: Existing
     _dry_run: bool = attrs.field(kw_only=True)
-    # By what records with the same last natural key have in common: how many are under way, and who waits for them.
-    _under_way: dict[str, int] = attrs.field(factory=dict, init=False)
+    # By folded last natural key: how many records are planned or sent, and which wait for those.
+    _planned: dict[str, int] = attrs.field(factory=dict, init=False)
     _waiting: dict[str, deque[WorkItem]] = attrs.field(factory=dict, init=False)
     held: int = attrs.field(default=0, init=False)
     """Records that wait for another one with their last natural key."""
@@ -118,19 +118,19 @@ class Planner:
         if item.lookup_key.field == item.last_key.field:
             # It was sent under the name that it had then.
             item.lookup_key = item.last_key._replace(value=item.left_as)
-        self._under_way[item.shared] = self._under_way.get(item.shared, 0) + 1
+        self._planned[item.shared] = self._planned.get(item.shared, 0) + 1
         batch.in_doubt.append(item)
 
     def _hold(self, item: WorkItem) -> bool:
         """Whether a record has to wait for another one with its last natural key."""
         if self._dry_run:
             return False
-        under_way = self._under_way.get(item.shared, 0)
-        if under_way and is_weak(self._spec, item.lookup_key):
+        planned = self._planned.get(item.shared, 0)
+        if planned and is_weak(self._spec, item.lookup_key):
             self._waiting.setdefault(item.shared, deque()).append(item)
             self.held += 1
             return True
-        self._under_way[item.shared] = under_way + 1
+        self._planned[item.shared] = planned + 1
         return False
 
     async def _decide(self, fresh: Sequence[WorkItem], batch: Batch) -> None:
@@ -217,13 +217,13 @@ class Planner:
 
     def release(self, item: WorkItem) -> WorkItem | None:
         """Note that a record is at its end, and return the next one with its last natural key that waited for that."""
-        under_way = self._under_way.get(item.shared, 0)
-        if under_way > 1:
-            self._under_way[item.shared] = under_way - 1
+        planned = self._planned.get(item.shared, 0)
+        if planned > 1:
+            self._planned[item.shared] = planned - 1
             return None
         waiting = self._waiting.get(item.shared)
         if waiting is None:
-            self._under_way.pop(item.shared, None)
+            self._planned.pop(item.shared, None)
             return None
         self.held -= 1
         following = waiting.popleft()

@@ -46,6 +46,8 @@ class Sender:
         return self._create(item)
 
     async def _probe_with(self, item: WorkItem) -> None:
+        if self.ending.is_set():
+            return
         async with self._probe:
             # One that went well while others stood in line frees them all, and they go side by side again.
             if self._breaker.is_open:

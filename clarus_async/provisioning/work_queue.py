@@ -14,7 +14,7 @@ class WorkQueue:
 
     Args:
         most: a new record is begun where fewer than these are under way.
-        width: requests that the run has on the wire at most, its lookups included; one of a worker always may be.
+        width: a worker takes no record while so many workers and lookups are busy; one always may.
     """
 
     def __init__(self, most: int, width: int) -> None:
@@ -57,17 +57,17 @@ class WorkQueue:
             self._wake()
 
     def lookup_began(self) -> None:
-        """Note that a lookup is on the wire."""
+        """Note that a lookup is asked for."""
         self._lookups += 1
 
     def lookup_ended(self) -> None:
-        """Note that a lookup is not on the wire any more."""
+        """Note that a lookup has its answer."""
         self._lookups -= 1
         self._wake()
 
     def take(self) -> WorkItem | None:
         """Take the next record, if there is one that may go out; ``working`` is counted down when it has."""
-        # Of more requests than the run has connections, each would wait for one: that is dear, and no faster.
+        # Where requests are more than connections, each waits for one, which costs more than all else of a record.
         if self.working and self.working + self._lookups >= self._width:
             return None
         if self._again:

@@ -8,7 +8,8 @@ from collections.abc import Collection, Sequence
 from typing import Final, TypeAlias
 
 _MEMORY: Final = 10.0
-"""Seconds. For so long after a create ended, one that begins may be too close to it for the server's clock to tell."""
+"""Seconds. For so long after a create ended, one that begins may be too close to it for the server's clock to tell. Its
+id is kept for so long at least, and twice at most."""
 
 _RESOLVED: Final = 600.0
 """Seconds. Ids that creates with the same key were given are kept for so long after a create in doubt can be settled:
@@ -31,7 +32,7 @@ class ConcurrentCreates:
     def __init__(self) -> None:
         self._under_way: dict[str, dict[str, float]] = {}  # by key: which, and when they began, the oldest first
         self._in_doubt: dict[str, dict[str, float]] = {}  # by key: which, and until when they may be applied
-        # Ids in two halves, of which the older one is dropped as a whole: no id of thousands is looked at for that.
+        # Ids in two halves, of which the older one is dropped as a whole, so that forgetting costs nothing for each id.
         self._recent: defaultdict[str, list[_Given]] = defaultdict(list)
         self._older: defaultdict[str, list[_Given]] = defaultdict(list)
         self._turned_at = -math.inf  # when the recent ones became the older ones
@@ -68,6 +69,8 @@ class ConcurrentCreates:
             made: the record's id, where that is known.
             until: it ended in doubt, and may be applied until then.
         """
+        if now - self._turned_at > _MEMORY:
+            self._turn(now)
         given = None if made is None else (made, create, now)
         for key in keys:
             under_way = self._under_way.get(key)

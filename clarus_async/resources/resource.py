@@ -214,7 +214,7 @@ class Resource(Generic[New, Changes, Record, Row, Filter]):
 
         Args:
             specs: the records, an iterable or an async iterable, which is read only as fast as they are sent.
-            concurrency: how many are sent at once, lookups among them, 1 to 10,000.
+            concurrency: how many are sent at once, 1 to 10,000.
             journal: a file that makes the run resumable: the same input with the same journal again does what is left
                 to do, also after a ``kill -9``. An outcome in it counts as long as the record and ``existing`` are the
                 same. It belongs to one tenant, and is created if it does not exist.

@@ -2,8 +2,6 @@
 
 import asyncio
 
-import pytest
-
 from clarus_async.provisioning.bounded_buffer import BoundedBuffer
 from tests.support.virtual import settle, virtual
 
@@ -34,20 +32,17 @@ async def test_it_gives_all_in_order_to_one_that_gets_and_many_that_put():
 
 
 @virtual
-async def test_who_waits_for_room_goes_on_when_it_is_empty():
+async def test_who_waits_for_room_goes_first_and_each_as_soon_as_there_is_room():
     buffer = BoundedBuffer(2)
     putting = [asyncio.create_task(buffer.put(number)) for number in range(5)]
     await settle()
-    assert len(buffer) == 2
-    await buffer.get()
-    await settle()
-    assert len(buffer) == 1
-    await buffer.get()
-    await settle()
-    assert (len(buffer), sum(task.done() for task in putting)) == (2, 4)
-    assert await buffer.get_all() == [2, 3]
-    await settle()
-    assert await buffer.get_all() == [4]
+    for number in range(3):
+        assert await buffer.get() == number
+        assert not buffer.try_put("later")
+        await settle()
+        assert sum(task.done() for task in putting) == 3 + number
+    assert await buffer.get_all() == [3, 4]
+    assert buffer.try_put("after")
 
 
 @virtual
@@ -60,21 +55,29 @@ async def test_several_that_get_have_one_each():
     assert sorted(await asyncio.gather(*getting)) == [0, 1, 2]
 
 
-@pytest.mark.parametrize("end", ["get", "put"])
 @virtual
-async def test_one_that_is_cancelled_takes_nothing_with_it(end):
+async def test_one_that_gets_and_is_cancelled_takes_nothing_with_it():
     buffer = BoundedBuffer(1)
-    if end == "put":
-        buffer.put_anyway("first")
-    work = [asyncio.create_task(buffer.get() if end == "get" else buffer.put(number)) for number in range(2)]
+    getting = [asyncio.create_task(buffer.get()) for _ in range(2)]
     await settle()
-    if end == "get":
-        buffer.put_anyway("first")
-    else:
-        assert await buffer.get() == "first"
-    work[0].cancel()
-    assert await work[1] == ("first" if end == "get" else None)
-    assert len(buffer) == (0 if end == "get" else 1)
+    buffer.put_anyway("first")
+    getting[0].cancel()
+    assert await getting[1] == "first"
+
+
+@virtual
+async def test_one_that_waits_for_room_and_is_cancelled_puts_nothing_and_keeps_nobody_waiting():
+    buffer = BoundedBuffer(1)
+    buffer.put_anyway("first")
+    putting = [asyncio.create_task(buffer.put(number)) for number in range(3)]
+    await settle()
+    putting[0].cancel()
+    assert await buffer.get() == "first"
+    await putting[1]
+    assert await buffer.get() == 1
+    await putting[2]
+    assert await buffer.get() == 2
+    assert putting[0].cancelled()
 
 
 @virtual

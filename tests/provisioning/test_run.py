@@ -482,6 +482,18 @@ class TestNothingPilesUp:
         assert narrow.most_at_once == 1
         assert now() < 500 / 6 + 500 + 30
 
+    async def test_a_slow_reader_has_them_in_the_order_in_which_they_were_known(self):
+        class Numbered(Api):
+            async def send(self, creation, *, wait_for_pace=False):
+                await super().send(creation, wait_for_pace=wait_for_pace)
+                self.ended = [*getattr(self, "ended", []), creation.new.name]
+
+        api, read = Numbered(seconds=1.0), []
+        async for outcome in provision(api, records(300), 8):
+            read.append(outcome.key)
+            await asyncio.sleep(0.14)
+        assert read == api.ended
+
     async def test_a_slow_reader_stops_the_pulling(self):
         api = Api(seconds=0.0)
         source = Source(record(number) for number in itertools.count())
@@ -649,15 +661,17 @@ class TestSourcesThatFail:
 
     async def test_a_source_may_stop_the_run_that_it_feeds(self):
         def source():
-            for number in itertools.count():
-                if number == 100:
+            nonlocal pulled
+            for pulled in itertools.count():
+                if pulled == 300:
                     run.stop()
-                yield record(number)
+                yield record(pulled)
 
-        api = Api()
+        api, pulled = Api(), 0
         run = provision(api, source(), 4)
         outcomes = await collect(run)
-        assert len(outcomes) == len(api.names) <= 100
+        assert 0 < len(outcomes) == len(api.names) < 300
+        assert pulled == 300
 
     async def test_an_iterator_that_can_not_be_made_is_raised(self):
         class Unopened:

@@ -193,9 +193,19 @@ def test_one_that_came_to_nothing_leaves_the_other_under_way():
     assert not names.contested("A", 1.0, "one")
 
 
-def test_a_hundred_thousand_creates_of_one_name_cost_each_no_more_than_the_first():
+def test_a_create_that_ends_after_a_long_silence_is_remembered_for_the_next():
+    names = ConcurrentCreates()
+    names.begin(["x"], 0.0, "early")
+    names.begin(["k"], 9.9, "one")
+    names.end(["k"], 19.5, "one", 5)
+    names.begin(["k"], 20.1, "two")
+    assert names.given_to_others("k", "two") == [5]
+    assert not names.idle(29.0)
+
+
+def test_all_ids_of_one_name_are_remembered():
     names = begun(("A", "one"))
-    for number in range(100_000):
+    for number in range(1000):
         names.begin(["A"], 1.0, str(number))
         names.end(["A"], 1.0, str(number), number)
-    assert len(names.given_to_others("A", "one")) == 100_000
+    assert names.given_to_others("A", "one") == list(range(1000))

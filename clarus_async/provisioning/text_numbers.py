@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import sys
+from hashlib import blake2b
 from struct import Struct
 from typing import Final
 
-# Python's own hash of a text, which it keeps: among a million texts, the chance that two share one is one in 37
-# million. And the number.
-_ENTRY: Final = Struct("qq")
+_ENTRY: Final = Struct("qq")  # a hash and a number
 _HASH: Final = Struct("q")
 _ROWS: Final = 2**14  # of 1 KiB each, where there are a million texts
 
 
-class Digests:
+def _digest(text: str) -> int:
+    return int.from_bytes(blake2b(text.encode(), digest_size=_HASH.size).digest(), "little", signed=True)
+
+
+# Python caches its own hash of a text. Of 64 bits, the chance that two of a million texts share one is one in 37
+# million; of the 32 that it has on small machines, some would.
+_hash: Final = hash if sys.hash_info.width >= 64 else _digest
+
+
+class TextNumbers:
     """Texts as hashes, each with a number of 64 bits: what is kept does not grow with their length.
 
     A Python set of a million short strings takes 100 MiB, this 18. Entries lie one after the other in some thousand
@@ -28,7 +37,7 @@ class Digests:
     def add(self, text: str, number: int) -> None:
         """Note a text."""
         self._empty = False
-        hashed = hash(text)
+        hashed = _hash(text)
         place = hashed % _ROWS
         row = self._rows[place]
         if row is None:
@@ -40,7 +49,7 @@ class Digests:
         """Return the numbers of a text, in the order in which they were noted."""
         if self._empty:
             return []
-        hashed = hash(text)
+        hashed = _hash(text)
         row = self._rows[hashed % _ROWS]
         numbers: list[int] = []
         if row is None:
