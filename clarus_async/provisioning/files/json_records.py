@@ -151,6 +151,10 @@ class Element(NamedTuple):
     place: int | None
     content: bytes
 
+    def __repr__(self) -> str:
+        # It may hold secrets.
+        return f"{type(self).__name__}(line={self.line})"
+
 
 def begins_document(line: bytes) -> bool:
     """Whether this begins an array, or an object that goes on in the next line."""

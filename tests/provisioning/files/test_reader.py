@@ -13,6 +13,7 @@ import pytest
 
 import clarus_async
 from clarus_async.errors import InputProblem, InvalidInputError
+from clarus_async.provisioning.files.json_records import Element
 from clarus_async.provisioning.files.numbered import MAX_RECORD, BadRow, NumberedRecord
 from clarus_async.provisioning.files.reader import Format, format_of, read_records
 from clarus_async.provisioning.report import Outcome, OutcomeStatus
@@ -689,3 +690,7 @@ class TestAnotherResource:
 
         assert problem.field == field
         assert problem.reason.startswith(reason)
+
+
+def test_what_is_being_read_shows_nothing_of_its_text():
+    assert repr(Element(3, None, b'{"pin": "secret"}')) == "Element(line=3)"
