@@ -37,14 +37,9 @@ class BoundedBuffer(Generic[T]):
         """Put something, as soon as there is room."""
         if self.try_put(item):
             return
-        waiter = asyncio.get_running_loop().create_future(), item
-        self._waiting.append(waiter)
-        try:
-            await waiter[0]
-        except asyncio.CancelledError:
-            if waiter in self._waiting:
-                self._waiting.remove(waiter)
-            raise
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((future, item))
+        await future
 
     async def get(self) -> T:
         """Take the first, as soon as there is one."""
@@ -70,6 +65,7 @@ class BoundedBuffer(Generic[T]):
     def _let_in(self) -> None:
         while self._waiting and len(self._items) < self._most:
             future, item = self._waiting.popleft()
+            # Where its task was cancelled, it is, too.
             if not future.done():
                 self.put_anyway(item)
                 future.set_result(None)

@@ -73,7 +73,7 @@ class WorkQueue:
         if self._again:
             self.working += 1
             return self._again.popleft()
-        if self._new and self.under_way < self._most:
+        if self._new and not self.full:
             self.working += 1
             self.under_way += 1
             item = self._new.popleft()

@@ -209,8 +209,6 @@ def _queries(keys: Sequence[LookupKey]) -> list[list[LookupKey]]:
     alike: dict[str, list[LookupKey]] = {}
     for key in keys:
         alike.setdefault(folded(key.value), []).append(key)
-    if len(alike) == len(keys):
-        return [[*keys]] if keys else []
     together = [group[0] for group in alike.values() if len(group) == 1]
     alone = [[key] for group in alike.values() if len(group) > 1 for key in group]
     return [*alone, together] if together else alone

@@ -89,10 +89,9 @@ class LookupBatcher:
         Raises:
             ClarusError: the tenant's schema can't be had.
         """
-        if (chosen := self.chosen(keys)) is not None:
-            return chosen
-        self._searchable = await self.retried(partial(self._reconciler.searches_optional_keys, wait_for_pace=True))
-        return surest(keys, self._optional, searchable=self._searchable)
+        if self.chosen(keys) is None:
+            self._searchable = await self.retried(partial(self._reconciler.searches_optional_keys, wait_for_pace=True))
+        return surest(keys, self._optional, searchable=bool(self._searchable))
 
     async def look_up(self, keys: Iterable[LookupKey]) -> dict[LookupKey, LookupRows | ClarusError]:
         """Look many up: what was found of each, or why that of this one can't be read.
