@@ -17,11 +17,11 @@ import json
 import logging
 import uuid
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from clarus_async.auth.token import HeldToken, life
+from clarus_async.auth.token import HeldToken, TokenStores, life
 from clarus_async.credentials import ClientCredentials, Credentials, Token, bearer_problem
 from clarus_async.errors import ClarusError
 from clarus_async.http.connect_errors import ConnectionProblem
@@ -166,14 +166,6 @@ class RedisTokenStore:
     def give_up(self, claim: Claim) -> None:
         """Let another process get the next token."""
         self._start(self._evaluate(_GIVE_UP, [self._claim], [claim.owner]))
-
-
-class TokenStores(Protocol):
-    """Where the tokens of all credentials of one client are shared."""
-
-    async def tokens(self, credentials: Credentials) -> RedisTokenStore | None:
-        """Return the store of these credentials' token; ``None`` where it is not shared."""
-        ...
 
 
 class SharedGrant:

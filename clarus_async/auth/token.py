@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from clarus_async.config import RetryPolicy
+from clarus_async.credentials import Credentials
 from clarus_async.retry.backoff import backoff
+
+if TYPE_CHECKING:
+    from clarus_async.auth.shared_tokens import RedisTokenStore
 
 DEFAULT_LIFE: Final = 300.0
 """Seconds. Lifetimes are not documented (CLARUS_API.md §2); this is for a response that says nothing usable."""
@@ -35,6 +39,14 @@ def life(expires_in: float | None) -> float:
     if expires_in is None or math.isnan(expires_in) or expires_in <= 0:
         return DEFAULT_LIFE
     return max(_SHORTEST_LIFE, min(expires_in, _LONGEST_LIFE))
+
+
+class TokenStores(Protocol):
+    """Where the tokens of all credentials of one client are shared."""
+
+    async def tokens(self, credentials: Credentials) -> RedisTokenStore | None:
+        """Return the store of these credentials' token; ``None`` where it is not shared."""
+        ...
 
 
 class HeldToken:

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
+from clarus_async.auth.token import TokenStores
 from clarus_async.auth.token_manager import OnRequest, TokenManager, TokenManagers
 from clarus_async.calls.telemetry import Notifier
 from clarus_async.calls.tenants import Tenants, not_bound
@@ -23,14 +24,13 @@ from clarus_async.ratelimit.queue import ConnectionLimiter, RequestQueue
 from clarus_async.wire.server_clock import Dated
 
 if TYPE_CHECKING:
-    from clarus_async.auth.shared_tokens import RedisTokenStore
     from clarus_async.ratelimit.shared_pace import SharedPace  # few clients share one, and it takes a while to import
 
 
 _REFRESHES_END: Final = 1.0  # seconds, thousands of times what giving a claim back takes
 
 
-class Sharing(Protocol):
+class Sharing(TokenStores, Protocol):
     """What one client shares with other processes: its tenants' paces and its credentials' tokens."""
 
     @property
@@ -40,10 +40,6 @@ class Sharing(Protocol):
 
     def pacer(self, tenant: str | None) -> SharedPace:
         """Return the pacer of a tenant, or of all together (``None``)."""
-        ...
-
-    async def tokens(self, credentials: Credentials) -> RedisTokenStore | None:
-        """Return the store of these credentials' token; ``None`` where it is not shared."""
         ...
 
     async def close(self) -> None:
