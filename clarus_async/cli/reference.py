@@ -15,11 +15,11 @@ _WIDTH: Final = 100
 def page() -> str:
     """Return the page."""
     group = build_parser()
-    top = click.Context(group, info_name="clarus", terminal_width=_WIDTH)
+    top = click.Context(group, info_name="clarus", terminal_width=_WIDTH, **group.context_settings)
     parts = ["# Reference of the command line", _block(group, top)]
     for name in group.list_commands(top):
         command = group.commands[name]
-        below = click.Context(command, top, name, terminal_width=_WIDTH)
+        below = click.Context(command, top, name, terminal_width=_WIDTH, **command.context_settings)
         parts += [f"# `clarus {name}`", _block(command, below)]
     return "\n\n".join(parts) + "\n"
 

@@ -2,11 +2,9 @@
 
 import ast
 import asyncio
-import contextlib
 import functools
 import importlib.util
 import inspect
-import io
 import json
 import os
 import pkgutil
