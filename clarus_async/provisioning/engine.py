@@ -88,6 +88,11 @@ class Engine:
         """How many records of the input have their outcome, or may have been sent."""
         return self._known + self._queue.under_way
 
+    @property
+    def in_doubt(self) -> tuple[int, float]:
+        """How many records are in doubt, and when the last of them is due, in seconds on the event loop's clock."""
+        return self.settler.in_doubt
+
     def stop(self) -> None:
         """Begin no further record."""
         self.stopped = True

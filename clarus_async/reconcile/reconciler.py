@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from clarus_async.calls.caller import Caller
-from clarus_async.calls.request import Request
+from clarus_async.calls.request import Call, MemberOperation, Request
 from clarus_async.errors import Applied, ClarusError
 from clarus_async.reconcile.concurrent_creates import ConcurrentCreates
 from clarus_async.reconcile.decide import LookupResult, lookup_result, search_from
@@ -382,24 +382,55 @@ class Reconciler:
             changes: what is to be different.
             wait_for_pace: what it waits for its turn does not count against its deadline.
         """
-        read = partial(read_changed, self.spec, record_id=int(id), changes=changes)
-        request = Request(
+        request = self.update_request(id, changes, wait_for_pace=wait_for_pace)
+        call = self.call(request)
+        if (error := await self.perform(call)) is not None:
+            return error
+        # An answer whose body did not come whole was not read.
+        record = call.value or read_changed(self.spec, b"", record_id=int(id), changes=changes)
+        return ChangedRecord(call.attempts, record)
+
+    def update_request(self, id: int, changes: Any, *, wait_for_pace: bool = False) -> Request:  # noqa: A002, ANN401
+        """Build the request that changes a record."""
+        return Request(
             operation="update",
             kind=OperationKind.UPDATE,
             method="PATCH",
             path=f"{self.spec.path}/{int(id)}",
             template=self.spec.member,
             body=changes_body(self.spec, id, changes),
-            read=read,
+            read=partial(read_changed, self.spec, record_id=int(id), changes=changes),
             secret=[getattr(changes, name, None) for name in self.spec.secret],
             wait_for_pace=wait_for_pace,
         )
-        call = self._caller.begin(request)
-        error = await self._caller.perform(call)
-        if error is not None:
-            return error
-        # An answer whose body did not come whole was not read.
-        return ChangedRecord(call.attempts, call.value or read(b""))
+
+    def request(
+        self,
+        operation: MemberOperation,
+        id: int,  # noqa: A002
+        *,
+        repeatable: bool = False,
+        wait_for_pace: bool = False,
+    ) -> Request:
+        """Build the request of an operation on a record."""
+        return Request(
+            operation=operation.name,
+            kind=operation.kind,
+            method=operation.method,
+            # As a plain number: an enum's member would stand there by its name.
+            path=f"{self.spec.path}/{int(id)}{operation.action}",
+            template=self.spec.member + operation.action,
+            repeatable=repeatable,
+            wait_for_pace=wait_for_pace,
+        )
+
+    def call(self, request: Request) -> Call:
+        """Return a call of which nothing is sent yet."""
+        return self._caller.begin(request)
+
+    async def perform(self, call: Call) -> ClarusError | None:
+        """Make a call, and return what ended it; ``None`` if it succeeded."""
+        return await self._caller.perform(call)
 
 
 def surest(keys: Sequence[LookupKey], optional: Collection[str], *, searchable: bool) -> LookupKey:
