@@ -12,10 +12,10 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
 from os import PathLike
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from clarus_async.calls.request import DELETE
-from clarus_async.provisioning.bulk import BulkJob, BulkRun, BulkWork
+from clarus_async.provisioning.bulk import AHEAD, BulkJob, BulkRun, BulkWork
 from clarus_async.provisioning.job_index import outcome_of
 from clarus_async.provisioning.journal.file import JournalFile
 from clarus_async.provisioning.journal.journal import Journal
@@ -25,8 +25,8 @@ from clarus_async.provisioning.report import Outcome, OutcomeStatus
 from clarus_async.provisioning.review import review_records
 from clarus_async.reconcile.reconciler import Reconciler
 
-_ROWS = 256
-_SEVERAL = frozenset({OutcomeStatus.DUPLICATED, OutcomeStatus.DISABLED})
+_SEVERAL: Final = frozenset({OutcomeStatus.DUPLICATED, OutcomeStatus.DISABLED})
+"""Where the further ids of a row are those of records that the job made, too."""
 
 
 class Undo:
@@ -93,7 +93,7 @@ class _Rows(AsyncIterator[Row]):
 
     async def __anext__(self) -> Row:
         while not self._read:
-            rows = await self._journal.run(partial(self._journal.file.made, self._last, _ROWS))
+            rows = await self._journal.run(partial(self._journal.file.made, self._last, AHEAD))
             if not rows:
                 raise StopAsyncIteration
             self._last = max(rows)
@@ -103,48 +103,49 @@ class _Rows(AsyncIterator[Row]):
 
 
 class _UndoJob(BulkJob):
-    """Disables or deletes records, and has it in the journal of the run that created them."""
+    """Disables or deletes what a run made, and has that in the journal of the run."""
 
     gone_is_done = True
 
     def __init__(self, reconciler: Reconciler, journal: Journal, *, delete: bool) -> None:
-        super().__init__(
-            reconciler, DELETE if delete else None, OutcomeStatus.DELETED if delete else OutcomeStatus.DISABLED
-        )
-        self._journal = journal
+        super().__init__(reconciler, DELETE if delete else None, None)
+        self._run_journal = journal
         self._changes: Any = None if delete else reconciler.spec.changes(is_active=False)
+        if not delete:
+            self.done = OutcomeStatus.DISABLED
 
     async def prepare(self, records: Sequence[tuple[int, Any]]) -> list[BulkWork]:
-        """Have it on the disk that records are about to be undone."""
-        works = []
+        """Have it on the disk that the journal answers for none of these rows any more."""
+        works, changed = [], []
         for index, row in records:
             others = row.others if row.status in _SEVERAL else ()
-            work = BulkWork(index, row.key, (row.id, *others), self._changes, row)
+            work = BulkWork(index, row.key, (row.id, *others), self._changes)
+            work.row = row
             if row.in_doubt:
                 work.outcome = outcome_of(row, self.reconciler.spec.name, index)
+            else:
+                changed.append(row._replace(given=self._left(row.given)))
             works.append(work)
-        changed = [self._about_to_change(work.row) for work in works if work.outcome is None]
-        await self._journal.run(partial(self._journal.file.change, changed))
+        await self._run_journal.run(partial(self._run_journal.file.change, changed))
         return works
 
-    def _about_to_change(self, row: Any) -> Row:
-        given = row.given
-        if given is not None and self._changes is not None:
-            given = {name: digest for name, digest in given.items() if name != "is_active"}
-        changed: Row = row._replace(given=given)
-        return changed
+    def _left(self, given: Mapping[str, str] | None) -> Mapping[str, str] | None:
+        """Return the digests of what the server was given and will have afterwards."""
+        if given is None or self._changes is None:
+            return given
+        return {name: digest for name, digest in given.items() if name != "is_active"}
 
     async def ended(self, work: BulkWork, outcome: Outcome) -> None:
-        """Have it on the disk that a record was undone; what was not is undone by the next one."""
-        if not outcome.status.ok or work.row is None:
-            return
-        row = work.row._replace(
-            status=outcome.status.value,
-            ours=outcome.status is OutcomeStatus.DISABLED,
-            others=tuple(work.ids[1:]),
-            sends=0,
-            error=None,
-            differs=(),
-            ended=time.time(),
-        )
-        await self._journal.write([row])
+        """Have it on the disk that a record was undone; one that was not is undone by the next undo."""
+        if work.row is not None and outcome.status.ok:
+            ours, others = outcome.status is OutcomeStatus.DISABLED, tuple(work.ids[1:])
+            row = work.row._replace(
+                status=outcome.status.value,
+                ours=ours,
+                others=others,
+                sends=0,
+                error=None,
+                differs=(),
+                ended=time.time(),
+            )
+            await self._run_journal.write([row])

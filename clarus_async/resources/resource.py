@@ -266,12 +266,12 @@ class Resource(Generic[New, Changes, Record, Row, Filter]):
             ConfigurationError: the API has no such operation for the resource.
             InvalidInputError: an option is out of range.
         """
-        from clarus_async.provisioning.bulk import BulkRun, InputJob  # noqa: PLC0415  as in review
+        from clarus_async.provisioning.bulk import BulkJob, BulkRun  # noqa: PLC0415  as in review
 
         options = options or Options()
         options.check()
         found = None if operation == "update" else self._operation(operation)
-        return BulkRun(InputJob(self._reconciler, found, options.journal), records, options)
+        return BulkRun(BulkJob.of(self._reconciler, found, options.journal), records, options)
 
     def undo(self, journal: str | PathLike[str], *, delete: bool = False) -> Undo:
         """Disable or delete what a run created, as the command line does: @private.
@@ -285,10 +285,10 @@ class Resource(Generic[New, Changes, Record, Row, Filter]):
         """
         from clarus_async.provisioning.undo import Undo  # noqa: PLC0415  as in review
 
-        if delete:
-            self._operation(DELETE.name)
-        elif "is_active" not in attributes_of(self.spec.changes):
-            raise ConfigurationError(f"undo: the API has no way to disable {self.spec.name}")
+        ways = {"disable": "is_active" in attributes_of(self.spec.changes), "delete": DELETE in self.operations}
+        if not ways["delete" if delete else "disable"]:
+            missing = " or ".join(way for way, there in ways.items() if not there)
+            raise ConfigurationError(f"undo: the API has no way to {missing} {self.spec.name.replace('_', ' ')}")
         return Undo(self._reconciler, journal, delete=delete)
 
     def _operation(self, name: str) -> MemberOperation:

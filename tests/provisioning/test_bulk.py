@@ -80,7 +80,7 @@ async def test_each_record_has_one_outcome_and_the_others_are_left_alone(operati
         *(("stall_before", operation, "done", 2) for operation in ("delete", "update")),
         *(("reset_after", operation, "done", 2) for operation in ("delete", "update")),
         *(("error_after", operation, "done", 2) for operation in ("delete", "update")),
-        *((lost, "synchronize", "unresolved", 1) for lost in ("reset_before", "reset_after", "error_after", "html_502")),
+        *((lost, "synchronize", "unresolved", 1) for lost in ("reset_before", "reset_after", "error_after")),
         # What was answered with success is done, whatever else the answer says.
         *(("not_json", operation, "done", 1) for operation in OPERATIONS),
         *(("json_api_error", operation, "failed", 1) for operation in OPERATIONS),
