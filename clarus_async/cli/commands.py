@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -27,8 +28,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         verbose = args.verbose
         # Nothing is begun where its results could not be written.
         streams.write_to_stdout(b"")
-        # Each is imported only where its command is given: what they need takes a while to import.
-        status: int = import_module(f"clarus_async.cli.{args.module}").main(args)
+        with streams.logging_at(_level(args.verbose)):
+            # Each is imported only where its command is given: what they need takes a while to import.
+            status: int = import_module(f"clarus_async.cli.{args.module}").main(args)
         return status
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  the outermost frame: no caller could handle it
         return _end(error, verbose=verbose)
@@ -68,6 +70,18 @@ def parse(argv: Sequence[str]) -> SimpleNamespace | int:
     shown.seek(0)
     streams.write_to_stdout(streams.encode(shown.read(), sys.stdout))
     return status
+
+
+def _level(verbose: int) -> int:
+    levels = streams.LEVELS
+    if verbose:
+        return levels["info" if verbose == 1 else "debug"]
+    chosen = os.environ.get("CLARUS_LOG", "").strip().lower() or "warning"
+    if chosen not in levels:
+        from clarus_async.errors import ConfigurationError
+
+        raise ConfigurationError(f"CLARUS_LOG: must be one of {', '.join(levels)}")
+    return levels[chosen]
 
 
 def _end(error: BaseException, *, verbose: int) -> int:

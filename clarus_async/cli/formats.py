@@ -19,10 +19,9 @@ Record: TypeAlias = Mapping[str, Any]
 # before it makes it text. Japanese versions of Excel take the wide forms as well.
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
-# Columns of a terminal that a value of these attributes needs; what is cut is shorter than that.
+# The columns that come first, and how wide their values are; what is cut is shorter than that.
 _WIDTHS: Final[Mapping[str, int]] = {
-    "line": 7, "index": 7, "id": 8, "status": 12, "is_active": 9, "key": 22, "name": 26, "created_at": 16,
-    "error": 60, "applied": 7, "attempts": 8,
+    "line": 7, "id": 8, "key": 22, "name": 26, "status": 12, "is_active": 9, "created_at": 16, "error": 100,
 }  # fmt: skip
 _WIDTH: Final = 16  # of others
 _GAP: Final = 2
@@ -93,7 +92,7 @@ def _columns(names: Sequence[str]) -> dict[str, int]:
     """Choose the columns that a terminal has room for; the last takes what is left, up to what it needs."""
     room = shutil.get_terminal_size().columns
     columns: dict[str, int] = {}
-    for name in names:
+    for name in sorted(names, key=lambda name: [*_WIDTHS, name].index(name)):
         width = _WIDTHS.get(name, _WIDTH)
         if width > room and room < _WIDTH:
             break

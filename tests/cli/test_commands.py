@@ -262,6 +262,26 @@ class TestCommands:
         assert err.count("Traceback (most recent call last)") == 1
         assert err.splitlines()[-1].startswith("clarus: error: DELETE")
 
+    @pytest.mark.parametrize(
+        ("argv", "variable", "said"),
+        [
+            (("ping",), "", 0), (("ping", "-v"), "", 0), (("ping", "-vv"), "", 2), (("ping",), "debug", 2),
+            (("ping", "-v"), "debug", 0),
+        ],
+    )  # fmt: skip
+    async def test_what_is_logged_is_said_as_it_is_asked_for(self, argv, variable, said, clarus, monkeypatch):
+        monkeypatch.setenv("CLARUS_LOG", variable)
+        status, _, lines = await clarus(*argv)
+
+        assert status == 0
+        assert len([line for line in lines if line.startswith("attempt 1 of")]) == min(said, 1)
+        assert bool(lines) == bool(said)
+
+    async def test_an_unknown_level_is_named(self, clarus, monkeypatch):
+        monkeypatch.setenv("CLARUS_LOG", "loud")
+
+        assert await clarus("ping") == (2, [], ["clarus: error: CLARUS_LOG: must be one of warning, info, debug"])
+
     async def test_what_is_not_ours_is_not_repeated(self, environment, monkeypatch, capfd):
         from clarus_async.client import ClarusClient
 
