@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from datetime import UTC, datetime
 from functools import partial
 from os import PathLike
 
@@ -75,7 +76,8 @@ async def _review(reconciler: Reconciler, journal: Journal) -> AsyncGenerator[Ou
             result = reconciler.sort_out(creation, chosen[n], there.rows, there.at, others)
             outcome = _reviewed(result.ids, spec, row, chosen[n].called)
             if outcome.status.value != row.status and outcome.status is not OutcomeStatus.UNRESOLVED:
-                kept = {"sends": row.sends, "existing": row.existing}
+                ended = datetime.now(UTC).timestamp() if row.ended is None else row.ended
+                kept = {"sends": row.sends, "existing": row.existing, "ended": ended, "took": row.took}
                 changed.append(completion_of(n, outcome, unknown=True, ours=True, **kept))
             yield outcome
         if changed:
