@@ -11,7 +11,7 @@ import errno
 import os
 import secrets
 import sqlite3
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +22,15 @@ from clarus_async.forking import watch
 from clarus_async.provisioning.journal import rows as sql
 from clarus_async.provisioning.journal.file_lock import FileLock, wal_problem
 from clarus_async.provisioning.journal.rows import VERSION, Known, Row, are_texts
-from clarus_async.provisioning.journal.timeline import MOST_STRETCHES, Stretch, merged
+from clarus_async.provisioning.journal.timeline import (
+    MOST_STRETCHES,
+    Doubts,
+    JournaledRun,
+    Settled,
+    Stretch,
+    is_time,
+    merged,
+)
 from clarus_async.provisioning.report import OutcomeStatus
 
 _RESOURCE_OF_VERSION_1: Final = "integrations"  # every journal of version 1 is of these
@@ -48,6 +56,8 @@ class JournalFile:
         """Goes into every hash, so that journals can't be compared."""
         self.resource: str = resource or _RESOURCE_OF_VERSION_1
         """What its records are, once it is open."""
+        self.job: Mapping[str, str] = {}
+        """What tells its job from others (``tenant``, ``base_url``, ``resource``, ``operation``), once it is open."""
         watch(self)
 
     def forked(self) -> Iterable[object]:
@@ -177,8 +187,10 @@ class JournalFile:
             # It commits, or rolls back.
             with database:
                 database.executescript(f"BEGIN;{upgrade}")
+            job = dict(database.execute("SELECT name, value FROM job"))
         salt = bytes.fromhex(job["salt"])
-        self.resource = job.get("resource", _RESOURCE_OF_VERSION_1)
+        self.job = {name: str(job[name]) for name in self._job}
+        self.resource = self.job["resource"]
         known = [Known.of(values) for values in database.execute(sql.KNOWN)]
         database.execute("INSERT OR REPLACE INTO job VALUES ('open', '1')")
         # Not truncated: while it is open, its WAL is never without what was written last.
@@ -274,6 +286,27 @@ class JournalFile:
             if not ((status is None or status in sql.STATUSES) and type(attempts) is int):
                 raise ValueError("a record has no sensible status or attempts")
         return {status: (records, attempts) for status, records, attempts in rows}
+
+    def course(self) -> tuple[list[JournaledRun], list[Stretch]]:
+        """Return the runs of the job, and what was sent in them, each in its order."""
+        database = self._connected()
+        runs, stretches = (database.execute(query).fetchall() for query in (sql.RUNS, sql.TIMELINE))
+        return [JournaledRun.of(values) for values in runs], [Stretch.of(values) for values in stretches]
+
+    def doubts(self) -> dict[Settled, Doubts]:
+        """Say how records that were in doubt were settled, and how long that took."""
+        database, found = self._connected(), {}
+        for how, records, timed in database.execute(sql.DOUBTS).fetchall():
+            places = [(how, timed // 2), (how, timed - 1)] if timed else []
+            times = [database.execute(sql.TIME_IN_DOUBT, place).fetchone()[0] for place in places]
+            if not all(map(is_time, times)):
+                raise ValueError("a record has no sensible took")
+            found[Settled(how)] = Doubts(records, *times)
+        return found
+
+    def slowest(self, most: int) -> list[Row]:
+        """Read the records that took longest from their first request to their end, the slowest first."""
+        return list(self._fetch("WHERE took IS NOT NULL ORDER BY took DESC, n LIMIT ?", most).values())
 
     def differing(self) -> dict[tuple[str, ...], int]:
         """Count the records that are there with other attributes than were given, by those attributes."""

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from clarus_async.errors import Applied
-from clarus_async.provisioning.journal.timeline import JournaledRun, Stretch
+from clarus_async.provisioning.journal.timeline import JournaledRun, Settled, Stretch
 from clarus_async.provisioning.options import EXISTING
 from clarus_async.provisioning.report import OutcomeStatus
 
@@ -226,6 +226,17 @@ MADE_COUNTS: Final = {
 }
 _COUNTED: Final = ", ".join(f"count(*) FILTER (WHERE {test})" for test in MADE_COUNTS.values())
 COUNT_MADE: Final = f"SELECT {_COUNTED} FROM records"  # noqa: S608  made of constants
+_SETTLED: Final = f"""CASE
+  WHEN status IS NULL OR status = 'unresolved' THEN '{Settled.UNKNOWN}'
+  WHEN status = 'duplicated' THEN '{Settled.SEVERAL}'
+  WHEN status IN ('failed', 'conflict') THEN '{Settled.NOT_THERE}'
+  WHEN coalesce(sends, 0) > 1 THEN '{Settled.SENT_AGAIN}'
+  ELSE '{Settled.FOUND}' END"""
+_DOUBTED: Final = "(unknown OR status IS NULL)"
+DOUBTS: Final = f"SELECT {_SETTLED}, count(*), count(took) FROM records WHERE {_DOUBTED} GROUP BY 1"  # noqa: S608
+TIME_IN_DOUBT: Final = (
+    f"SELECT took FROM records WHERE {_DOUBTED} AND took IS NOT NULL AND {_SETTLED} = ? ORDER BY took LIMIT 1 OFFSET ?"  # noqa: S608
+)
 READ: Final = f"SELECT {', '.join(Row._fields)} FROM records"  # noqa: S608  field names
 # What is wrong with the input itself, such as a key that is there twice.
 REFUSED: Final = "(coalesce(status, '') = 'failed' AND hash IS NULL)"

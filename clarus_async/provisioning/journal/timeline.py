@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
 MOST_STRETCHES: Final = 4096
@@ -56,6 +57,30 @@ class Stretch(NamedTuple):
             self.unclear + other.unclear,
             self.paused + other.paused,
         )
+
+
+class Settled(StrEnum):
+    """What became of a record that was in doubt."""
+
+    FOUND = "found"  # the server had it
+    SENT_AGAIN = "sent again"  # the server did not have it, and got it once more
+    SEVERAL = "several"  # the server has more than one
+    NOT_THERE = "not there"  # and not to be sent again
+    UNKNOWN = "unknown"  # nobody knows
+
+
+class Doubts(NamedTuple):
+    """Records that were in doubt and settled in one way.
+
+    Args:
+        records: how many.
+        typical: seconds that half of them took at the most, from the first request on; ``None`` where nobody knows.
+        longest: seconds that all of them took at the most.
+    """
+
+    records: int
+    typical: float | None = None
+    longest: float | None = None
 
 
 class JournaledRun(NamedTuple):
