@@ -2,55 +2,89 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import io
+import os
 import sys
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
+from types import SimpleNamespace
 from typing import Final
 
 from clarus_async.cli import streams
-from clarus_async.cli.parser import build_parser
+
+_WRONG: Final = 2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``clarus`` with these arguments, or those of the process, and return the exit status."""
     streams.reserve_descriptors()
-    debug = False
+    verbose = 0
     try:
-        args = _parse(sys.argv[1:] if argv is None else argv)
-        debug = args.debug
+        args = parse(sys.argv[1:] if argv is None else argv)
+        if isinstance(args, int):
+            return args
+        verbose = args.verbose
         # Nothing is begun where its results could not be written.
         streams.write_to_stdout(b"")
-        return _run(args)
+        with streams.logging_at(_level(args.verbose)):
+            # Each is imported only where its command is given: what they need takes a while to import.
+            status: int = import_module(f"clarus_async.cli.{args.module}").main(args)
+        return status
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  the outermost frame: no caller could handle it
-        return _end(error, debug=debug)
+        return _end(error, verbose=verbose)
     finally:
         streams.empty_buffers()
 
 
-def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = build_parser(argv)
-    shown, said = io.StringIO(), io.StringIO()
+def parse(argv: Sequence[str]) -> SimpleNamespace | int:
+    """Return the arguments of a command, or the exit status where all is said."""
     try:
-        with contextlib.redirect_stdout(shown), contextlib.redirect_stderr(said):
-            args, unknown = parser.parse_known_args(argv)
-            if unknown:
-                # Their names alone: what is given by mistake may be a secret.
-                named = (word.partition("=")[0] if word.startswith("-") else "…" for word in unknown)
-                parser.error(f"unrecognized arguments: {' '.join(named)}")
-    except SystemExit:
-        for line in said.getvalue().splitlines():
+        from click import ClickException, UsageError
+        from click.exceptions import NoArgsIsHelpError
+
+        from clarus_async.cli.parser import build_parser
+    except ImportError:
+        streams.say("clarus: error: the command line needs its extra: pip install 'clarus-async[cli]'")
+        return _WRONG
+    shown, status = io.TextIOWrapper(io.BytesIO(), "utf-8"), 0
+    try:
+        # Help and completions come through here, so that a stream that can't show or take them ends in a message.
+        with contextlib.redirect_stdout(shown):
+            args = build_parser().main(list(argv), "clarus", standalone_mode=False)
+        if isinstance(args, SimpleNamespace):
+            return args
+    except SystemExit as end:  # of a completion
+        status = end.code if isinstance(end.code, int) else 1
+    except NoArgsIsHelpError as error:
+        for line in error.format_message().splitlines():
             streams.say(line)
-        if shown.getvalue():
-            streams.write_to_stdout(streams.encode(shown.getvalue(), sys.stdout))
-        raise
-    return args
+        return _WRONG
+    except ClickException as error:
+        context = error.ctx if isinstance(error, UsageError) else None
+        path = "clarus" if context is None else context.command_path
+        streams.say(f"clarus: error: {' '.join(error.format_message().split())}")
+        streams.say(f"{path} --help shows what there is")
+        return _WRONG
+    shown.seek(0)
+    streams.write_to_stdout(streams.encode(shown.read(), sys.stdout))
+    return status
 
 
-def _end(error: BaseException, *, debug: bool) -> int:
+def _level(verbose: int) -> int:
+    levels = streams.LEVELS
+    if verbose:
+        return levels["info" if verbose == 1 else "debug"]
+    chosen = os.environ.get("CLARUS_LOG", "").strip().lower() or "warning"
+    if chosen not in levels:
+        from clarus_async.errors import ConfigurationError
+
+        raise ConfigurationError(f"CLARUS_LOG: must be one of {', '.join(levels)}")
+    return levels[chosen]
+
+
+def _end(error: BaseException, *, verbose: int) -> int:
     # Imported only now, so that help and usage errors come at once.
     from clarus_async.cli import output
 
@@ -58,21 +92,9 @@ def _end(error: BaseException, *, debug: bool) -> int:
         return output.Exit.READER_GONE
     if not isinstance(error, Exception):
         return output.Exit.INTERRUPTED
-    if debug:
+    if verbose > 1:
         for line in "".join(traceback.format_exception(error)).splitlines():
             streams.say(line)
     text, status = output.explain(error)
     streams.say(f"clarus: error: {text}")
-    return status
-
-
-_MODULES: Final = {"provision": "provision", "report": "journal_report", "simulator": "simulate"}
-
-
-def _run(args: argparse.Namespace) -> int:
-    name = _MODULES.get(args.command, "operations")
-    if name == "provision" and args.celery is not None:
-        name = "provision_fleet"
-    # Each is imported only where its command is given: what they need takes a while to import.
-    status: int = import_module(f"clarus_async.cli.{name}").main(args)
     return status

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
+import sys
 from collections import Counter
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing
+from types import SimpleNamespace
+
+import attrs
 
 from clarus_async.cli.connection import connect, resource_of
+from clarus_async.cli.formats import format_of
 from clarus_async.cli.output import Exit, Results
 from clarus_async.cli.streams import say
 from clarus_async.cli.summary import SHOWN, Summary
@@ -18,19 +22,19 @@ from clarus_async.provisioning.report import Outcome, Report
 from clarus_async.provisioning.review import report_of, troubled
 
 
-def main(args: argparse.Namespace) -> int:
+def main(args: SimpleNamespace) -> int:
     """Run ``clarus report``."""
     return asyncio.run(_main(args, connect(args) if args.look else None))
 
 
-async def _main(args: argparse.Namespace, client: ClarusClient | None) -> int:
-    async with Results() as results:
-        if client is not None:
-            async with client, aclosing(resource_of(client, args).review(args.journal)) as outcomes:
+async def _main(args: SimpleNamespace, opening: AbstractAsyncContextManager[ClarusClient] | None) -> int:
+    async with Results(format_of(args.output, sys.stdout)) as results:
+        if opening is not None:
+            async with opening as client, aclosing(resource_of(client, args).review(args.journal)) as outcomes:
                 async for outcome in outcomes:
-                    await results.write(outcome.to_json())
+                    await results.write(attrs.asdict(outcome))
         report, not_ok, differs = await _read(args.journal, args.resource.name)
-        await results.write(report.to_json())
+        await results.write(report.as_dict())
     summary = Summary(spec=args.resource, report=report, taken=report.total, differing=Counter(differs))
     for outcome in not_ok:
         summary.note(outcome)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import difflib
+import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any, Final
 
 import attrs
-import orjson
 
 from clarus_async.cli.attribute_options import given_attributes, typed
 from clarus_async.cli.connection import connect, resource_of
+from clarus_async.cli.formats import Record, format_of
 from clarus_async.cli.output import Exit, Results
 from clarus_async.cli.streams import open_stdin, say
 from clarus_async.client import ClarusClient
@@ -23,19 +24,22 @@ from clarus_async.provisioning.files.json_records import parse
 from clarus_async.resources.spec import AnySpec
 
 _LONGEST_JSON: Final = 2**20  # bytes
+_ONE_OR_MANY: Final = frozenset({"update", "delete", "sync"})
 _WRITES: Final = frozenset({"create", "update", "delete", "sync"})
 
 
-def main(args: argparse.Namespace) -> int:
+def main(args: SimpleNamespace) -> int:
     """Run a command that makes a call and writes its results."""
+    if args.command in _ONE_OR_MANY and args.id is None:
+        raise ConfigurationError(f"{args.command}: takes the ID of a record")
     # What is given is checked before anything is opened.
     action = _ACTIONS[args.command](args)
-    client = connect(args)
+    opening = connect(args)
 
     async def run() -> int:
-        results = Results()
+        results = Results(format_of(args.output, sys.stdout, single=args.command != "list"))
         try:
-            async with client, results:
+            async with opening as client, results:
                 await action(client, results)
         finally:
             if results.unwritten and args.command in _WRITES:
@@ -48,7 +52,7 @@ def main(args: argparse.Namespace) -> int:
 _Action = Callable[[ClarusClient, Results], Awaitable[None]]
 
 
-def _list(args: argparse.Namespace) -> _Action:
+def _list(args: SimpleNamespace) -> _Action:
     spec: AnySpec = args.resource
     wanted = spec.listing.filter(**given_attributes(args, spec.listing.filter))
 
@@ -60,7 +64,7 @@ def _list(args: argparse.Namespace) -> _Action:
     return action
 
 
-def _create(args: argparse.Namespace) -> _Action:
+def _create(args: SimpleNamespace) -> _Action:
     spec: AnySpec = args.resource
     given = _json_object(args.json)
     by_option = given_attributes(args, spec.new)
@@ -73,7 +77,7 @@ def _create(args: argparse.Namespace) -> _Action:
     return action
 
 
-def _update(args: argparse.Namespace) -> _Action:
+def _update(args: SimpleNamespace) -> _Action:
     spec: AnySpec = args.resource
     given = _json_object(args.json)
     names = [name for name, _ in args.set]
@@ -91,29 +95,29 @@ def _update(args: argparse.Namespace) -> _Action:
     return action
 
 
-def _do_to_one(args: argparse.Namespace) -> _Action:
+def _do_to_one(args: SimpleNamespace) -> _Action:
     operation, said = {"delete": ("delete", "deleted"), "sync": ("synchronize", "synchronizing")}[args.command]
     if not hasattr(getattr(ClarusClient, args.resource.name), operation):
         raise ConfigurationError(f"{args.command}: the API has no such operation for {args.resource.name}")
 
     async def action(client: ClarusClient, results: Results) -> None:
         await getattr(resource_of(client, args), operation)(args.id)
-        await results.write(orjson.dumps({"id": args.id, said: True}))
+        await results.write({"id": args.id, said: True})
 
     return action
 
 
-def _ping(_: argparse.Namespace) -> _Action:
+def _ping(_: SimpleNamespace) -> _Action:
     async def action(client: ClarusClient, results: Results) -> None:
         started_at = time.monotonic()
         await client.ping()
         seconds = round(time.monotonic() - started_at, 3)
-        await results.write(orjson.dumps({"subdomain": client.subdomain, "ok": True, "seconds": seconds}))
+        await results.write({"subdomain": client.subdomain, "ok": True, "seconds": seconds})
 
     return action
 
 
-_ACTIONS: Final[Mapping[str, Callable[[argparse.Namespace], _Action]]] = {
+_ACTIONS: Final[Mapping[str, Callable[[SimpleNamespace], _Action]]] = {
     "list": _list,
     "create": _create,
     "update": _update,
@@ -123,10 +127,10 @@ _ACTIONS: Final[Mapping[str, Callable[[argparse.Namespace], _Action]]] = {
 }
 
 
-def _shown(record: Any, spec: AnySpec) -> bytes:  # noqa: ANN401  a record or a row of any resource
+def _shown(record: Any, spec: AnySpec) -> Record:  # noqa: ANN401  a record or a row of any resource
     # What may hold secrets, whoever put them there, is left out.
     names = (field.name for field in attrs.fields(type(record)))
-    return orjson.dumps({name: getattr(record, name) for name in names if name not in {*spec.secret, "extra"}})
+    return {name: getattr(record, name) for name in names if name not in {*spec.secret, "extra"}}
 
 
 def _json_object(text: str | None) -> dict[str, Any]:

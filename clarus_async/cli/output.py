@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import queue
+import re
 import signal
 import threading
 from collections.abc import Awaitable, Callable, Iterator
@@ -12,6 +13,7 @@ from enum import IntEnum
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
+from clarus_async.cli.formats import Record
 from clarus_async.cli.streams import say, write_results
 from clarus_async.errors import ClarusError, ConfigurationError, InputProblem, InvalidInputError
 from clarus_async.provisioning.files.numbered import BadRow
@@ -56,27 +58,47 @@ def refuse_rows(name: str, bad: int, where: str = "") -> Exit:
     return Exit.USAGE
 
 
+# An option as Python has it, in a message of the library's.
+_OPTION: Final = re.compile(
+    r"\b(existing|max_failures|allow_http|concurrency|page_size|deadline)=(?:True|[\"']?(\w+)[\"']?)"
+)
+
+
+def _as_option(found: re.Match[str]) -> str:
+    return " ".join(filter(None, ["--" + found[1].replace("_", "-"), found[2]]))
+
+
 def explain(error: Exception) -> tuple[str, Exit]:
     """Return one line on what went wrong, and the exit status that says whose move it is."""
     if isinstance(error, ClarusError):
-        return str(error), Exit.USAGE if isinstance(error, ConfigurationError | InvalidInputError) else Exit.FAILED
+        text = _OPTION.sub(_as_option, str(error))
+        return text, Exit.USAGE if isinstance(error, ConfigurationError | InvalidInputError) else Exit.FAILED
     if isinstance(error, OSError):
         where = "" if error.filename is None else f"{error.filename}: "
         return f"{where}{error.strerror or error}", Exit.FAILED
     # Its text may hold anything.
-    return f"unexpected {type(error).__name__}; --debug shows where", Exit.FAILED
+    return f"unexpected {type(error).__name__}; -vv shows where", Exit.FAILED
 
 
 class Results:
-    """Result lines, written by a thread: a slow reader must not stall the requests that are on the wire.
+    """Results, written by a thread: a slow reader must not stall the requests that are on the wire.
 
-    The thread is a daemon, for a write may block for ever. Where a line can't be written, ``on_lost`` is called once,
-    on the event loop. As a context manager, it raises what kept lines from being written.
+    The thread is a daemon, for a write may block for ever. Where a result can't be written, ``on_lost`` is called once,
+    on the event loop. As a context manager, it raises what kept results from being written.
+
+    Args:
+        render: what turns a record into lines; see ``format_of``.
+        write: what writes lines.
+        on_lost: called where they can't be written.
     """
 
     def __init__(
-        self, write: Callable[[bytes], None] = write_results, on_lost: Callable[[], None] = lambda: None
+        self,
+        render: Callable[[Record], bytes],
+        write: Callable[[bytes], None] = write_results,
+        on_lost: Callable[[], None] = lambda: None,
     ) -> None:
+        self._render = render
         self._write = write
         self._on_lost = on_lost
         self._loop = asyncio.get_running_loop()
@@ -84,7 +106,7 @@ class Results:
         self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._done = asyncio.Event()
         self.lost: Exception | None = None
-        """Why lines could not be written, if some could not."""
+        """Why results could not be written, if some could not."""
         self.unwritten: bytes = b""
         """The first of them."""
         threading.Thread(target=self._drain, name="clarus results", daemon=True).start()
@@ -99,10 +121,10 @@ class Results:
         if error is None and self.lost is not None:
             raise self.lost
 
-    async def write(self, line: bytes) -> bool:
-        """Hand on one line, wait while the reader is far behind, and say whether lines are still being written."""
+    async def write(self, record: Record) -> bool:
+        """Hand on one result, wait while the reader is far behind, and say whether they are still being written."""
         await self._room.acquire()
-        self._lines.put(line + b"\n")
+        self._lines.put(self._render(record))
         return self.lost is None
 
     async def close(self, within: float | None = None) -> None:
@@ -126,9 +148,13 @@ class Results:
 
 
 async def deliver(
-    stop: Callable[[], None], view: ProgressView, grace: float, work: Callable[[Results], Awaitable[None]]
+    stop: Callable[[], None],
+    view: ProgressView,
+    grace: float,
+    work: Callable[[Results], Awaitable[None]],
+    render: Callable[[Record], bytes],
 ) -> int | None:
-    """Write the results of some work; return the exit status where that was interrupted.
+    """Write the results of some work as ``render`` says; return the exit status where that was interrupted.
 
     After the first signal ``stop`` lets no further record begin, and what is in flight has ``grace`` seconds; then, or
     after the second, ``work`` is cancelled.
@@ -156,7 +182,7 @@ async def deliver(
     with _handled(on_signal):
         try:
             async with asyncio.timeout(None) as limit:
-                results = Results(view.write_results, on_lost=wind_down)
+                results = Results(render, view.write_results, wind_down)
                 try:
                     await work(results)
                 finally:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import contextlib
+import sys
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from types import SimpleNamespace
 from typing import Final
 
+import attrs
+
 from clarus_async.cli.connection import connect, resource_of
+from clarus_async.cli.formats import format_of
 from clarus_async.cli.output import Results, deliver, describe, refuse_rows
 from clarus_async.cli.progress import ProgressView, drawing_of
 from clarus_async.cli.record_input import Input, InputRecords, open_input
@@ -27,30 +31,32 @@ _SESSION_END: Final = 1.0  # seconds after which a trial's tokens end
 _UNSTEADY: Final = 3.0
 
 
-def main(args: argparse.Namespace) -> int:
+def main(args: SimpleNamespace) -> int:
     """Run ``clarus provision``."""
     if args.simulate and (args.subdomain is not None or args.base_url is not None):
         raise ConfigurationError("--simulate has a tenant and a URL of its own: leave --subdomain and --base-url out")
     # What is wrong with the settings is said before a long file is read.
-    client = None if args.simulate else connect(args, max_connections=max(64, args.concurrency))
+    opening = None if args.simulate else connect(args, max_connections=max(64, args.concurrency))
     if args.simulate and args.journal is not None:
         raise ConfigurationError("--simulate ends with what it holds: a journal of it could never be resumed")
     with open_input(args.file, args.resource, args.format) as source:
         checked = source.check(describe)
         if checked.bad:
             return refuse_rows(source.name, checked.bad, "" if checked.is_whole else " in its beginning")
-        return asyncio.run(_main(args, client, source, checked.good if checked.is_whole else None))
+        return asyncio.run(_main(args, opening, source, checked.good if checked.is_whole else None))
 
 
-async def _main(args: argparse.Namespace, client: ClarusClient | None, source: Input, total: int | None) -> int:
-    async with contextlib.AsyncExitStack() as stack:
-        client = await stack.enter_async_context(client or await _trial(stack, args))
+async def _main(
+    args: SimpleNamespace, opening: AbstractAsyncContextManager[ClarusClient] | None, source: Input, total: int | None
+) -> int:
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(opening or await _trial(stack, args))
         summary = Summary(spec=args.resource, total=total)
         with summary.told_at_the_end(_how_to_resume(args)), ProgressView(drawing_of(total)) as view:
             return await _provision(client, source, args, view, summary)
 
 
-def _how_to_resume(args: argparse.Namespace) -> str:
+def _how_to_resume(args: SimpleNamespace) -> str:
     if args.journal is not None:
         return f"clarus: to go on, run the same command again with --journal {args.journal}"
     if args.existing == "ignore":
@@ -58,7 +64,7 @@ def _how_to_resume(args: argparse.Namespace) -> str:
     return "clarus: to go on, run the same command again: what is there already is found by its key"
 
 
-async def _trial(stack: contextlib.AsyncExitStack, args: argparse.Namespace) -> ClarusClient:
+async def _trial(stack: AsyncExitStack, args: SimpleNamespace) -> ClarusClient:
     simulator = await stack.enter_async_context(trial_simulator())
     loop = asyncio.get_running_loop()
     # A login to the account's front end ends the session (CLARUS_API.md §2).
@@ -74,7 +80,7 @@ async def _trial(stack: contextlib.AsyncExitStack, args: argparse.Namespace) -> 
 
 
 async def _provision(
-    client: ClarusClient, source: Input, args: argparse.Namespace, view: ProgressView, summary: Summary
+    client: ClarusClient, source: Input, args: SimpleNamespace, view: ProgressView, summary: Summary
 ) -> int:
     records = InputRecords(source, lambda row: describe(row, view.say))
     run = resource_of(client, args).provision(
@@ -103,11 +109,11 @@ async def _provision(
             async with run:
                 async for outcome in run:
                     summary.add(outcome, records.line_of(outcome.index))
-                    await results.write(outcome.to_json())
+                    await results.write(attrs.asdict(outcome))
         finally:
             looking.cancel()
             await asyncio.wait([looking])
             summary.taken, summary.bad = run.begun, records.bad
 
-    interrupted = await deliver(stop, view, _GRACE, work)
+    interrupted = await deliver(stop, view, _GRACE, work, format_of(args.output, sys.stdout))
     return summary.exit_status if interrupted is None else interrupted

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import os
 import stat
+import sys
 import time
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Final
 
+import attrs
+
 from clarus_async.cli.connection import connect, resource_of
+from clarus_async.cli.formats import format_of
 from clarus_async.cli.output import Results, deliver, describe, refuse_rows
 from clarus_async.cli.progress import ProgressView, drawing_of
 from clarus_async.cli.summary import Summary
@@ -33,7 +38,7 @@ _GRACE: Final = 60.0  # seconds that what is in flight has after Ctrl-C, and wor
 _LOST_AFTER: Final = 60.0  # seconds that a shard may be out without an owner
 
 
-def main(args: argparse.Namespace) -> int:
+def main(args: SimpleNamespace) -> int:
     """Run ``clarus provision --celery``."""
     for option, given in (
         ("--simulate", args.simulate),
@@ -46,7 +51,7 @@ def main(args: argparse.Namespace) -> int:
             raise ConfigurationError(f"{option} does not go with --celery")
     if args.file == "-":
         raise ConfigurationError("--celery needs a file that every worker sees: standard input is not one")
-    client = connect(args)
+    opening = connect(args)
     try:
         from clarus_async.fleet import celery
     except ImportError:
@@ -60,13 +65,18 @@ def main(args: argparse.Namespace) -> int:
         raise InvalidInputError(f"{args.file}: {error.strerror}") from None
     if not regular:
         raise ConfigurationError(f"--celery needs a file that every worker sees: {args.file} is not one")
-    return asyncio.run(_main(args, client, app, address))
+    return asyncio.run(_main(args, opening, app, address))
 
 
-async def _main(args: argparse.Namespace, client: ClarusClient, app: Celery, address: RedisAddress | str) -> int:
+async def _main(
+    args: SimpleNamespace,
+    opening: AbstractAsyncContextManager[ClarusClient],
+    app: Celery,
+    address: RedisAddress | str,
+) -> int:
     async with shard_store.connect(address) as redis:
         await shard_store.probe(redis)
-    async with client:
+    async with opening as client:
         resource = resource_of(client, args)
         terms = resource.terms
         references = await resource.searches_references()
@@ -91,11 +101,17 @@ async def _main(args: argparse.Namespace, client: ClarusClient, app: Celery, add
         ProgressView(drawing_of(summary.total)) as view,
     ):
         async with shard_store.connect(address) as redis:
-            return await _coordinate(split, app, redis, view, summary, terms.settle)
+            return await _coordinate(args, split, app, redis, view, summary, terms.settle)
 
 
 async def _coordinate(
-    split: SplitFile, app: Celery, redis: Redis, view: ProgressView, summary: Summary, settle: float
+    args: SimpleNamespace,
+    split: SplitFile,
+    app: Celery,
+    redis: Redis,
+    view: ProgressView,
+    summary: Summary,
+    settle: float,
 ) -> int:
     from clarus_async.fleet.celery import queue_length, send
 
@@ -123,7 +139,7 @@ async def _coordinate(
         summary.taken = summary.report.total
         elapsed = time.monotonic() - began
         view.at(Progress(summary.report, elapsed, summary.report.total / elapsed if elapsed else 0.0))
-        await results.write(outcome.to_json())
+        await results.write(attrs.asdict(outcome))
 
-    interrupted = await deliver(coordinator.stop, view, _GRACE, work)
+    interrupted = await deliver(coordinator.stop, view, _GRACE, work, format_of(args.output, sys.stdout))
     return summary.exit_status if interrupted is None else interrupted

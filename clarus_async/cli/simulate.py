@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import signal
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Final
 
 import orjson
@@ -43,7 +43,7 @@ def trial_simulator() -> Simulator:
         raise ConfigurationError(str(error)) from None
 
 
-def main(args: argparse.Namespace) -> int:
+def main(args: SimpleNamespace) -> int:
     """Run ``clarus simulator`` until it is told to end."""
     from clarus_async.simulator import Simulator
 
@@ -62,7 +62,7 @@ def main(args: argparse.Namespace) -> int:
     return asyncio.run(_serve(simulator, tenants))
 
 
-def _quota(args: argparse.Namespace) -> Quota | None:
+def _quota(args: SimpleNamespace) -> Quota | None:
     from clarus_async.simulator import Quota
 
     names = ("kind", "headers", "burst", "delay", "block", "also", "status")

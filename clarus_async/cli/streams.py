@@ -10,14 +10,18 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
+import logging
 import os
 import select
 import sys
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, BinaryIO, Final, TextIO
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
+LEVELS: Final = {"warning": logging.WARNING, "info": logging.INFO, "debug": logging.DEBUG}
+"""What ``CLARUS_LOG`` may be; ``-v`` is the second, ``-vv`` the third."""
 STDOUT: Final = "standard output"
 """What an error calls it."""
 
@@ -59,6 +63,36 @@ def say(text: str) -> None:
     """Write one line to standard error, where that is possible: nothing depends on it."""
     with contextlib.suppress(OSError):
         write(sys.stderr, encode(printable(text), sys.stderr) + b"\n")
+
+
+class Log(logging.Handler):
+    """Says what is logged, a line each; a progress view takes it over for as long as it is shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.say: Callable[[str], None] = say
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Say it."""
+        for line in self.format(record).splitlines():
+            self.say(line)
+
+
+log: Final = Log()
+
+
+@contextlib.contextmanager
+def logging_at(level: int) -> Iterator[None]:
+    """Say what is logged meanwhile: by this library at this level or above, by others where it is a warning."""
+    ours, root = logging.getLogger("clarus_async"), logging.getLogger()
+    before = ours.level
+    ours.setLevel(level)
+    root.addHandler(log)
+    try:
+        yield
+    finally:
+        root.removeHandler(log)
+        ours.setLevel(before)
 
 
 def encode(text: str, stream: TextIO | None) -> bytes:

@@ -50,6 +50,12 @@ _LARGEST_WRITE: Final = 2**20  # bytes; aiohttp warns of larger bodies, which it
 _FRAMING: Final = frozenset({"content-length", "expect", "host"})
 
 
+def proxied_session(proxy: str, max_connections: int) -> ClientSession:
+    """Make a session whose requests go through a proxy."""
+    connector = aiohttp.TCPConnector(limit=max_connections)
+    return aiohttp.ClientSession(proxy=proxy, connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+
+
 class _GuardedBody(aiohttp.BytesIOPayload):
     """A body that is written through a ``WriteGuard``, with the headers, which aiohttp holds back for it."""
 

@@ -110,7 +110,7 @@ class TestProvision:
         assert status == 1
         assert len(results) == 2
         assert said[-1] == (
-            "clarus: error: provision: stopped when 2 records had failed (max_failures=1);"
+            "clarus: error: provision: stopped when 2 records had failed (--max-failures 1);"
             " what was in flight has ended, and the rest was not sent"
         )
 

@@ -109,13 +109,6 @@ def give_input(monkeypatch):
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(INPUT)))
 
 
-def run(argv):
-    try:
-        return main(argv)
-    except SystemExit as exit_:
-        return exit_.code
-
-
 class TestTheCommandLine:
     @pytest.mark.parametrize("kind", [None, *KINDS], ids=str)
     async def test_says_no_secret_whatever_the_server_answers(self, kind, folder, monkeypatch, capfd):
@@ -130,8 +123,8 @@ class TestTheCommandLine:
                     if kind is not None and endpoint in possible(kind):
                         sim.script(endpoint, *[kind] * (2 if kind is FaultKind.UNAUTHORIZED else 1))
                     give_input(monkeypatch)
-                    failed += await asyncio.to_thread(run, ["--debug", *argv, "--deadline", "2"]) != 0
-                await asyncio.to_thread(run, ["report", "run.db", "--look"])
+                    failed += await asyncio.to_thread(main, [*argv, "-vv", "--deadline", "2"]) != 0
+                await asyncio.to_thread(main, ["report", "run.db", "--look"])
                 out, err = capfd.readouterr()
                 watch.check("standard output", out)
                 watch.check("standard error", err)
@@ -144,7 +137,7 @@ class TestTheCommandLine:
         monkeypatch.setenv("CLARUS_SUBDOMAIN", "acme")
         monkeypatch.setenv("CLARUS_ACCESS_TOKEN", "canary-token")
         with Watch() as watch:
-            assert run(["--debug", *argv]) in {1, 2}
+            assert main([*argv, "-vv"]) in {1, 2}
             out, err = capfd.readouterr()
             assert err
             watch.check("standard output", out)
@@ -155,12 +148,12 @@ class TestTheCommandLine:
     def test_help_shows_nothing_of_the_environment(self, command, monkeypatch, capsys):
         for name in ("SUBDOMAIN", "CLIENT_ID", "CLIENT_SECRET", "ACCESS_TOKEN", "REFRESH_TOKEN", "SCOPES", "BASE_URL"):
             monkeypatch.setenv(f"CLARUS_{name}", "canary")
-        assert run([*command.split(), "--help"]) == 0
+        assert main([*command.split(), "--help"]) == 0
         assert "canary" not in "".join(capsys.readouterr())
 
     async def test_its_process_shows_a_secret_only_where_it_was_given(self):
         """What it authenticates with is in its environment, which is its user's alone to read; else there is none."""
-        command = [sys.executable, "-X", "dev", "-m", "clarus_async", "--debug", *COMMANDS["create"]]
+        command = [sys.executable, "-X", "dev", "-m", "clarus_async", *COMMANDS["create"], "-vv"]
         async with CanarySimulator() as sim:
             sim.script(Endpoint.CREATE, Fault(FaultKind.STALL_BEFORE, delay=30.0))
             env = {name: value for name, value in os.environ.items() if not name.startswith("CLARUS_")}

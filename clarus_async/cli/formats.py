@@ -1,0 +1,127 @@
+"""How results are written: a table for people, JSON Lines for programs, CSV for spreadsheets."""
+
+from __future__ import annotations
+
+import csv
+import io
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final, TypeAlias
+
+import orjson
+
+from clarus_async.cli.streams import is_terminal, printable
+
+Record: TypeAlias = Mapping[str, Any]
+
+# What a spreadsheet takes for the beginning of a formula, which may call programs. As OWASP advises, an apostrophe
+# before it makes it text. Japanese versions of Excel take the wide forms as well.
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+
+# The columns that come first, and how wide their values are; what is cut is shorter than that.
+_WIDTHS: Final[Mapping[str, int]] = {
+    "line": 7, "id": 8, "key": 22, "name": 26, "status": 12, "is_active": 9, "created_at": 16, "error": 100,
+}  # fmt: skip
+_WIDTH: Final = 16  # of others
+_GAP: Final = 2
+_HIDDEN: Final = frozenset({"resource", "index"})
+"""What a table leaves out: it is the same in each row, or says what the line says."""
+
+
+def format_of(chosen: str | None, stream: Any, *, single: bool = False) -> Callable[[Record], bytes]:  # noqa: ANN401
+    """Return what writes a record as ``--output`` says, or as suits a stream: a table on a terminal, else JSON Lines.
+
+    Raises:
+        ConfigurationError: what draws tables is not installed.
+    """
+    chosen = chosen or ("table" if is_terminal(stream) else "jsonl")
+    if chosen == "csv":
+        return _Csv()
+    if chosen == "jsonl":
+        return lambda record: orjson.dumps(record) + b"\n"
+    return _sheet if single else _Table()
+
+
+class _Csv:
+    """Rows below a header; whatever a spreadsheet would take for a formula is made text."""
+
+    def __init__(self) -> None:
+        self._columns: Sequence[str] = ()
+
+    def __call__(self, record: Record) -> bytes:
+        text = io.StringIO(newline="")
+        writer = csv.writer(text)
+        if not self._columns:
+            self._columns = tuple(record)
+            writer.writerow(self._columns)
+        writer.writerow([self._cell(record.get(name)) for name in self._columns])
+        return text.getvalue().encode()
+
+    def _cell(self, value: object) -> object:
+        text = value.isoformat() if isinstance(value, datetime) else _plain(value)
+        return f"'{text}" if isinstance(value, str) and text.startswith(_FORMULA) else text
+
+
+class _Table:
+    """Rows below a header, one at a time: how wide a column is stands before the rows are known."""
+
+    def __init__(self) -> None:
+        from rich.cells import set_cell_size
+
+        self._fit = set_cell_size
+        self._columns: dict[str, int] = {}
+
+    def __call__(self, record: Record) -> bytes:
+        lines = []
+        if not self._columns:
+            self._columns = _columns([name for name in record if name not in _HIDDEN])
+            lines.append([name.upper().replace("_", " ") for name in self._columns])
+        lines.append([printable(_for_people(record.get(name))) for name in self._columns])
+        return "".join(self._line(cells) for cells in lines).encode()
+
+    def _line(self, cells: Sequence[str]) -> str:
+        fitted = []
+        for cell, width in zip(cells, self._columns.values(), strict=True):
+            whole = self._fit(cell, width)
+            fitted.append(whole if whole.rstrip() == cell.rstrip() else self._fit(cell, width - 1) + "…")
+        return (" " * _GAP).join(fitted).rstrip() + "\n"
+
+
+def _columns(names: Sequence[str]) -> dict[str, int]:
+    """Choose the columns that a terminal has room for; the last takes what is left, up to what it needs."""
+    room = shutil.get_terminal_size().columns
+    columns: dict[str, int] = {}
+    for name in sorted(names, key=lambda name: [*_WIDTHS, name].index(name)):
+        width = _WIDTHS.get(name, _WIDTH)
+        if width > room and room < _WIDTH:
+            break
+        columns[name] = min(width, room)
+        room -= columns[name] + _GAP
+    return columns
+
+
+def _sheet(record: Record) -> bytes:
+    """Write one record, a line for each attribute that it has."""
+    shown = {name: text for name, value in record.items() if (text := printable(_for_people(value)))}
+    widest = max(map(len, shown), default=0)
+    return "".join(f"{name:<{widest}}  {text}\n" for name, text in shown.items()).encode()
+
+
+def _for_people(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value.astimezone():%Y-%m-%d %H:%M}" if isinstance(value, datetime) else _plain(value)
+
+
+def _plain(value: object) -> str:
+    """Write a value as one text: of an error its message, of several values all."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Mapping):
+        return str(value["message"]) if "message" in value else orjson.dumps(value).decode()
+    if isinstance(value, list | tuple):
+        return " ".join(map(_plain, value))
+    return str(value)
