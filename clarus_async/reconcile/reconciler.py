@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from clarus_async.calls.caller import Caller
 from clarus_async.calls.request import Call, MemberOperation, Request
 from clarus_async.errors import Applied, ClarusError
+from clarus_async.ratelimit.queue import Traffic
 from clarus_async.reconcile.concurrent_creates import ConcurrentCreates
 from clarus_async.reconcile.decide import LookupResult, lookup_result, search_from
 from clarus_async.reconcile.lookup import look_up, optional_keys, searches_optional_keys, state_of
@@ -38,6 +39,7 @@ class Creation:
         record: what the answer to a send said.
         error: what ended the last send.
         budget_exhausted: that would have been tried again, and the retry budget had nothing left.
+        sent_at: when the first request for it went out that was not refused, in seconds on the event loop's clock.
         rows: what the last lookup found, by id.
         concurrent: where it is noted as under way.
         names: what its keys have in common with those that a server may take for equal.
@@ -47,6 +49,7 @@ class Creation:
     record: Any = None
     error: ClarusError | None = None
     budget_exhausted: bool = False
+    sent_at: float | None = None
     rows: Mapping[int, Any] = MappingProxyType({})
     concurrent: ConcurrentCreates | None = None
 
@@ -117,6 +120,12 @@ class Reconciler:
         """Seconds for which nothing may be sent to the tenant."""
         core = self._caller.core
         return core.tenants.queue(self._caller.subdomain).pace.pause(core.time())
+
+    @property
+    def traffic(self) -> Traffic:
+        """What the client sent in the tenant's name so far."""
+        core = self._caller.core
+        return core.tenants.queue(self._caller.subdomain).traffic(core.time())
 
     @property
     def server_time(self) -> datetime | None:
@@ -210,6 +219,8 @@ class Reconciler:
         now = self._caller.core.time()
         pending.attempts += call.attempts
         creation.error, creation.budget_exhausted = error, call.budget_exhausted
+        if creation.sent_at is None and call.attempts:
+            creation.sent_at = call.first_in_doubt_at or call.sent_at
         if error is None:
             creation.record = call.value
             in_doubt.sent(Applied.YES, now, call.value.id)
