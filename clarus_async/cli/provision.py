@@ -16,6 +16,8 @@ from clarus_async.cli.summary import Summary
 from clarus_async.client import ClarusClient
 from clarus_async.config import Timeouts
 from clarus_async.errors import ConfigurationError
+from clarus_async.provisioning.files.options import ReadOptions
+from clarus_async.provisioning.files.target import new_records
 
 _GRACE: Final = 10.0  # seconds that what is in flight has after Ctrl-C
 # Seconds after which this simulator applies nothing any more; a server's is longer, and so is the wait for it.
@@ -35,7 +37,7 @@ def main(args: argparse.Namespace) -> int:
     client = None if args.simulate else connect(args, max_connections=max(64, args.concurrency))
     if args.simulate and args.journal is not None:
         raise ConfigurationError("--simulate ends with what it holds: a journal of it could never be resumed")
-    with open_input(args.file, args.resource, args.format) as source:
+    with open_input(args.file, new_records(args.resource), ReadOptions.of(args)) as source:
         checked = source.check(describe)
         if checked.bad:
             return refuse_rows(source.name, checked.bad, "" if checked.is_whole else " in its beginning")
