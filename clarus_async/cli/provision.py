@@ -20,6 +20,8 @@ from clarus_async.cli.summary import Summary
 from clarus_async.client import ClarusClient
 from clarus_async.config import Timeouts
 from clarus_async.errors import ConfigurationError
+from clarus_async.provisioning.files.options import ReadOptions
+from clarus_async.provisioning.files.target import new_records
 from clarus_async.provisioning.run import ProvisionRun
 
 _GRACE: Final = 10.0  # seconds that what is in flight has after Ctrl-C
@@ -40,7 +42,7 @@ def main(args: SimpleNamespace) -> int:
     opening = None if args.simulate else connect(args, max_connections=max(64, args.concurrency))
     if args.simulate and args.journal is not None:
         raise ConfigurationError("--simulate ends with what it holds: a journal of it could never be resumed")
-    with open_input(args.file, args.resource, args.format) as source:
+    with open_input(args.file, new_records(args.resource), ReadOptions.of(args)) as source:
         checked = source.check(describe)
         if checked.bad:
             return refuse_rows(source.name, checked.bad, "" if checked.is_whole else " in its beginning")
