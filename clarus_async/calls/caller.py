@@ -181,6 +181,7 @@ class Caller:
         call.limiter_503 = False
         call.attempts += 1
         call.counted_attempts += 1
+        tenant.queue.requests += 1
         # 2. The request, and what its result proves.
         try:
             received = await self.core.session.send(
@@ -209,6 +210,7 @@ class Caller:
             return action
         if effect in {Effect.UNKNOWN, Effect.APPLIED}:
             call.note_in_doubt()
+            tenant.queue.unclear += 1
         if action is NextAction.RETRY and call.limiter_503 and call.uncounted_503s < MOST_UNCOUNTED_ATTEMPTS:
             # It costs no attempt, as a 429 costs none.
             call.uncounted_503s += 1

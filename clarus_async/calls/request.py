@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import attrs
 
@@ -32,6 +32,27 @@ class Request:
     new_connection: bool = False  # no connection is used that was used before
     # It looks up what an earlier request did: it goes before new work, and has a retry budget of its own.
     reconciles: bool = False
+
+
+class MemberOperation(NamedTuple):
+    """What a resource can do to one of its records besides changing it: a request without a body.
+
+    Args:
+        name: of the method, such as ``delete``.
+        kind: what the request does.
+        method: of HTTP.
+        done: what an outcome says of a record to which it was done.
+        action: what the path has after the id.
+    """
+
+    name: str
+    kind: OperationKind
+    method: str
+    done: str
+    action: str = ""
+
+
+DELETE: Final = MemberOperation("delete", OperationKind.DELETE, "DELETE", "deleted")
 
 
 class Call:

@@ -30,8 +30,12 @@ _WRITES: Final = frozenset({"create", "update", "delete", "sync"})
 
 def main(args: SimpleNamespace) -> int:
     """Run a command that makes a call and writes its results."""
+    if args.command in _ONE_OR_MANY and args.from_file is not None:
+        from clarus_async.cli.bulk import main as do_to_many
+
+        return do_to_many(args)
     if args.command in _ONE_OR_MANY and args.id is None:
-        raise ConfigurationError(f"{args.command}: takes the ID of a record")
+        raise ConfigurationError(f"{args.command}: takes the ID of a record, or --from FILE")
     # What is given is checked before anything is opened.
     action = _ACTIONS[args.command](args)
     opening = connect(args)

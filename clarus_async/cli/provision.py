@@ -20,6 +20,9 @@ from clarus_async.cli.summary import Summary
 from clarus_async.client import ClarusClient
 from clarus_async.config import Timeouts
 from clarus_async.errors import ConfigurationError
+from clarus_async.provisioning.files.options import ReadOptions
+from clarus_async.provisioning.files.target import new_records
+from clarus_async.provisioning.run import ProvisionRun
 
 _GRACE: Final = 10.0  # seconds that what is in flight has after Ctrl-C
 # Seconds after which this simulator applies nothing any more; a server's is longer, and so is the wait for it.
@@ -39,7 +42,7 @@ def main(args: SimpleNamespace) -> int:
     opening = None if args.simulate else connect(args, max_connections=max(64, args.concurrency))
     if args.simulate and args.journal is not None:
         raise ConfigurationError("--simulate ends with what it holds: a journal of it could never be resumed")
-    with open_input(args.file, args.resource, args.format) as source:
+    with open_input(args.file, new_records(args.resource), ReadOptions.of(args)) as source:
         checked = source.check(describe)
         if checked.bad:
             return refuse_rows(source.name, checked.bad, "" if checked.is_whole else " in its beginning")
@@ -92,10 +95,18 @@ async def _provision(
         max_failures=args.max_failures,
         on_progress=view.at,
     )
+    return await deliver_outcomes(run, args, view, summary, records)
+
+
+async def deliver_outcomes(
+    run: ProvisionRun, args: SimpleNamespace, view: ProgressView, summary: Summary, records: InputRecords | None = None
+) -> int:
+    """Write the outcomes of a run as they come; return the exit status."""
 
     def stop() -> None:
         run.stop()
-        records.stop()
+        if records is not None:
+            records.stop()
 
     async def look() -> None:
         # While a record in doubt is waited for there are no outcomes, and there is something to say.
@@ -108,12 +119,12 @@ async def _provision(
         try:
             async with run:
                 async for outcome in run:
-                    summary.add(outcome, records.line_of(outcome.index))
+                    summary.add(outcome, None if records is None else records.line_of(outcome.index))
                     await results.write(attrs.asdict(outcome))
         finally:
             looking.cancel()
             await asyncio.wait([looking])
-            summary.taken, summary.bad = run.begun, records.bad
+            summary.taken, summary.bad = run.begun, 0 if records is None else records.bad
 
     interrupted = await deliver(stop, view, _GRACE, work, format_of(args.output, sys.stdout))
     return summary.exit_status if interrupted is None else interrupted

@@ -26,7 +26,7 @@ from clarus_async.fleet.coordinator import Coordinator
 from clarus_async.fleet.redis_url import RedisAddress, read_redis_url
 from clarus_async.fleet.split_file import SplitFile, split_file
 from clarus_async.fleet.worker import EXISTING
-from clarus_async.provisioning.files.reader import Format
+from clarus_async.provisioning.files.options import Format
 from clarus_async.provisioning.options import Progress
 from clarus_async.provisioning.report import Outcome
 
@@ -129,8 +129,6 @@ async def _coordinate(
     began = time.monotonic()
 
     async def work(results: Results) -> None:
-        for outcome in split.refused:
-            await handle(outcome, results)
         async for outcome in coordinator.outcomes():
             await handle(outcome, results)
 

@@ -17,9 +17,10 @@ import attrs
 
 from clarus_async.cli.streams import open_stdin
 from clarus_async.errors import InvalidInputError
-from clarus_async.provisioning.files.numbered import BadRow, NumberedRecord, Row
-from clarus_async.provisioning.files.reader import Format, format_of, read_records
-from clarus_async.resources.spec import AnySpec
+from clarus_async.provisioning.files.numbered import BadRow, Found, NumberedRecord, Row
+from clarus_async.provisioning.files.options import ReadOptions
+from clarus_async.provisioning.files.reader import format_of, read_rows
+from clarus_async.provisioning.files.target import Target
 
 # Rows that are read ahead of whoever takes them: enough to keep a run busy while the thread that reads has no turn.
 _AHEAD: Final = 256
@@ -94,11 +95,15 @@ class _Pipe(io.RawIOBase):
 
 
 class Checked(NamedTuple):
-    """How many rows of an input are records and how many are not, and whether it was read to its end."""
+    """What an input came to: how many of its rows can be sent, and how many can't.
+
+    ``is_whole`` says whether it was read to its end.
+    """
 
     good: int
     bad: int
     is_whole: bool
+    found: Found
 
 
 @attrs.define
@@ -106,18 +111,18 @@ class Input:
     """Where records come from; an error of reading names it."""
 
     name: str
-    spec: AnySpec
+    target: Target
     stream: BinaryIO
-    format: Format | None
+    options: ReadOptions
     pipe: _Pipe | None = None
     """What is below the stream, where that can't be rewound."""
     is_handed_over: bool = False
     """A thread reads it, and closes it at its end: until then, it may be blocked in it."""
 
-    def rows(self, stream: BinaryIO | None = None) -> Iterator[Row]:
+    def rows(self, stream: BinaryIO | None = None, found: Found | None = None) -> Iterator[Row]:
         """Read from where the stream stands, or what was read ahead of it."""
         try:
-            yield from read_records(stream or self.stream, self.spec, self.format)
+            yield from read_rows(stream or self.stream, self.target, self.options, found)
         except OSError as error:
             error.filename = self.name
             raise
@@ -141,9 +146,10 @@ class Input:
             error.filename = self.name
             raise
         good = bad = 0
+        found = Found()
         is_whole = not isinstance(stream, _Beginning)
         try:
-            for row in self.rows(stream):
+            for row in self.rows(stream, found):
                 if isinstance(row, BadRow):
                     bad += 1
                     report(row)
@@ -153,31 +159,30 @@ class Input:
             pass
         if not self.pipe:
             self.stream.seek(start)
-        return Checked(good, bad, is_whole)
+        return Checked(good, bad, is_whole, found)
 
 
-def open_input(name: str, spec: AnySpec, format: str | None) -> Input:  # noqa: A002  as the option is called
+def open_input(name: str, target: Target, options: ReadOptions) -> Input:
     """Open a file of records, or standard input for ``-``.
 
     Raises:
         InvalidInputError: it can't be opened.
     """
-    chosen = None if format is None else Format(format)
     try:
         if name == "-":
             name, raw = "standard input", open_stdin()
             if not isinstance(raw, io.FileIO):
-                return Input(name, spec, raw, chosen)
+                return Input(name, target, raw, options)
         else:
-            chosen = chosen or format_of(name)
+            options = attrs.evolve(options, format=options.format or format_of(name))
             raw = io.FileIO(name, "rb")
         is_file = stat.S_ISREG(os.fstat(raw.fileno()).st_mode)
     except OSError as error:
         raise InvalidInputError(f"{name}: {error.strerror}") from None
     if is_file:
-        return Input(name, spec, io.BufferedReader(raw), chosen)
+        return Input(name, target, io.BufferedReader(raw), options)
     pipe = _Pipe(raw)
-    return Input(name, spec, io.BufferedReader(pipe), chosen, pipe)
+    return Input(name, target, io.BufferedReader(pipe), options, pipe)
 
 
 class InputRecords(AsyncIterator[Any]):

@@ -38,12 +38,12 @@ class Summary:
     """Whether the results of some could not be written."""
     _not_ok: list[str] = attrs.field(factory=list, init=False)
 
-    def add(self, outcome: Outcome, line: int) -> None:
-        """Count the outcome of the record that stands on a line of the input."""
+    def add(self, outcome: Outcome, line: int | None) -> None:
+        """Count the outcome of the record that stands on a line of the input, if it has lines."""
         self.report.add(outcome)
         if outcome.differs:
             self.differing[tuple(outcome.differs)] += 1
-        self.note(outcome, f"line {line}: ")
+        self.note(outcome, "" if line is None else f"line {line}: ")
 
     def note(self, outcome: Outcome, where: str = "") -> None:
         """Keep a line for an outcome that is not ok, as long as there are few, with ``where`` before it."""

@@ -16,7 +16,9 @@ import attrs
 
 from clarus_async.errors import InvalidInputError
 from clarus_async.provisioning.files.numbered import BadRow
-from clarus_async.provisioning.files.reader import Format, read_records
+from clarus_async.provisioning.files.options import Format, ReadOptions
+from clarus_async.provisioning.files.reader import read_rows
+from clarus_async.provisioning.files.target import new_records
 from clarus_async.resources.spec import AnySpec
 from clarus_async.resources.table import RESOURCES
 
@@ -115,11 +117,11 @@ class Shard:
         Raises:
             InvalidInputError: the file can't be read, or has changed since it was split.
         """
-        spec = self.spec
+        target, options = new_records(self.spec), ReadOptions(format=self.format)
         try:
             with Path(self.path).open("rb") as stream:
                 for part in self.ranges:
-                    rows = read_records(SectionReader(stream, self.header, part.start, part.end), spec, self.format)
+                    rows = read_rows(SectionReader(stream, self.header, part.start, part.end), target, options)
                     for index, row in zip(range(part.index, part.index + part.records), rows, strict=True):
                         if isinstance(row, BadRow):
                             raise self._changed()

@@ -3,13 +3,13 @@
 A file is split before anything is sent, and to its end, so that what is wrong with a row is known by then, and so is
 which records belong together:
 
-* A key that is there twice is refused for the second, as in a run on one machine.
+* A key that is there twice is a bad row for the second, as in a run on one machine.
 * What can only be looked up by its last natural key, such as a name, goes into the same shard as the others that have
   the same value there. Whose a record is that is found by its name can be told only by whoever knows of all creates of
   that name.
 
-The file is read once, and once more where there are such records. In memory are two hashes and a line number for each
-record.
+The file is read once, and once more where there are such records. In memory are two hashes and two line numbers for
+each record.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from clarus_async.errors import InvalidInputError
 from clarus_async.fleet.shards import Range, SectionReader, Shard, add_key, new_keys_digest
 from clarus_async.provisioning.files.csv_records import join_lines
 from clarus_async.provisioning.files.numbered import BadRow, NumberedRecord
-from clarus_async.provisioning.files.reader import Format, format_of, format_of_line, number_lines, read_records
-from clarus_async.provisioning.planner import refused_key
-from clarus_async.provisioning.report import Outcome
+from clarus_async.provisioning.files.options import Format, ReadOptions
+from clarus_async.provisioning.files.reader import format_of, format_of_line, number_lines, read_rows
+from clarus_async.provisioning.files.target import new_records
 from clarus_async.provisioning.text_numbers import TextNumbers
 from clarus_async.reconcile.pending import folded
 from clarus_async.resources.spec import AnySpec
@@ -41,14 +41,12 @@ class SplitFile:
     Args:
         run: names the job; what is before the dot names the tenant and the file only.
         shards: those of it.
-        refused: outcomes of records whose key was there before.
         lines: on which line each record starts, by its place in the input.
         bad: rows that can't be read; where there are any, there are no shards.
     """
 
     run: str
     shards: tuple[Shard, ...]
-    refused: tuple[Outcome, ...]
     lines: MutableSequence[int]
     bad: int
 
@@ -87,7 +85,6 @@ class _FileSplitter:
         self._surer_keys = [key.field for key in surer if key.searchable or references]
         self._name = last.field if surer else None
         self._together = together
-        self._keys = TextNumbers()
         self._names = TextNumbers()
         self._current = _ShardBuilder()
         self._by_name: dict[str, _ShardBuilder] = {}
@@ -95,14 +92,13 @@ class _FileSplitter:
         self.shards: list[_ShardBuilder] = []
         self.shared_names: set[str] = set()
         """Names of several records, of which one is looked up by it."""
-        self.refused: list[Outcome] = []
         self.lines = array("Q")
         self.bad = 0
 
     def read(self, stream: BinaryIO, header: int, format: Format, report: Callable[[BadRow], None]) -> None:  # noqa: A002
         """Read all of a file, whose first record begins behind its header, and report each bad row."""
         file, start = SectionReader(stream), header
-        for row in read_records(file, self._spec, format):
+        for row in read_rows(file, new_records(self._spec), ReadOptions(format=format)):
             if row.place is not None or file.position == start:
                 # A machine that is given some of the bytes has to find a record in them.
                 self.bad += 1
@@ -118,10 +114,6 @@ class _FileSplitter:
     def _add(self, start: int, end: int, row: NumberedRecord) -> None:
         new, index = row.new, len(self.lines)
         self.lines.append(row.line)
-        if self._keys.find(new.key):
-            self.refused.append(refused_key(index, new.key, self._spec.name))
-            return
-        self._keys.add(new.key, 0)
         name = None if self._name is None else folded(getattr(new, self._name))
         if name is not None:
             self._note_name(name, new)
@@ -186,7 +178,9 @@ def split_file(
             header = 0
             if form is Format.CSV:
                 before = SectionReader(stream)
-                next(join_lines(number_lines(before)), None)
+                next(
+                    (row for _, row in join_lines(number_lines(before)) if isinstance(row, BadRow) or row.strip()), None
+                )
                 header = before.position
             splitter = _FileSplitter(spec, size, references=references)
             splitter.read(stream, header, form, report)
@@ -213,7 +207,6 @@ def split_file(
     return SplitFile(
         run=run,
         shards=() if splitter.bad else shards,
-        refused=tuple(splitter.refused),
         lines=splitter.lines,
         bad=splitter.bad,
     )

@@ -55,7 +55,10 @@ class Engine:
         self._ahead = max(2 * KEYS, 4 * concurrency)
         self._input = InputBuffer(specs, self._ahead)
         spec = reconciler.spec
-        journal = None if path is None else Journal(JournalFile(path, terms.tenant, terms.base_url, spec.name))
+        journal = None
+        if path is not None:
+            file = JournalFile(path, terms.tenant, terms.base_url, spec.name)
+            journal = Journal(file, None if dry_run else lambda: reconciler.traffic, source=_name_of(specs))
         self._has_journal = journal is not None
         self._index = JobIndex(spec, journal, existing)
         self._queue = WorkQueue(max(_IN_DOUBT * concurrency, _IN_DOUBT_AT_LEAST), concurrency)
@@ -87,6 +90,11 @@ class Engine:
     def begun(self) -> int:
         """How many records of the input have their outcome, or may have been sent."""
         return self._known + self._queue.under_way
+
+    @property
+    def in_doubt(self) -> tuple[int, float]:
+        """How many records are in doubt, and when the last of them is due, in seconds on the event loop's clock."""
+        return self.settler.in_doubt
 
     def stop(self) -> None:
         """Begin no further record."""
@@ -369,6 +377,11 @@ class Engine:
             for _, outcome, _ in ended:
                 await self._hand_on(outcome)
             self._moved.set()
+
+
+def _name_of(specs: object) -> str | None:
+    name = getattr(specs, "source_name", None)
+    return name if isinstance(name, str) else None
 
 
 def _task(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -53,6 +54,8 @@ class Earlier(NamedTuple):
     def tell(self, item: WorkItem) -> None:
         """Tell what is known of a record that is to be decided anew."""
         row = self.row
+        if row.status == "deleted":
+            return
         item.own_id, item.ours, item.given = row.id, row.ours, row.given
         item.others = {*row.others} - {row.id}
         item.edited = not self.same and row.hash != ""
@@ -278,9 +281,10 @@ class JobIndex:
         if self._journal is None:
             return
         rows: list[Row] = []
+        wall, now = round(datetime.now(UTC).timestamp(), 3), asyncio.get_running_loop().time()
         for item, outcome, number in ended:
             if item is None:
-                rows += (Row(number, outcome.key), completion_of(number, outcome))
+                rows += (Row(number, outcome.key), completion_of(number, outcome, ended=wall))
                 continue
             pending = item.pending
             if not item.journaled:
@@ -291,9 +295,18 @@ class JobIndex:
             # What this job made stays known, also where a run could not say so.
             made = item.own_id if item.ours and outcome.id is None else outcome.id
             ours = item.ours or is_ours(outcome, sends)
-            unknown, existing = pending.was_in_doubt, self._existing
             rows.append(
-                completion_of(number, outcome, id=made, sends=sends, unknown=unknown, existing=existing, ours=ours)
+                completion_of(
+                    number,
+                    outcome,
+                    id=made,
+                    sends=sends,
+                    unknown=pending.was_in_doubt,
+                    existing=self._existing,
+                    ours=ours,
+                    ended=wall,
+                    took=_took(item, now),
+                )
             )
         await self._journal.write(rows)
 
@@ -325,6 +338,13 @@ def is_ours(outcome: Outcome, sends: int) -> bool:
     """Whether a send of the job made what is there."""
     made = {OutcomeStatus.CREATED, OutcomeStatus.DUPLICATED}
     return outcome.status in made or (outcome.status is OutcomeStatus.ADOPTED and sends > 0)
+
+
+def _took(item: WorkItem, now: float) -> float | None:
+    """Return the seconds since a record was first sent in this run, or taken over from another as one in doubt."""
+    in_doubt, sent_at = item.in_doubt, item.creation.sent_at
+    since = in_doubt.given_up if sent_at is None and in_doubt.sends else sent_at
+    return None if since is None else round(max(0.0, now - since), 3)
 
 
 def _intent(item: WorkItem, now: datetime | None) -> Row:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, Mapping, Sequence
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import attrs
 import orjson
@@ -20,6 +20,9 @@ class OutcomeStatus(StrEnum):
     CREATED = "created"
     ADOPTED = "adopted"
     UPDATED = "updated"
+    DISABLED = "disabled"
+    DELETED = "deleted"
+    SYNCHRONIZED = "synchronized"
     FAILED = "failed"
     CONFLICT = "conflict"
     UNRESOLVED = "unresolved"
@@ -27,8 +30,20 @@ class OutcomeStatus(StrEnum):
 
     @property
     def ok(self) -> bool:
-        """Whether the record is there as it should be."""
-        return self in {OutcomeStatus.CREATED, OutcomeStatus.ADOPTED, OutcomeStatus.UPDATED}
+        """Whether the record is as it should be."""
+        return self in _OK
+
+
+_OK: Final = frozenset(
+    {
+        OutcomeStatus.CREATED,
+        OutcomeStatus.ADOPTED,
+        OutcomeStatus.UPDATED,
+        OutcomeStatus.DISABLED,
+        OutcomeStatus.DELETED,
+        OutcomeStatus.SYNCHRONIZED,
+    }
+)
 
 
 @attrs.frozen(kw_only=True, repr=False)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection, Mapping
+from datetime import UTC, datetime
 from functools import partial
 from os import PathLike
+from typing import Final, NamedTuple
 
 import attrs
 
@@ -13,17 +15,26 @@ from clarus_async.provisioning.job_index import completion_of, outcome_of, resto
 from clarus_async.provisioning.journal.file import JournalFile
 from clarus_async.provisioning.journal.journal import Journal
 from clarus_async.provisioning.journal.rows import Row
+from clarus_async.provisioning.journal.timeline import Doubts, JournaledRun, Settled, Stretch
 from clarus_async.provisioning.report import Outcome, OutcomeStatus, Problem, Report
 from clarus_async.reconcile.lookup_batcher import KEYS, LookupBatcher, LookupRows
 from clarus_async.reconcile.pending import LookupKey, PendingCreate
 from clarus_async.reconcile.reconciler import Creation, Reconciler
 from clarus_async.resources.spec import AnySpec
 
+# Rows that are read at once: some hundred kilobytes.
+_AT_ONCE: Final = 1000
+_SLOWEST: Final = 10
+
 
 async def report_of(journal: Journal) -> Report:
     """Count what a journal holds; what is in flight is unresolved."""
+    return _report(await journal.run(journal.file.counts))
+
+
+def _report(counts: Mapping[str | None, tuple[int, int]]) -> Report:
     report = Report()
-    for status, (records, attempts) in (await journal.run(journal.file.counts)).items():
+    for status, (records, attempts) in counts.items():
         report.counts[OutcomeStatus(status or OutcomeStatus.UNRESOLVED)] += records
         report.attempts += attempts
     return report
@@ -33,6 +44,66 @@ async def troubled(journal: Journal, most: int) -> list[Outcome]:
     """Return the first outcomes of records that are not there as they should be."""
     rows = await journal.run(partial(journal.file.troubled, most))
     return [outcome_of(row, journal.file.resource) for row in rows.values()]
+
+
+async def outcomes_of(journal: Journal, statuses: Collection[str | None] | None = None) -> AsyncGenerator[Outcome]:
+    """Yield the outcomes that a journal holds, of some statuses or of all; ``None`` is in flight."""
+    last = 0
+    while rows := await journal.run(partial(journal.file.outcomes, last, _AT_ONCE, statuses)):
+        last = max(rows)
+        for row in rows.values():
+            yield outcome_of(row, journal.file.resource)
+
+
+class History(NamedTuple):
+    """What a journal tells of its job.
+
+    Args:
+        job: what tells it from others; see ``JournalFile``.
+        report: counts the outcomes.
+        in_flight: how many of the unresolved are in flight.
+        runs: when it went on.
+        stretches: what was sent then.
+        doubts: how records in doubt were settled.
+        slowest: records, the slowest first.
+        differing: how many records are there with other attributes than were given, by those attributes.
+        shown: the first outcomes of each status that is not ok.
+    """
+
+    job: Mapping[str, str]
+    report: Report
+    in_flight: int
+    runs: list[JournaledRun]
+    stretches: list[Stretch]
+    doubts: Mapping[Settled, Doubts]
+    slowest: list[Row]
+    differing: Mapping[tuple[str, ...], int]
+    shown: Mapping[OutcomeStatus, list[Outcome]]
+
+
+async def history_of(journal: Journal, most: int) -> History:
+    """Read all but the outcomes that are ok, and ``most`` of what there may be many of."""
+    file = journal.file
+
+    def read() -> History:
+        counts = file.counts()
+        shown = {}
+        for status in (one for one in OutcomeStatus if not one.ok):
+            kinds = (status, None) if status is OutcomeStatus.UNRESOLVED else (status,)
+            if not counts.keys().isdisjoint(kinds):
+                shown[status] = [outcome_of(row, file.resource) for row in file.outcomes(0, most, kinds).values()]
+        return History(
+            file.job,
+            _report(counts),
+            counts.get(None, (0, 0))[0],
+            *file.course(),
+            file.doubts(),
+            file.slowest(_SLOWEST),
+            file.differing(),
+            shown,
+        )
+
+    return await journal.run(read)
 
 
 async def review_journal(reconciler: Reconciler, path: str | PathLike[str]) -> AsyncGenerator[Outcome]:
@@ -75,7 +146,8 @@ async def _review(reconciler: Reconciler, journal: Journal) -> AsyncGenerator[Ou
             result = reconciler.sort_out(creation, chosen[n], there.rows, there.at, others)
             outcome = _reviewed(result.ids, spec, row, chosen[n].called)
             if outcome.status.value != row.status and outcome.status is not OutcomeStatus.UNRESOLVED:
-                kept = {"sends": row.sends, "existing": row.existing}
+                ended = datetime.now(UTC).timestamp() if row.ended is None else row.ended
+                kept = {"sends": row.sends, "existing": row.existing, "ended": ended, "took": row.took}
                 changed.append(completion_of(n, outcome, unknown=True, ours=True, **kept))
             yield outcome
         if changed:

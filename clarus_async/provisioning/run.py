@@ -7,12 +7,15 @@ import logging
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sized
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from clarus_async.errors import InvalidInputError
 from clarus_async.provisioning.options import Options, Progress
 from clarus_async.provisioning.report import Outcome, Report
 from clarus_async.reconcile.reconciler import Reconciler
+
+if TYPE_CHECKING:
+    from clarus_async.provisioning.engine import Engine
 
 _log = logging.getLogger("clarus_async")
 
@@ -41,14 +44,17 @@ class ProvisionRun(AsyncIterator[Outcome]):
         self._reconciler = reconciler
         self._options = options
         self._total = len(specs) if isinstance(specs, Sized) else None
-        from clarus_async.provisioning.engine import Engine  # noqa: PLC0415  only a run pays for it, and for SQLite
-
-        self._engine = Engine(reconciler, specs, options)
+        self._engine = self._engine_of(specs)
         self._report = Report()
         self._task: asyncio.Task[None] | None = None
         self._clock: Callable[[], float] = lambda: 0.0
         self._started_at = 0.0
         self._unheard_progress = False
+
+    def _engine_of(self, specs: Iterable[object] | AsyncIterable[object]) -> Engine:
+        from clarus_async.provisioning.engine import Engine  # noqa: PLC0415  only a run pays for it, and for SQLite
+
+        return Engine(self._reconciler, specs, self._options)
 
     @property
     def report(self) -> Report:
@@ -64,7 +70,7 @@ class ProvisionRun(AsyncIterator[Outcome]):
         rate = max(0, total - self._engine.restored) / elapsed if elapsed > 0 else 0.0
         left = None if self._total is None else max(0, self._total - total)
         paused = self._reconciler.paused
-        in_doubt, due = self._engine.settler.in_doubt
+        in_doubt, due = self._engine.in_doubt
         settling = max(0.0, due - now) if in_doubt else 0.0
         eta = None
         if left is not None:

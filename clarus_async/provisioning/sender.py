@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from clarus_async.errors import ApiError, Applied, ClarusError, JournalError, RateLimitedError
 from clarus_async.provisioning.existing import changes_of
@@ -12,6 +12,8 @@ from clarus_async.provisioning.report import Outcome, OutcomeStatus, Problem
 from clarus_async.provisioning.work_item import WorkItem
 from clarus_async.reconcile.lookup_batcher import fatal
 from clarus_async.reconcile.reconciler import Reconciler
+
+T = TypeVar("T")
 
 
 class RunEnd(asyncio.Event):
@@ -41,28 +43,36 @@ class Sender:
 
     def create(self, item: WorkItem) -> Awaitable[None]:
         """Send a record once, unless the run comes to its end; its creation says what became of it."""
-        if self._breaker.is_open or self.ending.is_set():
-            return self._probe_with(item)
-        return self._create(item)
+        return self.guarded(self._create, item)
 
-    async def _probe_with(self, item: WorkItem) -> None:
+    def guarded(self, send: Callable[[T], Awaitable[None]], item: T) -> Awaitable[None]:
+        """Have something sent, and ``heard``, unless the run comes to its end."""
+        if self._breaker.is_open or self.ending.is_set():
+            return self._probe_with(send, item)
+        return send(item)
+
+    async def _probe_with(self, send: Callable[[T], Awaitable[None]], item: T) -> None:
         if self.ending.is_set():
             return
         async with self._probe:
             # One that went well while others stood in line frees them all, and they go side by side again.
             if self._breaker.is_open:
                 if await self.ending.pause(self._breaker.next_wait()):
-                    await self._create(item)
+                    await send(item)
                 return
         if not self.ending.is_set():
-            await self._create(item)
+            await send(item)
 
     async def _create(self, item: WorkItem) -> None:
         rate_limited = item.in_doubt.rate_limited
         await self._reconciler.send(item.creation, wait_for_pace=True)
         error = item.creation.error
+        self.heard(error, rate_limited=item.in_doubt.rate_limited > rate_limited)
+
+    def heard(self, error: ClarusError | None, *, rate_limited: bool) -> None:
+        """Note how a send ended, and end the run where its error would be every record's."""
         rejected = isinstance(error, ApiError) and error.status < 500
-        self._breaker.record(success=error is None or rejected or item.in_doubt.rate_limited > rate_limited)
+        self._breaker.record(success=error is None or rejected or rate_limited)
         if error is not None and error.applied is Applied.NO:
             self.judge(error)
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from clarus_async.ratelimit.headers import RateLimitHeaders
 from clarus_async.ratelimit.limiter import AdaptiveRateLimiter
@@ -30,6 +30,27 @@ _LONG_PAUSE: Final = 5.0
 _TIMER_RESOLUTION: Final = 0.0005
 
 _Waiter: TypeAlias = asyncio.Future[Sent | None]
+
+
+class Traffic(NamedTuple):
+    """What went out in the name of a queue's tenants so far.
+
+    Args:
+        requests: how many were sent.
+        refused: how many of those a rate limiter refused.
+        unclear: how many brought no answer, or one that does not tell what the server did.
+        paused: seconds in which nothing was to be sent.
+    """
+
+    requests: int
+    refused: int
+    unclear: int
+    paused: float
+
+    def since(self, before: Traffic) -> Traffic:
+        """Return what went out since then; where the tenant was forgotten meanwhile, it is counted anew."""
+        requests, refused, unclear, paused = (max(0, now - then) for now, then in zip(self, before, strict=True))
+        return Traffic(int(requests), int(refused), int(unclear), paused)
 
 
 class TenantQueue:
@@ -76,6 +97,11 @@ class RequestQueue:
         self.pace = pace
         self._connections = connections
         self.tenants: OrderedDict[str, TenantQueue] = OrderedDict()  # those in whose name somebody waits, next first
+        self.requests: int = 0
+        self.unclear: int = 0
+        self._refused = 0
+        self._paused = 0.0  # seconds, of which some are to come
+        self._paused_until = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._unavailable: defaultdict[str, UnavailableClassifier] = defaultdict(UnavailableClassifier)
 
@@ -87,6 +113,18 @@ class RequestQueue:
     def ready(self) -> int:
         """How many wait, and could have a connection."""
         return min(self._connections.free, sum(queue.waiting for queue in self.tenants.values()))
+
+    def traffic(self, now: float) -> Traffic:
+        """Return what went out so far."""
+        self._note_pause(now)
+        paused = self._paused - max(0.0, self._paused_until - now)
+        return Traffic(self.requests, self._refused, self.unclear, paused)
+
+    def _note_pause(self, now: float) -> None:
+        until = now + self.pace.pause(now)
+        if until > self._paused_until:
+            self._paused += until - max(now, self._paused_until)
+            self._paused_until = until
 
     def wait(self, tenant: str, now: float) -> float:
         """Return in how many seconds whoever comes now may go, as far as is known."""
@@ -112,11 +150,13 @@ class RequestQueue:
     ) -> None:
         """Note a rate limiter's refusal: a 429, or a 503 that is one's."""
         sent.reported = True
+        self._refused += 1
         self._pause(lambda: self.pace.refused(sent, now, retry_after, headers), now)
 
     def _pause(self, note: Callable[[], None], now: float) -> None:
         before = self.pace.pause(now)
         note()
+        self._note_pause(now)
         if self.pace.pause(now) > before + _LONG_PAUSE:
             self._wake_all()
 
@@ -158,7 +198,9 @@ class RequestQueue:
 
     def pace_changed(self) -> None:
         """Go on by what other processes learned, where the pace is shared."""
-        if self.pace.pause(asyncio.get_running_loop().time()) > _LONG_PAUSE:
+        now = asyncio.get_running_loop().time()
+        self._note_pause(now)
+        if self.pace.pause(now) > _LONG_PAUSE:
             self._wake_all()
         else:
             self.serve_soon()

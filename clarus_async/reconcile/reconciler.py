@@ -15,8 +15,9 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from clarus_async.calls.caller import Caller
-from clarus_async.calls.request import Request
+from clarus_async.calls.request import Call, MemberOperation, Request
 from clarus_async.errors import Applied, ClarusError
+from clarus_async.ratelimit.queue import Traffic
 from clarus_async.reconcile.concurrent_creates import ConcurrentCreates
 from clarus_async.reconcile.decide import LookupResult, lookup_result, search_from
 from clarus_async.reconcile.lookup import look_up, optional_keys, searches_optional_keys, state_of
@@ -38,6 +39,7 @@ class Creation:
         record: what the answer to a send said.
         error: what ended the last send.
         budget_exhausted: that would have been tried again, and the retry budget had nothing left.
+        sent_at: when the first request for it went out that was not refused, in seconds on the event loop's clock.
         rows: what the last lookup found, by id.
         concurrent: where it is noted as under way.
         names: what its keys have in common with those that a server may take for equal.
@@ -47,6 +49,7 @@ class Creation:
     record: Any = None
     error: ClarusError | None = None
     budget_exhausted: bool = False
+    sent_at: float | None = None
     rows: Mapping[int, Any] = MappingProxyType({})
     concurrent: ConcurrentCreates | None = None
 
@@ -117,6 +120,12 @@ class Reconciler:
         """Seconds for which nothing may be sent to the tenant."""
         core = self._caller.core
         return core.tenants.queue(self._caller.subdomain).pace.pause(core.time())
+
+    @property
+    def traffic(self) -> Traffic:
+        """What the client sent in the tenant's name so far."""
+        core = self._caller.core
+        return core.tenants.queue(self._caller.subdomain).traffic(core.time())
 
     @property
     def server_time(self) -> datetime | None:
@@ -210,6 +219,8 @@ class Reconciler:
         now = self._caller.core.time()
         pending.attempts += call.attempts
         creation.error, creation.budget_exhausted = error, call.budget_exhausted
+        if creation.sent_at is None and call.attempts:
+            creation.sent_at = call.first_in_doubt_at or call.sent_at
         if error is None:
             creation.record = call.value
             in_doubt.sent(Applied.YES, now, call.value.id)
@@ -382,24 +393,55 @@ class Reconciler:
             changes: what is to be different.
             wait_for_pace: what it waits for its turn does not count against its deadline.
         """
-        read = partial(read_changed, self.spec, record_id=int(id), changes=changes)
-        request = Request(
+        request = self.update_request(id, changes, wait_for_pace=wait_for_pace)
+        call = self.call(request)
+        if (error := await self.perform(call)) is not None:
+            return error
+        # An answer whose body did not come whole was not read.
+        record = call.value or read_changed(self.spec, b"", record_id=int(id), changes=changes)
+        return ChangedRecord(call.attempts, record)
+
+    def update_request(self, id: int, changes: Any, *, wait_for_pace: bool = False) -> Request:  # noqa: A002, ANN401
+        """Build the request that changes a record."""
+        return Request(
             operation="update",
             kind=OperationKind.UPDATE,
             method="PATCH",
             path=f"{self.spec.path}/{int(id)}",
             template=self.spec.member,
             body=changes_body(self.spec, id, changes),
-            read=read,
+            read=partial(read_changed, self.spec, record_id=int(id), changes=changes),
             secret=[getattr(changes, name, None) for name in self.spec.secret],
             wait_for_pace=wait_for_pace,
         )
-        call = self._caller.begin(request)
-        error = await self._caller.perform(call)
-        if error is not None:
-            return error
-        # An answer whose body did not come whole was not read.
-        return ChangedRecord(call.attempts, call.value or read(b""))
+
+    def request(
+        self,
+        operation: MemberOperation,
+        id: int,  # noqa: A002
+        *,
+        repeatable: bool = False,
+        wait_for_pace: bool = False,
+    ) -> Request:
+        """Build the request of an operation on a record."""
+        return Request(
+            operation=operation.name,
+            kind=operation.kind,
+            method=operation.method,
+            # As a plain number: an enum's member would stand there by its name.
+            path=f"{self.spec.path}/{int(id)}{operation.action}",
+            template=self.spec.member + operation.action,
+            repeatable=repeatable,
+            wait_for_pace=wait_for_pace,
+        )
+
+    def call(self, request: Request) -> Call:
+        """Return a call of which nothing is sent yet."""
+        return self._caller.begin(request)
+
+    async def perform(self, call: Call) -> ClarusError | None:
+        """Make a call, and return what ended it; ``None`` if it succeeded."""
+        return await self._caller.perform(call)
 
 
 def surest(keys: Sequence[LookupKey], optional: Collection[str], *, searchable: bool) -> LookupKey:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
 from os import PathLike
-from typing import ClassVar, Final, Generic, Literal, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Final, Generic, Literal, TypeAlias
 
 from clarus_async.calls.caller import Caller
 from clarus_async.calls.queries import ResourceList
-from clarus_async.calls.request import Request
+from clarus_async.calls.request import DELETE, MemberOperation
 from clarus_async.errors import ClarusError, ConfigurationError, InvalidInputError, OutcomeUnknownError
 from clarus_async.provisioning.options import Existing, Options, Progress
 from clarus_async.provisioning.report import Outcome
@@ -16,10 +16,13 @@ from clarus_async.provisioning.run import ProvisionRun
 from clarus_async.reconcile.reconciler import Reconciler, Terms
 from clarus_async.reconcile.single import create, create_once, resolve
 from clarus_async.resources.spec import AnySpec, Changes, Filter, New, Record, Row
-from clarus_async.retry.effect import OperationKind
 from clarus_async.validation import attributes_of, number_problem
 from clarus_async.wire.graphql import filter_variable
 from clarus_async.wire.reading import prepare
+
+if TYPE_CHECKING:
+    from clarus_async.provisioning.bulk import BulkRun
+    from clarus_async.provisioning.undo import Undo
 
 # The class below has a method called list.
 _Rows: TypeAlias = list[Row]
@@ -34,6 +37,8 @@ class Resource(Generic[New, Changes, Record, Row, Filter]):
     """
 
     spec: ClassVar[AnySpec]
+    operations: ClassVar[tuple[MemberOperation, ...]] = ()
+    """What the API can do to one record besides changing it."""
 
     def __init__(self, caller: Caller) -> None:
         prepare(self.spec)
@@ -125,12 +130,9 @@ class Resource(Generic[New, Changes, Record, Row, Filter]):
         record: Record = changed.record
         return record
 
-    async def _delete(self, record_id: int) -> None:
-        path = self._path(record_id)
-        request = Request(
-            operation="delete", kind=OperationKind.DELETE, method="DELETE", path=path, template=self.spec.member
-        )
-        await self._caller.run(request)
+    async def _operate(self, operation: MemberOperation, record_id: int, *, repeatable: bool = False) -> None:
+        _check_id(record_id)
+        await self._caller.run(self._reconciler.request(operation, record_id, repeatable=repeatable))
 
     def list(self, filter: Filter | None = None, *, page_size: int = 100) -> ResourceList[Row]:  # noqa: A002
         """List records; pages are requested as the rows are read.
@@ -250,10 +252,50 @@ class Resource(Generic[New, Changes, Record, Row, Filter]):
 
         return review_journal(self._reconciler, journal)
 
-    def _path(self, record_id: int, action: str = "") -> str:
-        _check_id(record_id)
-        # As a plain number: an enum's member would stand there by its name.
-        return f"{self.spec.path}/{int(record_id)}{action}"
+    def bulk(
+        self, operation: str, records: Iterable[object] | AsyncIterable[object], options: Options | None = None
+    ) -> BulkRun:
+        """Do one operation to many records, as the command line does: @private.
+
+        Args:
+            operation: ``"update"``, or the name of one that the API has for this resource, such as ``"delete"``.
+            records: each has an ``id``, and ``changes`` for an update.
+            options: how; ``existing`` does not matter.
+
+        Raises:
+            ConfigurationError: the API has no such operation for the resource.
+            InvalidInputError: an option is out of range.
+        """
+        from clarus_async.provisioning.bulk import BulkJob, BulkRun  # noqa: PLC0415  as in review
+
+        options = options or Options()
+        options.check()
+        found = None if operation == "update" else self._operation(operation)
+        return BulkRun(BulkJob.of(self._reconciler, found, options.journal), records, options)
+
+    def undo(self, journal: str | PathLike[str], *, delete: bool = False) -> Undo:
+        """Disable or delete what a run created, as the command line does: @private.
+
+        Args:
+            journal: the journal of the run.
+            delete: delete it, which takes its mappings along.
+
+        Raises:
+            ConfigurationError: the API has no way to do that to records of the resource.
+        """
+        from clarus_async.provisioning.undo import Undo  # noqa: PLC0415  as in review
+
+        ways = {"disable": "is_active" in attributes_of(self.spec.changes), "delete": DELETE in self.operations}
+        if not ways["delete" if delete else "disable"]:
+            missing = " or ".join(way for way, there in ways.items() if not there)
+            raise ConfigurationError(f"undo: the API has no way to {missing} {self.spec.name.replace('_', ' ')}")
+        return Undo(self._reconciler, journal, delete=delete)
+
+    def _operation(self, name: str) -> MemberOperation:
+        for operation in self.operations:
+            if operation.name == name:
+                return operation
+        raise ConfigurationError(f"{name}: the API has no such operation for {self.spec.name}")
 
 
 def _wrong_type(what: str, value: object, kind: type) -> InvalidInputError | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from clarus_async.calls.request import Request
+from typing import Final
+
+from clarus_async.calls.request import DELETE, MemberOperation
 from clarus_async.resources.integrations import (
     INTEGRATIONS,
     Integration,
@@ -14,11 +16,14 @@ from clarus_async.resources.integrations import (
 from clarus_async.resources.resource import Resource
 from clarus_async.retry.effect import OperationKind
 
+SYNCHRONIZE: Final = MemberOperation("synchronize", OperationKind.ACTION, "POST", "synchronized", "/synchronize")
+
 
 class Integrations(Resource[NewIntegration, IntegrationChanges, Integration, IntegrationRow, IntegrationFilter]):
     """Creates, changes, deletes, synchronizes and lists a tenant's integrations (CLARUS_API.md §1)."""
 
     spec = INTEGRATIONS
+    operations = (DELETE, SYNCHRONIZE)
 
     async def find(
         self, *, name: str | None = None, reference: str | None = None, provider: str | None = None
@@ -48,7 +53,7 @@ class Integrations(Resource[NewIntegration, IntegrationChanges, Integration, Int
             OutcomeUnknownError: it may have been deleted.
             ClarusError: nothing was deleted; the class says why.
         """
-        await self._delete(id)
+        await self._operate(DELETE, id)
 
     async def synchronize(self, id: int, *, repeatable: bool = False) -> None:  # noqa: A002
         """Start a synchronization. What an overlapping one does is not documented (CLARUS_API.md §1).
@@ -62,12 +67,4 @@ class Integrations(Resource[NewIntegration, IntegrationChanges, Integration, Int
             OutcomeUnknownError: it may have been started.
             ClarusError: nothing was started; the class says why.
         """
-        request = Request(
-            operation="synchronize",
-            kind=OperationKind.ACTION,
-            method="POST",
-            path=self._path(id, "/synchronize"),
-            template=self.spec.member + "/synchronize",
-            repeatable=repeatable,
-        )
-        await self._caller.run(request)
+        await self._operate(SYNCHRONIZE, id, repeatable=repeatable)

@@ -138,7 +138,7 @@ class TestUsage:
             "update 1 --set name=A --set name=B",
             "update 1 --set name=A --clear name",
             "update 1 --clear name",
-            "update 1 --set is_active=yes",
+            "update 1 --set is_active=perhaps",
             "update 1 --set configuration=x",
             "provision missing.csv",
             "provision .",

@@ -22,7 +22,7 @@ from clarus_async.fleet.celery import make_app, queue_length, send
 from clarus_async.fleet.redis import RedisPacing
 from clarus_async.fleet.shard_store import ShardStore, connect, probe
 from clarus_async.fleet.shards import Shard
-from clarus_async.provisioning.files.reader import Format
+from clarus_async.provisioning.files.options import Format
 from clarus_async.simulator import Simulator
 from tests.ratelimit.test_shared_pace_redis import creates, keep_busy
 from tests.support import stub_server

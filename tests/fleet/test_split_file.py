@@ -13,7 +13,9 @@ from clarus_async.errors import InvalidInputError
 from clarus_async.fleet.shards import Shard
 from clarus_async.fleet.split_file import split_file
 from clarus_async.provisioning.files.numbered import NumberedRecord
-from clarus_async.provisioning.files.reader import Format, read_records
+from clarus_async.provisioning.files.options import Format, ReadOptions
+from clarus_async.provisioning.files.reader import read_rows
+from clarus_async.provisioning.files.target import new_records
 from clarus_async.resources.integrations import INTEGRATIONS
 
 SECRET = "c4n4ry"
@@ -60,7 +62,11 @@ FILES = {
 def test_shards_hold_what_the_file_holds(kind, size, tmp_path):
     name, content = FILES[kind]
     rows = list(
-        read_records(io.BytesIO(content), INTEGRATIONS, None if name == "r.txt" else Format(name.partition(".")[2]))
+        read_rows(
+            io.BytesIO(content),
+            new_records(INTEGRATIONS),
+            ReadOptions(format=None if name == "r.txt" else Format(name.partition(".")[2])),
+        )
     )
     assert all(isinstance(row, NumberedRecord) for row in rows)
     split = split_of(tmp_path, content, size=size, name=name)
@@ -99,16 +105,15 @@ def test_a_shard_that_another_version_made_is_refused(tmp_path):
             Shard.from_dict(other)
 
 
-def test_a_key_that_is_there_twice_is_refused_for_the_second(tmp_path):
+def test_a_key_that_is_there_twice_is_a_bad_row_for_the_second(tmp_path):
+    told = []
     records = [line(n) for n in range(6)] + [line(9, external_system_reference1="ref-1"), line(7), line(7)]
-    split = split_of(tmp_path, lines(records), size=3)
-    assert [index for shard in split.shards for index, _ in shard.read()] == [0, 1, 2, 3, 4, 5, 7]
-    assert [(o.index, o.key, o.status.value, o.error.message) for o in split.refused] == [
-        (6, "ref-1", "failed", "record 6: its key is in the input already"),
-        (8, "ref-7", "failed", "record 8: its key is in the input already"),
+    split = split_of(tmp_path, lines(records), size=3, report=told.append)
+    assert (split.bad, split.shards) == (2, ())
+    assert [(row.line, str(row.problems[0])) for row in told] == [
+        (7, "external_system_reference1: is the same as on line 2"),
+        (9, "external_system_reference1: is the same as on line 8"),
     ]
-    for shard in split.shards:
-        shard.verify()
 
 
 def test_records_of_one_name_are_together_where_they_are_looked_up_by_it(tmp_path):

@@ -13,7 +13,9 @@ import orjson
 from hypothesis import strategies as st
 
 from clarus_async.provisioning.files.numbered import MAX_RECORD, BadRow, NumberedRecord
-from clarus_async.provisioning.files.reader import Format, read_records
+from clarus_async.provisioning.files.options import Format, ReadOptions
+from clarus_async.provisioning.files.reader import read_rows
+from clarus_async.provisioning.files.target import new_records
 from clarus_async.provisioning.input_buffer import InputBuffer
 from clarus_async.resources.integrations import INTEGRATIONS, NewIntegration
 from tests.fuzz.engine import Target
@@ -38,7 +40,7 @@ def printed_csv(news: list[NewIntegration]) -> bytes:
 
 def check_rows(content: bytes, form: Format | None) -> list[NumberedRecord]:
     """Read, and hold what holds of any input."""
-    rows = list(read_records(io.BytesIO(content), INTEGRATIONS, form))
+    rows = list(read_rows(io.BytesIO(content), new_records(INTEGRATIONS), ReadOptions(format=form)))
     lines = [row.line for row in rows]
     assert lines == sorted(lines)
     assert not lines or 1 <= lines[0] <= lines[-1] <= content.count(b"\n") + 1
@@ -51,7 +53,9 @@ def check_rows(content: bytes, form: Format | None) -> list[NumberedRecord]:
         else:
             assert_fits(row.new)
             # What is read of what we print is the same record.
-            [again] = read_records(io.BytesIO(printed_json(row.new)), INTEGRATIONS, Format.JSON_LINES)
+            [again] = read_rows(
+                io.BytesIO(printed_json(row.new)), new_records(INTEGRATIONS), ReadOptions(format=Format.JSON_LINES)
+            )
             assert isinstance(again, NumberedRecord), again
             assert again.new == row.new
     return [row for row in rows if isinstance(row, NumberedRecord)]

@@ -274,10 +274,10 @@ class TestInFlight:
         async with Simulator(latency=0.5) as sim, client_of(sim) as clarus:
             write = JournalFile.write
 
-            def intents_only(file, rows):
+            def intents_only(file, rows, stretch):
                 if rows[0].status is not None:
                     raise JournalError("the disk is full")
-                write(file, rows)
+                write(file, rows, stretch)
 
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(JournalFile, "write", intents_only)

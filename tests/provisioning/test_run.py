@@ -26,6 +26,7 @@ from clarus_async.errors import (
 from clarus_async.provisioning.options import Options
 from clarus_async.provisioning.report import Outcome, OutcomeStatus
 from clarus_async.provisioning.run import ProvisionRun
+from clarus_async.ratelimit.queue import Traffic
 from clarus_async.reconcile.decide import lookup_result
 from clarus_async.reconcile.pending import Moment, PendingCreate, lookup_keys
 from clarus_async.reconcile.reconciler import ChangedRecord, Creation, Terms
@@ -63,6 +64,7 @@ class Api:
     """A tenant in memory. A send takes some seconds; ``fails`` says by name what ends each in turn."""
 
     spec = INTEGRATIONS
+    traffic = Traffic(0, 0, 0, 0.0)
 
     def __init__(self, fails=None, seconds=1.0, look_seconds=0.0, *, references=False, max_wait=300.0):
         self.fails = {name: error if isinstance(error, list) else [error] for name, error in (fails or {}).items()}

@@ -37,6 +37,8 @@ _CLIENT_CLOCKS: Final = (
     "clarus_async.reconcile.reconciler",
     "clarus_async.reconcile.single",
     "clarus_async.provisioning.job_index",
+    "clarus_async.provisioning.journal.journal",
+    "clarus_async.provisioning.review",
     "clarus_async.calls.caller",
     "clarus_async.auth.grants",
 )

@@ -1,7 +1,8 @@
-"""The types of a record's attributes, and their values as text: a cell of CSV, or an option of the command line."""
+"""The types of a record's attributes, and their values as text: a cell, or an option of the command line."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any, Final, NamedTuple, get_args, get_origin, get_type_hints
@@ -10,8 +11,8 @@ import attrs
 
 from clarus_async.errors import InputProblem
 
-# No 64-bit integer has more digits, and int() of a long text is slow.
-_MOST_DIGITS: Final = 19
+# No 64-bit integer has more, with its thousands parted, and int() of a long text is slow.
+_MOST_CHARACTERS: Final = 30
 
 
 class ValueType(Enum):
@@ -60,18 +61,54 @@ def _value_type(annotation: Any) -> ValueType:  # noqa: ANN401  an annotation ma
 
 
 def from_text(record: type[Any], attribute: str, text: str) -> object | InputProblem:
-    """Read an attribute's value from text: true or false, digits, or the text as it stands.
-
-    What the class does not have, such as a dotted name, is text.
-    """
+    """Read an attribute's value from text, as its type is; what the class does not have is text."""
     kind = attribute_types(record).get(attribute)
-    match None if kind is None else kind.value:
-        case ValueType.FLAG:
-            flag = {"true": True, "false": False}.get(text.lower())
-            return InputProblem(attribute, "must be true or false") if flag is None else flag
-        case ValueType.INTEGER:
-            if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS:
-                return int(text)
-            return InputProblem(attribute, "must be an integer in digits")
-        case _:
-            return text
+    value = text if kind is None else read_text(kind.value, text)
+    return InputProblem(attribute, value.reason) if isinstance(value, Unfit) else value
+
+
+class Unfit(Exception):  # noqa: N818
+    """What can't be read, or would not be sent as it is written: raised, or put in the place of the value."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason: str = reason
+
+
+_FLAGS: Final = {
+    word: flag
+    for flag, words in (
+        (True, "true yes 1 on wahr ja vrai oui verdadero sí"),
+        (False, "false no 0 off falsch nein faux non falso"),
+    )
+    for word in words.split()
+}
+# Blanks and apostrophes part thousands; commas and points only where there are two of them, for one may be decimal.
+_INTEGER: Final = re.compile(
+    r"-?(?:[0-9]+|[0-9]{1,3}(?:[ '\u2019\xa0\u202f][0-9]{3})+|[0-9]{1,3}(?:(?:,[0-9]{3}){2,}|(?:\.[0-9]{3}){2,}))"
+    r"([.,]0{1,2})?"
+)
+_SHORTENED: Final = re.compile(r"[1-9](?:[.,][0-9]+)?E\+[0-9]{2,3}")
+# A word or a number that somebody typed, and no key or token.
+_HARMLESS: Final = re.compile(r"[^\W\d_]{1,12}(?: [^\W\d_]{1,12})?|[-+]?[0-9][0-9.,' ]{0,11}(?:E\+?[0-9]{1,3})?")
+
+SHORTENED: Final = "is a number that a spreadsheet has shortened: format the column as text, and enter it again"
+
+
+def is_shortened(text: str) -> bool:
+    """Whether this is how a spreadsheet shows a number of more than eleven digits: most of these are lost."""
+    return "E+" in text and _SHORTENED.fullmatch(text) is not None
+
+
+def read_text(kind: ValueType, text: str, *, is_secret: bool = False) -> object | Unfit:
+    """Read a value by the tables of this package's chapter; what is refused is shown where it can be no secret."""
+    if kind not in {ValueType.FLAG, ValueType.INTEGER}:
+        return text
+    text = text.strip()
+    shown = repr(text) if not is_secret and _HARMLESS.fullmatch(text) else "what stands here"
+    if kind is ValueType.FLAG:
+        flag = _FLAGS.get(text.casefold())
+        return Unfit(f"{shown} is neither true nor false") if flag is None else flag
+    if len(text) <= _MOST_CHARACTERS and (found := _INTEGER.fullmatch(text)) is not None:
+        return int(re.sub(r"[^-0-9]", "", text.removesuffix(found[1] or "")))
+    return Unfit(SHORTENED if is_shortened(text) else f"{shown} is no integer in digits")

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple, NoReturn
 import attrs
 
 from clarus_async.errors import InputProblem
-from clarus_async.provisioning.files.attribute_types import attribute_types
+from clarus_async.provisioning.files.attribute_types import Unfit, attribute_types
 from clarus_async.provisioning.files.numbered import (
     MAX_RECORD,
     TOO_LONG,
@@ -24,6 +24,8 @@ from clarus_async.provisioning.files.numbered import (
     Row,
     make_row,
 )
+from clarus_async.provisioning.files.options import ReadOptions
+from clarus_async.provisioning.files.target import Target
 from clarus_async.resources.spec import AnySpec
 from clarus_async.validation import MAX_DEPTH, SURROGATE, is_text
 
@@ -32,15 +34,10 @@ _LONGEST_INTEGER: Final = 20
 _TOO_BIG: Final = 2**64
 # Far more than any float is written with.
 _LONGEST_FLOAT: Final = 400
+REASON: Final = "clarus_reason"
+"""The column, or key, that says why a row was rejected; it is left out where such rows are read again."""
+
 _INEXACT: Final = "must be a number that 64 bits hold as it is written; a string is sent as it stands"
-
-
-class _Unfit(Exception):  # noqa: N818
-    """What would not be sent as it is written: raised, or put in its place in the value."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
 
 
 def _decoder(unfit: Callable[[str], Any]) -> json.JSONDecoder:
@@ -71,12 +68,12 @@ def _integer(text: str) -> int:
 
 
 def _refuse(reason: str) -> NoReturn:
-    raise _Unfit(reason)
+    raise Unfit(reason)
 
 
 # Walking through a value costs more than reading it, so that is done only where something is wrong.
 _SOUND: Final = _decoder(_refuse)
-_MARKING: Final = _decoder(_Unfit)
+_MARKING: Final = _decoder(Unfit)
 
 
 def _decode(text: str) -> tuple[Any, bool]:
@@ -85,7 +82,7 @@ def _decode(text: str) -> tuple[Any, bool]:
     if "\\u" not in text:
         try:
             return _SOUND.decode(text), True
-        except _Unfit:
+        except Unfit:
             pass
     return _MARKING.decode(text), False
 
@@ -116,6 +113,14 @@ def parse(document: bytes, line: int = 1) -> tuple[Any, tuple[InputProblem, ...]
     )
 
 
+def parse_value(text: str) -> Any:  # noqa: ANN401
+    """Parse JSON that stands within something else; return its value, or ``Unfit``."""
+    value, problems = parse(text.encode())
+    for problem in problems or _problems("", value):
+        return Unfit(f"{problem.field.lstrip('.')} {problem.reason}".lstrip())
+    return value
+
+
 def encoding_problem(record: bytes) -> str | None:
     """Say why bytes are no UTF-8, or ``None``."""
     if record.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -130,7 +135,7 @@ def encoding_problem(record: bytes) -> str | None:
 def _problems(field: str, value: object, depth: int = 1) -> Iterable[InputProblem]:
     if not is_text(field):
         return [InputProblem(field.encode("utf-8", "backslashreplace").decode(), SURROGATE)]
-    if isinstance(value, _Unfit):
+    if isinstance(value, Unfit):
         return [InputProblem(field, value.reason)]
     # What nests deeper is refused by the record's own check.
     items: Iterable[tuple[str, object]] = ()
@@ -150,6 +155,7 @@ class Element(NamedTuple):
     line: int
     place: int | None
     content: bytes
+    is_line: bool = False
 
     def __repr__(self) -> str:
         # It may hold secrets.
@@ -274,23 +280,28 @@ def split_documents(lines: Iterator[NumberedLine]) -> Iterator[Element | LastRow
 # --- records
 
 
-def read_json(lines: Iterator[NumberedLine], spec: AnySpec) -> Iterator[Row]:
-    """Read the records of a resource: one object a line, arrays of objects, and objects over several lines."""
+def read_json(lines: Iterator[NumberedLine], target: Target, options: ReadOptions) -> Iterator[Row]:
+    """Read what objects become: one a line, in arrays, or over several lines."""
+    for element in split_json(lines):
+        yield element if isinstance(element, LastRow) else _json_row(element, target, options)
+
+
+def split_json(lines: Iterator[NumberedLine]) -> Iterator[Element | LastRow]:
+    """Split an input into its records."""
     for number, line in lines:
         if not line.strip():
             continue
         if begins_document(line):
-            for element in split_documents(chain([(number, line)], lines)):
-                yield element if isinstance(element, LastRow) else _json_row(element, spec, is_line=False)
+            yield from split_documents(chain([(number, line)], lines))
             continue
-        yield _json_row(Element(number, None, line), spec, is_line=True)
+        yield Element(number, None, line, is_line=True)
         while not line.endswith(b"\n") and (more := next(lines, None)) is not None:
             _, line = more  # noqa: PLW2901  the rest of a line that is too long
 
 
-def _json_row(element: Element, spec: AnySpec, *, is_line: bool) -> Row:
+def _json_row(element: Element, target: Target, options: ReadOptions) -> Row:
     """Read a record; only where it is a line by itself, the next one is read whatever is wrong with its syntax."""
-    number, place, content = element
+    number, place, content, is_line = element
     if len(content) > MAX_RECORD:
         return BadRow(number, (InputProblem("", TOO_LONG),), place)
     value, problems = parse(content, number)
@@ -299,9 +310,16 @@ def _json_row(element: Element, spec: AnySpec, *, is_line: bool) -> Row:
             return LastRow.because(number, problems[0].reason, place)
         reason = f"must be a JSON object, not {_JSON_NAMES[type(value)]}"
         return BadRow(number, problems or (InputProblem("", reason),), place)
-    if (output := _output_problem(value.keys(), spec)) is not None:
+    if target.is_new and (output := _output_problem(value.keys(), target.spec)) is not None:
         return LastRow.because(number, output, place)
-    row = make_row(spec, number, value, problems)
+    attributes: dict[str, Any] = {}
+    for name, item in value.items():
+        meant = options.map.get(name, name)
+        if meant in attributes or (meant != name and meant in value):
+            problems += (InputProblem(meant, f"is given twice: as {name}, too"),)
+        elif not (name == REASON or name in options.ignore or (target.takes_all and meant not in target.types)):
+            attributes[meant] = item
+    row = make_row(target, number, attributes, problems)
     return row if place is None else attrs.evolve(row, place=place)
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias
 import attrs
 
 from clarus_async.errors import InputProblem, InvalidInputError
-from clarus_async.resources.spec import AnySpec
+from clarus_async.provisioning.files.target import Target
 
 MAX_RECORD: Final = 2**20
 """Bytes that a line, or a record over several lines, may have, its line end included: far more than any record has,
@@ -55,11 +55,27 @@ class LastRow(BadRow):
 Row: TypeAlias = NumberedRecord | BadRow
 
 
-def make_row(spec: AnySpec, line: int, attributes: Mapping[str, Any], problems: tuple[InputProblem, ...] = ()) -> Row:
-    """Make a record of what was read, or name everything that is wrong with it, ``problems`` included."""
+def make_row(target: Target, line: int, attributes: Mapping[str, Any], problems: tuple[InputProblem, ...] = ()) -> Row:
+    """Make of what was read what a row becomes, or name everything that is wrong with it, ``problems`` included."""
     named = {problem.field for problem in problems}
     try:
-        new = spec.new.from_mapping(attributes)
+        new = target.build(attributes)
     except InvalidInputError as error:
         return BadRow(line, problems + tuple(problem for problem in error.problems if problem.field not in named))
     return BadRow(line, problems) if problems else NumberedRecord(line, new)
+
+
+class UnreadableError(Exception):
+    """What comes next in a file can't be read; its text is the reason."""
+
+
+@attrs.define
+class Found:
+    """What a file turned out to be, as far as it was read."""
+
+    what: str = ""
+    """How it is written, in words; nothing where there is nothing to say: it is plain."""
+    encoding: str | None = None
+    """Of its text, where that had to be found out."""
+    empty: int = 0
+    """Rows without a value, which were skipped."""

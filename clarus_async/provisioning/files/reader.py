@@ -1,32 +1,35 @@
-"""JSON Lines and CSV to the records of a resource, one at a time, with every mistake named by line and field.
+"""Files to the records of a resource, one at a time, with every mistake named by line and column.
 
-What is read may hold secrets, so no text made here repeats a value: it names the line, the field, and what was
-expected there. A file of any size is read in bounded memory.
+What is read may hold secrets, so no text made here repeats a value unless it can be none: it names the line, the
+column, and what was expected there. A file of any size is read in bounded memory.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from enum import StrEnum
 from itertools import chain
 from pathlib import PurePath
 from typing import Final, Protocol
 
-from clarus_async.provisioning.files.csv_records import read_csv
+from clarus_async.errors import InputProblem
+from clarus_async.provisioning.files.columns import find_delimiter, read_table
+from clarus_async.provisioning.files.csv_records import split_records
 from clarus_async.provisioning.files.json_records import read_json
-from clarus_async.provisioning.files.numbered import MAX_RECORD, BadRow, LastRow, NumberedLine, Row
-from clarus_async.resources.spec import AnySpec
+from clarus_async.provisioning.files.numbered import (
+    MAX_RECORD,
+    BadRow,
+    Found,
+    LastRow,
+    NumberedLine,
+    NumberedRecord,
+    Row,
+    UnreadableError,
+)
+from clarus_async.provisioning.files.options import DELIMITERS, FIND_OUT, Format, ReadOptions
+from clarus_async.provisioning.files.target import Target
+from clarus_async.provisioning.text_numbers import TextNumbers
 
 _BOM: Final = b"\xef\xbb\xbf"
-
-
-class Format(StrEnum):
-    """How records are written in a file."""
-
-    CSV = "csv"
-    JSON_LINES = "jsonl"
-
-
 _SUFFIXES: Final = {".csv": Format.CSV, ".jsonl": Format.JSON_LINES, ".ndjson": Format.JSON_LINES}
 
 
@@ -48,28 +51,71 @@ def format_of_line(line: bytes) -> Format:
     return Format.JSON_LINES if line.lstrip()[:1] in {b"{", b"["} else Format.CSV
 
 
-def read_records(stream: BinaryLines, spec: AnySpec, format: Format | None = None) -> Iterator[Row]:  # noqa: A002
-    """Read records as they come; what is wrong with one does not keep the next from being read.
+def read_rows(
+    stream: BinaryLines,
+    target: Target,
+    options: ReadOptions = FIND_OUT,
+    found: Found | None = None,
+) -> Iterator[Row]:
+    """Read rows as they come; what is wrong with one does not keep the next from being read.
 
-    Where the next record could only be guessed, nothing more is read: after a header that can't be used, quotes that
-    don't match, and an array or an object over several lines that is not JSON. Without a format, the input is JSON if
-    its first character that is no space is a brace or a bracket, else CSV.
+    Where the next row could only be guessed, nothing more is read: after a header that can't be used, quotes that
+    don't match, and an array or an object over several lines that is not JSON. A row with the key of an earlier one is
+    a bad row. What the options leave open is found out, and ``found`` is told.
     """
+    found = found or Found()
+    met = TextNumbers()
+    line = 1
+    try:
+        for row in _rows(stream, target, options, found):
+            line = row.line
+            yield _unless_met(row, target, met)
+            if isinstance(row, LastRow):
+                return
+    except UnreadableError as error:
+        yield LastRow.because(line, str(error))
+
+
+def _rows(stream: BinaryLines, target: Target, options: ReadOptions, found: Found) -> Iterator[Row]:
     lines = number_lines(stream)
     first = next(((number, line) for number, line in lines if line.strip()), None)
+    if first is not None and (reason := _other_file(first[1])) is not None:
+        return iter([LastRow.of(first[0], "", reason)])
+    form = options.format or (Format.JSON_LINES if first is None else format_of_line(first[1]))
     if first is not None:
-        if (reason := _other_file(first[1])) is not None:
-            return iter([BadRow.of(first[0], "", reason)])
-        format = format or format_of_line(first[1])  # noqa: A001
         lines = chain([first], lines)
-    return _up_to_last(read_csv(lines, spec) if format is Format.CSV else read_json(lines, spec))
+    if form is Format.JSON_LINES:
+        return read_json(lines, target, options)
+    lines, delimiter = _delimited(lines, target, options)
+    if delimiter != ",":
+        found.what = f"CSV separated by {DELIMITERS.get(delimiter, repr(delimiter))}s"
+    return read_table(split_records(lines, delimiter), target, options, found)
 
 
-def _up_to_last(rows: Iterator[Row]) -> Iterator[Row]:
-    for row in rows:
-        yield row
-        if isinstance(row, LastRow):
-            return
+def _delimited(
+    lines: Iterator[NumberedLine], target: Target, options: ReadOptions
+) -> tuple[Iterator[NumberedLine], str]:
+    """Find the delimiter, in Excel's own first line or by the header."""
+    number, line = next(lines, (1, b""))
+    text = line.decode(errors="replace").strip('" \r\n').replace('"', "")
+    if text.casefold().startswith("sep=") and len(text.encode()) == len("sep=,"):
+        return lines, options.delimiter or text[-1]
+    return chain([(number, line)], lines), options.delimiter or find_delimiter(
+        line.decode(errors="replace"), target, options
+    )
+
+
+def _unless_met(row: Row, target: Target, met: TextNumbers) -> Row:
+    """Return a row, or a bad one where an earlier one has its key."""
+    if not isinstance(row, NumberedRecord):
+        return row
+    key = target.key(row.new)
+    # A number below zero is a place in an array.
+    if before := met.find(key.text):
+        where = f"on line {before[0]}" if before[0] > 0 else f"of element {-before[0]}"
+        return BadRow(row.line, (InputProblem(key.field, f"is the same as {where}"),), row.place)
+    met.add(key.text, row.line if row.place is None else -row.place)
+    return row
 
 
 def number_lines(stream: BinaryLines) -> Iterator[NumberedLine]:

@@ -11,7 +11,7 @@ import errno
 import os
 import secrets
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -21,15 +21,23 @@ from clarus_async.errors import JournalError
 from clarus_async.forking import watch
 from clarus_async.provisioning.journal import rows as sql
 from clarus_async.provisioning.journal.file_lock import FileLock, wal_problem
-from clarus_async.provisioning.journal.rows import Known, Row, are_texts
+from clarus_async.provisioning.journal.rows import VERSION, Known, Row, are_texts
+from clarus_async.provisioning.journal.timeline import (
+    MOST_STRETCHES,
+    Doubts,
+    JournaledRun,
+    Settled,
+    Stretch,
+    is_time,
+    merged,
+)
+from clarus_async.provisioning.report import OutcomeStatus
 
-_VERSION: Final = "2"
-_EARLIER: Final = "1"
 _RESOURCE_OF_VERSION_1: Final = "integrations"  # every journal of version 1 is of these
 
 
 class JournalFile:
-    """One job's journal on disk; with ``None`` for its tenant, base URL or resource, any job's."""
+    """One job's journal on disk; with ``None`` for what tells it from others, any job's."""
 
     def __init__(
         self,
@@ -37,15 +45,19 @@ class JournalFile:
         tenant: str | None = None,
         base_url: str | None = None,
         resource: str | None = None,
+        operation: str | None = "provision",
     ) -> None:
         self.path: Path = Path(path)
-        self._job = {"tenant": tenant, "base_url": base_url, "resource": resource}
+        self._job = {"tenant": tenant, "base_url": base_url, "resource": resource, "operation": operation}
+        self._run: int | None = None  # the number of the run that goes on
         self._database: sqlite3.Connection | None = None
         self._lock: FileLock | None = None
         self.salt: bytes = b""
         """Goes into every hash, so that journals can't be compared."""
         self.resource: str = resource or _RESOURCE_OF_VERSION_1
         """What its records are, once it is open."""
+        self.job: Mapping[str, str] = {}
+        """What tells its job from others (``tenant``, ``base_url``, ``resource``, ``operation``), once it is open."""
         watch(self)
 
     def forked(self) -> Iterable[object]:
@@ -104,7 +116,7 @@ class JournalFile:
             os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
             with contextlib.closing(sqlite3.connect(unfinished, isolation_level=None)) as database:
                 database.executescript(f"BEGIN;{sql.SCHEMA}")
-                job = {**self._job, "version": _VERSION, "salt": secrets.token_hex(8), "open": "0"}
+                job = {**self._job, "version": VERSION, "salt": secrets.token_hex(8), "open": "0"}
                 database.executemany("INSERT INTO job VALUES (?, ?)", job.items())
                 database.execute("COMMIT")
             try:
@@ -134,12 +146,12 @@ class JournalFile:
         except sqlite3.OperationalError as error:
             raise _can_not("be opened", self.path, error) from None
         version = job.get("version")
-        if version not in {_VERSION, _EARLIER}:
+        if version != VERSION and version not in sql.UPGRADES:
             raise JournalError(
-                f"journal {self.path}: belongs to another release: its version is {version}, this one's {_VERSION};"
+                f"journal {self.path}: belongs to another release: its version is {version}, this one's {VERSION};"
                 " go on with the release that wrote it, or take another file"
             )
-        job.setdefault("resource", _RESOURCE_OF_VERSION_1)
+        job = {"resource": _RESOURCE_OF_VERSION_1, "operation": "provision"} | job
         for name, ours in self._job.items():
             theirs = job.get(name)
             if ours is not None and theirs != ours:
@@ -171,12 +183,14 @@ class JournalFile:
         if check != "ok":
             raise JournalError(f"journal {self.path}: is damaged ({check}): {_WHAT_TO_DO}")
         job = dict(database.execute("SELECT name, value FROM job"))
-        if job["version"] == _EARLIER:
+        if (upgrade := sql.UPGRADES.get(job["version"])) is not None:
             # It commits, or rolls back.
             with database:
-                database.executescript(f"BEGIN;{sql.UPGRADE}")
+                database.executescript(f"BEGIN;{upgrade}")
+            job = dict(database.execute("SELECT name, value FROM job"))
         salt = bytes.fromhex(job["salt"])
-        self.resource = job.get("resource", _RESOURCE_OF_VERSION_1)
+        self.job = {name: str(job[name]) for name in self._job}
+        self.resource = self.job["resource"]
         known = [Known.of(values) for values in database.execute(sql.KNOWN)]
         database.execute("INSERT OR REPLACE INTO job VALUES ('open', '1')")
         # Not truncated: while it is open, its WAL is never without what was written last.
@@ -184,11 +198,21 @@ class JournalFile:
         self.salt = salt
         return known
 
-    def write(self, rows: Sequence[Row]) -> None:
+    def begin_run(self, began: float, what: str, source: str | None) -> None:
+        """Note that a run begins; see ``JournaledRun``."""
+        values = began, what, source
+        written = self._connected().execute("INSERT INTO runs (began, what, source) VALUES (?, ?, ?)", values)
+        self._run = written.lastrowid
+
+    def write(self, rows: Sequence[Row], stretch: Stretch | None = None) -> None:
         """Write intents and completions, all or none; return when they are on the disk.
 
         A row without a status is an intent, and replaces all that was there of the record but ``unknown``. Any other is
         the completion of a record that has its intent.
+
+        Args:
+            rows: which.
+            stretch: the time that has passed since the last one was written.
         """
         # Of what is written together, a completion is the last word.
         intents = [row.intent for row in rows if row.status is None]
@@ -196,7 +220,7 @@ class JournalFile:
         texts = _json(intents), _json(completions)
         whole = "\\u0000" not in texts[0] and "\\u0000" not in texts[1]
         database = self._connected()
-        if whole and not completions:
+        if whole and not completions and stretch is None:
             database.execute(sql.WRITE_INTENTS, texts[:1])
             return
         # It commits, or rolls back.
@@ -211,6 +235,18 @@ class JournalFile:
                 ended = database.executemany(sql.WRITE_ONE_COMPLETION, named).rowcount
             if completions and ended < len(completions):
                 raise sqlite3.IntegrityError("a completion has no intent")
+            if stretch is not None:
+                self._add(database, stretch)
+
+    @staticmethod
+    def _add(database: sqlite3.Connection, stretch: Stretch) -> None:
+        added = database.execute(sql.ADD_STRETCH, stretch).lastrowid or 0
+        if added > MOST_STRETCHES:
+            stretches = map(Stretch.of, database.execute(sql.TIMELINE).fetchall())
+            # Where they are many for the time that they are of, the oldest go.
+            kept = merged(stretches, MOST_STRETCHES)[-MOST_STRETCHES // 2 :]
+            database.execute("DELETE FROM timeline")
+            database.executemany(sql.ADD_STRETCH, kept)
 
     def fetch(self, numbers: Sequence[int]) -> dict[int, Row]:
         """Read records by number."""
@@ -218,12 +254,28 @@ class JournalFile:
 
     def doubtful(self, after: int, most: int) -> dict[int, Row]:
         """Read records that were ever in doubt, or are in flight, in order of their numbers."""
-        return self._fetch("WHERE n > ? AND (unknown OR status IS NULL) ORDER BY n LIMIT ?", after, most)
+        where = "n > ? AND (unknown OR status IS NULL) AND coalesce(status, '') <> 'deleted'"
+        return self._fetch(f"WHERE {where} ORDER BY n LIMIT ?", after, most)
 
     def troubled(self, most: int) -> dict[int, Row]:
         """Read records that are not there as they should be."""
-        there = "coalesce(status, '') IN ('created', 'adopted', 'updated')"
-        return self._fetch(f"WHERE NOT {there} ORDER BY n LIMIT ?", most)
+        return self.outcomes(0, most, (None, *(status for status in OutcomeStatus if not status.ok)))
+
+    def outcomes(self, after: int, most: int, statuses: Collection[str | None] | None = None) -> dict[int, Row]:
+        """Read records of some statuses, or of all, in order of their numbers; ``None`` is in flight."""
+        if statuses is None:
+            return self._fetch("WHERE n > ? ORDER BY n LIMIT ?", after, most)
+        where = "n > ? AND coalesce(status, '') IN (SELECT value FROM json_each(?))"
+        wanted = _json([status or "" for status in statuses])
+        return self._fetch(f"WHERE {where} ORDER BY n LIMIT ?", after, wanted, most)
+
+    def made(self, after: int, most: int) -> dict[int, Row]:
+        """Read records that sends of this job made, and those that it may have made, in order of their numbers."""
+        return self._fetch(f"WHERE n > ? AND ({sql.OURS} OR {sql.IN_DOUBT}) ORDER BY n LIMIT ?", after, most)
+
+    def made_counts(self) -> dict[str, int]:
+        """Count what ``made`` reads, and what it leaves out, by what the job did; see ``sql.MADE_COUNTS``."""
+        return dict(zip(sql.MADE_COUNTS, self._connected().execute(sql.COUNT_MADE).fetchone(), strict=True))
 
     def counts(self) -> dict[str | None, tuple[int, int]]:
         """Count the records and their requests, by status; ``None`` is in flight."""
@@ -234,6 +286,27 @@ class JournalFile:
             if not ((status is None or status in sql.STATUSES) and type(attempts) is int):
                 raise ValueError("a record has no sensible status or attempts")
         return {status: (records, attempts) for status, records, attempts in rows}
+
+    def course(self) -> tuple[list[JournaledRun], list[Stretch]]:
+        """Return the runs of the job, and what was sent in them, each in its order."""
+        database = self._connected()
+        runs, stretches = (database.execute(query).fetchall() for query in (sql.RUNS, sql.TIMELINE))
+        return [JournaledRun.of(values) for values in runs], [Stretch.of(values) for values in stretches]
+
+    def doubts(self) -> dict[Settled, Doubts]:
+        """Say how records that were in doubt were settled, and how long that took."""
+        database, found = self._connected(), {}
+        for how, records, timed in database.execute(sql.DOUBTS).fetchall():
+            places = [(how, timed // 2), (how, timed - 1)] if timed else []
+            times = [database.execute(sql.TIME_IN_DOUBT, place).fetchone()[0] for place in places]
+            if not all(map(is_time, times)):
+                raise ValueError("a record has no sensible took")
+            found[Settled(how)] = Doubts(records, *times)
+        return found
+
+    def slowest(self, most: int) -> list[Row]:
+        """Read the records that took longest from their first request to their end, the slowest first."""
+        return list(self._fetch("WHERE took IS NOT NULL ORDER BY took DESC, n LIMIT ?", most).values())
 
     def differing(self) -> dict[tuple[str, ...], int]:
         """Count the records that are there with other attributes than were given, by those attributes."""
@@ -273,10 +346,17 @@ class JournalFile:
         cells = self._connected().execute(f"{sql.READ} {where}", arguments).fetchall()
         return {row.n: row for row in map(Row.of, cells)}
 
-    def close(self) -> None:
-        """Close it."""
-        database = self._database
+    def close(self, ended: float = 0.0, stretch: Stretch | None = None) -> None:
+        """Close it, with what there is to note of the run that ends."""
+        database, run = self._database, self._run
         try:
+            if database is not None and run is not None:
+                # Where the disk is full, that can't be noted, and nothing else depends on it.
+                with contextlib.suppress(sqlite3.Error), database:
+                    database.execute("BEGIN")
+                    database.execute("UPDATE runs SET ended = ? WHERE n = ?", (ended, run))
+                    if stretch is not None:
+                        self._add(database, stretch)
             # Not truncated before: where the disk is full, the WAL's own room is all there is.
             if database is not None:
                 database.execute("PRAGMA wal_checkpoint(RESTART)")
@@ -285,7 +365,7 @@ class JournalFile:
             self._let_go()
 
     def _let_go(self) -> None:
-        self.salt = b""
+        self.salt, self._run = b"", None
         database, self._database = self._database, None
         if database is not None:
             database.close()

@@ -10,21 +10,44 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from functools import partial
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from clarus_async.errors import JournalError
 from clarus_async.provisioning.journal.file import JournalFile
 from clarus_async.provisioning.journal.rows import Known, Row
+from clarus_async.provisioning.journal.timeline import Stretch
+from clarus_async.ratelimit.queue import Traffic
+
+# Seconds. A report shows no shorter ones, and more of them would cost more than they tell.
+_STRETCH: Final = 1.0
 
 T = TypeVar("T")
 
 
 class Journal:
-    """One job's journal: its file, and the thread that all of it happens in."""
+    """One job's journal: its file, and the thread that all of it happens in.
 
-    def __init__(self, file: JournalFile) -> None:
+    Args:
+        file: on which nobody else works.
+        traffic: says what was sent so far, where the journal is that of a run, whose course is noted.
+        what: the run does.
+        source: what the run's input is called, where that is known.
+    """
+
+    def __init__(
+        self,
+        file: JournalFile,
+        traffic: Callable[[], Traffic] | None = None,
+        what: str = "provision",
+        source: str | None = None,
+    ) -> None:
         self.file = file
+        self._traffic = traffic
+        self._run_as = what, source
+        self._noted: tuple[float, Traffic] | None = None  # what was sent by when the last stretch ended
+        self._records = 0  # that were brought to their end since
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="clarus_async journal")
         self._pending: list[Row] = []
         self._written: asyncio.Future[None] | None = None
@@ -34,7 +57,11 @@ class Journal:
 
     async def open(self, *, make: bool = True) -> list[Known]:
         """Open it, or make it; return what it holds."""
-        return await self.run(partial(self.file.open, make=make))
+        known = await self.run(partial(self.file.open, make=make))
+        if self._traffic is not None:
+            self._noted = asyncio.get_running_loop().time(), self._traffic()
+            await self.run(partial(self.file.begin_run, datetime.now(UTC).timestamp(), *self._run_as))
+        return known
 
     async def close(self) -> None:
         """Close it, with all that was to be written; it is closed also where nobody waits for that any more."""
@@ -45,7 +72,8 @@ class Journal:
             if self._writing is not None:
                 await asyncio.wait([self._writing])
         finally:
-            closing = self._thread.submit(self.file.close)
+            last = self._stretch(0.0)
+            closing = self._thread.submit(self.file.close, datetime.now(UTC).timestamp(), last)
             self._thread.shutdown(wait=False)
         try:
             await asyncio.wrap_future(closing)
@@ -77,12 +105,28 @@ class Journal:
         except (sqlite3.Error, ValueError, TypeError) as error:
             raise JournalError(self.file.explained(error)) from None
 
+    def _stretch(self, least: float) -> Stretch | None:
+        """Return what was sent since this returned something, if that is so many seconds ago."""
+        if self._traffic is None or self._noted is None:
+            return None
+        (since, before), now = self._noted, asyncio.get_running_loop().time()
+        seconds = now - since
+        if seconds < least:
+            return None
+        traffic = self._traffic()
+        requests, refused, unclear, paused = traffic.since(before)
+        at, paused = round(datetime.now(UTC).timestamp() - seconds, 3), round(min(paused, seconds), 3)
+        stretch = Stretch(at, round(seconds, 3), self._records, requests, refused, unclear, paused)
+        self._noted, self._records = (now, traffic), 0
+        return stretch
+
     async def _write_groups(self) -> None:
         while self._pending:
             rows, self._pending = self._pending, []
             written, self._written = self._written, None
             try:
-                await self.run(partial(self.file.write, rows))
+                self._records += sum(row.status is not None for row in rows)
+                await self.run(partial(self.file.write, rows, self._stretch(_STRETCH)))
             except Exception as error:  # noqa: BLE001  whatever it is, what waits must hear that it is not written
                 self.error = error.message if isinstance(error, JournalError) else f"journal: {error}"
                 self._pending.clear()

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from clarus_async.errors import Applied
+from clarus_async.provisioning.journal.timeline import JournaledRun, Settled, Stretch
 from clarus_async.provisioning.options import EXISTING
 from clarus_async.provisioning.report import OutcomeStatus
 
@@ -43,6 +44,9 @@ class Row(NamedTuple):
     existing: str | None = None  # what was to be done with what is there
     ours: bool = False  # whether a send of this job made what is there
     differs: Sequence[str] = ()
+    ended: float | None = None  # when it was written down, in seconds since 1970 on the local clock
+    # Seconds from the first request of the run that ended it to its end; `None` where none was sent as a new record.
+    took: float | None = None
 
     @property
     def intent(self) -> tuple[object, ...]:
@@ -120,7 +124,7 @@ _MAKES_SENSE: Final[dict[str, Callable[[Any], bool]]] = {
     "key": _one_of(str),
     **dict.fromkeys(("name", "hash", "idempotency_key", "matched_by"), _is_text),
     "seen": lambda value: value is None or _are_ids(value),
-    "sent": _one_of(float, NoneType),
+    **dict.fromkeys(("sent", "ended", "took"), _one_of(float, NoneType)),
     **dict.fromkeys(("unknown", "ours"), _one_of(bool)),
     "given": lambda value: value is None or (isinstance(value, dict) and are_texts([*value.values()])),
     "scope": lambda value: value is None or isinstance(value, list),
@@ -133,18 +137,24 @@ _MAKES_SENSE: Final[dict[str, Callable[[Any], bool]]] = {
 }
 
 
-SCHEMA: Final = """
+_HISTORY: Final = """
+CREATE TABLE runs (n INTEGER PRIMARY KEY, began REAL NOT NULL, ended REAL, what TEXT NOT NULL, source TEXT);
+CREATE TABLE timeline (
+  n INTEGER PRIMARY KEY, at REAL NOT NULL, seconds REAL NOT NULL, records INTEGER NOT NULL, requests INTEGER NOT NULL,
+  refused INTEGER NOT NULL, unclear INTEGER NOT NULL, paused REAL NOT NULL);
+"""
+SCHEMA: Final = f"""
 CREATE TABLE job (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE records (
   n INTEGER PRIMARY KEY, key TEXT NOT NULL, name TEXT, hash TEXT, idempotency_key TEXT, seen TEXT, sent REAL,
   sends INTEGER, status TEXT, id INTEGER, matched_by TEXT, attempts INTEGER NOT NULL DEFAULT 0, others TEXT,
   error TEXT, unknown INTEGER NOT NULL, given TEXT, names TEXT, scope TEXT, existing TEXT,
-  ours INTEGER NOT NULL DEFAULT 0, differs TEXT);
-"""
+  ours INTEGER NOT NULL DEFAULT 0, differs TEXT, ended REAL, took REAL);
+{_HISTORY}"""
 # Version 1 does not say under which `existing` a record was settled. What was updated was so under "update". What a
 # send of the job made was sent with the attributes of its hash, whatever the option was. What was only found was never
 # compared: it is decided anew, by a lookup, which sends nothing.
-UPGRADE: Final = """
+_FROM_1_TO_2: Final = """
 ALTER TABLE records RENAME COLUMN integration_id TO id;
 ALTER TABLE records ADD COLUMN scope TEXT;
 ALTER TABLE records ADD COLUMN given TEXT;
@@ -155,8 +165,17 @@ ALTER TABLE records ADD COLUMN differs TEXT;
 UPDATE records SET existing = 'update' WHERE status = 'updated';
 UPDATE records SET ours = 1 WHERE status IN ('created', 'duplicated') OR (status = 'adopted' AND sends > 0);
 INSERT INTO job VALUES ('resource', 'integrations');
-UPDATE job SET value = '2' WHERE name = 'version';
 """
+_FROM_2_TO_3: Final = f"""
+ALTER TABLE records ADD COLUMN ended REAL;
+ALTER TABLE records ADD COLUMN took REAL;
+{_HISTORY}
+INSERT INTO job VALUES ('operation', 'provision');
+UPDATE job SET value = '3' WHERE name = 'version';
+"""  # noqa: S608  made of constants
+VERSION: Final = "3"
+UPGRADES: Final = {"1": _FROM_1_TO_2 + _FROM_2_TO_3, "2": _FROM_2_TO_3}
+"""What makes a journal of an earlier version one of this."""
 
 
 def _upsert_intent(source: str) -> str:
@@ -191,12 +210,39 @@ WRITE_ONE_COMPLETION: Final = _update_completion(lambda i: f":{COMPLETION[i]}", 
 # Its hash becomes one that no record has. It is in doubt no more, for what is there is known.
 CHANGE: Final = """UPDATE records SET hash = '', status = coalesce(status, 'unresolved'), sends = 0,
   id = ?, ours = ?, given = ?, names = ? WHERE n = ?"""
+ADD_STRETCH: Final = f"INSERT INTO timeline ({', '.join(Stretch._fields)}) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+TIMELINE: Final = f"SELECT {', '.join(Stretch._fields)} FROM timeline ORDER BY n"  # noqa: S608  field names
+RUNS: Final = f"SELECT {', '.join(JournaledRun._fields)} FROM runs ORDER BY n"  # noqa: S608  field names
+# What a send of the job made and is still there, and what it may have made.
+OURS: Final = "(ours AND id IS NOT NULL AND coalesce(status, '') <> 'deleted')"
+IN_DOUBT: Final = "(status IS NULL OR (status = 'unresolved' AND coalesce(sends, 0)))"
+MADE_COUNTS: Final = {
+    "ours": OURS,
+    "in_doubt": f"({IN_DOUBT} AND NOT {OURS})",
+    "there_before": "(coalesce(status, '') = 'adopted' AND NOT ours)",
+    "updated": "(coalesce(status, '') = 'updated' AND NOT ours)",
+    "disabled": "(coalesce(status, '') = 'disabled')",
+    "deleted": "(coalesce(status, '') = 'deleted')",
+}
+_COUNTED: Final = ", ".join(f"count(*) FILTER (WHERE {test})" for test in MADE_COUNTS.values())
+COUNT_MADE: Final = f"SELECT {_COUNTED} FROM records"  # noqa: S608  made of constants
+_SETTLED: Final = f"""CASE
+  WHEN status IS NULL OR status = 'unresolved' THEN '{Settled.UNKNOWN}'
+  WHEN status = 'duplicated' THEN '{Settled.SEVERAL}'
+  WHEN status IN ('failed', 'conflict') THEN '{Settled.NOT_THERE}'
+  WHEN coalesce(sends, 0) > 1 THEN '{Settled.SENT_AGAIN}'
+  ELSE '{Settled.FOUND}' END"""
+_DOUBTED: Final = "(unknown OR status IS NULL)"
+DOUBTS: Final = f"SELECT {_SETTLED}, count(*), count(took) FROM records WHERE {_DOUBTED} GROUP BY 1"  # noqa: S608
+TIME_IN_DOUBT: Final = (
+    f"SELECT took FROM records WHERE {_DOUBTED} AND took IS NOT NULL AND {_SETTLED} = ? ORDER BY took LIMIT 1 OFFSET ?"  # noqa: S608
+)
 READ: Final = f"SELECT {', '.join(Row._fields)} FROM records"  # noqa: S608  field names
 # What is wrong with the input itself, such as a key that is there twice.
 REFUSED: Final = "(coalesce(status, '') = 'failed' AND hash IS NULL)"
-KNOWN: Final = f"""SELECT n, key, coalesce(name, key), id,
+KNOWN: Final = f"""SELECT n, key, coalesce(name, key), iif(coalesce(status, '') = 'deleted', NULL, id),
   coalesce(status, '') = 'adopted' AND NOT ours,
-  status IS NULL OR (status = 'unresolved' AND coalesce(sends, 0)), names, scope
+  {IN_DOUBT}, names, scope
 FROM records WHERE NOT {REFUSED}"""  # noqa: S608  made of constants
 
 

@@ -201,9 +201,9 @@ class TestRefused:
     async def test_a_later_version_s(self, tmp_path):
         path = make(tmp_path / "run.db")
         with sqlite3.connect(path) as database:
-            database.execute("UPDATE job SET value = '3' WHERE name = 'version'")
+            database.execute("UPDATE job SET value = '4' WHERE name = 'version'")
         database.close()
-        assert "its version is 3, this one's 2" in await refusal(path)
+        assert "its version is 4, this one's 3" in await refusal(path)
 
     async def test_another_resource_s(self, tmp_path):
         path = tmp_path / "run.db"
@@ -548,7 +548,7 @@ class TestGroups:
     async def test_many_writes_at_once_are_a_few_statements(self, journal):
         groups = []
         write = journal.file.write
-        journal.file.write = lambda rows: (groups.append(len(rows)), write(rows))
+        journal.file.write = lambda rows, _: (groups.append(len(rows)), write(rows))
         await asyncio.gather(*(journal.write([entry(n)]) for n in range(1, 501)))
         assert sum(groups) == 500
         assert len(groups) <= 3
@@ -564,7 +564,7 @@ class TestGroups:
     async def test_writing_leaves_the_loop_free(self, journal):
         go = threading.Event()
         write = journal.file.write
-        journal.file.write = lambda rows: (go.wait(10.0), write(rows))
+        journal.file.write = lambda rows, _: (go.wait(10.0), write(rows))
         writing = asyncio.ensure_future(journal.write([entry(1)]))
         for _ in range(100):
             await asyncio.sleep(0)
@@ -715,7 +715,7 @@ class TestFullDisk:
 
         def limited(file, database):
             known = load(file, database)
-            database.execute("PRAGMA max_page_count = 8")
+            database.execute("PRAGMA max_page_count = 10")
             return known
 
         monkeypatch.setattr(JournalFile, "_load", limited)

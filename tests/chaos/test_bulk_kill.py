@@ -1,0 +1,57 @@
+"""Operations on many records that end by ``kill -9``, at random and at the steps of their journal."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+from pathlib import Path
+
+import pytest
+
+from clarus_async.simulator import Simulator
+from tests.chaos.bulk_kill import finish, problems, stored, task_of, told_in, work
+from tests.chaos.provision_kill import life
+
+OPERATIONS = ("delete", "update", "synchronize")
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+async def test_a_job_that_is_killed_again_and_again(operation, tmp_path):
+    dice = random.Random(operation)
+    async with Simulator(latency=0.02) as sim:
+        task = task_of(sim, "acme", tmp_path, operation, stored(sim, "acme", 100))
+        killed = 0
+        while killed < 4:
+            killed += await life(work, task, seconds=dice.uniform(0.15, 0.35)) == -signal.SIGKILL
+        await finish(task)
+        assert problems(sim, task) == []
+        # What was in flight when a life ended, and no more.
+        unresolved = [outcome for outcome in told_in(task) if not outcome.status.ok]
+        assert len(unresolved) <= 4 * killed
+        assert all("look at the record itself" in outcome.error.message for outcome in unresolved)
+        # Nothing is sent by a run that has nothing left to do.
+        sent = sim.count(operation)
+        await finish(task)
+        assert sim.count(operation) == sent
+        assert problems(sim, task) == []
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+async def test_a_job_that_is_killed_at_the_steps_of_its_journal(operation, tmp_path):
+    tenants = [f"t{number}" for number in range(150)]
+    async with Simulator(tenants=tenants, latency=0.003) as sim:
+
+        async def one(tenant, step):
+            task = task_of(sim, tenant, tmp_path, operation, stored(sim, tenant, 3))
+            await life(work, task, step, seconds=30.0)
+            await finish(task)
+            return problems(sim, task)
+
+        assert await one(tenants[0], None) == []
+        steps = range(1, int(Path(tmp_path / "t0.jsonl.steps").read_text()), 5)
+        verdicts = {}
+        for at in range(0, len(steps), 8):
+            some = steps[at : at + 8]
+            verdicts |= zip(some, await asyncio.gather(*(one(tenants[step], step) for step in some)), strict=True)
+        assert {step: wrong for step, wrong in verdicts.items() if wrong} == {}
