@@ -27,6 +27,11 @@ class InputBuffer:
         """What the input raised, once it has ended."""
         self._pulled = 0
 
+    @property
+    def ended(self) -> bool:
+        """Whether there is no more of it, or nobody wants it."""
+        return self._stopped
+
     def start(self) -> None:
         """Begin to pull."""
         if not self._stopped:
