@@ -117,9 +117,9 @@ class Engine:
             return Bottleneck.SERVER
         if queue.full:
             return Bottleneck.SETTLING
-        if self._planning or self.began_at is None:
+        if self.began_at is None or (self._planning and self._input.ready):
             return Bottleneck.LOOKUPS
-        if not self._input.ended:
+        if not self._input.ready:
             return Bottleneck.INPUT
         return Bottleneck.SETTLING if self.settler.in_doubt and not queue.working else Bottleneck.SERVER
 

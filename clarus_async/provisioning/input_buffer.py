@@ -28,9 +28,9 @@ class InputBuffer:
         self._pulled = 0
 
     @property
-    def ended(self) -> bool:
-        """Whether there is no more of it, or nobody wants it."""
-        return self._stopped
+    def ready(self) -> bool:
+        """Whether nobody has to wait for it: there are records, or there will be no more."""
+        return self._stopped or bool(self._buffer)
 
     def start(self) -> None:
         """Begin to pull."""

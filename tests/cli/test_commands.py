@@ -14,7 +14,6 @@ import pytest
 from clarus_async.cli import output, progress
 from clarus_async.cli.commands import main
 from clarus_async.errors import DeadlineExceededError
-from clarus_async.provisioning.report import Outcome, OutcomeStatus
 from clarus_async.simulator import Endpoint, FaultKind, Simulator
 from tests.support.builders import environment_of
 
@@ -408,10 +407,6 @@ class TestProvision:
             assert status == 2
             assert len(said) == 1
             assert 'pip install "clarus-async[simulator]"' in said[0]
-
-
-def outcome(status):
-    return Outcome(index=0, key="k", status=OutcomeStatus(status), resource="integrations")
 
 
 class TestDeliver:

@@ -850,7 +850,7 @@ class TestProbing:
                 await super().send(creation, wait_for_pace=wait_for_pace)
 
         # Each worker sends once, and all but one again before the streak is known; then one probes, and nine wait.
-        api = Watched({f"Shop {number}": LostError(after=0.0) for number in range(2 * FAILURES_TO_OPEN - 1)})
+        api = Watched({f"Shop {number}": LostError(after=30.0) for number in range(2 * FAILURES_TO_OPEN - 1)})
         assert (
             len(await collect(provision(api, records(3 * FAILURES_TO_OPEN), FAILURES_TO_OPEN))) == 3 * FAILURES_TO_OPEN
         )
