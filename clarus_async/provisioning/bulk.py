@@ -19,12 +19,13 @@ import orjson
 from clarus_async.calls.request import Call, MemberOperation
 from clarus_async.errors import Applied, ClarusError, JournalError, NotFoundError, OutcomeUnknownError
 from clarus_async.provisioning.bounded_buffer import BoundedBuffer
+from clarus_async.provisioning.forecast import Wave
 from clarus_async.provisioning.input_buffer import InputBuffer
 from clarus_async.provisioning.job_index import completion_of, outcome_of
 from clarus_async.provisioning.journal.file import JournalFile
 from clarus_async.provisioning.journal.journal import Journal
 from clarus_async.provisioning.journal.rows import Row
-from clarus_async.provisioning.options import Options
+from clarus_async.provisioning.options import Bottleneck, Options
 from clarus_async.provisioning.report import Outcome, OutcomeStatus, Problem
 from clarus_async.provisioning.run import ProvisionRun
 from clarus_async.provisioning.sender import RunEnd, Sender
@@ -151,6 +152,20 @@ class BulkJob:
             await self.journal.close()
 
 
+class NoDoubt:
+    """What is in doubt of a job: nothing, since what may be sent again is, at once."""
+
+    in_doubt: int = 0
+
+    def risks(self, _: int) -> tuple[float, float]:
+        """Return the shares of the sends that fall due, and that have to be sent again."""
+        return 0.0, 0.0
+
+    def waves(self, _: int) -> list[Wave]:
+        """Return what is in doubt."""
+        return []
+
+
 class BulkEngine:
     """Does a job; it has what a run reads of its engine."""
 
@@ -170,7 +185,21 @@ class BulkEngine:
         self.error: BaseException | None = None
         self.restored: int = 0
         self.begun: int = 0
-        self.in_doubt: tuple[int, float] = (0, 0.0)
+        self.began_at: float | None = None
+        self.full_of_doubt: bool = False
+        self.most_under_way: int = options.concurrency
+        self.settler: NoDoubt = NoDoubt()
+
+    @property
+    def bottleneck(self) -> Bottleneck:
+        """What its pace is limited by just now."""
+        if self.outcomes.full:
+            return Bottleneck.READER
+        if self._reconciler.paused > 0 and self._reconciler.is_down:
+            return Bottleneck.OUTAGE
+        if self._reconciler.paused > 0 or self._reconciler.rate_limited:
+            return Bottleneck.RATE_LIMIT
+        return Bottleneck.SERVER if self._room.locked() else Bottleneck.INPUT
 
     def stop(self) -> None:
         """Begin no further record."""
@@ -216,6 +245,7 @@ class BulkEngine:
                     if self.stopped:
                         return
                     self.begun += 1
+                    self.began_at = self.began_at or asyncio.get_running_loop().time()
                     task = asyncio.create_task(self._bring(work), name="clarus_async bulk")
                     self._tasks.add(task)
                     task.add_done_callback(self._tasks.discard)
