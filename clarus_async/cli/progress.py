@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
 import os
 import queue
 import sys
@@ -13,7 +12,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple, Self, TextIO
 
-from clarus_async.cli.streams import STDOUT, encode, is_terminal, printable, readable, say, write, write_results
+from clarus_async.cli.streams import STDOUT, encode, is_terminal, log, printable, readable, say, write, write_results
 from clarus_async.provisioning.options import Bottleneck, Progress
 
 if TYPE_CHECKING:
@@ -115,7 +114,6 @@ class ProgressView:
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._latest: Progress | int | None = None
         self._thread = threading.Thread(target=self._draw, name="clarus progress", daemon=True)
-        self._log = _Log(self.say)
 
     def at(self, progress: Progress) -> None:
         """Show how far it is, once there is time."""
@@ -135,11 +133,11 @@ class ProgressView:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        logging.getLogger().addHandler(self._log)
+        log.say = self.say
         return self
 
     def __exit__(self, *_: object) -> None:
-        logging.getLogger().removeHandler(self._log)
+        log.say = say
         self._lines.put(None)
         self._thread.join()
 
@@ -158,18 +156,6 @@ class ProgressView:
                     self._drawing.at(self._latest)
             if self._latest is not None:
                 self._drawing.at(self._latest)
-
-
-class _Log(logging.Handler):
-    """Says what is logged, a warning at least."""
-
-    def __init__(self, say: Callable[[str], None]) -> None:
-        super().__init__(logging.WARNING)
-        self._say = say
-
-    def emit(self, record: logging.LogRecord) -> None:
-        for line in self.format(record).splitlines():
-            self._say(line)
 
 
 class PlainProgress(Drawing):
