@@ -24,6 +24,10 @@ _LATER: Final = 1 / 12
 """Of ``settle``: so long a record waits which was certainly not applied, and may be later."""
 
 
+_SUPPOSED: Final = 0.2
+"""Of a lookup: so much counts what is supposed before any has told. One whole would promise the loss of another."""
+
+
 @attrs.define(eq=False)
 class InDoubtSettler:
     """Settles the records of a run that are in doubt."""
@@ -49,8 +53,8 @@ class InDoubtSettler:
         """Return the shares of the sends that fall due, and that have to be sent again, after so many records."""
         lost = self._lost / max(1, passed)
         # Until lookups have told, half of what is lost was applied, and what was not by then is not later.
-        due = lost * (self._first[0] + 0.5) / (sum(self._first) + 1.0)
-        return due, due * (self._later[0] + 2.0) / (sum(self._later) + 2.0)
+        due = lost * (self._first[0] + 0.5 * _SUPPOSED) / (sum(self._first) + _SUPPOSED)
+        return due, due * (self._later[0] + _SUPPOSED) / (sum(self._later) + _SUPPOSED)
 
     def waves(self, passed: int) -> list[Wave]:
         """Return what is in doubt, those together that will go the same way."""
