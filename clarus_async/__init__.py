@@ -57,7 +57,7 @@ if TYPE_CHECKING:
         WaitEvent,
         WaitReason,
     )
-    from clarus_async.provisioning.options import Progress
+    from clarus_async.provisioning.options import Bottleneck, Progress
     from clarus_async.provisioning.report import Outcome, OutcomeStatus, Problem, Report
     from clarus_async.provisioning.run import ProvisionRun
     from clarus_async.ratelimit.pace import LimitKind, PaceSource
@@ -96,6 +96,7 @@ __all__ = [
     "AuthenticationError",
     "AuthorizationCode",
     "BadRequestError",
+    "Bottleneck",
     "CallEvent",
     "ClarusClient",
     "ClarusError",

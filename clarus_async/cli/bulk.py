@@ -61,9 +61,9 @@ async def _main(
         how_to_go_on = _WITHOUT_A_JOURNAL[args.command]
         if args.journal is not None:
             how_to_go_on = f"clarus: to go on, run the same command again with --journal {args.journal}"
-        with summary.told_at_the_end(how_to_go_on), ProgressView(drawing_of(total)) as view:
-            records = InputRecords(source, lambda row: describe(row, view.say))
-            options = Options(args.concurrency, args.journal, max_failures=args.max_failures, on_progress=view.at)
+        with summary.told_at_the_end(how_to_go_on), ProgressView(drawing_of()) as view:
+            records = InputRecords(source, lambda row: describe(row, view.say), total)
+            options = Options(args.concurrency, args.journal, max_failures=args.max_failures)
             run = resource_of(client, args).bulk(_OPERATIONS[args.command], records, options)
             return await deliver_outcomes(run, args, view, summary, records)
 

@@ -10,30 +10,84 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from datetime import timedelta
-from typing import TYPE_CHECKING, Final, Self, TextIO
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final, NamedTuple, Self, TextIO
 
 from clarus_async.cli.streams import STDOUT, encode, is_terminal, printable, readable, say, write, write_results
-from clarus_async.provisioning.options import Progress
+from clarus_async.provisioning.options import Bottleneck, Progress
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
+    from rich.console import Console, ConsoleOptions, RenderResult
 
-# Seconds between plain lines: while records come to their end, and while something is waited for: often enough that
+# Seconds between plain lines: while records come to their end, and while something is waited for: never ten, so that
 # nobody takes the run for dead.
 _INTERVAL: Final = 1.0
-_WAITING: Final = 10.0
+_WAITING: Final = 9.5
 _REDRAW: Final = 0.1  # seconds from one look at the progress to the next
-# Columns below which a bar has no room for what is said beside it.
-_NARROWEST: Final = 60
-_GAPS: Final = 12  # columns of the time that has passed, and between what a bar's line is made of
+# Columns that a count in millions needs, and what is in doubt until when.
+_NARROWEST: Final = 40
+_LINES: Final = 3  # at most, so that results stay in sight above them
+# Columns of the bar: less shows nothing, and more of a wide terminal would take the room of the text.
+_SHORTEST_BAR: Final = 6
+_BAR: Final = 0.2
+_LONGEST_ZONE: Final = 5  # characters of a zone's name; Windows has sentences
+_LIMITS: Final = {
+    Bottleneck.RATE_LIMIT: "the rate limit",
+    Bottleneck.SERVER: "the server",
+    Bottleneck.LOOKUPS: "lookups",
+    Bottleneck.INPUT: "the input",
+    Bottleneck.READER: "who reads the results",
+}
+
+
+class Shown(NamedTuple):
+    """What is shown: how many of how many, in words, too, and what else, what matters most first."""
+
+    done: int
+    total: int | None
+    counted: str
+    more: list[str]
+
+
+def shown(progress: Progress | int) -> Shown:
+    """Say how far a run is, or how many rows of its input were checked before it."""
+    if isinstance(progress, int):
+        return Shown(progress, None, f"{progress:,} rows checked", [])
+    done, total = progress.report.total, progress.total
+    more = [f"{progress.report.not_ok:,} not ok"] if progress.report.not_ok else []
+    if progress.paused_until is not None:
+        cause = "server down" if progress.bottleneck is Bottleneck.OUTAGE else "rate limit"
+        more.append(f"{cause}: paused until {clock_time(progress.paused_until)}")
+    elif progress.bottleneck is Bottleneck.OUTAGE:
+        more.append("the server fails: one at a time")
+    if progress.settles_at is not None:
+        more.append(f"{progress.in_doubt:,} in doubt until {clock_time(progress.settles_at)}")
+    if progress.eta is not None and done != total:
+        more.append(f"{timedelta(seconds=round(progress.eta))} left")
+    limit = _LIMITS.get(progress.bottleneck) if progress.bottleneck and progress.paused_until is None else None
+    if limit is not None and progress.recent_rate:
+        more.append(f"{progress.recent_rate:,.1f}/s, limited by {limit}")
+    elif limit is not None:
+        more.append(f"waiting for {limit}")
+    counted = f"{done:,} done" if total is None else f"{done:,}/{total:,}"
+    return Shown(done, total, counted, more)
+
+
+def clock_time(moment: datetime) -> str:
+    """Say what the clock on the wall will show, and of which zone that is."""
+    local = moment.astimezone()
+    zone = local.tzname() or ""
+    if not 0 < len(zone) <= _LONGEST_ZONE or not zone.isascii():
+        zone = local.isoformat()[-6:]
+    return f"{local:%H:%M:%S} {zone}"
 
 
 class Drawing:
     """How progress is shown; each method may block."""
 
-    def at(self, progress: Progress) -> None:
-        """Show how far the run is."""
+    def at(self, progress: Progress | int) -> None:
+        """Show how far the run is, or how many rows were checked before it."""
 
     def say(self, text: str) -> None:
         """Show one line of its own."""
@@ -59,13 +113,17 @@ class ProgressView:
     def __init__(self, drawing: Drawing) -> None:
         self._drawing = drawing
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        self._latest: Progress | None = None
+        self._latest: Progress | int | None = None
         self._thread = threading.Thread(target=self._draw, name="clarus progress", daemon=True)
         self._log = _Log(self.say)
 
     def at(self, progress: Progress) -> None:
         """Show how far it is, once there is time."""
         self._latest = progress
+
+    def checking(self, rows: int) -> None:
+        """Show how many rows of the input were checked by now, before anything is sent."""
+        self._latest = rows
 
     def say(self, text: str) -> None:
         """Show one line of its own."""
@@ -117,23 +175,23 @@ class _Log(logging.Handler):
 class PlainProgress(Drawing):
     """Lines on standard error, at most one a second, and one every ten seconds while something is waited for."""
 
-    def __init__(self, total: int | None, clock: Callable[[], float] = time.monotonic) -> None:
-        self._total = total
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._said_at = clock()
-        self._said = (0, 0, True)
+        self._said: tuple[object, ...] = (0, 0, True)
 
-    def at(self, progress: Progress) -> None:
+    def at(self, progress: Progress | int) -> None:
         """Show how far it is."""
         now = self._clock()
-        state = progress.report.total, progress.in_doubt, progress.paused_until is None
+        state: tuple[object, ...] = (progress,)
+        if not isinstance(progress, int):
+            state = progress.report.total, progress.in_doubt, progress.paused_until is None
         if now - self._said_at < (_WAITING if state == self._said else _INTERVAL):
             return
         self._said_at, self._said = now, state
-        of_total = "" if self._total is None else f" of {self._total:,}"
-        not_ok = f", {progress.report.not_ok:,} not ok" if progress.report.not_ok else ""
-        pace = ", ".join(_pace(progress, self._total))
-        self.say(f"clarus: {progress.report.total:,}{of_total} done{not_ok}, {pace}")
+        what = shown(progress)
+        count = what.counted if what.total is None else f"{what.done:,} of {what.total:,} done"
+        self.say(f"clarus: {', '.join([count, *what.more])}")
 
 
 class _Terminal(io.BufferedIOBase):
@@ -170,10 +228,9 @@ class BarProgress(Drawing):
     Where it ``owns_stdout``, results go to the same terminal, and so above the bar.
     """
 
-    def __init__(self, total: int | None, stream: TextIO, *, owns_stdout: bool) -> None:
-        from rich import progress as bars
+    def __init__(self, stream: TextIO, *, owns_stdout: bool) -> None:
         from rich.console import Console
-        from rich.table import Column
+        from rich.live import Live
 
         self._stream = stream
         self._terminal = _Terminal(stream)
@@ -181,20 +238,9 @@ class BarProgress(Drawing):
         file = io.TextIOWrapper(self._terminal, encoding=stream.encoding, errors="replace", write_through=True)
         self._console = Console(file=file)
         self._owns_stdout = owns_stdout
-        self._total = total
-        # Where there is too little room, this stays whole: half a number would be another one.
-        self._counted = Column(no_wrap=True)
-        self._progress = bars.Progress(
-            bars.TextColumn("clarus {task.fields[count]}", table_column=self._counted),
-            bars.BarColumn(),
-            bars.TextColumn("{task.fields[rate]}"),
-            bars.TimeElapsedColumn(),
-            console=self._console,
-            auto_refresh=False,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
-        self._task = self._progress.add_task("", total=total, count="", rate="")
+        self._began = time.monotonic()
+        self._shown = Shown(0, None, "", [])
+        self._live = Live(self, console=self._console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
 
     @property
     def drawable(self) -> bool:
@@ -205,18 +251,33 @@ class BarProgress(Drawing):
         known = os.environ.get("COLUMNS") or os.get_terminal_size(self._terminal.fileno()).columns
         return bool(known) and self._console.width >= _NARROWEST
 
-    def at(self, progress: Progress) -> None:
+    def at(self, progress: Progress | int) -> None:
         """Show how far it is."""
-        report = progress.report
-        count = f"{report.total:,}" if self._total is None else f"{report.total:,}/{self._total:,}"
-        if report.not_ok:
-            count += f", {report.not_ok:,} not ok"
-        self._counted.min_width = len(f"clarus {count}")
-        parts = _pace(progress, self._total)
-        while parts and len(", ".join(parts)) > self._console.width - self._counted.min_width - _GAPS:
-            del parts[0]
-        self._progress.update(self._task, completed=report.total, count=count, rate=", ".join(parts))
-        self._progress.refresh()
+        self._shown = shown(progress)
+        self._live.refresh()
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Draw it: as many lines as there is something to say, each piece of it whole or not at all."""
+        from rich.progress_bar import ProgressBar
+        from rich.segment import Segment
+
+        width, what = options.max_width, self._shown
+        seconds = timedelta(seconds=int(time.monotonic() - self._began))
+        lines = [f"{seconds} {what.counted}"]
+        room = width - len(f"clarus  {lines[0]}")
+        bar = min(int(_BAR * width), room) if room >= _SHORTEST_BAR else 0
+        head = len("clarus ") + (bar and bar + 1)
+        for piece in what.more:
+            if head * (len(lines) == 1) + len(f"{lines[-1]}, {piece}") <= width:
+                lines[-1] += f", {piece}"
+            elif len(lines) < _LINES and len(piece) <= width:
+                lines.append(piece)
+        yield Segment("clarus ")
+        if bar:
+            # One that grows without end would be the same as one that stands still.
+            yield from console.render(ProgressBar(what.total, what.done, bar, pulse=what.total is None), options)
+            yield Segment(" ")
+        yield Segment("\n".join(lines))
 
     def say(self, text: str) -> None:
         """Show one line of its own."""
@@ -236,37 +297,24 @@ class BarProgress(Drawing):
         self._console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
     def __enter__(self) -> Self:
-        self._progress.start()
+        self._live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._progress.stop()
+        self._live.stop()
 
 
-def _pace(progress: Progress, total: int | None) -> list[str]:
-    """Say how fast it is and what is waited for, what matters most at the end."""
-    parts = [f"{progress.rate:,.1f}/s"]
-    left = 0 if total is None else total - progress.report.total - progress.in_doubt
-    if progress.paused_until is not None:
-        parts.append(f"paused until {progress.paused_until:%H:%M:%S} UTC")
-    elif left > 0 and progress.rate > 0:
-        parts.append(f"{timedelta(seconds=round(left / progress.rate))} left")
-    if progress.settles_at is not None:
-        parts.append(f"{progress.in_doubt:,} in doubt until {progress.settles_at:%H:%M:%S} UTC")
-    return parts
-
-
-def drawing_of(total: int | None) -> Drawing:
+def drawing_of() -> Drawing:
     """Return a bar where there is a terminal and rich to draw one, else plain lines."""
     if is_terminal(sys.stderr):
         shared = _same_terminal()
         try:
-            bar = BarProgress(total, sys.stdout if shared else sys.stderr, owns_stdout=shared)
+            bar = BarProgress(sys.stdout if shared else sys.stderr, owns_stdout=shared)
         except ImportError:
-            return PlainProgress(total)
+            return PlainProgress()
         if bar.drawable:
             return bar
-    return PlainProgress(total)
+    return PlainProgress()
 
 
 def _same_terminal() -> bool:

@@ -28,7 +28,7 @@ _GRACE: Final = 10.0  # seconds that what is in flight has after Ctrl-C
 # Seconds after which this simulator applies nothing any more; a server's is longer, and so is the wait for it.
 _TRIAL: Final = 2.0
 _DEADLINE: Final = Timeouts().deadline
-_LOOK: Final = 1.0  # seconds from one look at the progress to the next
+_LOOK: Final = 0.2  # seconds from one look at the progress to the next
 _SESSION_END: Final = 1.0  # seconds after which a trial's tokens end
 # Seconds after which a trial's connections are sound: what is in doubt settles while the others are sent.
 _UNSTEADY: Final = 3.0
@@ -55,7 +55,7 @@ async def _main(
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(opening or await _trial(stack, args))
         summary = Summary(spec=args.resource, total=total)
-        with summary.told_at_the_end(_how_to_resume(args)), ProgressView(drawing_of(total)) as view:
+        with summary.told_at_the_end(_how_to_resume(args)), ProgressView(drawing_of()) as view:
             return await _provision(client, source, args, view, summary)
 
 
@@ -85,7 +85,7 @@ async def _trial(stack: AsyncExitStack, args: SimpleNamespace) -> ClarusClient:
 async def _provision(
     client: ClarusClient, source: Input, args: SimpleNamespace, view: ProgressView, summary: Summary
 ) -> int:
-    records = InputRecords(source, lambda row: describe(row, view.say))
+    records = InputRecords(source, lambda row: describe(row, view.say), summary.total)
     run = resource_of(client, args).provision(
         records,
         concurrency=args.concurrency,
@@ -93,7 +93,6 @@ async def _provision(
         existing=args.existing,
         dry_run=args.dry_run,
         max_failures=args.max_failures,
-        on_progress=view.at,
     )
     return await deliver_outcomes(run, args, view, summary, records)
 
@@ -111,8 +110,8 @@ async def deliver_outcomes(
     async def look() -> None:
         # While a record in doubt is waited for there are no outcomes, and there is something to say.
         while True:
-            await asyncio.sleep(_LOOK)
             view.at(run.progress)
+            await asyncio.sleep(_LOOK)
 
     async def work(results: Results) -> None:
         looking = asyncio.create_task(look())
@@ -124,6 +123,7 @@ async def deliver_outcomes(
         finally:
             looking.cancel()
             await asyncio.wait([looking])
+            view.at(run.progress)
             summary.taken, summary.bad = run.begun, 0 if records is None else records.bad
 
     interrupted = await deliver(stop, view, _GRACE, work, format_of(args.output, sys.stdout))

@@ -98,7 +98,7 @@ async def _main(
     summary = Summary(spec=args.resource, total=len(split.lines))
     with (
         summary.told_at_the_end("clarus: to go on, run the same command again"),
-        ProgressView(drawing_of(summary.total)) as view,
+        ProgressView(drawing_of()) as view,
     ):
         async with shard_store.connect(address) as redis:
             return await _coordinate(args, split, app, redis, view, summary, terms.settle)
@@ -135,8 +135,10 @@ async def _coordinate(
     async def handle(outcome: Outcome, results: Results) -> None:
         summary.add(outcome, split.lines[outcome.index])
         summary.taken = summary.report.total
-        elapsed = time.monotonic() - began
-        view.at(Progress(summary.report, elapsed, summary.report.total / elapsed if elapsed else 0.0))
+        elapsed, done, total = time.monotonic() - began, summary.report.total, summary.total or 0
+        rate = done / elapsed if elapsed else 0.0
+        eta = (total - done) / rate if rate else None
+        view.at(Progress(summary.report, elapsed, rate, eta, total=total, recent_rate=rate))
         await results.write(attrs.asdict(outcome))
 
     interrupted = await deliver(coordinator.stop, view, _GRACE, work, format_of(args.output, sys.stdout))

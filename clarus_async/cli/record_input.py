@@ -189,10 +189,12 @@ class InputRecords(AsyncIterator[Any]):
     """The records of an input, read by a thread: standard input may be silent for hours.
 
     The thread is a daemon, for a read may block for ever. Each bad row is given to ``report``, on the event loop.
+    ``total`` is how many records there are, where that is known.
     """
 
-    def __init__(self, source: Input, report: Callable[[BadRow], None]) -> None:
+    def __init__(self, source: Input, report: Callable[[BadRow], None], total: int | None = None) -> None:
         self._source = source
+        self._total = total
         self._report = report
         self._loop = asyncio.get_running_loop()
         self._read: asyncio.Queue[Row | BaseException | None] = asyncio.Queue()
@@ -204,6 +206,11 @@ class InputRecords(AsyncIterator[Any]):
         """Records that were yielded."""
         self.bad: int = 0
         """Bad rows that were met."""
+
+    def __len__(self) -> int:
+        if self._total is None:
+            raise TypeError("how many there are is not known")
+        return self._total
 
     def line_of(self, index: int) -> int:
         """Return the line of a record by its place among those yielded, and forget it."""

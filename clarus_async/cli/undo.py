@@ -54,7 +54,7 @@ async def _main(args: SimpleNamespace, opening: AbstractAsyncContextManager[Clar
             summary = Summary(spec=args.resource, total=total)
             with (
                 summary.told_at_the_end("clarus: to go on, run the same command again"),
-                ProgressView(drawing_of(total)) as view,
+                ProgressView(drawing_of()) as view,
             ):
-                options = Options(args.concurrency, max_failures=args.max_failures, on_progress=view.at)
+                options = Options(args.concurrency, max_failures=args.max_failures)
                 return await deliver_outcomes(undo.run(options), args, view, summary)

@@ -21,6 +21,11 @@ class BoundedBuffer(Generic[T]):
     def __len__(self) -> int:
         return len(self._items)
 
+    @property
+    def full(self) -> bool:
+        """Whether whoever puts something has to wait."""
+        return len(self._items) >= self._most
+
     def try_put(self, item: T) -> bool:
         """Put something where there is room and nobody waits for it; return whether that was so."""
         if len(self._items) >= self._most or self._waiting:

@@ -7,6 +7,7 @@ is sent again where that does no harm; an action, such as a synchronization, is 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterable, Iterable, Sequence
 from functools import partial
 from hashlib import blake2b
@@ -19,12 +20,13 @@ import orjson
 from clarus_async.calls.request import Call, MemberOperation
 from clarus_async.errors import Applied, ClarusError, JournalError, NotFoundError, OutcomeUnknownError
 from clarus_async.provisioning.bounded_buffer import BoundedBuffer
+from clarus_async.provisioning.forecast import Wave
 from clarus_async.provisioning.input_buffer import InputBuffer
 from clarus_async.provisioning.job_index import completion_of, outcome_of
 from clarus_async.provisioning.journal.file import JournalFile
 from clarus_async.provisioning.journal.journal import Journal
 from clarus_async.provisioning.journal.rows import Row
-from clarus_async.provisioning.options import Options
+from clarus_async.provisioning.options import Bottleneck, Options
 from clarus_async.provisioning.report import Outcome, OutcomeStatus, Problem
 from clarus_async.provisioning.run import ProvisionRun
 from clarus_async.provisioning.sender import RunEnd, Sender
@@ -96,9 +98,9 @@ class BulkJob:
         """Make a job whose journal is at ``path``."""
         if path is None:
             return cls(reconciler, operation, None)
-        terms = reconciler.terms
-        file = JournalFile(path, terms.tenant, terms.base_url, reconciler.spec.name)
-        return cls(reconciler, operation, Journal(file))
+        terms, name = reconciler.terms, "update" if operation is None else operation.name
+        file = JournalFile(path, terms.tenant, terms.base_url, reconciler.spec.name, name)
+        return cls(reconciler, operation, Journal(file, lambda: reconciler.traffic, name))
 
     async def open(self) -> None:
         """Begin."""
@@ -138,7 +140,7 @@ class BulkJob:
     async def ended(self, work: BulkWork, outcome: Outcome) -> None:
         """Have an outcome on the disk."""
         if self.journal is not None:
-            await self.journal.write([completion_of(work.ids[0], outcome, sends=1)])
+            await self.journal.write([completion_of(work.ids[0], outcome, sends=1, ended=time.time())])
 
     async def close(self, unsent: Sequence[BulkWork]) -> None:
         """End; it was written of ``unsent`` that they are about to be sent, and they were not."""
@@ -149,6 +151,18 @@ class BulkJob:
                 await self.journal.run(partial(self.journal.file.forget, [work.ids[0] for work in unsent]))
         finally:
             await self.journal.close()
+
+
+class _NothingInDoubt:
+    """What a run reads of its records in doubt: here there are none, for what was not answered is sent again."""
+
+    in_doubt = 0
+
+    def risks(self, _: int) -> tuple[float, float]:
+        return 0.0, 0.0
+
+    def waves(self, _: int) -> list[Wave]:
+        return []
 
 
 class BulkEngine:
@@ -170,7 +184,22 @@ class BulkEngine:
         self.error: BaseException | None = None
         self.restored: int = 0
         self.begun: int = 0
-        self.in_doubt: tuple[int, float] = (0, 0.0)
+        self.began_at: float | None = None
+        self.settler: _NothingInDoubt = _NothingInDoubt()
+        self.full_of_doubt: bool = False
+        self.most_under_way: int = options.concurrency
+
+    @property
+    def bottleneck(self) -> Bottleneck:
+        """What its pace is limited by just now."""
+        reconciler = self._reconciler
+        if self.outcomes.full:
+            return Bottleneck.READER
+        if self._sender.probing or (reconciler.paused > 0 and reconciler.is_down):
+            return Bottleneck.OUTAGE
+        if reconciler.paused > 0 or reconciler.rate_limited:
+            return Bottleneck.RATE_LIMIT
+        return Bottleneck.SERVER if self._tasks else Bottleneck.INPUT
 
     def stop(self) -> None:
         """Begin no further record."""
@@ -216,6 +245,7 @@ class BulkEngine:
                     if self.stopped:
                         return
                     self.begun += 1
+                    self.began_at = self.began_at or asyncio.get_running_loop().time()
                     task = asyncio.create_task(self._bring(work), name="clarus_async bulk")
                     self._tasks.add(task)
                     task.add_done_callback(self._tasks.discard)

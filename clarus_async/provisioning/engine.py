@@ -21,7 +21,7 @@ from clarus_async.provisioning.input_buffer import InputBuffer
 from clarus_async.provisioning.job_index import JobIndex
 from clarus_async.provisioning.journal.file import JournalFile
 from clarus_async.provisioning.journal.journal import Journal
-from clarus_async.provisioning.options import Options
+from clarus_async.provisioning.options import Bottleneck, Options
 from clarus_async.provisioning.planner import Batch, Planner
 from clarus_async.provisioning.report import Outcome, OutcomeStatus
 from clarus_async.provisioning.sender import RunEnd, Sender
@@ -85,6 +85,9 @@ class Engine:
         """What ended the run, if it was not the end of its input."""
         self.restored: int = 0
         """Outcomes that a journal had."""
+        self.began_at: float | None = None
+        """When it knew what is to be done with the first records, in seconds on the event loop's clock."""
+        self._planning = False
 
     @property
     def begun(self) -> int:
@@ -92,9 +95,36 @@ class Engine:
         return self._known + self._queue.under_way
 
     @property
-    def in_doubt(self) -> tuple[int, float]:
-        """How many records are in doubt, and when the last of them is due, in seconds on the event loop's clock."""
-        return self.settler.in_doubt
+    def full_of_doubt(self) -> bool:
+        """Whether no record is begun before others are settled."""
+        return self._queue.full
+
+    @property
+    def most_under_way(self) -> int:
+        """How many records may be under way or in doubt."""
+        return self._queue.most
+
+    @property
+    def bottleneck(self) -> Bottleneck:
+        """What its pace is limited by just now."""
+        queue, reconciler = self._queue, self._reconciler
+        if self.outcomes.full:
+            return Bottleneck.READER
+        if reconciler.paused > 0:
+            return Bottleneck.OUTAGE if reconciler.is_down else Bottleneck.RATE_LIMIT
+        if queue.working and self._sender.probing:
+            return Bottleneck.OUTAGE
+        if reconciler.rate_limited:
+            return Bottleneck.RATE_LIMIT
+        if queue.working and (len(queue) or queue.working >= self._options.concurrency):
+            return Bottleneck.SERVER
+        if queue.full:
+            return Bottleneck.SETTLING
+        if self.began_at is None or (self._planning and self._input.ready):
+            return Bottleneck.LOOKUPS
+        if not self._input.ready:
+            return Bottleneck.INPUT
+        return Bottleneck.SETTLING if self.settler.in_doubt and not queue.working else Bottleneck.SERVER
 
     def stop(self) -> None:
         """Begin no further record."""
@@ -166,7 +196,12 @@ class Engine:
 
     async def _plan_all(self) -> None:
         while records := await self._input.take(self._ahead):
-            await self._handle(await self._planner.prepare(records))
+            self._planning = True
+            batch = await self._planner.prepare(records)
+            if self.began_at is None:
+                self.began_at = asyncio.get_running_loop().time()
+            await self._handle(batch)
+            self._planning = False
             while len(self._queue) + self._planner.held >= self._ahead and not self.stopped:
                 await self._move()
         if self.error is None:

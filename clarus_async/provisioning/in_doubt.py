@@ -10,6 +10,7 @@ import attrs
 
 from clarus_async.errors import ClarusError, JournalError
 from clarus_async.provisioning.existing import is_weak
+from clarus_async.provisioning.forecast import Wave
 from clarus_async.provisioning.job_index import JobIndex
 from clarus_async.provisioning.sender import Sender
 from clarus_async.provisioning.work_item import WorkItem, WorkState
@@ -33,16 +34,45 @@ class InDoubtSettler:
     queue: WorkQueue
     sender: Sender
     _due: dict[WorkItem, float] = attrs.field(factory=dict, init=False)
+    # Those that their first lookup did not find, and how many lookups found what: at first, and when they were due.
+    _missing: set[WorkItem] = attrs.field(factory=set, init=False)
+    _lost: int = attrs.field(default=0, init=False)
+    _first: list[int] = attrs.field(factory=lambda: [0, 0], init=False)
+    _later: list[int] = attrs.field(factory=lambda: [0, 0], init=False)
 
     @property
-    def in_doubt(self) -> tuple[int, float]:
-        """How many records are in doubt, and when the last of them is due, in seconds on the event loop's clock."""
-        # What was noted last was given up last, and so is due last.
-        return len(self._due), next(reversed(self._due.values()), 0.0)
+    def in_doubt(self) -> int:
+        """How many records are in doubt."""
+        return len(self._due)
+
+    def risks(self, passed: int) -> tuple[float, float]:
+        """Return the shares of the sends that fall due, and that have to be sent again, after so many records."""
+        lost = self._lost / max(1, passed)
+        # Until lookups have told, half of what is lost was applied, and what was not by then is not later.
+        due = lost * (self._first[0] + 0.5) / (sum(self._first) + 1.0)
+        return due, due * (self._later[0] + 2.0) / (sum(self._later) + 2.0)
+
+    def waves(self, passed: int) -> list[Wave]:
+        """Return what is in doubt, those together that will go the same way."""
+        lost = max(1, self._lost) / max(1, passed)
+        due, again = (risk / lost for risk in self.risks(passed))
+        # By whether they have to fall due, and how many are sent again then.
+        groups: dict[tuple[float, float], list[float]] = {}
+        for item, at in self._due.items():
+            in_doubt = item.in_doubt
+            if item in self._missing:
+                way = 1.0, again / due
+            elif in_doubt.sends == 1:
+                way = due, again
+            else:
+                way = 1.0, 0.0 if in_doubt.refused or item.creation.record is not None else again
+            groups.setdefault(way, []).append(at)
+        return [Wave(len(at), at[0], at[-1], *way) for way, at in groups.items()]
 
     def note(self, item: WorkItem) -> None:
         """Note that a record was given up just now, and may be there."""
         self._due.pop(item, None)
+        self._missing.discard(item)
         if item.in_doubt.sends:
             self._due[item] = item.in_doubt.given_up + self.reconciler.terms.settle
 
@@ -51,11 +81,22 @@ class InDoubtSettler:
         terms = self.reconciler.terms
         item.state = WorkState.IN_DOUBT
         self.note(item)
+        # What an earlier run left tells nothing of this one.
+        self._lost += item in self._due and item.left_as is None
         try:
             actions = _ItemActions(self, item)
             return await settle_create(item.in_doubt, actions, terms.settle, most_sends=terms.most_sends)
         finally:
             self._due.pop(item, None)
+            self._missing.discard(item)
+
+    def looked(self, item: WorkItem, result: LookupResult) -> None:
+        """Note what a lookup told."""
+        if item.in_doubt.sends == 1:
+            found = bool(result.ids)
+            (self._later if item in self._missing else self._first)[found] += 1
+            if not found:
+                self._missing.add(item)
 
 
 @attrs.define(eq=False)
@@ -83,6 +124,7 @@ class _ItemActions:
         others = settler.index.claimed(key.folded, item.own_id).ids if weak else ()
         reconciler = settler.reconciler
         result = reconciler.sort_out(item.creation, key, found.rows, found.at, others)
+        settler.looked(item, result)
         if result.sure or reconciler.spec.listing.created_filter is None:
             return result
         search = partial(reconciler.search_by_time, item.creation, key, found.rows, result, others, wait_for_pace=True)

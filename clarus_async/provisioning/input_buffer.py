@@ -27,6 +27,11 @@ class InputBuffer:
         """What the input raised, once it has ended."""
         self._pulled = 0
 
+    @property
+    def ready(self) -> bool:
+        """Whether nobody has to wait for it: there are records, or there will be no more."""
+        return self._stopped or bool(self._buffer)
+
     def start(self) -> None:
         """Begin to pull."""
         if not self._stopped:

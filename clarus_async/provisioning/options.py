@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from datetime import datetime
+from enum import StrEnum
 from os import PathLike
 from typing import Final, Literal, NamedTuple, TypeAlias
 
@@ -15,6 +16,25 @@ Existing: TypeAlias = Literal["adopt", "update", "fail", "ignore"]
 EXISTING: Final = ("adopt", "update", "fail", "ignore")
 
 
+class Bottleneck(StrEnum):
+    """What limits the pace of a run."""
+
+    RATE_LIMIT = "rate limit"
+    """No more requests a second may go out, or none at all before ``paused_until``."""
+    SERVER = "server"
+    """Answers are waited for by as many records as may be sent at once (``concurrency``)."""
+    OUTAGE = "outage"
+    """No answers come, so one record at a time is sent; or the server said that it is down until ``paused_until``."""
+    LOOKUPS = "lookups"
+    """What is there already is looked up, before anything of it is sent."""
+    INPUT = "input"
+    """The next record of the input is waited for."""
+    READER = "reader"
+    """Whoever reads the outcomes is slower than they come."""
+    SETTLING = "settling"
+    """All that could be sent is in doubt."""
+
+
 class Progress(NamedTuple):
     """How far a run has come.
 
@@ -22,11 +42,17 @@ class Progress(NamedTuple):
         report: the counts so far.
         elapsed: seconds since the run began.
         rate: records a second since then, those that a journal had left out.
-        eta: seconds that are left at this rate, and until what is in doubt is settled, where the input has a length.
+        eta: seconds that are left, where the input has a length: at the recent rate, and until what is in doubt is
+            settled, what will be so included. ``None`` also where no record was sent yet.
         paused_until: nothing is sent before this (UTC); ``None`` where nothing is paused.
         in_doubt: records that may have been created, and are looked up until that is settled; the others go on.
-        settles_at: when the last of these is looked up once the server had time to apply it (UTC); one that is not
-            there by then is sent again, and takes as long once more. ``None`` where none is in doubt.
+        settles_at: when the last of these is expected at its end (UTC): one that is not there is sent again
+            ``Timeouts.settle`` seconds after its send was given up, and takes as long once more. ``None`` where none is
+            in doubt.
+        total: how many records there are, where the input has a length.
+        recent_rate: records a second over the last while, from ten seconds to a minute; those that a journal had left
+            out.
+        bottleneck: what limits the pace; ``None`` before the run and after it.
     """
 
     report: Report
@@ -36,6 +62,9 @@ class Progress(NamedTuple):
     paused_until: datetime | None = None
     in_doubt: int = 0
     settles_at: datetime | None = None
+    total: int | None = None
+    recent_rate: float = 0.0
+    bottleneck: Bottleneck | None = None
 
 
 # A named tuple's constructor has a module of its own, in which pdoc would look for the types of its arguments.

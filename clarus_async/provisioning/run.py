@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sized
-from datetime import UTC, datetime, timedelta
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from clarus_async.errors import InvalidInputError
 from clarus_async.provisioning.options import Options, Progress
@@ -43,8 +42,10 @@ class ProvisionRun(AsyncIterator[Outcome]):
             raise InvalidInputError(f"specs: must be an iterable or an async iterable, not {type(specs).__name__}")
         self._reconciler = reconciler
         self._options = options
-        self._total = len(specs) if isinstance(specs, Sized) else None
+        from clarus_async.provisioning.meter import Meter  # noqa: PLC0415  only a run pays for it
+
         self._engine = self._engine_of(specs)
+        self._meter = Meter(self._engine, reconciler, _length(specs))
         self._report = Report()
         self._task: asyncio.Task[None] | None = None
         self._clock: Callable[[], float] = lambda: 0.0
@@ -64,28 +65,7 @@ class ProvisionRun(AsyncIterator[Outcome]):
     @property
     def progress(self) -> Progress:
         """How far the run has come: before it, after it, and while nothing but records in doubt is waited for."""
-        now = self._clock() if self._engine.ended_at is None else self._engine.ended_at
-        elapsed = now - self._started_at
-        total = self._report.total
-        rate = max(0, total - self._engine.restored) / elapsed if elapsed > 0 else 0.0
-        left = None if self._total is None else max(0, self._total - total)
-        paused = self._reconciler.paused
-        in_doubt, due = self._engine.in_doubt
-        settling = max(0.0, due - now) if in_doubt else 0.0
-        eta = None
-        if left is not None:
-            # What is in doubt is waited for while the others are sent.
-            sending = max(0, left - in_doubt)
-            eta = None if sending and rate == 0 else max(sending / rate if sending else 0.0, settling)
-        return Progress(
-            report=self._report,
-            elapsed=elapsed,
-            rate=rate,
-            eta=eta,
-            paused_until=datetime.now(UTC) + timedelta(seconds=paused) if paused > 0 else None,
-            in_doubt=in_doubt,
-            settles_at=datetime.now(UTC) + timedelta(seconds=settling) if in_doubt else None,
-        )
+        return self._meter.progress(self._report, self._started_at, self._clock())
 
     @property
     def begun(self) -> int:
@@ -150,3 +130,11 @@ class ProvisionRun(AsyncIterator[Outcome]):
             if not self._unheard_progress:
                 _log.exception("on_progress raised; the run goes on, and this is not said again")
             self._unheard_progress = True
+
+
+def _length(specs: Any) -> int | None:  # noqa: ANN401
+    """Return how many there are, where they say so: a file that was counted does, and one that grows does not."""
+    try:
+        return len(specs)
+    except TypeError:
+        return None

@@ -41,6 +41,11 @@ class Sender:
         self._breaker = reconciler.circuit_breaker()
         self._probe = asyncio.Lock()
 
+    @property
+    def probing(self) -> bool:
+        """Whether one record at a time is sent."""
+        return self._breaker.is_open
+
     def create(self, item: WorkItem) -> Awaitable[None]:
         """Send a record once, unless the run comes to its end; its creation says what became of it."""
         return self.guarded(self._create, item)

@@ -47,7 +47,8 @@ class Undo:
         terms, spec = reconciler.terms, reconciler.spec
         self._reconciler = reconciler
         self._delete = delete
-        self._journal = Journal(JournalFile(path, terms.tenant, terms.base_url, spec.name), lambda: reconciler.traffic)
+        file = JournalFile(path, terms.tenant, terms.base_url, spec.name)
+        self._journal = Journal(file, lambda: reconciler.traffic, "undo")
         self.counts: Mapping[str, int] = {}
         """How many records the run created, and others; see ``JournalFile.made_counts``."""
 

@@ -18,7 +18,8 @@ class WorkQueue:
     """
 
     def __init__(self, most: int, width: int) -> None:
-        self._most = most
+        self.most: int = most
+        """A new record is begun where fewer than these are under way."""
         self._width = width
         self._new: deque[WorkItem] = deque()
         self._again: deque[WorkItem] = deque()
@@ -48,7 +49,7 @@ class WorkQueue:
     @property
     def full(self) -> bool:
         """Whether as many are under way as may be."""
-        return self.under_way >= self._most
+        return self.under_way >= self.most
 
     def ended(self) -> None:
         """Note that a record that was begun is at its end."""

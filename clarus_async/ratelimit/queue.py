@@ -104,6 +104,8 @@ class RequestQueue:
         self._paused_until = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._unavailable: defaultdict[str, UnavailableClassifier] = defaultdict(UnavailableClassifier)
+        self.down_until: float = 0.0
+        """Until when the server said with its last 503 that it is down."""
 
     def idle(self, now: float) -> float:
         """Return for how many seconds nobody has waited, sent or been held back."""
@@ -138,6 +140,10 @@ class RequestQueue:
         """Return how many wait in a tenant's name."""
         queue = self.tenants.get(tenant)
         return 0 if queue is None else queue.waiting
+
+    def limits(self, tenant: str) -> bool:
+        """Whether a rate keeps who waits in a tenant's name, and not that no connection is free."""
+        return self.pace.rate is not None and self._connections.free > 0 and self.waiting(tenant) > 0
 
     def answered(self, sent: Sent, now: float, headers: RateLimitHeaders | None = None, *, path: str = "") -> None:
         """Note an answer that is neither 429 nor 503; ``path`` is the request's, without its ids."""
@@ -179,6 +185,7 @@ class RequestQueue:
         self.pace.lost(sent)
         if retry_after is not None and classifier.nobody_admitted_since(sent):
             # It is down for everybody.
+            self.down_until = now + retry_after
             self._pause(lambda: self.pace.hold(retry_after, now), now)
         return False
 

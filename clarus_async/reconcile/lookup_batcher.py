@@ -74,7 +74,9 @@ class LookupBatcher:
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._searchable: bool | None = None
-        self._linger = max(_SHORTEST_LINGER, min(_LONGEST_LINGER, _LINGER * reconciler.terms.settle))
+        # Twice as long each time: what becomes of the first tells how long the run will take.
+        self._linger = _SHORTEST_LINGER
+        self._longest = max(_SHORTEST_LINGER, min(_LONGEST_LINGER, _LINGER * reconciler.terms.settle))
 
     def chosen(self, keys: Sequence[LookupKey]) -> LookupKey | None:
         """Say by which of its natural keys a record is looked up; ``None`` while the schema is not known for that."""
@@ -128,9 +130,9 @@ class LookupBatcher:
 
     def hurry(self) -> None:
         """Let nobody wait for long any more: there will be few others to wait for."""
-        if self._linger == _SHORTEST_LINGER:
+        if self._longest == _SHORTEST_LINGER:
             return
-        self._linger = _SHORTEST_LINGER
+        self._linger = self._longest = _SHORTEST_LINGER
         if self._timer is not None:
             self._timer.cancel()
             self._timer = asyncio.get_running_loop().call_later(self._linger, self._begin)
@@ -148,6 +150,7 @@ class LookupBatcher:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._linger = min(self._longest, 2.0 * self._linger)
         waiting, self._waiting = self._waiting, {}
         task = asyncio.create_task(self._answer(waiting), name="clarus_async provision lookup")
         self._tasks.add(task)

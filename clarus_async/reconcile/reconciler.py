@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from clarus_async.calls.caller import Caller
 from clarus_async.calls.request import Call, MemberOperation, Request
 from clarus_async.errors import Applied, ClarusError
-from clarus_async.ratelimit.queue import Traffic
+from clarus_async.ratelimit.queue import RequestQueue, Traffic
 from clarus_async.reconcile.concurrent_creates import ConcurrentCreates
 from clarus_async.reconcile.decide import LookupResult, lookup_result, search_from
 from clarus_async.reconcile.lookup import look_up, optional_keys, searches_optional_keys, state_of
@@ -118,14 +118,26 @@ class Reconciler:
     @property
     def paused(self) -> float:
         """Seconds for which nothing may be sent to the tenant."""
-        core = self._caller.core
-        return core.tenants.queue(self._caller.subdomain).pace.pause(core.time())
+        return self._queue.pace.pause(self._caller.core.time())
+
+    @property
+    def rate_limited(self) -> bool:
+        """Whether requests wait because no more a second may be sent to the tenant."""
+        return self._queue.limits(self._caller.subdomain)
+
+    @property
+    def is_down(self) -> bool:
+        """Whether nothing may be sent because the server said that it is down."""
+        return self._caller.core.time() < self._queue.down_until
+
+    @property
+    def _queue(self) -> RequestQueue:
+        return self._caller.core.tenants.queue(self._caller.subdomain)
 
     @property
     def traffic(self) -> Traffic:
         """What the client sent in the tenant's name so far."""
-        core = self._caller.core
-        return core.tenants.queue(self._caller.subdomain).traffic(core.time())
+        return self._queue.traffic(self._caller.core.time())
 
     @property
     def server_time(self) -> datetime | None:

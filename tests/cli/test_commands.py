@@ -6,7 +6,6 @@ import asyncio
 import subprocess
 import sys
 import threading
-from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import orjson
@@ -14,10 +13,7 @@ import pytest
 
 from clarus_async.cli import output, progress
 from clarus_async.cli.commands import main
-from clarus_async.cli.progress import PlainProgress
 from clarus_async.errors import DeadlineExceededError
-from clarus_async.provisioning.options import Progress
-from clarus_async.provisioning.report import Outcome, OutcomeStatus, Report
 from clarus_async.simulator import Endpoint, FaultKind, Simulator
 from tests.support.builders import environment_of
 
@@ -424,47 +420,6 @@ class TestProvision:
             assert status == 2
             assert len(said) == 1
             assert 'pip install "clarus-async[simulator]"' in said[0]
-
-
-def outcome(status):
-    return Outcome(index=0, key="k", status=OutcomeStatus(status), resource="integrations")
-
-
-class TestProgress:
-    def test_plain_lines_come_once_a_second_at_most(self, capfd):
-        now = 0.0
-        plain = PlainProgress(10_000, clock=lambda: now)
-        report = Report()
-        for n in range(5000):
-            report.add(outcome("failed" if n % 1000 == 0 else "created"))
-            plain.at(Progress(report, now, 500.0))
-            now += 0.001
-
-        lines = capfd.readouterr().err.splitlines()
-        assert len(lines) == 4
-        assert lines[0] == "clarus: 1,001 of 10,000 done, 2 not ok, 500.0/s, 0:00:18 left"
-
-    def test_a_plain_line_says_until_when_the_tenant_is_paused(self, capfd):
-        now = 0.0
-        plain = PlainProgress(None, clock=lambda: now)
-        now = 1.0
-        plain.at(Progress(Report(), now, 0.0, paused_until=datetime(2026, 1, 10, 12, 30, 5, tzinfo=UTC)))
-
-        assert capfd.readouterr().err == "clarus: 0 done, 0.0/s, paused until 12:30:05 UTC\n"
-
-    def test_while_something_is_waited_for_a_plain_line_comes_every_ten_seconds(self, capfd):
-        now = 0.0
-        plain = PlainProgress(1000, clock=lambda: now)
-        report = Report()
-        for _ in range(999):
-            report.add(outcome("created"))
-        settles_at = datetime(2026, 1, 10, 12, 30, 5, tzinfo=UTC)
-        for _ in range(60):
-            now += 1.0
-            plain.at(Progress(report, now, 100.0, in_doubt=1, settles_at=settles_at))
-
-        lines = capfd.readouterr().err.splitlines()
-        assert lines == ["clarus: 999 of 1,000 done, 100.0/s, 1 in doubt until 12:30:05 UTC"] * 6
 
 
 class TestDeliver:

@@ -108,7 +108,11 @@ async def finish(process, content: bytes = b"") -> tuple[int, list, list[str]]:
 
 def lines_of(err: bytes) -> list[str]:
     """What was said on standard error, but for how far a run has come, which depends on the time it takes."""
-    return [line for line in err.decode().splitlines() if not re.match(r"clarus: [\d,]+( of [\d,]+)? done", line)]
+    return [
+        line
+        for line in err.decode().splitlines()
+        if not re.match(r"clarus: [\d,]+( of [\d,]+)? (done|rows checked)", line)
+    ]
 
 
 async def next_line(process) -> str:

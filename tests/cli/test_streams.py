@@ -16,7 +16,6 @@ import subprocess
 import sys
 import termios
 import threading
-from datetime import UTC, datetime
 from pathlib import Path
 
 import orjson
@@ -24,8 +23,6 @@ import pytest
 
 from clarus_async.cli import streams
 from clarus_async.cli.progress import BarProgress, PlainProgress, ProgressView, drawing_of
-from clarus_async.provisioning.options import Progress
-from clarus_async.provisioning.report import Report
 from tests.cli.test_process import (  # noqa: F401  fixtures
     BARE,
     PATIENCE,
@@ -225,7 +222,7 @@ class TestStandardError:
         monkeypatch.setenv("TERM", "xterm")
         there = terminal()
         on("stderr", there.descriptor)
-        with ProgressView(drawing_of(2)):
+        with ProgressView(drawing_of()):
             logging.getLogger("clarus_async").warning("a row is left out\x1b[2J")
 
         assert b"a row is left out\\x1b[2J\n" in there.end()
@@ -356,8 +353,8 @@ class TestProgress:
         ("columns", "term", "drawn"),
         [
             (80, "xterm", BarProgress),
-            (60, "xterm", BarProgress),
-            (45, "xterm", PlainProgress),
+            (40, "xterm", BarProgress),
+            (39, "xterm", PlainProgress),
             (20, "xterm", PlainProgress),
             (0, "xterm", PlainProgress),
             (80, "dumb", PlainProgress),
@@ -372,34 +369,16 @@ class TestProgress:
         on("stderr", there.descriptor)
         monkeypatch.setattr(os, "get_terminal_size", lambda descriptor: os.terminal_size((columns, 24)))
 
-        assert isinstance(drawing_of(10), drawn)
+        assert isinstance(drawing_of(), drawn)
 
     def test_a_line_above_the_bar_is_escaped(self, terminal, on, monkeypatch):
         monkeypatch.setenv("TERM", "xterm")
         there = terminal()
         on("stderr", there.descriptor, "latin-1")
-        with ProgressView(drawing_of(1)) as view:
+        with ProgressView(drawing_of()) as view:
             view.say("line 1: [red]☃é")
 
         assert b"line 1: [red]\\u2603\xe9\n" in there.end()
-
-    @pytest.mark.parametrize("columns", [60, 80, 200])
-    def test_the_count_stays_however_much_is_said_beside_it(self, terminal, on, monkeypatch, columns):
-        monkeypatch.setenv("TERM", "xterm")
-        monkeypatch.setenv("COLUMNS", str(columns))
-        there = terminal(columns)
-        on("stderr", there.descriptor)
-        report = Report()
-        report.counts["created"] = 999_000
-        report.counts["failed"] = 123
-        at = datetime(2026, 1, 10, 12, 30, 5, tzinfo=UTC)
-        with ProgressView(drawing_of(1_000_000)) as view:
-            view.at(Progress(report, 1.0, 1234.5, in_doubt=877, settles_at=at, paused_until=at))
-
-        shown = there.end()
-        assert b"clarus 999,123/1,000,000, 123 not ok" in shown
-        # Whole, or not at all.
-        assert (b"877 in doubt until 12:30:05 UTC" in shown) == (b"doubt" in shown) == (columns >= 80)
 
 
 async def shell(line: str, simulator, *arguments: str) -> tuple[int, bytes, bytes]:

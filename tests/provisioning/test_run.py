@@ -23,7 +23,7 @@ from clarus_async.errors import (
     ServerError,
     ValidationError,
 )
-from clarus_async.provisioning.options import Options
+from clarus_async.provisioning.options import Bottleneck, Options
 from clarus_async.provisioning.report import Outcome, OutcomeStatus
 from clarus_async.provisioning.run import ProvisionRun
 from clarus_async.ratelimit.queue import Traffic
@@ -73,6 +73,7 @@ class Api:
         self.references = references
         self.terms = Terms("acme", "https://clarus-api.com", SETTLE, 4, max_wait)
         self.paused = 0.0
+        self.rate_limited = self.is_down = False
         self.rows = []
         self.fails_to_find = []
         self.names = []
@@ -786,16 +787,21 @@ class TestDoubt:
             while len(outcomes) < 99:
                 outcomes.append(await anext(run))
             assert now() <= 20.0
+            left_at = now()
             told.append(run.progress)
             waiting = asyncio.create_task(collect(run))
             await asyncio.sleep(30.0)
             told.append(run.progress)
             outcomes += await waiting
+            left_at = now() - left_at
             told.append(run.progress)
         assert [progress.in_doubt for progress in told] == [1, 1, 0]
         left = [(progress.settles_at - datetime.now(UTC)).total_seconds() for progress in told[:2]]
         assert left[0] - left[1] == pytest.approx(30.0, abs=5.0)
-        assert 30.0 <= told[0].eta <= SETTLE
+        # It is sent again, and looked up once more.
+        assert told[0].eta == pytest.approx(left_at, abs=LINGER)
+        assert left[0] == pytest.approx(left_at, abs=LINGER)
+        assert told[0].bottleneck is Bottleneck.SETTLING
         assert told[2].settles_at is None
         assert told[2].eta == 0.0
         assert [outcome.status for outcome in outcomes] == ["created"] * 100
@@ -846,7 +852,7 @@ class TestProbing:
                 await super().send(creation, wait_for_pace=wait_for_pace)
 
         # Each worker sends once, and all but one again before the streak is known; then one probes, and nine wait.
-        api = Watched({f"Shop {number}": LostError(after=0.0) for number in range(2 * FAILURES_TO_OPEN - 1)})
+        api = Watched({f"Shop {number}": LostError(after=30.0) for number in range(2 * FAILURES_TO_OPEN - 1)})
         assert (
             len(await collect(provision(api, records(3 * FAILURES_TO_OPEN), FAILURES_TO_OPEN))) == 3 * FAILURES_TO_OPEN
         )
