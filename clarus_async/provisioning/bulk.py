@@ -105,7 +105,7 @@ class BulkJob:
     async def open(self) -> None:
         """Begin."""
         if self.journal is not None:
-            await self.journal.open()
+            await self.journal.open(known=False)
 
     async def prepare(self, records: Sequence[tuple[int, Any]]) -> list[BulkWork]:
         """Say what is to be done for the next records: each has an ``id`` and ``changes``."""

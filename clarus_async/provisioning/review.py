@@ -116,7 +116,7 @@ async def review_journal(reconciler: Reconciler, path: str | PathLike[str]) -> A
     terms = reconciler.terms
     journal = Journal(JournalFile(path, terms.tenant, terms.base_url, reconciler.spec.name))
     try:
-        await journal.open(make=False)
+        await journal.open(make=False, known=False)
         async for outcome in review_records(reconciler, journal):
             yield outcome
     finally:

@@ -54,7 +54,7 @@ class Undo:
 
     async def __aenter__(self) -> Self:
         try:
-            await self._journal.open(make=False)
+            await self._journal.open(make=False, known=False)
             async for _ in review_records(self._reconciler, self._journal):
                 pass
             self.counts = await self._journal.run(self._journal.file.made_counts)
