@@ -54,16 +54,16 @@ async def _main(
     args: SimpleNamespace, opening: AbstractAsyncContextManager[ClarusClient], source: Input, total: int
 ) -> int:
     async with opening as client:
-        what = f"{args.command} {counted(args.resource, total)} in tenant {client.subdomain}"
-        if (answer := await asked(what, args)) is not None:
+        doing = f"{args.command} {counted(args.resource, total)} in tenant {client.subdomain}"
+        if (answer := await asked(doing, args)) is not None:
             return answer
         summary = Summary(spec=args.resource, total=total)
         how_to_go_on = _WITHOUT_A_JOURNAL[args.command]
         if args.journal is not None:
             how_to_go_on = f"clarus: to go on, run the same command again with --journal {args.journal}"
         with summary.told_at_the_end(how_to_go_on), ProgressView(drawing_of()) as view:
-            records = InputRecords(source, lambda row: describe(row, view.say))
-            options = Options(args.concurrency, args.journal, max_failures=args.max_failures, on_progress=view.at)
+            records = InputRecords(source, lambda row: describe(row, view.say), total)
+            options = Options(args.concurrency, args.journal, max_failures=args.max_failures)
             run = resource_of(client, args).bulk(_OPERATIONS[args.command], records, options)
             return await deliver_outcomes(run, args, view, summary, records)
 
@@ -74,21 +74,21 @@ def counted(spec: AnySpec, number: int) -> str:
     return f"{number:,} {noun}"
 
 
-async def asked(what: str, args: SimpleNamespace) -> int | None:
+async def asked(doing: str, args: SimpleNamespace, about: str = "") -> int | None:
     """Say what is about to be done, and ask whether it is to be; return the exit status if it is not.
 
     Raises:
         ConfigurationError: there is nobody to ask.
     """
     if args.dry_run:
-        say(f"clarus: {what}: a dry run, nothing was sent")
+        say(f"clarus: {about}would {doing}; a dry run sends nothing")
         return Exit.OK
     if args.yes:
-        say(f"clarus: {what}")
+        say(f"clarus: {about}{doing}")
         return None
     if not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
-        raise ConfigurationError(f"{what}: there is no terminal to ask at: --yes does it without asking")
-    write(sys.stderr, encode(printable(f"clarus: {what}? [y/N] "), sys.stderr))
+        raise ConfigurationError(f"{about}{doing}: there is no terminal to ask at; --yes does it without asking")
+    write(sys.stderr, encode(printable(f"clarus: {about}{doing}? [y/N] "), sys.stderr))
     # Not by input(), which Ctrl-C would not end while an event loop runs.
     readable, loop, stdin = asyncio.Event(), asyncio.get_running_loop(), sys.stdin.fileno()
     loop.add_reader(stdin, readable.set)

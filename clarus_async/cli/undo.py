@@ -48,7 +48,8 @@ async def _main(args: SimpleNamespace, opening: AbstractAsyncContextManager[Clar
             if not total:
                 say(f"clarus: {what}: there is nothing to undo")
                 return Exit.FAILED if counts["in_doubt"] else Exit.OK
-            if (answer := await asked(f"{what}: {'delete' if args.delete else 'disable'} them", args)) is not None:
+            doing = f"{'delete' if args.delete else 'disable'} {'it' if total == 1 else 'them'}"
+            if (answer := await asked(doing, args, f"{what}: ")) is not None:
                 return answer
             total += counts["in_doubt"]
             summary = Summary(spec=args.resource, total=total)
@@ -56,5 +57,5 @@ async def _main(args: SimpleNamespace, opening: AbstractAsyncContextManager[Clar
                 summary.told_at_the_end("clarus: to go on, run the same command again"),
                 ProgressView(drawing_of()) as view,
             ):
-                options = Options(args.concurrency, max_failures=args.max_failures, on_progress=view.at)
+                options = Options(args.concurrency, max_failures=args.max_failures)
                 return await deliver_outcomes(undo.run(options), args, view, summary)

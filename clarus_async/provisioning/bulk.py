@@ -7,6 +7,7 @@ is sent again where that does no harm; an action, such as a synchronization, is 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterable, Iterable, Sequence
 from functools import partial
 from hashlib import blake2b
@@ -97,14 +98,14 @@ class BulkJob:
         """Make a job whose journal is at ``path``."""
         if path is None:
             return cls(reconciler, operation, None)
-        terms = reconciler.terms
-        file = JournalFile(path, terms.tenant, terms.base_url, reconciler.spec.name)
-        return cls(reconciler, operation, Journal(file))
+        terms, name = reconciler.terms, "update" if operation is None else operation.name
+        file = JournalFile(path, terms.tenant, terms.base_url, reconciler.spec.name, name)
+        return cls(reconciler, operation, Journal(file, lambda: reconciler.traffic, name))
 
     async def open(self) -> None:
         """Begin."""
         if self.journal is not None:
-            await self.journal.open()
+            await self.journal.open(known=False)
 
     async def prepare(self, records: Sequence[tuple[int, Any]]) -> list[BulkWork]:
         """Say what is to be done for the next records: each has an ``id`` and ``changes``."""
@@ -139,7 +140,7 @@ class BulkJob:
     async def ended(self, work: BulkWork, outcome: Outcome) -> None:
         """Have an outcome on the disk."""
         if self.journal is not None:
-            await self.journal.write([completion_of(work.ids[0], outcome, sends=1)])
+            await self.journal.write([completion_of(work.ids[0], outcome, sends=1, ended=time.time())])
 
     async def close(self, unsent: Sequence[BulkWork]) -> None:
         """End; it was written of ``unsent`` that they are about to be sent, and they were not."""
@@ -152,17 +153,15 @@ class BulkJob:
             await self.journal.close()
 
 
-class NoDoubt:
-    """What is in doubt of a job: nothing, since what may be sent again is, at once."""
+class _NothingInDoubt:
+    """What a run reads of its records in doubt: here there are none, for what was not answered is sent again."""
 
-    in_doubt: int = 0
+    in_doubt = 0
 
     def risks(self, _: int) -> tuple[float, float]:
-        """Return the shares of the sends that fall due, and that have to be sent again."""
         return 0.0, 0.0
 
     def waves(self, _: int) -> list[Wave]:
-        """Return what is in doubt."""
         return []
 
 
@@ -186,20 +185,21 @@ class BulkEngine:
         self.restored: int = 0
         self.begun: int = 0
         self.began_at: float | None = None
+        self.settler: _NothingInDoubt = _NothingInDoubt()
         self.full_of_doubt: bool = False
         self.most_under_way: int = options.concurrency
-        self.settler: NoDoubt = NoDoubt()
 
     @property
     def bottleneck(self) -> Bottleneck:
         """What its pace is limited by just now."""
+        reconciler = self._reconciler
         if self.outcomes.full:
             return Bottleneck.READER
-        if self._reconciler.paused > 0 and self._reconciler.is_down:
+        if self._sender.probing or (reconciler.paused > 0 and reconciler.is_down):
             return Bottleneck.OUTAGE
-        if self._reconciler.paused > 0 or self._reconciler.rate_limited:
+        if reconciler.paused > 0 or reconciler.rate_limited:
             return Bottleneck.RATE_LIMIT
-        return Bottleneck.SERVER if self._room.locked() else Bottleneck.INPUT
+        return Bottleneck.SERVER if self._tasks else Bottleneck.INPUT
 
     def stop(self) -> None:
         """Begin no further record."""

@@ -116,14 +116,15 @@ async def review_journal(reconciler: Reconciler, path: str | PathLike[str]) -> A
     terms = reconciler.terms
     journal = Journal(JournalFile(path, terms.tenant, terms.base_url, reconciler.spec.name))
     try:
-        await journal.open(make=False)
-        async for outcome in _review(reconciler, journal):
+        await journal.open(make=False, known=False)
+        async for outcome in review_records(reconciler, journal):
             yield outcome
     finally:
         await journal.close()
 
 
-async def _review(reconciler: Reconciler, journal: Journal) -> AsyncGenerator[Outcome]:
+async def review_records(reconciler: Reconciler, journal: Journal) -> AsyncGenerator[Outcome]:
+    """Do what ``review_journal`` does with a journal that is open."""
     spec = reconciler.spec
     lookups = LookupBatcher(reconciler)
     last = 0

@@ -47,13 +47,14 @@ class Undo:
         terms, spec = reconciler.terms, reconciler.spec
         self._reconciler = reconciler
         self._delete = delete
-        self._journal = Journal(JournalFile(path, terms.tenant, terms.base_url, spec.name), lambda: reconciler.traffic)
+        file = JournalFile(path, terms.tenant, terms.base_url, spec.name)
+        self._journal = Journal(file, lambda: reconciler.traffic, "undo")
         self.counts: Mapping[str, int] = {}
         """How many records the run created, and others; see ``JournalFile.made_counts``."""
 
     async def __aenter__(self) -> Self:
         try:
-            await self._journal.open(make=False)
+            await self._journal.open(make=False, known=False)
             async for _ in review_records(self._reconciler, self._journal):
                 pass
             self.counts = await self._journal.run(self._journal.file.made_counts)

@@ -76,6 +76,11 @@ async def _work(task: BulkTask, told) -> None:
             told.write(outcome.to_json() + b"\n")
 
 
+def steps_of(task: BulkTask) -> int:
+    """Return how many steps the journal took in the last life."""
+    return int(Path(task.outcomes + ".steps").read_text())
+
+
 def told_in(task: BulkTask) -> list[Outcome]:
     """Return what the last run of a job said."""
     return [Outcome.from_json(line) for line in Path(task.outcomes).read_bytes().splitlines()]
@@ -103,4 +108,4 @@ def problems(sim: Simulator, task: BulkTask) -> list[str]:
 async def finish(task: BulkTask) -> None:
     """Let a job come to its end."""
     if (code := await life(work, task, seconds=30.0)) != ENDED:
-        raise RuntimeError(f"the job left with {code}: {Path(task.outcomes).read_text()[-500:]}")
+        raise RuntimeError(f"the job left with {code}: {told_in(task)}")

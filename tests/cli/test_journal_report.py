@@ -8,8 +8,10 @@ import orjson
 import pytest
 
 from clarus_async import ClarusClient, NewIntegration, Timeouts
+from clarus_async.provisioning.journal.file import JournalFile
+from clarus_async.provisioning.journal.rows import Row
 from clarus_async.simulator import Endpoint, Fault, FaultKind
-from tests.cli.test_commands import clarus, environment, simulator  # noqa: F401  fixtures
+from tests.cli.test_commands import clarus, environment, no_environment, simulator  # noqa: F401  fixtures
 
 
 @pytest.fixture
@@ -135,11 +137,58 @@ class TestReport:
     async def test_it_prints_the_counts_and_what_is_not_ok(self, clarus, simulator, shops, journal):  # noqa: F811
         simulator.script(Endpoint.CREATE, None, Fault(FaultKind.ERROR_BEFORE, status=422))
         await clarus("provision", shops, "--journal", journal, "--concurrency", "1")
-        status, [report], said = await clarus("report", journal)
+        status, outcomes, said = await clarus("report", journal)
 
         assert status == 1
-        assert (report["created"], report["failed"], report["total"]) == (2, 1, 3)
+        assert [outcome["status"] for outcome in outcomes] == ["created", "failed", "created"]
         assert said[0].startswith("shop-1: failed: POST /api/integrations: 422")
+        assert " requests in 1 run, " in said[-1]
+        assert said[-1].endswith("0 refused by the rate limit")
+        _, [failed], _ = await clarus("report", journal, "--status", "failed", "--status", "in-flight")
+        assert failed["key"] == "shop-1"
+
+    async def test_it_needs_no_environment_and_no_resource(self, clarus, no_environment, tmp_path):  # noqa: F811
+        file = JournalFile(tmp_path / "run.db", "acme", "https://clarus.test", "external_entities", "delete")
+        file.open()
+        file.write([Row(1, "a"), Row(1, "a", status="failed"), Row(2, "b"), Row(3, "c")])
+        file.close()
+        status, outcomes, _ = await clarus("report", str(file.path), "--status", "in-flight")
+
+        assert (status, [outcome["key"] for outcome in outcomes]) == (1, ["b", "c"])
+        assert {outcome["resource"] for outcome in outcomes} == {"external_entities"}
+
+    async def test_an_unknown_status_is_refused(self, clarus, journal):  # noqa: F811
+        status, _, said = await clarus("report", journal, "--status", "conflicts")
+
+        assert status == 2
+        assert "must be one of created, adopted" in said[-1]
+
+    async def test_many_are_written_as_they_are_read(self, clarus, tmp_path):  # noqa: F811
+        file = JournalFile(tmp_path / "run.db", "acme", "https://clarus.test", "integrations")
+        file.open()
+        numbers = range(1, 2502)
+        file.write([Row(n, f"k-{n}") for n in numbers] + [Row(n, f"k-{n}", status="created") for n in numbers])
+        file.close()
+        status, outcomes, _ = await clarus("report", str(file.path))
+
+        assert (status, [outcome["key"] for outcome in outcomes]) == (0, [f"k-{n}" for n in numbers])
+
+    async def test_a_page_is_written_in_the_place_of_results(self, clarus, simulator, shops, journal, tmp_path):  # noqa: F811
+        await clarus("provision", shops, "--journal", journal)
+        page = tmp_path / "report.html"
+        for _ in range(2):
+            assert (await clarus("report", journal, "--html", str(page)))[:2] == (0, [])
+        assert b"3 records" in page.read_bytes()
+        copy = tmp_path / "run.db"
+        before = copy.read_bytes()
+        status, _, said = await clarus("report", journal, "--html", journal)
+
+        assert (status, copy.read_bytes()) == (2, before)
+        assert "is there already, and is no report" in said[-1]
+        status, _, said = await clarus("report", journal, "--html", str(tmp_path / "none" / "report.html"))
+
+        assert status == 1
+        assert "none/report.html: No such file or directory" in said[-1]
 
     async def test_it_counts_what_was_wrong_with_the_input_once(self, clarus, tmp_path, journal):  # noqa: F811
         row = {"name": "Shop", "integration_type": "shopify"}
@@ -147,9 +196,9 @@ class TestReport:
         path.write_bytes(b"\n".join([orjson.dumps(row)] * 2))
         for _ in range(3):
             await clarus("provision", str(path), "--journal", journal)
-        _, [report], _ = await clarus("report", journal)
+        _, outcomes, _ = await clarus("report", journal)
 
-        assert (report["created"], report["failed"], report["total"]) == (1, 1, 2)
+        assert [outcome["status"] for outcome in outcomes] == ["created", "failed"]
 
     async def test_there_has_to_be_one(self, clarus, tmp_path):  # noqa: F811
         status, results, said = await clarus("report", str(tmp_path / "none.db"))
@@ -169,31 +218,31 @@ class TestReport:
         [outcome] = await provision()
         assert outcome.status == "created"
         [late] = simulator.preload("acme", [{"name": "Shop", "integration_type": "shopify"}])
-        status, [looked, report], said = await clarus("report", journal, "--look")
+        status, [looked], said = await clarus("report", journal, "--look")
 
         assert status == 1
         assert looked["status"] == "duplicated"
         assert (looked["id"], looked["others"]) == (outcome.id, [late.id])
-        assert report["duplicated"] == report["total"] == 1
         assert said[0].startswith("Shop: duplicated")
         # It was written down.
-        assert (await clarus("report", journal))[1] == [report]
+        [told] = (await clarus("report", journal))[1]
+        assert told | {"matched_by": None} == looked | {"matched_by": None}
 
     async def test_look_settles_what_was_in_flight(self, clarus, simulator, shops, journal):  # noqa: F811
         await clarus("provision", shops, "--journal", journal)
         with sqlite3.connect(journal) as database:
             database.execute("UPDATE records SET status = NULL, id = NULL WHERE key = 'shop-1'")
         database.close()
-        status, [looked, report], _ = await clarus("report", journal, "--look")
+        status, [looked], _ = await clarus("report", journal, "--look")
 
         assert status == 0
         assert (looked["key"], looked["status"], looked["matched_by"]) == ("shop-1", "adopted", "name")
-        assert (report["created"], report["adopted"]) == (2, 1)
+        assert len((await clarus("report", journal, "--status", "created"))[1]) == 2
 
     async def test_look_asks_nobody_where_nothing_was_in_doubt(self, clarus, simulator, shops, journal):  # noqa: F811
         await clarus("provision", shops, "--journal", journal)
         before = len(simulator.requests)
-        status, [report], _ = await clarus("report", journal, "--look")
+        status, looked, _ = await clarus("report", journal, "--look")
 
-        assert (status, report["total"]) == (0, 3)
+        assert (status, looked) == (0, [])
         assert len(simulator.requests) == before

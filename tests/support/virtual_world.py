@@ -88,8 +88,8 @@ def journals_inline():
     # The machine does not lose its power while a test runs, and a sweep commits thousands of times.
     load = JournalFile._load
 
-    def unflushed(self, database):
-        known = load(self, database)
+    def unflushed(self, database, **options):
+        known = load(self, database, **options)
         database.execute("PRAGMA synchronous = OFF")
         return known
 

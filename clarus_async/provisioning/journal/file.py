@@ -73,8 +73,12 @@ class JournalFile:
             raise sqlite3.ProgrammingError("the journal is closed")
         return self._database
 
-    def open(self, *, make: bool = True) -> list[Known]:
-        """Open it, or make it; return what it holds. For errors of SQLite see ``explained``.
+    def open(self, *, make: bool = True, known: bool = True) -> list[Known]:
+        """Open it, or make it; return what a run is to know of what it holds. For errors of SQLite see ``explained``.
+
+        Args:
+            make: make it where there is none.
+            known: return that; nothing else needs it, and of a million records it is large.
 
         Raises:
             JournalError: it is another job's, in use, damaged, not there, or can't be made.
@@ -96,7 +100,7 @@ class JournalFile:
         try:
             self._peek()
             self._database = sqlite3.connect(self._uri("mode=rw"), uri=True, isolation_level=None, timeout=0)
-            return self._load(self._database)
+            return self._load(self._database, known=known)
         except (KeyError, ValueError, TypeError) as error:
             raise JournalError(f"journal {self.path}: is damaged ({error}): {_WHAT_TO_DO}") from None
         finally:
@@ -172,7 +176,7 @@ class JournalFile:
                 f" was, or {_WHAT_TO_DO}"
             )
 
-    def _load(self, database: sqlite3.Connection) -> list[Known]:
+    def _load(self, database: sqlite3.Connection, *, known: bool) -> list[Known]:
         # Taken with the first access, and kept.
         database.execute("PRAGMA locking_mode = EXCLUSIVE")
         database.execute("PRAGMA synchronous = FULL")
@@ -191,12 +195,12 @@ class JournalFile:
         salt = bytes.fromhex(job["salt"])
         self.job = {name: str(job[name]) for name in self._job}
         self.resource = self.job["resource"]
-        known = [Known.of(values) for values in database.execute(sql.KNOWN)]
+        held = [Known.of(values) for values in database.execute(sql.KNOWN)] if known else []
         database.execute("INSERT OR REPLACE INTO job VALUES ('open', '1')")
         # Not truncated: while it is open, its WAL is never without what was written last.
         database.execute("PRAGMA wal_checkpoint(PASSIVE)")
         self.salt = salt
-        return known
+        return held
 
     def begin_run(self, began: float, what: str, source: str | None) -> None:
         """Note that a run begins; see ``JournaledRun``."""

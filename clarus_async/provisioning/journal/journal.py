@@ -55,13 +55,13 @@ class Journal:
         self.error: str | None = None
         """Why something could not be written, and nothing more can be."""
 
-    async def open(self, *, make: bool = True) -> list[Known]:
-        """Open it, or make it; return what it holds."""
-        known = await self.run(partial(self.file.open, make=make))
+    async def open(self, *, make: bool = True, known: bool = True) -> list[Known]:
+        """Open it, or make it; return what a run is to know of what it holds."""
+        held = await self.run(partial(self.file.open, make=make, known=known))
         if self._traffic is not None:
             self._noted = asyncio.get_running_loop().time(), self._traffic()
             await self.run(partial(self.file.begin_run, datetime.now(UTC).timestamp(), *self._run_as))
-        return known
+        return held
 
     async def close(self) -> None:
         """Close it, with all that was to be written; it is closed also where nobody waits for that any more."""

@@ -26,10 +26,10 @@ class Stretch(NamedTuple):
 
     at: float
     seconds: float
-    records: int = 0
-    requests: int = 0
-    refused: int = 0
-    unclear: int = 0
+    records: float = 0  # where stretches were divided, counts are parts
+    requests: float = 0
+    refused: float = 0
+    unclear: float = 0
     paused: float = 0.0
 
     @classmethod
@@ -125,3 +125,30 @@ def merged(stretches: Iterable[Stretch], most: int) -> list[Stretch]:
         else:
             joined.append(stretch)
     return joined
+
+
+def binned(stretches: Iterable[Stretch], most: int) -> list[Stretch]:
+    """Spread what was sent over so many stretches of one length at the most, and of a second at the least."""
+    parts = [part for stretch in stretches for part in _parts(stretch)]
+    total = sum(part.seconds for part in parts)
+    count = max(1, min(most, math.ceil(total)))
+    width = total / count
+    bins = [Stretch(0.0, width) for _ in range(count)]
+    passed = 0.0
+    for part in parts:
+        first, until = passed / width, (passed + part.seconds) / width
+        for place in range(int(first), min(count, math.ceil(until))):
+            share, mine = (min(until, place + 1) - max(first, place)) / (until - first), bins[place]
+            at = mine.at or part.at + max(0.0, place * width - passed)
+            bins[place] = mine.joined(Stretch(at, 0.0, *(share * sum_ for sum_ in part[2:])))._replace(at=at)
+        passed += part.seconds
+    return bins
+
+
+def _parts(stretch: Stretch) -> Iterable[Stretch]:
+    """Tell the time in which something was sent from the pause after it: one is not written while nothing is sent."""
+    active = max(stretch.seconds - stretch.paused, min(1.0, stretch.seconds))
+    yield stretch._replace(seconds=active, paused=0.0)
+    if stretch.seconds > active:
+        rest = stretch.seconds - active
+        yield Stretch(stretch.at + active, rest, paused=rest)

@@ -713,8 +713,8 @@ class TestFullDisk:
         """Let journals have few pages, until the limit is lifted."""
         load = JournalFile._load
 
-        def limited(file, database):
-            known = load(file, database)
+        def limited(file, database, **options):
+            known = load(file, database, **options)
             database.execute("PRAGMA max_page_count = 10")
             return known
 
