@@ -149,7 +149,7 @@ class TestPage:
 
     def test_every_status_and_every_way_has_its_words(self):
         assert {status.value for status in OutcomeStatus} <= {*html_report._STATUSES}
-        assert {*Settled} == {*html_report._SETTLED}
+        assert {*Settled} == {*html_report._WORDS["settled"]}
         assert all(html_report._STATUSES[status]["next"] for status in OutcomeStatus if not status.ok)
 
     def test_a_journal_of_an_earlier_release_has_no_times_and_no_drawing_of_them(self):
