@@ -58,7 +58,7 @@ if TYPE_CHECKING:
         WaitReason,
     )
     from clarus_async.provisioning.options import Bottleneck, Progress
-    from clarus_async.provisioning.report import Outcome, OutcomeStatus, Problem, Report
+    from clarus_async.provisioning.report import FieldChange, Outcome, OutcomeStatus, Problem, Report
     from clarus_async.provisioning.run import ProvisionRun
     from clarus_async.ratelimit.pace import LimitKind, PaceSource
     from clarus_async.resources.external_entities import (
@@ -113,6 +113,7 @@ __all__ = [
     "ExternalEntityChanges",
     "ExternalEntityFilter",
     "ExternalEntityRow",
+    "FieldChange",
     "GraphQLError",
     "InputProblem",
     "Integration",

@@ -10,8 +10,6 @@ from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanage
 from types import SimpleNamespace
 from typing import Final
 
-import attrs
-
 from clarus_async.cli.connection import connect
 from clarus_async.cli.formats import format_of
 from clarus_async.cli.output import Exit, Results
@@ -56,7 +54,7 @@ async def _main(
             async for outcome in outcomes:
                 well = well and outcome.status.ok
                 wanted = statuses is None or outcome.status in statuses or None in statuses
-                if wanted and not await results.write(attrs.asdict(outcome)):
+                if wanted and not await results.write(outcome.to_dict()):
                     break
 
     async with Results(format_of(args.output, sys.stdout)) as results:

@@ -118,8 +118,10 @@ async def deliver_outcomes(
         try:
             async with run:
                 async for outcome in run:
-                    summary.add(outcome, None if records is None else records.line_of(outcome.index))
-                    await results.write(attrs.asdict(outcome))
+                    if records is not None:
+                        outcome = attrs.evolve(outcome, line=records.line_of(outcome.index))  # noqa: PLW2901
+                    summary.add(outcome)
+                    await results.write(outcome.to_dict())
         finally:
             looking.cancel()
             await asyncio.wait([looking])

@@ -133,13 +133,14 @@ async def _coordinate(
             await handle(outcome, results)
 
     async def handle(outcome: Outcome, results: Results) -> None:
-        summary.add(outcome, split.lines[outcome.index])
+        outcome = attrs.evolve(outcome, line=split.lines[outcome.index])
+        summary.add(outcome)
         summary.taken = summary.report.total
         elapsed, done, total = time.monotonic() - began, summary.report.total, summary.total or 0
         rate = done / elapsed if elapsed else 0.0
         eta = (total - done) / rate if rate else None
         view.at(Progress(summary.report, elapsed, rate, eta, total=total, recent_rate=rate))
-        await results.write(attrs.asdict(outcome))
+        await results.write(outcome.to_dict())
 
     interrupted = await deliver(coordinator.stop, view, _GRACE, work, format_of(args.output, sys.stdout))
     return summary.exit_status if interrupted is None else interrupted

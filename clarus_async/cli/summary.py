@@ -13,7 +13,7 @@ import attrs
 from clarus_async.cli.output import Exit
 from clarus_async.cli.streams import STDOUT, say
 from clarus_async.provisioning.files.attribute_types import attribute_types
-from clarus_async.provisioning.report import Outcome, Report
+from clarus_async.provisioning.report import Outcome, Report, table
 from clarus_async.resources.spec import AnySpec
 
 SHOWN: Final = 20
@@ -38,16 +38,17 @@ class Summary:
     """Whether the results of some could not be written."""
     _not_ok: list[str] = attrs.field(factory=list, init=False)
 
-    def add(self, outcome: Outcome, line: int | None) -> None:
-        """Count the outcome of the record that stands on a line of the input, if it has lines."""
+    def add(self, outcome: Outcome) -> None:
+        """Count an outcome."""
         self.report.add(outcome)
         if outcome.differs:
             self.differing[tuple(outcome.differs)] += 1
-        self.note(outcome, "" if line is None else f"line {line}: ")
+        self.note(outcome)
 
-    def note(self, outcome: Outcome, where: str = "") -> None:
-        """Keep a line for an outcome that is not ok, as long as there are few, with ``where`` before it."""
+    def note(self, outcome: Outcome) -> None:
+        """Keep a line for an outcome that is not ok, as long as there are few."""
         if not outcome.status.ok and len(self._not_ok) < SHOWN:
+            where = "" if outcome.line is None else f"line {outcome.line}: "
             reason = "" if outcome.error is None else f": {outcome.error.message}"
             self._not_ok.append(f"{where}{outcome.key}: {outcome.status}{reason}")
 
@@ -89,11 +90,9 @@ class Summary:
         counts["unfinished"] = self.taken - self.report.total
         counts["bad rows"] = self.bad
         counts["not sent"] = 0 if self.total is None else max(0, self.total - self.taken - self.bad)
-        for name, count in counts.items():
-            if count:
-                yield f"{name:<10} {count:>9,}"
-        rate = f" in {elapsed:,.1f} s, {self.report.total / elapsed:,.1f}/s" if elapsed else ""
-        yield f"{'total':<10} {sum(counts.values()):>9,}{rate}"
+        *lines, total = table(counts)
+        yield from lines
+        yield total + (f" in {elapsed:,.1f} s, {self.report.total / elapsed:,.1f}/s" if elapsed else "")
 
     def _differences(self) -> Iterator[str]:
         """Say how many records are not there as they were given, and what can be done about that."""

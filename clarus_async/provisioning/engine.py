@@ -51,6 +51,7 @@ class Engine:
         self._options = options
         self._max_failures = options.max_failures
         self._failures = 0
+        self._failed_at_stop = 0  # how many had failed when they were too many
         # So far ahead that the workers have records while the next ones are looked up, and written to the journal.
         self._ahead = max(2 * KEYS, 4 * concurrency)
         self._input = InputBuffer(specs, self._ahead)
@@ -147,6 +148,8 @@ class Engine:
             self.end(error)
         finally:
             self.ended_at = asyncio.get_running_loop().time()
+        if self._failed_at_stop and self.error is None:
+            self.error = self._too_many_error
         await self.outcomes.put(None)
 
     async def _run(self) -> None:
@@ -355,14 +358,18 @@ class Engine:
     def _count(self, outcome: Outcome) -> None:
         """Count a failure as soon as it is known: whoever reads the outcomes may be far behind."""
         self._failures += outcome.status is OutcomeStatus.FAILED or outcome.status is OutcomeStatus.CONFLICT
-        if self._too_many_failed and self.error is None:
-            self.end(
-                ClarusError(
-                    f"provision: stopped when {self._failures} records had failed (max_failures={self._max_failures});"
-                    " what was in flight has ended, and the rest was not sent",
-                    applied=Applied.MAYBE,
-                )
-            )
+        if self._too_many_failed and not self._failed_at_stop:
+            self._failed_at_stop = self._failures
+            self.stop()
+
+    @property
+    def _too_many_error(self) -> ClarusError:
+        more = self._failures - self._failed_at_stop
+        reason = (
+            f"provision: stopped when {self._failed_at_stop:,} records had failed (max_failures={self._max_failures})"
+        )
+        reason += f"; {more:,} more failed that were under way" if more else ""
+        return ClarusError(f"{reason}; the rest was not sent", applied=Applied.MAYBE)
 
     async def _conclude(self, item: WorkItem | None, outcome: Outcome, number: int = 0) -> None:
         self._count(outcome)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import attrs
 
 from clarus_async.errors import Applied
 from clarus_async.provisioning.options import Existing
-from clarus_async.provisioning.report import OutcomeStatus, Problem
+from clarus_async.provisioning.report import FieldChange, OutcomeStatus, Problem
 from clarus_async.reconcile.pending import LookupKey, folded
 from clarus_async.resources.spec import AnySpec
 from clarus_async.unset import UNSET
@@ -140,7 +141,18 @@ def unchangeable(spec: AnySpec, names: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for name in names if name not in changeable)
 
 
-def differences(
+class Comparison(NamedTuple):
+    """What is given of a record, next to what is there."""
+
+    differs: tuple[str, ...] = ()
+    """Attributes that what is there does not have as they are given, as far as anybody knows."""
+    unknown: tuple[str, ...] = ()
+    """Attributes of which nobody knows."""
+    listed: Mapping[str, Any] = MappingProxyType({})
+    """What the list shows of those that differ."""
+
+
+def compare(
     spec: AnySpec,
     new: object,
     row: object | None,
@@ -148,8 +160,8 @@ def differences(
     digests: Mapping[str, str],
     *,
     ours: bool,
-) -> tuple[str, ...]:
-    """Name the attributes that are given and that what is there does not have.
+) -> Comparison:
+    """Compare the attributes that are given with what is there.
 
     The list tells how they are now, where it shows them; of the others, the journal tells what was sent.
 
@@ -162,17 +174,38 @@ def differences(
         ours: a send of this job made what is there, so that an attribute that was not sent is not there.
     """
     known = sent or {}
-    names = []
+    differing, unknown, listed = [], [], {}
     for name in _fields(spec.new):
         value = getattr(new, name)
         if value is None:
             continue
         differs = None if row is None else _listed_otherwise(spec, name, value, row)
-        if differs is None:
-            differs = digests.get(name) != known[name] if name in known else ours
         if differs:
-            names.append(name)
-    return tuple(names)
+            listed[name] = getattr(row, name)
+        if differs is None:
+            differs = digests.get(name) != known[name] if name in known else ours or None
+        if differs:
+            differing.append(name)
+        elif differs is None:
+            unknown.append(name)
+    return Comparison(tuple(differing), tuple(unknown), listed)
+
+
+def creation_of(spec: AnySpec, new: object) -> tuple[FieldChange, ...]:
+    """Say what creating a record would make: every attribute that is given."""
+    given = [(name, getattr(new, name)) for name in _fields(spec.new)]
+    return tuple(
+        FieldChange.of(name, None, value, secret=name in spec.secret) for name, value in given if value is not None
+    )
+
+
+def update_of(spec: AnySpec, new: object, there: Comparison) -> tuple[FieldChange, ...]:
+    """Say what updating a record would change: every attribute that can be, unless it is known to be so already."""
+    return tuple(
+        FieldChange.of(name, there.listed.get(name, UNSET), getattr(new, name), secret=name in spec.secret)
+        for name in _changeable(spec)
+        if name in there.differs or name in there.unknown
+    )
 
 
 def _listed_otherwise(spec: AnySpec, name: str, value: object, row: object) -> bool | None:

@@ -14,7 +14,7 @@ import attrs
 import orjson
 
 from clarus_async.errors import Applied
-from clarus_async.provisioning.existing import differences, unchangeable, unpatchable
+from clarus_async.provisioning.existing import compare, unchangeable, unpatchable
 from clarus_async.provisioning.journal.journal import Journal
 from clarus_async.provisioning.journal.rows import Row
 from clarus_async.provisioning.options import Existing
@@ -217,7 +217,7 @@ class JobIndex:
         last = item.last_key
         if row is not None and (listed := getattr(row, last.field, None)) is not None:
             item.names = [listed] if listed != last.value else []
-        item.differs = differences(self._spec, item.new, row, item.given, item.fingerprint.digests, ours=ours)
+        item.there = compare(self._spec, item.new, row, item.given, item.fingerprint.digests, ours=ours)
 
     def claimed(self, shared: str, own_id: int | None = None) -> Claims:
         """Say which records with the same last natural key are others' of the job than the one with this id."""

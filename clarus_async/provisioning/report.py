@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Any, Final, Self
+from typing import Any, Final, TypeAlias
 
 import attrs
 import orjson
 
 from clarus_async.errors import ApiError, Applied, ClarusError
 from clarus_async.pydantic_schema import PydanticRecord
+from clarus_async.resources.records import UnsetType
+from clarus_async.unset import UNSET
 from clarus_async.validation import shown
+
+Shown: TypeAlias = str | int | float | bool | None
+"""A value that an outcome may show."""
+_SHOWN: Final = (str, int, float)
 
 
 class OutcomeStatus(StrEnum):
@@ -27,23 +33,26 @@ class OutcomeStatus(StrEnum):
     CONFLICT = "conflict"
     UNRESOLVED = "unresolved"
     DUPLICATED = "duplicated"
+    WOULD_CREATE = "would_create"
+    WOULD_UPDATE = "would_update"
 
     @property
     def ok(self) -> bool:
-        """Whether the record is as it should be."""
+        """Whether the record is as it should be, or would be."""
         return self in _OK
 
 
-_OK: Final = frozenset(
-    {
-        OutcomeStatus.CREATED,
-        OutcomeStatus.ADOPTED,
-        OutcomeStatus.UPDATED,
-        OutcomeStatus.DISABLED,
-        OutcomeStatus.DELETED,
-        OutcomeStatus.SYNCHRONIZED,
-    }
-)
+_OK: Final = frozenset(OutcomeStatus) - {
+    OutcomeStatus.FAILED,
+    OutcomeStatus.CONFLICT,
+    OutcomeStatus.UNRESOLVED,
+    OutcomeStatus.DUPLICATED,
+}
+PLANNED: Final = {
+    OutcomeStatus.CREATED: OutcomeStatus.WOULD_CREATE,
+    OutcomeStatus.UPDATED: OutcomeStatus.WOULD_UPDATE,
+}
+"""What a dry run says where a run would say this."""
 
 
 @attrs.frozen(kw_only=True, repr=False)
@@ -79,6 +88,35 @@ class Problem(PydanticRecord):
 
 
 @attrs.frozen(kw_only=True, repr=False)
+class FieldChange(PydanticRecord):
+    """What an attribute is and what it would become, as a dry run says it; in JSON, what is ``UNSET`` is left out.
+
+    Args:
+        attribute: its name.
+        before: what is there now; ``None`` where no record is there, ``UNSET`` where nobody knows: the list does not
+            show it, or it may be a secret.
+        after: what is given; ``UNSET`` where it may be a secret, or is no plain value.
+    """
+
+    __repr__ = shown
+
+    attribute: str
+    before: Shown | UnsetType = UNSET
+    after: Shown | UnsetType = UNSET
+
+    @classmethod
+    def of(cls, attribute: str, before: object, after: object, *, secret: bool) -> FieldChange:
+        """Take what may be shown of a change."""
+        if secret:
+            return cls(attribute=attribute)
+        return cls(attribute=attribute, before=_plain(before), after=_plain(after))
+
+
+def _plain(value: object) -> Shown | UnsetType:
+    return value if value is None or isinstance(value, _SHOWN) else UNSET
+
+
+@attrs.frozen(kw_only=True, repr=False)
 class Outcome(PydanticRecord):
     """What became of one input record; there is exactly one for each.
 
@@ -94,7 +132,10 @@ class Outcome(PydanticRecord):
         others: ids of further records that our sends left, or that stand in the way.
         unpatched: attributes that were given and can't be changed, where the record was updated.
         differs: attributes that were given and that what is there does not have, as far as the list or the journal
-            tells, where the record was adopted or updated.
+            tells, where the record was adopted or updated, or would be.
+        changes: what a dry run would change, attribute by attribute: all that is given of a record that it would
+            create; of one that it would update, what is not known to be so already.
+        line: the line of the input where the record came from a file; the command line knows it, and a run does not.
     """
 
     __repr__ = shown
@@ -110,10 +151,16 @@ class Outcome(PydanticRecord):
     others: Sequence[int] = ()
     unpatched: Sequence[str] = ()
     differs: Sequence[str] = ()
+    changes: Sequence[FieldChange] = ()
+    line: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain data; of a change, what is ``UNSET`` is left out."""
+        return attrs.asdict(self, filter=_is_set if self.changes else None)
 
     def to_json(self) -> bytes:
         """Write it as one line of JSON."""
-        return orjson.dumps(attrs.asdict(self))
+        return orjson.dumps(self.to_dict())
 
     @classmethod
     def from_json(cls, line: bytes | str) -> Outcome:
@@ -127,14 +174,19 @@ class Outcome(PydanticRecord):
                 "others": tuple(fields["others"]),
                 "unpatched": tuple(fields.get("unpatched", ())),
                 "differs": tuple(fields.get("differs", ())),
+                "changes": tuple(FieldChange(**change) for change in fields.get("changes", ())),
                 "error": error and Problem(**error | {"applied": Applied(error["applied"])}),
             }
         )
 
 
+def _is_set(_: object, value: object) -> bool:
+    return value is not UNSET
+
+
 @attrs.define(kw_only=True, repr=False)
 class Report(PydanticRecord):
-    """How many records came to what.
+    """How many records came to what; ``str`` of it is a table.
 
     Args:
         counts: by status; every status is there.
@@ -166,20 +218,8 @@ class Report(PydanticRecord):
         self.counts[outcome.status] += 1
         self.attempts += outcome.attempts
 
-    @classmethod
-    async def collect(cls, run: AsyncIterable[Outcome]) -> Self:
-        """Run to the end, keep the counts and let the outcomes go.
-
-        Args:
-            run: what ``provision`` returned.
-
-        Raises:
-            ClarusError: what would have failed every record.
-        """
-        report = cls()
-        async for outcome in run:
-            report.add(outcome)
-        return report
+    def __str__(self) -> str:
+        return "\n".join(table({status.value: count for status, count in self.counts.items()}))
 
     def to_json(self) -> bytes:
         """Write the counts as one line of JSON."""
@@ -191,3 +231,9 @@ class Report(PydanticRecord):
             "total": self.total,
             "attempts": self.attempts,
         }
+
+
+def table(counts: Mapping[str, int]) -> Sequence[str]:
+    """Return the lines of a table of the counts that are not zero, with their sum at the end."""
+    rows = {name: count for name, count in counts.items() if count} | {"total": sum(counts.values())}
+    return [f"{name:<12} {count:>9,}" for name, count in rows.items()]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+import warnings
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator, Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from clarus_async.errors import InvalidInputError
 from clarus_async.provisioning.options import Options, Progress
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from clarus_async.provisioning.engine import Engine
 
 _log = logging.getLogger("clarus_async")
+
+_UNREAD: Final = (
+    "a run was left unread, so nothing was sent: iterate over it (async for outcome in run), or await it for its report"
+)
 
 
 class ProvisionRun(AsyncIterator[Outcome]):
@@ -76,13 +81,26 @@ class ProvisionRun(AsyncIterator[Outcome]):
         """Begin no further record; what is in flight ends, and its outcomes still come."""
         self._engine.stop()
 
+    def __await__(self) -> Generator[Any, None, Report]:
+        """Run to the end, let the outcomes go, and return the report."""
+        return self._to_its_end().__await__()
+
+    async def _to_its_end(self) -> Report:
+        async with self:
+            async for _ in self:
+                pass
+        return self._report
+
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        unread = self._is_unread
         await self.aclose()
+        if unread and error is None:
+            raise RuntimeError(_UNREAD)
 
     async def aclose(self) -> None:
         """End everything at once; what becomes of a request on the wire is settled when a journal is resumed."""
@@ -94,7 +112,13 @@ class ProvisionRun(AsyncIterator[Outcome]):
         # Whoever waits for the next outcome is told that there is none.
         self._engine.outcomes.put_anyway(None)
 
+    @property
+    def _is_unread(self) -> bool:
+        return self._task is None and not self._engine.stopped
+
     def __del__(self) -> None:
+        if hasattr(self, "_unheard_progress") and self._is_unread:
+            warnings.warn(_UNREAD, RuntimeWarning, stacklevel=1, source=self)
         task: asyncio.Task[None] | None = getattr(self, "_task", None)
         if task is not None and not task.done() and not task.get_loop().is_closed():
             task.get_loop().call_soon_threadsafe(task.cancel)

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from clarus_async.errors import Applied, ClarusError, ConnectionFailedError, OutcomeUnknownError, with_facts
-from clarus_async.provisioning.existing import Plan, unchangeable, unpatchable
-from clarus_async.provisioning.report import Outcome, OutcomeStatus, Problem
+from clarus_async.provisioning.existing import Comparison, Plan, creation_of, unchangeable, unpatchable, update_of
+from clarus_async.provisioning.report import PLANNED, FieldChange, Outcome, OutcomeStatus, Problem
 from clarus_async.reconcile.decide import Conclusion, Fate
 from clarus_async.reconcile.pending import InDoubt, LookupKey, PendingCreate
 from clarus_async.reconcile.reconciler import Creation
@@ -33,6 +33,9 @@ class Fingerprint(NamedTuple):
 
     hash: str | None = None  # of all of it
     digests: Mapping[str, str] = MappingProxyType({})  # of each attribute that is given
+
+
+_NOTHING_KNOWN: Final = Comparison()
 
 
 class WorkItem:
@@ -60,7 +63,7 @@ class WorkItem:
     given: Mapping[str, str] | None = None
     names: Sequence[str] = ()  # other values of its last natural key that what is there may have
     others: Collection[int] = ()  # ids of further records that an earlier run knew of
-    differs: Sequence[str] = ()  # attributes that are given and that what is there does not have
+    there: Comparison = _NOTHING_KNOWN  # what is given, next to what is there
 
     def __init__(
         self,
@@ -108,10 +111,10 @@ class WorkItem:
     def outcome(self, status: OutcomeStatus, **more: Any) -> Outcome:  # noqa: ANN401
         """Build its outcome; ``more`` is as in ``Outcome``."""
         if status is OutcomeStatus.ADOPTED:
-            more["differs"] = self.differs
-        elif status is OutcomeStatus.UPDATED:
+            more["differs"] = self.there.differs
+        elif status in {OutcomeStatus.UPDATED, OutcomeStatus.WOULD_UPDATE}:
             more["unpatched"] = unpatchable(self.spec, self.new)
-            more["differs"] = unchangeable(self.spec, self.differs)
+            more["differs"] = unchangeable(self.spec, self.there.differs)
         pending = self.creation.pending
         return Outcome(
             index=self.index,
@@ -123,9 +126,17 @@ class WorkItem:
         )
 
     def planned(self, plan: Plan) -> Outcome:
-        """Build the outcome of a record for which nothing was sent."""
+        """Build the outcome of a record for which nothing was sent, as nothing is to be or this is a dry run."""
+        changes: Sequence[FieldChange] = ()
+        status = plan.status or OutcomeStatus.CREATED
+        status = PLANNED.get(status, status)
+        if status is OutcomeStatus.WOULD_CREATE:
+            changes = creation_of(self.spec, self.new)
+        elif status is OutcomeStatus.WOULD_UPDATE:
+            changes = update_of(self.spec, self.new, self.there)
         return self.outcome(
-            plan.status or OutcomeStatus.CREATED,
+            status,
+            changes=changes,
             id=plan.id,
             matched_by=None if plan.id is None else self.lookup_key.called,
             others=plan.others,

@@ -20,7 +20,6 @@ from clarus_async import (
     PacingPolicy,
     PermissionDeniedError,
     RateLimitedError,
-    Report,
     RetryPolicy,
     Timeouts,
 )
@@ -55,7 +54,7 @@ class TestTrouble:
     async def test_all_get_through_a_hidden_quota(self, kind, headers):
         quota = Quota(limit=20, window=1.0, kind=kind, headers=headers)
         async with Simulator(quota=quota, latency=0.02) as sim, client_of(sim) as clarus:
-            report = await Report.collect(clarus.integrations.provision(shops(120), concurrency=32))
+            report = await clarus.integrations.provision(shops(120), concurrency=32)
             assert report.counts[OutcomeStatus.CREATED] == report.total == 120
             assert len(sim.created("acme")) == 120
 
@@ -185,7 +184,7 @@ class TestRetries:
         retry = RetryPolicy(base=0.001)
         async with Simulator() as sim, client_of(sim, retry=retry) as clarus:
             sim.script(Endpoint.CREATE, Fault(FaultKind.RATE_LIMITED, retry_after=1), None, FaultKind.UNAUTHORIZED)
-            report = await Report.collect(clarus.integrations.provision(shops(3), concurrency=1))
+            report = await clarus.integrations.provision(shops(3), concurrency=1)
             assert report.ok
             assert report.attempts == sim.count(Endpoint.CREATE) == 5
 
@@ -243,7 +242,7 @@ class TestRetries:
 
             await asyncio.sleep(600.0)
             rest = {shop.key for shop in shops(100)} - made
-            assert (await Report.collect(clarus.integrations.provision(source(rest)))).ok
+            assert (await clarus.integrations.provision(source(rest))).ok
             ledger = Counter(record.external_system_reference1 for record in sim.created("acme"))
             assert ledger == Counter({shop.key: 1 for shop in shops(100)})
 
@@ -269,8 +268,8 @@ class TestRetries:
             sim.script(Endpoint.CREATE, Fault(FaultKind.RATE_LIMITED, retry_after=600, tenant="acme"))
             globex = clarus.for_subdomain("globex")
             ended, report = await asyncio.gather(
-                Report.collect(clarus.integrations.provision(shops(50))),
-                Report.collect(globex.integrations.provision(shops(50))),
+                clarus.integrations.provision(shops(50)),
+                globex.integrations.provision(shops(50)),
                 return_exceptions=True,
             )
             assert isinstance(ended, RateLimitedError)

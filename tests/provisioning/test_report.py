@@ -6,9 +6,12 @@ import pickle
 import attrs
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from clarus_async.errors import Applied, ConnectionFailedError, ValidationError
-from clarus_async.provisioning.report import Outcome, OutcomeStatus, Problem, Report
+from clarus_async.provisioning.report import FieldChange, Outcome, OutcomeStatus, Problem, Report
+from clarus_async.unset import UNSET
 
 CREATED = Outcome(index=0, key="shop-1", status=OutcomeStatus.CREATED, id=7, resource="integrations", attempts=1)
 FAILED = Outcome(
@@ -35,13 +38,14 @@ UPDATED = attrs.evolve(
 
 def test_the_statuses_of_the_contract():
     assert set(OutcomeStatus) == {
-        "created", "adopted", "updated", "failed", "conflict", "unresolved", "duplicated"
+        "created", "adopted", "updated", "failed", "conflict", "unresolved", "duplicated", "would_create",
+        "would_update", "deleted", "disabled", "synchronized",
     }  # fmt: skip
 
 
 @pytest.mark.parametrize("status", OutcomeStatus)
 def test_only_a_record_that_is_there_as_it_should_be_is_ok(status):
-    assert status.ok is (status in {"created", "adopted", "updated"})
+    assert status.ok is (status not in {"failed", "conflict", "unresolved", "duplicated"})
 
 
 @pytest.mark.parametrize("outcome", [CREATED, FAILED, DUPLICATED, UPDATED])
@@ -73,7 +77,7 @@ def test_the_json_is_plain():
     assert orjson.loads(DUPLICATED.to_json()) == {
         "index": 2, "key": "shop-3", "status": "duplicated", "id": 1,
         "resource": "integrations", "matched_by": "name", "error": None,
-        "attempts": 0, "others": [2, 3], "unpatched": [], "differs": [],
+        "attempts": 0, "others": [2, 3], "unpatched": [], "differs": [], "changes": [], "line": None,
     }  # fmt: skip
 
 
@@ -136,21 +140,24 @@ def test_a_report_as_plain_data_adds_up():
     assert list(counts) == [str(status) for status in OutcomeStatus]
 
 
-async def outcomes(*given):
-    for outcome in given:
-        yield outcome
+def test_it_prints_as_a_table_of_what_there_is():
+    report = Report()
+    for _ in range(1234):
+        report.add(CREATED)
+    report.add(FAILED)
+
+    assert str(report).splitlines() == [
+        "created          1,234", "failed               1", "total            1,235",
+    ]  # fmt: skip
+    assert str(Report()).split() == ["total", "0"]
 
 
-async def test_collecting_a_run_counts_all_of_it():
-    report = await Report.collect(outcomes(CREATED, FAILED))
+@given(st.sampled_from([None, 1, 2.5, "x", True, UNSET]), st.sampled_from([None, 1, "x", UNSET]))
+def test_what_a_dry_run_would_change_survives_json(before, after):
+    change = FieldChange(attribute="name", before=before, after=after)
+    outcome = Outcome(
+        index=0, key="k", status=OutcomeStatus.WOULD_UPDATE, resource="integrations", changes=(change,), line=7
+    )
 
-    assert (report.total, report.ok) == (2, False)
-
-
-async def test_collecting_a_run_raises_what_the_run_raises():
-    async def run():
-        yield CREATED
-        raise ConnectionFailedError("gone")
-
-    with pytest.raises(ConnectionFailedError):
-        await Report.collect(run())
+    assert Outcome.from_json(outcome.to_json()) == outcome
+    assert pickle.loads(pickle.dumps(outcome)) == outcome

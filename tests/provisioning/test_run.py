@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 from datetime import UTC, datetime, timedelta
 
@@ -32,6 +33,7 @@ from clarus_async.reconcile.pending import Moment, PendingCreate, lookup_keys
 from clarus_async.reconcile.reconciler import ChangedRecord, Creation, Terms
 from clarus_async.resources.integrations import INTEGRATIONS, Integration, IntegrationRow, NewIntegration
 from clarus_async.retry.circuit_breaker import FAILURES_TO_OPEN, CircuitBreaker
+from clarus_async.unset import UNSET
 from tests.support.builders import collect
 from tests.support.virtual import now, settle, virtual
 from tests.support.virtual_world import inline_journal  # noqa: F401  a fixture
@@ -361,17 +363,8 @@ class TestReport:
         outcomes = await collect(run)
         report = run.report
         assert report.total == len(outcomes) == 8
-        assert report.as_dict() == {
-            "created": 4,
-            "adopted": 1,
-            "updated": 0,
-            "failed": 3,
-            "conflict": 0,
-            "unresolved": 0,
-            "duplicated": 0,
-            "total": 8,
-            "attempts": 4 + 1 + 1,
-        }
+        counts = {"created": 4, "adopted": 1, "failed": 3, "total": 8, "attempts": 4 + 1 + 1}
+        assert report.as_dict() == dict.fromkeys(OutcomeStatus, 0) | counts
         assert not report.ok
 
     async def test_progress_is_told_after_each_outcome(self):
@@ -1001,21 +994,37 @@ class TestDryRun:
         api.store(record(0), at=-1000.0)
         outcomes = sorted(await collect(provision(api, records(2), dry_run=True)), key=lambda outcome: outcome.index)
         assert [(outcome.status.value, outcome.id, outcome.attempts) for outcome in outcomes] == [
-            ("adopted", 1, 0), ("created", None, 0)
+            ("adopted", 1, 0), ("would_create", None, 0)
         ]  # fmt: skip
         assert api.names == []
+
+    async def test_it_says_so_field_by_field_and_shows_no_secret(self):
+        api = Api()
+        api.store(record(0), at=-1000.0)
+        specs = [record(0, is_active=False, string1="x", configuration={"key": "canary"}), record(1, account_id=7)]
+        first, second = sorted(
+            await collect(provision(api, specs, existing="update", dry_run=True)), key=lambda outcome: outcome.index
+        )
+
+        assert {change.attribute: (change.before, change.after) for change in second.changes} == {
+            "name": (None, "Shop 1"), "integration_type": (None, "shopify"), "account_id": (None, 7),
+        }  # fmt: skip
+        changes = {change.attribute: (change.before, change.after) for change in first.changes}
+        assert changes["string1"] == (UNSET, "x")
+        assert changes["configuration"] == (UNSET, UNSET)
+        assert "canary" not in repr(first) + first.to_json().decode()
 
     async def test_it_says_what_would_be_updated(self):
         api = Api()
         api.store(record(0), at=-1000.0)
         [outcome] = await collect(provision(api, [record(0, account_id=1)], existing="update", dry_run=True))
-        assert (outcome.status.value, outcome.id) == ("updated", 1)
+        assert (outcome.status.value, outcome.id) == ("would_update", 1)
         assert list(outcome.unpatched) == ["integration_type", "account_id"]
         assert api.patched == []
 
     async def test_records_of_one_name_do_not_wait_for_each_other(self):
         same = [record(1, external_system_reference1=f"ref-{number}") for number in range(3)]
-        assert await statuses(provision(Api(), same, dry_run=True)) == ["created"] * 3
+        assert await statuses(provision(Api(), same, dry_run=True)) == ["would_create"] * 3
 
     async def test_it_makes_no_journal(self, tmp_path):
         await collect(provision(Api(), records(3), dry_run=True, journal=tmp_path / "run.db"))
@@ -1212,11 +1221,11 @@ class TestValidation:
     @pytest.mark.parametrize("concurrency", [0, -1, 10_001, 1.5, True, "4", None], ids=repr)
     def test_concurrency_is_an_integer_in_range(self, concurrency):
         with pytest.raises(InvalidInputError, match="concurrency"):
-            provision(Api(), [], concurrency)
+            provision(Api(), [], concurrency).stop()
 
     @pytest.mark.parametrize("concurrency", [1, 10_000])
     def test_its_ends_are_allowed(self, concurrency):
-        provision(Api(), [], concurrency)
+        provision(Api(), [], concurrency).stop()
 
     @pytest.mark.parametrize(
         ("option", "value"),
@@ -1241,5 +1250,54 @@ class TestValidation:
 
     def test_making_one_needs_no_loop_and_pulls_nothing(self):
         source = Source(records(1))
-        provision(Api(), source)
+        provision(Api(), source).stop()
         assert source.pulled == 0
+
+
+@virtual
+class TestLeftUnread:
+    async def test_awaiting_a_run_gives_its_report(self):
+        run = provision(Api(), records(5))
+
+        report = await run
+        assert (report.total, report is run.report) == (5, True)
+        assert await run is report
+
+    async def test_awaiting_goes_on_where_reading_stopped(self):
+        async with provision(Api(), records(5)) as run:
+            first = await anext(run)
+            report = await run
+
+        assert first.status is OutcomeStatus.CREATED
+        assert report.total == 5
+
+    async def test_awaiting_raises_what_reading_would(self):
+        with pytest.raises(PermissionDeniedError):
+            await provision(Api({"Shop 1": PermissionDeniedError("no", status=403)}), records(9))
+
+    async def test_leaving_a_run_that_nobody_read_raises(self):
+        with pytest.raises(RuntimeError, match="iterate over it .* or await it"):
+            async with provision(Api(), records(5)):
+                pass
+
+    async def test_dropping_a_run_that_nobody_read_warns(self):
+        with pytest.warns(RuntimeWarning, match="left unread"):
+            provision(Api(), records(5))
+
+    @pytest.mark.parametrize("how", ["aclose", "stop", "raise", "read", "bad"])
+    async def test_nothing_is_said_where_that_was_meant(self, how):
+        api = Api()
+        if how == "bad":
+            with pytest.raises(InvalidInputError):
+                provision(api, records(5), concurrency=0)
+            return
+        with pytest.raises(KeyError) if how == "raise" else contextlib.nullcontext():
+            async with provision(api, records(5)) as run:
+                if how == "aclose":
+                    await run.aclose()
+                elif how == "stop":
+                    run.stop()
+                elif how == "raise":
+                    raise KeyError
+                else:
+                    await anext(run)

@@ -19,7 +19,6 @@ from clarus_async import (
     PaceSource,
     PacingPolicy,
     RateLimitedError,
-    Report,
     Timeouts,
 )
 from clarus_async.simulator import Endpoint, Fault, FaultKind, Quota, Simulator
@@ -41,7 +40,7 @@ async def provision(clarus, count, *, start=0, concurrency=64):
     clarus.integrations.trust_references()
     began = now()
     run = clarus.integrations.provision(shops(count, start), concurrency=concurrency, existing="ignore")
-    report = await Report.collect(run)
+    report = await run
     assert report.counts[OutcomeStatus.CREATED] == report.total == count
     return now() - began
 

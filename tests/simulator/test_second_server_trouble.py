@@ -22,7 +22,6 @@ from clarus_async import (
     OutcomeUnknownError,
     RateLimitedError,
     RefreshToken,
-    Report,
     RetryPolicy,
     Timeouts,
     ValidationError,
@@ -267,7 +266,7 @@ class TestProvision:
 
     async def test_each_tenant_has_its_run(self, server, clarus):
         views = [clarus, clarus.for_subdomain("globex")]
-        reports = await asyncio.gather(*(Report.collect(view.integrations.provision(batch(30))) for view in views))
+        reports = await asyncio.gather(*(view.integrations.provision(batch(30)) for view in views))
         assert [report.counts[OutcomeStatus.CREATED] for report in reports] == [30, 30]
         assert len(server.created()) == len(server.created("globex")) == 30
 

@@ -436,7 +436,7 @@ async def provisioning(
     clarus.integrations.provision(later, concurrency=16, on_progress=progress)
     clarus.integrations.provision([{"name": "x"}])  # type: ignore[list-item]
     clarus.integrations.provision(specs, 16)  # type: ignore[call-arg]
-    report = await Report.collect(clarus.integrations.provision(specs))
+    report = await clarus.integrations.provision(specs)
     assert_type(report, Report)
     assert_type(report.counts, dict[OutcomeStatus, int])
     assert_type(report.total, int)

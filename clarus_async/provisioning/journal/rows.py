@@ -11,7 +11,7 @@ import orjson
 from clarus_async.errors import Applied
 from clarus_async.provisioning.journal.timeline import JournaledRun, Settled, Stretch
 from clarus_async.provisioning.options import EXISTING
-from clarus_async.provisioning.report import OutcomeStatus
+from clarus_async.provisioning.report import PLANNED, OutcomeStatus
 
 
 class Row(NamedTuple):
@@ -110,7 +110,7 @@ def _is_error(value: object) -> bool:
 _is_whole: Final = _one_of(int, NoneType)
 _is_text: Final = _one_of(str, NoneType)
 _APPLIED: Final = frozenset(Applied)
-STATUSES: Final = frozenset(OutcomeStatus)
+STATUSES: Final = frozenset(OutcomeStatus) - {*PLANNED.values()}
 _ERROR: Final[dict[str, Callable[[Any], bool]]] = {
     "type": _one_of(str),
     "message": _one_of(str),
