@@ -271,7 +271,7 @@ class Resource(Generic[New, Changes, Record, Row, Filter]):
         options = options or Options()
         options.check()
         found = None if operation == "update" else self._operation(operation)
-        return BulkRun(BulkJob.of(self._reconciler, found, options.journal), records, options)
+        return BulkRun(BulkJob(self._reconciler, found, options.journal), records, options)
 
     def undo(self, journal: str | PathLike[str], *, delete: bool = False) -> Undo:
         """Disable or delete what a run created, as the command line does: @private.
