@@ -35,13 +35,14 @@ UPDATED = attrs.evolve(
 
 def test_the_statuses_of_the_contract():
     assert set(OutcomeStatus) == {
-        "created", "adopted", "updated", "failed", "conflict", "unresolved", "duplicated"
+        "created", "adopted", "updated", "disabled", "deleted", "synchronized", "failed", "conflict", "unresolved",
+        "duplicated",
     }  # fmt: skip
 
 
 @pytest.mark.parametrize("status", OutcomeStatus)
 def test_only_a_record_that_is_there_as_it_should_be_is_ok(status):
-    assert status.ok is (status in {"created", "adopted", "updated"})
+    assert status.ok is (status not in {"failed", "conflict", "unresolved", "duplicated"})
 
 
 @pytest.mark.parametrize("outcome", [CREATED, FAILED, DUPLICATED, UPDATED])
