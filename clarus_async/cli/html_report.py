@@ -34,15 +34,8 @@ _LONG_PAUSE: Final = 1.0  # seconds; shorter ones are how a rate is kept
 _MOST_ROWS: Final = 24  # of a table that may be of any length
 
 _FILES: Final = files("clarus_async.cli")
-_STATUSES: Final[dict[str, dict[str, str]]] = tomllib.loads(_FILES.joinpath("report.toml").read_text())
-_SETTLED: Final = {
-    Settled.FOUND: "Found in Clarus: the request had arrived, and only its answer was lost",
-    Settled.SENT_AGAIN: "Not found, and so sent again",
-    Settled.SEVERAL: "Found more than once",
-    Settled.NOT_THERE: "Not there, and not sent again",
-    Settled.UNKNOWN: "Still not certain",
-}
-_TITLES: Final = {"provision": "Import", "delete": "Deletion", "synchronize": "Synchronization"}
+_WORDS: Final[dict[str, dict[str, Any]]] = tomllib.loads(_FILES.joinpath("report.toml").read_text())
+_STATUSES: Final = _WORDS["statuses"]
 
 
 def write_page(path: str, history: History, journal: str) -> None:
@@ -75,8 +68,7 @@ def _begins_as_one(target: Path) -> bool:
 def page(history: History, journal: str) -> bytes:
     """Return the page of a journal."""
     job = history.job
-    what = _TITLES.get(job["operation"], job["operation"].capitalize())
-    title = f"{what} of {job['resource'].replace('_', ' ')}: {job['tenant']}"
+    title = f"{_title(job['operation'])} of {job['resource'].replace('_', ' ')}: {job['tenant']}"
     style = element("style")
     style.text = _FILES.joinpath("report.css").read_text()
     head = element(
@@ -87,10 +79,7 @@ def page(history: History, journal: str) -> bytes:
         element("title", title),
         style,
     )
-    made = (
-        f"Made on {_when(time.time())} by clarus_async {__version__} from {Path(journal).name}. This page loads nothing"
-        " from anywhere, and holds no password and no key to anything."
-    )
+    made = _says("made", now=_when(time.time()), version=__version__, journal=Path(journal).name)
     sections = (_sums(history, title), *(of(history) for of in (_runs, _trouble, _differing, _pace, _doubt, _slowest)))
     body = element("body", element("main", *filter(None, sections)), element("footer", element("p", made)))
     texts = (ET.tostring(part, encoding="unicode", method="html") for part in (head, body))
@@ -100,9 +89,7 @@ def page(history: History, journal: str) -> bytes:
 def _sums(history: History, title: str) -> ET.Element:
     report, stretches, total = history.report, history.stretches, history.report.total
     counts = {status: count for status, count in report.counts.items() if count}
-    verdict = f"{total - report.not_ok:,} of {total:,} records are as they should be; {report.not_ok:,} need a look."
-    if report.ok:
-        verdict = f"All is well: {total:,} records, each as it should be." if total else "Nothing has been done yet."
+    verdict = "trouble" if not report.ok else "well" if total else "nothing"
     rects, done = [], 0
     for status, count in counts.items():
         rects.append(element("rect", class_=_STATUSES[status]["colour"], x=done, y=0, width=count, height=1))
@@ -124,11 +111,15 @@ def _sums(history: History, title: str) -> ET.Element:
             "Requests": f"{sum(one.requests for one in stretches):,}",
         }
     elif total:
-        facts["Times"] = "An earlier release began this journal, and kept none"
+        facts["Times"] = _says("no_times")
     return element(
         "section",
         element("h1", title),
-        element("p", verdict, class_="verdict" if report.ok else "verdict trouble"),
+        element(
+            "p",
+            _says(verdict, total=total, not_ok=report.not_ok, well=total - report.not_ok),
+            class_=f"verdict {verdict}",
+        ),
         *((bar, _table(("Outcome", "#Records", "#Share", "Meaning"), rows)) if total else ()),
         element("dl", *(element("div", element("dt", k), element("dd", _text(v))) for k, v in facts.items())),
     )
@@ -142,9 +133,8 @@ def _runs(history: History) -> ET.Element | None:
         following = runs[number].began if number < len(runs) else float("inf")
         seen = [one.until for one in history.stretches if run.began - 1 <= one.at < following]
         end = "was cut off" + (f" after {_when(seen[-1])}" if seen else "") if run.ended is None else _when(run.ended)
-        rows.append((str(number), _TITLES.get(run.what, run.what.capitalize()), _when(run.began), end))
-    says = "Each run went on where the one before had stopped; nothing is done twice for that."
-    return _section("Runs", says, _table(("Run", "What", "Began", "Ended"), rows[-_MOST_ROWS:]))
+        rows.append((str(number), _title(run.what), _when(run.began), end))
+    return _section("Runs", _says("runs"), _table(("Run", "What", "Began", "Ended"), rows[-_MOST_ROWS:]))
 
 
 def _trouble(history: History) -> ET.Element | None:
@@ -162,9 +152,9 @@ def _trouble(history: History) -> ET.Element | None:
         if rest := rows[_AT_FIRST:]:
             parts.append(element("details", element("summary", f"{len(rest):,} more"), _table(heads, rest)))
         if status is OutcomeStatus.UNRESOLVED and history.in_flight:
-            parts.append(f"{history.in_flight:,} of these were just being sent when the work was cut off.")
+            parts.append(_says("in_flight", in_flight=history.in_flight))
         if count > len(outcomes):
-            parts.append(f"{len(outcomes):,} of {count:,} are shown; clarus report --status {status} lists all.")
+            parts.append(_says("more", shown=len(outcomes), count=count, status=status))
     return _section("What needs a look", *parts) if parts else None
 
 
@@ -172,7 +162,7 @@ def _differing(history: History) -> ET.Element | None:
     names = Counter[str]()
     for attributes, records in history.differing.items():
         names.update(dict.fromkeys(attributes, records))
-    says = f"{sum(history.differing.values()):,} records in Clarus have other values than the file, and were left so."
+    says = _says("differing", count=sum(history.differing.values()))
     rows = [(_text(name), f"{count:,}") for name, count in names.most_common(_MOST_ROWS)]
     return _section("What differs from the file", says, _table(("Attribute", "#Records"), rows)) if rows else None
 
@@ -182,10 +172,7 @@ def _pace(history: History) -> ET.Element | None:
     if not stretches:
         return None
     _, seconds, records, _, refused, unclear, paused = map(sum, zip(*stretches, strict=True))
-    says = (
-        f"{records / max(seconds, 1.0):,.1f} records a second on average. The server refused {refused:,} requests that"
-        f" came faster than it allows; that costs nothing but time. {unclear:,} requests brought no clear answer."
-    )
+    says = _says("pace", rate=records / max(seconds, 1.0), refused=refused, unclear=unclear)
     signs = {"answered": "good", "refused, as too fast": "warn", "no clear answer": "bad"}
     sent = {
         "good": lambda one: one.requests - one.refused - one.unclear,
@@ -201,7 +188,7 @@ def _pace(history: History) -> ET.Element | None:
         drawn = (chart(title, says, layers, stretches, runs, size) for size in ("wide", "narrow"))
         parts.append(element("figure", element("figcaption", title, ". ", *shown), *drawn))
     if len(runs) > 1:
-        parts.append("A dashed line is where the next run began.")
+        parts.append(_says("dashed"))
     rows = [
         (_when(one.at), *(f"{count:,.0f}" for count in one[2:6]), _long(one.paused) if one.paused else "")
         for one in binned(stretches, _MOST_ROWS)
@@ -210,23 +197,19 @@ def _pace(history: History) -> ET.Element | None:
     parts.append(element("details", element("summary", "The same in figures"), table))
     if longest := sorted((one for one in stretches if one.paused >= _LONG_PAUSE), key=lambda one: -one.paused)[:8]:
         rows = [(_when(one.at), _when(one.until), _long(one.paused)) for one in sorted(longest)]
-        says = f"{_long(paused)} in all, for which the server wanted nothing sent. The longest of them:"
+        says = _says("pauses", paused=_long(paused))
         parts += [element("h3", "Pauses"), says, _table(("Between", "And", "#Paused"), rows)]
     return _section("Pace", *parts)
 
 
 def _doubt(history: History) -> ET.Element | None:
-    says = (
-        "Where the answer to a request is lost, nobody can tell at once whether it was done. The record is looked up"
-        " until that is certain, and sent again only if it is not there: so nothing is created twice."
-    )
     rows = [
         (text, f"{found.records:,}", *("" if t is None else _long(t) for t in (found.typical, found.longest)))
-        for how, text in _SETTLED.items()
-        if (found := history.doubts.get(how)) is not None
+        for how, text in _WORDS["settled"].items()
+        if (found := history.doubts.get(Settled(how))) is not None
     ]
     heads = "What came of it", "#Records", "#Half within", "#All within"
-    return _section("Answers that were lost", says, _table(heads, rows)) if rows else None
+    return _section("Answers that were lost", _says("doubt"), _table(heads, rows)) if rows else None
 
 
 def _slowest(history: History) -> ET.Element | None:
@@ -234,11 +217,21 @@ def _slowest(history: History) -> ET.Element | None:
     for row in history.slowest:
         ended = "" if row.ended is None else _when(row.ended)
         rows.append((_key(row.key), _long(row.took or 0.0), _name(row.status or "unresolved"), ended))
-    says = "From the first request for a record until it was certain what became of it."
-    return _section("Slowest records", says, _table(("Record", "#Took", "Outcome", "Ended"), rows)) if rows else None
+    heads = "Record", "#Took", "Outcome", "Ended"
+    return _section("Slowest records", _says("slowest"), _table(heads, rows)) if rows else None
 
 
 # --- parts of a page
+
+
+def _says(name: str, **facts: Any) -> str:  # noqa: ANN401
+    text: str = _WORDS["says"][name]
+    return text.format(**facts)
+
+
+def _title(operation: str) -> str:
+    title: str = _WORDS["titles"].get(operation, operation.capitalize())
+    return title
 
 
 def _section(title: str, *parts: Any) -> ET.Element:  # noqa: ANN401

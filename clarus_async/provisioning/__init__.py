@@ -79,7 +79,7 @@ name in the same second or two, it can't be told from ours.
 `journal=` names an SQLite file in which the run writes what it is about to send before it sends it, and each outcome
 before you are told. After a crash, a `kill -9` or Ctrl-C, the same input with the same journal does what is left to do.
 
-- It holds keys, ids and hashes, and never a record or a secret. Only its owner can read the file.
+- It holds keys, ids, hashes and times, and never a record or a secret. Only its owner can read the file.
 - It belongs to one tenant, and to one process at a time. Copy it only together with its `-wal` file.
 - It answers for a record as long as the record and `existing` are the same. A corrected row, or another `existing`, is
   decided anew.
