@@ -60,18 +60,23 @@ class InDoubtSettler:
         """Return what is in doubt, those together that will go the same way."""
         lost = max(1, self._lost) / max(1, passed)
         due, again = (risk / lost for risk in self.risks(passed))
-        # By whether they have to fall due, and how many are sent again then.
-        groups: dict[tuple[float, float], list[float]] = {}
+        # Those that no lookup told of yet, that the first did not find, that were sent again without an answer, and
+        # with one.
+        first: list[float] = []
+        missing: list[float] = []
+        unanswered: list[float] = []
+        answered: list[float] = []
         for item, at in self._due.items():
-            in_doubt = item.in_doubt
+            creation = item.creation
+            in_doubt = creation.pending.in_doubt
             if item in self._missing:
-                way = 1.0, again / due
+                missing.append(at)
             elif in_doubt.sends == 1:
-                way = due, again
+                first.append(at)
             else:
-                way = 1.0, 0.0 if in_doubt.refused or item.creation.record is not None else again
-            groups.setdefault(way, []).append(at)
-        return [Wave(len(at), at[0], at[-1], *way) for way, at in groups.items()]
+                (answered if in_doubt.refused or creation.record is not None else unanswered).append(at)
+        ways = (first, due, again), (missing, 1.0, again / due), (unanswered, 1.0, again), (answered, 1.0, 0.0)
+        return [Wave(len(at), at[0], at[-1], *shares) for at, *shares in ways if at]
 
     def note(self, item: WorkItem) -> None:
         """Note that a record was given up just now, and may be there."""
