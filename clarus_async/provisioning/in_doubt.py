@@ -52,14 +52,19 @@ class InDoubtSettler:
     def risks(self, passed: int) -> tuple[float, float]:
         """Return the shares of the sends that fall due, and that have to be sent again, after so many records."""
         lost = self._lost / max(1, passed)
-        # Until lookups have told, half of what is lost was applied, and what was not by then is not later.
-        due = lost * (self._first[0] + 0.5 * _SUPPOSED) / (sum(self._first) + _SUPPOSED)
-        return due, due * (self._later[0] + _SUPPOSED) / (sum(self._later) + _SUPPOSED)
+        due, again = self._shares
+        return lost * due, lost * due * again
 
-    def waves(self, passed: int) -> list[Wave]:
+    @property
+    def _shares(self) -> tuple[float, float]:
+        """Return which share of what is lost falls due, and which of that has to be sent again."""
+        # Until lookups have told, half of what is lost was applied, and what was not by then is not later.
+        due = (self._first[0] + 0.5 * _SUPPOSED) / (sum(self._first) + _SUPPOSED)
+        return due, (self._later[0] + _SUPPOSED) / (sum(self._later) + _SUPPOSED)
+
+    def waves(self) -> list[Wave]:
         """Return what is in doubt, those together that will go the same way."""
-        lost = max(1, self._lost) / max(1, passed)
-        due, again = (risk / lost for risk in self.risks(passed))
+        due, again = self._shares
         # Those that no lookup told of yet, that the first did not find, that were sent again without an answer, and
         # with one.
         first: list[float] = []
@@ -75,7 +80,7 @@ class InDoubtSettler:
                 first.append(at)
             else:
                 (answered if in_doubt.refused or creation.record is not None else unanswered).append(at)
-        ways = (first, due, again), (missing, 1.0, again / due), (unanswered, 1.0, again), (answered, 1.0, 0.0)
+        ways = (first, due, due * again), (missing, 1.0, again), (unanswered, 1.0, due * again), (answered, 1.0, 0.0)
         return [Wave(len(at), at[0], at[-1], *shares) for at, *shares in ways if at]
 
     def note(self, item: WorkItem) -> None:

@@ -73,7 +73,7 @@ class Meter:
 
         settle = self._reconciler.terms.settle
         due, again = settler.risks(passed)
-        waves = settler.waves(passed)
+        waves = settler.waves()
         self._settled = end(now, waves, settle, again, now)
         self._ends = None
         if self._total is None:
