@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import os
@@ -10,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Final, NamedTuple, Self, TextIO
 
 from clarus_async.cli.streams import STDOUT, encode, is_terminal, printable, readable, say, write, write_results
@@ -64,7 +65,7 @@ def shown(progress: Progress | int) -> Shown:
     if progress.settles_at is not None:
         more.append(f"{progress.in_doubt:,} in doubt until {clock_time(progress.settles_at)}")
     if progress.eta is not None and done != total:
-        more.append(f"{timedelta(seconds=round(progress.eta))} left")
+        more.append(f"{_duration(max(1.0, progress.eta))} left")
     limit = _LIMITS.get(progress.bottleneck) if progress.bottleneck and progress.paused_until is None else None
     if limit is not None and progress.recent_rate:
         more.append(f"{progress.recent_rate:,.1f}/s, limited by {limit}")
@@ -72,6 +73,12 @@ def shown(progress: Progress | int) -> Shown:
         more.append(f"waiting for {limit}")
     counted = f"{done:,} done" if total is None else f"{done:,}/{total:,}"
     return Shown(done, total, counted, more)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:,}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def clock_time(moment: datetime) -> str:
@@ -245,15 +252,19 @@ class BarProgress(Drawing):
     @property
     def drawable(self) -> bool:
         """Whether the terminal moves its cursor, and has room."""
-        if not (os.environ.get("TERM") and self._console.is_interactive):
-            return False
-        # Of a terminal that does not say how wide it is, rich believes that it has 80 columns.
-        known = os.environ.get("COLUMNS") or os.get_terminal_size(self._terminal.fileno()).columns
-        return bool(known) and self._console.width >= _NARROWEST
+        return bool(os.environ.get("TERM")) and self._console.is_interactive and self._columns >= _NARROWEST
+
+    @property
+    def _columns(self) -> int:
+        """How wide this terminal is, where it says so; rich asks the standard streams, and else believes in 80."""
+        given = os.environ.get("COLUMNS", "")
+        return int(given) if given.isdecimal() else os.get_terminal_size(self._terminal.fileno()).columns
 
     def at(self, progress: Progress | int) -> None:
         """Show how far it is."""
         self._shown = shown(progress)
+        with contextlib.suppress(OSError):  # it is gone
+            self._console.width = self._columns or self._console.width
         self._live.refresh()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -262,16 +273,18 @@ class BarProgress(Drawing):
         from rich.segment import Segment
 
         width, what = options.max_width, self._shown
-        seconds = timedelta(seconds=int(time.monotonic() - self._began))
-        lines = [f"{seconds} {what.counted}"]
+        lines = [f"{_duration(time.monotonic() - self._began)} {what.counted}"]
         room = width - len(f"clarus  {lines[0]}")
         bar = min(int(_BAR * width), room) if room >= _SHORTEST_BAR else 0
         head = len("clarus ") + (bar and bar + 1)
         for piece in what.more:
-            if head * (len(lines) == 1) + len(f"{lines[-1]}, {piece}") <= width:
-                lines[-1] += f", {piece}"
-            elif len(lines) < _LINES and len(piece) <= width:
-                lines.append(piece)
+            for number, line in enumerate(lines):
+                if (0 if number else head) + len(f"{line}, {piece}") <= width:
+                    lines[number] = f"{line}, {piece}"
+                    break
+            else:
+                if len(lines) < _LINES and len(piece) <= width:
+                    lines.append(piece)
         yield Segment("clarus ")
         if bar:
             # One that grows without end would be the same as one that stands still.

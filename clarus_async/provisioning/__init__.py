@@ -59,7 +59,7 @@ enough. A row that can't be told apart leaves undecided only the records that it
 # Creates in doubt
 
 A create that got no clear answer is in doubt: it may have been applied. The run looks such a record up until it is
-settled, and sends the others meanwhile. `run.progress` says how many records are in doubt, and until when.
+settled, and sends the others meanwhile. `run.progress` says how many records are in doubt, and until when (below).
 
 - Found once, the record is `adopted`.
 - Not found `Timeouts.settle` seconds after the attempt was given up, it is sent again. It is looked up once more
@@ -73,6 +73,39 @@ Records that can only be looked up by a name that they share are sent one after 
 that name may be any of them. Where nothing was looked up before the send (`existing="ignore"`, and a single `create`),
 a record answers for the send if it was created since, by the server's clock. If somebody else made a record of the same
 name in the same second or two, it can't be told from ours.
+
+# Progress
+
+`run.progress` says at any time how far a run is, and `on_progress=` is called with the same after each outcome. While
+records in doubt are waited for, or the tenant is paused, no outcome comes: whoever shows progress to a person looks at
+`run.progress` now and then.
+
+```python
+from clarus_async import ClarusClient, ClientCredentials, NewIntegration, Progress
+
+
+def show(progress: Progress) -> None:
+    print(f"{progress.report.total} of {progress.total}, {progress.recent_rate:.0f}/s ({progress.bottleneck})")
+    if progress.in_doubt:
+        print(f"{progress.in_doubt} in doubt until {progress.settles_at:%H:%M:%S %Z}")
+    if progress.paused_until is not None:
+        print(f"nothing is sent before {progress.paused_until:%H:%M:%S %Z}")
+    if progress.eta is not None:
+        print(f"{progress.eta:.0f} s left")
+
+
+shops = [NewIntegration(name=f"Shop {n}", integration_type="shopify") for n in range(100)]
+
+async with ClarusClient("acme", ClientCredentials("id", "secret")) as clarus:
+    async with clarus.integrations.provision(shops, on_progress=show) as run:
+        async for outcome in run:
+            pass
+```
+
+`bottleneck` is what limits the pace: the `rate limit`, the `server`, an `outage`, `lookups`, the `input`, the `reader`
+of the outcomes, or `settling`. With the `server`, a larger `concurrency` may help. `eta` is known where the input has a
+length. It counts on as many lost answers as there were so far, so one lost answer at the end is not foreseen, and makes
+a run longer by up to twice `settle`.
 
 # The journal
 

@@ -56,7 +56,7 @@ class Counted:
 
 def watch(
     seed=0, *, records=1000, lost=0.05, applied=0.0, quota=QUOTA, policy=None, pause=0.0, journal=None, slow=0.0,
-    reader=0.0, concurrency=64,
+    reader=0.0, concurrency=64, on_look=lambda at, progress: None,
 ):  # fmt: skip
     """Provision, and look twice a second."""
     result = []
@@ -84,6 +84,7 @@ def watch(
                     while True:
                         progress = run.progress
                         told.append((now() - began, progress, progress.report.total))
+                        on_look(now() - began, progress)
                         await asyncio.sleep(0.5)
 
                 looking = asyncio.create_task(look())
