@@ -10,10 +10,10 @@ from types import SimpleNamespace
 from typing import Final
 
 from clarus_async.cli.connection import connect, resource_of
-from clarus_async.cli.output import Exit, describe, refuse_rows
+from clarus_async.cli.output import Exit, refuse_rows
 from clarus_async.cli.progress import ProgressView, drawing_of
 from clarus_async.cli.provision import deliver_outcomes
-from clarus_async.cli.record_input import Input, InputRecords, open_input
+from clarus_async.cli.record_input import Input, InputRecords, Problems, open_input
 from clarus_async.cli.streams import encode, is_terminal, printable, say, write
 from clarus_async.cli.summary import Summary
 from clarus_async.client import ClarusClient
@@ -42,11 +42,14 @@ def main(args: SimpleNamespace) -> int:
     opening = connect(args, max_connections=max(64, args.concurrency))
     target = (changes_by_id if args.command == "update" else ids)(args.resource)
     with open_input(args.from_file, target, ReadOptions.of(args)) as source:
-        checked = source.check(describe)
+        source.spool()
+        problems = Problems()
+        checked = source.check(problems)
+        problems.tell_rest()
+        if checked.found.what:
+            say(f"{source.name}: {checked.found.what}")
         if checked.bad:
             return refuse_rows(source.name, checked.bad)
-        if not checked.is_whole:
-            raise ConfigurationError(f"--from: {source.name} could not be read to its end: save it to a file first")
         return asyncio.run(_main(args, opening, source, checked.good))
 
 
@@ -62,7 +65,7 @@ async def _main(
         if args.journal is not None:
             how_to_go_on = f"clarus: to go on, run the same command again with --journal {args.journal}"
         with summary.told_at_the_end(how_to_go_on), ProgressView(drawing_of()) as view:
-            records = InputRecords(source, lambda row: describe(row, view.say), total)
+            records = InputRecords(source, lambda _: None, total)
             options = Options(args.concurrency, args.journal, max_failures=args.max_failures)
             run = resource_of(client, args).bulk(_OPERATIONS[args.command], records, options)
             return await deliver_outcomes(run, args, view, summary, records)

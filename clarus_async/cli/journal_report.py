@@ -16,7 +16,7 @@ from clarus_async.cli.output import Exit, Results
 from clarus_async.cli.streams import is_terminal, say
 from clarus_async.cli.summary import SHOWN, Summary
 from clarus_async.client import ClarusClient
-from clarus_async.errors import ConfigurationError
+from clarus_async.errors import ConfigurationError, JournalError
 from clarus_async.provisioning.journal.file import JournalFile
 from clarus_async.provisioning.journal.journal import Journal
 from clarus_async.provisioning.report import Outcome, OutcomeStatus
@@ -34,7 +34,7 @@ def main(args: SimpleNamespace) -> int:
 
 def _statuses(names: Sequence[str]) -> Collection[str | None] | None:
     """Return the statuses as a journal has them; ``None`` in it is in flight."""
-    known = [*(status.value for status in OutcomeStatus), _IN_FLIGHT]
+    known = [*(status.value for status in OutcomeStatus if not status.startswith("would_")), _IN_FLIGHT]
     for name in names:
         if name not in known:
             raise ConfigurationError(f"--status: must be one of {', '.join(known)}")
@@ -83,6 +83,10 @@ async def _opened(path: str) -> AsyncIterator[Journal]:
     journal = Journal(JournalFile(path, operation=None))
     try:
         await journal.open(make=False, known=False)
+        if journal.file.resource not in RESOURCES:
+            raise JournalError(
+                f"journal {path}: its records are {journal.file.resource}, which this release does not have"
+            )
         yield journal
     finally:
         await journal.close()

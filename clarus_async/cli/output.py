@@ -38,7 +38,8 @@ class Exit(IntEnum):
     READER_GONE = 141  # as a shell says of what SIGPIPE ended
 
 
-def _named(problem: InputProblem) -> str:
+def named(problem: InputProblem) -> str:
+    """Say what is wrong with a field, in one line."""
     if not problem.field:
         return problem.reason
     name = problem.field if len(problem.field) <= _LONGEST_NAME else problem.field[:_LONGEST_NAME] + "…"
@@ -49,7 +50,7 @@ def describe(row: BadRow, say: Callable[[str], None] = say) -> None:
     """Say what is wrong with a row, a line for each field."""
     where = f"line {row.line}" if row.place is None else f"line {row.line}, element {row.place}"
     for problem in row.problems:
-        say(f"{where}: {_named(problem)}")
+        say(f"{where}: {named(problem)}")
 
 
 def refuse_rows(name: str, bad: int, where: str = "") -> Exit:

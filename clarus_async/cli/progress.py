@@ -64,7 +64,7 @@ def shown(progress: Progress | int) -> Shown:
     if progress.settles_at is not None:
         more.append(f"{progress.in_doubt:,} in doubt until {clock_time(progress.settles_at)}")
     if progress.eta is not None and done != total:
-        more.append(f"{_duration(progress.eta)} left")
+        more.append(f"{_duration(max(1.0, progress.eta))} left")
     limit = _LIMITS.get(progress.bottleneck) if progress.bottleneck and progress.paused_until is None else None
     if limit is not None and progress.recent_rate:
         more.append(f"{progress.recent_rate:,.1f}/s, limited by {limit}")

@@ -14,13 +14,15 @@ from clarus_async.cli.connection import connect, resource_of
 from clarus_async.cli.formats import format_of
 from clarus_async.cli.output import Results, deliver, describe, refuse_rows
 from clarus_async.cli.progress import ProgressView, drawing_of
-from clarus_async.cli.record_input import Input, InputRecords, open_input
+from clarus_async.cli.record_input import Checked, Input, InputRecords, Problems, open_input
 from clarus_async.cli.simulate import TRIAL_TENANT, trial_simulator
+from clarus_async.cli.streams import say
 from clarus_async.cli.summary import Summary
 from clarus_async.client import ClarusClient
 from clarus_async.config import Timeouts
 from clarus_async.errors import ConfigurationError
 from clarus_async.provisioning.files.options import ReadOptions
+from clarus_async.provisioning.files.rejects import RowId, refuse_path, write_rejects
 from clarus_async.provisioning.files.target import new_records
 from clarus_async.provisioning.run import ProvisionRun
 
@@ -42,21 +44,39 @@ def main(args: SimpleNamespace) -> int:
     opening = None if args.simulate else connect(args, max_connections=max(64, args.concurrency))
     if args.simulate and args.journal is not None:
         raise ConfigurationError("--simulate ends with what it holds: a journal of it could never be resumed")
+    rejects = getattr(args, "rejects", None)
+    problems = Problems(keeps_reasons=rejects is not None)
     with open_input(args.file, new_records(args.resource), ReadOptions.of(args)) as source:
-        checked = source.check(describe)
-        if checked.bad:
+        if rejects is not None:
+            if source.pipe or args.file == "-":
+                raise ConfigurationError("--rejects reads the input twice: give a file that is no pipe")
+            refuse_path(rejects, source.name)
+        checked = source.check(problems)
+        problems.tell_rest()
+        if checked.found.what:
+            say(f"{source.name}: {checked.found.what}")
+        if checked.bad and (rejects is None or problems.is_fatal):
             return refuse_rows(source.name, checked.bad, "" if checked.is_whole else " in its beginning")
-        return asyncio.run(_main(args, opening, source, checked.good if checked.is_whole else None))
+        try:
+            return asyncio.run(_main(args, opening, source, checked, problems.reasons))
+        finally:
+            if rejects is not None and problems.reasons is not None:
+                write_rejects(rejects, problems.reasons, source.name, source.target, source.options)
 
 
 async def _main(
-    args: SimpleNamespace, opening: AbstractAsyncContextManager[ClarusClient] | None, source: Input, total: int | None
+    args: SimpleNamespace,
+    opening: AbstractAsyncContextManager[ClarusClient] | None,
+    source: Input,
+    checked: Checked,
+    reasons: dict[RowId, str] | None,
 ) -> int:
+    total = checked.good if checked.is_whole else None
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(opening or await _trial(stack, args))
         summary = Summary(spec=args.resource, total=total)
         with summary.told_at_the_end(_how_to_resume(args)), ProgressView(drawing_of()) as view:
-            return await _provision(client, source, args, view, summary)
+            return await _provision(client, source, args, view, summary, reasons)
 
 
 def _how_to_resume(args: SimpleNamespace) -> str:
@@ -83,9 +103,16 @@ async def _trial(stack: AsyncExitStack, args: SimpleNamespace) -> ClarusClient:
 
 
 async def _provision(
-    client: ClarusClient, source: Input, args: SimpleNamespace, view: ProgressView, summary: Summary
+    client: ClarusClient,
+    source: Input,
+    args: SimpleNamespace,
+    view: ProgressView,
+    summary: Summary,
+    reasons: dict[RowId, str] | None,
 ) -> int:
-    records = InputRecords(source, lambda row: describe(row, view.say), summary.total)
+    # What is wrong with a file was said when it was checked.
+    tell = (lambda row: describe(row, view.say)) if source.pipe else (lambda _: None)
+    records = InputRecords(source, tell, summary.total)
     run = resource_of(client, args).provision(
         records,
         concurrency=args.concurrency,
@@ -94,13 +121,18 @@ async def _provision(
         dry_run=args.dry_run,
         max_failures=args.max_failures,
     )
-    return await deliver_outcomes(run, args, view, summary, records)
+    return await deliver_outcomes(run, args, view, summary, records, reasons)
 
 
 async def deliver_outcomes(
-    run: ProvisionRun, args: SimpleNamespace, view: ProgressView, summary: Summary, records: InputRecords | None = None
+    run: ProvisionRun,
+    args: SimpleNamespace,
+    view: ProgressView,
+    summary: Summary,
+    records: InputRecords | None = None,
+    reasons: dict[RowId, str] | None = None,
 ) -> int:
-    """Write the outcomes of a run as they come; return the exit status."""
+    """Write the outcomes of a run as they come, and collect the ``reasons`` of rejects; return the exit status."""
 
     def stop() -> None:
         run.stop()
@@ -118,9 +150,13 @@ async def deliver_outcomes(
         try:
             async with run:
                 async for outcome in run:
-                    if records is not None:
-                        outcome = attrs.evolve(outcome, line=records.line_of(outcome.index))  # noqa: PLW2901
+                    row = None if records is None else records.row_of(outcome.index)
+                    if row is not None:
+                        outcome = attrs.evolve(outcome, line=row[0])  # noqa: PLW2901
                     summary.add(outcome)
+                    if reasons is not None and row is not None and not outcome.status.ok:
+                        error = outcome.error
+                        reasons[row] = outcome.status if error is None else f"{outcome.status}: {error.message}"
                     await results.write(outcome.to_dict())
         finally:
             looking.cancel()

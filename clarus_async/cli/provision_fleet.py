@@ -26,7 +26,7 @@ from clarus_async.fleet.coordinator import Coordinator
 from clarus_async.fleet.redis_url import RedisAddress, read_redis_url
 from clarus_async.fleet.split_file import SplitFile, split_file
 from clarus_async.fleet.worker import EXISTING
-from clarus_async.provisioning.files.options import Format
+from clarus_async.provisioning.files.options import ReadOptions
 from clarus_async.provisioning.options import Progress
 from clarus_async.provisioning.report import Outcome
 
@@ -87,7 +87,7 @@ async def _main(
         tenant=terms.tenant,
         base_url=terms.base_url,
         references=references,
-        format=None if args.format is None else Format(args.format),
+        options=ReadOptions.of(args),
         size=args.shard_size,
         existing=args.existing,
         concurrency=args.concurrency,

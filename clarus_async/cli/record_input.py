@@ -6,20 +6,28 @@ import asyncio
 import contextlib
 import io
 import os
+import re
 import select
+import shutil
 import stat
+import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any, BinaryIO, Final, NamedTuple, Self
+from functools import partial
+from typing import Any, Final, NamedTuple, Self, cast
 
 import attrs
 
-from clarus_async.cli.streams import open_stdin
+from clarus_async.cli.output import describe, named
+from clarus_async.cli.streams import open_stdin, say
 from clarus_async.errors import InvalidInputError
-from clarus_async.provisioning.files.numbered import BadRow, Found, NumberedRecord, Row
+from clarus_async.provisioning.files.content import MoreToComeError, buffered
+from clarus_async.provisioning.files.numbered import BadRow, Duplicate, Found, LastRow, NumberedRecord, Row
 from clarus_async.provisioning.files.options import ReadOptions
-from clarus_async.provisioning.files.reader import format_of, read_rows
+from clarus_async.provisioning.files.reader import format_of, read_file
+from clarus_async.provisioning.files.rejects import RowId
 from clarus_async.provisioning.files.target import Target
 
 # Rows that are read ahead of whoever takes them: enough to keep a run busy while the thread that reads has no turn.
@@ -30,20 +38,11 @@ _AHEAD: Final = 256
 _BEGINNING: Final = 2**23
 _SILENCE: Final = 0.25
 _LONGEST: Final = 5.0
+_BUFFER: Final = 2**18
 
-
-class _MoreToComeError(Exception):
-    """What was read ahead ends in the midst of a line."""
-
-
-class _Beginning(io.BytesIO):
-    """What was read ahead, where that is not all."""
-
-    def readline(self, size: int | None = -1, /) -> bytes:
-        line = super().readline(size)
-        if not line.endswith(b"\n") and len(line) != size:
-            raise _MoreToComeError
-        return line
+_SHOWN: Final = 50  # problems that are shown; more would scroll away what is said of them
+_KINDS: Final = 20  # kinds of further problems that are told apart
+_VALUE: Final = re.compile(r"'[^']*'|[0-9][0-9,.]*")
 
 
 class _Pipe(io.RawIOBase):
@@ -52,10 +51,10 @@ class _Pipe(io.RawIOBase):
     def __init__(self, raw: io.FileIO) -> None:
         self._raw = raw
         self._ahead = memoryview(b"")
-        self._is_at_end = False
+        self.is_at_end = False
 
-    def read_ahead(self) -> io.BytesIO:
-        """Read what there is, up to a limit, and keep it."""
+    def read_ahead(self) -> Callable[[], io.BufferedReader]:
+        """Read what there is, up to a limit, and keep it; return what opens it."""
         parts: list[bytes] = []
         length = 0
         until = None
@@ -69,13 +68,24 @@ class _Pipe(io.RawIOBase):
             parts.append(part)
             if not part:
                 # A terminal would wait for a second one.
-                self._is_at_end = True
+                self.is_at_end = True
                 break
             length += len(part)
             until = until or time.monotonic() + _LONGEST
         content = b"".join(parts)
         self._ahead = memoryview(content)
-        return io.BytesIO(content) if self._is_at_end else _Beginning(content)
+        return partial(self._open_ahead, content)
+
+    def _open_ahead(self, content: bytes) -> io.BufferedReader:
+        ahead = io.BytesIO(content)
+
+        def read(size: int) -> bytes:
+            part = ahead.read(size)
+            if not part and not self.is_at_end:
+                raise MoreToComeError
+            return part
+
+        return buffered(read)
 
     def readable(self) -> bool:
         return True
@@ -83,7 +93,7 @@ class _Pipe(io.RawIOBase):
     def readinto(self, buffer: Any, /) -> int | None:  # noqa: ANN401  whatever takes bytes
         if not self._ahead:
             self._ahead = memoryview(b"")  # what was read ahead is let go
-            return 0 if self._is_at_end else self._raw.readinto(buffer)
+            return 0 if self.is_at_end else self._raw.readinto(buffer)
         count = min(len(self._ahead), len(buffer))
         buffer[:count] = self._ahead[:count]
         self._ahead = self._ahead[count:]
@@ -94,14 +104,44 @@ class _Pipe(io.RawIOBase):
         super().close()
 
 
+class Problems:
+    """Says what is wrong with the first rows, and counts the others by kind; each has its reason in ``reasons``."""
+
+    def __init__(self, *, keeps_reasons: bool = False) -> None:
+        self.reasons: dict[RowId, str] | None = {} if keeps_reasons else None
+        self.rest: Counter[str] = Counter()
+        self.is_fatal: bool = False
+        self._said = 0
+
+    def __call__(self, row: BadRow) -> None:
+        """Take the next bad row."""
+        self.is_fatal = self.is_fatal or isinstance(row, LastRow)
+        if self.reasons is not None:
+            self.reasons[row.line, row.place] = "; ".join(map(named, row.problems))
+        if self._said < _SHOWN:
+            self._said += len(row.problems)
+            describe(row)
+            return
+        for problem in row.problems:
+            # The values and the numbers in it tell one row from another, and no kind.
+            kind = _VALUE.sub("…", named(problem))
+            self.rest[kind if kind in self.rest or len(self.rest) < _KINDS else "other problems"] += 1
+
+    def tell_rest(self) -> None:
+        """Say how many there are of each kind that were not shown."""
+        for kind, count in self.rest.most_common():
+            say(f"and {count:,} more: {kind}")
+
+
 class Checked(NamedTuple):
-    """What an input came to: how many of its rows can be sent, and how many can't.
+    """What an input came to: how many of its rows can be sent, how many can't, and how many of these only repeat a key.
 
     ``is_whole`` says whether it was read to its end.
     """
 
     good: int
     bad: int
+    duplicates: int
     is_whole: bool
     found: Found
 
@@ -112,20 +152,27 @@ class Input:
 
     name: str
     target: Target
-    stream: BinaryIO
+    stream: io.BufferedReader
     options: ReadOptions
     pipe: _Pipe | None = None
     """What is below the stream, where that can't be rewound."""
     is_handed_over: bool = False
     """A thread reads it, and closes it at its end: until then, it may be blocked in it."""
+    _start: int = 0
 
-    def rows(self, stream: BinaryIO | None = None, found: Found | None = None) -> Iterator[Row]:
-        """Read from where the stream stands, or what was read ahead of it."""
+    def rows(self, found: Found | None = None, opener: Callable[[], io.BufferedReader] | None = None) -> Iterator[Row]:
+        """Read it from its beginning, or what was read ahead of it."""
         try:
-            yield from read_rows(stream or self.stream, self.target, self.options, found)
+            yield from read_file(opener or self.open, self.target, self.options, found or Found())
         except OSError as error:
             error.filename = self.name
             raise
+
+    def open(self) -> io.BufferedReader:
+        """Go back to where it began, where that is possible."""
+        if not self.pipe:
+            self.stream.seek(self._start)
+        return self.stream
 
     def __enter__(self) -> Self:
         return self
@@ -134,32 +181,38 @@ class Input:
         if not (self.pipe and self.is_handed_over):
             self.stream.close()
 
+    def spool(self) -> None:
+        """Copy what can be read only once, so that all of it can be looked at before anything is said."""
+        if self.pipe:
+            file = tempfile.TemporaryFile()  # noqa: SIM115  closed with the input
+            shutil.copyfileobj(self.stream, file, _BUFFER)
+            self.stream, self.pipe = io.BufferedReader(io.FileIO(os.dup(file.fileno()), "rb")), None
+            file.close()
+
     def check(self, report: Callable[[BadRow], None]) -> Checked:
         """Read to the end, or as far as that is possible without waiting for what is not there, and go back.
 
-        Each bad row is given to ``report``.
+        Each bad row is given to ``report``. What was found out is not asked for again.
         """
         try:
-            start = 0 if self.pipe else self.stream.tell()
-            stream = self.pipe.read_ahead() if self.pipe else self.stream
+            opener = self.pipe.read_ahead() if self.pipe else self.open
         except OSError as error:
             error.filename = self.name
             raise
-        good = bad = 0
+        good = bad = duplicates = 0
         found = Found()
-        is_whole = not isinstance(stream, _Beginning)
         try:
-            for row in self.rows(stream, found):
+            for row in self.rows(found, opener):
                 if isinstance(row, BadRow):
                     bad += 1
+                    duplicates += isinstance(row, Duplicate)
                     report(row)
                 else:
                     good += 1
-        except _MoreToComeError:
+        except MoreToComeError:
             pass
-        if not self.pipe:
-            self.stream.seek(start)
-        return Checked(good, bad, is_whole, found)
+        self.options = attrs.evolve(self.options, encoding=found.encoding)
+        return Checked(good, bad, duplicates, not self.pipe or self.pipe.is_at_end, found)
 
 
 def open_input(name: str, target: Target, options: ReadOptions) -> Input:
@@ -171,18 +224,15 @@ def open_input(name: str, target: Target, options: ReadOptions) -> Input:
     try:
         if name == "-":
             name, raw = "standard input", open_stdin()
-            if not isinstance(raw, io.FileIO):
-                return Input(name, target, raw, options)
         else:
-            options = attrs.evolve(options, format=options.format or format_of(name))
+            options = attrs.evolve(options, format=options.format or format_of(name.removesuffix(".gz")))
             raw = io.FileIO(name, "rb")
-        is_file = stat.S_ISREG(os.fstat(raw.fileno()).st_mode)
+        if isinstance(raw, io.FileIO) and not stat.S_ISREG(os.fstat(raw.fileno()).st_mode):
+            pipe = _Pipe(raw)
+            return Input(name, target, io.BufferedReader(pipe), options, pipe)
+        return Input(name, target, io.BufferedReader(cast("io.FileIO", raw), _BUFFER), options, start=raw.tell())
     except OSError as error:
         raise InvalidInputError(f"{name}: {error.strerror}") from None
-    if is_file:
-        return Input(name, target, io.BufferedReader(raw), options)
-    pipe = _Pipe(raw)
-    return Input(name, target, io.BufferedReader(pipe), options, pipe)
 
 
 class InputRecords(AsyncIterator[Any]):
@@ -201,7 +251,7 @@ class InputRecords(AsyncIterator[Any]):
         self._room = threading.Semaphore(_AHEAD)
         self._started = False
         self._stopped = False
-        self._lines: dict[int, int] = {}
+        self._rows: dict[int, RowId] = {}
         self.taken: int = 0
         """Records that were yielded."""
         self.bad: int = 0
@@ -212,9 +262,13 @@ class InputRecords(AsyncIterator[Any]):
             raise TypeError("how many there are is not known")
         return self._total
 
+    def row_of(self, index: int) -> RowId:
+        """Return where a record stands by its place among those yielded, and forget it."""
+        return self._rows.pop(index)
+
     def line_of(self, index: int) -> int:
-        """Return the line of a record by its place among those yielded, and forget it."""
-        return self._lines.pop(index)
+        """Return the line of a record, as ``row_of`` does."""
+        return self.row_of(index)[0]
 
     def stop(self) -> None:
         """Yield nothing more; whoever waits for a record gets the end."""
@@ -232,7 +286,7 @@ class InputRecords(AsyncIterator[Any]):
             row = await self._read.get()
             self._room.release()
             if isinstance(row, NumberedRecord):
-                self._lines[self.taken] = row.line
+                self._rows[self.taken] = row.line, row.place
                 self.taken += 1
                 return row.new
             if isinstance(row, BadRow):

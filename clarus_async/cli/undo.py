@@ -18,6 +18,13 @@ from clarus_async.client import ClarusClient
 from clarus_async.provisioning.options import Options
 
 _SILENT: Final = 1.0  # seconds after which it is said what is waited for
+_NOTES: Final = {
+    "in_doubt": "in doubt",
+    "there_before": "there before and left alone",
+    "updated": "updated, which can't be undone",
+    "disabled": "disabled already",
+    "deleted": "deleted already",
+}
 
 
 def main(args: SimpleNamespace) -> int:
@@ -27,35 +34,25 @@ def main(args: SimpleNamespace) -> int:
 
 async def _main(args: SimpleNamespace, opening: AbstractAsyncContextManager[ClarusClient]) -> int:
     async with opening as client:
-        looking = asyncio.get_running_loop().call_later(
-            _SILENT, say, "clarus: asking the server about what was in doubt"
-        )
-        async with resource_of(client, args).undo(args.journal, delete=args.delete) as undo:
+        undo = resource_of(client, args).undo(args.journal, delete=args.delete)
+        loop = asyncio.get_running_loop()
+        looking = loop.call_later(_SILENT, say, "clarus: asking the server about what was in doubt")
+        async with undo:
             looking.cancel()
             counts, total = undo.counts, undo.total
-            notes = {
-                "in_doubt": "{} more may be there: nobody knows",
-                "there_before": "{} were there before and are left alone",
-                "updated": "{} that it updated can't be undone",
-                "disabled": "{} are disabled already",
-                "deleted": "{} are deleted already",
-            }
-            if args.delete:
-                del notes["disabled"]
-            said = "; ".join(note.format(f"{counts[name]:,}") for name, note in notes.items() if counts[name])
-            created = f"{args.journal} created {counted(args.resource, total)} in tenant {client.subdomain}"
-            what = created + (f" ({said})" if said else "")
+            # What is disabled can be deleted.
+            names = [name for name in _NOTES if counts[name] and not (args.delete and name == "disabled")]
+            notes = "; ".join(f"{_NOTES[name]}: {counts[name]:,}" for name in names)
+            about = f"{args.journal} created {counted(args.resource, total)} in tenant {client.subdomain}"
+            about += f" ({notes}): " if notes else ": "
             if not total:
-                say(f"clarus: {what}: there is nothing to undo")
+                say(f"clarus: {about}there is nothing to undo")
                 return Exit.FAILED if counts["in_doubt"] else Exit.OK
             doing = f"{'delete' if args.delete else 'disable'} {'it' if total == 1 else 'them'}"
-            if (answer := await asked(doing, args, f"{what}: ")) is not None:
+            if (answer := await asked(doing, args, about)) is not None:
                 return answer
-            total += counts["in_doubt"]
-            summary = Summary(spec=args.resource, total=total)
-            with (
-                summary.told_at_the_end("clarus: to go on, run the same command again"),
-                ProgressView(drawing_of()) as view,
-            ):
-                options = Options(args.concurrency, max_failures=args.max_failures)
-                return await deliver_outcomes(undo.run(options), args, view, summary)
+            summary = Summary(spec=args.resource, total=total + counts["in_doubt"])
+            how_to_go_on = "clarus: to go on, run the same command again"
+            with summary.told_at_the_end(how_to_go_on), ProgressView(drawing_of()) as view:
+                run = undo.run(Options(args.concurrency, max_failures=args.max_failures))
+                return await deliver_outcomes(run, args, view, summary)

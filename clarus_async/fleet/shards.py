@@ -55,6 +55,9 @@ class Shard:
         references: records are looked up by reference, where they have one.
         existing: what is done with what is there.
         concurrency: how many are sent at once.
+        delimiter: between the cells of CSV, where it is not to be found by the header.
+        renamed: columns, or keys, with the attributes that they stand for.
+        ignored: columns, or keys, that are left out.
     """
 
     run: str
@@ -71,6 +74,16 @@ class Shard:
     references: bool
     existing: str = "adopt"
     concurrency: int = 64
+    delimiter: str | None = None
+    renamed: tuple[tuple[str, str], ...] = ()
+    ignored: tuple[str, ...] = ()
+
+    @property
+    def options(self) -> ReadOptions:
+        """How its rows are read."""
+        return ReadOptions(
+            format=self.format, delimiter=self.delimiter, map=dict(self.renamed), ignore=tuple(self.ignored)
+        )
 
     @property
     def records(self) -> int:
@@ -107,7 +120,9 @@ class Shard:
         """
         try:
             ranges = tuple(Range(*part) for part in fields["ranges"])
-            return cls(**fields | {"format": Format(fields["format"]), "ranges": ranges})
+            renamed = tuple((name, attribute) for name, attribute in fields["renamed"])
+            more = {"format": Format(fields["format"]), "renamed": renamed, "ignored": tuple(fields["ignored"])}
+            return cls(**fields | more | {"ranges": ranges})
         except (KeyError, TypeError, ValueError):
             raise InvalidInputError("the shard was made by another version of clarus_async") from None
 
@@ -117,7 +132,7 @@ class Shard:
         Raises:
             InvalidInputError: the file can't be read, or has changed since it was split.
         """
-        target, options = new_records(self.spec), ReadOptions(format=self.format)
+        target, options = new_records(self.spec), self.options
         try:
             with Path(self.path).open("rb") as stream:
                 for part in self.ranges:

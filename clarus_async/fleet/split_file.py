@@ -25,9 +25,9 @@ import attrs
 from clarus_async.errors import InvalidInputError
 from clarus_async.fleet.shards import Range, SectionReader, Shard, add_key, new_keys_digest
 from clarus_async.provisioning.files.csv_records import join_lines
-from clarus_async.provisioning.files.numbered import BadRow, NumberedRecord
-from clarus_async.provisioning.files.options import Format, ReadOptions
-from clarus_async.provisioning.files.reader import format_of, format_of_line, number_lines, read_rows
+from clarus_async.provisioning.files.numbered import BadRow, NumberedRecord, UnreadableError
+from clarus_async.provisioning.files.options import FIND_OUT, Format, ReadOptions
+from clarus_async.provisioning.files.reader import begin, delimited, format_of, read_rows
 from clarus_async.provisioning.files.target import new_records
 from clarus_async.provisioning.text_numbers import TextNumbers
 from clarus_async.reconcile.pending import folded
@@ -95,10 +95,10 @@ class _FileSplitter:
         self.lines = array("Q")
         self.bad = 0
 
-    def read(self, stream: BinaryIO, header: int, format: Format, report: Callable[[BadRow], None]) -> None:  # noqa: A002
+    def read(self, stream: BinaryIO, header: int, options: ReadOptions, report: Callable[[BadRow], None]) -> None:
         """Read all of a file, whose first record begins behind its header, and report each bad row."""
         file, start = SectionReader(stream), header
-        for row in read_rows(file, new_records(self._spec), ReadOptions(format=format)):
+        for row in read_rows(file, new_records(self._spec), options):
             if row.place is not None or file.position == start:
                 # A machine that is given some of the bytes has to find a record in them.
                 self.bad += 1
@@ -149,7 +149,7 @@ def split_file(
     tenant: str,
     base_url: str,
     references: bool,
-    format: Format | None = None,  # noqa: A002  the plain word
+    options: ReadOptions = FIND_OUT,
     size: int = 1000,
     existing: str = "adopt",
     concurrency: int = 64,
@@ -163,7 +163,7 @@ def split_file(
         tenant: whose records they are.
         base_url: where the tenant's API is.
         references: whether the tenant's list can be searched by reference.
-        format: ``None``: by the file's suffix, else by its first character.
+        options: how it is read. Machines read it by parts, so it is neither compressed nor a workbook, and in UTF-8.
         size: records that a shard has; those that belong together are never parted.
         existing: what is done with what is there.
         concurrency: how many a shard sends at once.
@@ -172,24 +172,28 @@ def split_file(
     Raises:
         InvalidInputError: the file can't be read.
     """
+    if options.encoding not in {None, "utf-8"}:
+        raise InvalidInputError(f"{path}: machines read a file by its parts only in UTF-8: save it as UTF-8")
+    target = new_records(spec)
     try:
         with Path(path).open("rb") as stream:
-            form = format or format_of(path) or _format_in(stream)
+            before = SectionReader(stream)
+            lines, form = begin(before, attrs.evolve(options, format=options.format or format_of(path)))
+            options = attrs.evolve(options, format=form)
             header = 0
             if form is Format.CSV:
-                before = SectionReader(stream)
-                next(
-                    (row for _, row in join_lines(number_lines(before)) if isinstance(row, BadRow) or row.strip()), None
-                )
+                next(join_lines(*delimited(lines, target, options)), None)
                 header = before.position
             splitter = _FileSplitter(spec, size, references=references)
-            splitter.read(stream, header, form, report)
+            splitter.read(stream, header, options, report)
             if splitter.shared_names and not splitter.bad:
                 splitter = _FileSplitter(spec, size, references=references, together=splitter.shared_names)
-                splitter.read(stream, header, form, report)
+                splitter.read(stream, header, options, report)
             total = stream.seek(0, 2)
             stream.seek(0)
             content = file_digest(stream, lambda: blake2b(digest_size=16)).hexdigest()
+    except UnreadableError as error:
+        raise InvalidInputError(f"{path}: {error}") from None
     except OSError as error:
         raise InvalidInputError(f"{path}: {error.strerror}") from None
     # Run again, the same job is known by its name, and a changed file makes another one of the same subject.
@@ -200,7 +204,8 @@ def split_file(
         Shard(
             run=run, number=number, tenant=tenant, base_url=base_url, resource=spec.name, path=path, format=form,
             size=total, header=header, ranges=tuple(shard.ranges), keys=shard.keys.hexdigest(), references=references,
-            existing=existing, concurrency=concurrency,
+            existing=existing, concurrency=concurrency, delimiter=options.delimiter,
+            renamed=tuple(options.map.items()), ignored=options.ignore,
         )
         for number, shard in enumerate(splitter.shards)
     )  # fmt: skip
@@ -214,8 +219,3 @@ def split_file(
 
 def _digest(*parts: object) -> str:
     return blake2b(repr(parts).encode(), digest_size=8).hexdigest()
-
-
-def _format_in(stream: BinaryIO) -> Format:
-    first = next((line for _, line in number_lines(SectionReader(stream)) if line.strip()), b"")
-    return format_of_line(first)

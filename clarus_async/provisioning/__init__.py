@@ -112,7 +112,7 @@ a run longer by up to twice `settle`.
 `journal=` names an SQLite file in which the run writes what it is about to send before it sends it, and each outcome
 before you are told. After a crash, a `kill -9` or Ctrl-C, the same input with the same journal does what is left to do.
 
-- It holds keys, ids and hashes, and never a record or a secret. Only its owner can read the file.
+- It holds keys, ids, hashes and times, and never a record or a secret. Only its owner can read the file.
 - It belongs to one tenant, and to one process at a time. Copy it only together with its `-wal` file.
 - It answers for a record as long as the record and `existing` are the same. A corrected row, or another `existing`, is
   decided anew.
@@ -122,6 +122,27 @@ before you are told. After a crash, a `kill -9` or Ctrl-C, the same input with t
 
 `clarus.integrations.review(journal)` asks the server once more about every record that was ever in doubt, and
 `clarus report` prints what became of a run (see `clarus_async.cli`).
+
+# Undo, and operations on many records
+
+`clarus undo run.db` disables what a run created, or deletes it with `--delete`: what was created, and what was found
+after a create whose answer was lost, with all that is there of a record that is `duplicated`. What was there before is
+left alone. The server is asked first about what was ever in doubt; what still is, is `unresolved` and left alone, too.
+
+`clarus delete`, `update` and `sync` do with `--from FILE` to each record of a file what they do to one. These runs have
+three more statuses:
+
+| status | the record |
+|---|---|
+| `deleted` | is not there any more |
+| `disabled` | is there, and not active |
+| `synchronized` | has begun to synchronize |
+
+All of them keep to the tenant's pace, and go on where they stopped when the same command is run again: `undo` by the
+run's journal, which notes what is undone, and the others by a `--journal` of their own. A deletion or a change that was
+not answered is sent again, which does no harm; a record that is still not answered is `unresolved`. A synchronization
+that may have begun is never sent again, after a crash neither: it is `unresolved`, and the record itself shows whether
+it did. Provisioning the same input with the same journal after an undo creates what was deleted anew.
 """
 
 __all__ = ["files"]

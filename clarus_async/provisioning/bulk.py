@@ -80,27 +80,27 @@ class BulkJob:
     Args:
         reconciler: makes the requests.
         operation: what is done; ``None``: records are changed.
-        journal: of the job itself, if there is to be one.
+        path: of a journal of the job's own, if there is to be one.
     """
 
     gone_is_done: bool = False
     """Whether nothing is to be done about a record that is not there."""
 
-    def __init__(self, reconciler: Reconciler, operation: MemberOperation | None, journal: Journal | None) -> None:
+    def __init__(
+        self,
+        reconciler: Reconciler,
+        operation: MemberOperation | None,
+        path: str | PathLike[str] | None = None,
+    ) -> None:
         self.reconciler: Reconciler = reconciler
         self.operation: MemberOperation | None = operation
         self.done: OutcomeStatus = OutcomeStatus.UPDATED if operation is None else OutcomeStatus(operation.done)
         self.is_repeatable: bool = operation is None or operation.kind is not OperationKind.ACTION
-        self.journal: Journal | None = journal
-
-    @classmethod
-    def of(cls, reconciler: Reconciler, operation: MemberOperation | None, path: str | PathLike[str] | None) -> BulkJob:
-        """Make a job whose journal is at ``path``."""
-        if path is None:
-            return cls(reconciler, operation, None)
-        terms, name = reconciler.terms, "update" if operation is None else operation.name
-        file = JournalFile(path, terms.tenant, terms.base_url, reconciler.spec.name, name)
-        return cls(reconciler, operation, Journal(file, lambda: reconciler.traffic, name))
+        self.journal: Journal | None = None
+        if path is not None:
+            terms, name = reconciler.terms, "update" if operation is None else operation.name
+            file = JournalFile(path, terms.tenant, terms.base_url, reconciler.spec.name, name)
+            self.journal = Journal(file, lambda: reconciler.traffic, name)
 
     async def open(self) -> None:
         """Begin."""

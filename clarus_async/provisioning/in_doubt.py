@@ -52,26 +52,36 @@ class InDoubtSettler:
     def risks(self, passed: int) -> tuple[float, float]:
         """Return the shares of the sends that fall due, and that have to be sent again, after so many records."""
         lost = self._lost / max(1, passed)
-        # Until lookups have told, half of what is lost was applied, and what was not by then is not later.
-        due = lost * (self._first[0] + 0.5 * _SUPPOSED) / (sum(self._first) + _SUPPOSED)
-        return due, due * (self._later[0] + _SUPPOSED) / (sum(self._later) + _SUPPOSED)
+        due, again = self._shares
+        return lost * due, lost * due * again
 
-    def waves(self, passed: int) -> list[Wave]:
+    @property
+    def _shares(self) -> tuple[float, float]:
+        """Return which share of what is lost falls due, and which of that has to be sent again."""
+        # Until lookups have told, half of what is lost was applied, and what was not by then is not later.
+        due = (self._first[0] + 0.5 * _SUPPOSED) / (sum(self._first) + _SUPPOSED)
+        return due, (self._later[0] + _SUPPOSED) / (sum(self._later) + _SUPPOSED)
+
+    def waves(self) -> list[Wave]:
         """Return what is in doubt, those together that will go the same way."""
-        lost = max(1, self._lost) / max(1, passed)
-        due, again = (risk / lost for risk in self.risks(passed))
-        # By whether they have to fall due, and how many are sent again then.
-        groups: dict[tuple[float, float], list[float]] = {}
+        due, again = self._shares
+        # Those that no lookup told of yet, that the first did not find, that were sent again without an answer, and
+        # with one.
+        first: list[float] = []
+        missing: list[float] = []
+        unanswered: list[float] = []
+        answered: list[float] = []
         for item, at in self._due.items():
-            in_doubt = item.in_doubt
+            creation = item.creation
+            in_doubt = creation.pending.in_doubt
             if item in self._missing:
-                way = 1.0, again / due
+                missing.append(at)
             elif in_doubt.sends == 1:
-                way = due, again
+                first.append(at)
             else:
-                way = 1.0, 0.0 if in_doubt.refused or item.creation.record is not None else again
-            groups.setdefault(way, []).append(at)
-        return [Wave(len(at), at[0], at[-1], *way) for way, at in groups.items()]
+                (answered if in_doubt.refused or creation.record is not None else unanswered).append(at)
+        ways = (first, due, due * again), (missing, 1.0, again), (unanswered, 1.0, due * again), (answered, 1.0, 0.0)
+        return [Wave(len(at), at[0], at[-1], *shares) for at, *shares in ways if at]
 
     def note(self, item: WorkItem) -> None:
         """Note that a record was given up just now, and may be there."""

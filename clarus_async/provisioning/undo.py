@@ -109,7 +109,7 @@ class _UndoJob(BulkJob):
     gone_is_done = True
 
     def __init__(self, reconciler: Reconciler, journal: Journal, *, delete: bool) -> None:
-        super().__init__(reconciler, DELETE if delete else None, None)
+        super().__init__(reconciler, DELETE if delete else None)
         self._run_journal = journal
         self._changes: Any = None if delete else reconciler.spec.changes(is_active=False)
         if not delete:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
 from os import PathLike
-from typing import TYPE_CHECKING, ClassVar, Final, Generic, Literal, TypeAlias
+from typing import Any, ClassVar, Final, Generic, Literal, TypeAlias
 
 from clarus_async.calls.caller import Caller
 from clarus_async.calls.queries import ResourceList
@@ -19,10 +19,6 @@ from clarus_async.resources.spec import AnySpec, Changes, Filter, New, Record, R
 from clarus_async.validation import attributes_of, number_problem
 from clarus_async.wire.graphql import filter_variable
 from clarus_async.wire.reading import prepare
-
-if TYPE_CHECKING:
-    from clarus_async.provisioning.bulk import BulkRun
-    from clarus_async.provisioning.undo import Undo
 
 # The class below has a method called list.
 _Rows: TypeAlias = list[Row]
@@ -254,7 +250,7 @@ class Resource(Generic[New, Changes, Record, Row, Filter]):
 
     def bulk(
         self, operation: str, records: Iterable[object] | AsyncIterable[object], options: Options | None = None
-    ) -> BulkRun:
+    ) -> ProvisionRun:
         """Do one operation to many records, as the command line does: @private.
 
         Args:
@@ -271,14 +267,17 @@ class Resource(Generic[New, Changes, Record, Row, Filter]):
         options = options or Options()
         options.check()
         found = None if operation == "update" else self._operation(operation)
-        return BulkRun(BulkJob.of(self._reconciler, found, options.journal), records, options)
+        return BulkRun(BulkJob(self._reconciler, found, options.journal), records, options)
 
-    def undo(self, journal: str | PathLike[str], *, delete: bool = False) -> Undo:
+    def undo(self, journal: str | PathLike[str], *, delete: bool = False) -> Any:  # noqa: ANN401  importing its type takes a while
         """Disable or delete what a run created, as the command line does: @private.
 
         Args:
             journal: the journal of the run.
             delete: delete it, which takes its mappings along.
+
+        Returns:
+            An ``Undo`` of ``clarus_async.provisioning.undo``.
 
         Raises:
             ConfigurationError: the API has no way to do that to records of the resource.

@@ -50,7 +50,7 @@ async def test_a_job_that_is_killed_at_the_steps_of_its_journal(operation, tmp_p
 
         assert await one(tenants[0], None) == []
         # Of a run that has nothing left to do: the others take more.
-        steps = range(1, 2 * steps_of(task_of(sim, tenants[0], tmp_path, operation)), 5)
+        steps = range(1, 2 * steps_of(task_of(sim, tenants[0], tmp_path, operation)), 9)
         verdicts = {}
         for at in range(0, len(steps), 8):
             some = steps[at : at + 8]

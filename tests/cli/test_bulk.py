@@ -155,7 +155,7 @@ class TestUndo:
         return tmp_path / "run.db"
 
     async def test_it_says_what_it_does(self, clarus, simulator, journal, ids):
-        said = f"{journal} created 10 integrations in tenant acme (10 were there before and are left alone): "
+        said = f"{journal} created 10 integrations in tenant acme (there before and left alone: 10): "
         status, results, lines = await clarus("undo", journal)
         assert (status, results) == (2, [])
         assert lines == [
@@ -169,11 +169,11 @@ class TestUndo:
         assert lines[0] == f"clarus: {said}disable them"
         status, _, lines = await clarus("undo", journal, "--yes")
         assert status == 0
-        assert lines[0].endswith("10 are disabled already): there is nothing to undo")
+        assert lines[0].endswith("disabled already: 10): there is nothing to undo")
         status, results, lines = await clarus("undo", journal, "--yes", "--delete")
         assert (status, len(results), left(simulator)) == (0, 10, ids)
         status, results, lines = await clarus("undo", journal, "--yes", "--delete")
-        assert lines[0].endswith("10 are deleted already): there is nothing to undo")
+        assert lines[0].endswith("deleted already: 10): there is nothing to undo")
 
     async def test_a_failure_is_told_and_the_same_command_goes_on(self, clarus, simulator, journal, ids):
         simulator.script(Endpoint.DELETE, None, FaultKind.JSON_API_ERROR)

@@ -156,6 +156,14 @@ class TestReport:
         assert (status, [outcome["key"] for outcome in outcomes]) == (1, ["b", "c"])
         assert {outcome["resource"] for outcome in outcomes} == {"external_entities"}
 
+    async def test_records_of_a_later_release_are_refused(self, clarus, tmp_path):  # noqa: F811
+        file = JournalFile(tmp_path / "run.db", "acme", "https://clarus.test", "gadgets")
+        file.open()
+        file.close()
+        status, _, said = await clarus("report", str(file.path))
+
+        assert (status, "its records are gadgets" in said[-1]) == (1, True)
+
     async def test_an_unknown_status_is_refused(self, clarus, journal):  # noqa: F811
         status, _, said = await clarus("report", journal, "--status", "conflicts")
 

@@ -11,13 +11,15 @@ from typing import Final, NamedTuple
 
 from hypothesis import strategies as st
 
+from clarus_async.cli.html_report import page
 from clarus_async.errors import JournalError
 from clarus_async.provisioning.job_index import outcome_of
 from clarus_async.provisioning.journal.file import JournalFile
 from clarus_async.provisioning.journal.journal import Journal
 from clarus_async.provisioning.journal.rows import Known, Row
+from clarus_async.provisioning.journal.timeline import Stretch
 from clarus_async.provisioning.report import Outcome
-from clarus_async.provisioning.review import report_of, troubled
+from clarus_async.provisioning.review import history_of, report_of, troubled
 from tests.fuzz.engine import Target
 from tests.fuzz.fitting import assert_fits
 from tests.fuzz.mutation import spoil
@@ -44,10 +46,11 @@ def bases() -> dict[str, Base]:
         path = Path(folder) / "run.db"
         journal = JournalFile(path, TENANT, URL, "integrations")
         journal.open()
+        journal.begin_run(1e9, "provision", "shops.csv")
         for first in range(1, ROWS + 1, _GROUP):
             numbers = range(first, first + _GROUP)
             journal.write([_entry(n) for n in numbers])
-            journal.write([_result(n) for n in numbers if n % 5])
+            journal.write([_result(n) for n in numbers if n % 5], Stretch(1e9 + first, 1.5, 4, 5, 1, 1, 0.5))
         running = Base(path.read_bytes(), path.with_name("run.db-wal").read_bytes())
         journal.close()
         return {"killed": running, "closed": Base(path.read_bytes(), None)}
@@ -67,6 +70,7 @@ def _result(n: int) -> Row:
     differs = ("is_active",) if status == "adopted" else ()
     return Row(
         n, f"key-{n}", status=status, sends=1, id=n + 10_000, matched_by="name" if n % 3 else None, attempts=2,
+        ended=1e9 + n, took=0.5 * n,
         others=others, error=error, existing="adopt", ours=n % 2 == 0, differs=differs,
     )  # fmt: skip
 
@@ -113,7 +117,7 @@ async def _read(path: Path) -> tuple[list[Known], dict[int, Row]]:
             assert Outcome.from_json(outcome.to_json()) == outcome
         await report_of(journal)
         await troubled(journal, 50)
-        await journal.run(journal.file.differing)
+        assert page(await history_of(journal, 50), "run.db")
         return known, rows
     finally:
         await journal.close()

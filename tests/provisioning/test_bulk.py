@@ -17,7 +17,7 @@ from clarus_async import (
 )
 from clarus_async.provisioning.options import Options
 from clarus_async.simulator import Fault, Quota, Simulator
-from tests.support.builders import client_of, outcomes_of
+from tests.support.builders import client_of, outcomes_of, until
 
 FAST = {
     "timeouts": Timeouts(connect=0.3, attempt=0.3, settle=0.3, deadline=5.0),
@@ -223,6 +223,50 @@ async def test_the_tenants_quota_is_kept():
             outcomes = await outcomes_of(bulk(clarus, "delete", ids))
         assert {outcome.status for outcome in outcomes} == {"deleted"}
         assert sim.count("delete") <= 250 * 1.1
+
+
+async def test_what_waited_for_the_pace_when_a_run_was_broken_off_was_not_sent(tmp_path):
+    async with Simulator() as sim:
+        ids = filled(sim, 20)
+        sim.script("synchronize", None, Fault("rate_limited", retry_after=60))
+        async with client_of(sim, **FAST) as clarus:
+            run = bulk(clarus, "synchronize", ids, concurrency=4, journal=tmp_path / "sync.db")
+            first = await anext(run)
+            await until(lambda: sim.count("synchronize") >= 2 and run.progress.paused_until, 0.001)
+            await run.aclose()
+        began = sim.count("synchronize")
+        outcomes = await run_again(sim, ids, tmp_path)
+        # What was on the wire may be in doubt; what waited is not.
+        in_doubt = [outcome for outcome in outcomes if outcome.status == "unresolved"]
+        assert len(in_doubt) <= began - 2
+        assert outcomes[first.index] == first
+        assert sorted({*effects(sim, "synchronize"), *(outcome.id for outcome in in_doubt)}) == ids
+        assert len(effects(sim, "synchronize")) == len({*effects(sim, "synchronize")})
+
+
+async def run_again(sim, ids, tmp_path):
+    return await run(sim, "synchronize", ids, journal=tmp_path / "sync.db")
+
+
+async def test_a_corrected_row_is_sent_again_and_the_others_are_not(tmp_path):
+    async with Simulator() as sim:
+        ids = filled(sim, 4)
+        for name in ("Renamed", "Renamed", "Again"):
+            outcomes = await run(sim, "update", ids, name=name, journal=tmp_path / "update.db")
+            assert {outcome.status for outcome in outcomes} == {"updated"}
+        assert sim.count("update") == 8
+        assert b"Renamed" not in (tmp_path / "update.db").read_bytes()
+
+
+async def test_what_failed_is_sent_again(tmp_path):
+    async with Simulator() as sim:
+        ids = filled(sim, 3)
+        sim.script("delete", Fault("json_api_error"))
+        for failed in (1, 0):
+            outcomes = await run(sim, "delete", ids, journal=tmp_path / "delete.db")
+            assert sum(outcome.status == "failed" for outcome in outcomes) == failed
+        assert sim.count("delete") == 4
+        assert effects(sim, "delete") == ids
 
 
 async def test_an_operation_that_the_api_does_not_have():

@@ -5,6 +5,7 @@ How single rows are read is in tests/provisioning/files/test_reader.py.
 
 import asyncio
 import contextlib
+import gzip
 import os
 import socket
 import threading
@@ -65,13 +66,29 @@ CONTENTS = {
     "500,000 columns": ("x.csv", b"name," + b"a," * 500_000 + b"\n", "line 1: has 500,001 columns, and may have 1,000"),
     "a million columns": ("x.csv", b"name," + b"a," * 10**6 + b"\n", "line 1: is longer than 1,048,576 bytes"),
     "500,000 cells": ("x.csv", HEAD + b"a," * 500_000 + b"\n", "line 2: column 3: the row has 500,000 cells"),
-    "UTF-16 without a mark": (
+    "Latin-1 among UTF-8": (
         "x.csv",
-        (HEAD + b"A,t\n").decode().encode("utf-16-le"),
-        "line 1: is not UTF-8 (it looks",
+        HEAD + "Käse,t\n".encode() + b"caf\xe9,t\n",
+        "line 3: is not UTF-8 (at byte 4)",
     ),
-    "UTF-32": ("x.csv", (HEAD + b"A,t\n").decode().encode("utf-32"), "line 1: is not UTF-8 (it looks like UTF-16)"),
-    "Latin-1": ("x.csv", HEAD + b"caf\xe9,t\n", "line 2: is not UTF-8 (at byte 4)"),
+    "a gzip file that is cut off": (
+        "x.csv",
+        gzip.compress(HEAD + b"A,t\n")[:-4],
+        "line 1: is compressed by gzip, and cut",
+    ),
+    "a gzip file with more behind it": (
+        "x.csv",
+        gzip.compress(HEAD) + b"x",
+        "line 1: is compressed by gzip, and damaged",
+    ),
+    "a damaged gzip file": ("x.gz", b"\x1f\x8b\x08\x00" + bytes(30), "line 1: is compressed by gzip, and damaged"),
+    "a bomb of gzip": (
+        "x.gz",
+        gzip.compress(HEAD + bytes(2**27)),
+        "line 1: decompresses to more than 200 times its size",
+    ),
+    "gzip in gzip": ("x.gz", gzip.compress(gzip.compress(HEAD)), "line 1: is compressed by gzip: decompress it first"),
+    "a duplicate": ("x.csv", HEAD + b"A,t\nB,t\nA,u\n", "line 4: name: is the same as on line 2"),
     "NUL alone": ("x.csv", b"\0" * 4096, "line 1: must name the columns"),
     "NUL in a header": ("x.csv", b"na\0me,integration_type\nA,t\n", "line 1: "),
     "a lone quote": ("x.csv", HEAD + b'A,"t\nB,t\n', "line 2: is not CSV"),
@@ -98,6 +115,12 @@ async def test_a_file_that_can_not_be_read_is_refused_whole(provision, server, t
 
 
 GOOD = {
+    "Latin-1": ("x.csv", HEAD + b"caf\xe9,t\n", "café"),
+    "UTF-16": ("x.csv", (HEAD.decode() + "Łódź,t\n").encode("utf-16"), "Łódź"),
+    "UTF-16 without a mark": ("x.csv", (HEAD.decode() + "Łódź,t\n").encode("utf-16-le"), "Łódź"),
+    "UTF-32": ("x.csv", (HEAD.decode() + "Łódź,t\n").encode("utf-32"), "Łódź"),
+    "gzip of two members": ("x.csv", gzip.compress(HEAD) + gzip.compress(b"A,t\n"), "A"),
+    "an Excel's first line": ("x.csv", b"sep=;\r\nName;Integration Type;;\r\nA;t;;\r\n;;;\r\n", "A"),
     "a byte order mark": ("x.csv", b"\xef\xbb\xbf" + HEAD + b"A,t\n", "A"),
     "mixed line ends": ("x.csv", b"name,integration_type\r\nA,t\n\r\n\n", "A"),
     "no line end": ("x.csv", HEAD + b"A,t", "A"),
@@ -226,7 +249,7 @@ def once(server, count):
 @pytest.mark.parametrize(
     ("content", "match"),
     [
-        (HEAD + b"A,t\ncaf\xe9,t\nB,t\n", "line 3: is not UTF-8 (at byte 4): save the file as UTF-8"),
+        (HEAD + "Ä,t\n".encode() + b"caf\xe9,t\nB,t\n", "line 3: is not UTF-8 (at byte 4): save the file as UTF-8"),
         (b'[\n{"name": "A", "integration_type": "t"},\n{"name": "B"}\n]\n', "line 3, element 2: integration_type: is "),
         (b'{"name": "A", "integration_type": "t"}\n{"name": "B", "name": "C"}\n', "line 2: name: is given twice"),
         (HEAD + b"A,t\n" + HEAD, "line 3: is a header again"),

@@ -82,13 +82,16 @@ def read_table(
     names = [cell if isinstance(cell, str) else "" for cell in header]
     while names and not names[-1].strip():
         names.pop()
+    if len(names) > MAX_COLUMNS:
+        yield LastRow.of(number, "", f"has {len(names):,} columns, and may have {MAX_COLUMNS:,}")
+        return
     columns = [_column(name, n, target, options, letters) for n, name in enumerate(names, 1)]
     if problems := tuple(_header_problems(names, columns, target, options)):
         yield LastRow(number, problems)
         return
     required = [column.label for column in columns if column.path and column.path[0] in target.required]
     again = [{name.casefold() for name in of} for of in (target.required, required) if len(of) > 1]
-    labels = {column.path[0]: column.label for column in columns if len(column.path) == 1}
+    labels = {".".join(column.path): column.label for column in columns if column.path}
     for number, cells in rows:
         if isinstance(cells, BadRow):
             yield cells
@@ -146,7 +149,7 @@ def _row(number: int, cells: Sequence[Cell], columns: list[_Column], target: Tar
         elif column.read is not None and isinstance(cell, str):
             value = column.read(cell)
         if isinstance(value, Unfit):
-            problems += (InputProblem(column.label, value.reason),)
+            problems += (InputProblem(".".join(column.path) or column.label, value.reason),)
             continue
         parent = attributes
         for key in column.path[:-1]:
@@ -221,9 +224,6 @@ _NEXT: Final = " (--map says what a column is, --ignore-columns leaves it out)"
 def _header_problems(
     names: list[str], columns: list[_Column], target: Target, options: ReadOptions
 ) -> Iterator[InputProblem]:
-    if len(columns) > MAX_COLUMNS:
-        yield InputProblem("", f"has {len(columns):,} columns, and may have {MAX_COLUMNS:,}")
-        return
     if not any(column.path for column in columns):
         # Perhaps this is a record, and its values are not to be repeated.
         yield InputProblem("", f"must name the columns, as in {','.join(target.required)}: no name in it is known")

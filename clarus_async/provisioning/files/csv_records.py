@@ -107,6 +107,12 @@ def _split(number: int, record: bytes, delimiter: str) -> list[str] | LastRow:
 _SEVERAL: Final = "has a quote inside a cell that is not quoted, or a bare carriage return"
 
 
+def after_first_cell(record: str, delimiter: str) -> str:
+    """Return a record without its first cell."""
+    found = _cell(delimiter).match(record)
+    return record if found is None else record[found.end() :]
+
+
 def split_records(lines: Iterator[NumberedLine], delimiter: str) -> Iterator[tuple[int, list[str] | BadRow]]:
     """Split each record into its cells; an empty line is a record with one empty cell."""
     for number, record in join_lines(lines, delimiter):

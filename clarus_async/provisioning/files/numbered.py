@@ -52,6 +52,11 @@ class LastRow(BadRow):
         return cls(line, (InputProblem("", f"{reason}; nothing after it was read"),), place)
 
 
+@attrs.frozen
+class Duplicate(BadRow):
+    """A row with the key of an earlier one."""
+
+
 Row: TypeAlias = NumberedRecord | BadRow
 
 
@@ -73,9 +78,20 @@ class UnreadableError(Exception):
 class Found:
     """What a file turned out to be, as far as it was read."""
 
-    what: str = ""
-    """How it is written, in words; nothing where there is nothing to say: it is plain."""
+    kind: str = ""
+    """How its records are written."""
     encoding: str | None = None
-    """Of its text, where that had to be found out."""
+    """Of its text."""
+    is_gzip: bool = False
     empty: int = 0
     """Rows without a value, which were skipped."""
+
+    @property
+    def what(self) -> str:
+        """Say what it is; nothing, where it is plain."""
+        parts = [self.kind]
+        if self.encoding not in {None, "utf-8"}:
+            parts.append(f"in {self.encoding}")
+        if self.is_gzip:
+            parts.append("compressed by gzip")
+        return "" if not self.kind or parts in (["CSV"], ["JSON"]) else ", ".join(parts)

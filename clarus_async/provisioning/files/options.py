@@ -83,7 +83,7 @@ class ReadOptions:
 
 def _encoding(name: str) -> str:
     try:
-        b"".decode(name)
+        b"a".decode(name, "replace")
         return codecs.lookup(name).name
     except (LookupError, ValueError):  # rot13 and base64 are codecs, too, and no encodings
         pass

@@ -1,7 +1,7 @@
 """The file of a journal: SQLite in WAL mode with ``synchronous=FULL``, locked for as long as it is open.
 
-The lock is the operating system's, so a kill releases it. The file holds keys, hashes and ids, and never a payload or a
-secret. Everything here blocks.
+The lock is the operating system's, so a kill releases it. The file holds keys, hashes, ids and times, and never a
+payload or a secret. Everything here blocks.
 """
 
 from __future__ import annotations
