@@ -222,7 +222,7 @@ class TestStandardError:
         monkeypatch.setenv("TERM", "xterm")
         there = terminal()
         on("stderr", there.descriptor)
-        with ProgressView(drawing_of()):
+        with streams.logging_at(logging.WARNING), ProgressView(drawing_of()):
             logging.getLogger("clarus_async").warning("a row is left out\x1b[2J")
 
         assert b"a row is left out\\x1b[2J\n" in there.end()

@@ -75,9 +75,8 @@ def correct(path):
     assert len(rows) == BAD + TWICE
     assert all(SECRET in ";".join(row) for row in rows)
     for n, row in enumerate(rows):
-        reason = row.pop() if len(row) >= len(header) else ""
-        cells = a_row(100_000 + n)
-        row[:] = [*cells.values(), reason]
+        assert row[0]
+        row[:] = [row[0], *a_row(10_000 + n).values()]
     with path.open("w", encoding="cp1252", newline="") as file:
         csv.writer(file, delimiter=";").writerows([header, *rows])
 
