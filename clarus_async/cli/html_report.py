@@ -118,8 +118,9 @@ def _sums(history: History, title: str) -> ET.Element:
         element(
             "p",
             _says(verdict, total=total, not_ok=report.not_ok, well=total - report.not_ok),
-            class_=f"verdict {verdict}",
+            class_=f"verdict {'trouble' if history.cut_off else verdict}",
         ),
+        *([element("p", _says("cut_off"))] if history.cut_off else []),
         *((bar, _table(("Outcome", "#Records", "#Share", "Meaning"), rows)) if total else ()),
         element("dl", *(element("div", element("dt", k), element("dd", _text(v))) for k, v in facts.items())),
     )

@@ -74,7 +74,7 @@ async def _main(
         write_page(args.html, history, args.journal)
     for line in _summary(history):
         say(line)
-    return Exit.OK if well and history.report.ok else Exit.FAILED
+    return Exit.OK if well and history.report.ok and not history.cut_off else Exit.FAILED
 
 
 @asynccontextmanager
@@ -104,4 +104,6 @@ def _summary(history: History) -> list[str]:
         requests, refused, seconds = (sum(one[place] for one in stretches) for place in (3, 4, 1))
         runs = "1 run" if len(history.runs) == 1 else f"{len(history.runs):,} runs"
         lines.append(f"{requests:,} requests in {runs}, {seconds:,.1f} s; {refused:,} refused by the rate limit")
+    if history.cut_off:
+        lines.append("clarus: the last run was cut off; to go on, run the same command again with this journal")
     return lines

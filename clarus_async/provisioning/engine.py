@@ -82,6 +82,7 @@ class Engine:
         self.stopped: bool = False
         """Whether no further record is begun."""
         self._broken = False
+        self._complete = False  # it came to the end of its input
         self.error: BaseException | None = None
         """What ended the run, if it was not the end of its input."""
         self.restored: int = 0
@@ -165,6 +166,7 @@ class Engine:
             except Exception as error:  # noqa: BLE001  raised by the run when what is in flight has ended
                 self._fail(error)
             await self._wait_until_idle()
+            self._complete = not self.stopped and self.error is None
         except ClarusError as error:
             self._fail(error)
         finally:
@@ -187,7 +189,7 @@ class Engine:
                 if not item.in_doubt.sends:
                     self._unsent.append(item)
             try:
-                await self._index.close(self._unsent)
+                await self._index.close(self._unsent, complete=self._complete)
             except ClarusError as error:
                 self._fail(error)
 

@@ -146,7 +146,7 @@ class JobIndex:
                 self._in_doubt[self._shared(known.name, known.scope)] += 1
         await self._journal.run(self._journal.file.forget_refused)
 
-    async def close(self, unsent: Sequence[WorkItem] = ()) -> None:
+    async def close(self, unsent: Sequence[WorkItem] = (), *, complete: bool = True) -> None:
         """Close the journal."""
         if self._journal is None:
             return
@@ -155,7 +155,7 @@ class JobIndex:
             if (journaled := [item.number for item in unsent if item.journaled]) and self._journal.error is None:
                 await self._journal.run(partial(self._journal.file.forget, journaled))
         finally:
-            await self._journal.close()
+            await self._journal.close(complete=complete)
 
     def meet(self, key: str) -> int | None:
         """Note that a key is in the input; return its number, or ``None`` where it was met before."""

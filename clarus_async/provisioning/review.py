@@ -80,6 +80,11 @@ class History(NamedTuple):
     differing: Mapping[tuple[str, ...], int]
     shown: Mapping[OutcomeStatus, list[Outcome]]
 
+    @property
+    def cut_off(self) -> bool:
+        """Whether the last run did not come to the end of its input."""
+        return bool(self.runs) and self.runs[-1].ended is None
+
 
 async def history_of(journal: Journal, most: int) -> History:
     """Read all but the outcomes that are ok, and ``most`` of what there may be many of."""

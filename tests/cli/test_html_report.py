@@ -161,6 +161,10 @@ class TestPage:
     def test_it_stays_small(self):
         assert len(page(large(), "run.db")) < 500_000
 
+    def test_a_run_that_was_cut_off_is_told_so(self):
+        assert "cut off before it had come to its end" in Read(page(PAGES["begun"](), "run.db")).text
+        assert "cut off" not in Read(page(history_of(), "run.db")).text
+
     def test_nothing_has_been_done(self):
         assert "Nothing has been done yet." in Read(page(history_of(), "run.db")).text
 

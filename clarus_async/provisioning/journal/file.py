@@ -350,7 +350,7 @@ class JournalFile:
         cells = self._connected().execute(f"{sql.READ} {where}", arguments).fetchall()
         return {row.n: row for row in map(Row.of, cells)}
 
-    def close(self, ended: float = 0.0, stretch: Stretch | None = None) -> None:
+    def close(self, ended: float | None = None, stretch: Stretch | None = None) -> None:
         """Close it, with what there is to note of the run that ends."""
         database, run = self._database, self._run
         try:

@@ -63,17 +63,20 @@ class Journal:
             await self.run(partial(self.file.begin_run, datetime.now(UTC).timestamp(), *self._run_as))
         return held
 
-    async def close(self) -> None:
-        """Close it, with all that was to be written; it is closed also where nobody waits for that any more."""
-        await asyncio.shield(asyncio.create_task(self._close(), name="clarus_async journal"))
+    async def close(self, *, complete: bool = True) -> None:
+        """Close it, with all that was to be written; it is closed also where nobody waits for that any more.
 
-    async def _close(self) -> None:
+        ``complete``: the run came to the end of its input.
+        """
+        await asyncio.shield(asyncio.create_task(self._close(complete=complete), name="clarus_async journal"))
+
+    async def _close(self, *, complete: bool) -> None:
         try:
             if self._writing is not None:
                 await asyncio.wait([self._writing])
         finally:
             last = self._stretch(0.0)
-            closing = self._thread.submit(self.file.close, datetime.now(UTC).timestamp(), last)
+            closing = self._thread.submit(self.file.close, datetime.now(UTC).timestamp() if complete else None, last)
             self._thread.shutdown(wait=False)
         try:
             await asyncio.wrap_future(closing)

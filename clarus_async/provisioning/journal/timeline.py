@@ -88,7 +88,7 @@ class JournaledRun(NamedTuple):
 
     Args:
         began: when, in seconds since 1970 on the local clock.
-        ended: when; ``None`` where it was killed, or goes on.
+        ended: when it had come to the end of its input; ``None`` where it was broken off before, or killed.
         what: was done: ``provision``, ``undo``, or another operation.
         source: what its input is called, where that is known.
     """
