@@ -161,7 +161,7 @@ class _NothingInDoubt:
     def risks(self, _: int) -> tuple[float, float]:
         return 0.0, 0.0
 
-    def waves(self, _: int) -> list[Wave]:
+    def waves(self) -> list[Wave]:
         return []
 
 

@@ -233,6 +233,7 @@ async def test_what_waited_for_the_pace_when_a_run_was_broken_off_was_not_sent(t
             run = bulk(clarus, "synchronize", ids, concurrency=4, journal=tmp_path / "sync.db")
             first = await anext(run)
             await until(lambda: sim.count("synchronize") >= 2 and run.progress.paused_until, 0.001)
+            assert (run.progress.bottleneck, run.progress.total, run.progress.in_doubt) == ("rate limit", 20, 0)
             await run.aclose()
         began = sim.count("synchronize")
         outcomes = await run_again(sim, ids, tmp_path)
