@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import tracemalloc
 
@@ -234,3 +235,28 @@ def test_a_large_file_is_cut_in_little_memory(tmp_path):
     assert sum(shard.records for shard in split.shards) == 100
     # 20 MB, of which a few records are there at a time.
     assert peak < 5_000_000
+
+
+def test_shards_are_read_as_the_file_was_split(tmp_path):
+    content = "sep=;\nShop name;Typ;x\n" + "".join(f"Shop {n};t;{n}\n" for n in range(5))
+    options = ReadOptions(map={"Shop name": "name", "Typ": "integration_type"}, ignore=("x",))
+    split = split_of(tmp_path, content.encode(), size=2, name="r.csv", options=options)
+
+    shards = [Shard.from_dict(orjson.loads(orjson.dumps(shard.as_dict()))) for shard in split.shards]
+    assert shards == list(split.shards)
+    assert [new.name for shard in shards for _, new in shard.read()] == [f"Shop {n}" for n in range(5)]
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "said"),
+    [
+        (gzip.compress(b"name"), ReadOptions(), "is compressed by gzip: decompress it first"),
+        (b"PK\x03\x04", ReadOptions(), "is a zip archive, as Excel's .xlsx is"),
+        (b"\xff\xfen\0", ReadOptions(), "looks like UTF-16"),
+        (b"name", ReadOptions(encoding="cp1252"), "only in UTF-8"),
+    ],
+    ids=["gzip", "a workbook", "UTF-16", "an encoding"],
+)
+def test_what_can_not_be_read_by_its_parts_is_refused(content, options, said, tmp_path):
+    with pytest.raises(InvalidInputError, match=said):
+        split_of(tmp_path, content, name="r.csv", options=options)

@@ -128,7 +128,9 @@ def csv_text(cells: list[str], end: str, *, delimiter: str = ",", quoting: int =
 _CSV_SPOILS = ("blank", "commas", "header", "twice", "huge", "too long", "extra", "missing", "latin", "quoted", "mark",
                "zero", "number", "yes", "nul", "unnamed")  # fmt: skip
 
-_WRONG_CELLS = {"zero": ("account_id", "123.0"), "number": ("account_id", "1" * 25), "yes": ("is_active", "yes")}
+_CELLS = {
+    "zero": ("account_id", "123.0", 123), "number": ("account_id", "1" * 25, None), "yes": ("is_active", "yes", True),
+}  # fmt: skip
 
 
 def csv_file(dice: random.Random, count: int, share: float) -> Spoilt:
@@ -145,8 +147,6 @@ def csv_file(dice: random.Random, count: int, share: float) -> Spoilt:
     file = Spoilt(f"csv {end!r} {delimiter!r} {encoding}", ".csv", [Row(header, None)], encoding=encoding)
     if dice.random() < 0.3:
         file.rows[0].text = b"\xef\xbb\xbf" + header
-    if delimiter != "," or encoding != "utf-8":
-        file.is_other = True
     for number in range(count):
         new = record(dice, number)
         cells = [flat(new).get(name, "") for name in COLUMNS]
@@ -161,7 +161,7 @@ def csv_file(dice: random.Random, count: int, share: float) -> Spoilt:
             case "blank":
                 file.rows.append(Row(end.encode() * 2, None))
             case "commas":
-                file.rows.append(Row(b"," * (len(COLUMNS) - 1) + end.encode(), None, "?"))
+                file.rows.append(Row(delimiter.encode() * (len(COLUMNS) - 1) + end.encode(), None))
             case "header":
                 file.rows.append(Row(dice.choice((header, b"\xef\xbb\xbf" + header)), None, "?"))
             case "twice":
@@ -174,7 +174,7 @@ def csv_file(dice: random.Random, count: int, share: float) -> Spoilt:
                 row.text, row.wanted = text([*cells, "more"]), None
             case "missing":
                 row.text, row.wanted = text(cells[:-1]), None
-            case "latin":
+            case "latin" if encoding == "utf-8":
                 cells[0] = f"caf\x00{number}"
                 row.text, row.wanted = text(cells).replace(b"\x00", b"\xe9"), None
             case "quoted":
@@ -182,9 +182,9 @@ def csv_file(dice: random.Random, count: int, share: float) -> Spoilt:
             case "mark":
                 row.text, row.wanted = b"\xef\xbb\xbf" + row.text, None
             case "zero" | "number" | "yes":
-                column, cell = _WRONG_CELLS[kind]
+                column, cell, value = _CELLS[kind]
                 cells[COLUMNS.index(column)] = cell
-                row.text, row.wanted = text(cells), None
+                row.text, row.wanted = text(cells), None if value is None else new | {column: value}
             case "nul":
                 new["name"] = cells[0] = f"A\x00B {number}"
                 row.text = text(cells)

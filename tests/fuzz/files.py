@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import gzip
 import io
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import attrs
+import openpyxl
 import orjson
 from hypothesis import strategies as st
+from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
 
-from clarus_async.provisioning.files.numbered import MAX_RECORD, BadRow, NumberedRecord
-from clarus_async.provisioning.files.options import Format, ReadOptions
-from clarus_async.provisioning.files.reader import read_rows
-from clarus_async.provisioning.files.target import new_records
+from clarus_async.provisioning.files.numbered import MAX_RECORD, BadRow, Found, NumberedRecord
+from clarus_async.provisioning.files.options import FIND_OUT, Format, ReadOptions
+from clarus_async.provisioning.files.reader import read_file, read_rows
+from clarus_async.provisioning.files.target import changes_by_id, ids, new_records
 from clarus_async.provisioning.input_buffer import InputBuffer
 from clarus_async.resources.integrations import INTEGRATIONS, NewIntegration
 from tests.fuzz.engine import Target
@@ -76,6 +79,26 @@ def check_csv(content: bytes) -> None:
     standard = {(row.get("name"), row.get("integration_type")) for row in named}
     for row in read:
         assert (row.new.name, row.new.integration_type) in standard
+
+
+def check_any(content: bytes) -> None:
+    """Whatever the bytes are, rows come, or a problem with its line; and of other targets, too."""
+    for target in (new_records(INTEGRATIONS), changes_by_id(INTEGRATIONS), ids(INTEGRATIONS)):
+        found = Found()
+        for row in read_file(lambda: io.BufferedReader(io.BytesIO(content)), target, FIND_OUT, found):
+            assert row.line >= 1
+            assert not isinstance(row, BadRow) or row.problems
+        assert isinstance(found.what, str)
+
+
+def printed_sheet(news: list[NewIntegration]) -> bytes:
+    book = openpyxl.Workbook(write_only=True)
+    sheet = book.create_sheet()
+    for row in csv.reader(io.StringIO(printed_csv(news).decode(), newline="")):
+        sheet.append([ILLEGAL_CHARACTERS_RE.sub("", cell) for cell in row])
+    file = io.BytesIO()
+    book.save(file)
+    return file.getvalue()
 
 
 def check_jsonl(content: bytes) -> None:
@@ -169,6 +192,14 @@ _inputs = st.tuples(
 TARGETS = (
     Target("csv", spoilt(_csv) | _headed | _pieces | st.binary(max_size=400), check_csv),
     Target("jsonl", spoilt(_jsonl) | spoilt(_arrays) | nested | st.binary(max_size=400), check_jsonl),
+    Target(
+        "any",
+        spoilt(_csv.map(gzip.compress) | st.lists(csv_records, max_size=2).map(printed_sheet))
+        | st.tuples(_headed, st.sampled_from([b"sep=;", b"sep=\t", b"\xff\xfe", b"PK\x03\x04", b"\x1f\x8b"])).map(
+            lambda parts: parts[1] + parts[0].replace(b",", b";")
+        ),
+        check_any,
+    ),
     Target(
         "long",
         st.tuples(st.sampled_from([b'"a,\n"a,\n',

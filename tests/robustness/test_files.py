@@ -11,12 +11,15 @@ import socket
 import threading
 import time
 import tracemalloc
+import types
 from pathlib import Path
 
 import orjson
 import pytest
 
+from clarus_async.cli import provision as provision_command
 from clarus_async.cli.commands import main
+from clarus_async.resources.integrations import INTEGRATIONS
 from tests.robustness.test_server import good, page
 from tests.support.stub_server import StubServer
 
@@ -291,3 +294,22 @@ async def test_a_pipe_is_read_whole_however_much_is_read_ahead(pipe, server):
 
     assert status == 0
     assert {(each["name"], len(each["string1"])) for each in sent(server)} == {(str(n), 1_000_000) for n in range(9)}
+
+
+async def test_rows_that_did_not_make_it_are_written_as_they_stood(server, tmp_path, monkeypatch, capfd):
+    path, rejects = tmp_path / "x.csv", tmp_path / "rejects.csv"
+    path.write_bytes("Name;Integration type;is_active\r\nA;t;ja\r\nKäse;t;?\r\nA;t;\r\nB;t;nein\r\n".encode("cp1252"))
+    args = types.SimpleNamespace(
+        file=str(path), resource=INTEGRATIONS, rejects=str(rejects), simulate=False, subdomain=None, base_url=None,
+        allow_http=False, deadline=None, journal=None, concurrency=4, existing="adopt", dry_run=False,
+        max_failures=None, format=None,
+    )  # fmt: skip
+    assert await asyncio.to_thread(provision_command.main, args) == 1
+    assert sorted(each["name"] for each in sent(server)) == ["A", "B"]
+    assert rejects.read_text("cp1252").splitlines() == [
+        "clarus_reason;Name;Integration type;is_active",
+        '"is_active: what stands here is neither true nor false";Käse;t;?',
+        '"name: is the same as on line 2";A;t;',
+    ]
+    path.write_bytes(path.read_bytes() + b'"C;t\r\n')
+    assert await asyncio.to_thread(provision_command.main, args) == 2

@@ -102,13 +102,21 @@ def is_shortened(text: str) -> bool:
 
 def read_text(kind: ValueType, text: str, *, is_secret: bool = False) -> object | Unfit:
     """Read a value by the tables of this package's chapter; what is refused is shown where it can be no secret."""
-    if kind not in {ValueType.FLAG, ValueType.INTEGER}:
+    if kind is ValueType.INTEGER:
+        if text.isdigit() and text.isascii() and len(text) <= _MOST_CHARACTERS:
+            return int(text)
+        text = text.strip()
+        if len(text) <= _MOST_CHARACTERS and (found := _INTEGER.fullmatch(text)) is not None:
+            return int(re.sub(r"[^-0-9]", "", text.removesuffix(found[1] or "")))
+        if is_shortened(text):
+            return Unfit(SHORTENED)
+        reason = "no integer in digits"
+    elif kind is ValueType.FLAG:
+        text = text.strip()
+        if (flag := _FLAGS.get(text.casefold())) is not None:
+            return flag
+        reason = "neither true nor false"
+    else:
         return text
-    text = text.strip()
     shown = repr(text) if not is_secret and _HARMLESS.fullmatch(text) else "what stands here"
-    if kind is ValueType.FLAG:
-        flag = _FLAGS.get(text.casefold())
-        return Unfit(f"{shown} is neither true nor false") if flag is None else flag
-    if len(text) <= _MOST_CHARACTERS and (found := _INTEGER.fullmatch(text)) is not None:
-        return int(re.sub(r"[^-0-9]", "", text.removesuffix(found[1] or "")))
-    return Unfit(SHORTENED if is_shortened(text) else f"{shown} is no integer in digits")
+    return Unfit(f"{shown} is {reason}")

@@ -104,20 +104,22 @@ def read_table(
 
 
 def _is_empty(cells: Sequence[Cell] | BadRow) -> bool:
-    return not isinstance(cells, BadRow) and not any(
-        isinstance(cell, Unfit) or not (cell == "" or cell.isspace()) for cell in cells
-    )
+    return not isinstance(cells, BadRow) and all(isinstance(cell, str) and not cell.strip() for cell in cells)
 
 
 def _row_problem(
     number: int, cells: Sequence[Cell], names: list[str], columns: list[_Column], again: list[set[str]]
 ) -> BadRow | None:
-    texts = [cell for cell in cells if isinstance(cell, str)]
-    is_marked = bool(texts) and texts[0].startswith("\ufeff")
-    values = {cell.removeprefix("\ufeff").casefold() for cell in texts}
-    if any(header <= values for header in again):
+    texts = [cell if isinstance(cell, str) else "" for cell in cells]
+    is_marked = texts[0].startswith("\ufeff")
+    if is_marked:
+        texts[0] = texts[0].removeprefix("\ufeff")
+    for header in again:
+        # Few rows have even one of the names, and a set of each row's cells takes its time.
+        if header.isdisjoint(map(str.casefold, texts)) or not header.issubset(map(str.casefold, texts)):
+            continue
         reason = "is a header again: join files without their headers"
-        if [cell.removeprefix("\ufeff") for cell in texts] == names:
+        if texts == names:
             return BadRow.of(number, "", reason)
         return LastRow.because(number, f"{reason}, and only where their columns are the same")
     if is_marked:
