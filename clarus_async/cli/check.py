@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
+from types import SimpleNamespace
 
 from clarus_async.cli.output import Exit
 from clarus_async.cli.record_input import Problems, open_input
@@ -11,7 +11,7 @@ from clarus_async.provisioning.files.options import ReadOptions
 from clarus_async.provisioning.files.target import new_records
 
 
-def main(args: argparse.Namespace) -> int:
+def main(args: SimpleNamespace) -> int:
     """Run ``clarus check``."""
     problems = Problems()
     with open_input(args.file, new_records(args.resource), ReadOptions.of(args)) as source:

@@ -324,8 +324,8 @@ Every problem is shown by line and column, as clarus provision would find it.
 _REPORT: Final = """\
 Print what became of the records of a journal.
 
-The outcomes are results; the counts are said on standard error. --look asks the server once more about every record
-that was ever in doubt first: what came late is found and named.
+At a terminal, that is the counts, and with --status or --output the outcomes, too; in a pipe, the outcomes. --look asks
+the server once more about every record that was ever in doubt: what came late is found and named.
 """
 _UNDO: Final = """\
 Disable or delete exactly what a run created.
@@ -416,10 +416,10 @@ def _commands() -> Iterable[Command]:
         ],
         [
             _argument("journal"),
-            Option("--status STATUS", "Only outcomes with this status; may be repeated.", multiple=True),
-            Option("--html FILE", "Write a page to hand on: sums, pace, doubt, conflicts.", _FILE),
-            Option("--look", "Ask the server about what was ever in doubt.", is_flag=True),
-            *(_output(), *_connection()),
+            Option("--status STATUS", "Only outcomes with this status, or in-flight; may be repeated.", multiple=True),
+            Option("--html FILE", "Write one page to hand on: sums, what needs a look, pace, lost answers.", _FILE),
+            Option("--look", "Ask the server about what was ever in doubt; these are the results.", is_flag=True),
+            *(_output(), *_connection(resource=False)),
         ],
     )
     yield Command(

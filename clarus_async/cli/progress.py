@@ -50,10 +50,8 @@ class Shown(NamedTuple):
     more: list[str]
 
 
-def shown(progress: Progress | int) -> Shown:
-    """Say how far a run is, or how many rows of its input were checked before it."""
-    if isinstance(progress, int):
-        return Shown(progress, None, f"{progress:,} rows checked", [])
+def shown(progress: Progress) -> Shown:
+    """Say how far a run is."""
     done, total = progress.report.total, progress.total
     more = [f"{progress.report.not_ok:,} not ok"] if progress.report.not_ok else []
     if progress.paused_until is not None:
@@ -92,8 +90,8 @@ def clock_time(moment: datetime) -> str:
 class Drawing:
     """How progress is shown; each method may block."""
 
-    def at(self, progress: Progress | int) -> None:
-        """Show how far the run is, or how many rows were checked before it."""
+    def at(self, progress: Progress) -> None:
+        """Show how far the run is."""
 
     def say(self, text: str) -> None:
         """Show one line of its own."""
@@ -119,16 +117,12 @@ class ProgressView:
     def __init__(self, drawing: Drawing) -> None:
         self._drawing = drawing
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        self._latest: Progress | int | None = None
+        self._latest: Progress | None = None
         self._thread = threading.Thread(target=self._draw, name="clarus progress", daemon=True)
 
     def at(self, progress: Progress) -> None:
         """Show how far it is, once there is time."""
         self._latest = progress
-
-    def checking(self, rows: int) -> None:
-        """Show how many rows of the input were checked by now, before anything is sent."""
-        self._latest = rows
 
     def say(self, text: str) -> None:
         """Show one line of its own."""
@@ -173,12 +167,10 @@ class PlainProgress(Drawing):
         self._said_at = clock()
         self._said: tuple[object, ...] = (0, 0, True)
 
-    def at(self, progress: Progress | int) -> None:
+    def at(self, progress: Progress) -> None:
         """Show how far it is."""
         now = self._clock()
-        state: tuple[object, ...] = (progress,)
-        if not isinstance(progress, int):
-            state = progress.report.total, progress.in_doubt, progress.paused_until is None
+        state = progress.report.total, progress.in_doubt, progress.paused_until is None
         if now - self._said_at < (_WAITING if state == self._said else _INTERVAL):
             return
         self._said_at, self._said = now, state
@@ -246,7 +238,7 @@ class BarProgress(Drawing):
         given = os.environ.get("COLUMNS", "")
         return int(given) if given.isdecimal() else os.get_terminal_size(self._terminal.fileno()).columns
 
-    def at(self, progress: Progress | int) -> None:
+    def at(self, progress: Progress) -> None:
         """Show how far it is."""
         self._shown = shown(progress)
         with contextlib.suppress(OSError):  # it is gone

@@ -133,6 +133,10 @@ class Problems:
             say(f"and {count:,} more: {kind}")
 
 
+_SILENT: Final = 9.5  # seconds from one line on a long check to the next, so that nobody takes it for dead
+_LOOK: Final = 1024  # rows from one look at the clock to the next
+
+
 class Checked(NamedTuple):
     """What an input came to: how many of its rows can be sent, how many can't, and how many of these only repeat a key.
 
@@ -200,9 +204,12 @@ class Input:
             error.filename = self.name
             raise
         good = bad = duplicates = 0
-        found = Found()
+        found, said_at = Found(), time.monotonic()
         try:
             for row in self.rows(found, opener):
+                if (good + bad) % _LOOK == 0 and time.monotonic() - said_at >= _SILENT:
+                    said_at = time.monotonic()
+                    say(f"clarus: {good + bad:,} rows of {self.name} checked")
                 if isinstance(row, BadRow):
                     bad += 1
                     duplicates += isinstance(row, Duplicate)
@@ -262,13 +269,14 @@ class InputRecords(AsyncIterator[Any]):
             raise TypeError("how many there are is not known")
         return self._total
 
+    @property
+    def source_name(self) -> str:
+        """What a report calls the input."""
+        return self._source.name
+
     def row_of(self, index: int) -> RowId:
         """Return where a record stands by its place among those yielded, and forget it."""
         return self._rows.pop(index)
-
-    def line_of(self, index: int) -> int:
-        """Return the line of a record, as ``row_of`` does."""
-        return self.row_of(index)[0]
 
     def stop(self) -> None:
         """Yield nothing more; whoever waits for a record gets the end."""

@@ -8,10 +8,12 @@ import shlex
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
 
+from clarus_async.cli import reference
 from clarus_async.cli.commands import main, parse
 from clarus_async.cli.parser import build_parser
 
@@ -73,6 +75,11 @@ def test_a_mistake_is_said_with_the_next_step_and_repeats_no_value(line, said, c
     assert err.startswith(f"clarus: error: {said}")
     assert re.fullmatch(r"clarus( \w+)? --help shows what there is", err.splitlines()[-1])
     assert "canary" not in err
+
+
+def test_the_reference_is_what_the_commands_say():
+    """It is written by ``python -m clarus_async.cli.reference > clarus_async/cli/REFERENCE.md``."""
+    assert (Path(reference.__file__).parent / "REFERENCE.md").read_text() == reference.page()
 
 
 def test_the_version_costs_little():

@@ -21,7 +21,7 @@ import pyte
 import pytest
 
 from clarus_async.cli import progress as progress_module
-from clarus_async.cli.progress import BarProgress, PlainProgress, ProgressView, clock_time
+from clarus_async.cli.progress import BarProgress, PlainProgress, clock_time
 from clarus_async.provisioning.options import Bottleneck, Progress
 from clarus_async.provisioning.report import OutcomeStatus, Report
 from tests.provisioning.test_meter import watch
@@ -229,19 +229,12 @@ class TestPlainLines:
             (after(bottleneck=Bottleneck.RATE_LIMIT, paused_until=AT), "0 done, rate limit: paused until 13:30:05 CET"),
             (after(bottleneck=Bottleneck.OUTAGE, paused_until=AT), "0 done, server down: paused until 13:30:05 CET"),
             (after(bottleneck=Bottleneck.OUTAGE), "0 done, the server fails: one at a time"),
-            (1_234_567, "1,234,567 rows checked"),
             (after(), "0 done"),
         ],
         ids=repr,
     )
     def test_they_say_what_is_waited_for(self, plain, zone, progress, said):
         assert plain(10.0, progress) == [f"clarus: {said}"]
-
-    def test_while_a_file_is_checked_they_come_as_well(self, capfd, monkeypatch):
-        monkeypatch.setattr(progress_module, "_INTERVAL", 0.0)
-        with ProgressView(PlainProgress()) as view:
-            view.checking(250_000)
-        assert "clarus: 250,000 rows checked\n" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
