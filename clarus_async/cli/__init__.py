@@ -74,6 +74,12 @@ summary go to standard error: a bar where there is a terminal, else a plain line
 
 The first Ctrl-C stops the input and gives what is in flight 10 seconds to finish; the second stops everything at once.
 
+# Reports
+
+`clarus report run.db` says the counts, and in a pipe, or with `--status` or `--output`, writes the outcomes. The page
+of `--html` loads nothing and needs no network. It holds keys, ids and what the server said, so only you can read the
+file until you say otherwise; it never holds a configuration.
+
 # Files and runs
 
 What a file may look like is described in `clarus_async.provisioning.files`, and what becomes of each record in

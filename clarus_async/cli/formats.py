@@ -12,12 +12,9 @@ from typing import Any, Final, TypeAlias
 import orjson
 
 from clarus_async.cli.streams import is_terminal, printable
+from clarus_async.provisioning.files.columns import FORMULA
 
 Record: TypeAlias = Mapping[str, Any]
-
-# What a spreadsheet takes for the beginning of a formula, which may call programs. As OWASP advises, an apostrophe
-# before it makes it text. Japanese versions of Excel take the wide forms as well.
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 # The columns that come first, and how wide their values are; what is cut is shorter than that.
 _WIDTHS: Final[Mapping[str, int]] = {
@@ -30,11 +27,7 @@ _HIDDEN: Final = frozenset({"resource", "index"})
 
 
 def format_of(chosen: str | None, stream: Any, *, single: bool = False) -> Callable[[Record], bytes]:  # noqa: ANN401
-    """Return what writes a record as ``--output`` says, or as suits a stream: a table on a terminal, else JSON Lines.
-
-    Raises:
-        ConfigurationError: what draws tables is not installed.
-    """
+    """Return what writes a record as ``--output`` says, or as suits a stream: a table for people, else JSON Lines."""
     chosen = chosen or ("table" if is_terminal(stream) else "jsonl")
     if chosen == "csv":
         return _Csv()
@@ -60,7 +53,7 @@ class _Csv:
 
     def _cell(self, value: object) -> object:
         text = value.isoformat() if isinstance(value, datetime) else _plain(value)
-        return f"'{text}" if isinstance(value, str) and text.startswith(_FORMULA) else text
+        return f"'{text}" if isinstance(value, str) and text.startswith(FORMULA) else text
 
 
 class _Table:

@@ -27,7 +27,8 @@ name,integration_type,is_active,external_system_reference1,configuration.shop_do
 Shopify Store,shopify,true,shop-1,mystore.myshopify.com,8080
 ```
 
-Text is sent as it stands, a formula such as `=cmd()` included. An empty cell is left out, and a row of empty cells is
+Text is sent as it stands, a formula such as `=cmd()` included; of an apostrophe before a formula, as `--output csv`
+writes it, only the formula. An empty cell is left out, and a row of empty cells is
 skipped. Cells of other types, with blanks around them or not:
 
 | type | what is read |

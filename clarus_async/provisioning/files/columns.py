@@ -24,6 +24,13 @@ MAX_COLUMNS: Final = 1000
 MAX_HEADER_PARTS: Final = 64
 """Parts that a dotted header may have; as deep as a record may nest."""
 
+FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What a spreadsheet takes for the beginning of a formula, which may call programs.
+
+As OWASP advises, an apostrophe before it makes it text; in a cell that is read, that is no part of the text. Japanese
+versions of Excel take the wide forms as well.
+"""
+
 Cell: TypeAlias = str | Unfit
 
 # What is nested has no declaration: a suffix of its header says what it is.
@@ -140,6 +147,8 @@ def _row(number: int, cells: Sequence[Cell], columns: list[_Column], target: Tar
     for column, cell in zip(columns, cells, strict=False):  # further cells are empty
         if not cell:
             continue
+        if isinstance(cell, str) and cell[0] == "'" and cell[1:].startswith(FORMULA):
+            cell = cell[1:]  # noqa: PLW2901
         value: object = cell
         if not column.path:
             if not column.is_known:

@@ -130,3 +130,9 @@ def test_ids_are_read_whatever_else_is_there(text):
 
     assert [row.new.id for row in rows if not isinstance(row, BadRow)] == [7, 8]
     assert [text.partition(":")[0].lower() for _, text in problems(rows)] == ["id", "id"]
+
+
+def test_what_was_made_text_for_spreadsheets_is_read_as_it_was():
+    [row] = read("id,name,string1\n1,'=A1,'tis\n", changes_by_id(INTEGRATIONS))
+
+    assert (row.new.changes.name, row.new.changes.string1) == ("=A1", "'tis")
