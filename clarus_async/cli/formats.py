@@ -22,8 +22,8 @@ _WIDTHS: Final[Mapping[str, int]] = {
 }  # fmt: skip
 _WIDTH: Final = 16  # of others
 _GAP: Final = 2
-_HIDDEN: Final = frozenset({"resource", "index"})
-"""What a table leaves out: it is the same in each row, or says what the line says."""
+_HIDDEN: Final = frozenset({"resource", "index", "changes"})
+"""What is no column of a table: it is the same in each row, says what the line says, or has lines of its own."""
 
 
 def format_of(chosen: str | None, stream: Any, *, single: bool = False) -> Callable[[Record], bytes]:  # noqa: ANN401
@@ -71,7 +71,11 @@ class _Table:
             self._columns = _columns([name for name in record if name not in _HIDDEN])
             lines.append([name.upper().replace("_", " ") for name in self._columns])
         lines.append([printable(_for_people(record.get(name))) for name in self._columns])
-        return "".join(self._line(cells) for cells in lines).encode()
+        changes = (f"  {_plain(change)}" for change in record.get("changes", ()))
+        room = shutil.get_terminal_size().columns
+        return "".join(
+            [*map(self._line, lines), *(self._fit(printable(change), room).rstrip() + "\n" for change in changes)]
+        ).encode()
 
     def _line(self, cells: Sequence[str]) -> str:
         fitted = []
@@ -107,6 +111,12 @@ def _for_people(value: object) -> str:
     return f"{value.astimezone():%Y-%m-%d %H:%M}" if isinstance(value, datetime) else _plain(value)
 
 
+def _change(change: Record) -> str:
+    """Say what a dry run would change; where before is not known, or it may be a secret, only that it would."""
+    before, after = _plain(change.get("before")), _plain(change.get("after", "(not shown)"))
+    return f"{change['attribute']}: {before} → {after}" if before else f"{change['attribute']}: {after}"
+
+
 def _plain(value: object) -> str:
     """Write a value as one text: of an error its message, of several values all."""
     if value is None:
@@ -114,7 +124,7 @@ def _plain(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, Mapping):
-        return str(value["message"]) if "message" in value else orjson.dumps(value).decode()
+        return _change(value) if "attribute" in value else str(value["message"])
     if isinstance(value, list | tuple):
         return " ".join(map(_plain, value))
     return str(value)

@@ -89,6 +89,17 @@ class TestTable:
         columns(80)
         assert "\x1b" not in written("table", {"name": "\x1b[2J\r\n"})
 
+    def test_what_a_dry_run_would_change_has_lines_of_its_own(self, columns):
+        columns(60)
+        changes = [
+            {"attribute": "name", "before": "Shop", "after": "Books"}, {"attribute": "configuration"},
+            {"attribute": "string1", "before": None, "after": "x" * 80},
+        ]  # fmt: skip
+        lines = written("table", {"id": 1, "status": "would_update", "changes": changes}).splitlines()
+
+        assert lines[2:4] == ["  name: Shop → Books", "  configuration: (not shown)"]
+        assert len(lines[4]) == 60
+
     def test_one_record_is_a_line_for_each_attribute(self):
         assert written("table", ROW, single=True).splitlines()[:3] == [
             "id          17", "name        Shop", "is_active   yes",
