@@ -44,7 +44,7 @@ class _Csv:
 
     def __call__(self, record: Record) -> bytes:
         text = io.StringIO(newline="")
-        writer = csv.writer(text)
+        writer = csv.writer(text, lineterminator="\n")
         if not self._columns:
             self._columns = tuple(record)
             writer.writerow(self._columns)

@@ -38,13 +38,17 @@ _UNSTEADY: Final = 3.0
 
 def main(args: SimpleNamespace) -> int:
     """Run ``clarus provision``."""
+    if args.celery is not None:
+        from clarus_async.cli import provision_fleet
+
+        return provision_fleet.main(args)
     if args.simulate and (args.subdomain is not None or args.base_url is not None):
         raise ConfigurationError("--simulate has a tenant and a URL of its own: leave --subdomain and --base-url out")
     # What is wrong with the settings is said before a long file is read.
     opening = None if args.simulate else connect(args, max_connections=max(64, args.concurrency))
     if args.simulate and args.journal is not None:
         raise ConfigurationError("--simulate ends with what it holds: a journal of it could never be resumed")
-    rejects = getattr(args, "rejects", None)
+    rejects = args.rejects
     problems = Problems(keeps_reasons=rejects is not None)
     with open_input(args.file, new_records(args.resource), ReadOptions.of(args)) as source:
         if rejects is not None:

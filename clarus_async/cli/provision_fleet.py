@@ -44,6 +44,7 @@ def main(args: SimpleNamespace) -> int:
         ("--simulate", args.simulate),
         ("--journal", args.journal is not None),
         ("--dry-run", args.dry_run),
+        ("--rejects", args.rejects is not None),
         ("--max-failures", args.max_failures is not None),
         (f"--existing {args.existing}", args.existing not in EXISTING),
     ):

@@ -53,7 +53,7 @@ def test_the_command_has_workers_do_it(tmp_path):
 
 @pytest.mark.parametrize("more", [
     ["--existing", "ignore"], ["--existing", "fail"], ["--dry-run"], ["--journal", "j"], ["--simulate"],
-    ["--max-failures", "1"],
+    ["--max-failures", "1"], ["--rejects", "r.csv"],
 ], ids=" ".join)  # fmt: skip
 def test_what_does_not_go_with_workers_is_refused(more, capsys, tmp_path):
     assert main(["provision", str(tmp_path / "f.csv"), "--celery", "redis://127.0.0.1:1", *more]) == 2
