@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import ClassVar, Final
 
 from clarus_async.calls.request import DELETE, MemberOperation
 from clarus_async.resources.integrations import (
@@ -23,7 +23,7 @@ class Integrations(Resource[NewIntegration, IntegrationChanges, Integration, Int
     """Creates, changes, deletes, synchronizes and lists a tenant's integrations (CLARUS_API.md §1)."""
 
     spec = INTEGRATIONS
-    operations = (DELETE, SYNCHRONIZE)
+    operations: ClassVar[tuple[MemberOperation, ...]] = (DELETE, SYNCHRONIZE)
 
     async def find(
         self, *, name: str | None = None, reference: str | None = None, provider: str | None = None
