@@ -27,6 +27,10 @@ may be of any length. Each input record has exactly one outcome, and outcomes co
 | `conflict` | can't be told from other records that are there (`others`), so nothing was sent |
 | `unresolved` | may be there: nobody can tell, and `error` says why |
 | `duplicated` | is there more than once; `others` has the ids of the further ones |
+| `would_create`, `would_update` | in a dry run: would be; `changes` says what of it, attribute by attribute |
+
+`report = await clarus.integrations.provision(shops)` is enough where only the report matters. A run that is neither
+read nor awaited does nothing, and says so: it raises where its `async with` is left, and warns where it is dropped.
 
 A record that fails never stops the others, unless there are more such records than `max_failures`: then what is in
 flight ends, and the run raises `ClarusError`. What would fail every record (refused credentials, a redirect, a full
@@ -49,8 +53,8 @@ The outcome of an adopted record names in `differs` the attributes that have oth
 from the list, and for records that the same job created or updated, from its journal.
 
 Where several records have the key, or where a record with another name has the reference, the outcome is `conflict`. A
-key that is twice in one input is `failed` for the second record. With `dry_run=True`, a run says what would happen and
-sends nothing that writes.
+key that is twice in one input is `failed` for the second record. With `dry_run=True`, a run says what would be, and
+sends nothing that writes: `changes` has an attribute's value before and after, where it is known and can't be a secret.
 
 What the server lists is read as far as it can be. A field that is null or malformed is `None`, and the row's `extra`
 has its value; a row without an id is left out with a warning. To adopt a record, its id and the key it was found by are

@@ -27,6 +27,9 @@ _UNREAD: Final = (
 class ProvisionRun(AsyncIterator[Outcome]):
     """An async iterator of outcomes, in the order in which they are known; also an async context manager.
 
+    Awaiting it reads it to its end, or what is left of it, and returns its report. A run that is left unread did
+    nothing: leaving its ``async with`` raises ``RuntimeError``, and dropping it warns.
+
     Leaving the ``async with``, by ``break`` or by an exception, ends everything at once; a journal resumes it. So does
     dropping a run that is not read to its end, a little later.
 
@@ -53,6 +56,7 @@ class ProvisionRun(AsyncIterator[Outcome]):
         self._meter = Meter(self._engine, reconciler, _length(specs))
         self._report = Report()
         self._task: asyncio.Task[None] | None = None
+        self._error: BaseException | None = None  # that was raised
         self._clock: Callable[[], float] = lambda: 0.0
         self._started_at = 0.0
         self._unheard_progress = False
@@ -89,6 +93,8 @@ class ProvisionRun(AsyncIterator[Outcome]):
         async with self:
             async for _ in self:
                 pass
+        if self._error is not None:
+            raise self._error
         return self._report
 
     async def __aenter__(self) -> Self:
@@ -144,6 +150,7 @@ class ProvisionRun(AsyncIterator[Outcome]):
         self._engine.outcomes.put_anyway(None)
         error, self._engine.error = self._engine.error, None
         if error is not None:
+            self._error = error
             raise error
         raise StopAsyncIteration
 

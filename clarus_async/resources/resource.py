@@ -202,7 +202,7 @@ class Resource(Generic[New, Changes, Record, Row, Filter]):
         max_failures: int | None = None,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> ProvisionRun:
-        """Create many records; iterate over the run for the outcome of each.
+        """Create many records; iterate over the run for the outcome of each, or await it for the report.
 
         A record that fails never stops the others. An error that would fail every record stops the run: no further
         record is begun, and it is raised when those in flight have ended. A rate limit that would have a record wait
@@ -219,8 +219,8 @@ class Resource(Generic[New, Changes, Record, Row, Filter]):
             existing: what to do with a record that is there already: ``"adopt"`` it, and name in ``differs`` the
                 attributes that are known to differ from the input; ``"update"`` it with what PATCH can change;
                 ``"fail"``; or ``"ignore"`` it: send without looking it up.
-            dry_run: report what would happen, and send no write. A record that would be created is ``created``, without
-                an id.
+            dry_run: say what would be (``would_create``, ``would_update``, and in ``changes`` what of it), and send no
+                write.
             max_failures: when more records than these are ``failed`` or ``conflict``, begin no further one, let those
                 in flight end, and raise ``ClarusError``.
             on_progress: called with each outcome, on the event loop, so it must be quick. An exception from it is
