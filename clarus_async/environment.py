@@ -18,7 +18,7 @@ from clarus_async.credentials import (
 )
 from clarus_async.errors import ConfigurationError
 
-_VARIABLES = (
+VARIABLES = (
     "CLARUS_SUBDOMAIN", "CLARUS_CLIENT_ID", "CLARUS_CLIENT_SECRET", "CLARUS_SCOPES",
     "CLARUS_ACCESS_TOKEN", "CLARUS_REFRESH_TOKEN", "CLARUS_BASE_URL",
 )  # fmt: skip
@@ -49,7 +49,7 @@ def read_environment(
 
 
 def _read(overrides: Mapping[str, Any], environ: Mapping[str, str], *, allow_http: bool) -> Environment | list[str]:
-    values = {name: text for name in _VARIABLES if (text := environ.get(name, "").strip())}
+    values = {name: text for name in VARIABLES if (text := environ.get(name, "").strip())}
     problems: list[str] = []
 
     subdomain = overrides.get("subdomain", values.get("CLARUS_SUBDOMAIN"))

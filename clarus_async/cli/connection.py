@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import io
 import ipaddress
 import logging
@@ -19,7 +20,7 @@ from urllib.parse import urlsplit
 from clarus_async.cli.streams import open_stdin
 from clarus_async.client import ClarusClient, ClientOptions
 from clarus_async.config import Timeouts
-from clarus_async.environment import read_environment
+from clarus_async.environment import VARIABLES, read_environment
 from clarus_async.errors import ConfigurationError
 from clarus_async.http.session import proxied_session
 
@@ -38,7 +39,13 @@ def connect(args: SimpleNamespace, *, max_connections: int = 64) -> AbstractAsyn
     overrides = {name: value for name in ("subdomain", "base_url") if (value := getattr(args, name)) is not None}
     if args.deadline is not None:
         options["timeouts"] = Timeouts(deadline=args.deadline)
-    given = read_environment(overrides, _variables(args), allow_http=args.allow_http)
+    try:
+        given = read_environment(overrides, _variables(args), allow_http=args.allow_http)
+    except ConfigurationError as error:
+        text = str(error)
+        for name in overrides:
+            text = text.replace(f"CLARUS_{name.upper()}: {name}: ", f"--{name.replace('_', '-')}: ")
+        raise ConfigurationError(text) from None
     options |= {"subdomain": given.subdomain, "credentials": given.credentials, "base_url": given.base_url}
     proxy = _proxy(given.base_url)
     client = ClarusClient(**options)
@@ -71,7 +78,14 @@ def _env_file(path: str) -> dict[str, str]:
         raise ConfigurationError("--env-file needs an extra: pip install 'clarus-async[cli]'") from None
     text = _read(path, "--env-file", owned=True)
     values = dotenv_values(stream=io.StringIO(text), interpolate=False)
-    return {name: value for name, value in values.items() if name.startswith("CLARUS_") and value is not None}
+    known = (*VARIABLES, "CLARUS_CELERY_BROKER", "CLARUS_LOG")
+    for name in values:
+        if name.startswith("CLARUS_") and name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            raise ConfigurationError(
+                f"--env-file: {path}: {name} is unknown" + (f"; did you mean {near[0]}?" if near else "")
+            )
+    return {name: value for name, value in values.items() if name in known and value is not None}
 
 
 def _read(path: str, option: str, *, owned: bool = False) -> str:
@@ -83,7 +97,10 @@ def _read(path: str, option: str, *, owned: bool = False) -> str:
                     f"{option}: {path} can be read by others (its mode is {stat.S_IMODE(about.st_mode):04o}):"
                     f" chmod 600 {path}"
                 )
-            content = file.read(_LONGEST + 1)
+            content = b""
+            # A pipe gives what it has.
+            while len(content) <= _LONGEST and (part := file.read(_LONGEST)):
+                content += part
     except OSError as error:
         raise ConfigurationError(f"{option}: {path}: {error.strerror}") from None
     if len(content) > _LONGEST:

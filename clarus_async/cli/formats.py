@@ -18,9 +18,10 @@ Record: TypeAlias = Mapping[str, Any]
 
 # The columns that come first, and how wide their values are; what is cut is shorter than that.
 _WIDTHS: Final[Mapping[str, int]] = {
-    "line": 7, "id": 8, "key": 22, "name": 26, "status": 12, "is_active": 9, "created_at": 16, "error": 100,
+    "line": 6, "id": 7, "name": 26, "status": 12, "key": 22, "is_active": 9, "created_at": 16, "error": 100,
 }  # fmt: skip
 _WIDTH: Final = 16  # of others
+_NARROWEST: Final = 8  # that the last one may be cut to
 _GAP: Final = 2
 _HIDDEN: Final = frozenset({"resource", "index", "changes"})
 """What is no column of a table: it is the same in each row, says what the line says, or has lines of its own."""
@@ -91,7 +92,7 @@ def _columns(names: Sequence[str]) -> dict[str, int]:
     columns: dict[str, int] = {}
     for name in sorted(names, key=lambda name: [*_WIDTHS, name].index(name)):
         width = _WIDTHS.get(name, _WIDTH)
-        if width > room and room < _WIDTH:
+        if width > room and room < _NARROWEST:
             break
         columns[name] = min(width, room)
         room -= columns[name] + _GAP

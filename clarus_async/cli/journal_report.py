@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from types import SimpleNamespace
-from typing import Final
+from typing import Any, Final
 
 from clarus_async.cli.connection import connect
 from clarus_async.cli.formats import format_of
@@ -54,7 +54,7 @@ async def _main(
             async for outcome in outcomes:
                 well = well and outcome.status.ok
                 wanted = statuses is None or outcome.status in statuses or None in statuses
-                if wanted and not await results.write(outcome.to_dict()):
+                if wanted and not await results.write(_shown(outcome)):
                     break
 
     async with Results(format_of(args.output, sys.stdout)) as results:
@@ -75,6 +75,11 @@ async def _main(
     for line in _summary(history):
         say(line)
     return Exit.OK if well and history.report.ok and not history.cut_off else Exit.FAILED
+
+
+def _shown(outcome: Outcome) -> dict[str, Any]:
+    # A journal does not know the lines of its input.
+    return {name: value for name, value in outcome.to_dict().items() if name not in {"line", "changes"}}
 
 
 @asynccontextmanager

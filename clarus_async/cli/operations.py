@@ -91,6 +91,8 @@ def _update(args: SimpleNamespace) -> _Action:
     if unknown := [name for name in changed if name not in changeable]:
         problems = [InputProblem(name, "can't be changed" + _nearest(name, changeable)) for name in unknown]
         raise InvalidInputError.of("update", problems)
+    if not changed:
+        raise ConfigurationError("update: nothing is to be changed: give --set, --clear or --json")
     changes = spec.changes(**changed)
 
     async def action(client: ClarusClient, results: Results) -> None:

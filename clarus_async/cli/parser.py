@@ -196,14 +196,6 @@ def _assignment(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _subdomain(text: str) -> str:
-    from clarus_async.config import subdomain_problem
-
-    if (problem := subdomain_problem(text)) is not None:
-        raise ValueError(problem)
-    return text
-
-
 def _from(lowest: int, highest: int) -> _Value:
     return _Value("n", partial(_integer, lowest=lowest, highest=highest))
 
@@ -221,7 +213,7 @@ _SECONDS: Final = _Value("seconds", _seconds)
 def _connection(*, resource: bool = True) -> list[Option]:
     options = _section(
         "Connection",
-        Option("--subdomain NAME", "The tenant, instead of CLARUS_SUBDOMAIN.", _Value("name", _subdomain)),
+        Option("--subdomain NAME", "The tenant, instead of CLARUS_SUBDOMAIN."),
         Option("--base-url URL", "Where the API is, instead of CLARUS_BASE_URL."),
         Option("--env-file FILE", "Read CLARUS_* variables from FILE, which only you may be able to read.", _FILE),
         Option("--client-secret-file FILE", "Read the client secret from FILE; - is standard input.", _DASH),

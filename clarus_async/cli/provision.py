@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Final
 
@@ -54,6 +55,8 @@ def main(args: SimpleNamespace) -> int:
         if rejects is not None:
             if source.pipe or args.file == "-":
                 raise ConfigurationError("--rejects reads the input twice: give a file that is no pipe")
+            if args.journal is not None and Path(rejects).resolve() == Path(args.journal).resolve():
+                raise ConfigurationError("--rejects and --journal name the same file")
             refuse_path(rejects, source.name)
         checked = source.check(problems)
         problems.tell_rest()
@@ -65,7 +68,11 @@ def main(args: SimpleNamespace) -> int:
             return asyncio.run(_main(args, opening, source, checked, problems.reasons))
         finally:
             if rejects is not None and problems.reasons is not None:
-                write_rejects(rejects, problems.reasons, source.name, source.target, source.options)
+                kept = write_rejects(rejects, problems.reasons, source.name, source.target, source.options)
+                if kept is not None:
+                    say(f"clarus: what was in {rejects} is now in {kept}")
+                if problems.reasons:
+                    say(f"clarus: {len(problems.reasons):,} rows are in {rejects}: correct them, and provision that")
 
 
 async def _main(

@@ -116,10 +116,8 @@ async def _serve(simulator: Simulator, tenants: tuple[str, ...]) -> int:
             "tenants": tenants,
         }
         write_results(orjson.dumps(about) + b"\n")
-        say(
-            f"export CLARUS_BASE_URL={simulator.url} CLARUS_SUBDOMAIN={tenants[0]} "
-            f"CLARUS_CLIENT_ID={simulator.client_id} CLARUS_CLIENT_SECRET={simulator.client_secret}"
-        )
+        say(f"export CLARUS_BASE_URL={simulator.url} CLARUS_SUBDOMAIN={tenants[0]}")
+        say(f"export CLARUS_CLIENT_ID={simulator.client_id} CLARUS_CLIENT_SECRET={simulator.client_secret}")
         await ended.wait()
     finally:
         await simulator.stop()

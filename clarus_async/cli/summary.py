@@ -36,6 +36,8 @@ class Summary:
     """How many records are there with other attributes than were given, by those attributes."""
     unwritten: bool = False
     """Whether the results of some could not be written."""
+    failed: bool = False
+    """Whether an error ended it."""
     _not_ok: list[str] = attrs.field(factory=list, init=False)
 
     def add(self, outcome: Outcome) -> None:
@@ -50,6 +52,8 @@ class Summary:
         if not outcome.status.ok and len(self._not_ok) < SHOWN:
             where = "" if outcome.line is None else f"line {outcome.line}: "
             reason = "" if outcome.error is None else f": {outcome.error.message}"
+            if outcome.others:
+                reason += f" (ids {', '.join(map(str, filter(None, (outcome.id, *outcome.others))))})"
             self._not_ok.append(f"{where}{outcome.key}: {outcome.status}{reason}")
 
     @contextlib.contextmanager
@@ -61,16 +65,21 @@ class Summary:
         except OSError as error:
             self.unwritten = error.filename == STDOUT
             raise
+        except Exception:
+            self.failed = True
+            raise
         finally:
-            for line in self.lines(time.monotonic() - started_at):
-                say(line)
-            if self.unfinished:
-                say(how_to_go_on)
+            # An error before the first record, such as a journal that is another's, is all there is to say.
+            if self.taken or not self.failed:
+                for line in self.lines(time.monotonic() - started_at):
+                    say(line)
+                if self.unfinished:
+                    say(how_to_go_on)
 
     @property
     def unfinished(self) -> bool:
         """Whether records of the input are without an outcome that was written."""
-        return self.unwritten or self.taken > self.report.total or (self.total or 0) > self.taken + self.bad
+        return self.unwritten or self.taken > self.report.total or (self.total or 0) > self.taken
 
     @property
     def exit_status(self) -> int:
@@ -89,7 +98,7 @@ class Summary:
         counts = {status.value: count for status, count in self.report.counts.items()}
         counts["unfinished"] = self.taken - self.report.total
         counts["bad rows"] = self.bad
-        counts["not sent"] = 0 if self.total is None else max(0, self.total - self.taken - self.bad)
+        counts["not sent"] = 0 if self.total is None else max(0, self.total - self.taken)
         *lines, total = table(counts)
         yield from lines
         yield total + (f" in {elapsed:,.1f} s, {self.report.total / elapsed:,.1f}/s" if elapsed else "")

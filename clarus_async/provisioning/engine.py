@@ -367,9 +367,7 @@ class Engine:
     @property
     def _too_many_error(self) -> ClarusError:
         more = self._failures - self._failed_at_stop
-        reason = (
-            f"provision: stopped when {self._failed_at_stop:,} records had failed (max_failures={self._max_failures})"
-        )
+        reason = f"provision: stopped when {self._failed_at_stop:,} had failed (max_failures={self._max_failures})"
         reason += f"; {more:,} more failed that were under way" if more else ""
         return ClarusError(f"{reason}; the rest was not sent", applied=Applied.MAYBE)
 

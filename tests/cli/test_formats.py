@@ -74,8 +74,8 @@ class TestTable:
         columns(80)
         header, row = written("table", {"id": 1, "name": "A name that is longer than its column is"}).splitlines()
 
-        assert header == "ID        NAME"
-        assert row == "1         A name that is longer tha…"
+        assert header == "ID       NAME"
+        assert row == "1        A name that is longer tha…"
 
     def test_wide_characters_take_two_columns(self, columns):
         columns(80)

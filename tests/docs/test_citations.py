@@ -13,7 +13,7 @@ SECTIONS = set(re.findall(r"^## (\d+)\.", SERVER, re.MULTILINE))
 DOCUMENTS = ["README.md", "CHANGELOG.md", ".github/CONTRIBUTING.md", ".github/SECURITY.md",
              "clarus_async/ARCHITECTURE.md", "clarus_async/CLARUS_API.md"]  # fmt: skip
 # Where a document that is cited by its name alone may be.
-FOLDERS = [ROOT, ROOT / "clarus_async", ROOT / ".github"]
+FOLDERS = [ROOT, ROOT / "clarus_async", ROOT / "clarus_async" / "cli", ROOT / ".github"]
 
 
 def sources():

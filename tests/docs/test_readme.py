@@ -124,15 +124,18 @@ async def test_clarus_does_what_is_shown(clarus_simulator, tmp_path):
         "CLARUS_CLIENT_SECRET": clarus_simulator.client_secret,
     }
     # Those that need what is not here are left out: a fleet, a record with this id, and somebody who stops it.
-    lines = [line for line in COMMANDS if re.match(r"clarus (provision|report|create|list|ping)\b(?!.*--celery)", line)]
-    assert len(lines) >= 6
+    left_out = r"--celery|stores|rejects\.csv --map|--status"  # the tour has a test of its own
+    wanted = rf"clarus (provision|report|create|list|ping)\b(?!.*({left_out}))"
+    lines = [line for line in COMMANDS if re.match(wanted, line)]
+    assert len(lines) >= 5
     for line in lines:
         done = await asyncio.to_thread(
             subprocess.run, [sys.executable, "-m", "clarus_async", *shlex.split(line)[1:]],
             cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
         assert done.returncode == 0, (line, done.stdout, done.stderr)
-        json.loads(done.stdout.splitlines()[-1])
+        if "--html" not in line:
+            json.loads(done.stdout.splitlines()[-1])
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

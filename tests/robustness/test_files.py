@@ -302,7 +302,7 @@ async def test_rows_that_did_not_make_it_are_written_as_they_stood(server, tmp_p
     args = types.SimpleNamespace(
         file=str(path), resource=INTEGRATIONS, rejects=str(rejects), simulate=False, subdomain=None, base_url=None,
         allow_http=False, deadline=None, journal=None, concurrency=4, existing="adopt", dry_run=False,
-        max_failures=None, format=None,
+        max_failures=None, format=None, celery=None, env_file=None, client_secret_file=None, output=None,
     )  # fmt: skip
     assert await asyncio.to_thread(provision_command.main, args) == 1
     assert sorted(each["name"] for each in sent(server)) == ["A", "B"]

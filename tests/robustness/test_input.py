@@ -84,7 +84,7 @@ def test_a_setting_is_refused_at_each_entrance(name, value, monkeypatch, capsys)
     assert main(["ping", f"--{name.replace('_', '-')}", value]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-    assert f"{name}: " in said
+    assert f"--{name.replace('_', '-')}: " in said
     assert "canary" not in said
 
 

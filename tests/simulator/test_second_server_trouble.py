@@ -245,7 +245,7 @@ class TestProvision:
     async def test_a_dry_run_writes_nothing(self, server, clarus):
         await add(clarus, *batch(1))
         outcomes = await outcomes_of(clarus.integrations.provision(batch(3), dry_run=True))
-        assert [outcome.status for outcome in outcomes] == ["adopted", "created", "created"]
+        assert [outcome.status for outcome in outcomes] == ["adopted", "would_create", "would_create"]
         assert [outcome.id is None for outcome in outcomes] == [False, True, True]
         assert len(server.created()) == 1
 

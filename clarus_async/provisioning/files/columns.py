@@ -31,6 +31,12 @@ As OWASP advises, an apostrophe before it makes it text; in a cell that is read,
 versions of Excel take the wide forms as well.
 """
 
+UNREADABLE: Final = "#N/A"
+"""What stands in a file of rejects for a cell of a workbook that can't be read: it can't be read again."""
+_ERRORS: Final = frozenset(
+    {UNREADABLE, "#NULL!", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!"}
+)  # as Excel saves them
+
 Cell: TypeAlias = str | Unfit
 
 # What is nested has no declaration: a suffix of its header says what it is.
@@ -157,6 +163,8 @@ def _row(number: int, cells: Sequence[Cell], columns: list[_Column], target: Tar
                 continue
         elif cell == NULL and not target.is_new:
             value = None
+        elif cell in _ERRORS:
+            value = Unfit("holds an error of the spreadsheet: correct its formula, or write the value")
         elif column.read is not None and isinstance(cell, str):
             value = column.read(cell)
         if isinstance(value, Unfit):

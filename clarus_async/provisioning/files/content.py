@@ -80,15 +80,19 @@ _BOMS: Final = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF32_LE, "utf-32"), (co
 # The letters of each language that are no ASCII, by the code page in which its spreadsheets write them. A line speaks
 # for a code page where one language has all of its letters.
 # ruff: noqa: RUF001  letters that look like others are what this is about
-_MARKS: Final = "–—’‘“”„…€°«»§©®™ºª¿¡²³"
+_MARKS: Final = "–—’‘“”„…€°«»§©®™ºª¿¡²³£¥¢×÷±µ·½¼"
 # How another code page's letters look in this one: no sign of that kind stands within a word, or begins one.
-_MISREAD: Final = re.compile(r"[^\W\d_][–—‘“”„…€°«»§©®™¿¡²³ªº†‡][^\W\d_]|[€…™†‡][^\W\d_]|[а-яё][А-ЯЁ]")
+_MISREAD: Final = re.compile(
+    r"[^\W\d_][–—‘“”„…€°«»§©®™¿¡²³ªº†‡£¥¢½¼×÷±][^\W\d_]|[€…™†‡£¥¢½¼][^\W\d_]|[а-яё][А-ЯЁ]"
+    # Nor has a word letters of two scripts.
+    r"|[a-zA-Z\xc0-\u024f][\u0370-\u04ff]|[\u0370-\u04ff][a-zA-Z\xc0-\u024f]"
+)
 _LATIN: Final = (
     "äöüßáéèàâêôç", "àâæçéèêëîïôœùûüç", "áéíóúüñçàèìòùãâêô", "åäöæøéüè", "áðéíóúýþæö", "äéëïöüèêíóú", "éàèìòùîç"
 )  # fmt: skip
 _ALPHABETS: Final = (
     ("cp1252", _LATIN),
-    ("cp1250", ("ąćęłńóśźż", "áčďéěíňóřšťúůýžäĺľŕôöü", "áéíóöőúüű", "ăâîşţşţ", "čćđšž")),
+    ("cp1250", ("ąćęłńóśźż", "áčďéěíňóřšťúůýžöü", "áäčďéíĺľňóôŕšťúýž", "áéíóöőúüű", "ăâîşţşţ", "čćđšž")),
     ("cp1254", ("çğıöşüâîûi̇",)),
     ("cp1251", ("абвгдежзийклмнопрстуфхцчшщъыьэюяёіїєґў№",)),
     ("cp1253", ("αβγδεζηθικλμνξοπρσςτυφχψωάέήίόύώϊϋΐΰ",)),
@@ -96,6 +100,7 @@ _ALPHABETS: Final = (
     ("mac-roman", _LATIN),
     ("cp850", _LATIN),
 )
+_OLD: Final = frozenset({"mac-roman", "cp850"})
 _OTHERS: Final = ["cp932", "gb18030", "big5", "cp949", "cp1251", "cp1253", "koi8_r", "cp1255", "cp1256"]
 
 
@@ -141,7 +146,13 @@ def _guess(lines: list[bytes]) -> str:
     votes = {name: sum(speaks_for(line, name, of) for line in lines) for name, of in _ALPHABETS}
     best = max(votes, key=votes.__getitem__)  # of equals the first
     if votes[best] * 2 > len(lines):
-        return best
+        text = b"".join(lines)
+        # Those of Windows are what Excel writes there: what a Mac or DOS would mean by it is no rival of them.
+        among = votes if best in _OLD else votes.keys() - _OLD
+        rivals = [name for name in among if votes[name] == votes[best] and not _alike(text, name, best)]
+        if not rivals:
+            return best
+        raise UnreadableError(f"may be in {' or '.join([best, *rivals])}: say in which with --encoding")
     try:
         from charset_normalizer import from_bytes  # noqa: PLC0415  an extra
     except ImportError:
@@ -149,7 +160,14 @@ def _guess(lines: list[bytes]) -> str:
             "finding out an encoding needs charset-normalizer: pip install 'clarus-async[cli]', or give --encoding"
         ) from None
     guess = from_bytes(b"".join(lines), cp_isolation=_OTHERS).best()
-    return best if guess is None and votes[best] else "utf-8" if guess is None else guess.encoding
+    if guess is None:
+        return "utf-8"
+    # A wrong guess would send other names than those that stand there.
+    raise UnreadableError(f"is not UTF-8, and perhaps {guess.encoding}: say in which encoding it is with --encoding")
+
+
+def _alike(content: bytes, one: str, other: str) -> bool:
+    return content.decode(one, "replace") == content.decode(other, "replace")
 
 
 class Transcoded:

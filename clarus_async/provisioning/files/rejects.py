@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import codecs
 import csv
+import filecmp
 import io
 import json
 import os
 import re
 import tempfile
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Final, TypeAlias
 
 from clarus_async.errors import InvalidInputError
+from clarus_async.provisioning.files.columns import UNREADABLE
 from clarus_async.provisioning.files.csv_records import after_first_cell, join_lines
 from clarus_async.provisioning.files.json_records import REASON, split_json
 from clarus_async.provisioning.files.numbered import Found, LastRow
@@ -25,7 +28,7 @@ from clarus_async.provisioning.files.workbook import read_workbook
 RowId: TypeAlias = tuple[int, int | None]
 """The line on which a row starts, and its place in a JSON array."""
 
-_EARLIER: Final = re.compile(rf'\{{\s*"{REASON}"\s*:\s*"(?:[^"\\]|\\.)*"\s*,?')
+_EARLIER: Final = re.compile(rf'\A\{{\s*"{REASON}"\s*:\s*"(?:[^"\\]|\\.)*"\s*,?')
 
 
 def refuse_path(path: str, source: str) -> None:
@@ -36,6 +39,8 @@ def refuse_path(path: str, source: str) -> None:
     """
     try:
         if Path(path).exists():
+            if not Path(path).is_file():
+                raise InvalidInputError(f"--rejects: {path} is no file")
             with Path(path).open("rb") as file:
                 is_ours = REASON.encode() in file.read(200).replace(b"\0", b"")
             if not is_ours or Path(path).samefile(source):
@@ -46,17 +51,19 @@ def refuse_path(path: str, source: str) -> None:
         raise InvalidInputError(f"--rejects: {path}: {error.strerror}") from None
 
 
-def write_rejects(path: str, reasons: dict[RowId, str], source: str, target: Target, options: ReadOptions) -> None:
+def write_rejects(
+    path: str, reasons: dict[RowId, str], source: str, target: Target, options: ReadOptions
+) -> str | None:
     """Read a file once more, and write the rows that have a reason, below its header; without any, there is no file.
 
-    CSV keeps its delimiter and its encoding; a workbook becomes CSV in UTF-8. Only its owner may read the file.
+    CSV keeps its delimiter and its encoding; a workbook becomes CSV in UTF-8. Only its owner may read the file. Where
+    another one was there, which somebody may have corrected, it gets another name, which is returned.
 
     Raises:
         OSError: it can't be written.
     """
     if not reasons:
-        Path(path).unlink(missing_ok=True)
-        return
+        return _keep(path)
     found = Found()
     with Path(source).open("rb") as stream:
 
@@ -71,10 +78,26 @@ def write_rejects(path: str, reasons: dict[RowId, str], source: str, target: Tar
             rows = _of_lines(open_content(rewound, options, found), reasons, target, options)
         encoding = "utf-8-sig" if is_marked else found.encoding or "utf-8"
         descriptor, temporary = tempfile.mkstemp(dir=Path(path).absolute().parent, prefix=f"{Path(path).name}.")
-        with os.fdopen(descriptor, "w", encoding=encoding, errors="surrogateescape", newline="") as file:
-            for reason, text in rows:
-                file.write(reason.encode(encoding, "replace").decode(encoding) + text)
+        try:
+            with os.fdopen(descriptor, "w", encoding=encoding, errors="surrogateescape", newline="") as file:
+                for reason, text in rows:
+                    file.write(reason.encode(encoding, "replace").decode(encoding) + text)
+        except OSError as error:
+            Path(temporary).unlink()
+            error.filename = path
+            raise
+        kept = None if Path(path).exists() and filecmp.cmp(temporary, path, shallow=False) else _keep(path)
         Path(temporary).replace(path)
+        return kept
+
+
+def _keep(path: str) -> str | None:
+    """Rename a file, if it is there, to the first name with a number that is free."""
+    if not Path(path).exists():
+        return None
+    kept = next(name for n in count(1) if not Path(name := f"{path}.{n}").exists())
+    Path(path).rename(kept)
+    return kept
 
 
 def _of_lines(
@@ -89,7 +112,7 @@ def _of_lines(
                 if not text.startswith("{"):
                     yield "", f"{text}\n"
                     continue
-                rest = _EARLIER.sub("{", text)[1:].lstrip()
+                rest = _EARLIER.sub("{", text, count=1)[1:].lstrip()
                 yield f'{{"{REASON}": {json.dumps(reason)}', f"{'' if rest.startswith('}') else ', '}{rest}\n"
         return
     lines, delimiter = delimited(lines, target, options)
@@ -110,7 +133,7 @@ def _of_workbook(stream: io.BufferedReader, reasons: dict[RowId, str]) -> Iterat
             reason = reasons.get((number, None))
         if reason is not None and any(cells):
             line = io.StringIO()
-            csv.writer(line).writerow([cell if isinstance(cell, str) else "" for cell in cells])
+            csv.writer(line).writerow([cell if isinstance(cell, str) else UNREADABLE for cell in cells])
             yield _quoted(reason), f",{line.getvalue()}"
             reason = None
 

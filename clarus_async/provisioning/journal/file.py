@@ -385,7 +385,9 @@ class JournalFile:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
             return f"{where}{_IN_USE}"
-        if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+        if code == sqlite3.SQLITE_NOTADB:
+            return f"{where}is no journal, or is damaged: give the file that the run was given as its journal"
+        if code == sqlite3.SQLITE_CORRUPT:
             return f"{where}is damaged ({error}): {_WHAT_TO_DO}"
         if code == sqlite3.SQLITE_FULL:
             return f"{where}the disk is full; make room, and run again with the same journal"

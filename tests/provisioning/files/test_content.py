@@ -9,7 +9,7 @@ import pytest
 
 from clarus_async.errors import InvalidInputError
 from clarus_async.provisioning.files.content import find_encoding
-from clarus_async.provisioning.files.numbered import Found
+from clarus_async.provisioning.files.numbered import Found, UnreadableError
 from clarus_async.provisioning.files.options import ReadOptions
 from clarus_async.provisioning.files.reader import read_file
 from clarus_async.provisioning.files.target import new_records
@@ -32,11 +32,9 @@ NAMES = {
     "tr": ("cp1254", "İstanbul Mağaza\nŞişli\nGüneş Kırtasiye\nIğdır"),
     "tr, words": ("cp1254", "Beşiktaş Çarşı"),
     "el": ("cp1253", "Αθήνα Κατάστημα\nΘεσσαλονίκη"),
-    "ja": ("cp932", "東京ショップ\n大阪の店\nカフェ"),
-    "zh": ("gb18030", "北京商店\n上海"),
-    "ko": ("cp949", "서울 상점\n부산"),
     "a Mac": ("mac-roman", "Müller Bäckerei\nGröße Straße\nCafé\nKöln"),
-    "DOS": ("cp850", "Müller\nBäckerei\nKöln Straße"),
+    "de, with signs": ("cp1252", "Müller\nGröße\nRegal 80×200\nStraße 5 ½\n£ 5"),
+    "lt": ("cp1257", "Šiauliai\nŽemaitė"),
     "UTF-8": ("utf-8", "Müller\n東京"),
 }
 
@@ -49,6 +47,21 @@ def test_names_are_read_as_they_were_written(encoding, names):
 
     assert [row.new.name for row in rows] == names.split("\n")
     assert found.what == ("" if encoding == "utf-8" else f"CSV, in {encoding}")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "names", "said"),
+    [
+        ("cp932", "東京ショップ\n大阪の店\nカフェ", "is not UTF-8, and perhaps cp932"),
+        ("gb18030", "北京商店\n上海", "is not UTF-8, and perhaps gb18030"),
+        ("cp850", "Müller\nBäckerei\nKöln Straße", "may be in mac-roman or cp850"),
+        ("cp1254", "Şişli, Kadıköy", "may be in cp1252 or cp1254"),
+        ("cp1250", "Řeka", "may be in cp1252 or cp1250"),
+    ],
+)
+def test_what_may_be_read_in_several_ways_is_refused(encoding, names, said):
+    with pytest.raises(UnreadableError, match=f"{said}.*with --encoding"):
+        find_encoding(io.BufferedReader(io.BytesIO(names.encode(encoding))))
 
 
 def test_what_is_partly_utf8_is_not_guessed_at():
