@@ -37,11 +37,12 @@ PATIENCE = 60.0
 # The command, but for how long it waits before what was in flight when it was killed is sent again.
 _COMMAND = """
 import sys
-from clarus_async import ClarusClient, Timeouts
+from clarus_async import Timeouts
+from clarus_async.cli import connection
 from clarus_async.cli.commands import main
-from_env = ClarusClient.from_env
+made = connection.ClarusClient
 timeouts = Timeouts(connect=2.0, attempt=2.0, settle=2.0)
-ClarusClient.from_env = classmethod(lambda cls, **options: from_env(**({"timeouts": timeouts} | options)))
+connection.ClarusClient = lambda **options: made(**({"timeouts": timeouts} | options))
 sys.exit(main())
 """
 
@@ -413,7 +414,7 @@ async def live(
         assert process.stdin is not None
         with contextlib.suppress(ConnectionError):
             for number, part in enumerate(content):
-                while number and b'"status"' not in out.said:  # noqa: ASYNC110  another process fulfils it
+                while number and b"STATUS" not in out.said:  # noqa: ASYNC110  another process fulfils it
                     await asyncio.sleep(0.02)
                 process.stdin.write(part)
                 await process.stdin.drain()
