@@ -278,7 +278,7 @@ class BulkEngine:
         most = self._options.max_failures
         if most is not None and self._failures > most and self.error is None:
             reason = (
-                f"stopped when {self._failures} records had failed (max_failures={most}); what was in flight has ended,"
+                f"stopped when {self._failures:,} had failed (max_failures={most}); what was in flight has ended,"
                 " and the rest was not sent"
             )
             self.end(ClarusError(reason, applied=Applied.MAYBE))

@@ -112,7 +112,7 @@ class TestProvision:
         assert status == 1
         assert len(results) == 2
         assert said[-1] == (
-            "clarus: error: provision: stopped when 2 records had failed (--max-failures 1); the rest was not sent"
+            "clarus: error: provision: stopped when 2 had failed (--max-failures 1); the rest was not sent"
         )
 
     async def test_another_tenants_journal_is_refused(self, clarus, simulator, shops, journal):  # noqa: F811

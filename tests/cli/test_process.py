@@ -332,6 +332,7 @@ class TestSimulator:
             await client.ping()
         hint = await next_line(process)
         assert f"CLARUS_BASE_URL={about['url']}" in hint
+        assert "CLARUS_CLIENT_SECRET=" in await next_line(process)
 
         taken = await start("simulator", "--port", about["url"].rpartition(":")[2], env=BARE)
         status, results, said = await finish(taken)

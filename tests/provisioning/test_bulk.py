@@ -168,7 +168,7 @@ async def test_more_failures_than_allowed_end_the_run():
     async with Simulator(latency=0.005) as sim:
         outcomes = []
         async with client_of(sim, **FAST) as clarus:
-            with pytest.raises(ClarusError, match="4 records had failed"):
+            with pytest.raises(ClarusError, match="4 had failed"):
                 async for outcome in bulk(clarus, "delete", range(10**6, 10**6 + 500), concurrency=4, max_failures=3):
                     outcomes.append(outcome)
         assert 4 <= len(outcomes) == sim.count("delete") <= 4 + 4

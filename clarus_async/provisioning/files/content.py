@@ -148,7 +148,7 @@ def _guess(lines: list[bytes]) -> str:
     if votes[best] * 2 > len(lines):
         text = b"".join(lines)
         # Those of Windows are what Excel writes there: what a Mac or DOS would mean by it is no rival of them.
-        among = votes if best in _OLD else votes.keys() - _OLD
+        among = [name for name in votes if best in _OLD or name not in _OLD]
         rivals = [name for name in among if votes[name] == votes[best] and not _alike(text, name, best)]
         if not rivals:
             return best
