@@ -225,11 +225,14 @@ class BulkEngine:
                 if self._tasks:
                     await asyncio.wait(self._tasks)
             finally:
-                tasks = [task for task in self._tasks if task.cancel()]
-                if tasks:
-                    await asyncio.wait(tasks)
-                await self._input.closed()
-                await self._job.close(self._unsent)
+                try:
+                    tasks = [task for task in self._tasks if task.cancel()]
+                    if tasks:
+                        await asyncio.wait(tasks)
+                    await self._input.closed()
+                finally:
+                    # Whoever is cancelled meanwhile, the journal closes.
+                    await self._job.close(self._unsent)
         except Exception as error:  # noqa: BLE001  raised to whoever waits for the next outcome
             self.end(error)
         finally:
@@ -285,17 +288,19 @@ class BulkEngine:
 
     async def _done(self, work: BulkWork) -> Outcome | None:
         left: list[int] = []
-        status, problem = OutcomeStatus.DELETED, None
+        status, problem, in_doubt = OutcomeStatus.DELETED, None, False
         for record_id in work.ids:
             if not await self._ask(work, record_id):
                 return None
             if work.error is not None:
                 left.append(record_id)
                 problem = Problem.of(work.error)
+                in_doubt, work.in_doubt = in_doubt or work.in_doubt, False
             elif not work.is_gone:
                 status = self._job.done
         if problem is not None:
-            status = OutcomeStatus.UNRESOLVED if work.in_doubt else OutcomeStatus.FAILED
+            status = OutcomeStatus.UNRESOLVED if in_doubt else OutcomeStatus.FAILED
+            work.in_doubt = in_doubt
         first, *others = left or work.ids
         outcome = Outcome(
             index=work.index,

@@ -17,7 +17,7 @@ from clarus_async.config import PacingPolicy
 from clarus_async.ratelimit.headers import RateLimitHeaders
 from clarus_async.ratelimit.limiter import AdaptiveRateLimiter
 from clarus_async.ratelimit.pace import PaceSource
-from clarus_async.ratelimit.queue import ConnectionLimiter, RequestQueue
+from clarus_async.ratelimit.queue import ConnectionLimiter, RequestQueue, Traffic
 from tests.support.virtual import VirtualLoop, now, settle, virtual
 
 FOREVER = 1e8
@@ -1362,3 +1362,35 @@ class LinesMachine(RuleBasedStateMachine):
 
 TestAnyOrder = LinesMachine.TestCase
 TestAnyOrder.settings = settings(max_examples=50, stateful_step_count=30, deadline=None)
+
+
+@virtual
+class TestTraffic:
+    async def test_it_says_what_was_refused_and_for_how_long_nothing_was_sent(self):
+        queue = paused(10.0)
+        before = queue.traffic(now())
+        await asyncio.sleep(4.0)
+        queue.requests += 3
+        queue.unclear += 1
+
+        told = queue.traffic(now()).since(before)
+        assert (told.requests, told.refused, told.unclear) == (3, 0, 1)
+        assert before.refused == 1
+        assert told.paused == pytest.approx(4.0)
+        await asyncio.sleep(20.0)
+        assert queue.traffic(now()).paused == pytest.approx(10.0)
+
+    async def test_of_a_tenant_that_was_forgotten_it_is_counted_anew(self):
+        assert Traffic(1, 0, 0, 0.0).since(Traffic(5, 2, 1, 3.0)) == Traffic(0, 0, 0, 0.0)
+
+    @pytest.mark.parametrize(("width", "limits"), [(2, True), (1, False)])
+    async def test_a_rate_limits_where_a_connection_is_free(self, width, limits):
+        queue = queue_of(AdaptiveRateLimiter, width, rate=0.1, burst=1)
+        sent = enter(queue)
+        tasks = acquiring(queue, 1)
+        await settle()
+
+        assert queue.limits("acme") is limits
+        assert not queue.limits("globex")
+        queue.release(sent)
+        await cancel(*tasks)

@@ -386,7 +386,7 @@ class JournalFile:
         if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
             return f"{where}{_IN_USE}"
         if code == sqlite3.SQLITE_NOTADB:
-            return f"{where}is no journal, or is damaged: give the file that the run was given as its journal"
+            return f"{where}is damaged ({error}), or was never a journal: {_WHAT_TO_DO}"
         if code == sqlite3.SQLITE_CORRUPT:
             return f"{where}is damaged ({error}): {_WHAT_TO_DO}"
         if code == sqlite3.SQLITE_FULL:
