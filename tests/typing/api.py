@@ -478,6 +478,10 @@ def outcomes(outcome: Outcome) -> None:
             show(text)
         case OutcomeStatus.FAILED | OutcomeStatus.CONFLICT | OutcomeStatus.UNRESOLVED | OutcomeStatus.DUPLICATED:
             show(outcome.error)
+        case OutcomeStatus.DISABLED | OutcomeStatus.DELETED | OutcomeStatus.SYNCHRONIZED:
+            show(outcome.id)
+        case OutcomeStatus.WOULD_CREATE | OutcomeStatus.WOULD_UPDATE:
+            show([(change.attribute, change.before, change.after) for change in outcome.changes])
 
 
 # Errors.
