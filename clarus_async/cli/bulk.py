@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from types import SimpleNamespace
 from typing import Final
 
-from clarus_async.cli.connection import connect, resource_of
+from clarus_async.cli.connection import connect, require_operation, resource_of
 from clarus_async.cli.output import Exit, refuse_rows
 from clarus_async.cli.progress import ProgressView, drawing_of
 from clarus_async.cli.provision import deliver_outcomes
@@ -37,17 +37,12 @@ def main(args: SimpleNamespace) -> int:
     given += [f"--{name}" for name in ("set", "clear", "json") if getattr(args, name, None)]
     if given:
         raise ConfigurationError(f"--from: what is to be done is in the file: leave {' and '.join(given)} out")
-    if not hasattr(getattr(ClarusClient, args.resource.name), _OPERATIONS[args.command]):
-        raise ConfigurationError(f"{args.command}: the API has no such operation for {args.resource.name}")
+    require_operation(args, _OPERATIONS[args.command])
     opening = connect(args, max_connections=max(64, args.concurrency))
     target = (changes_by_id if args.command == "update" else ids)(args.resource)
     with open_input(args.from_file, target, ReadOptions.of(args)) as source:
         source.spool()
-        problems = Problems()
-        checked = source.check(problems)
-        problems.tell_rest()
-        if checked.found.what:
-            say(f"{source.name}: {checked.found.what}")
+        checked = source.check_and_tell(Problems())
         if checked.bad:
             return refuse_rows(source.name, checked.bad)
         return asyncio.run(_main(args, opening, source, checked.good))

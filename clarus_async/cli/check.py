@@ -13,13 +13,9 @@ from clarus_async.provisioning.files.target import new_records
 
 def main(args: SimpleNamespace) -> int:
     """Run ``clarus check``."""
-    problems = Problems()
     with open_input(args.file, new_records(args.resource), ReadOptions.of(args)) as source:
         source.spool()
-        checked = source.check(problems)
-    problems.tell_rest()
-    if checked.found.what:
-        say(f"{source.name}: {checked.found.what}")
+        checked = source.check_and_tell(Problems())
     counts = {
         "records": checked.good,
         "empty rows": checked.found.empty,

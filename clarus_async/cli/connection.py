@@ -17,7 +17,7 @@ from types import SimpleNamespace
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from clarus_async.cli.streams import open_stdin
+from clarus_async.cli.streams import open_stdin, read_up_to
 from clarus_async.client import ClarusClient, ClientOptions
 from clarus_async.config import Timeouts
 from clarus_async.environment import VARIABLES, read_environment
@@ -55,6 +55,12 @@ def connect(args: SimpleNamespace, *, max_connections: int = 64) -> AbstractAsyn
 def resource_of(client: ClarusClient, args: SimpleNamespace) -> Any:  # noqa: ANN401  any resource's class
     """Return what makes the calls of a command."""
     return getattr(client, args.resource.name)
+
+
+def require_operation(args: SimpleNamespace, operation: str) -> None:
+    """Raise ``ConfigurationError`` where the API has no such operation for the resource of a command."""
+    if not hasattr(getattr(ClarusClient, args.resource.name), operation):
+        raise ConfigurationError(f"{args.command}: the API has no such operation for {args.resource.name}")
 
 
 def _variables(args: SimpleNamespace) -> Mapping[str, str]:
@@ -97,10 +103,7 @@ def _read(path: str, option: str, *, owned: bool = False) -> str:
                     f"{option}: {path} can be read by others (its mode is {stat.S_IMODE(about.st_mode):04o}):"
                     f" chmod 600 {path}"
                 )
-            content = b""
-            # A pipe gives what it has.
-            while len(content) <= _LONGEST and (part := file.read(_LONGEST)):
-                content += part
+            content = read_up_to(file, _LONGEST + 1)
     except OSError as error:
         raise ConfigurationError(f"{option}: {path}: {error.strerror}") from None
     if len(content) > _LONGEST:

@@ -13,10 +13,10 @@ from typing import Any, Final
 import attrs
 
 from clarus_async.cli.attribute_options import given_attributes, typed
-from clarus_async.cli.connection import connect, resource_of
+from clarus_async.cli.connection import connect, require_operation, resource_of
 from clarus_async.cli.formats import Record, format_of
 from clarus_async.cli.output import Exit, Results
-from clarus_async.cli.streams import open_stdin, say
+from clarus_async.cli.streams import open_stdin, read_up_to, say
 from clarus_async.client import ClarusClient
 from clarus_async.errors import ConfigurationError, InputProblem, InvalidInputError
 from clarus_async.provisioning.files.attribute_types import attribute_types
@@ -103,8 +103,7 @@ def _update(args: SimpleNamespace) -> _Action:
 
 def _do_to_one(args: SimpleNamespace) -> _Action:
     operation, said = {"delete": ("delete", "deleted"), "sync": ("synchronize", "synchronizing")}[args.command]
-    if not hasattr(getattr(ClarusClient, args.resource.name), operation):
-        raise ConfigurationError(f"{args.command}: the API has no such operation for {args.resource.name}")
+    require_operation(args, operation)
 
     async def action(client: ClarusClient, results: Results) -> None:
         await getattr(resource_of(client, args), operation)(args.id)
@@ -143,7 +142,7 @@ def _json_object(text: str | None) -> dict[str, Any]:
     if text is None:
         return {}
     try:
-        content = open_stdin().read(_LONGEST_JSON + 1) if text == "-" else text.encode("utf-8", "surrogateescape")
+        content = read_up_to(open_stdin(), _LONGEST_JSON + 1) if text == "-" else text.encode(errors="surrogateescape")
     except OSError as error:
         raise InvalidInputError(f"--json: {error.strerror}") from None
     if len(content) > _LONGEST_JSON:

@@ -58,10 +58,7 @@ def main(args: SimpleNamespace) -> int:
             if args.journal is not None and Path(rejects).resolve() == Path(args.journal).resolve():
                 raise ConfigurationError("--rejects and --journal name the same file")
             refuse_path(rejects, source.name)
-        checked = source.check(problems)
-        problems.tell_rest()
-        if checked.found.what:
-            say(f"{source.name}: {checked.found.what}")
+        checked = source.check_and_tell(problems)
         if checked.bad and (rejects is None or problems.is_fatal):
             return refuse_rows(source.name, checked.bad, "" if checked.is_whole else " in its beginning")
         try:

@@ -193,6 +193,14 @@ class Input:
             self.stream, self.pipe = io.BufferedReader(io.FileIO(os.dup(file.fileno()), "rb")), None
             file.close()
 
+    def check_and_tell(self, problems: Problems) -> Checked:
+        """Check it, and say what is wrong with it and what was found out about it."""
+        checked = self.check(problems)
+        problems.tell_rest()
+        if checked.found.what:
+            say(f"{self.name}: {checked.found.what}")
+        return checked
+
     def check(self, report: Callable[[BadRow], None]) -> Checked:
         """Read to the end, or as far as that is possible without waiting for what is not there, and go back.
 

@@ -164,6 +164,15 @@ def open_stdin() -> io.FileIO | BinaryIO:
         return sys.stdin.buffer
 
 
+def read_up_to(stream: io.FileIO | BinaryIO, size: int) -> bytes:
+    """Read to the end, or so many bytes, however slowly they come: a pipe gives what it has just then."""
+    parts: list[bytes] = []
+    while size > 0 and (part := stream.read(size)):
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
+
+
 def reserve_descriptors() -> None:
     """Open the null device where a standard stream is closed: else the next file or socket gets its number."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:

@@ -27,23 +27,13 @@ _AT_ONCE: Final = 1000
 _SLOWEST: Final = 10
 
 
-async def report_of(journal: Journal) -> Report:
-    """Count what a journal holds; what is in flight is unresolved."""
-    return _report(await journal.run(journal.file.counts))
-
-
 def _report(counts: Mapping[str | None, tuple[int, int]]) -> Report:
+    """Count what a journal holds; what is in flight is unresolved."""
     report = Report()
     for status, (records, attempts) in counts.items():
         report.counts[OutcomeStatus(status or OutcomeStatus.UNRESOLVED)] += records
         report.attempts += attempts
     return report
-
-
-async def troubled(journal: Journal, most: int) -> list[Outcome]:
-    """Return the first outcomes of records that are not there as they should be."""
-    rows = await journal.run(partial(journal.file.troubled, most))
-    return [outcome_of(row, journal.file.resource) for row in rows.values()]
 
 
 async def outcomes_of(journal: Journal, statuses: Collection[str | None] | None = None) -> AsyncGenerator[Outcome]:

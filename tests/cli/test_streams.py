@@ -395,3 +395,14 @@ async def shell(line: str, simulator, *arguments: str) -> tuple[int, bytes, byte
         await process.wait()
         raise
     return process.returncode or 0, out, err
+
+
+def test_what_comes_slowly_is_read_to_its_end_and_no_further_than_asked():
+    reading, writing = os.pipe()
+    with open(reading, "rb", buffering=0) as stream:
+        feeder = threading.Thread(target=lambda: [os.write(writing, part) for part in (b"first", b"second")])
+        feeder.start()
+        assert streams.read_up_to(stream, 8) == b"firstsec"
+        feeder.join()
+        os.close(writing)
+        assert streams.read_up_to(stream, 99) == b"ond"

@@ -19,7 +19,7 @@ from clarus_async.provisioning.journal.journal import Journal
 from clarus_async.provisioning.journal.rows import Known, Row
 from clarus_async.provisioning.journal.timeline import Stretch
 from clarus_async.provisioning.report import Outcome
-from clarus_async.provisioning.review import history_of, report_of, troubled
+from clarus_async.provisioning.review import history_of
 from tests.fuzz.engine import Target
 from tests.fuzz.fitting import assert_fits
 from tests.fuzz.mutation import spoil
@@ -115,8 +115,6 @@ async def _read(path: Path) -> tuple[list[Known], dict[int, Row]]:
         for outcome in [outcome_of(row, "integrations", 0) for row in rows.values()]:
             assert_fits(outcome)
             assert Outcome.from_json(outcome.to_json()) == outcome
-        await report_of(journal)
-        await troubled(journal, 50)
         assert page(await history_of(journal, 50), "run.db")
         return known, rows
     finally:

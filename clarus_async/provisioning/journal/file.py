@@ -31,7 +31,6 @@ from clarus_async.provisioning.journal.timeline import (
     is_time,
     merged,
 )
-from clarus_async.provisioning.report import OutcomeStatus
 
 _RESOURCE_OF_VERSION_1: Final = "integrations"  # every journal of version 1 is of these
 
@@ -260,10 +259,6 @@ class JournalFile:
         """Read records that were ever in doubt, or are in flight, in order of their numbers."""
         where = "n > ? AND (unknown OR status IS NULL) AND coalesce(status, '') <> 'deleted'"
         return self._fetch(f"WHERE {where} ORDER BY n LIMIT ?", after, most)
-
-    def troubled(self, most: int) -> dict[int, Row]:
-        """Read records that are not there as they should be."""
-        return self.outcomes(0, most, (None, *(status for status in OutcomeStatus if not status.ok)))
 
     def outcomes(self, after: int, most: int, statuses: Collection[str | None] | None = None) -> dict[int, Row]:
         """Read records of some statuses, or of all, in order of their numbers; ``None`` is in flight."""

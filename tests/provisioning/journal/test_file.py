@@ -22,7 +22,7 @@ from clarus_async.errors import JournalError
 from clarus_async.provisioning.journal.file import JournalFile
 from clarus_async.provisioning.journal.journal import Journal
 from clarus_async.provisioning.journal.rows import Row
-from clarus_async.provisioning.review import report_of
+from clarus_async.provisioning.review import history_of
 from clarus_async.simulator import Endpoint, Simulator
 
 URL = "https://clarus.test"
@@ -336,7 +336,7 @@ class TestDamaged:
         await journal.open()
         try:
             with pytest.raises(JournalError, match="is damaged"):
-                await report_of(journal)
+                await history_of(journal, 5)
         finally:
             await journal.close()
 
