@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import io
 import logging
 import os
 import pty
@@ -399,7 +400,7 @@ async def shell(line: str, simulator, *arguments: str) -> tuple[int, bytes, byte
 
 def test_what_comes_slowly_is_read_to_its_end_and_no_further_than_asked():
     reading, writing = os.pipe()
-    with open(reading, "rb", buffering=0) as stream:
+    with io.FileIO(reading, "rb") as stream:
         feeder = threading.Thread(target=lambda: [os.write(writing, part) for part in (b"first", b"second")])
         feeder.start()
         assert streams.read_up_to(stream, 8) == b"firstsec"
